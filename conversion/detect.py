@@ -1,0 +1,203 @@
+"""Which source claims these keys; exactly one must."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from .errors import InputError, UnknownFormat
+from .mapping import fold, matches, plan
+from .read import Checkpoint
+from .source import Signature, Source
+from .sources import SOURCES
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A known neighbour of our formats that this version does not convert."""
+
+    title: str
+    required: tuple[str, ...]
+    advice: str
+
+
+NOT_YET = "This version does not convert it."
+
+# Order matters: the first whose keys are all there is named.
+RELATIVES = (
+    Relative(
+        "a LoRA adapter, or a model with unmerged LoRA weights",
+        ("*lora_A*",),
+        "Merge it with PEFT's merge_and_unload() and save the result.",
+    ),
+    Relative(
+        "quantised weights",
+        ("*_packed_params*",),
+        "They can't be turned back: convert the checkpoint from before the quantisation.",
+    ),
+    Relative(
+        "quantised weights (bitsandbytes)",
+        ("*.quant_state*",),
+        "They can't be turned back: convert the checkpoint from before the quantisation.",
+    ),
+    Relative(
+        "quantised weights (bitsandbytes, 8 bit)",
+        ("*.SCB",),
+        "They can't be turned back: convert the checkpoint from before the quantisation.",
+    ),
+    Relative(
+        "Wukong with token reduction",
+        ("visual.token_reduction.*",),
+        "It scores token by token, so that no single vector stands for a picture or a text: it can't be converted.",
+    ),
+    Relative(
+        "Wukong with token reduction",
+        ("visual.token_learner.*",),
+        "It scores token by token, so that no single vector stands for a picture or a text: it can't be converted.",
+    ),
+    Relative(
+        "Wukong (global, `_g`) or FILIP Wukong (token-wise, `_f`)",
+        ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
+        "FILIP's token-wise score can't be put into single vectors; the global one is not converted by this version.",
+    ),
+    Relative(
+        "a ModelScope fine-tune of Chinese CLIP (clip_model.)", ("clip_model.bert.*", "clip_model.visual.*"), NOT_YET
+    ),
+    Relative(
+        "a ModelScope model from before August 2022", ("vision_encoder.*", "text_encoder.*", "logit_scale"), NOT_YET
+    ),
+    Relative("PRD2 / R2D2", ("visual_encoder.*", "text_encoder.*", "vision_proj.*", "text_proj.*", "temp"), NOT_YET),
+    Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOT_YET),
+    Relative("Multilingual-CLIP", ("transformer.*", "LinearTransformation.*"), NOT_YET),
+    Relative("a Lightning fine-tune of Taiyi-CLIP", ("clip_model.*", "text_encoder.*"), NOT_YET),
+    Relative("open_clip with a Hugging Face text tower", ("visual.*", "text.transformer.*", "text.proj.*"), NOT_YET),
+    Relative(
+        "OpenAI CLIP or open_clip (an English text tower)",
+        ("visual.*", "token_embedding.weight", "transformer.resblocks.{}.*", "positional_embedding"),
+        NOT_YET,
+    ),
+    Relative(
+        "Hugging Face ChineseCLIP",
+        ("text_model.encoder.layer.{}.attention.self.query.weight", "vision_model.*", "visual_projection.weight"),
+        NOT_YET + " (transformers' own ChineseCLIPModel reads it.)",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The source that claims a checkpoint, how sure that is, and why."""
+
+    source: Source
+    certainty: str
+    why: str
+
+
+def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
+    """Finds the one source whose signature fits, or holds the checkpoint against the one that the user named.
+
+    Raises:
+        UnknownFormat: naming a known relative, the candidates to choose from with `--format`, or the nearest format
+            and the keys that differ.
+    """
+    _refuse_placeholders(checkpoint)
+    if format is not None:
+        return _named(checkpoint, format)
+    found = [detection for source in SOURCES.values() if (detection := _claim(source, checkpoint))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnknownFormat(_choose(checkpoint, [detection.source for detection in found]))
+    if open_ := [source for source in SOURCES.values() if _fitting(source, checkpoint.tensors)]:
+        raise UnknownFormat(_choose(checkpoint, open_))
+    raise UnknownFormat(_unknown(checkpoint))
+
+
+def _named(checkpoint: Checkpoint, format: str) -> Detection:
+    if format not in SOURCES:
+        raise InputError(f"There is no format {format!r}; there are {', '.join(SOURCES)}.")
+    source = SOURCES[format]
+    if not _fitting(source, checkpoint.tensors):
+        raise UnknownFormat(f"{checkpoint.name} is not {source.title}.\n{_difference(source, checkpoint)}")
+    return Detection(source, "stated", f"--format {format}, and the keys agree")
+
+
+def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
+    """The source's claim, if its keys fit and what must decide beyond keys says yes."""
+    signature = _fitting(source, checkpoint.tensors)
+    if signature is None:
+        return None
+    said = set(checkpoint.config.get("architectures") or ())
+    if signature.decides == "architectures" and said & set(signature.architectures):
+        return Detection(source, "certain", f"keys, and config.json names {', '.join(sorted(said))}")
+    sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in signature.sizes.items())
+    if signature.decides == "keys" and sizes:
+        shapes = ", ".join(f"{key} {list(checkpoint.shapes[key])}" for key in signature.sizes)
+        why = f"{len(signature.required)} keys that no other known format has together"
+        return Detection(source, "likely" if shapes else "certain", f"{why}{', and ' + shapes if shapes else ''}")
+    return None
+
+
+def _fitting(source: Source, keys: Collection[str]) -> Signature | None:
+    for signature in source.signatures:
+        if all(_any(pattern, keys) for pattern in signature.required) and not any(
+            _any(pattern, keys) for pattern in signature.absent
+        ):
+            return signature
+    return None
+
+
+def _any(pattern: str, keys: Iterable[str]) -> bool:
+    return any(matches(pattern, key) for key in keys)
+
+
+def _refuse_placeholders(checkpoint: Checkpoint) -> None:
+    empty = [key for key, tensor in checkpoint.tensors.items() if tensor.numel() == 0]
+    if empty:
+        raise UnknownFormat(
+            f"{checkpoint.name} holds empty placeholders in place of weights ({', '.join(fold(empty)[:3])} …): it is "
+            "a part of a DeepSpeed ZeRO-3 checkpoint. Run `python zero_to_fp32.py . OUT` in its folder, convert OUT."
+        )
+
+
+def _choose(checkpoint: Checkpoint, candidates: Iterable[Source]) -> str:
+    names = ", ".join(f"--format {source.name} ({source.title})" for source in candidates)
+    said = checkpoint.config.get("architectures")
+    word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
+    return (
+        f"The keys of {checkpoint.name} do not decide what it is, and {word}. Other models of the same keys pool "
+        f"differently, so this is not guessed. If you know that it is this one, say so: {names}."
+    )
+
+
+def _unknown(checkpoint: Checkpoint) -> str:
+    for relative in RELATIVES:
+        if all(_any(pattern, checkpoint.tensors) for pattern in relative.required):
+            return f"{checkpoint.name} is {relative.title}. {relative.advice}"
+    nearest = max(SOURCES.values(), key=lambda source: _likeness(source, checkpoint.tensors))
+    if not _likeness(nearest, checkpoint.tensors):
+        some = "\n".join(f"  {key}" for key in fold(checkpoint.tensors)[:12])
+        return (
+            f"{checkpoint.name} is no format that is known here. It holds {len(checkpoint.tensors)} tensors:\n{some}"
+        )
+    return f"{checkpoint.name} is no format that is known here.\n{_difference(nearest, checkpoint)}"
+
+
+def _likeness(source: Source, keys: Collection[str]) -> float:
+    return max(
+        sum(_any(pattern, keys) for pattern in signature.required) / len(signature.required)
+        for signature in source.signatures
+    )
+
+
+def _difference(source: Source, checkpoint: Checkpoint) -> str:
+    """The keys by which a checkpoint differs from a source, folded."""
+    keys = checkpoint.tensors
+    best = max(source.signatures, key=lambda each: sum(_any(pattern, keys) for pattern in each.required))
+    lines = [f"The nearest format is {source.name}, {source.title}."]
+    if absent := [pattern for pattern in best.required if not _any(pattern, keys)]:
+        lines.append("It would hold, but this does not:\n" + "\n".join(f"  {key}" for key in absent))
+    if foreign := [pattern for pattern in best.absent if _any(pattern, keys)]:
+        lines.append("It would not hold, but this does:\n" + "\n".join(f"  {key}" for key in foreign))
+    problems = plan(source.rules(keys), checkpoint.shapes).problems.get("unknown keys (no rule claims them)", ())
+    if problems:
+        lines.append("Keys that it does not have:\n" + "\n".join(f"  {line}" for line in fold(problems)[:20]))
+    return "\n".join(lines)

@@ -1,0 +1,33 @@
+"""What can go wrong, told apart by who can mend it: the input's owner (exit code 2) or the machine (exit code 1)."""
+
+
+class ZhclipError(Exception):
+    """Something that a user is told without a traceback; `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class WorkError(ZhclipError):
+    """The work failed though the input may be right: a full disk, a read error, a lost network."""
+
+
+class ParityError(WorkError):
+    """The converted model does not compute what the original computes; `report` says where they part."""
+
+    def __init__(self, message, report):
+        super().__init__(message)
+        self.report = report
+
+
+class InputError(ZhclipError, ValueError):
+    """The input or the arguments are wrong: what was found, what was wanted, what to do."""
+
+    exit_code = 2
+
+
+class UnknownFormat(InputError):
+    """No source claims these keys, or more than one does."""
+
+
+class MappingError(InputError):
+    """A checkpoint that breaks a law of the mapping."""

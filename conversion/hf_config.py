@@ -1,0 +1,129 @@
+"""Tower configs out of a Hugging Face config.json, held against the shapes of the weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import InputError
+from .mapping import Shape, matches
+
+# Class defaults of BertConfig and CLIPVisionConfig: a config.json leaves out what equals them, so they are its facts.
+BERT_DEFAULTS = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+    "vocab_size": 30522,
+}
+CLIP_VISION_DEFAULTS = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "quick_gelu",
+    "attention_dropout": 0.0,
+    "image_size": 224,
+    "patch_size": 32,
+    "num_channels": 3,
+    "initializer_range": 0.02,
+    "initializer_factor": 1.0,
+    "layer_norm_eps": 1e-5,
+}
+
+
+def count_layers(shapes: Mapping[str, Shape], pattern: str) -> int:
+    """How many layers have a key of this pattern, whose `{}` is the layer number."""
+    return sum(matches(pattern, key) for key in shapes)
+
+
+def bert_shapes(shapes: Mapping[str, Shape], prefix: str) -> dict[str, int]:
+    """The sizes of a BERT that its shapes give away; `prefix` ends with a dot or is empty."""
+    words = shapes[prefix + "embeddings.word_embeddings.weight"]
+    intermediate = prefix + "encoder.layer.{}.intermediate.dense.weight"
+    return {
+        "vocab_size": words[0],
+        "hidden_size": words[1],
+        "num_hidden_layers": count_layers(shapes, intermediate),
+        "intermediate_size": shapes.get(intermediate.format(0), (0,))[0],
+        "max_position_embeddings": shapes[prefix + "embeddings.position_embeddings.weight"][0],
+        "type_vocab_size": shapes[prefix + "embeddings.token_type_embeddings.weight"][0],
+    }
+
+
+def vit_shapes(patch: Shape, positions: int, layers: int, intermediate: int) -> dict[str, int]:
+    """The sizes of a ViT from its patch embedding `(width, 3, patch, patch)` and its number of positions.
+
+    Raises:
+        InputError: when the positions are not those of a square grid and a class token.
+    """
+    grid = round((positions - 1) ** 0.5)
+    if grid * grid + 1 != positions:
+        raise InputError(f"The image tower has {positions} positions; a square number and one (the class) was wanted.")
+    return {
+        "hidden_size": patch[0],
+        "num_hidden_layers": layers,
+        "intermediate_size": intermediate,
+        "image_size": grid * patch[-1],
+        "patch_size": patch[-1],
+        "num_channels": patch[1],
+    }
+
+
+def clip_vision_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """The sizes of a Hugging Face CLIP image tower that its shapes give away."""
+    fc1 = "vision_model.encoder.layers.{}.mlp.fc1.weight"
+    return vit_shapes(
+        patch=shapes["vision_model.embeddings.patch_embedding.weight"],
+        positions=shapes["vision_model.embeddings.position_embedding.weight"][0],
+        layers=count_layers(shapes, fc1),
+        intermediate=shapes.get(fc1.format(0), (0,))[0],
+    )
+
+
+def tower_config(
+    model_type: str, stated: Sequence[Mapping[str, Any]], found: Mapping[str, int], where: str
+) -> dict[str, Any]:
+    """The tower's config: the first of the stated ones that the shapes do not contradict.
+
+    There can be two: old files carry a `text_config_dict` beside `text_config`, of which one may be another model's.
+
+    Raises:
+        InputError: when every one contradicts the shapes, naming field by field what was stated and what was found.
+    """
+    defaults = BERT_DEFAULTS if model_type == "bert" else CLIP_VISION_DEFAULTS
+    wrong: list[str] = []
+    for each in stated:
+        config = {key: each.get(key, default) for key, default in defaults.items()}
+        conflicts = [
+            f"{key}: config.json says {config[key]}, the shapes say {value}"
+            for key, value in found.items()
+            if config[key] != value
+        ]
+        if not conflicts:
+            _check_heads(config, where)
+            _check_positions(each, where)
+            return {"model_type": model_type, **config}
+        wrong += conflicts
+    detail = "; ".join(dict.fromkeys(wrong)) or "it is absent"
+    raise InputError(f"The {where} of config.json does not fit the weights: {detail}. Take both from the same folder.")
+
+
+def _check_heads(config: Mapping[str, Any], where: str) -> None:
+    if config["hidden_size"] % config["num_attention_heads"]:
+        raise InputError(
+            f"The {where} of config.json states {config['num_attention_heads']} heads, which do not divide the width "
+            f"{config['hidden_size']}. Correct num_attention_heads."
+        )
+
+
+def _check_positions(config: Mapping[str, Any], where: str) -> None:
+    kind = config.get("position_embedding_type", "absolute")
+    if kind != "absolute":
+        raise InputError(f"The {where} of config.json states {kind} positions; only absolute ones are supported.")

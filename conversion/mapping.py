@@ -1,0 +1,260 @@
+"""The engine of the mapping: tables of full keys, applied strictly, and their inverse.
+
+A table is a tuple of rules. In a pattern `{}` is a layer number and `*` the rest of the key; a pattern always matches
+the whole key:
+
+    rename("bert.embeddings.*", "text_model.embeddings.*")
+    split(BLOCK + "attn.in_proj_*", LAYER + "q_proj.*", LAYER + "k_proj.*", LAYER + "v_proj.*")
+    transpose("visual.proj", "visual_projection.weight")
+    drop("bert.pooler.*")
+
+The laws: each source key is claimed by exactly one rule, each target key is written once, every rule is used (only a
+drop may idle), and targets and shapes equal those of the model. What breaks one is reported at once, layers folded.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from .errors import MappingError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of a table: `op` takes the tensors of `sources` to those of `targets`."""
+
+    op: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+
+    def __str__(self):
+        return f"{self.op}({', '.join(self.sources + self.targets)})"
+
+
+def rename(source: str, target: str) -> Rule:
+    """The tensor as it is, under another key."""
+    return Rule("rename", (source,), (target,))
+
+
+def transpose(source: str, target: str) -> Rule:
+    """A matrix `(in, out)` turned into `(out, in)`, the way torch.nn.Linear stores it."""
+    return Rule("transpose", (source,), (target,))
+
+
+def split(source: str, *targets: str) -> Rule:
+    """A fused tensor cut along dimension 0 into as many equal parts as there are targets."""
+    return Rule("split", (source,), targets)
+
+
+def concat(sources: Sequence[str], target: str) -> Rule:
+    """Tensors joined along dimension 0 in the order given."""
+    return Rule("concat", tuple(sources), (target,))
+
+
+def drop(source: str) -> Rule:
+    """A tensor that the original never uses in an embedding."""
+    return Rule("drop", (source,))
+
+
+def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The table read backwards; what a drop left out cannot come back."""
+    backwards = {"rename": "rename", "transpose": "transpose", "split": "concat", "concat": "split"}
+    return tuple(Rule(backwards[rule.op], rule.targets, rule.sources) for rule in rules if rule.op != "drop")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rule applied to real keys."""
+
+    op: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    def shapes(self, source_shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Target shapes; a `ValueError` says which source shape the operation can't take."""
+        first = source_shapes[self.sources[0]]
+        match self.op:
+            case "rename":
+                shapes = [first]
+            case "transpose":
+                if len(first) != 2:
+                    raise ValueError(f"{self.sources[0]} has shape {list(first)}; a matrix was wanted to transpose")
+                shapes = [first[::-1]]
+            case "split":
+                if not first or first[0] % len(self.targets):
+                    raise ValueError(
+                        f"{self.sources[0]} has shape {list(first)}, which does not split in {len(self.targets)}"
+                    )
+                shapes = [(first[0] // len(self.targets), *first[1:])] * len(self.targets)
+            case "concat":
+                if len({source_shapes[key][1:] for key in self.sources}) > 1:
+                    raise ValueError(f"{', '.join(self.sources)} have shapes that do not join")
+                shapes = [(sum(source_shapes[key][0] for key in self.sources), *first[1:])]
+        return dict(zip(self.targets, shapes, strict=True))
+
+    def run(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Target tensors; renames and splits are views, so nothing is copied before it is written."""
+        first = tensors[self.sources[0]]
+        match self.op:
+            case "rename":
+                results: Sequence[torch.Tensor] = [first]
+            case "transpose":
+                results = [first.t()]
+            case "split":
+                results = first.chunk(len(self.targets), dim=0)
+            case "concat":
+                results = [torch.cat([tensors[key] for key in self.sources])]
+        return dict(zip(self.targets, results, strict=True))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one table does with one set of keys, and everything that breaks a law."""
+
+    steps: tuple[Step, ...]
+    dropped: tuple[str, ...]
+    shapes: Mapping[str, Shape]
+    problems: Mapping[str, tuple[str, ...]]
+
+    def run(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Target keys and tensors, one step at a time."""
+        for step in self.steps:
+            yield from step.run(tensors).items()
+
+
+def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
+    """Applies a table to keys and shapes alone."""
+    problems: dict[str, list[str]] = defaultdict(list)
+    claims = {key: [rule for rule in rules if _claims(rule, key)] for key in source_shapes}
+    for key, claimants in claims.items():
+        if not claimants:
+            problems["unknown keys (no rule claims them)"].append(f"{key} {list(source_shapes[key])}")
+        elif len(claimants) > 1:
+            problems["keys claimed by more than one rule"].append(f"{key} ({'; '.join(map(str, claimants))})")
+    used = {rule for claimants in claims.values() for rule in claimants}
+    problems["missing keys (a rule found nothing to take)"] += [
+        pattern for rule in rules if rule not in used and rule.op != "drop" for pattern in rule.sources
+    ]
+
+    single = {key: claimants[0] for key, claimants in claims.items() if len(claimants) == 1}
+    steps = []
+    for step in _steps(single, problems):
+        try:
+            steps.append((step, step.shapes(source_shapes)))
+        except ValueError as error:
+            problems["wrong shapes"].append(str(error))
+    written = Counter(target for step, _ in steps for target in step.targets)
+    problems["target keys written more than once"] += [key for key, count in written.items() if count > 1]
+    return Plan(
+        steps=tuple(step for step, _ in steps),
+        dropped=tuple(key for key, rule in single.items() if rule.op == "drop"),
+        shapes={key: shape for _, shapes in steps for key, shape in shapes.items()},
+        problems={title: tuple(lines) for title, lines in problems.items() if lines},
+    )
+
+
+def check(plans: Sequence[Plan], target_shapes: Mapping[str, Shape]) -> None:
+    """Holds the plans together against the model that they must fill.
+
+    Raises:
+        MappingError: naming at once everything that breaks a law.
+    """
+    problems: dict[str, list[str]] = defaultdict(list)
+    for each in plans:
+        for title, lines in each.problems.items():
+            problems[title] += lines
+    written = Counter(key for each in plans for key in each.shapes)
+    problems["target keys written more than once"] += [key for key, count in written.items() if count > 1]
+    shapes = {key: shape for each in plans for key, shape in each.shapes.items()}
+    problems["keys that the model does not have"] += [
+        f"{key} {list(shape)}" for key, shape in shapes.items() if key not in target_shapes
+    ]
+    problems["keys of the model that nothing fills"] += [
+        f"{key} {list(shape)}" for key, shape in target_shapes.items() if key not in shapes
+    ]
+    problems["wrong shapes"] += [
+        f"{key}: found {list(shapes[key])}, wanted {list(shape)}"
+        for key, shape in target_shapes.items()
+        if key in shapes and tuple(shapes[key]) != tuple(shape)
+    ]
+    if any(problems.values()):
+        raise MappingError(_table({title: lines for title, lines in problems.items() if lines}))
+
+
+def claimed(rules: Iterable[Rule], keys: Iterable[str]) -> list[str]:
+    """Those of the keys that some rule takes."""
+    rules = tuple(rules)
+    return [key for key in keys if any(_claims(rule, key) for rule in rules)]
+
+
+def fold(lines: Iterable[str]) -> list[str]:
+    """Sorts keys and folds those that differ only in layer numbers: `resblocks.{0...11}.ln_1.weight`."""
+    groups: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for line in lines:
+        groups[re.sub(r"(?<=\.)\d+(?=\.)", "{}", line)].append(
+            tuple(int(number) for number in re.findall(r"(?<=\.)\d+(?=\.)", line))
+        )
+    return sorted(_folded(pattern, numbers) for pattern, numbers in groups.items())
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether the pattern matches the whole key."""
+    return _regex(pattern).fullmatch(key) is not None
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern:
+    return re.compile(re.escape(pattern).replace(r"\{\}", r"(\d+)").replace(r"\*", r"(.+)"))
+
+
+def _claims(rule: Rule, key: str) -> bool:
+    return any(matches(pattern, key) for pattern in rule.sources)
+
+
+def _steps(single: Mapping[str, Rule], problems: dict[str, list[str]]) -> Iterator[Step]:
+    # A concat takes several keys: those whose numbers and rests agree belong together.
+    groups: dict[tuple[Rule, tuple[str, ...]], dict[str, str]] = defaultdict(dict)
+    for key, rule in single.items():
+        for pattern in rule.sources:
+            if match := _regex(pattern).fullmatch(key):
+                groups[rule, match.groups()][pattern] = key
+    for (rule, values), found in groups.items():
+        if rule.op == "drop":
+            continue
+        if absent := [pattern for pattern in rule.sources if pattern not in found]:
+            problems["missing keys (a rule found nothing to take)"] += [_fill(pattern, values) for pattern in absent]
+            continue
+        sources = tuple(found[pattern] for pattern in rule.sources)
+        yield Step(rule.op, sources, tuple(_fill(target, values) for target in rule.targets))
+
+
+def _fill(pattern: str, values: Sequence[str]) -> str:
+    remaining = iter(values)
+    return re.sub(r"\{\}|\*", lambda _: next(remaining), pattern)
+
+
+def _folded(pattern: str, numbers: Sequence[tuple[int, ...]]) -> str:
+    for position in zip(*numbers, strict=True):
+        values = sorted(set(position))
+        if len(values) == 1:
+            text = str(values[0])
+        elif values == list(range(values[0], values[-1] + 1)):
+            text = f"{{{values[0]}...{values[-1]}}}"
+        else:
+            text = f"{{{', '.join(map(str, values))}}}"
+        pattern = pattern.replace("{}", text, 1)
+    return pattern
+
+
+def _table(problems: Mapping[str, Sequence[str]]) -> str:
+    sections = ["The checkpoint and its format do not fit; nothing was written."]
+    for title, lines in problems.items():
+        sections.append(f"{title}:\n" + "\n".join(f"  {line}" for line in fold(lines)))
+    sections.append("`zhclip inspect` prints all keys and shapes of the file.")
+    return "\n".join(sections)

@@ -1,0 +1,198 @@
+"""convert(): read -> detect -> describe -> map -> write -> verify, in a staging sibling; one rename ends it."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import mapping, verification
+from .card import write_card
+from .errors import InputError, ParityError
+from .parts import Part, describe, identify, join_tensors
+from .report import FILE, Report
+from .source import Description
+from .staging import check_absent, staging
+from .write import DTYPES, total_bytes, widest_float, write_json, write_weights
+
+SPARE_BYTES = 16 * 2**20
+"""Room for everything in a repo that is not a weight."""
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    *,
+    vision: str | Path | None = None,
+    format: str | None = None,
+    dtype: str = "keep",
+    tokenizer: str | Path | None = None,
+    config: str | Path | None = None,
+    context_length: int | None = None,
+    max_shard_size: str = "5GB",
+    report: str | Path | None = None,
+    force: bool = False,
+    skip_verify: bool = False,
+    allow_nonfinite: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Turns a checkpoint into a repo that the Auto classes load and that computes what the original computes.
+
+    Args:
+        source: a file, a folder, or `user/repo[:file]` on the hub.
+        out: the folder to make; it must not exist unless `force`.
+        vision: the image part, for a text model that was published without one.
+        format: the source's format, where its keys can't decide.
+        dtype: `keep`, or what floats are cast to.
+        tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own.
+        config: a JSON that states what no weight file holds, with the fields of cn_clip's model_configs.
+        context_length: the longest text in tokens, up to the model's positions; by default the original's.
+        report: a second place for the report, which is written even when verification fails.
+        skip_verify: compare tensors alone; such a repo is not called verified.
+        allow_nonfinite: go on where the weights hold NaN or Inf.
+        progress: called with one line before each long step.
+
+    Raises:
+        InputError: before anything is written, when the input or an argument is wrong.
+        ParityError: when the result does not compute what the original computes; nothing is left at `out`.
+        WorkError: when the system failed; nothing is left at `out` either.
+    """
+    out = Path(out)
+    _check_arguments(out, dtype, force)
+    progress(f"Reading {source}")
+    parts = identify(source, vision, format, config)
+    description = describe(parts)
+    settings = _settings(description, dtype, context_length)
+    processor = _processor(parts, description, tokenizer, settings["context_length"])
+    model_config, shapes = build(description, processor)
+    mapping.check([part.plan for part in parts], shapes)
+    tensors = join_tensors(parts)
+    model_config.dtype = widest_float(tensors, dtype)
+    with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
+        progress(f"Writing {len(tensors)} tensors")
+        write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
+        model_config.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        progress("Verifying in a fresh process")
+        proof = _prove(folder, parts, settings, tokenizer, skip_verify)
+        write_json(folder / FILE, proof.to_json())
+        if report is not None:
+            write_json(Path(report), proof.to_json())
+        if not proof.passed:
+            raise ParityError(f"The result does not compute what {source} computes:\n{proof.failures()}", proof)
+        write_card(folder, description, proof)
+    return proof
+
+
+def _check_arguments(out: Path, dtype: str, force: bool) -> None:
+    if dtype not in ("keep", *DTYPES):
+        raise InputError(f"There is no dtype {dtype!r}; there are keep, {', '.join(DTYPES)}.")
+    check_absent(out, force)
+
+
+def _settings(description: Description, dtype: str, context_length: int | None) -> dict[str, Any]:
+    positions = description.text.config["max_position_embeddings"]
+    longest = context_length if context_length is not None else description.context_length
+    if not 3 <= longest <= positions:
+        raise InputError(f"--context-length {longest} does not fit: the model has {positions} positions (3 at least).")
+    return {"architecture": description.architecture, "dtype": dtype, "context_length": longest}
+
+
+def _processor(
+    parts: Sequence[Part], description: Description, vocabulary: str | Path | None, context_length: int
+) -> Any:
+    """The processor: the family's image order and tokenizer, checked against the rows of the embedding."""
+    from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
+
+    place = Path(vocabulary) if vocabulary else parts[0].checkpoint.folder
+    tokenizer = parts[0].source.tokenizer(place, context_length)
+    text = description.text.config
+    if len(tokenizer) > text["vocab_size"]:
+        raise InputError(
+            f"The tokenizer has {len(tokenizer)} words and the model {text['vocab_size']} rows for them. Pass the "
+            "vocabulary that it was trained with: --tokenizer PATH."
+        )
+    if tokenizer.pad_token_id != text["pad_token_id"]:
+        raise InputError(
+            f"The tokenizer pads with id {tokenizer.pad_token_id} and the model with {text['pad_token_id']}. Pass the "
+            "vocabulary that it was trained with: --tokenizer PATH."
+        )
+    size = {"height": description.image_size, "width": description.image_size}
+    image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
+    return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
+
+
+def build(description: Description, processor: Any) -> tuple[Any, dict[str, mapping.Shape]]:
+    """The model's config, and the keys and shapes of the model that it builds on the meta device.
+
+    Raises:
+        InputError: when the two towers do not end in the same width.
+    """
+    from hf_zhclip import ZhCLIPConfig, ZhCLIPModel
+
+    text, vision = description.text, description.vision
+    if text.width != vision.width:
+        raise InputError(
+            f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
+            "Name with --vision the image model that this text model was trained for."
+        )
+    config = ZhCLIPConfig(
+        text_config=dict(text.config),
+        vision_config=dict(vision.config),
+        projection_dim=text.width,
+        text_pooling=text.pooling,
+        text_projection_type=text.projection,
+        vision_pooling=vision.pooling,
+        visual_projection_type=vision.projection,
+        architectures=["ZhCLIPModel"],
+    )
+    with torch.device("meta"):
+        model = ZhCLIPModel(config)
+    return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _prove(
+    folder: Path, parts: Sequence[Part], settings: Mapping[str, Any], tokenizer: str | Path | None, skip: bool
+) -> Report:
+    request = verification.Request(
+        out=str(folder),
+        parts=[part.request() for part in parts],
+        dtype=settings["dtype"],
+        tokenizer=str(tokenizer or parts[0].checkpoint.folder or "") or None,
+        context_length=settings["context_length"],
+        tensors_only=skip,
+    )
+    level, comparisons = verification.in_fresh_process(request)
+    return Report(
+        sources=[_record(part) for part in parts],
+        conversion={**settings, "verification_skipped": skip},
+        level=level,
+        comparisons=comparisons,
+        files={
+            path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        },
+    )
+
+
+def _record(part: Part) -> dict[str, Any]:
+    checkpoint = part.checkpoint
+    return {
+        "format": part.source.name,
+        "detected": part.why,
+        "name": checkpoint.name,
+        "files": {file.name: sha256(file) for file in checkpoint.files},
+        "container": checkpoint.container,
+        "wrappers": list(checkpoint.wrappers),
+        "dropped": mapping.fold(part.plan.dropped),
+        "facts": dict(part.source.describe(checkpoint, part.config).facts),
+    }
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file, read a block at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

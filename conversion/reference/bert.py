@@ -1,0 +1,77 @@
+"""The BERT text tower (Devlin et al., 2018), under the key names that cn_clip and transformers share.
+
+Also reads the layout that cn_clip's flash-attention switch writes: `attention.self.Wqkv` and `attention.self.out_proj`
+in place of `query`, `key`, `value` and `attention.output.dense`.
+"""
+
+import torch
+
+from .layers import Activation, Tensors, attention, layer_norm, linear, numbered, weight
+
+PAD = 0
+
+
+def padding_bias(ids: torch.Tensor) -> torch.Tensor:
+    """`(n, length)`: -10000 where the id is padding, which leaves it exactly no weight after a float32 softmax."""
+    return (ids == PAD) * -10000.0
+
+
+def last_hidden(
+    tensors: Tensors,
+    prefix: str,
+    ids: torch.Tensor,
+    heads: int,
+    activation: Activation,
+    eps: float,
+    key_bias: torch.Tensor | None,
+) -> torch.Tensor:
+    """The last layer's states.
+
+    Args:
+        prefix: what stands before `embeddings.` and `encoder.` in the keys, with its dot.
+        ids: `(n, length)` int64.
+        key_bias: `(n, length)`, see `padding_bias`; None lets every position be attended to.
+
+    Returns:
+        `(n, length, hidden)` float32.
+
+    Raises:
+        ValueError: if the texts are longer than the position table.
+    """
+    x = layer_norm(tensors, f"{prefix}embeddings.LayerNorm", _embed(tensors, f"{prefix}embeddings.", ids), eps)
+    for number in numbered(tensors, f"{prefix}encoder.layer."):
+        layer = f"{prefix}encoder.layer.{number}."
+        x = layer_norm(
+            tensors, f"{layer}attention.output.LayerNorm", x + _attend(tensors, layer, x, heads, key_bias), eps
+        )
+        inner = activation(linear(tensors, f"{layer}intermediate.dense", x))
+        x = layer_norm(tensors, f"{layer}output.LayerNorm", x + linear(tensors, f"{layer}output.dense", inner), eps)
+    return x
+
+
+def tanh_pooler(tensors: Tensors, prefix: str, states: torch.Tensor) -> torch.Tensor:
+    """`tanh(W h + b)` of the first position's state, `(n, hidden)`."""
+    return torch.tanh(linear(tensors, f"{prefix}pooler.dense", states[:, 0]))
+
+
+def _embed(tensors: Tensors, prefix: str, ids: torch.Tensor) -> torch.Tensor:
+    """Word + position + first token type; rows are picked before they are widened, the word table is large."""
+    length = ids.shape[1]
+    positions = tensors[f"{prefix}position_embeddings.weight"]
+    if length > len(positions):
+        raise ValueError(
+            f"texts of {length} ids, but the checkpoint has {len(positions)} text positions: truncate them"
+        )
+    words = tensors[f"{prefix}word_embeddings.weight"][ids].to(torch.float32)
+    types = weight(tensors, f"{prefix}token_type_embeddings.weight")
+    return words + positions[:length].to(torch.float32) + types[0]
+
+
+def _attend(tensors: Tensors, layer: str, x: torch.Tensor, heads: int, key_bias: torch.Tensor | None) -> torch.Tensor:
+    """Self-attention of one layer with its output projection, before the residual."""
+    own = f"{layer}attention.self."
+    if f"{own}Wqkv.weight" in tensors:
+        query, key, value = linear(tensors, f"{own}Wqkv", x).chunk(3, dim=-1)
+        return linear(tensors, f"{own}out_proj", attention(query, key, value, heads, key_bias))
+    query, key, value = (linear(tensors, own + name, x) for name in ("query", "key", "value"))
+    return linear(tensors, f"{layer}attention.output.dense", attention(query, key, value, heads, key_bias))

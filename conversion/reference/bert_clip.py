@@ -1,0 +1,49 @@
+"""BertCLIP: a BERT and a CLIP ViT under one roof.
+
+Source: CLIP-Chinese, component/model.py, component/configuration.py and predict_similarity.py. Its text feature is the
+tanh pooler's output, projected without a bias; `token_type_ids` are dropped and the attention mask is used.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from . import bert, clip_vision, hf_config, pictures, wordpiece
+from .layers import Config, Tensors, normalize, weight
+
+
+@torch.no_grad()
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)` padded with 0."""
+    facts = hf_config.nested(config, "text_config", hf_config.BERT)
+    mask = bert.padding_bias(ids)
+    states = bert.last_hidden(tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, mask)
+    pooled = bert.tanh_pooler(tensors, "text_model.", states)
+    return normalize(pooled @ weight(tensors, "text_projection.weight").T)
+
+
+@torch.no_grad()
+def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised image embeddings, `(n, projection)` float32, of pixels `(n, 3, r, r)`."""
+    return clip_vision.embed(tensors, pixels, hf_config.nested(config, "vision_config", hf_config.CLIP_VISION))
+
+
+def logit_scale(tensors: Tensors, config: Config) -> float:
+    """The log scale, as stored."""
+    return float(tensors["logit_scale"])
+
+
+def image_size(tensors: Tensors, config: Config) -> int:
+    """Side of the square input, in pixels."""
+    return clip_vision.image_size(tensors)
+
+
+def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
+    return wordpiece.transformers_ids(texts, vocab, context_length)
+
+
+def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+    """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
+    return pictures.rgb_then_crop(image, size)

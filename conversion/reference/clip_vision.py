@@ -1,0 +1,47 @@
+"""CLIP's vision transformer under transformers' key names (`vision_model.*`, `visual_projection.weight`)."""
+
+import torch
+import torch.nn.functional as F
+
+from .hf_config import Facts
+from .layers import Tensors, attention, layer_norm, linear, normalize, numbered, square_side, weight
+
+
+def embed(tensors: Tensors, pixels: torch.Tensor, facts: Facts) -> torch.Tensor:
+    """The class position after `post_layernorm`, projected and L2-normalised.
+
+    Args:
+        pixels: `(n, 3, r, r)`.
+
+    Returns:
+        `(n, projection)` float32.
+    """
+    x = _patches(tensors, pixels)
+    x = layer_norm(tensors, "vision_model.pre_layrnorm", x, facts.eps)  # spelled so in every file
+    for number in numbered(tensors, "vision_model.encoder.layers."):
+        x = _block(tensors, f"vision_model.encoder.layers.{number}.", x, facts)
+    pooled = layer_norm(tensors, "vision_model.post_layernorm", x[:, 0], facts.eps)
+    return normalize(pooled @ weight(tensors, "visual_projection.weight").T)
+
+
+def image_size(tensors: Tensors) -> int:
+    """The side in pixels that the position table was made for."""
+    patch = tensors["vision_model.embeddings.patch_embedding.weight"].shape[-1]
+    return patch * square_side(len(tensors["vision_model.embeddings.position_embedding.weight"]))
+
+
+def _patches(tensors: Tensors, pixels: torch.Tensor) -> torch.Tensor:
+    """Class token, then the patches row by row, plus positions: `(n, 1 + patches, width)`."""
+    kernel = weight(tensors, "vision_model.embeddings.patch_embedding.weight")
+    patches = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
+    first = weight(tensors, "vision_model.embeddings.class_embedding").expand(len(pixels), 1, -1)
+    return torch.cat([first, patches], dim=1) + weight(tensors, "vision_model.embeddings.position_embedding.weight")
+
+
+def _block(tensors: Tensors, layer: str, x: torch.Tensor, facts: Facts) -> torch.Tensor:
+    """One pre-norm layer: attention, then the two-layer perceptron."""
+    before = layer_norm(tensors, f"{layer}layer_norm1", x, facts.eps)
+    query, key, value = (linear(tensors, f"{layer}self_attn.{name}_proj", before) for name in "qkv")
+    x = x + linear(tensors, f"{layer}self_attn.out_proj", attention(query, key, value, facts.heads))
+    before = layer_norm(tensors, f"{layer}layer_norm2", x, facts.eps)
+    return x + linear(tensors, f"{layer}mlp.fc2", facts.activation(linear(tensors, f"{layer}mlp.fc1", before)))

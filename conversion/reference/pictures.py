@@ -1,0 +1,45 @@
+"""From a Pillow image to normalised pixels, in the orders that the originals' own code has.
+
+Resizing a picture in its own mode and resizing its RGB form are different pictures as soon as there is transparency, a
+palette or one bit a pixel, so the order is part of the result. Alpha is dropped by `convert`, never composited.
+"""
+
+import torch
+from PIL import Image
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def squash_then_rgb(image: Image.Image, size: int) -> torch.Tensor:
+    """Resize to a square whatever the aspect ratio, then RGB: cn_clip/clip/utils.py, `image_transform`."""
+    return _normalised(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB"))
+
+
+def crop_then_rgb(image: Image.Image, size: int) -> torch.Tensor:
+    """Short side, centre crop, then RGB; the offset rounds half to even: torchvision, transforms/functional.py."""
+    resized = _short_side(image, size)
+    left, top = (int(round((length - size) / 2.0)) for length in resized.size)
+    return _normalised(resized.crop((left, top, left + size, top + size)).convert("RGB"))
+
+
+def rgb_then_crop(image: Image.Image, size: int) -> torch.Tensor:
+    """RGB, short side, then centre crop; the offset rounds down: transformers' CLIP image processor."""
+    resized = _short_side(image.convert("RGB"), size)
+    left, top = ((length - size) // 2 for length in resized.size)
+    return _normalised(resized.crop((left, top, left + size, top + size)))
+
+
+def _short_side(image: Image.Image, size: int) -> Image.Image:
+    """Bicubic, the short side to `size`; the long side is cut to a whole number, not rounded, in both libraries."""
+    short, long = sorted(image.size)
+    scaled = int(size * long / short)
+    width, height = image.size
+    return image.resize((size, scaled) if width <= height else (scaled, size), Image.Resampling.BICUBIC)
+
+
+def _normalised(image: Image.Image) -> torch.Tensor:
+    """`(3, height, width)`: bytes / 255, then (x - mean) / std, each step in float32."""
+    data = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    scaled = data.view(image.height, image.width, 3).permute(2, 0, 1).to(torch.float32) / 255
+    return ((scaled - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)).contiguous()

@@ -1,0 +1,127 @@
+"""BERT tokenisation in pure Python: cn_clip's own tokenizer, and what transformers' BertTokenizerFast does instead."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+# Ranges of characters that stand as a word of their own.
+CJK = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+# tokenizers/src/normalizers/bert.rs has 0x2B920 where Google's table has 0x2B820: these 256 do not stand alone there.
+NOT_CJK_IN_TOKENIZERS = (0x2B820, 0x2B91F)
+SPECIAL = re.compile(r"(\[(?:PAD|UNK|CLS|SEP|MASK)\])")
+ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+def cn_clip_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """Ids as cn_clip/clip/utils.py `tokenize` gives them, without the padding.
+
+    Words of up to 200 characters are cut into pieces, `[MASK]` and the like in a text are ordinary characters, and
+    unassigned and private-use characters stay, as [UNK].
+    """
+    index = {line.strip(): number for number, line in enumerate(vocab)}
+
+    def encode(text: str) -> Iterator[int]:
+        for word in _cn_clip_words(text):
+            yield from _pieces(word, index, 200)
+
+    return [_framed(encode(text), index, context_length) for text in texts]
+
+
+def transformers_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """Ids as transformers' BertTokenizerFast with truncation gives them, without the padding.
+
+    A word of more than 100 characters is [UNK], the special tokens in a text are themselves, private-use characters
+    are removed. Its tables are those of Unicode 8: punctuation, format characters and marks that came later are
+    classed here by the newer tables of Python.
+    """
+    index = {line.rstrip("\r\n"): number for number, line in enumerate(vocab)}
+
+    def encode(text: str) -> Iterator[int]:
+        for part in SPECIAL.split(text):
+            if SPECIAL.fullmatch(part):
+                yield index[part]
+                continue
+            for word in _transformers_words(part):
+                yield from _pieces(word, index, 100)
+
+    return [_framed(encode(text), index, context_length) for text in texts]
+
+
+def _framed(pieces: Iterator[int], index: Mapping[str, int], context_length: int) -> list[int]:
+    return [index["[CLS]"], *list(pieces)[: context_length - 2], index["[SEP]"]]
+
+
+def _cn_clip_words(text: str) -> list[str]:
+    """cn_clip/clip/bert_tokenizer.py, BasicTokenizer: lower case a word at a time (final sigma), then no accents."""
+    text = _spaced(_cleaned(text, removed=("Cc", "Cf")), _is_cjk)
+    words = [_without_accents(word.lower()) for word in text.split()]
+    return " ".join(part for word in words for part in _split_punctuation(word)).split()
+
+
+def _transformers_words(text: str) -> list[str]:
+    """tokenizers' BertNormalizer and BertPreTokenizer: no accents, then lower case a character at a time."""
+    text = _spaced(_cleaned(text, removed=("Cc", "Cf", "Co")), _is_cjk_in_tokenizers)
+    text = "".join(character.lower() for character in _without_accents(text))
+    return [part for word in text.split() for part in _split_punctuation(word)]
+
+
+def _cleaned(text: str, removed: tuple[str, ...]) -> str:
+    """Without NUL, U+FFFD and the general categories `removed`, but for tab and line ends; spaces made plain."""
+    return "".join(
+        " " if character in "\t\n\r" or unicodedata.category(character) == "Zs" else character
+        for character in text
+        if character in "\t\n\r" or (character not in "\0\ufffd" and unicodedata.category(character) not in removed)
+    )
+
+
+def _spaced(text: str, alone: Callable[[str], bool]) -> str:
+    return "".join(f" {character} " if alone(character) else character for character in text)
+
+
+def _is_cjk(character: str) -> bool:
+    return any(first <= ord(character) <= last for first, last in CJK)
+
+
+def _is_cjk_in_tokenizers(character: str) -> bool:
+    first, last = NOT_CJK_IN_TOKENIZERS
+    return _is_cjk(character) and not first <= ord(character) <= last
+
+
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+
+
+def _split_punctuation(word: str) -> list[str]:
+    """Each punctuation character alone, the runs between them whole."""
+    spaced = (f" {character} " if _is_punctuation(character) else character for character in word)
+    return "".join(spaced).split()
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in ASCII_PUNCTUATION or unicodedata.category(character).startswith("P")
+
+
+def _pieces(word: str, index: Mapping[str, int], limit: int) -> list[int]:
+    """The longest known piece first, again and again; [UNK] for a word that can not be cut, or is over the limit."""
+    unknown = [index["[UNK]"]]
+    if len(word) > limit:
+        return unknown
+    ids: list[int] = []
+    start = 0
+    while start < len(word):
+        mark = "##" if start else ""
+        end = next((end for end in range(len(word), start, -1) if mark + word[start:end] in index), None)
+        if end is None:
+            return unknown
+        ids.append(index[mark + word[start:end]])
+        start = end
+    return ids

@@ -1,0 +1,59 @@
+"""The proof that travels with a repo: what was compared with what, within which bound, with which result."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+FILE = "conversion_report.json"
+FORMAT_VERSION = 1
+PACKAGES = ("hf-zhclip", "transformers", "torch", "safetensors", "tokenizers", "pillow")
+
+Level = Literal["peer", "reference", "tensors"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison with a witness: passed where `result` is within `bound`."""
+
+    step: str
+    what: str
+    witness: str
+    measure: str
+    bound: float
+    result: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """The proof. `level` is who bore witness to the embeddings, `tensors` where nobody did."""
+
+    sources: Sequence[Mapping[str, Any]]
+    conversion: Mapping[str, Any]
+    level: Level
+    comparisons: Sequence[Comparison]
+    files: Mapping[str, str]
+    format_version: int = FORMAT_VERSION
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.passed}
+
+    def failures(self) -> str:
+        """The comparisons that failed, one a line."""
+        return "\n".join(
+            f"  {each.step}: {each.what} against {each.witness}: {each.measure} {each.result:.3g} ({each.bound:.3g})"
+            for each in self.comparisons
+            if not each.passed
+        )
+
+
+def versions() -> dict[str, str]:
+    found = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,75 @@
+"""The inputs on which a conversion is compared: texts that meet every rule of a tokenizer, pictures of every mode."""
+
+from collections.abc import Iterator
+
+from PIL import Image
+
+TEXTS = (
+    "杰尼龟",
+    "一只猫",
+    "两只可爱的小狗在草地上奔跑，远处有一棵大树。",
+    "CLIP模型 ViT-B/16, 2022年！",
+    "“弯引号”……与—破折号",
+    "[MASK]不是掩码，[SEP]也不是",
+    "Ünïcödé café ΑΒΓ １２３ 😀",
+    "  tabs\tand\nlines  ",
+    "supercalifragilisticexpialidocious" * 5,
+    "很长的句子要被截断" * 80,
+)
+
+EMBEDDED = 4
+"""How many of the pictures, from the first, are also put through the towers."""
+
+
+def pictures() -> Iterator[tuple[str, Image.Image]]:
+    """Names and pictures, the same on every machine: the modes and shapes that pipelines treat differently."""
+    rgb = _picture(227, 224)
+    yield "RGB 227x224", rgb
+    yield "RGBA 160x240", _with_alpha(_picture(160, 240))
+    yield "L 300x200", _picture(300, 200).convert("L")
+    yield "P with transparency 120x90", _palette()
+    yield "LA 90x120", _with_alpha(_picture(90, 120)).convert("LA")
+    yield "1 100x80", _picture(100, 80).convert("L").point(lambda value: 255 * (value > 127), mode="1")
+    yield "I;16 80x100", _sixteen_bit()
+    yield "CMYK 110x70", _picture(110, 70).convert("CMYK")
+    yield "EXIF-rotated 140x60", _rotated()
+    yield "RGB 1x1", Image.new("RGB", (1, 1), (200, 30, 90))
+    yield "RGB 2000x20", _picture(2000, 20)
+
+
+def _picture(width: int, height: int) -> Image.Image:
+    # Plain integer arithmetic, so that no library's version can change a byte.
+    values = (
+        (x * x // 3 + 7 * y * (1 + channel) + (x * y >> 3) * (channel + 2)) % 256
+        for y in range(height)
+        for x in range(width)
+        for channel in range(3)
+    )
+    return Image.frombytes("RGB", (width, height), bytes(values))
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    alpha = Image.frombytes(
+        "L", image.size, bytes(255 * x // max(width - 1, 1) for _ in range(height) for x in range(width))
+    )
+    image.putalpha(alpha)
+    return image
+
+
+def _palette() -> Image.Image:
+    image = Image.frombytes("P", (120, 90), bytes((x // 5 + y // 7) % 16 for y in range(90) for x in range(120)))
+    image.putpalette([value for n in range(16) for value in (16 * n, 255 - 16 * n, (80 * n) % 256)])
+    image.info["transparency"] = 3
+    return image
+
+
+def _sixteen_bit() -> Image.Image:
+    values = ((x * 641 + y * 257) % 65536 for y in range(100) for x in range(80))
+    return Image.frombytes("I;16", (80, 100), b"".join(value.to_bytes(2, "little") for value in values))
+
+
+def _rotated() -> Image.Image:
+    image = _picture(140, 60)
+    image.getexif()[0x0112] = 6  # "rotate by 90 degrees", which the originals do not heed
+    return image

@@ -1,0 +1,104 @@
+"""A checkpoint format to the rest: a `Source`, the `Description` that it gives, and the `Witness` of its numbers."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+
+from .mapping import Rule, Shape
+from .read import Checkpoint
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a format is known: patterns of keys that must be there or must not, and how far keys can be trusted.
+
+    `sizes` narrows keys that other models have too to the shapes published for this one.
+    `decides` says what settles it once the keys match: "keys" (no other format has them), "architectures" (only the
+    config.json's own word, one of `architectures`), or "format" (nothing in the checkpoint: the user has to say).
+    """
+
+    required: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
+    decides: Literal["keys", "architectures", "format"] = "keys"
+    architectures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One side of the model: its transformers config, what is pooled, how it is projected, and to what width."""
+
+    config: Mapping[str, Any]
+    pooling: str
+    projection: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """Everything of a checkpoint that changes a number and is not a tensor; a part has one tower of the two.
+
+    `facts` is the source's own JSON as far as it counts: what a witness is given, and what the report records.
+    """
+
+    architecture: str
+    facts: Mapping[str, Any]
+    text: Tower | None = None
+    vision: Tower | None = None
+    image_order: str | None = None
+    context_length: int | None = None
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Somebody else who computes what the checkpoint computes: the original's own package, or the reference.
+
+    Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with 0, `encode_image` pixels
+    `(n, 3, size, size)`; both give L2-normalised float32 `(n, width)`. `logit_scale` is the stored logarithm.
+    """
+
+    name: str
+    level: Literal["peer", "reference"]
+    encode_text: Callable[[torch.Tensor], torch.Tensor] | None = None
+    encode_image: Callable[[torch.Tensor], torch.Tensor] | None = None
+    token_ids: Callable[[Sequence[str]], list[list[int]]] | None = None
+    pixels: Callable[[Image.Image], torch.Tensor] | None = None
+    logit_scale: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a witness may know of a conversion beside the tensors: `config` is the source's own JSON."""
+
+    config: Mapping[str, Any]
+    vocab: Sequence[str]
+    context_length: int
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """One checkpoint format, in the words of its own project.
+
+    `part` says which towers it holds. `rules` joins the tables that these source keys call for; `home` gives those of
+    the plainest layout, from the config of a converted model, so that it can be mapped back. `tokenizer` takes the
+    folder or file of the vocabulary (None: what ships with the package) and the context length. `original` builds the
+    witness from the original's own package, or returns None where that is not installed; the reference's module bears
+    the source's name.
+    """
+
+    name: str
+    title: str
+    part: Literal["dual", "text", "vision"]
+    signatures: tuple[Signature, ...]
+    describe: Callable[[Checkpoint, Mapping[str, Any]], Description]
+    rules: Callable[[Collection[str]], tuple[Rule, ...]]
+    home: Callable[[Mapping[str, Any]], tuple[Rule, ...]]
+    original: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None]
+    tokenizer: Callable[[Path | None, int], Any] | None = None
+    reads_config_json: bool = True

@@ -1,0 +1,351 @@
+"""cn_clip (OFA-Sys/Chinese-CLIP): `.pt` files of the official models and of its training, ViT and RN50."""
+
+import importlib
+import importlib.metadata
+import json
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import towers
+from ..errors import InputError
+from ..hf_config import bert_shapes, count_layers, vit_shapes
+from ..mapping import Rule, Shape, drop, matches, rename, transpose
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+
+CONTEXT_LENGTH = 52
+"""cn_clip/clip/utils.py: "all baseline models use 52 as the context length"."""
+
+HEADS = transpose("text_projection", "text_projection.weight"), rename("logit_scale", "logit_scale")
+POOLER = drop("bert.pooler.dense.*")  # in releases before November 2022; no embedding passes through it
+
+# Facts that no weight file holds, from cn_clip/clip/model_configs: (name, width, layers, patch) -> width of one head.
+VISION_HEAD_WIDTH = {
+    ("ViT-B-16", 768, 12, 16): 64,
+    ("ViT-B-32", 768, 12, 32): 64,
+    ("ViT-L-14", 1024, 24, 14): 64,
+    ("ViT-H-14", 1280, 32, 14): 80,
+}
+RESNET_HEAD_WIDTH = {("RN50", 64, (3, 4, 6, 3)): 64}
+# (name, hidden size, layers, intermediate size) -> heads; all of them use the exact (erf) GELU.
+TEXT_HEADS = {
+    ("RoBERTa-wwm-ext-base-chinese", 768, 12, 3072): 12,
+    ("RoBERTa-wwm-ext-large-chinese", 1024, 24, 4096): 16,
+    ("RBT3-chinese", 768, 3, 3072): 12,
+}
+TEXT_ACTIVATION = "gelu"
+
+UPSTREAM_HEAD_WIDTH = 64
+"""What cn_clip itself takes when a vision config does not name vision_head_width (cn_clip/clip/model.py)."""
+
+FIELDS = frozenset(
+    ("embed_dim", "image_resolution", "vocab_size")
+    + tuple(f"vision_{field}" for field in ("layers", "width", "patch_size", "head_width"))
+    + tuple(f"text_{field}" for field in ("attention_probs_dropout_prob", "hidden_act", "hidden_dropout_prob"))
+    + tuple(f"text_{field}" for field in ("hidden_size", "initializer_range", "intermediate_size"))
+    + tuple(f"text_{field}" for field in ("max_position_embeddings", "num_attention_heads", "num_hidden_layers"))
+    + ("text_type_vocab_size",)
+)
+"""The fields of cn_clip/clip/model_configs; a user's file may state any of them."""
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The tables for these keys: ViT or ResNet, plain or flash-attention layout."""
+    flash_text = any(matches("bert.encoder.layer.{}.attention.self.Wqkv.weight", key) for key in keys)
+    flash_vision = any(matches("visual.transformer.resblocks.{}.attn.Wqkv.weight", key) for key in keys)
+    resnet = any(key.startswith("visual.attnpool.") for key in keys)
+    return _tables(resnet, flash_text, flash_vision)
+
+
+def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The tables of cn_clip's own plain layout for a converted config."""
+    return _tables(config["vision_config"]["model_type"] == "zhclip_resnet", flash_text=False, flash_vision=False)
+
+
+def _tables(resnet: bool, flash_text: bool, flash_vision: bool) -> tuple[Rule, ...]:
+    attention = towers.flash_bert_attention if flash_text else towers.bert_attention
+    vision = towers.OPENAI_RESNET if resnet else towers.openai_vit("Wqkv." if flash_vision else "in_proj_")
+    return (
+        *towers.bert_embeddings("bert."),
+        *attention("bert."),
+        *towers.bert_layers("bert."),
+        POOLER,
+        *HEADS,
+        *vision,
+    )
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the architecture from shapes, and what they don't say from `config`, fields of its model_configs."""
+    stated = {key: value for key, value in config.items() if value is not None and key in FIELDS}
+    if "vision_width" in stated:
+        stated.setdefault("vision_head_width", UPSTREAM_HEAD_WIDTH)
+    shapes = checkpoint.shapes
+    text_name, text = _text(shapes, stated)
+    resnet = "visual.attnpool.positional_embedding" in shapes
+    vision_name, vision, size = (_resnet if resnet else _vit)(shapes, stated)
+    return Description(
+        architecture=f"{vision_name}@{text_name}",
+        facts=stated,
+        text=text,
+        vision=vision,
+        image_order="squash_then_rgb",
+        context_length=CONTEXT_LENGTH,
+        image_size=size,
+    )
+
+
+def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, Tower]:
+    sizes = bert_shapes(shapes, "bert.")
+    width = shapes["text_projection"][-1]
+    _refuse_contradictions(stated, {f"text_{key}": value for key, value in sizes.items() if key != "vocab_size"})
+    _refuse_contradictions(stated, {"vocab_size": sizes["vocab_size"], "embed_dim": width})
+    key = sizes["hidden_size"], sizes["num_hidden_layers"], sizes["intermediate_size"]
+    known = {row[1:]: (row[0], heads) for row, heads in TEXT_HEADS.items()}.get(key)
+    name, heads = known or (f"BERT {key[0]}x{key[1]}", None)
+    config = {
+        "model_type": "bert",
+        **sizes,
+        "num_attention_heads": _fact(stated, "text_num_attention_heads", heads, _divisors(key[0]), "text tower"),
+        "hidden_act": _fact(stated, "text_hidden_act", known and TEXT_ACTIVATION, ("gelu", "relu"), "text tower"),
+        "hidden_dropout_prob": stated.get("text_hidden_dropout_prob", 0.1),
+        "attention_probs_dropout_prob": stated.get("text_attention_probs_dropout_prob", 0.1),
+        "initializer_range": stated.get("text_initializer_range", 0.02),
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+    }
+    _refuse_heads(config["num_attention_heads"], key[0], "text_num_attention_heads")
+    return name, Tower(config, pooling="cls", projection="linear", width=width)
+
+
+def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, Tower, int]:
+    fc = "visual.transformer.resblocks.{}.mlp.c_fc.weight"
+    sizes = vit_shapes(
+        patch=shapes["visual.conv1.weight"],
+        positions=shapes["visual.positional_embedding"][0],
+        layers=count_layers(shapes, fc),
+        intermediate=shapes.get(fc.format(0), (0,))[0],
+    )
+    width = sizes["hidden_size"]
+    key = width, sizes["num_hidden_layers"], sizes["patch_size"]
+    _refuse_contradictions(
+        stated,
+        {
+            "vision_width": key[0],
+            "vision_layers": key[1],
+            "vision_patch_size": key[2],
+            "image_resolution": sizes["image_size"],
+        },
+    )
+    name, head_width = _published(VISION_HEAD_WIDTH, key) or (f"ViT {key[0]}x{key[1]}/{key[2]}", None)
+    head_width = _head_width(stated, head_width, width)
+    config = {
+        "model_type": "clip_vision_model",
+        **sizes,
+        "num_attention_heads": width // head_width,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+        "attention_dropout": 0.0,
+    }
+    resolution = sizes["image_size"]
+    name = f"{name}-{resolution}" if name.startswith("ViT-") and resolution != 224 else name
+    return name, Tower(config, "pooler", "linear", shapes["visual.proj"][-1]), resolution
+
+
+def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, Tower, int]:
+    width = shapes["visual.layer1.0.conv1.weight"][0]
+    layers = tuple(count_layers(shapes, f"visual.layer{n}.{{}}.conv1.weight") for n in (1, 2, 3, 4))
+    sizes = vit_shapes(shapes["visual.conv1.weight"], shapes["visual.attnpool.positional_embedding"][0], 0, 0)
+    # Five halvings lie between the picture and the grid of the attention pool.
+    size = sizes["image_size"] // sizes["patch_size"] * 32
+    output = shapes["visual.attnpool.c_proj.weight"][0]
+    _refuse_contradictions(
+        stated, {"vision_width": width, "vision_layers": layers, "image_resolution": size, "embed_dim": output}
+    )
+    name, head_width = _published(RESNET_HEAD_WIDTH, (width, layers)) or (f"ResNet {width} {list(layers)}", None)
+    head_width = _head_width(stated, head_width, width * 32)
+    config = {
+        "model_type": "zhclip_resnet",
+        "layers": list(layers),
+        "width": width,
+        "image_size": size,
+        "num_attention_heads": width * 32 // head_width,
+        "output_dim": output,
+    }
+    return name, Tower(config, "pooler", "none", output), size
+
+
+def _published(table: Mapping[tuple, int], key: tuple) -> tuple[str, int] | None:
+    return {row[1:]: (row[0], fact) for row, fact in table.items()}.get(key)
+
+
+def _head_width(stated: Mapping[str, Any], published: int | None, width: int) -> int:
+    value = _fact(stated, "vision_head_width", published, _divisors(width), "image tower")
+    _refuse_heads(value, width, "vision_head_width")
+    return value
+
+
+def _divisors(width: int) -> tuple[int, ...]:
+    return tuple(number for number in range(1, width + 1) if width % number == 0 and 1 < number < width)
+
+
+def _fact(stated: Mapping[str, Any], field: str, published: Any, candidates: tuple, tower: str) -> Any:
+    value = stated.get(field, published)
+    if value is None:
+        raise InputError(
+            f"This {tower} is not a published size, and {field} is not in a weight file. Every one of "
+            f"{', '.join(map(str, candidates))} would load, and only the one it was trained with is right. "
+            f'Write it into a JSON file, {{"{field}": …}} (the fields of cn_clip\'s model_configs), and pass it with '
+            "--config FILE."
+        )
+    return value
+
+
+def _refuse_heads(value: Any, width: int, field: str) -> None:
+    if not isinstance(value, int) or value < 1 or width % value:
+        raise InputError(f"--config states {field} {value!r}, which does not divide the width {width}.")
+
+
+def _refuse_contradictions(stated: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{field}: stated {stated[field]!r}, the shapes say {value!r}"
+        for field, value in found.items()
+        if field in stated and _plain(stated[field]) != _plain(value)
+    ]
+    if wrong:
+        raise InputError(f"--config contradicts the weights: {'; '.join(wrong)}. Correct the file or leave these out.")
+
+
+def _plain(value: Any) -> Any:
+    # Upstream's RN50 config writes its layers as the string "[3,4,6,3]".
+    if isinstance(value, str) and value.startswith("["):
+        value = json.loads(value)
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """cn_clip's tokenizer over the packaged vocabulary, or over the user's own."""
+    from ..tokenizer import cn_clip_tokenizer, default_vocab, read_vocab
+
+    return cn_clip_tokenizer(read_vocab(vocabulary) if vocabulary else default_vocab(), context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness from the installed cn_clip, built float32 as its evaluation does (no rounding through fp16)."""
+    try:
+        peer = importlib.import_module("cn_clip.clip.model")
+        utils = importlib.import_module("cn_clip.clip.utils")
+    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
+        return None
+    model = peer.CLIP(**_peer_arguments(tensors, facts.config)).eval()
+    model.load_state_dict(_peer_state_dict(peer, tensors), strict=True)
+    preprocess = utils.image_transform(facts.image_size)
+    tokenizer = _peer_tokenizer(facts.vocab)
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        pieces = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
+        ends = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
+        return [[ends[0], *ids[: facts.context_length - 2], ends[1]] for ids in pieces]
+
+    return Witness(
+        name=f"cn_clip {importlib.metadata.version('cn_clip')}",
+        level="peer",
+        encode_text=lambda ids: torch.nn.functional.normalize(model.encode_text(ids), dim=-1),
+        encode_image=lambda pixels: torch.nn.functional.normalize(model.encode_image(pixels), dim=-1),
+        token_ids=token_ids,
+        pixels=preprocess,
+        logit_scale=lambda: model.logit_scale.item(),
+    )
+
+
+def _peer_arguments(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of cn_clip's CLIP; where the size is published its own model_configs state them, not we."""
+    checkpoint = Checkpoint(Path(), (), "", tensors)
+    description = describe(checkpoint, stated)
+    folder = resources.files("cn_clip.clip") / "model_configs"
+    files = [folder / f"{name}.json" for name in description.architecture.split("@")]
+    if all(file.is_file() for file in files):
+        arguments = {key: value for file in files for key, value in json.loads(file.read_text("utf-8")).items()}
+    else:
+        arguments = _arguments(description)
+    stated = {key: value for key, value in stated.items() if value is not None and key in arguments}
+    return {**arguments, **stated, "vision_layers": _plain(arguments["vision_layers"])}
+
+
+def _arguments(description: Description) -> dict[str, Any]:
+    text, vision = description.text.config, description.vision.config
+    resnet = vision["model_type"] == "zhclip_resnet"
+    width = vision["width"] if resnet else vision["hidden_size"]
+    fields = (
+        *("hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
+        *("type_vocab_size", "hidden_act", "initializer_range"),
+        *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    )
+    return {
+        "embed_dim": description.text.width,
+        "image_resolution": description.image_size,
+        "vision_layers": vision["layers"] if resnet else vision["num_hidden_layers"],
+        "vision_width": width,
+        "vision_patch_size": None if resnet else vision["patch_size"],
+        "vision_head_width": width * (32 if resnet else 1) // vision["num_attention_heads"],
+        "vocab_size": text["vocab_size"],
+        **{f"text_{field}": text[field] for field in fields},
+    }
+
+
+def _peer_state_dict(peer: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    state_dict = {key: tensor for key, tensor in tensors.items() if not key.startswith("bert.pooler.")}
+    flash = [key for key in state_dict if ".Wqkv." in key]
+    if flash:
+        # Upstream's converter only works on keys with DDP's prefix (cn_clip/clip/model.py, convert_state_dict).
+        state_dict = peer.convert_state_dict({f"module.{key}": tensor for key, tensor in state_dict.items()})
+        state_dict = {key.removeprefix("module."): tensor for key, tensor in state_dict.items()}
+    return state_dict
+
+
+def _peer_tokenizer(vocab: Sequence[str]) -> Any:
+    tokenizers = importlib.import_module("cn_clip.clip.bert_tokenizer")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vocab.txt"
+        path.write_text("".join(f"{line}\n" for line in vocab), encoding="utf-8")
+        return tokenizers.FullTokenizer(vocab_file=str(path))
+
+
+SOURCE = Source(
+    name="cn_clip",
+    title="cn_clip (OFA-Sys/Chinese-CLIP)",
+    part="dual",
+    signatures=(
+        Signature(
+            required=(
+                "bert.embeddings.word_embeddings.weight",
+                "bert.encoder.layer.{}.intermediate.dense.weight",
+                "text_projection",
+                "logit_scale",
+                "visual.transformer.resblocks.{}.mlp.c_fc.weight",
+                "visual.proj",
+            )
+        ),
+        Signature(
+            required=(
+                "bert.embeddings.word_embeddings.weight",
+                "bert.encoder.layer.{}.intermediate.dense.weight",
+                "text_projection",
+                "logit_scale",
+                "visual.layer1.{}.conv1.weight",
+                "visual.attnpool.positional_embedding",
+            )
+        ),
+    ),
+    describe=describe,
+    rules=rules,
+    home=home,
+    original=original,
+    tokenizer=tokenizer,
+    reads_config_json=False,
+)

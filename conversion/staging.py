@@ -1,0 +1,109 @@
+"""A folder that appears whole or not at all: a locked staging sibling, and one rename at the end."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .errors import InputError, WorkError
+
+
+@contextlib.contextmanager
+def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
+    """Gives an empty folder beside `out`, which becomes `out` when the block ends well and is removed when it doesn't.
+
+    What a killed run left behind is put right first. With `force` an existing `out` is moved aside before the rename
+    and deleted after it, so that at every moment one of the two is whole.
+
+    Raises:
+        InputError: when `out` exists and `force` is off, or another run is writing it.
+        WorkError: when the disk has not `needed_bytes` free.
+    """
+    out = Path(os.path.abspath(out))
+    with _system_errors(out):
+        _check(out, force)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(out):
+            folder, aside = _sibling(out, "staging"), _sibling(out, "old")
+            _recover(out, folder, aside)
+            _check_space(out, needed_bytes)
+            folder.mkdir()
+            try:
+                yield folder
+                _check(out, force)
+                _swap(folder, out, aside)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_absent(out: Path, force: bool) -> None:
+    """Refuses an `out` that exists, an empty folder too, before any work is done."""
+    _check(Path(os.path.abspath(out)), force)
+
+
+def _sibling(out: Path, purpose: str) -> Path:
+    return out.with_name(f".{out.name}.zhclip-{purpose}")
+
+
+@contextlib.contextmanager
+def _system_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkError(f"{out} could not be written: {error.strerror or error}. Nothing was left there.") from error
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    path = _sibling(out, "lock")
+    try:
+        with FileLock(path, timeout=0):
+            yield
+            path.unlink(missing_ok=True)
+    except Timeout as error:
+        raise InputError(f"Another run is writing {out}. Wait for it, or choose another place.") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _check(out: Path, force: bool) -> None:
+    if os.path.lexists(out) and not force:
+        raise InputError(f"{out} exists already, and nothing is overwritten. Choose another place or pass --force.")
+    if force and os.path.lexists(out) and not out.is_dir():
+        raise InputError(f"{out} is not a folder, so --force does not replace it. Choose another place.")
+
+
+def _recover(out: Path, folder: Path, aside: Path) -> None:
+    """A killed run leaves a staging folder, and between the two renames of --force the old one under another name."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    if aside.exists():
+        if out.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(out)
+
+
+def _check_space(out: Path, needed: int) -> None:
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise WorkError(
+            f"{out.parent} has {free:,} bytes free and {needed:,} are needed. Make room or choose another disk."
+        )
+
+
+def _swap(folder: Path, out: Path, aside: Path) -> None:
+    if not os.path.lexists(out):
+        folder.rename(out)
+        return
+    out.rename(aside)
+    try:
+        folder.rename(out)
+    except OSError:
+        aside.rename(out)
+        raise
+    shutil.rmtree(aside)

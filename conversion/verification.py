@@ -1,0 +1,292 @@
+"""Reload a repo through the Auto classes in a fresh process, and compare it with the original, step by step."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import samples
+from .errors import InputError, ParityError, WorkError
+from .mapping import claimed, inverse, plan
+from .parts import Part, describe, identify, join_tensors
+from .read import Checkpoint, read, read_json
+from .report import FILE, Comparison, Level, Report
+from .source import Facts, Witness
+from .sources import SOURCES
+from .write import DTYPES, target_dtype
+
+BOUND = 1e-5
+"""Largest absolute difference of L2-normalised float32 embeddings."""
+
+COSINE = 0.999999
+"""Smallest cosine between two embeddings of the same input."""
+
+
+def verify(
+    out: str | Path,
+    against: str | Path | None = None,
+    *,
+    vision: str | Path | None = None,
+    format: str | None = None,
+    config: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+) -> Report:
+    """Compares a converted repo with its original, or without one with its own tensors mapped back.
+
+    Args:
+        out: a converted folder.
+        against: the checkpoint it was converted from; `vision`, `format`, `config` and `tokenizer` as for `convert`.
+
+    Raises:
+        ParityError: when a comparison fails; its `report` holds all of them.
+        InputError: when `out` is no converted folder.
+    """
+    out = Path(out)
+    if not (out / "config.json").exists():
+        raise InputError(f"{out} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+    before = _recorded(out)
+    request = Request(
+        out=str(out),
+        parts=[],
+        dtype=before["conversion"]["dtype"],
+        tokenizer=str(tokenizer) if tokenizer else None,
+        context_length=before["conversion"]["context_length"],
+    )
+    if against is None:
+        request = replace(request, recorded=before["sources"])
+    else:
+        parts = identify(against, vision, format, config)
+        request = replace(request, parts=[part.request() for part in parts])
+    level, comparisons = in_fresh_process(request)
+    report = Report(before["sources"], before["conversion"], level, comparisons, before["files"])
+    if not report.passed:
+        raise ParityError(f"{out} does not compute what the original computes:\n{report.failures()}", report)
+    return report
+
+
+def _recorded(out: Path) -> dict[str, Any]:
+    path = out / FILE
+    if not path.exists():
+        raise InputError(f"{out} has no {FILE}, which says what it was converted from. Convert it again.")
+    return read_json(path)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the fresh process is asked; either the `parts` of the original, or what a report `recorded` of them."""
+
+    out: str
+    parts: Sequence[Mapping[str, Any]]
+    dtype: str
+    tokenizer: str | None
+    context_length: int
+    recorded: Sequence[Mapping[str, Any]] = ()
+    tensors_only: bool = False
+
+
+def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
+    """Runs the comparisons in a new interpreter, which has loaded nothing but what the repo itself brings."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-m", __name__, str(answer)]
+        done = subprocess.run(
+            command, input=json.dumps(asdict(request)), text=True, encoding="utf-8", capture_output=True
+        )
+        if done.returncode or not answer.exists():
+            raise WorkError(f"The process that verifies failed:\n{done.stderr.strip() or done.returncode}")
+        result = read_json(answer)
+    if "error" in result:
+        raise InputError(result["error"])
+    return result["level"], [Comparison(**each) for each in result["comparisons"]]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The fresh process: a request on standard input, the answer into the file named."""
+    request = Request(**json.load(sys.stdin))
+    try:
+        level, comparisons = compare(request)
+        answer: dict[str, Any] = {"level": level, "comparisons": [asdict(each) for each in comparisons]}
+    except InputError as error:
+        answer = {"error": str(error)}
+    Path(arguments[0]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+@torch.no_grad()
+def compare(request: Request) -> tuple[Level, list[Comparison]]:
+    """All comparisons of one repo with one original, and the level that they reach."""
+    import transformers
+
+    import hf_zhclip  # noqa: F401 (registers the Auto classes)
+
+    transformers.logging.set_verbosity_error()
+    out = Path(request.out)
+    written = read(out)
+    parts = [Part.from_request(each) for each in request.parts] or _mapped_back(written, request.recorded)
+    model = transformers.AutoModel.from_pretrained(out, dtype=torch.float32).eval()
+    comparisons = list(_compare_tensors(parts if request.parts else [], written, model, request.dtype))
+    if request.tensors_only:
+        return "tensors", comparisons
+    witness = _witness(parts, request, out)
+    processor = transformers.AutoProcessor.from_pretrained(out)
+    ids, id_comparisons = _compare_ids(processor, witness)
+    pixels, pixel_comparisons = _compare_pixels(processor, witness)
+    comparisons += id_comparisons + pixel_comparisons
+    comparisons += _compare_embeddings(model, witness, ids, pixels)
+    return witness.level, comparisons
+
+
+def _mapped_back(written: Checkpoint, recorded: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """The parts of the original, from the converted tensors by the inverse tables."""
+    parts = []
+    for each in recorded:
+        source = SOURCES[each["format"]]
+        table = inverse(source.home(written.config))
+        own = {key: written.tensors[key] for key in claimed(table, written.tensors)}
+        backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
+        checkpoint = Checkpoint(written.path, (), "mapped back", dict(backwards.run(own)))
+        parts.append(Part(source, checkpoint, each["facts"], "recorded"))
+    return parts
+
+
+def _witness(parts: Sequence[Part], request: Request, out: Path) -> Witness:
+    """The original's own package where it is installed, the reference for whatever that leaves open."""
+    from .tokenizer import read_vocab
+
+    description = describe(parts)
+    vocab = read_vocab(Path(request.tokenizer) if request.tokenizer else out)
+    witnesses = []
+    for part, own in zip(parts, (describe([part]) for part in parts), strict=True):
+        tensors = _rounded(part.checkpoint.tensors, request.dtype)
+        facts = Facts(own.facts, vocab, request.context_length, description.image_size)
+        reference = _reference(part.source.name, tensors, facts)
+        peer = part.source.original(tensors, facts)
+        witnesses.append(_completed(peer, reference) if peer else reference)
+    return join_witnesses(witnesses)
+
+
+def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:
+    """The original's tensors after the rounding that `--dtype` asked for, so that the bound need not widen."""
+    if dtype not in DTYPES:
+        return tensors
+    return {key: tensor.to(target_dtype(tensor, dtype)) for key, tensor in tensors.items()}
+
+
+def _reference(name: str, tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
+    module = import_module(f".reference.{name}", __package__)
+    offers: dict[str, Callable] = {
+        "encode_text": lambda ids: module.encode_text(tensors, ids, facts.config),
+        "encode_image": lambda pixels: module.encode_image(tensors, pixels, facts.config),
+        "token_ids": lambda texts: module.token_ids(texts, facts.vocab, facts.context_length),
+        "pixels": lambda image: module.pixels(image, tensors, facts.image_size),
+        "logit_scale": lambda: module.logit_scale(tensors, facts.config),
+    }
+    return Witness("reference", "reference", **{key: call for key, call in offers.items() if hasattr(module, key)})
+
+
+CALLS = ("encode_text", "encode_image", "token_ids", "pixels", "logit_scale")
+
+
+def _completed(peer: Witness, reference: Witness) -> Witness:
+    return replace(peer, **{call: getattr(peer, call) or getattr(reference, call) for call in CALLS})
+
+
+def join_witnesses(witnesses: Sequence[Witness]) -> Witness:
+    """The witness of a pair: each call from the part that can answer it, the level that of the weaker."""
+    calls = {call: next((found for each in witnesses if (found := getattr(each, call))), None) for call in CALLS}
+    level: Level = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
+    return Witness(" and ".join(dict.fromkeys(each.name for each in witnesses)), level, **calls)
+
+
+def _compare_tensors(
+    parts: Sequence[Part], written: Checkpoint, model: torch.nn.Module, dtype: str
+) -> Iterator[Comparison]:
+    if parts:
+        expected = join_tensors(parts)
+        different = [
+            key
+            for key in expected.keys() | written.tensors.keys()
+            if key not in expected
+            or key not in written.tensors
+            or not _same_bits(expected[key].to(target_dtype(expected[key], dtype)), written.tensors[key])
+        ]
+        yield _exact("tensors", "file tensors", "the source's tensors", len(different))
+    loaded = model.state_dict()
+    different = [
+        key
+        for key in loaded.keys() | written.tensors.keys()
+        if key not in loaded
+        or key not in written.tensors
+        or not _same_bits(loaded[key], written.tensors[key].to(loaded[key].dtype))
+    ]
+    yield _exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    # Bits, not values: NaN equals itself, and -0.0 is not 0.0.
+    return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))
+
+
+def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
+    return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
+
+
+def _compare_ids(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
+    expected = witness.token_ids(samples.TEXTS)
+    ours = [processor(text=[text])["input_ids"][0] for text in samples.TEXTS]
+    different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
+    rows = [torch.tensor(ids) for ids in expected]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
+    return padded, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
+
+
+def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
+    pixels, comparisons = [], []
+    for name, image in samples.pictures():
+        expected = witness.pixels(image)
+        ours = processor(images=[image], return_tensors="pt")["pixel_values"][0]
+        difference = _difference(ours, expected)
+        comparisons.append(
+            Comparison("pixels", name, witness.name, "max abs difference", 0, difference, difference == 0)
+        )
+        pixels.append(expected)
+    return torch.stack(pixels[: samples.EMBEDDED]), comparisons
+
+
+def _compare_embeddings(model: Any, witness: Witness, ids: torch.Tensor, pixels: torch.Tensor) -> Iterator[Comparison]:
+    text, image = witness.encode_text(ids), witness.encode_image(pixels)
+    yield from _compare_tower("text", model.encode_text(input_ids=ids), text, witness.name)
+    yield from _compare_tower("image", model.encode_image(pixel_values=pixels), image, witness.name)
+    scale = torch.tensor(witness.logit_scale())
+    logits = model(input_ids=ids, pixel_values=pixels).logits_per_image
+    difference = _difference(logits / scale.exp(), image @ text.t())
+    yield _bounded("logits", "logits_per_image / exp(logit_scale)", witness.name, BOUND, difference)
+    difference = _difference(model.logit_scale.detach(), scale)
+    yield _bounded("logits", "logit_scale", witness.name, 0, difference)
+
+
+def _compare_tower(step: str, ours: torch.Tensor, expected: torch.Tensor, witness: str) -> Iterator[Comparison]:
+    what = f"embeddings of {len(expected)} inputs"
+    yield _bounded(step, what, witness, BOUND, _difference(ours, expected))
+    cosine = float((ours.double() * expected.double()).sum(-1).min())
+    yield Comparison(step, what, witness, "smallest cosine", COSINE, cosine, cosine >= COSINE)
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
+
+
+def _bounded(step: str, what: str, witness: str, bound: float, result: float) -> Comparison:
+    return Comparison(step, what, witness, "max abs difference", bound, result, result <= bound)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,76 @@
+"""Config, tensors and processor -> a folder that current transformers reads, in the memory of one shard."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import save_file
+
+from .errors import InputError
+from .mapping import fold
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""What `--dtype` can be beside `keep`."""
+
+
+def target_dtype(tensor: torch.Tensor, dtype: str) -> torch.dtype:
+    """The dtype a tensor is written in; `keep` and whole numbers stay as they are."""
+    return DTYPES[dtype] if dtype != "keep" and tensor.is_floating_point() else tensor.dtype
+
+
+def widest_float(tensors: Mapping[str, torch.Tensor], dtype: str) -> torch.dtype:
+    """The widest float that is written: config.dtype, so that loading loses nothing."""
+    floats = {target_dtype(tensor, dtype) for tensor in tensors.values() if tensor.is_floating_point()}
+    widest = max(floats, key=lambda each: each.itemsize)
+    # float16 and bfloat16 hold different numbers; only float32 holds both.
+    return torch.float32 if widest.itemsize == 2 and len(floats) > 1 else widest
+
+
+def total_bytes(tensors: Mapping[str, torch.Tensor], dtype: str) -> int:
+    return sum(tensor.numel() * target_dtype(tensor, dtype).itemsize for tensor in tensors.values())
+
+
+def write_weights(
+    folder: Path, tensors: Mapping[str, torch.Tensor], dtype: str, max_shard_size: str, allow_nonfinite: bool
+) -> None:
+    """Writes model.safetensors, or shards and their index; tensors are read and cast one shard at a time.
+
+    Raises:
+        InputError: naming every tensor that holds NaN or Inf, unless they are allowed.
+    """
+    shells = {
+        key: torch.empty(tensors[key].shape, dtype=target_dtype(tensors[key], dtype), device="meta")
+        for key in sorted(tensors)
+    }
+    split = _split(shells, max_shard_size)
+    nonfinite: list[str] = []
+    for name, keys in split.filename_to_tensors.items():
+        shard = {key: tensors[key].to(target_dtype(tensors[key], dtype)).contiguous() for key in keys}
+        if not allow_nonfinite:
+            nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
+        save_file(shard, folder / name, metadata={"format": "pt"})
+    if nonfinite:
+        raise InputError(
+            f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "
+            "narrow for them; --allow-nonfinite goes on all the same."
+        )
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": dict(sorted(split.tensor_to_filename.items()))}
+        write_json(folder / "model.safetensors.index.json", index)
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _split(shells: Mapping[str, torch.Tensor], max_shard_size: str):
+    try:
+        return split_torch_state_dict_into_shards(shells, max_shard_size=max_shard_size)
+    except ValueError as error:
+        raise InputError(f"--max-shard-size {max_shard_size!r} is no size; 5GB or 500MB is.") from error
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())

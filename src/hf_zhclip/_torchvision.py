@@ -1,0 +1,55 @@
+"""A torchvision that is installed but cannot be imported, put out of sight of transformers."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+
+
+def hide_broken_torchvision() -> None:
+    """Makes a torchvision whose import fails look as if it were not installed.
+
+    transformers asks only whether torchvision is installed; one that was built for another torch ("operator
+    torchvision::nms does not exist") then breaks nearly every import. hf_zhclip needs none. Nothing happens when
+    torchvision is absent, healthy, or imported already.
+    """
+    if "torchvision" in sys.modules:
+        return
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or _operators_load(spec.submodule_search_locations or ()):
+        return
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, OSError, RuntimeError, AttributeError):
+        _hide()
+
+
+def _operators_load(folders) -> bool:
+    """Whether the compiled operators load: milliseconds, where importing all of torchvision takes most of a second."""
+    import torch
+
+    try:
+        for library in _libraries(folders):
+            torch.ops.load_library(library)
+    except OSError:
+        return False
+    return hasattr(torch.ops.torchvision, "nms")
+
+
+def _libraries(folders) -> Iterator[str]:
+    for folder in folders:
+        for name in os.listdir(folder):
+            if name.startswith("_C.") and name.endswith((".so", ".pyd")):
+                yield os.path.join(folder, name)
+
+
+def _hide() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
+    # If transformers came first it has cached "installed"; nothing of it that uses torchvision can be imported yet.
+    utils = sys.modules.get("transformers.utils.import_utils")
+    for name in ("is_torchvision_available", "is_torchvision_v2_available", "is_torchvision_greater_or_equal"):
+        cached = getattr(utils, name, None)
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()

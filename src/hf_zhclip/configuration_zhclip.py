@@ -1,0 +1,248 @@
+"""The configuration of ZhCLIP: two towers, and how each is pooled and projected."""
+
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+Projection = Literal["linear", "linear_bias", "mlp", "none"]
+
+# Text tower -> the poolings it offers, and the tokenizer that transformers gives its model type.
+TEXT_TOWERS = {
+    "bert": (("cls", "pooler", "mean"), "BertTokenizer"),
+    "xlm-roberta": (("cls", "pooler", "mean"), "XLMRobertaTokenizer"),
+    "distilbert": (("cls", "mean"), "DistilBertTokenizer"),
+    "clip_text_model": (("eos",), "CLIPTokenizer"),
+}
+VISION_TOWERS = {"clip_vision_model": ("pooler", "cls"), "zhclip_resnet": ("pooler",)}
+
+
+@strict
+class ZhCLIPResNetConfig(PreTrainedConfig):
+    """CLIP's modified ResNet with attention pooling (RN50 by default).
+
+    Args:
+        layers: bottleneck blocks in each of the four stages.
+        width: channels after the stem; the last stage has 32 times as many.
+        image_size: side of the square input, in pixels; a multiple of 32.
+        num_attention_heads: heads of the attention pool.
+        output_dim: width of the pooled output.
+        num_channels: channels of the input.
+    """
+
+    model_type = "zhclip_resnet"
+    base_config_key = "vision_config"
+
+    layers: list[int] | tuple[int, ...] = (3, 4, 6, 3)
+    width: int = 64
+    image_size: int = 224
+    num_attention_heads: int = 32
+    output_dim: int = 1024
+    num_channels: int = 3
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.architectures is None:
+            self.architectures = ["ZhCLIPResNetModel"]
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of the last feature map, the width at which the attention pool works."""
+        return self.width * 32
+
+    def validate_sizes(self) -> None:
+        if len(self.layers) != 4 or min(self.layers) < 1:
+            raise ValueError(f"layers is {list(self.layers)}; wanted four numbers of blocks, each at least 1")
+        if self.image_size < 32 or self.image_size % 32:
+            raise ValueError(f"image_size is {self.image_size}; wanted a multiple of 32, the stride of the network")
+        if self.width < 2 or self.width % 2:
+            raise ValueError(f"width is {self.width}; wanted an even number, the stem starts with half of it")
+        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads is {self.num_attention_heads}; wanted a divisor of {self.hidden_size}, 32 * width"
+            )
+
+
+@strict
+class ZhCLIPConfig(PreTrainedConfig):
+    """A dual encoder made of a text tower and a vision tower.
+
+    Args:
+        text_config: config of the text tower, or its dict with `model_type`: bert, xlm-roberta, distilbert or
+            clip_text_model.
+        vision_config: the same for images: clip_vision_model or zhclip_resnet.
+        projection_dim: width of the shared space.
+        logit_scale_init_value: log of the factor on the cosines, where a checkpoint holds no `logit_scale`.
+        text_pooling: "cls" (last hidden state of the first token), "pooler" (the tower's tanh pooler), "mean" (over the
+            tokens that the mask keeps) or "eos" (the end token of CLIP text, found as `CLIPTextModel` finds it).
+        text_projection_type: "linear", "linear_bias", "mlp" (linear, GELU, linear, without biases) or "none".
+        visual_projection_type: the same for images.
+        vision_pooling: "pooler" (the tower's own: the CLS token after post-layernorm, or the ResNet's attention pool) or
+            "cls" (the CLS token as it leaves the last layer; the tower then has no post-layernorm).
+        text_attends_to_padding: the text tower sees padding as if it were text, whatever mask is given: the published
+            usage of Taiyi-CLIP. An embedding then depends on how far its text was padded.
+        tokenizer_class: the tokenizer of a folder whose tokenizer_config.json names none; by default that of the text
+            tower's type.
+    """
+
+    model_type = "zhclip"
+    sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}
+    keys_to_ignore_at_inference = ["text_model_output", "vision_model_output"]
+    _default_towers: ClassVar[dict[str, str]] = {"text_config": "bert", "vision_config": "clip_vision_model"}
+
+    # Given as a config, a dict or None; a config from then on.
+    text_config: Any = None
+    vision_config: Any = None
+    projection_dim: int = 512
+    logit_scale_init_value: float | int = 2.6592
+    text_pooling: Literal["cls", "pooler", "mean", "eos"] = "cls"
+    text_projection_type: Projection = "linear"
+    visual_projection_type: Projection = "linear"
+    vision_pooling: Literal["pooler", "cls"] = "pooler"
+    text_attends_to_padding: bool = False
+    tokenizer_class: str | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name, default in self._default_towers.items():
+            setattr(self, name, _tower_config(name, getattr(self, name), default))
+        super().__post_init__(**kwargs)
+        # AutoModel picks among the registered classes by this list, and fails on None.
+        if self.architectures is None:
+            self.architectures = ["ZhCLIPModel"]
+        if self.tokenizer_class is None and self.text_config.model_type in TEXT_TOWERS:
+            self.tokenizer_class = TEXT_TOWERS[self.text_config.model_type][1]
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """Reads config.json as every config does, and refuses one of an unconverted checkpoint.
+
+        Raises:
+            ValueError: it is not a ZhCLIP config; the message names the family and the command that converts it.
+        """
+        refuse_checkpoint_file(pretrained_model_name_or_path)
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if config_dict.get("model_type") != cls.model_type:
+            raise ValueError(_unconverted(str(pretrained_model_name_or_path), *_family(config_dict)))
+        return config_dict, kwargs
+
+    @property
+    def text_width(self) -> int:
+        """Width of the pooled text, before the projection."""
+        return self.text_config.hidden_size
+
+    @property
+    def vision_width(self) -> int:
+        """Width of the pooled image, before the projection."""
+        vision = self.vision_config
+        return vision.output_dim if vision.model_type == "zhclip_resnet" else vision.hidden_size
+
+    @property
+    def is_text_causal(self) -> bool:
+        """Whether a text token sees only those before it; such a tower needs no mask against padding on the right."""
+        return self.text_config.model_type == "clip_text_model"
+
+    @property
+    def max_text_positions(self) -> int:
+        """Longest text in tokens."""
+        text = self.text_config
+        # fairseq's numbering, which XLM-R keeps: positions start behind the pad id.
+        taken = text.pad_token_id + 1 if text.model_type == "xlm-roberta" else 0
+        return text.max_position_embeddings - taken
+
+    def validate_model(self) -> None:
+        """Refuses what no model can be built from, towers first: the other checks read their fields."""
+        self._check_tower("text_config", TEXT_TOWERS)
+        self._check_tower("vision_config", VISION_TOWERS)
+        self._check_pooling("text", TEXT_TOWERS[self.text_config.model_type][0])
+        self._check_pooling("vision", VISION_TOWERS[self.vision_config.model_type])
+        self._check_end_token()
+        self._check_padding()
+        self._check_projection("text_projection_type", self.text_width)
+        self._check_projection("visual_projection_type", self.vision_width)
+
+    def _check_tower(self, field: str, known: Iterable[str]) -> None:
+        model_type = getattr(self, field).model_type
+        if model_type not in known:
+            raise ValueError(f"{field}.model_type is {model_type!r}; wanted one of {', '.join(known)}")
+
+    def _check_pooling(self, side: str, offered: Iterable[str]) -> None:
+        pooling, tower = getattr(self, f"{side}_pooling"), getattr(self, f"{side}_config").model_type
+        if pooling not in offered:
+            raise ValueError(f"{side}_pooling is {pooling!r}; a {tower} tower offers {', '.join(offered)}")
+
+    def _check_end_token(self) -> None:
+        if self.text_pooling == "eos" and not isinstance(self.text_config.eos_token_id, int):
+            found = self.text_config.eos_token_id
+            raise ValueError(f"text_config.eos_token_id is {found!r}; wanted one id, text_pooling 'eos' looks for it")
+
+    def _check_padding(self) -> None:
+        if self.is_text_causal:
+            if self.text_attends_to_padding:
+                raise ValueError(
+                    "text_attends_to_padding is set; a causal tower's end token never sees what follows it"
+                )
+            return
+        pad, size = self.text_config.pad_token_id, self.text_config.vocab_size
+        if not (isinstance(pad, int) and 0 <= pad < size):
+            raise ValueError(
+                f"text_config.pad_token_id is {pad!r}; wanted an id below vocab_size {size} to mask padding by"
+            )
+
+    def _check_projection(self, field: str, width: int) -> None:
+        if self.projection_dim < 1:
+            raise ValueError(f"projection_dim is {self.projection_dim}; wanted at least 1")
+        if getattr(self, field) == "none" and width != self.projection_dim:
+            raise ValueError(
+                f"{field} is 'none' and that tower is {width} wide; wanted projection_dim {self.projection_dim} to equal it"
+            )
+
+
+def refuse_checkpoint_file(source: str | os.PathLike) -> None:
+    """Refuses the path of a weights file, which transformers would take for the name of a repository.
+
+    Raises:
+        ValueError: it is a file other than a config.json; the message names the command that converts it.
+    """
+    name = os.fspath(source)
+    if os.path.isfile(name) and not name.endswith(".json"):
+        kind = "a safetensors file" if name.endswith(".safetensors") else "a PyTorch checkpoint file"
+        raise ValueError(_unconverted(name, kind, ""))
+
+
+def _tower_config(name: str, config: Any, default: str) -> PreTrainedConfig:
+    if isinstance(config, PreTrainedConfig):
+        return config
+    if config is None:
+        return AutoConfig.for_model(default)
+    if not isinstance(config, dict):
+        raise TypeError(f"{name} is a {type(config).__name__}; wanted a config or a dict")
+    fields = dict(config)
+    if "model_type" not in fields:
+        raise ValueError(f"{name} has no model_type; it says which tower this is, for example {default!r}")
+    return AutoConfig.for_model(fields.pop("model_type"), **fields)
+
+
+def _family(config_dict: dict[str, Any]) -> tuple[str, str]:
+    """The family that a config.json belongs to, and what its conversion needs besides the source."""
+    model_type = config_dict.get("model_type")
+    text_type = (config_dict.get("text_config") or {}).get("model_type")
+    if model_type == "clip" and text_type == "bert":
+        return "a BertCLIP checkpoint (model_type 'clip' with a BERT text tower)", ""
+    if model_type == "bert" and "BertForSequenceClassification" in (config_dict.get("architectures") or ()):
+        return "the text tower of a Taiyi-CLIP checkpoint (a BERT classifier)", " --vision VISION"
+    if model_type == "chinese_clip":
+        return "a Hugging Face ChineseCLIP checkpoint (model_type 'chinese_clip')", ""
+    if model_type == "clip":
+        return "a Hugging Face CLIP checkpoint (model_type 'clip')", ""
+    return f"of model_type {model_type!r}", ""
+
+
+def _unconverted(source: str, family: str, arguments: str) -> str:
+    quoted = f'"{source}"' if " " in source else source
+    return (
+        f"{source} is {family}, not a ZhCLIP repository (model_type 'zhclip'). Convert it first:\n"
+        f"    zhclip convert {quoted} OUT{arguments}\n"
+        "and load the folder OUT."
+    )

@@ -1,0 +1,209 @@
+"""The image processor: four image orders, each bit-identical to the pipeline of the families that use it."""
+
+import base64
+import binascii
+import os
+from collections.abc import Callable
+from io import BytesIO
+from typing import TypedDict
+
+import numpy as np
+import PIL.Image
+from huggingface_hub import get_session
+from transformers.image_processing_backends import PilBackend
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import (
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+    ChannelDimension,
+    PILImageResampling,
+    SizeDict,
+    infer_channel_dimension_format,
+)
+from transformers.utils import TensorType
+
+ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
+
+
+def _to_rgb(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+    # Drops alpha, as the authors' code does; transformers 5 composites it on white.
+    return image.convert("RGB")
+
+
+def _squash(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+    # Pillow resizes RGBA and LA with premultiplied alpha, and P and 1 by the nearest pixel, whatever the filter.
+    return image.resize((size.width, size.height), resample)
+
+
+def _shorten(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+    short, width, height = size.height, *image.size
+    if width <= height:
+        return image.resize((short, int(short * height / width)), resample)
+    return image.resize((int(short * width / height), short), resample)
+
+
+def _crop_rounded(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+    # Half to even: torchvision/transforms/functional.py, center_crop.
+    return _crop(image, size, round((image.width - size.width) / 2), round((image.height - size.height) / 2))
+
+
+def _crop_floored(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+    # Rounded down: transformers/image_transforms.py, center_crop.
+    return _crop(image, size, (image.width - size.width) // 2, (image.height - size.height) // 2)
+
+
+def _crop(image: PIL.Image.Image, size: SizeDict, left: int, top: int) -> PIL.Image.Image:
+    return image.crop((left, top, left + size.width, top + size.height))
+
+
+IMAGE_ORDERS: dict[str, tuple[ImageStep, ...]] = {
+    "squash_then_rgb": (_squash, _to_rgb),
+    "rgb_then_squash": (_to_rgb, _squash),
+    "crop_then_rgb": (_shorten, _crop_rounded, _to_rgb),
+    "rgb_then_crop": (_to_rgb, _shorten, _crop_floored),
+}
+"""What each image order does to a picture of any Pillow mode, step by step."""
+
+SQUARE_ORDERS = ("crop_then_rgb", "rgb_then_crop")
+"""Orders whose one number is both the short side and the crop."""
+
+
+class ZhCLIPImagesKwargs(TypedDict, total=False):
+    """The options of a call; each but the last two is also a setting of the processor."""
+
+    image_order: str | None
+    size: int | dict | None
+    resample: PILImageResampling | int | None
+    image_mean: list | tuple | None
+    image_std: list | tuple | None
+    input_data_format: str | ChannelDimension | None
+    return_tensors: str | TensorType | None
+
+
+class ZhCLIPImageProcessor(PilBackend):
+    """Pictures to pixel values, by the steps that the checkpoint was trained with.
+
+    A call takes one picture or a list of them: Pillow images of any mode, paths, http(s) URLs, base64 text, or uint8
+    RGB arrays and tensors, `(height, width, 3)` or `(3, height, width)` (`input_data_format` settles a doubt). It
+    returns `pixel_values`, `(batch, 3, height, width)` float32: `(value / 255 - mean) / std`. Every setting can be
+    overridden in a call.
+
+    Alpha is dropped and an EXIF orientation is not applied, as in the original pipelines. A path or a URL gives the
+    numbers of `PIL.Image.open`. `transformers.image_utils.load_image`, which transformers' pipelines call, is another
+    way: it turns the picture upright and makes it RGB before any of the steps here.
+
+    Args:
+        image_order: a key of `IMAGE_ORDERS`. A fact of the checkpoint: there is no default.
+        size: `{"height": n, "width": n}` in pixels, or n; a square for the orders that crop. A fact of the checkpoint:
+            there is no default.
+        resample: Pillow's filter; bicubic, that of every CLIP, unless given.
+        image_mean: red, green and blue, on a scale of 0 to 1; OpenAI CLIP's, which every family uses, unless given.
+        image_std: the same.
+
+    Raises:
+        ValueError: without `image_order` or `size`, or when they are none of the above.
+    """
+
+    valid_kwargs = ZhCLIPImagesKwargs
+    model_input_names = ["pixel_values"]
+    resample = PILImageResampling.BICUBIC
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+
+    def preprocess(self, images, **kwargs) -> BatchFeature:
+        """Does what a call does.
+
+        Raises:
+            TypeError: for an option that this processor does not have.
+            ValueError: for pictures or options that it can't use.
+        """
+        options = ZhCLIPImagesKwargs.__annotations__
+        if unknown := sorted(kwargs.keys() - options.keys()):
+            raise TypeError(
+                f"found the option {', '.join(unknown)}; the options are {', '.join(options)}. The steps themselves "
+                f"(resize, crop, RGB, rescale, normalise) are fixed by image_order={self.image_order!r}."
+            )
+        return super().preprocess(images, **kwargs)
+
+    def fetch_images(self, image_url_or_urls):
+        """Opens paths, URLs and base64 text, doing nothing to the picture; images, arrays and tensors pass through."""
+        if isinstance(image_url_or_urls, list | tuple):
+            return [self.fetch_images(each) for each in image_url_or_urls]
+        if isinstance(image_url_or_urls, str | os.PathLike):
+            return _open(os.fspath(image_url_or_urls))
+        return super().fetch_images(image_url_or_urls)
+
+    def process_image(self, image, image_order, size, resample, input_data_format=None, **kwargs) -> np.ndarray:
+        """One picture through the steps of the order: uint8, `(height, width, 3)`."""
+        image = image if isinstance(image, PIL.Image.Image) else _from_array(image, input_data_format)
+        for step in IMAGE_ORDERS[image_order]:
+            image = step(image, size, resample)
+        return np.asarray(image)
+
+    def _preprocess(self, images, size, image_mean, image_std, return_tensors, **kwargs) -> BatchFeature:
+        mean = np.asarray(image_mean, dtype=np.float32).reshape(3, 1, 1)
+        std = np.asarray(image_std, dtype=np.float32).reshape(3, 1, 1)
+        pixels = np.empty((len(images), 3, size.height, size.width), dtype=np.float32)
+        for picture, image in zip(pixels, images, strict=True):
+            # float32 in this order has the bits of torchvision's ToTensor and Normalize and of transformers' arithmetic.
+            np.divide(image.transpose(2, 0, 1), np.float32(255), out=picture)
+            picture -= mean
+            picture /= std
+        return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
+
+    def _standardize_kwargs(self, image_order=None, size=None, **kwargs) -> dict:
+        if image_order not in IMAGE_ORDERS:
+            raise ValueError(
+                f"found image_order={image_order!r}, wanted one of {', '.join(IMAGE_ORDERS)}. It is a fact of the "
+                "checkpoint: take it from the repo's processor_config.json or from its card."
+            )
+        size = _size(size)
+        if image_order in SQUARE_ORDERS and size.height != size.width:
+            raise ValueError(f"found a size of {size.height} x {size.width}; {image_order} wants a square.")
+        return super()._standardize_kwargs(size=size, **kwargs) | {"image_order": image_order}
+
+
+def _size(size: int | dict | SizeDict | None) -> SizeDict:
+    sides = {"height": size, "width": size} if isinstance(size, int) else dict(size or {})
+    if sides.keys() != {"height", "width"} or min(sides.values()) < 1:
+        raise ValueError(f'found size={size!r}, wanted {{"height": n, "width": n}} in pixels, or n.')
+    return SizeDict(**sides)
+
+
+def _open(source: str) -> PIL.Image.Image:
+    if source.startswith(("http://", "https://")):
+        response = get_session().get(source, follow_redirects=True)
+        response.raise_for_status()
+        file = BytesIO(response.content)
+    elif os.path.isfile(source):
+        file = source
+    else:
+        file = BytesIO(_decode(source))
+    try:
+        with PIL.Image.open(file) as image:
+            image.load()
+            return image
+    except PIL.UnidentifiedImageError as error:
+        raise ValueError(_NO_PICTURE.format(source[:80])) from error
+
+
+def _decode(source: str) -> bytes:
+    text = source.partition(",")[2] if source.startswith("data:image/") else source
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError(_NO_PICTURE.format(source[:80])) from error
+
+
+_NO_PICTURE = "found {!r}, wanted the path of an existing picture, an http(s) URL, or a picture as base64 text."
+
+
+def _from_array(image, input_data_format: str | ChannelDimension | None) -> PIL.Image.Image:
+    array = image if isinstance(image, np.ndarray) else image.cpu().numpy()
+    if array.dtype != np.uint8 or 3 not in (array.shape[0], array.shape[-1]):
+        raise ValueError(
+            f"found an array of {array.dtype}, {array.shape}; wanted uint8 RGB values, (height, width, 3) or "
+            "(3, height, width). Give any other picture as a Pillow image, whose mode says what its values mean."
+        )
+    layout = input_data_format or infer_channel_dimension_format(array, num_channels=3)
+    return PIL.Image.fromarray(np.moveaxis(array, 0, -1) if layout == ChannelDimension.FIRST else array)

@@ -1,0 +1,494 @@
+"""ZhCLIP: a text tower and a vision tower of transformers, pooled and projected into one space."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils.generic import ModelOutput, can_return_tuple
+
+from .configuration_zhclip import ZhCLIPConfig, refuse_checkpoint_file
+
+# Every top-level part of a two-tower repository; each class holds some of them.
+_PARTS = ("logit_scale", "text_model", "vision_model", "text_projection", "visual_projection")
+
+
+@dataclass
+class ZhCLIPOutput(ModelOutput):
+    """What `ZhCLIPModel` returns; the fields of a modality that was not given are None.
+
+    Args:
+        loss: symmetric contrastive loss, a scalar; with `return_loss=True`.
+        logits_per_image: (images, texts), cosines times exp(logit_scale).
+        logits_per_text: its transpose.
+        text_embeds: (texts, projection_dim), L2-normalised.
+        image_embeds: (images, projection_dim), L2-normalised.
+        text_model_output: output of the text tower, `pooler_output` being the projected vector before normalisation.
+        vision_model_output: the same for images.
+    """
+
+    loss: torch.Tensor | None = None
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+    vision_model_output: BaseModelOutputWithPooling | None = None
+
+    def to_tuple(self) -> tuple:
+        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
+
+
+@dataclass
+class ZhCLIPTextModelOutput(ModelOutput):
+    """The tower's states, and `text_embeds` (n, projection_dim) before normalisation."""
+
+    text_embeds: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class ZhCLIPVisionModelOutput(ModelOutput):
+    """The tower's states, and `image_embeds` (n, projection_dim) before normalisation."""
+
+    image_embeds: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class ZhCLIPPreTrainedModel(PreTrainedModel):
+    """What all ZhCLIP classes share: how they are built, initialised and loaded."""
+
+    config: ZhCLIPConfig
+    base_model_prefix = "zhclip"
+    input_modalities = ["image", "text"]
+    # forward's **kwargs would tell Trainer that the loss is normalised by num_items_in_batch; it is a mean over pairs.
+    accepts_loss_kwargs = False
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # DistilBERT declares none; the lists of the other towers are merged in by post_init.
+    _no_split_modules = ["Embeddings", "TransformerBlock"]
+    _parts: tuple[str, ...] = _PARTS
+
+    def __init__(self, config: ZhCLIPConfig):
+        super().__init__(config)
+        config.validate()  # again: its fields may have been set since it was made
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # One tower loads from a two-tower repository without a word about the rest.
+        cls._keys_to_ignore_on_load_unexpected = [rf"^{part}(\.|$)" for part in _PARTS if part not in cls._parts]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """Loads a converted repository; see `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            ValueError: the source is not converted (the message names the command), or holds only another part.
+        """
+        if pretrained_model_name_or_path is not None:
+            refuse_checkpoint_file(pretrained_model_name_or_path)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model._refuse_other_tower(pretrained_model_name_or_path)
+        return loaded
+
+    def _refuse_other_tower(self, source) -> None:
+        """Refuses, say, both towers from a folder that `ZhCLIPTextModel` saved: transformers makes up the other."""
+        for saved in self.config.architectures or ():
+            parts = _CLASSES[saved]._parts if saved in _CLASSES else _PARTS
+            lacking = [part for part in self._parts if part not in parts and next(self._part(part), None) is not None]
+            if lacking:
+                raise ValueError(
+                    f"{source} was saved by {saved} and holds no {', '.join(lacking)}, which {type(self).__name__} has: "
+                    f"load it with {saved} or AutoModel"
+                )
+
+    def _part(self, name: str):
+        part = getattr(self, name)
+        return part.parameters() if isinstance(part, nn.Module) else iter((part,))
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, ZhCLIPModel):
+            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+
+    def _tower_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What a tower is given: `arguments`, and the outputs that the top config asks for, which no tower inherits."""
+        asked = {name: True for name in ("output_hidden_states", "output_attentions") if getattr(self.config, name)}
+        return {**asked, **{name: value for name, value in arguments.items() if value is not None}}
+
+
+class _TextTower(ZhCLIPPreTrainedModel):
+    """The text side of the classes that have one."""
+
+    text_model: PreTrainedModel
+    input_modalities = ["text"]
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
+    def _pooled_text(
+        self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **kwargs
+    ) -> BaseModelOutputWithPooling:
+        """Runs the text tower; `pooler_output` is (n, width), pooled as the config says."""
+        self._check_text_length(input_ids)
+        attention_mask = self._text_mask(input_ids, attention_mask)
+        if self.config.text_config.model_type not in _TOWERS_WITH_TOKEN_TYPES:
+            token_type_ids = None
+        given = {"token_type_ids": token_type_ids, "position_ids": position_ids, "attention_mask": attention_mask}
+        outputs = self.text_model(input_ids=input_ids, return_dict=True, **self._tower_arguments({**kwargs, **given}))
+        return BaseModelOutputWithPooling(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=_POOL_TEXT[self.config.text_pooling](outputs, attention_mask),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _text_mask(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The tower's mask (n, length), from arithmetic alone: a branch on its values would break compile and export."""
+        if self.config.text_attends_to_padding:
+            return torch.ones_like(input_ids)
+        if attention_mask is not None or self.config.is_text_causal:
+            return attention_mask
+        return (input_ids != self.config.text_config.pad_token_id).long()
+
+    def _check_text_length(self, input_ids: torch.Tensor) -> None:
+        length, positions = input_ids.shape[-1], self.config.max_text_positions
+        if length > positions:
+            raise ValueError(
+                f"a text of {length} tokens was given and the model has positions for {positions}: "
+                f"truncate with tokenizer(..., truncation=True, max_length={positions})"
+            )
+
+
+class _ProjectedTextTower(_TextTower):
+    """A text side that ends in the shared space."""
+
+    text_projection: nn.Module
+
+    @can_return_tuple
+    def get_text_features(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        **kwargs,
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Encodes texts as transformers' dual encoders do.
+
+        Args:
+            input_ids: (n, length) token ids.
+            attention_mask: (n, length), 1 where a token counts. Left out, a bidirectional tower sees all but padding.
+            token_type_ids: (n, length); towers without token types ignore it.
+            position_ids: (n, length).
+
+        Returns:
+            The tower's output, with the projected vectors (n, projection_dim), not normalised, in `pooler_output`.
+
+        Raises:
+            ValueError: a text is longer than the tower's positions.
+        """
+        outputs = self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
+        outputs.pooler_output = self.text_projection(outputs.pooler_output)
+        return outputs
+
+    def encode_text(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Texts as L2-normalised vectors (n, projection_dim); the arguments are those of `get_text_features`."""
+        outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids, return_dict=True)
+        return nn.functional.normalize(outputs.pooler_output, dim=-1)
+
+
+class _VisionTower(ZhCLIPPreTrainedModel):
+    """The vision side of the classes that have one."""
+
+    vision_model: PreTrainedModel
+    main_input_name = "pixel_values"
+    input_modalities = ["image"]
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.vision_model.get_input_embeddings()
+
+    def _pooled_image(self, pixel_values, interpolate_pos_encoding=False, **kwargs) -> BaseModelOutputWithPooling:
+        """Runs the vision tower; `pooler_output` is (n, width)."""
+        return self.vision_model(
+            pixel_values=pixel_values,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            return_dict=True,
+            **self._tower_arguments(kwargs),
+        )
+
+
+class _ProjectedVisionTower(_VisionTower):
+    """A vision side that ends in the shared space."""
+
+    visual_projection: nn.Module
+
+    @can_return_tuple
+    def get_image_features(
+        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Encodes images as transformers' dual encoders do.
+
+        Args:
+            pixel_values: (n, channels, height, width), normalised by the image processor.
+            interpolate_pos_encoding: take images of another size, and resize the position embeddings to it.
+
+        Returns:
+            The tower's output, with the projected vectors (n, projection_dim), not normalised, in `pooler_output`.
+        """
+        outputs = self._pooled_image(pixel_values, interpolate_pos_encoding, **kwargs)
+        outputs.pooler_output = self.visual_projection(outputs.pooler_output)
+        return outputs
+
+    def encode_image(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False) -> torch.Tensor:
+        """Images as L2-normalised vectors (n, projection_dim); the arguments are those of `get_image_features`."""
+        outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True)
+        return nn.functional.normalize(outputs.pooler_output, dim=-1)
+
+
+class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
+    """Both towers, their projections and the logit scale."""
+
+    main_input_name = "input_ids"
+    input_modalities = ["image", "text"]
+
+    def __init__(self, config: ZhCLIPConfig):
+        super().__init__(config)
+        # First, because `model.device` and `model.dtype` are those of the first parameter.
+        self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
+        self.text_model = _text_tower(config)
+        self.vision_model = _vision_tower(config)
+        self.text_projection = _projection(config.text_projection_type, config.text_width, config.projection_dim)
+        self.visual_projection = _projection(config.visual_projection_type, config.vision_width, config.projection_dim)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        return_loss: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        **kwargs,
+    ) -> tuple | ZhCLIPOutput:
+        """Encodes texts, images or both; both also give logits, and the loss of matching pairs if asked for.
+
+        The arguments are those of `get_text_features` and `get_image_features`.
+
+        Raises:
+            ValueError: neither modality is given, or `return_loss` is set without both.
+        """
+        if input_ids is None and pixel_values is None:
+            raise ValueError("neither input_ids nor pixel_values was given; wanted at least one")
+        if return_loss and (input_ids is None or pixel_values is None):
+            raise ValueError("return_loss needs input_ids and pixel_values; only one of them was given")
+        text_outputs = image_outputs = text_embeds = image_embeds = logits_per_text = None
+        if input_ids is not None:
+            text = (input_ids, attention_mask, token_type_ids, position_ids)
+            text_outputs = self.get_text_features(*text, return_dict=True, **kwargs)
+            text_embeds = nn.functional.normalize(text_outputs.pooler_output, dim=-1)
+        if pixel_values is not None:
+            image = (pixel_values, interpolate_pos_encoding)
+            image_outputs = self.get_image_features(*image, return_dict=True, **kwargs)
+            image_embeds = nn.functional.normalize(image_outputs.pooler_output, dim=-1)
+        if text_embeds is not None and image_embeds is not None:
+            logits_per_text = self._logits(text_embeds, image_embeds)
+        return ZhCLIPOutput(
+            loss=contrastive_loss(logits_per_text) if return_loss else None,
+            logits_per_image=None if logits_per_text is None else logits_per_text.t(),
+            logits_per_text=logits_per_text,
+            text_embeds=text_embeds,
+            image_embeds=image_embeds,
+            text_model_output=text_outputs,
+            vision_model_output=image_outputs,
+        )
+
+    def _logits(self, text_embeds: torch.Tensor, image_embeds: torch.Tensor) -> torch.Tensor:
+        """(texts, images), on the device of the texts: towers and scale may lie on three devices."""
+        cosines = text_embeds @ image_embeds.t().to(text_embeds.device)
+        return cosines * self.logit_scale.float().exp().to(text_embeds.device)
+
+
+class ZhCLIPTextModel(_TextTower):
+    """The text tower alone, without projection."""
+
+    _parts: tuple[str, ...] = ("text_model",)
+
+    def __init__(self, config: ZhCLIPConfig):
+        super().__init__(config)
+        self.text_model = _text_tower(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        **kwargs,
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Encodes texts: `pooler_output` (n, width), pooled as the config says; takes what `get_text_features` takes."""
+        return self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
+
+
+class ZhCLIPTextModelWithProjection(_ProjectedTextTower):
+    """The text tower with its projection into the shared space."""
+
+    _parts: tuple[str, ...] = ("text_model", "text_projection")
+
+    def __init__(self, config: ZhCLIPConfig):
+        super().__init__(config)
+        self.text_model = _text_tower(config)
+        self.text_projection = _projection(config.text_projection_type, config.text_width, config.projection_dim)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        **kwargs,
+    ) -> tuple | ZhCLIPTextModelOutput:
+        """Encodes texts: `text_embeds` (n, projection_dim), not normalised; takes what `get_text_features` takes."""
+        text = (input_ids, attention_mask, token_type_ids, position_ids)
+        outputs = self.get_text_features(*text, return_dict=True, **kwargs)
+        return ZhCLIPTextModelOutput(
+            outputs.pooler_output, outputs.last_hidden_state, outputs.hidden_states, outputs.attentions
+        )
+
+
+class ZhCLIPVisionModel(_VisionTower):
+    """The vision tower alone, without projection."""
+
+    _parts: tuple[str, ...] = ("vision_model",)
+
+    def __init__(self, config: ZhCLIPConfig):
+        super().__init__(config)
+        self.vision_model = _vision_tower(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Encodes images: `pooler_output` (n, width); takes what `get_image_features` takes."""
+        return self._pooled_image(pixel_values, interpolate_pos_encoding, **kwargs)
+
+
+class ZhCLIPVisionModelWithProjection(_ProjectedVisionTower):
+    """The vision tower with its projection into the shared space."""
+
+    _parts: tuple[str, ...] = ("vision_model", "visual_projection")
+
+    def __init__(self, config: ZhCLIPConfig):
+        super().__init__(config)
+        self.vision_model = _vision_tower(config)
+        self.visual_projection = _projection(config.visual_projection_type, config.vision_width, config.projection_dim)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
+    ) -> tuple | ZhCLIPVisionModelOutput:
+        """Encodes images: `image_embeds` (n, projection_dim), not normalised; takes what `get_image_features` takes."""
+        outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True, **kwargs)
+        return ZhCLIPVisionModelOutput(
+            outputs.pooler_output, outputs.last_hidden_state, outputs.hidden_states, outputs.attentions
+        )
+
+
+_CLASSES: dict[str, type[ZhCLIPPreTrainedModel]] = {
+    model_class.__name__: model_class
+    for model_class in (
+        ZhCLIPModel,
+        ZhCLIPTextModel,
+        ZhCLIPTextModelWithProjection,
+        ZhCLIPVisionModel,
+        ZhCLIPVisionModelWithProjection,
+    )
+}
+_TOWERS_WITH_TOKEN_TYPES = ("bert", "xlm-roberta")
+_TOWERS_WITH_POOLER = ("bert", "xlm-roberta")
+
+
+def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
+    """Symmetric contrastive loss of (n, n) logits with the pairs on the diagonal, a scalar (Radford et al. 2021, fig. 3)."""
+    logits = logits.float()
+    pairs = torch.arange(len(logits), device=logits.device)
+    return (nn.functional.cross_entropy(logits, pairs) + nn.functional.cross_entropy(logits.t(), pairs)) / 2
+
+
+def _text_tower(config: ZhCLIPConfig) -> PreTrainedModel:
+    tower = config.text_config
+    # Only where it is used: a pooler that no checkpoint fills would be random.
+    options = {"add_pooling_layer": config.text_pooling == "pooler"} if tower.model_type in _TOWERS_WITH_POOLER else {}
+    return _tower(tower, **options)
+
+
+def _vision_tower(config: ZhCLIPConfig) -> PreTrainedModel:
+    tower = _tower(config.vision_config)
+    if config.vision_pooling == "cls":
+        # Such a checkpoint has no post-layernorm; without it, the pooled output is the raw CLS token.
+        tower.post_layernorm = nn.Identity()
+    return tower
+
+
+def _tower(config: PreTrainedConfig, **options) -> PreTrainedModel:
+    # transformers sets the whole model's dtype as the default while it builds; a tower's own config may say another.
+    return AutoModel.from_config(config, dtype=torch.get_default_dtype(), **options)
+
+
+def _projection(kind: str, in_features: int, out_features: int) -> nn.Module:
+    if kind == "none":
+        return nn.Identity()
+    if kind == "mlp":
+        # open_clip's HFTextEncoder with proj="mlp".
+        hidden = (in_features + out_features) // 2
+        first, second = nn.Linear(in_features, hidden, bias=False), nn.Linear(hidden, out_features, bias=False)
+        return nn.Sequential(first, nn.GELU(), second)
+    return nn.Linear(in_features, out_features, bias=kind == "linear_bias")
+
+
+def _mean(outputs: Any, attention_mask: torch.Tensor) -> torch.Tensor:
+    hidden = outputs.last_hidden_state
+    mask = attention_mask.to(device=hidden.device, dtype=hidden.dtype).unsqueeze(-1)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def _first(outputs: Any, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    return outputs.last_hidden_state[:, 0]
+
+
+def _tower_pooled(outputs: Any, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    return outputs.pooler_output
+
+
+# "eos" is CLIPTextModel's own pooling: the first eos id, or the highest id where the config says the legacy eos 2.
+_POOL_TEXT = {"cls": _first, "pooler": _tower_pooled, "mean": _mean, "eos": _tower_pooled}

@@ -1,0 +1,87 @@
+"""The processor: the image processor and the tokenizer of a checkpoint as one callable."""
+
+import logging
+
+from transformers import BatchEncoding
+from transformers.image_processing_utils import BatchFeature
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+
+logger = logging.getLogger(__name__)
+
+
+class ZhCLIPProcessorKwargs(ProcessingKwargs, total=False):
+    """The options of a call and their defaults."""
+
+    _defaults = {"text_kwargs": {"padding": True, "truncation": True}}
+
+
+class ZhCLIPProcessor(ProcessorMixin):
+    """Texts and pictures to the inputs of a ZhCLIPModel.
+
+    Texts are padded to the longest of the call (`padding="max_length"` pads to the limit) and cut at the tokenizer's
+    `model_max_length`; the first cut is logged as a warning.
+    """
+
+    valid_processor_kwargs = ZhCLIPProcessorKwargs
+
+    def __init__(self, image_processor=None, tokenizer=None):
+        super().__init__(image_processor, tokenizer)
+        self._warned_of_a_cut = False
+
+    def __call__(self, images=None, text=None, **kwargs: Unpack[ZhCLIPProcessorKwargs]) -> BatchFeature:
+        """Prepares texts, pictures, or both.
+
+        Args:
+            images: what the image processor takes; one picture or a list.
+            text: one string or a list of strings.
+            **kwargs: options of the tokenizer and of the image processor, such as `return_tensors="pt"`.
+
+        Returns:
+            `input_ids` and `attention_mask`, `(texts, length)`, with `token_type_ids` where the tokenizer gives them;
+            `pixel_values`, `(pictures, 3, height, width)`.
+
+        Raises:
+            ValueError: for neither texts nor pictures.
+        """
+        if images is None and text is None:
+            raise ValueError("found neither text nor images; give at least one: processor(text=[...], images=[...]).")
+        options = self._merge_kwargs(ZhCLIPProcessorKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        inputs: dict = {}
+        if text is not None:
+            encoding = self.tokenizer(text, **options["text_kwargs"])
+            self._warn_of_a_cut(encoding, options["text_kwargs"].get("max_length"))
+            inputs |= encoding
+        if images is not None:
+            inputs |= self.image_processor(images, **options["images_kwargs"])
+        return BatchFeature(inputs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of everything that a call can return."""
+        return [*self.tokenizer.model_input_names, *self.image_processor.model_input_names]
+
+    def _warn_of_a_cut(self, encoding: BatchEncoding, max_length: int | None) -> None:
+        if self._warned_of_a_cut:
+            return
+        rows = encoding.encodings or []
+        if cut := sum(bool(row.overflowing) for row in rows):
+            self._warned_of_a_cut = True
+            logger.warning(
+                "%d of %d texts have more than %d tokens, [CLS] and [SEP] included, and were cut: the rest does not count. "
+                "To keep more, raise processor.tokenizer.model_max_length, up to the positions of the text tower; "
+                "longer texts than it was trained with may give worse embeddings. This is said once.",
+                cut,
+                len(rows),
+                max_length or self.tokenizer.model_max_length,
+            )
+
+
+def normalize_evaluation_text(text: str) -> str:
+    """Prepares a text as cn_clip's training and evaluation do before they tokenise it.
+
+    Lower-cases, and replaces curly double quotes, which the vocabulary lacks, by `"`. cn_clip's public `tokenize` does
+    not do this, and nor does a converted repo: call it yourself to reproduce published retrieval figures.
+
+    Source: `_preprocess_text` in cn_clip/training/data.py and cn_clip/eval/data.py.
+    """
+    return text.lower().replace("\N{LEFT DOUBLE QUOTATION MARK}", '"').replace("\N{RIGHT DOUBLE QUOTATION MARK}", '"')
