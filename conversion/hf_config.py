@@ -31,6 +31,7 @@ CLIP_VISION_DEFAULTS = {
     "attention_dropout": 0.0,
     "image_size": 224,
     "patch_size": 32,
+    "projection_dim": 512,
     "num_channels": 3,
     "initializer_range": 0.02,
     "initializer_factor": 1.0,

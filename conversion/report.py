@@ -45,13 +45,21 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
 
+    def text(self) -> str:
+        """Every comparison, one a line."""
+        verdict = f"level {self.level}" if self.passed else "FAILED"
+        return "\n".join([f"{verdict}: {self.conversion['architecture']}", *map(_line, self.comparisons)])
+
     def failures(self) -> str:
         """The comparisons that failed, one a line."""
-        return "\n".join(
-            f"  {each.step}: {each.what} against {each.witness}: {each.measure} {each.result:.3g} ({each.bound:.3g})"
-            for each in self.comparisons
-            if not each.passed
-        )
+        return "\n".join(_line(each) for each in self.comparisons if not each.passed)
+
+
+def _line(each: Comparison) -> str:
+    word = "ok  " if each.passed else "FAIL"
+    return (
+        f"  {word} {each.step}: {each.what} against {each.witness}: {each.measure} {each.result:.9g} ({each.bound:g})"
+    )
 
 
 def versions() -> dict[str, str]:

@@ -24,8 +24,8 @@ WORD_LIMIT = 200
 """Characters in a word, above which cn_clip makes it [UNK]; BERT's own limit is 100."""
 
 TOKENIZER_LIMITS = (
-    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python that runs it. "
-    "Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python that runs "
+    "it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
     "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], this tokenizer refuses the text.",
 )
 """Where the ids of `cn_clip_tokenizer` can differ from those of cn_clip's own tokenizer: sentences for a card."""
@@ -35,7 +35,7 @@ BERT_SETTINGS = {
     "strip_accents": ("strip_accents", None),
     "tokenize_chinese_chars": ("handle_chinese_chars", True),
 }
-"""Settings of tokenizer_config.json: their names in tokenizer.json, and what BertTokenizer takes where they are absent."""
+"""Settings of tokenizer_config.json: their names in tokenizer.json, and what BertTokenizer takes without them."""
 
 # Character classes of cn_clip/clip/bert_tokenizer.py, written so that regex engines of other languages read them too.
 CONTROL = r"(?![\t\n\r])[\p{Cc}\p{Cf}\uFFFD]"
@@ -46,8 +46,10 @@ CJK = (
 )
 ALONE = rf"[{CJK}\p{{P}}!-/:-@\[-`{{-~]"
 """One CJK character or one punctuation mark: a word of its own."""
-FINAL_SIGMA = r"(?<!(?:^|[^\p{Cased}\p{Case_Ignorable}])\p{Case_Ignorable}*)Σ(?!\p{Case_Ignorable}*(?!\p{Case_Ignorable})\p{Cased})"
-"""A capital sigma that Python's str.lower writes ς: Unicode's Final_Sigma, table 3-17."""
+NO_LETTER_BEFORE = r"(?:^|[^\p{Cased}\p{Case_Ignorable}])\p{Case_Ignorable}*"
+LETTER_AFTER = r"\p{Case_Ignorable}*(?!\p{Case_Ignorable})\p{Cased}"
+FINAL_SIGMA = rf"(?<!{NO_LETTER_BEFORE})Σ(?!{LETTER_AFTER})"
+"""A capital sigma that str.lower writes ς: the Final_Sigma of the Unicode standard, table 3-17."""
 
 
 def cn_clip_tokenizer(vocab: Sequence[str], context_length: int) -> PreTrainedTokenizerFast:
@@ -99,8 +101,8 @@ def bert_tokenizer(source: Path | Sequence[str], context_length: int) -> PreTrai
     """The ids of BertTokenizerFast on the files of a folder, frozen in a tokenizer.json.
 
     Args:
-        source: a folder with tokenizer.json or vocab.txt, and its tokenizer_config.json if any; or a vocabulary, used as
-            BertTokenizer does by default (lower-cased, accents stripped).
+        source: a folder with tokenizer.json or vocab.txt, and its tokenizer_config.json if any; or a vocabulary, used
+            as BertTokenizer does by default (lower-cased, accents stripped).
         context_length: ids at most, [CLS] and [SEP] included.
 
     Raises:

@@ -1,6 +1,7 @@
 """Config, tensors and processor -> a folder that current transformers reads, in the memory of one shard."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,11 +47,14 @@ def write_weights(
     }
     split = _split(shells, max_shard_size)
     nonfinite: list[str] = []
+    umask = os.umask(0)
+    os.umask(umask)
     for name, keys in split.filename_to_tensors.items():
         shard = {key: tensors[key].to(target_dtype(tensors[key], dtype)).contiguous() for key in keys}
         if not allow_nonfinite:
             nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
         save_file(shard, folder / name, metadata={"format": "pt"})
+        (folder / name).chmod(0o666 & ~umask)  # safetensors makes files that only their owner can read
     if nonfinite:
         raise InputError(
             f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "

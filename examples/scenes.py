@@ -281,10 +281,29 @@ def _training_facts(rng: random.Random) -> Facts:
     return Facts(kind, (thing,))
 
 
+def _neighbour(facts: Facts, rng: random.Random) -> Facts:
+    """Facts of the same kind that differ in one point, so that a batch always holds the close mistake."""
+    thing = facts.things[0]
+    if facts.kind == "relation":
+        others = [replace(facts, relation=relation) for relation in RELATIONS]
+    elif facts.kind == "count":
+        others = [replace(facts, count=count) for count in COUNTS]
+    elif facts.kind == "place":
+        others = [replace(facts, place=place) for place in PLACES] + [replace(facts, size=size) for size in SIZES] * 3
+    else:
+        others = [Facts("object", (other,)) for other in SEEN if (other[0] == thing[0]) != (other[1] == thing[1])]
+    return rng.choice([other for other in others if other != facts])
+
+
 def training_example(index: int) -> tuple[Scene, str]:
-    """Training scene number `index` and one wording of its caption. Only `SEEN` things occur, in both."""
+    """Training scene number `index` and one wording of its caption. Only `SEEN` things occur, in both.
+
+    Scenes 2n and 2n + 1 differ in one stated fact.
+    """
+    facts = _training_facts(random.Random(f"training facts {index // 2}"))
     rng = random.Random(f"training {index}")
-    facts = _training_facts(rng)
+    if index % 2:
+        facts = _neighbour(facts, rng)
     scene = compose(facts, f"training scene {index}")
     told = inverse(facts) if facts.kind == "relation" and rng.random() < 0.5 else facts
     wordings = WORDINGS[facts.kind]

@@ -32,7 +32,7 @@ from hf_zhclip.examples import evaluate, scenes
 FOLDER = Path(__file__).parent / "scenes"
 SEED = 20
 PROCESSES = 2
-BATCH = 256  # pictures a step, of all processes together
+BATCH = 128  # pictures a step, of all processes together
 CONTEXT = 20  # tokens a caption in training, the longest has 18; cn_clip masks the padding, so that 52 gives the same
 WARMUP = 100  # steps
 LARGEST_LOGIT_SCALE = math.log(100)  # cn_clip/training/train.py clamps there

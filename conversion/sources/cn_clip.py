@@ -151,6 +151,7 @@ def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, T
         "hidden_act": "quick_gelu",
         "layer_norm_eps": 1e-5,
         "attention_dropout": 0.0,
+        "projection_dim": shapes["visual.proj"][-1],
     }
     resolution = sizes["image_size"]
     name = f"{name}-{resolution}" if name.startswith("ViT-") and resolution != 224 else name

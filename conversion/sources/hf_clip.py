@@ -39,7 +39,7 @@ def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
     import transformers
 
     fields = {key: facts.config["vision_config"][key] for key in CLIP_VISION_DEFAULTS}
-    config = transformers.CLIPVisionConfig(**fields, projection_dim=tensors["visual_projection.weight"].shape[0])
+    config = transformers.CLIPVisionConfig(**{**fields, "projection_dim": len(tensors["visual_projection.weight"])})
     model = transformers.CLIPVisionModelWithProjection(config).eval()
     kept = ("vision_model.", "visual_projection.")
     state_dict = {key: value for key, value in tensors.items() if key.startswith(kept) and "position_ids" not in key}

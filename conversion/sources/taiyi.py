@@ -95,8 +95,8 @@ def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
 def _clip_processor(size: int) -> Callable[[Image.Image], torch.Tensor]:
     import transformers
 
-    processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size)
-    # The recipe's transformers converted with Pillow; today's lays transparent pictures on white.
+    # The recipe's transformers converted with Pillow; today's would lay transparent pictures on white.
+    processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size, do_convert_rgb=False)
     return lambda image: processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
 

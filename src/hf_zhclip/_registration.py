@@ -1,7 +1,7 @@
 """The registration with the Auto classes, which imports nothing heavy until it is used.
 
-transformers imports `transformers.models.auto.*` on first use (the processors alone take more than a second). What belongs
-to one of them is registered right after its import; model classes are only named, and imported when looked at.
+transformers imports `transformers.models.auto.*` on first use (the processors alone take more than a second). What
+belongs to one of them is registered right after its import; model classes are named, and imported when looked at.
 """
 
 import importlib

@@ -1,5 +1,6 @@
 """A torchvision that is installed but cannot be imported, put out of sight of transformers."""
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -19,7 +20,7 @@ def hide_broken_torchvision() -> None:
     if spec is None or _operators_load(spec.submodule_search_locations or ()):
         return
     try:
-        import torchvision  # noqa: F401
+        importlib.import_module("torchvision")
     except (ImportError, OSError, RuntimeError, AttributeError):
         _hide()
 
@@ -50,6 +51,6 @@ def _hide() -> None:
     # If transformers came first it has cached "installed"; nothing of it that uses torchvision can be imported yet.
     utils = sys.modules.get("transformers.utils.import_utils")
     for name in ("is_torchvision_available", "is_torchvision_v2_available", "is_torchvision_greater_or_equal"):
-        cached = getattr(utils, name, None)
-        if hasattr(cached, "cache_clear"):
-            cached.cache_clear()
+        forget = getattr(getattr(utils, name, None), "cache_clear", None)
+        if forget is not None:
+            forget()

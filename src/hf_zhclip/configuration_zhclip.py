@@ -61,7 +61,8 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
             raise ValueError(f"width is {self.width}; wanted an even number, the stem starts with half of it")
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"num_attention_heads is {self.num_attention_heads}; wanted a divisor of {self.hidden_size}, 32 * width"
+                f"num_attention_heads is {self.num_attention_heads}; "
+                f"wanted a divisor of 32 * width, {self.hidden_size}"
             )
 
 
@@ -75,12 +76,12 @@ class ZhCLIPConfig(PreTrainedConfig):
         vision_config: the same for images: clip_vision_model or zhclip_resnet.
         projection_dim: width of the shared space.
         logit_scale_init_value: log of the factor on the cosines, where a checkpoint holds no `logit_scale`.
-        text_pooling: "cls" (last hidden state of the first token), "pooler" (the tower's tanh pooler), "mean" (over the
-            tokens that the mask keeps) or "eos" (the end token of CLIP text, found as `CLIPTextModel` finds it).
+        text_pooling: "cls" (last hidden state of the first token), "pooler" (the tower's tanh pooler), "mean" (over
+            the tokens that the mask keeps) or "eos" (the end token of CLIP text, found as `CLIPTextModel` finds it).
         text_projection_type: "linear", "linear_bias", "mlp" (linear, GELU, linear, without biases) or "none".
         visual_projection_type: the same for images.
-        vision_pooling: "pooler" (the tower's own: the CLS token after post-layernorm, or the ResNet's attention pool) or
-            "cls" (the CLS token as it leaves the last layer; the tower then has no post-layernorm).
+        vision_pooling: "pooler" (the tower's own: the CLS token after post-layernorm, or the ResNet's attention pool)
+            or "cls" (the CLS token as it leaves the last layer; the tower then has no post-layernorm).
         text_attends_to_padding: the text tower sees padding as if it were text, whatever mask is given: the published
             usage of Taiyi-CLIP. An embedding then depends on how far its text was padded.
         tokenizer_class: the tokenizer of a folder whose tokenizer_config.json names none; by default that of the text
@@ -195,7 +196,7 @@ class ZhCLIPConfig(PreTrainedConfig):
             raise ValueError(f"projection_dim is {self.projection_dim}; wanted at least 1")
         if getattr(self, field) == "none" and width != self.projection_dim:
             raise ValueError(
-                f"{field} is 'none' and that tower is {width} wide; wanted projection_dim {self.projection_dim} to equal it"
+                f"{field} is 'none' and that tower is {width} wide; wanted projection_dim, {self.projection_dim}"
             )
 
 

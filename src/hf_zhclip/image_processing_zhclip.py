@@ -145,7 +145,7 @@ class ZhCLIPImageProcessor(PilBackend):
         std = np.asarray(image_std, dtype=np.float32).reshape(3, 1, 1)
         pixels = np.empty((len(images), 3, size.height, size.width), dtype=np.float32)
         for picture, image in zip(pixels, images, strict=True):
-            # float32 in this order has the bits of torchvision's ToTensor and Normalize and of transformers' arithmetic.
+            # float32, in this order: the bits of torchvision's ToTensor and Normalize, and of transformers' numpy.
             np.divide(image.transpose(2, 0, 1), np.float32(255), out=picture)
             picture -= mean
             picture /= std

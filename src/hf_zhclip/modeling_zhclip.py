@@ -109,7 +109,7 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
             lacking = [part for part in self._parts if part not in parts and next(self._part(part), None) is not None]
             if lacking:
                 raise ValueError(
-                    f"{source} was saved by {saved} and holds no {', '.join(lacking)}, which {type(self).__name__} has: "
+                    f"{source} was saved by {saved} and holds no {', '.join(lacking)}; {type(self).__name__} does: "
                     f"load it with {saved} or AutoModel"
                 )
 
@@ -124,7 +124,7 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
     def _tower_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What a tower is given: `arguments`, and the outputs that the top config asks for, which no tower inherits."""
+        """What a tower is given: `arguments`, and outputs that the top config asks for, which no tower inherits."""
         asked = {name: True for name in ("output_hidden_states", "output_attentions") if getattr(self.config, name)}
         return {**asked, **{name: value for name, value in arguments.items() if value is not None}}
 
@@ -159,7 +159,7 @@ class _TextTower(ZhCLIPPreTrainedModel):
         )
 
     def _text_mask(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-        """The tower's mask (n, length), from arithmetic alone: a branch on its values would break compile and export."""
+        """The tower's mask (n, length), by arithmetic alone: a branch on its values would break compile and export."""
         if self.config.text_attends_to_padding:
             return torch.ones_like(input_ids)
         if attention_mask is not None or self.config.is_text_causal:
@@ -318,7 +318,7 @@ class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
         if text_embeds is not None and image_embeds is not None:
             logits_per_text = self._logits(text_embeds, image_embeds)
         return ZhCLIPOutput(
-            loss=contrastive_loss(logits_per_text) if return_loss else None,
+            loss=contrastive_loss(logits_per_text) if return_loss and logits_per_text is not None else None,
             logits_per_image=None if logits_per_text is None else logits_per_text.t(),
             logits_per_text=logits_per_text,
             text_embeds=text_embeds,
@@ -352,7 +352,7 @@ class ZhCLIPTextModel(_TextTower):
         position_ids: torch.Tensor | None = None,
         **kwargs,
     ) -> tuple | BaseModelOutputWithPooling:
-        """Encodes texts: `pooler_output` (n, width), pooled as the config says; takes what `get_text_features` takes."""
+        """Encodes texts: `pooler_output` (n, width), pooled as the config says; takes what `encode_text` takes."""
         return self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
 
 
@@ -376,7 +376,7 @@ class ZhCLIPTextModelWithProjection(_ProjectedTextTower):
         position_ids: torch.Tensor | None = None,
         **kwargs,
     ) -> tuple | ZhCLIPTextModelOutput:
-        """Encodes texts: `text_embeds` (n, projection_dim), not normalised; takes what `get_text_features` takes."""
+        """Encodes texts: `text_embeds` (n, projection_dim), not normalised; takes what `encode_text` takes."""
         text = (input_ids, attention_mask, token_type_ids, position_ids)
         outputs = self.get_text_features(*text, return_dict=True, **kwargs)
         return ZhCLIPTextModelOutput(
@@ -398,7 +398,7 @@ class ZhCLIPVisionModel(_VisionTower):
     def forward(
         self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
     ) -> tuple | BaseModelOutputWithPooling:
-        """Encodes images: `pooler_output` (n, width); takes what `get_image_features` takes."""
+        """Encodes images: `pooler_output` (n, width); takes what `encode_image` takes."""
         return self._pooled_image(pixel_values, interpolate_pos_encoding, **kwargs)
 
 
@@ -417,7 +417,7 @@ class ZhCLIPVisionModelWithProjection(_ProjectedVisionTower):
     def forward(
         self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
     ) -> tuple | ZhCLIPVisionModelOutput:
-        """Encodes images: `image_embeds` (n, projection_dim), not normalised; takes what `get_image_features` takes."""
+        """Encodes images: `image_embeds` (n, projection_dim), not normalised; takes what `encode_image` takes."""
         outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True, **kwargs)
         return ZhCLIPVisionModelOutput(
             outputs.pooler_output, outputs.last_hidden_state, outputs.hidden_states, outputs.attentions
@@ -439,7 +439,7 @@ _TOWERS_WITH_POOLER = ("bert", "xlm-roberta")
 
 
 def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
-    """Symmetric contrastive loss of (n, n) logits with the pairs on the diagonal, a scalar (Radford et al. 2021, fig. 3)."""
+    """Symmetric contrastive loss, a scalar, of (n, n) logits whose diagonal holds the pairs (Radford et al. 2021)."""
     logits = logits.float()
     pairs = torch.arange(len(logits), device=logits.device)
     return (nn.functional.cross_entropy(logits, pairs) + nn.functional.cross_entropy(logits.t(), pairs)) / 2

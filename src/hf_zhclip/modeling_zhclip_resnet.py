@@ -96,7 +96,7 @@ class ZhCLIPAttentionPool2d(nn.Module):
         return torch.cat([mean, grid.flatten(2).squeeze(0).t()])
 
     def forward(self, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(n, channels, h, w) -> pooled (n, output_dim), and weights (n, heads, 1, 1 + h * w) where they are computed."""
+        """(n, channels, h, w) -> pooled (n, output_dim), and weights (n, heads, 1, 1 + h * w) if they are computed."""
         tokens = feature_map.flatten(2).transpose(1, 2)
         tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
         tokens = tokens + self.interpolate_pos_encoding(*feature_map.shape[-2:]).to(tokens.dtype)
@@ -176,7 +176,7 @@ class ZhCLIPResNetModel(PreTrainedModel):
             output_attentions: also return the weights of the attention pool, which only "eager" attention computes.
 
         Returns:
-            `last_hidden_state` (n, 32 * width, h / 32, w / 32), `pooler_output` (n, output_dim), and what was asked for.
+            `last_hidden_state` (n, 32 * width, h / 32, w / 32), `pooler_output` (n, output_dim), what is asked for.
 
         Raises:
             ValueError: the images have another size, and `interpolate_pos_encoding` is not set.
@@ -208,8 +208,8 @@ class ZhCLIPResNetModel(PreTrainedModel):
         size = self.config.image_size
         if not interpolate_pos_encoding and (height != size or width != size):
             raise ValueError(
-                f"the images are {height}x{width} pixels and the model takes {size}x{size}: resize them with the image "
-                "processor, or pass interpolate_pos_encoding=True"
+                f"the images are {height}x{width} pixels and the model takes {size}x{size}: resize them with the "
+                "image processor, or pass interpolate_pos_encoding=True"
             )
         if height < 32 or width < 32:
             raise ValueError(f"the images are {height}x{width} pixels; the smallest this network can take is 32x32")

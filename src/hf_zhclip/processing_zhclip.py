@@ -67,9 +67,9 @@ class ZhCLIPProcessor(ProcessorMixin):
         if cut := sum(bool(row.overflowing) for row in rows):
             self._warned_of_a_cut = True
             logger.warning(
-                "%d of %d texts have more than %d tokens, [CLS] and [SEP] included, and were cut: the rest does not count. "
-                "To keep more, raise processor.tokenizer.model_max_length, up to the positions of the text tower; "
-                "longer texts than it was trained with may give worse embeddings. This is said once.",
+                "%d of %d texts have more than %d tokens, [CLS] and [SEP] included, and were cut: the rest does not "
+                "count. To keep more, raise processor.tokenizer.model_max_length, up to the positions of the text tower; "
+                "lengths that it was not trained with may give worse embeddings. This is said once.",
                 cut,
                 len(rows),
                 max_length or self.tokenizer.model_max_length,

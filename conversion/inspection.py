@@ -1,0 +1,96 @@
+"""What a checkpoint is, how sure that is and why, from its headers alone."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .detect import Detection, detect
+from .errors import InputError, UnknownFormat
+from .hub import locate
+from .mapping import fold
+from .read import WRAPPERS, Checkpoint, read
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The findings; `format` is None where no source claims the checkpoint, and `why` then says what it may be."""
+
+    name: str
+    container: str
+    format: str | None
+    title: str | None
+    certainty: str | None
+    why: str
+    architecture: str | None
+    wrappers: tuple[str, ...]
+    training: Mapping[str, Any]
+    dtypes: Mapping[str, int]
+    parameters: Mapping[str, int]
+    keys: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self) -> str:
+        """A page for people."""
+        what = f"{self.title} [{self.format}], {self.certainty}" if self.format else "not a format that is converted"
+        lines = [f"{self.name}: {what}", f"  why: {self.why}", f"  container: {self.container}"]
+        lines += [f"  architecture: {self.architecture}"] if self.architecture else []
+        lines += [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
+        lines += [f"  {key}: {value}" for key, value in self.training.items()]
+        lines += [f"  dtypes: {', '.join(f'{dtype} x{count}' for dtype, count in self.dtypes.items())}"]
+        lines += [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
+        return "\n".join([*lines, "  keys:", *(f"    {key}" for key in self.keys)])
+
+
+def inspect(source: str | Path, *, format: str | None = None) -> Inspection:
+    """Says what a checkpoint is; reads headers and shapes, no tensor.
+
+    Args:
+        source: a file, a folder, or `user/repo[:file]` on the hub.
+        format: hold it against this format instead of finding one.
+
+    Raises:
+        InputError: when it is no checkpoint at all.
+        WorkError: when it could not be read.
+    """
+    checkpoint = read(locate(source))
+    try:
+        detection: Detection | None = detect(checkpoint, format)
+        why = detection.why
+    except UnknownFormat as error:
+        detection, why = None, str(error)
+    return Inspection(
+        name=checkpoint.name,
+        container=checkpoint.container,
+        format=detection.source.name if detection else None,
+        title=detection.source.title if detection else None,
+        certainty=detection.certainty if detection else None,
+        why=why,
+        architecture=_architecture(checkpoint, detection),
+        wrappers=checkpoint.wrappers,
+        training=checkpoint.training,
+        dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.tensors.values())),
+        parameters=_parameters(checkpoint),
+        keys=tuple(fold(f"{key} {list(shape)}" for key, shape in checkpoint.shapes.items())),
+    )
+
+
+def _architecture(checkpoint: Checkpoint, detection: Detection | None) -> str | None:
+    if detection is None:
+        return None
+    try:
+        return detection.source.describe(checkpoint, checkpoint.config).architecture
+    except InputError as error:
+        return f"not stated in full: {error}"
+
+
+def _parameters(checkpoint: Checkpoint) -> dict[str, int]:
+    """Numbers in floating-point tensors, by the first word of their key."""
+    counts: dict[str, int] = defaultdict(int)
+    for key, tensor in checkpoint.tensors.items():
+        if tensor.is_floating_point():
+            counts[key.split(".")[0]] += tensor.numel()
+    return dict(counts)

@@ -1,0 +1,94 @@
+"""load(): an original checkpoint straight into a model and its processor, by way of a converted copy in the cache."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.constants import HF_HOME
+
+from .errors import InputError
+from .hub import locate
+from .pipeline import convert, sha256
+from .read import read
+from .report import FILE, versions
+from .write import write_json
+
+
+def load(
+    source: str | Path,
+    *,
+    vision: str | Path | None = None,
+    format: str | None = None,
+    tokenizer: str | Path | None = None,
+    config: str | Path | None = None,
+    context_length: int | None = None,
+    **from_pretrained: Any,
+) -> tuple[Any, Any]:
+    """Gives `(model, processor)` of an original checkpoint.
+
+    The first call converts and verifies it into a folder of the cache (`ZHCLIP_CACHE`, else `zhclip` under `HF_HOME`)
+    that is named by the hashes of the source's files; later calls only load that.
+
+    Args:
+        source: as for `convert`, and so are the others by name.
+        **from_pretrained: what `AutoModel.from_pretrained` takes: `device_map`, `dtype`, …
+
+    Raises:
+        InputError, ParityError, WorkError: as `convert`.
+    """
+    from transformers import AutoModel, AutoProcessor
+
+    stated = {
+        "vision": locate(vision) if vision else None,
+        "tokenizer": Path(tokenizer) if tokenizer else None,
+        "config": Path(config) if config else None,
+    }
+    path = locate(source)
+    folder = _cache() / _key(path, stated, format, context_length)
+    if not (folder / FILE).exists():
+        try:
+            convert(path, folder, format=format, context_length=context_length, **stated)
+        except InputError:
+            if not (folder / FILE).exists():  # otherwise another process has converted it meanwhile
+                raise
+    return AutoModel.from_pretrained(folder, **from_pretrained), AutoProcessor.from_pretrained(folder)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("ZHCLIP_CACHE") or Path(HF_HOME) / "zhclip")
+
+
+def _key(path: Path, stated: dict[str, Path | None], format: str | None, context_length: int | None) -> str:
+    places = [path, *(place for place in stated.values() if place)]
+    parts = {
+        "content": [_content(place) for place in places],
+        "roles": [role for role, place in stated.items() if place],
+        "format": format,
+        "context_length": context_length,
+        "versions": versions(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _content(place: Path) -> list[str]:
+    """Hashes of the files that a conversion would read."""
+    if place.is_dir():
+        small = [file for file in sorted(place.iterdir()) if file.suffix in (".json", ".txt")]
+        weights = [file for file in read(place).files if file not in small]
+        return [f"{file.name}:{_hash(file)}" for file in [*small, *weights]]
+    return [_hash(file) for file in (place, place.parent / "config.json") if file.exists()]
+
+
+def _hash(file: Path) -> str:
+    """The file's SHA-256, remembered by its size and times so that a second call need not read it again."""
+    stat = file.stat()
+    identity = [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    note = _cache() / "hashes" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()}.json"
+    if note.exists():
+        return json.loads(note.read_text(encoding="utf-8"))["sha256"]
+    digest = sha256(file)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_json(note, {"sha256": digest})
+    return digest

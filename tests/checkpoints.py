@@ -1,0 +1,210 @@
+"""Small checkpoints of every format, their keys written by hand from the upstreams, their weights seeded by key name."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from hf_zhclip.conversion.tokenizer import default_vocab
+
+from tests.weights import seeded_state_dict
+
+VOCAB = 21128
+CN_CLIP_FACTS = {"vision_head_width": 16, "text_num_attention_heads": 4, "text_hidden_act": "gelu"}
+"""What `--config` has to state of the small cn_clip checkpoints."""
+
+HIDDEN, INTERMEDIATE, LAYERS, POSITIONS = 32, 64, 2, 64
+WIDTH, EMBED, PATCH, SIZE = 64, 48, 16, 64
+
+
+def bert(prefix: str, pooler: bool, flash: bool = False, layers: int = LAYERS) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a BERT; in flash-attention's layout the three projections are one."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (VOCAB, HIDDEN),
+        "embeddings.position_embeddings.weight": (POSITIONS, HIDDEN),
+        "embeddings.token_type_embeddings.weight": (2, HIDDEN),
+        "embeddings.LayerNorm.weight": (HIDDEN,),
+        "embeddings.LayerNorm.bias": (HIDDEN,),
+    }
+    for layer in range(layers):
+        name = f"encoder.layer.{layer}."
+        if flash:
+            shapes |= _linear(name + "attention.self.Wqkv", 3 * HIDDEN, HIDDEN)
+            shapes |= _linear(name + "attention.self.out_proj", HIDDEN, HIDDEN)
+        else:
+            for part in ("self.query", "self.key", "self.value", "output.dense"):
+                shapes |= _linear(name + "attention." + part, HIDDEN, HIDDEN)
+        shapes |= _norm(name + "attention.output.LayerNorm", HIDDEN)
+        shapes |= _linear(name + "intermediate.dense", INTERMEDIATE, HIDDEN)
+        shapes |= _linear(name + "output.dense", HIDDEN, INTERMEDIATE)
+        shapes |= _norm(name + "output.LayerNorm", HIDDEN)
+    if pooler:
+        shapes |= _linear("pooler.dense", HIDDEN, HIDDEN)
+    return {prefix + key: shape for key, shape in shapes.items()}
+
+
+def cn_clip_vit(flash: bool = False, pooler: bool = False) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a cn_clip model with a ViT."""
+    fused = "Wqkv." if flash else "in_proj_"
+    shapes = {
+        "text_projection": (HIDDEN, EMBED),
+        "logit_scale": (),
+        "visual.class_embedding": (WIDTH,),
+        "visual.positional_embedding": ((SIZE // PATCH) ** 2 + 1, WIDTH),
+        "visual.proj": (WIDTH, EMBED),
+        "visual.conv1.weight": (WIDTH, 3, PATCH, PATCH),
+        **_norm("visual.ln_pre", WIDTH),
+    }
+    for layer in range(LAYERS):
+        name = f"visual.transformer.resblocks.{layer}."
+        shapes |= {name + f"attn.{fused}weight": (3 * WIDTH, WIDTH), name + f"attn.{fused}bias": (3 * WIDTH,)}
+        shapes |= _linear(name + "attn.out_proj", WIDTH, WIDTH)
+        shapes |= _norm(name + "ln_1", WIDTH) | _norm(name + "ln_2", WIDTH)
+        shapes |= _linear(name + "mlp.c_fc", 4 * WIDTH, WIDTH) | _linear(name + "mlp.c_proj", WIDTH, 4 * WIDTH)
+    return shapes | _norm("visual.ln_post", WIDTH) | bert("bert.", pooler, flash)
+
+
+def cn_clip_resnet() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a cn_clip model with a small modified ResNet: width 16, one block a layer."""
+    width, inner = 16, 16
+    shapes: dict[str, tuple[int, ...]] = {"text_projection": (HIDDEN, EMBED), "logit_scale": ()}
+    for n, (rows, columns) in enumerate(((width // 2, 3), (width // 2, width // 2), (width, width // 2)), start=1):
+        shapes |= {f"visual.conv{n}.weight": (rows, columns, 3, 3)} | _batch_norm(f"visual.bn{n}", rows)
+    for n in (1, 2, 3, 4):
+        planes, name = width * 2 ** (n - 1), f"visual.layer{n}.0."
+        shapes |= {name + "conv1.weight": (planes, inner, 1, 1)} | _batch_norm(name + "bn1", planes)
+        shapes |= {name + "conv2.weight": (planes, planes, 3, 3)} | _batch_norm(name + "bn2", planes)
+        shapes |= {name + "conv3.weight": (4 * planes, planes, 1, 1)} | _batch_norm(name + "bn3", 4 * planes)
+        shapes |= {name + "downsample.0.weight": (4 * planes, inner, 1, 1)}
+        shapes |= _batch_norm(name + "downsample.1", 4 * planes)
+        inner = 4 * planes
+    shapes |= {"visual.attnpool.positional_embedding": ((SIZE // 32) ** 2 + 1, inner)}
+    for part in ("q_proj", "k_proj", "v_proj"):
+        shapes |= _linear(f"visual.attnpool.{part}", inner, inner)
+    return shapes | _linear("visual.attnpool.c_proj", EMBED, inner) | bert("bert.", pooler=False)
+
+
+def hf_clip_vision() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of Hugging Face CLIP's image tower, its projection and the scale."""
+    shapes = {
+        "logit_scale": (),
+        "vision_model.embeddings.class_embedding": (WIDTH,),
+        "vision_model.embeddings.patch_embedding.weight": (WIDTH, 3, PATCH, PATCH),
+        "vision_model.embeddings.position_embedding.weight": ((SIZE // PATCH) ** 2 + 1, WIDTH),
+        "visual_projection.weight": (EMBED, WIDTH),
+        **_norm("vision_model.pre_layrnorm", WIDTH),
+        **_norm("vision_model.post_layernorm", WIDTH),
+    }
+    for layer in range(LAYERS):
+        name = f"vision_model.encoder.layers.{layer}."
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= _linear(name + "self_attn." + part, WIDTH, WIDTH)
+        shapes |= _norm(name + "layer_norm1", WIDTH) | _norm(name + "layer_norm2", WIDTH)
+        shapes |= _linear(name + "mlp.fc1", 4 * WIDTH, WIDTH) | _linear(name + "mlp.fc2", WIDTH, 4 * WIDTH)
+    return shapes
+
+
+def bert_clip() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a BertCLIP model."""
+    return hf_clip_vision() | bert("text_model.", pooler=True) | {"text_projection.weight": (EMBED, HIDDEN)}
+
+
+def taiyi(head: bool) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of Taiyi's text part, with its classifier head or without."""
+    return bert("bert.", pooler=True) | _linear("classifier", EMBED, HIDDEN) if head else bert("", pooler=True)
+
+
+BERT_CONFIG = {
+    "model_type": "bert",
+    "vocab_size": VOCAB,
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": INTERMEDIATE,
+    "max_position_embeddings": POSITIONS,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+}
+VISION_CONFIG = {
+    "model_type": "clip_vision_model",
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": 4 * WIDTH,
+    "image_size": SIZE,
+    "patch_size": PATCH,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}
+
+
+def cn_clip_file(
+    path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None, prefix: str = "module.", **extra: object
+) -> Path:
+    """A training checkpoint as cn_clip's trainer saves it, optimizer included."""
+    state_dict = seeded_state_dict(shapes or cn_clip_vit())
+    optimizer = {"state": {0: {"step": torch.tensor(7.0), "exp_avg": torch.ones(4)}}, "param_groups": [{"lr": 1e-4}]}
+    top = {"epoch": 3, "step": 77, "name": "tiny", "optimizer": optimizer, **extra}
+    torch.save({**top, "state_dict": {prefix + key: tensor for key, tensor in state_dict.items()}}, path)
+    return path
+
+
+def cn_clip_config(path: Path) -> Path:
+    """The JSON that states what the small checkpoints' shapes don't."""
+    path.write_text(json.dumps(CN_CLIP_FACTS), encoding="utf-8")
+    return path
+
+
+def bert_clip_folder(folder: Path, **config: object) -> Path:
+    """A BertCLIP repo as CLIP-Chinese publishes it: a .bin, config.json and vocab.txt."""
+    _folder(folder, {"model_type": "clip", "architectures": ["BertCLIPModel"], "projection_dim": EMBED, **config})
+    state_dict = seeded_state_dict(bert_clip())
+    state_dict["text_model.embeddings.position_ids"] = torch.arange(POSITIONS)[None]
+    state_dict["vision_model.embeddings.position_ids"] = torch.arange((SIZE // PATCH) ** 2 + 1)[None]
+    torch.save(state_dict, folder / "pytorch_model.bin")
+    return folder
+
+
+def bert_clip_config(folder: Path) -> Path:
+    """A BertCLIP repo with its two towers stated."""
+    return bert_clip_folder(folder, text_config=BERT_CONFIG, vision_config=VISION_CONFIG)
+
+
+def taiyi_folder(folder: Path, head: bool) -> Path:
+    """Taiyi's text repo."""
+    _folder(folder, {**BERT_CONFIG, "architectures": ["BertForSequenceClassification" if head else "BertModel"]})
+    torch.save(seeded_state_dict(taiyi(head)), folder / "pytorch_model.bin")
+    return folder
+
+
+def clip_folder(folder: Path, **vision: object) -> Path:
+    """A Hugging Face CLIPModel repo, with an English text tower that nobody needs."""
+    _folder(
+        folder, {"model_type": "clip", "architectures": ["CLIPModel"], "vision_config": {**VISION_CONFIG, **vision}}
+    )
+    english = {"text_model.final_layer_norm.weight": (8,), "text_projection.weight": (EMBED, 8)}
+    save_file(seeded_state_dict(hf_clip_vision() | english), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _folder(folder: Path, config: Mapping[str, object]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "vocab.txt").write_text("".join(f"{line}\n" for line in default_vocab()), encoding="utf-8")
+
+
+def _linear(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+    return {name + ".weight": (rows, columns), name + ".bias": (rows,)}
+
+
+def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {name + ".weight": (width,), name + ".bias": (width,)}
+
+
+def _batch_norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    statistics = {name + ".running_mean": (width,), name + ".running_var": (width,), name + ".num_batches_tracked": ()}
+    return _norm(name, width) | statistics
