@@ -10,7 +10,7 @@ from .detect import Detection, detect
 from .errors import InputError, UnknownFormat
 from .hub import locate
 from .mapping import fold
-from .read import WRAPPERS, Checkpoint, read
+from .read import WRAPPERS, Checkpoint, read, read_json
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ class Inspection:
         return "\n".join([*lines, "  keys:", *(f"    {key}" for key in self.keys)])
 
 
-def inspect(source: str | Path, *, format: str | None = None) -> Inspection:
+def inspect(source: str | Path, *, format: str | None = None, config: str | Path | None = None) -> Inspection:
     """Says what a checkpoint is; reads headers and shapes, no tensor.
 
     Args:
         source: a file, a folder, or `user/repo[:file]` on the hub.
         format: hold it against this format instead of finding one.
+        config: a JSON that states what no weight file holds, as for `convert`.
 
     Raises:
         InputError: when it is no checkpoint at all.
@@ -69,7 +70,7 @@ def inspect(source: str | Path, *, format: str | None = None) -> Inspection:
         title=detection.source.title if detection else None,
         certainty=detection.certainty if detection else None,
         why=why,
-        architecture=_architecture(checkpoint, detection),
+        architecture=_architecture(checkpoint, detection, read_json(Path(config)) if config else {}),
         wrappers=checkpoint.wrappers,
         training=checkpoint.training,
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.tensors.values())),
@@ -78,11 +79,11 @@ def inspect(source: str | Path, *, format: str | None = None) -> Inspection:
     )
 
 
-def _architecture(checkpoint: Checkpoint, detection: Detection | None) -> str | None:
+def _architecture(checkpoint: Checkpoint, detection: Detection | None, stated: Mapping[str, Any]) -> str | None:
     if detection is None:
         return None
     try:
-        return detection.source.describe(checkpoint, checkpoint.config).architecture
+        return detection.source.describe(checkpoint, stated or checkpoint.config).architecture
     except InputError as error:
         return f"not stated in full: {error}"
 

@@ -24,6 +24,8 @@ from .errors import MappingError
 
 Shape = tuple[int, ...]
 
+MISSING = "missing keys (a rule found nothing to take)"
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -138,7 +140,7 @@ def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
         elif len(claimants) > 1:
             problems["keys claimed by more than one rule"].append(f"{key} ({'; '.join(map(str, claimants))})")
     used = {rule for claimants in claims.values() for rule in claimants}
-    problems["missing keys (a rule found nothing to take)"] += [
+    problems[MISSING] += [
         pattern for rule in rules if rule not in used and rule.op != "drop" for pattern in rule.sources
     ]
 
@@ -157,6 +159,16 @@ def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
         shapes={key: shape for _, shapes in steps for key, shape in shapes.items()},
         problems={title: tuple(lines) for title, lines in problems.items() if lines},
     )
+
+
+def check_claims(found: Plan) -> None:
+    """Refuses keys for which a whole row of the table found nothing: without them no model can be described.
+
+    Raises:
+        MappingError: naming everything that breaks a law so far.
+    """
+    if MISSING in found.problems:
+        raise MappingError(_table(found.problems))
 
 
 def check(plans: Sequence[Plan], target_shapes: Mapping[str, Shape]) -> None:
@@ -228,7 +240,7 @@ def _steps(single: Mapping[str, Rule], problems: dict[str, list[str]]) -> Iterat
         if rule.op == "drop":
             continue
         if absent := [pattern for pattern in rule.sources if pattern not in found]:
-            problems["missing keys (a rule found nothing to take)"] += [_fill(pattern, values) for pattern in absent]
+            problems[MISSING] += [_fill(pattern, values) for pattern in absent]
             continue
         sources = tuple(found[pattern] for pattern in rule.sources)
         yield Step(rule.op, sources, tuple(_fill(target, values) for target in rule.targets))

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from .detect import detect
-from .errors import InputError
+from .errors import InputError, MappingError
 from .hub import locate
-from .mapping import Plan, plan
+from .mapping import Plan, check_claims, fold, plan
 from .read import Checkpoint, read, read_json
 from .source import Description, Source
 from .sources import SOURCES
@@ -37,6 +37,24 @@ class Part:
     @property
     def plan(self) -> Plan:
         return plan(self.source.rules(self.checkpoint.tensors), self.checkpoint.shapes)
+
+    def describe(self) -> Description:
+        """The source's description.
+
+        Raises:
+            MappingError: when the keys or shapes that it has to be read from are not there.
+        """
+        check_claims(self.plan)
+        try:
+            return self.source.describe(self.checkpoint, self.config)
+        except LookupError as error:
+            shapes = "\n".join(f"  {line}" for line in fold(f"{key} {shape}" for key, shape in self._shapes().items()))
+            raise MappingError(
+                f"The shapes of {self.checkpoint.name} are not {self.source.title}'s:\n{shapes}"
+            ) from error
+
+    def _shapes(self) -> dict[str, list[int]]:
+        return {key: list(shape) for key, shape in self.checkpoint.shapes.items()}
 
 
 def identify(
@@ -84,7 +102,7 @@ def _vision_part(path: str | Path) -> Part:
 
 def describe(parts: Sequence[Part]) -> Description:
     """The description of the whole: towers from the parts that hold them, everything else from the text's family."""
-    descriptions = [part.source.describe(part.checkpoint, part.config) for part in parts]
+    descriptions = [part.describe() for part in parts]
     first = descriptions[0]
     if len(descriptions) == 1:
         return first

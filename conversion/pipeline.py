@@ -185,7 +185,7 @@ def _record(part: Part) -> dict[str, Any]:
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
         "dropped": mapping.fold(part.plan.dropped),
-        "facts": dict(part.source.describe(checkpoint, part.config).facts),
+        "facts": dict(part.describe().facts),
     }
 
 

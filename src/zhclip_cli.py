@@ -116,7 +116,7 @@ def _add(commands, name: str, run: Callable, help: str) -> argparse.ArgumentPars
 def _add_inspect(commands) -> None:
     parser = _add(commands, "inspect", _inspect, "say what a checkpoint is, from its headers alone")
     parser.add_argument("source", metavar="SOURCE", help=SOURCE)
-    _add_shared(parser, "format", "json")
+    _add_shared(parser, "format", "config", "json")
 
 
 def _add_convert(commands) -> None:

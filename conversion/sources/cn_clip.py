@@ -22,6 +22,7 @@ CONTEXT_LENGTH = 52
 """cn_clip/clip/utils.py: "all baseline models use 52 as the context length"."""
 
 HEADS = transpose("text_projection", "text_projection.weight"), rename("logit_scale", "logit_scale")
+VIT_FC = "visual.transformer.resblocks.{}.mlp.c_fc.weight"
 POOLER = drop("bert.pooler.dense.*")  # in releases before November 2022; no embedding passes through it
 
 # Facts that no weight file holds, from cn_clip/clip/model_configs: (name, width, layers, patch) -> width of one head.
@@ -86,9 +87,9 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     if "vision_width" in stated:
         stated.setdefault("vision_head_width", UPSTREAM_HEAD_WIDTH)
     shapes = checkpoint.shapes
+    _refuse_unstated(shapes, stated)
     text_name, text = _text(shapes, stated)
-    resnet = "visual.attnpool.positional_embedding" in shapes
-    vision_name, vision, size = (_resnet if resnet else _vit)(shapes, stated)
+    vision_name, vision, size = (_resnet if _is_resnet(shapes) else _vit)(shapes, stated)
     return Description(
         architecture=f"{vision_name}@{text_name}",
         facts=stated,
@@ -106,30 +107,27 @@ def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, 
     _refuse_contradictions(stated, {f"text_{key}": value for key, value in sizes.items() if key != "vocab_size"})
     _refuse_contradictions(stated, {"vocab_size": sizes["vocab_size"], "embed_dim": width})
     key = sizes["hidden_size"], sizes["num_hidden_layers"], sizes["intermediate_size"]
-    known = {row[1:]: (row[0], heads) for row, heads in TEXT_HEADS.items()}.get(key)
-    name, heads = known or (f"BERT {key[0]}x{key[1]}", None)
+    name, heads = _published(TEXT_HEADS, key) or (f"BERT {key[0]}x{key[1]}", None)
     config = {
         "model_type": "bert",
         **sizes,
-        "num_attention_heads": _fact(stated, "text_num_attention_heads", heads, _divisors(key[0]), "text tower"),
-        "hidden_act": _fact(stated, "text_hidden_act", known and TEXT_ACTIVATION, ("gelu", "relu"), "text tower"),
+        "num_attention_heads": _heads(stated, "text_num_attention_heads", heads, key[0]),
+        "hidden_act": stated.get("text_hidden_act", TEXT_ACTIVATION),
         "hidden_dropout_prob": stated.get("text_hidden_dropout_prob", 0.1),
         "attention_probs_dropout_prob": stated.get("text_attention_probs_dropout_prob", 0.1),
         "initializer_range": stated.get("text_initializer_range", 0.02),
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
     }
-    _refuse_heads(config["num_attention_heads"], key[0], "text_num_attention_heads")
     return name, Tower(config, pooling="cls", projection="linear", width=width)
 
 
 def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, Tower, int]:
-    fc = "visual.transformer.resblocks.{}.mlp.c_fc.weight"
     sizes = vit_shapes(
         patch=shapes["visual.conv1.weight"],
         positions=shapes["visual.positional_embedding"][0],
-        layers=count_layers(shapes, fc),
-        intermediate=shapes.get(fc.format(0), (0,))[0],
+        layers=count_layers(shapes, VIT_FC),
+        intermediate=shapes.get(VIT_FC.format(0), (0,))[0],
     )
     width = sizes["hidden_size"]
     key = width, sizes["num_hidden_layers"], sizes["patch_size"]
@@ -142,8 +140,8 @@ def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, T
             "image_resolution": sizes["image_size"],
         },
     )
-    name, head_width = _published(VISION_HEAD_WIDTH, key) or (f"ViT {key[0]}x{key[1]}/{key[2]}", None)
-    head_width = _head_width(stated, head_width, width)
+    name, head_width = _published_vision(shapes) or (f"ViT {key[0]}x{key[1]}/{key[2]}", None)
+    head_width = _heads(stated, "vision_head_width", head_width, width)
     config = {
         "model_type": "clip_vision_model",
         **sizes,
@@ -159,8 +157,7 @@ def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, T
 
 
 def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, Tower, int]:
-    width = shapes["visual.layer1.0.conv1.weight"][0]
-    layers = tuple(count_layers(shapes, f"visual.layer{n}.{{}}.conv1.weight") for n in (1, 2, 3, 4))
+    width, layers = _resnet_width(shapes), _resnet_layers(shapes)
     sizes = vit_shapes(shapes["visual.conv1.weight"], shapes["visual.attnpool.positional_embedding"][0], 0, 0)
     # Five halvings lie between the picture and the grid of the attention pool.
     size = sizes["image_size"] // sizes["patch_size"] * 32
@@ -168,8 +165,8 @@ def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str
     _refuse_contradictions(
         stated, {"vision_width": width, "vision_layers": layers, "image_resolution": size, "embed_dim": output}
     )
-    name, head_width = _published(RESNET_HEAD_WIDTH, (width, layers)) or (f"ResNet {width} {list(layers)}", None)
-    head_width = _head_width(stated, head_width, width * 32)
+    name, head_width = _published_vision(shapes) or (f"ResNet {width} {list(layers)}", None)
+    head_width = _heads(stated, "vision_head_width", head_width, width * 32)
     config = {
         "model_type": "zhclip_resnet",
         "layers": list(layers),
@@ -181,35 +178,62 @@ def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str
     return name, Tower(config, "pooler", "none", output), size
 
 
+def _refuse_unstated(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> None:
+    """Refuses a size that is not published until all that its shapes don't say is stated."""
+    text = bert_shapes(shapes, "bert.")
+    text_key = text["hidden_size"], text["num_hidden_layers"], text["intermediate_size"]
+    wanted: dict[str, str] = {}
+    if not _published(TEXT_HEADS, text_key):
+        wanted["text_num_attention_heads"] = f"one of {_divisors(text_key[0])}"
+        wanted["text_hidden_act"] = f'"{TEXT_ACTIVATION}" in every published model'
+    if not _published_vision(shapes):
+        wanted["vision_head_width"] = f"one of {_divisors(_vision_width(shapes))}"
+    if lines := [f"  {field}: {candidates}" for field, candidates in wanted.items() if field not in stated]:
+        raise InputError(
+            "This is not a published size, and a weight file does not hold these facts. Every candidate would load, "
+            "and only the one that it was trained with is right:\n"
+            + "\n".join(lines)
+            + "\nWrite them into a JSON file (the fields are those of cn_clip's model_configs) and pass --config FILE."
+        )
+
+
 def _published(table: Mapping[tuple, int], key: tuple) -> tuple[str, int] | None:
     return {row[1:]: (row[0], fact) for row, fact in table.items()}.get(key)
 
 
-def _head_width(stated: Mapping[str, Any], published: int | None, width: int) -> int:
-    value = _fact(stated, "vision_head_width", published, _divisors(width), "image tower")
-    _refuse_heads(value, width, "vision_head_width")
-    return value
+def _published_vision(shapes: Mapping[str, Shape]) -> tuple[str, int] | None:
+    if _is_resnet(shapes):
+        return _published(RESNET_HEAD_WIDTH, (_resnet_width(shapes), _resnet_layers(shapes)))
+    patch = shapes["visual.conv1.weight"]
+    return _published(VISION_HEAD_WIDTH, (patch[0], count_layers(shapes, VIT_FC), patch[-1]))
 
 
-def _divisors(width: int) -> tuple[int, ...]:
-    return tuple(number for number in range(1, width + 1) if width % number == 0 and 1 < number < width)
+def _vision_width(shapes: Mapping[str, Shape]) -> int:
+    # A ResNet's attention pool is 32 times as wide as its stem.
+    return 32 * _resnet_width(shapes) if _is_resnet(shapes) else shapes["visual.conv1.weight"][0]
 
 
-def _fact(stated: Mapping[str, Any], field: str, published: Any, candidates: tuple, tower: str) -> Any:
+def _is_resnet(shapes: Mapping[str, Shape]) -> bool:
+    return "visual.attnpool.positional_embedding" in shapes
+
+
+def _resnet_width(shapes: Mapping[str, Shape]) -> int:
+    return shapes["visual.layer1.0.conv1.weight"][0]
+
+
+def _resnet_layers(shapes: Mapping[str, Shape]) -> tuple[int, ...]:
+    return tuple(count_layers(shapes, f"visual.layer{n}.{{}}.conv1.weight") for n in (1, 2, 3, 4))
+
+
+def _divisors(width: int) -> str:
+    return ", ".join(str(number) for number in range(2, width) if width % number == 0)
+
+
+def _heads(stated: Mapping[str, Any], field: str, published: int | None, width: int) -> int:
     value = stated.get(field, published)
-    if value is None:
-        raise InputError(
-            f"This {tower} is not a published size, and {field} is not in a weight file. Every one of "
-            f"{', '.join(map(str, candidates))} would load, and only the one it was trained with is right. "
-            f'Write it into a JSON file, {{"{field}": …}} (the fields of cn_clip\'s model_configs), and pass it with '
-            "--config FILE."
-        )
-    return value
-
-
-def _refuse_heads(value: Any, width: int, field: str) -> None:
     if not isinstance(value, int) or value < 1 or width % value:
-        raise InputError(f"--config states {field} {value!r}, which does not divide the width {width}.")
+        raise InputError(f"--config states {field} {value!r}, which does not divide the width {width}. Correct it.")
+    return value
 
 
 def _refuse_contradictions(stated: Mapping[str, Any], found: Mapping[str, Any]) -> None:

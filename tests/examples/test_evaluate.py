@@ -33,7 +33,7 @@ def test_chance_is_one_in_the_captions_and_k_in_the_pictures():
 
 
 class Oracle:
-    """Knows each picture by its bytes and gives it the direction of its caption; `wrong` pictures get that of nothing."""
+    """Knows each picture by its bytes and gives it the direction of its caption, or for `wrong` ones of nothing."""
 
     def __init__(self, wrong: frozenset[str] = frozenset()):
         pictures = [scene for split in scenes.SPLITS for task in scenes.held_out_tasks(split) for scene in task.scenes]

@@ -1,0 +1,695 @@
+import copy
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.functional import normalize
+from transformers import AutoModel, CLIPTextModel
+
+from hf_zhclip import (
+    ZhCLIPConfig,
+    ZhCLIPModel,
+    ZhCLIPTextModel,
+    ZhCLIPTextModelWithProjection,
+    ZhCLIPVisionModel,
+    ZhCLIPVisionModelWithProjection,
+)
+from hf_zhclip.modeling_zhclip import contrastive_loss
+from tests.weights import seeded_state_dict
+
+LAYER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+TEXT = {
+    "bert": LAYER | {"vocab_size": 50, "max_position_embeddings": 20},
+    # Positions start at pad_token_id + 1 = 2: 22 make 20.
+    "xlm-roberta": LAYER | {"vocab_size": 50, "max_position_embeddings": 22, "pad_token_id": 1, "type_vocab_size": 1},
+    "distilbert": {"vocab_size": 50, "max_position_embeddings": 20, "dim": 32, "hidden_dim": 64}
+    | {"n_layers": 2, "n_heads": 4},
+    "clip_text_model": LAYER
+    | {"vocab_size": 50, "max_position_embeddings": 20, "bos_token_id": 2, "eos_token_id": 49, "pad_token_id": 0},
+}
+VISION = {
+    "clip_vision_model": LAYER | {"image_size": 64, "patch_size": 16},
+    "zhclip_resnet": {
+        "layers": [1, 1, 1, 1],
+        "width": 8,
+        "image_size": 64,
+        "num_attention_heads": 8,
+        "output_dim": 16,
+    },
+}
+# name -> text tower, its pooling and projection; vision tower, its pooling and projection
+VARIANTS = {
+    "cn_clip": ("bert", "cls", "linear", "clip_vision_model", "pooler", "linear"),
+    "cn_clip_rn50": ("bert", "cls", "linear", "zhclip_resnet", "pooler", "none"),
+    "bert_clip": ("bert", "pooler", "linear", "clip_vision_model", "pooler", "linear"),
+    "taiyi": ("bert", "pooler", "linear_bias", "clip_vision_model", "pooler", "linear"),
+    "taiyi_large": ("bert", "pooler", "none", "clip_vision_model", "pooler", "none"),
+    "prd2": ("bert", "cls", "linear_bias", "clip_vision_model", "cls", "linear_bias"),
+    "mclip": ("xlm-roberta", "mean", "linear_bias", "clip_vision_model", "pooler", "linear"),
+    "open_clip": ("xlm-roberta", "pooler", "mlp", "clip_vision_model", "pooler", "mlp"),
+    "multilingual": ("distilbert", "mean", "linear", "clip_vision_model", "pooler", "linear"),
+    "wukong": ("clip_text_model", "eos", "linear", "clip_vision_model", "pooler", "linear"),
+    "openai_rn50": ("clip_text_model", "eos", "linear", "zhclip_resnet", "pooler", "none"),
+}
+BIDIRECTIONAL = ["cn_clip", "bert_clip", "taiyi", "mclip", "multilingual"]
+ONE_EACH = ["cn_clip", "mclip", "multilingual", "wukong", "cn_clip_rn50"]
+
+
+def build(variant: str, **changes) -> ZhCLIPModel:
+    text, text_pooling, text_projection, vision, vision_pooling, visual_projection = VARIANTS[variant]
+    config = ZhCLIPConfig(
+        text_config={"model_type": text} | TEXT[text],
+        vision_config={"model_type": vision} | VISION[vision],
+        projection_dim=32 if text_projection == "none" else 16,
+        text_pooling=text_pooling,
+        text_projection_type=text_projection,
+        vision_pooling=vision_pooling,
+        visual_projection_type=visual_projection,
+        **changes,
+    )
+    return seeded(ZhCLIPModel(config))
+
+
+def seeded(model):
+    model.load_state_dict(seeded_state_dict({key: value.shape for key, value in model.state_dict().items()}))
+    return model.eval()
+
+
+def texts(model: ZhCLIPModel) -> torch.Tensor:
+    pad = model.config.text_config.pad_token_id
+    return torch.tensor([[2, 5, 6, 7, 8, 49], [2, 9, 49, pad, pad, pad], [2, 10, 11, 49, pad, pad]])
+
+
+def images(count: int = 3, size: int = 64) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
+def both(model: ZhCLIPModel) -> dict[str, torch.Tensor]:
+    return {"input_ids": texts(model), "pixel_values": images()}
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A folder that holds a saved cn_clip model, and the model."""
+    model = build("cn_clip")
+    model.save_pretrained(tmp_path)
+    return tmp_path, model
+
+
+# The embeddings
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_embeddings_are_the_towers_outputs_pooled_and_projected(variant):
+    model = build(variant)
+    state, config = model.state_dict(), model.config
+    ids, pixels = texts(model), images()
+    mask = (ids != config.text_config.pad_token_id).long()
+    causal = VARIANTS[variant][0] == "clip_text_model"
+
+    def project(x, side):
+        weight, bias = state.get(f"{side}_projection.weight"), state.get(f"{side}_projection.bias")
+        if weight is not None:
+            return x @ weight.t() + (0 if bias is None else bias)
+        if f"{side}_projection.0.weight" in state:
+            x = x @ state[f"{side}_projection.0.weight"].t()
+            return (x * (1 + torch.erf(x / 2**0.5)) / 2) @ state[f"{side}_projection.2.weight"].t()
+        return x
+
+    with torch.no_grad():
+        tower = model.text_model(input_ids=ids, attention_mask=None if causal else mask)
+        hidden = tower.last_hidden_state
+        pooled = {
+            "cls": lambda: hidden[:, 0],
+            "pooler": lambda: torch.tanh(
+                hidden[:, 0] @ state["text_model.pooler.dense.weight"].t() + state["text_model.pooler.dense.bias"]
+            ),
+            "mean": lambda: torch.stack([row[keep.bool()].mean(0) for row, keep in zip(hidden, mask, strict=True)]),
+            "eos": lambda: hidden[torch.arange(3), [5, 2, 3]],
+        }[config.text_pooling]()
+        text = normalize(project(pooled, "text"), dim=-1)
+        tower = model.vision_model(pixel_values=pixels)
+        cls_token = tower.last_hidden_state[:, 0] if config.vision_pooling == "cls" else tower.pooler_output
+        image = normalize(project(cls_token, "visual"), dim=-1)
+        output = model(input_ids=ids, pixel_values=pixels)
+
+    torch.testing.assert_close(output.text_embeds, text)
+    torch.testing.assert_close(output.image_embeds, image)
+    torch.testing.assert_close(output.logits_per_text, text @ image.t() * math.exp(state["logit_scale"]))
+    assert torch.equal(output.logits_per_image, output.logits_per_text.t())
+    assert (text[0] - text[1]).abs().max() > 1e-2 and (image[0] - image[1]).abs().max() > 1e-2
+
+
+def test_the_raw_cls_token_has_passed_no_post_layernorm():
+    state = build("prd2").state_dict()
+    assert not [key for key in state if "post_layernorm" in key]
+
+    tower = build("prd2").vision_model
+    with torch.no_grad():
+        hidden = tower.pre_layrnorm(tower.embeddings(images()))
+        for layer in tower.encoder.layers:
+            hidden = layer(hidden, None)
+        assert torch.equal(tower(images()).pooler_output, hidden[:, 0])
+
+
+def test_towers_hold_only_parameters_that_are_used():
+    for variant, (text, pooling, *_) in VARIANTS.items():
+        model = build(variant).train()
+        assert (pooling == "pooler") == any("text_model.pooler" in key for key in model.state_dict())
+        model(**both(model), return_loss=True).loss.backward()
+        unused = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+        assert not unused, (variant, text, unused)
+
+
+@pytest.mark.parametrize("variant", ONE_EACH)
+def test_encode_gives_normalised_vectors_of_the_projection_width(variant):
+    model = build(variant)
+
+    text, image = model.encode_text(texts(model)), model.encode_image(images())
+
+    for vectors in (text, image):
+        assert isinstance(vectors, torch.Tensor) and vectors.shape == (3, 16)
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
+    output = model(**both(model))
+    assert torch.equal(text, output.text_embeds) and torch.equal(image, output.image_embeds)
+    features = model.get_text_features(texts(model)).pooler_output, model.get_image_features(images()).pooler_output
+    assert torch.equal(normalize(features[0], dim=-1), text) and torch.equal(normalize(features[1], dim=-1), image)
+    assert (features[0].norm(dim=-1) - 1).abs().max() > 1e-2
+
+
+# Padding, token types, end tokens, length
+
+
+@pytest.mark.parametrize("variant", BIDIRECTIONAL)
+def test_padding_changes_nothing_whether_or_not_a_mask_is_given(variant):
+    model = build(variant)
+    ids = texts(model)
+    mask = (ids != model.config.text_config.pad_token_id).long()
+
+    with torch.no_grad():
+        given, derived, unpadded = (
+            model.encode_text(ids, mask),
+            model.encode_text(ids),
+            model.encode_text(ids[1:2, :3]),
+        )
+        all_ones = model.encode_text(ids, torch.ones_like(ids))
+
+    assert torch.equal(given, derived)
+    torch.testing.assert_close(derived[1:2], unpadded, atol=1e-5, rtol=0)
+    assert (all_ones[1] - derived[1]).abs().max() > 1e-2
+
+
+def test_a_causal_tower_derives_no_mask():
+    model = build("wukong")
+    stock = CLIPTextModel(copy.deepcopy(model.config.text_config)).eval()
+    stock.load_state_dict(model.text_model.state_dict())
+    seen = []
+    model.text_model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
+    ids = texts(model)
+    # Id 0, this tower's pad id, is a character like any other.
+    ids[0, 2] = 0
+
+    with torch.no_grad():
+        found = model.get_text_features(ids).pooler_output
+        wanted = model.text_projection(stock(input_ids=ids).pooler_output)
+
+    assert torch.equal(found, wanted)
+    assert "attention_mask" not in seen[0]
+
+
+@pytest.mark.parametrize("variant", BIDIRECTIONAL)
+def test_text_attends_to_padding_where_the_config_says_so(variant):
+    published, masked = build(variant, text_attends_to_padding=True), build(variant)
+    ids = texts(masked)
+    mask = (ids != masked.config.text_config.pad_token_id).long()
+
+    with torch.no_grad():
+        wanted = masked.encode_text(ids, torch.ones_like(ids))
+        assert torch.equal(published.encode_text(ids), wanted)
+        assert torch.equal(published.encode_text(ids, mask), wanted), "the processor always gives a mask"
+
+
+def test_a_text_of_padding_alone_gives_no_nan():
+    model = build("multilingual")
+
+    assert model.encode_text(torch.zeros(1, 4, dtype=torch.long)).isfinite().all()
+
+
+@pytest.mark.parametrize("variant", ONE_EACH)
+def test_token_type_ids_may_be_given_or_left_out(variant):
+    model = build(variant)
+    ids = texts(model)
+
+    assert torch.equal(model.encode_text(ids, token_type_ids=torch.zeros_like(ids)), model.encode_text(ids))
+
+
+def test_token_type_ids_and_position_ids_reach_a_tower_that_has_them():
+    model = build("cn_clip")
+    ids = texts(model)
+
+    plain = model.encode_text(ids)
+    assert (model.encode_text(ids, token_type_ids=torch.ones_like(ids)) - plain).abs().max() > 1e-3
+    assert (model.encode_text(ids, position_ids=torch.arange(6).flip(0).expand(3, 6)) - plain).abs().max() > 1e-3
+
+
+def test_the_end_token_is_the_first_one_or_the_highest_id_under_the_legacy_config():
+    ids = torch.tensor([[2, 5, 30, 6, 30, 7], [2, 40, 5, 30, 6, 7]])
+    text = {"model_type": "clip_text_model"} | TEXT["clip_text_model"]
+    for eos, places in ((30, [2, 3]), (2, [2, 1])):
+        config = ZhCLIPConfig(text_config=text | {"eos_token_id": eos}, text_pooling="eos")
+        output = seeded(ZhCLIPTextModel(config))(ids)
+        assert torch.equal(output.pooler_output, output.last_hidden_state[torch.arange(2), places])
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "mclip", "multilingual", "wukong"])
+def test_more_ids_than_positions_are_refused_in_our_words(variant):
+    model = build(variant)
+    longest = torch.full((1, 20), 5)
+    longest[0, -1] = 49
+
+    assert model.encode_text(longest).isfinite().all()
+    with pytest.raises(ValueError, match="a text of 21 tokens was given and the model has positions for 20: truncate"):
+        model(input_ids=torch.full((1, 21), 5), pixel_values=images(1))
+
+
+# What a call returns
+
+
+def test_the_loss_is_the_mean_of_both_directions():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [1.0, 3.0, 0.5], [0.0, 0.0, 0.0]])
+    rows = [-math.log(math.exp(row[i]) / sum(map(math.exp, row))) for i, row in enumerate(logits.tolist())]
+    columns = [-math.log(math.exp(row[i]) / sum(map(math.exp, row))) for i, row in enumerate(logits.t().tolist())]
+
+    assert contrastive_loss(logits).item() == pytest.approx((sum(rows) + sum(columns)) / 6, abs=1e-6)
+    model = build("cn_clip")
+    output = model(**both(model), return_loss=True)
+    assert torch.equal(output.loss, contrastive_loss(output.logits_per_text))
+    assert model(**both(model)).loss is None
+
+
+def test_one_modality_alone_gives_its_half():
+    model = build("cn_clip")
+
+    text, image = model(input_ids=texts(model)), model(pixel_values=images())
+
+    assert set(text.keys()) == {"text_embeds", "text_model_output"}
+    assert set(image.keys()) == {"image_embeds", "vision_model_output"}
+    whole = model(**both(model))
+    assert torch.equal(text[0], whole.text_embeds) and torch.equal(image[0], whole.image_embeds)
+
+
+def test_a_call_that_lacks_a_modality_it_needs_is_refused():
+    model = build("cn_clip")
+
+    with pytest.raises(ValueError, match="neither input_ids nor pixel_values"):
+        model()
+    with pytest.raises(ValueError, match="return_loss needs"):
+        model(input_ids=texts(model), return_loss=True)
+
+
+@pytest.mark.parametrize("by_config", [False, True])
+def test_hidden_states_and_attentions_come_on_request(by_config):
+    model = build("cn_clip", attn_implementation="eager")
+    asked = {"output_hidden_states": True, "output_attentions": True}
+    assert model(**both(model)).text_model_output.hidden_states is None
+    if by_config:
+        for name, value in asked.items():
+            setattr(model.config, name, value)
+
+    output = model(**both(model), **({} if by_config else asked))
+
+    for tower, tokens in ((output.text_model_output, 6), (output.vision_model_output, 17)):
+        assert [state.shape for state in tower.hidden_states] == [(3, tokens, 32)] * 3
+        assert [weights.shape for weights in tower.attentions] == [(3, 4, tokens, tokens)] * 2
+
+
+def test_a_tuple_comes_on_request():
+    model = build("cn_clip")
+
+    output = model(**both(model), return_dict=False)
+
+    assert isinstance(output, tuple) and torch.equal(output[0], model(**both(model)).logits_per_image)
+    assert isinstance(model.get_text_features(texts(model), return_dict=False), tuple)
+    assert isinstance(model.get_image_features(images(), return_dict=False), tuple)
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
+def test_images_of_another_size_need_interpolate_pos_encoding(variant):
+    model = build(variant)
+    larger = images(2, size=96)
+
+    with pytest.raises(ValueError, match="size|96x96"):
+        model.encode_image(larger)
+    vectors = model.encode_image(larger, interpolate_pos_encoding=True)
+    assert vectors.shape == (2, 16) and vectors.isfinite().all()
+    assert torch.equal(model(pixel_values=larger, interpolate_pos_encoding=True).image_embeds, vectors)
+    same = model.encode_image(images(), interpolate_pos_encoding=True)
+    torch.testing.assert_close(same, model.encode_image(images()), atol=1e-5, rtol=0)
+
+
+# Saving and loading
+
+IN_A_FRESH_PROCESS = """
+    import sys
+    import torch
+    torch.set_num_threads(1)
+    import hf_zhclip
+    from transformers import AutoModel
+    for folder in sys.argv[1:]:
+        model, info = AutoModel.from_pretrained(folder, output_loading_info=True)
+        assert not any(info.values()), (folder, info)
+        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        inputs = torch.load(f"{folder}/inputs.pt")
+        with torch.no_grad():
+            output = model(**inputs)
+        torch.save((type(model).__name__, model.training, state, output.to_tuple()), f"{folder}/found.pt")
+"""
+
+
+def test_every_tensor_and_buffer_survives_from_pretrained_in_a_fresh_process(tmp_path):
+    models = {variant: build(variant) for variant in VARIANTS}
+    models["text tower"] = seeded(ZhCLIPTextModel(models["bert_clip"].config))
+    models["vision tower"] = seeded(ZhCLIPVisionModelWithProjection(copy.deepcopy(models["cn_clip_rn50"].config)))
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        inputs = both(model)
+        for absent in {"input_ids", "pixel_values"} if " " in name else ():
+            if absent.startswith("pixel") == name.startswith("text"):
+                del inputs[absent]
+        torch.save(inputs, tmp_path / name / "inputs.pt")
+
+    folders = [str(tmp_path / name) for name in models]
+    subprocess.run([sys.executable, "-c", textwrap.dedent(IN_A_FRESH_PROCESS), *folders], check=True)
+
+    for name, model in models.items():
+        class_name, training, found, outputs = torch.load(tmp_path / name / "found.pt", weights_only=False)
+        wanted = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        assert (class_name, training) == (type(model).__name__, False)
+        assert found.keys() == wanted.keys()
+        assert [key for key in wanted if not torch.equal(found[key], wanted[key])] == [], name
+        with torch.no_grad():
+            again = model(**torch.load(tmp_path / name / "inputs.pt")).to_tuple()
+        assert len(outputs) == len(again)
+        assert torch.equal(outputs[0], again[0]), name
+
+
+def test_a_saved_model_is_a_flat_repository_of_safetensors(repository):
+    folder, _ = repository
+
+    assert sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["ZhCLIPModel"] and "auto_map" not in json.dumps(config)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        tops = {key.split(".")[0] for key in file.keys()}
+    assert tops == {"logit_scale", "text_model", "vision_model", "text_projection", "visual_projection"}
+
+
+def test_a_repository_in_shards_loads_whole(tmp_path):
+    model = build("cn_clip")
+    model.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+
+    loaded = AutoModel.from_pretrained(tmp_path)
+
+    assert torch.equal(loaded(**both(model)).logits_per_text, model(**both(model)).logits_per_text)
+
+
+@pytest.mark.parametrize("variant", ["bert_clip", "cn_clip_rn50", "wukong"])
+@pytest.mark.parametrize(
+    "tower",
+    [ZhCLIPTextModel, ZhCLIPTextModelWithProjection, ZhCLIPVisionModel, ZhCLIPVisionModelWithProjection],
+)
+def test_one_tower_loads_from_the_whole_repository_without_a_warning(tmp_path, caplog, tower, variant):
+    model = build(variant)
+    model.save_pretrained(tmp_path)
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    try:
+        loaded, info = tower.from_pretrained(tmp_path, output_loading_info=True)
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+
+    assert not any(info.values())
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    is_text = "Text" in tower.__name__
+    output = loaded(texts(model)) if is_text else loaded(images())
+    if "Projection" in tower.__name__:
+        wanted = model.get_text_features(texts(model)) if is_text else model.get_image_features(images())
+        assert torch.equal(output[0], wanted.pooler_output)
+        encoded = loaded.encode_text(texts(model)) if is_text else loaded.encode_image(images())
+        assert torch.equal(encoded, normalize(wanted.pooler_output, dim=-1))
+    else:
+        whole = model.text_model if is_text else model.vision_model
+        assert {*loaded.state_dict()} == {f"{tower._parts[0]}.{key}" for key in whole.state_dict()}
+        projection = model.text_projection if is_text else model.visual_projection
+        wanted = model.get_text_features(texts(model)) if is_text else model.get_image_features(images())
+        assert torch.equal(projection(output.pooler_output), wanted.pooler_output)
+
+
+def test_both_towers_are_not_made_up_from_a_folder_of_one(tmp_path):
+    ZhCLIPTextModel(build("cn_clip").config).save_pretrained(tmp_path)
+
+    with pytest.raises(ValueError, match="was saved by ZhCLIPTextModel and holds no .*vision_model"):
+        ZhCLIPModel.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds no text_projection"):
+        ZhCLIPTextModelWithProjection.from_pretrained(tmp_path)
+    assert type(AutoModel.from_pretrained(tmp_path)) is ZhCLIPTextModel
+
+
+def test_a_logit_scale_that_the_file_lacks_is_the_configs(tmp_path):
+    build("cn_clip", logit_scale_init_value=3.25).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["logit_scale"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+
+    assert AutoModel.from_pretrained(tmp_path).logit_scale.item() == 3.25
+
+
+def test_logit_scale_is_the_first_parameter():
+    assert next(iter(build("cn_clip").state_dict())) == "logit_scale"
+
+
+# Precision and devices
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_dtype_on_load_is_that_of_every_weight(tmp_path, variant, dtype):
+    build(variant).save_pretrained(tmp_path)
+
+    model = AutoModel.from_pretrained(tmp_path, dtype=dtype)
+
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype} and model.dtype == dtype
+    output = model(**both(model))
+    assert output.logits_per_text.dtype == dtype and output.logits_per_text.isfinite().all()
+    model.save_pretrained(tmp_path / "again")
+    assert AutoModel.from_pretrained(tmp_path / "again", dtype="auto").dtype == dtype
+
+
+def test_a_towers_own_dtype_does_not_split_the_model():
+    config = build("cn_clip").config
+    config.text_config.dtype = torch.float16
+
+    assert {parameter.dtype for parameter in ZhCLIPModel(config).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50", "multilingual"])
+@pytest.mark.parametrize(
+    "device_map",
+    [
+        "auto",
+        "cpu",
+        {"": "disk"},
+        {"logit_scale": "cpu", "text_model": "disk", "vision_model": "cpu", "text_projection": "cpu"},
+        {"logit_scale": "cpu", "text_model": "cpu", "vision_model": "disk", "text_projection": "disk"},
+    ],
+)
+def test_a_device_map_changes_no_number(tmp_path, variant, device_map):
+    model = build(variant)
+    model.save_pretrained(tmp_path)
+    if isinstance(device_map, dict) and "" not in device_map:
+        device_map = device_map | {"visual_projection": "cpu"}
+
+    loaded = AutoModel.from_pretrained(tmp_path, device_map=device_map, offload_folder=tmp_path / "offload")
+
+    with torch.no_grad():
+        found, wanted = loaded(**both(model)), model(**both(model))
+        assert torch.equal(found.logits_per_text, wanted.logits_per_text)
+        assert torch.equal(loaded.encode_text(texts(model)), wanted.text_embeds)
+
+
+def test_auto_splits_over_a_small_memory_without_cutting_a_block(tmp_path):
+    model = build("multilingual")
+    model.save_pretrained(tmp_path)
+
+    loaded = AutoModel.from_pretrained(
+        tmp_path, device_map="auto", max_memory={"cpu": 60_000}, offload_folder=tmp_path / "offload"
+    )
+
+    assert "disk" in loaded.hf_device_map.values()
+    inside = [name for name in loaded.hf_device_map if ".layer.0." in name or ".layers.0." in name]
+    assert inside == []
+    with torch.no_grad():
+        assert torch.equal(loaded(**both(model)).logits_per_text, model(**both(model)).logits_per_text)
+
+
+# Attention kernels
+
+
+def test_each_tower_takes_its_own_attention(repository):
+    folder, model = repository
+
+    mixed = AutoModel.from_pretrained(folder, attn_implementation={"text_config": "eager", "vision_config": "sdpa"})
+
+    assert mixed.text_model.config._attn_implementation == "eager"
+    assert mixed.vision_model.config._attn_implementation == "sdpa"
+    eager = AutoModel.from_pretrained(folder, attn_implementation="eager")
+    assert eager.vision_model.config._attn_implementation == "eager"
+    wanted = model(**both(model)).text_embeds, model(**both(model)).image_embeds
+    for other in (mixed, eager):
+        output = other(**both(model))
+        torch.testing.assert_close(output.text_embeds, wanted[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(output.image_embeds, wanted[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
+def test_attention_can_be_changed_on_a_loaded_model(variant, caplog):
+    model = build(variant)
+    wanted = model.encode_image(images())
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    try:
+        model.set_attn_implementation({"vision_config": "eager"})
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+
+    assert model.vision_model.config._attn_implementation == "eager"
+    assert model.text_model.config._attn_implementation == "sdpa"
+    assert caplog.records == []
+    torch.testing.assert_close(model.encode_image(images()), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("tower", ["text_config", "vision_config"])
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
+def test_flash_attention_reaches_the_tower_that_asked_for_it(tmp_path, variant, tower):
+    build(variant).save_pretrained(tmp_path)
+
+    # It cannot run here; what refuses it is transformers' own check, inside the tower.
+    with pytest.raises((ImportError, ValueError), match="[Ff]lash"):
+        AutoModel.from_pretrained(tmp_path, attn_implementation={tower: "flash_attention_2"}, dtype=torch.bfloat16)
+
+
+# Training
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "multilingual", "wukong", "cn_clip_rn50"])
+def test_gradient_checkpointing_gives_the_same_gradients(variant):
+    # No dropout, so that both passes see the same network.
+    plain = build(variant)
+    checkpointed = copy.deepcopy(plain)
+    checkpointed.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    assert checkpointed.is_gradient_checkpointing
+    for model in (plain, checkpointed):
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            for name in ("attention_dropout", "dropout"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+        model.train()
+        model(**both(model), return_loss=True).loss.backward()
+
+    for (name, wanted), found in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad, msg=name)
+
+
+def test_input_embeddings_are_the_text_towers_and_can_be_resized(repository):
+    folder, model = repository
+
+    assert model.get_input_embeddings() is model.text_model.embeddings.word_embeddings
+    model.resize_token_embeddings(60)
+    assert model.get_input_embeddings().weight.shape == (60, 32) and model.config.text_config.vocab_size == 60
+    model.save_pretrained(folder)
+    assert AutoModel.from_pretrained(folder).text_model.embeddings.word_embeddings.num_embeddings == 60
+    vision = ZhCLIPVisionModel(model.config)
+    assert vision.get_input_embeddings() is vision.vision_model.embeddings.patch_embedding
+
+
+def test_lora_finds_its_modules_trains_and_comes_back(tmp_path):
+    base = build("cn_clip")
+    inputs = both(base)
+    before = base(**inputs).logits_per_text.detach()
+    lora = LoraConfig(r=2, target_modules=["q_proj", "v_proj", "query", "value"], lora_dropout=0.0)
+    model = get_peft_model(copy.deepcopy(base), lora)
+
+    adapted = {name for name, _ in model.named_modules() if name.endswith(("lora_A",))}
+    assert len([name for name in adapted if "text_model" in name]) == 4
+    assert len([name for name in adapted if "vision_model" in name]) == 4
+    assert torch.equal(model(**inputs).logits_per_text, before)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert all("lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    optimizer = torch.optim.SGD(trained, lr=1.0)
+    model(**inputs, return_loss=True).loss.backward()
+    optimizer.step()
+    after = model(**inputs).logits_per_text.detach()
+    assert not torch.equal(after, before)
+
+    model.save_pretrained(tmp_path)
+    torch.testing.assert_close(PeftModel.from_pretrained(base, tmp_path)(**inputs).logits_per_text, after)
+
+
+def test_lora_with_a_task_type_passes_arguments_that_no_tower_needs():
+    model = build("wukong")
+    wanted = model(**both(model)).logits_per_text
+    lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="FEATURE_EXTRACTION")
+
+    adapted = get_peft_model(model, lora)
+
+    assert torch.equal(adapted(**both(model)).logits_per_text, wanted)
+
+
+def test_trainer_does_not_rescale_the_loss():
+    assert ZhCLIPModel.accepts_loss_kwargs is False
+    assert ZhCLIPConfig.keys_to_ignore_at_inference == ["text_model_output", "vision_model_output"]
+
+
+# Compile and export
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "openai_rn50"])
+def test_compile_makes_one_graph(variant):
+    model = build(variant)
+    torch._dynamo.reset()
+
+    with torch.no_grad():
+        compiled = torch.compile(model, fullgraph=True, backend="eager")(**both(model))
+        torch.testing.assert_close(compiled.logits_per_text, model(**both(model)).logits_per_text)
+
+
+@pytest.mark.parametrize("variant", ["mclip", "cn_clip_rn50"])
+def test_export_keeps_both_batch_sizes_free(variant):
+    model = build(variant)
+
+    class Embed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, pixel_values):
+            output = self.model(input_ids=input_ids, pixel_values=pixel_values)
+            return output.text_embeds, output.image_embeds, output.logits_per_text
+
+    free = {"input_ids": {0: torch.export.Dim("texts")}, "pixel_values": {0: torch.export.Dim("images")}}
+    with torch.no_grad():
+        exported = torch.export.export(Embed(), (texts(model), images()), dynamic_shapes=free, strict=False).module()
+        ids, pixels = torch.cat([texts(model), texts(model)[:2]]), images(2)
+        for found, wanted in zip(exported(ids, pixels), Embed()(ids, pixels), strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
