@@ -21,28 +21,22 @@ class Relative:
 
 NOT_YET = "This version does not convert it."
 
-# Order matters: the first whose keys are all there is named.
-RELATIVES = (
+NOT_BACK = "They can't be turned back: convert the checkpoint from before the quantisation."
+
+# What may have been done to a model of any format: these are named even where a source claims the other keys.
+ALTERED = (
     Relative(
         "a LoRA adapter, or a model with unmerged LoRA weights",
         ("*lora_A*",),
         "Merge it with PEFT's merge_and_unload() and save the result.",
     ),
-    Relative(
-        "quantised weights",
-        ("*_packed_params*",),
-        "They can't be turned back: convert the checkpoint from before the quantisation.",
-    ),
-    Relative(
-        "quantised weights (bitsandbytes)",
-        ("*.quant_state*",),
-        "They can't be turned back: convert the checkpoint from before the quantisation.",
-    ),
-    Relative(
-        "quantised weights (bitsandbytes, 8 bit)",
-        ("*.SCB",),
-        "They can't be turned back: convert the checkpoint from before the quantisation.",
-    ),
+    Relative("a model with quantised weights", ("*_packed_params*",), NOT_BACK),
+    Relative("a model with quantised weights (bitsandbytes)", ("*.quant_state*",), NOT_BACK),
+    Relative("a model with quantised weights (bitsandbytes, 8 bit)", ("*.SCB",), NOT_BACK),
+)
+
+# Order matters: the first whose keys are all there is named.
+RELATIVES = (
     Relative(
         "Wukong with token reduction",
         ("visual.token_reduction.*",),
@@ -58,6 +52,9 @@ RELATIVES = (
         ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
         "FILIP's token-wise score can't be put into single vectors; the global one is not converted by this version.",
     ),
+    Relative("EasyNLP's Chinese CLIP (chinese_clip.)", ("chinese_clip.bert.*", "chinese_clip.visual.*"), NOT_YET),
+    Relative("EasyNLP's Wukong", ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"), NOT_YET),
+    Relative("EasyNLP's CLIP", ("vision_encoder.*", "vision_projection.*", "text_encoder.*"), NOT_YET),
     Relative(
         "a ModelScope fine-tune of Chinese CLIP (clip_model.)", ("clip_model.bert.*", "clip_model.visual.*"), NOT_YET
     ),
@@ -99,6 +96,8 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
             and the keys that differ.
     """
     _refuse_placeholders(checkpoint)
+    if altered := _relative(checkpoint, ALTERED):
+        raise UnknownFormat(altered)
     if format is not None:
         return _named(checkpoint, format)
     found = [detection for source in SOURCES.values() if (detection := _claim(source, checkpoint))]
@@ -125,7 +124,7 @@ def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
     signature = _fitting(source, checkpoint.tensors)
     if signature is None:
         return None
-    said = set(checkpoint.config.get("architectures") or ())
+    said = set(_architectures(checkpoint))
     if signature.decides == "architectures" and said & set(signature.architectures):
         return Detection(source, "certain", f"keys, and config.json names {', '.join(sorted(said))}")
     sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in signature.sizes.items())
@@ -134,6 +133,11 @@ def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
         why = f"{len(signature.required)} keys that no other known format has together"
         return Detection(source, "likely" if shapes else "certain", f"{why}{', and ' + shapes if shapes else ''}")
     return None
+
+
+def _architectures(checkpoint: Checkpoint) -> list[str]:
+    found = checkpoint.config.get("architectures")
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def _fitting(source: Source, keys: Collection[str]) -> Signature | None:
@@ -160,7 +164,7 @@ def _refuse_placeholders(checkpoint: Checkpoint) -> None:
 
 def _choose(checkpoint: Checkpoint, candidates: Iterable[Source]) -> str:
     names = ", ".join(f"--format {source.name} ({source.title})" for source in candidates)
-    said = checkpoint.config.get("architectures")
+    said = _architectures(checkpoint)
     word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
     return (
         f"The keys of {checkpoint.name} do not decide what it is, and {word}. Other models of the same keys pool "
@@ -169,9 +173,8 @@ def _choose(checkpoint: Checkpoint, candidates: Iterable[Source]) -> str:
 
 
 def _unknown(checkpoint: Checkpoint) -> str:
-    for relative in RELATIVES:
-        if all(_any(pattern, checkpoint.tensors) for pattern in relative.required):
-            return f"{checkpoint.name} is {relative.title}. {relative.advice}"
+    if known := _relative(checkpoint, RELATIVES):
+        return known
     nearest = max(SOURCES.values(), key=lambda source: _likeness(source, checkpoint.tensors))
     if not _likeness(nearest, checkpoint.tensors):
         some = "\n".join(f"  {key}" for key in fold(checkpoint.tensors)[:12])
@@ -179,6 +182,14 @@ def _unknown(checkpoint: Checkpoint) -> str:
             f"{checkpoint.name} is no format that is known here. It holds {len(checkpoint.tensors)} tensors:\n{some}"
         )
     return f"{checkpoint.name} is no format that is known here.\n{_difference(nearest, checkpoint)}"
+
+
+def _relative(checkpoint: Checkpoint, relatives: Iterable[Relative]) -> str | None:
+    """What to say of a checkpoint that is one of these."""
+    for relative in relatives:
+        if all(_any(pattern, checkpoint.tensors) for pattern in relative.required):
+            return f"{checkpoint.name} is {relative.title}. {relative.advice}"
+    return None
 
 
 def _likeness(source: Source, keys: Collection[str]) -> float:

@@ -62,8 +62,10 @@ def vit_shapes(patch: Shape, positions: int, layers: int, intermediate: int) -> 
     """The sizes of a ViT from its patch embedding `(width, 3, patch, patch)` and its number of positions.
 
     Raises:
-        InputError: when the positions are not those of a square grid and a class token.
+        InputError: when the positions are not those of a square grid and a class token, or the colours are not three.
     """
+    if patch[1] != 3:
+        raise InputError(f"The image tower takes pictures of {patch[1]} channels; three (RGB) were wanted.")
     grid = round((positions - 1) ** 0.5)
     if grid * grid + 1 != positions:
         raise InputError(f"The image tower has {positions} positions; a square number and one (the class) was wanted.")
@@ -101,6 +103,7 @@ def tower_config(
     defaults = BERT_DEFAULTS if model_type == "bert" else CLIP_VISION_DEFAULTS
     wrong: list[str] = []
     for each in stated:
+        _check_kinds(each, defaults, where)
         config = {key: each.get(key, default) for key, default in defaults.items()}
         conflicts = [
             f"{key}: config.json says {config[key]}, the shapes say {value}"
@@ -116,8 +119,20 @@ def tower_config(
     raise InputError(f"The {where} of config.json does not fit the weights: {detail}. Take both from the same folder.")
 
 
+def _check_kinds(stated: Any, defaults: Mapping[str, Any], where: str) -> None:
+    """Refuses what is no object, and a field that is no word where one is due, or no number."""
+    if not isinstance(stated, Mapping):
+        raise InputError(f"The {where} of config.json is {stated!r}; a JSON object was wanted.")
+    for key, default in defaults.items():
+        kinds = (str,) if isinstance(default, str) else (int,) if isinstance(default, int) else (int, float)
+        value = stated.get(key, default)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            wanted = "a word" if str in kinds else "a number"
+            raise InputError(f"The {where} of config.json states {key} {value!r}; {wanted} was wanted. Correct it.")
+
+
 def _check_heads(config: Mapping[str, Any], where: str) -> None:
-    if config["hidden_size"] % config["num_attention_heads"]:
+    if config["num_attention_heads"] < 1 or config["hidden_size"] % config["num_attention_heads"]:
         raise InputError(
             f"The {where} of config.json states {config['num_attention_heads']} heads, which do not divide the width "
             f"{config['hidden_size']}. Correct num_attention_heads."

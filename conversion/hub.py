@@ -1,5 +1,6 @@
 """SOURCE as users write it -> a path on this machine: what exists wins, otherwise `user/repo` or `user/repo:file`."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,13 +20,19 @@ def locate(source: str | Path) -> Path:
         InputError: when nothing of that name exists, here or on the hub.
         WorkError: when the hub could not be reached.
     """
-    path = Path(source).expanduser()
-    if path.exists():
+    if (path := _expanded(source)) is not None and os.path.exists(path):
         return path
     match = HUB_ID.fullmatch(str(source))
     if match is None or str(source).startswith((".", "/", "~")):
         raise InputError(f"{source} does not exist. Wanted: a file, a folder, or user/repo[:file] on the hub.")
     return _download(match["repo"], match["file"])
+
+
+def _expanded(source: str | Path) -> Path | None:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        return None
 
 
 def _download(repo: str, file: str | None) -> Path:

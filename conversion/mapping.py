@@ -26,6 +26,10 @@ Shape = tuple[int, ...]
 
 MISSING = "missing keys (a rule found nothing to take)"
 
+LAYER_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]*)(?=\.)")
+_HOLE = "\0"
+"""Where a layer number stood; braces may be part of a key."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -95,7 +99,8 @@ class Step:
                     )
                 shapes = [(first[0] // len(self.targets), *first[1:])] * len(self.targets)
             case "concat":
-                if len({source_shapes[key][1:] for key in self.sources}) > 1:
+                scalar = any(not source_shapes[key] for key in self.sources)
+                if scalar or len({source_shapes[key][1:] for key in self.sources}) > 1:
                     raise ValueError(f"{', '.join(self.sources)} have shapes that do not join")
                 shapes = [(sum(source_shapes[key][0] for key in self.sources), *first[1:])]
         return dict(zip(self.targets, shapes, strict=True))
@@ -207,12 +212,13 @@ def claimed(rules: Iterable[Rule], keys: Iterable[str]) -> list[str]:
 
 def fold(lines: Iterable[str]) -> list[str]:
     """Sorts keys and folds those that differ only in layer numbers: `resblocks.{0...11}.ln_1.weight`."""
-    groups: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    groups: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for line in lines:
-        groups[re.sub(r"(?<=\.)\d+(?=\.)", "{}", line)].append(
-            tuple(int(number) for number in re.findall(r"(?<=\.)\d+(?=\.)", line))
-        )
-    return sorted(_folded(pattern, numbers) for pattern, numbers in groups.items())
+        numbers = tuple(int(number) for number in LAYER_NUMBER.findall(line))
+        groups[LAYER_NUMBER.sub(_HOLE, line)].add(numbers)
+    return sorted(
+        _filled(pattern, ranges) for pattern, numbers in groups.items() for ranges in _ranges(frozenset(numbers))
+    )
 
 
 def matches(pattern: str, key: str) -> bool:
@@ -251,16 +257,33 @@ def _fill(pattern: str, values: Sequence[str]) -> str:
     return re.sub(r"\{\}|\*", lambda _: next(remaining), pattern)
 
 
-def _folded(pattern: str, numbers: Sequence[tuple[int, ...]]) -> str:
-    for position in zip(*numbers, strict=True):
-        values = sorted(set(position))
-        if len(values) == 1:
-            text = str(values[0])
-        elif values == list(range(values[0], values[-1] + 1)):
-            text = f"{{{values[0]}...{values[-1]}}}"
-        else:
-            text = f"{{{', '.join(map(str, values))}}}"
-        pattern = pattern.replace("{}", text, 1)
+def _ranges(numbers: frozenset[tuple[int, ...]]) -> Iterator[tuple[str, ...]]:
+    """Ranges for each position whose product is these numbers, no more and no fewer."""
+    if numbers == {()}:
+        yield ()
+        return
+    rests: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+    for first, *rest in numbers:
+        rests[first].add(tuple(rest))
+    together: dict[frozenset[tuple[int, ...]], list[int]] = defaultdict(list)
+    for first in sorted(rests):
+        together[frozenset(rests[first])].append(first)
+    for rest, values in together.items():
+        for ranges in _ranges(rest):
+            yield _range(values), *ranges
+
+
+def _range(values: Sequence[int]) -> str:
+    if len(values) == 1:
+        return str(values[0])
+    if list(values) == list(range(values[0], values[-1] + 1)):
+        return f"{{{values[0]}...{values[-1]}}}"
+    return f"{{{', '.join(map(str, values))}}}"
+
+
+def _filled(pattern: str, texts: Iterable[str]) -> str:
+    for text in texts:
+        pattern = pattern.replace(_HOLE, text, 1)
     return pattern
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ class Part:
         checkpoint = read(Path(request["path"]))
         return cls(SOURCES[request["format"]], checkpoint, request["config"], "stated")
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
+        """What the source's table does with these keys."""
         return plan(self.source.rules(self.checkpoint.tensors), self.checkpoint.shapes)
 
     def describe(self) -> Description:

@@ -1,6 +1,7 @@
 """convert(): read -> detect -> describe -> map -> write -> verify, in a staging sibling; one rename ends it."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .parts import Part, describe, identify, join_tensors
 from .report import FILE, Report
 from .source import Description
 from .staging import check_absent, staging
-from .write import DTYPES, total_bytes, widest_float, write_json, write_weights
+from .write import DTYPES, check_shard_size, total_bytes, widest_float, write_json, write_weights
 
 SPARE_BYTES = 16 * 2**20
 """Room for everything in a repo that is not a weight."""
@@ -59,13 +60,13 @@ def convert(
         WorkError: when the system failed; nothing is left at `out` either.
     """
     out = Path(out)
-    _check_arguments(out, dtype, force)
+    _check_arguments(out, dtype, max_shard_size, report, force)
     progress(f"Reading {source}")
     parts = identify(source, vision, format, config)
     description = describe(parts)
     settings = _settings(description, dtype, context_length)
     processor = _processor(parts, description, tokenizer, settings["context_length"])
-    model_config, shapes = build(description, processor)
+    model_config, shapes = build(description)
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)
     model_config.dtype = widest_float(tensors, dtype)
@@ -85,10 +86,20 @@ def convert(
     return proof
 
 
-def _check_arguments(out: Path, dtype: str, force: bool) -> None:
+def _check_arguments(out: Path, dtype: str, max_shard_size: str, report: str | Path | None, force: bool) -> None:
     if dtype not in ("keep", *DTYPES):
         raise InputError(f"There is no dtype {dtype!r}; there are keep, {', '.join(DTYPES)}.")
+    check_shard_size(max_shard_size)
     check_absent(out, force)
+    if report is not None:
+        _check_report(Path(report), force)
+
+
+def _check_report(path: Path, force: bool) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"--report {path}: there is no such folder. Make it, or choose another place.")
+    if os.path.lexists(path) and not (force and path.is_file()):
+        raise InputError(f"--report {path} exists already, and nothing is overwritten. Choose another place.")
 
 
 def _settings(description: Description, dtype: str, context_length: int | None) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def _processor(
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
 
 
-def build(description: Description, processor: Any) -> tuple[Any, dict[str, mapping.Shape]]:
+def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
     """The model's config, and the keys and shapes of the model that it builds on the meta device.
 
     Raises:
@@ -135,7 +146,8 @@ def build(description: Description, processor: Any) -> tuple[Any, dict[str, mapp
     if text.width != vision.width:
         raise InputError(
             f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
-            "Name with --vision the image model that this text model was trained for."
+            "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
+            "projections are not of the same model."
         )
     config = ZhCLIPConfig(
         text_config=dict(text.config),

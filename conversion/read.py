@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 NESTED = ("state_dict", "model")
 """Top-level keys under which training scripts keep the weights."""
 
+HARMLESS = re.compile(r"torch\.\w+|torch\._utils\.\w+|collections\.OrderedDict")
+"""Globals of every state dict: storages, dtypes, and how a tensor is put together."""
+
 ANYWHERE = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
 """Prefixes that wrappers of a submodule also leave in the middle of a key."""
 
@@ -39,6 +43,15 @@ WRAPPERS = {
     "_forward_module.": "Lightning with DeepSpeed",
     "_fsdp_wrapped_module.": "FSDP",
 }
+
+KINDS = {
+    "weights without values (a meta device's), which can't be converted:": lambda tensor: tensor.is_meta,
+    "quantised weights, which can't be turned back (convert the checkpoint from before the quantisation):": (
+        lambda tensor: tensor.is_quantized
+    ),
+    "sparse tensors (save them after to_dense()):": lambda tensor: tensor.layout != torch.strided,
+}
+"""What can't be converted, how it is recognised, and what to do about it."""
 
 REFUSED_FOLDERS = {
     "adapter_config.json": "a PEFT / LoRA adapter, not a model: merge it first with merge_and_unload() and save that",
@@ -111,8 +124,8 @@ def _read_weights(path: Path) -> Checkpoint:
 def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
     path = folder / "config.json"
     config = read_json(path) if path.exists() else {}
-    if "quantization_config" in config:
-        method = config["quantization_config"].get("quant_method", "an unnamed method")
+    if quantization := config.get("quantization_config"):
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
         raise InputError(
             f"{path} says that the weights are quantised ({method}). They can't be turned back into the original's: "
             "convert the checkpoint from before the quantisation."
@@ -123,6 +136,9 @@ def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; an `InputError` when it is none."""
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {found}; a JSON file was wanted.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -136,11 +152,16 @@ def _read_shards(index: Path) -> Checkpoint:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise InputError(f"{index} has no weight_map; a Hugging Face index was wanted.")
+    if wrong := [f"{key}: {name!r}" for key, name in places.items() if not _is_file_name(name)]:
+        raise InputError(f"{index}: weight_map names {_some(wrong)}; file names were wanted, none outside its folder.")
     names = sorted(set(places.values()))
     if absent := [name for name in names if not (index.parent / name).exists()]:
         raise InputError(f"{index} names shards that are not there: {', '.join(absent)}. Fetch them and try again.")
     shards = [_read_file(index.parent / name) for name in names]
     tensors = {key: tensor for shard in shards for key, tensor in shard.tensors.items()}
+    counts = Counter(key for shard in shards for key in shard.tensors)
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise InputError(f"{index}: more than one shard holds {_some(twice)}, so they are not of one model.")
     # The wrappers' prefixes stand in the index too.
     places = dict.fromkeys(_unwrap_keys(places, index)[0])
     if wrong := sorted(set(tensors) ^ set(places)):
@@ -152,6 +173,10 @@ def _read_shards(index: Path) -> Checkpoint:
         tensors=tensors,
         wrappers=shards[0].wrappers,
     )
+
+
+def _is_file_name(name: Any) -> bool:
+    return isinstance(name, str) and Path(name).name == name
 
 
 def _read_file(path: Path) -> Checkpoint:
@@ -171,7 +196,18 @@ def _read_file(path: Path) -> Checkpoint:
         raise InputError(_not_a_checkpoint(path, head))
     keys, wrappers = _unwrap_keys(state_dict, path)
     tensors = dict(zip(keys, state_dict.values(), strict=True))
+    _refuse_kinds(tensors, path)
     return Checkpoint(path, (path,), container, tensors, wrappers=wrappers, training=training)
+
+
+def _refuse_kinds(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuses tensors that do not hold their numbers one by one."""
+    kinds: dict[str, list[str]] = {}
+    for key, tensor in tensors.items():
+        if kind := next((kind for kind, is_one in KINDS.items() if is_one(tensor)), None):
+            kinds.setdefault(kind, []).append(key)
+    if kinds:
+        raise InputError(f"{path} holds " + "; ".join(f"{kind} {_some(keys)}" for kind, keys in kinds.items()) + ".")
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -186,6 +222,7 @@ def _load_zip(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
     except zipfile.BadZipFile as error:
         raise InputError(
             f"{path} begins as a torch.save file but its end is missing: it is truncated. Fetch it again."
@@ -197,6 +234,8 @@ def _load_zip(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         )
     if not any(name.endswith("/data.pkl") for name in names):
         raise InputError(f"{path} is a zip file without a data.pkl; a file that torch.save wrote was wanted.")
+    if compressed:
+        raise InputError(f"{path} was compressed after torch.save wrote it, so it can't be mapped: fetch the original.")
     return _load_torch(path, mmap=True)
 
 
@@ -241,14 +280,21 @@ def _state_dict(top: dict[str, Any], path: Path) -> tuple[dict[str, torch.Tensor
     if len(nested) > 1:
         raise InputError(f"{path} holds weights under {' and '.join(nested)}: save the one that you want on its own.")
     state_dict = top[nested[0]] if nested else top
+    if numbered := [f"{key!r} ({type(key).__name__})" for key in state_dict if not isinstance(key, str)]:
+        raise InputError(f"{path} holds no state dict: its keys are {_some(numbered)}; names of tensors were wanted.")
     wrong = {key: type(value).__name__ for key, value in state_dict.items() if not isinstance(value, torch.Tensor)}
     if wrong or not state_dict:
         found = _some(f"{key} ({kind})" for key, kind in wrong.items()) or "nothing"
         raise InputError(f"{path} holds no state dict: beside tensors there is {found}; tensors alone were wanted.")
     rest = {key: value for key, value in top.items() if key not in nested} if nested else {}
-    return dict(state_dict), {
-        key: value if isinstance(value, (int, float, str)) else "…" for key, value in rest.items()
-    }
+    return dict(state_dict), {str(key): _scalar(value) for key, value in rest.items()}
+
+
+def _scalar(value: Any) -> int | float | str:
+    """The value if it is a plain number or a word, a numpy scalar made plain; dots in place of anything larger."""
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        value = value.item()
+    return value if isinstance(value, (int, float, str)) else "…"
 
 
 def _unwrap_keys(keys: Iterable[str], path: Path) -> tuple[list[str], tuple[str, ...]]:
@@ -292,7 +338,6 @@ def _pickle_globals(path: Path) -> set[str]:
 
 def _globals_of(file: BinaryIO) -> Iterator[str]:
     """`module.name` of every global that a pickle (or several in a row) asks for, read without running it."""
-    harmless = ("torch.", "collections.OrderedDict", "torch._utils.")
     while True:
         strings: list[str] = []
         try:
@@ -302,7 +347,7 @@ def _globals_of(file: BinaryIO) -> Iterator[str]:
                 name = argument.replace(" ", ".") if opcode.name == "GLOBAL" else None
                 if opcode.name == "STACK_GLOBAL":
                     name = ".".join(strings[-2:])
-                if name and not name.startswith(harmless):
+                if name and not HARMLESS.fullmatch(name):
                     yield name
         except ValueError:  # the pickles are over; what follows is data
             return

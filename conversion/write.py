@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from .mapping import fold
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """What `--dtype` can be beside `keep`."""
+
+
+SHARD_SIZE = re.compile(r"[1-9][0-9]*[KMGT]B", re.IGNORECASE)
+
+
+def check_shard_size(size: str) -> None:
+    """Refuses what `--max-shard-size` can't be."""
+    if not SHARD_SIZE.fullmatch(size):
+        raise InputError(f"--max-shard-size {size!r} is no size; 5GB or 500MB is.")
 
 
 def target_dtype(tensor: torch.Tensor, dtype: str) -> torch.dtype:
@@ -45,7 +55,7 @@ def write_weights(
         key: torch.empty(tensors[key].shape, dtype=target_dtype(tensors[key], dtype), device="meta")
         for key in sorted(tensors)
     }
-    split = _split(shells, max_shard_size)
+    split = split_torch_state_dict_into_shards(shells, max_shard_size=max_shard_size)
     nonfinite: list[str] = []
     umask = os.umask(0)
     os.umask(umask)
@@ -67,13 +77,6 @@ def write_weights(
 
 def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _split(shells: Mapping[str, torch.Tensor], max_shard_size: str):
-    try:
-        return split_torch_state_dict_into_shards(shells, max_shard_size=max_shard_size)
-    except ValueError as error:
-        raise InputError(f"--max-shard-size {max_shard_size!r} is no size; 5GB or 500MB is.") from error
 
 
 def _finite(tensor: torch.Tensor) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-SIDE = 64  # pixels of a drawn picture: the image_resolution of the model in scenes/model_config.json
+SIDE = 48  # pixels of a drawn picture: the image_resolution of the model in scenes/model_config.json
 OVERSAMPLING = 4  # drawn this much larger, then averaged: smooth edges without a drawing library
 
 
@@ -78,7 +78,7 @@ SHAPES = {
     "diamond": Shape("菱形", "diamond", ((0, -1.1), (0.66, 0), (0, 1.1), (-0.66, 0))),
     "heart": Shape("心形", "heart", _heart()),
 }
-SIZES = {"small": (Word("小", "small"), (0.100, 0.125)), "large": (Word("大", "large"), (0.190, 0.230))}
+SIZES = {"small": (Word("小", "small"), (0.125, 0.145)), "large": (Word("大", "large"), (0.205, 0.240))}
 PLACES = {
     "top left": (Word("左上角", "top left"), (0.27, 0.27)),
     "top right": (Word("右上角", "top right"), (0.73, 0.27)),
@@ -208,9 +208,9 @@ def _place_many(facts: Facts, rng: random.Random) -> tuple[Item, ...]:
     return tuple(
         _item(
             facts.things[0],
-            0.19 + 0.31 * i + rng.uniform(-0.03, 0.03),
-            0.19 + 0.31 * j + rng.uniform(-0.03, 0.03),
-            rng.uniform(0.100, 0.125),
+            0.18 + 0.32 * i + rng.uniform(-0.02, 0.02),
+            0.18 + 0.32 * j + rng.uniform(-0.02, 0.02),
+            rng.uniform(0.125, 0.140),
             rng,
         )
         for i, j in cells
@@ -219,13 +219,13 @@ def _place_many(facts: Facts, rng: random.Random) -> tuple[Item, ...]:
 
 def _place_two(facts: Facts, rng: random.Random) -> tuple[Item, ...]:
     across, down = RELATIONS[facts.relation][1]
-    half, slip = rng.uniform(0.20, 0.27), rng.uniform(-0.05, 0.05)
-    x, y = rng.uniform(0.42, 0.58), rng.uniform(0.42, 0.58)
+    half, slip = rng.uniform(0.21, 0.26), rng.uniform(-0.05, 0.05)
+    x, y = rng.uniform(0.45, 0.55), rng.uniform(0.45, 0.55)
     first, second = facts.things
     dx, dy = across * half + abs(down) * slip, down * half + abs(across) * slip
     return (
-        _item(first, x + dx, y + dy, rng.uniform(0.125, 0.155), rng),
-        _item(second, x - dx, y - dy, rng.uniform(0.125, 0.155), rng),
+        _item(first, x + dx, y + dy, rng.uniform(0.160, 0.190), rng),
+        _item(second, x - dx, y - dy, rng.uniform(0.160, 0.190), rng),
     )
 
 

@@ -158,7 +158,7 @@ def test_another_size_is_refused_unless_the_position_embeddings_may_be_resized()
 def test_resized_position_embeddings_keep_the_mean_and_follow_the_grid():
     pool = resnet().attnpool
     with torch.no_grad():
-        # Rows 0 and 1 of the 2x2 grid hold 0 and 1: a larger grid rises from top to bottom, and is flat from left to right.
+        # The two rows of the grid hold 0 and 1: a larger one rises from top to bottom and is flat across.
         pool.positional_embedding[0] = 7.0
         pool.positional_embedding[1:3] = 0.0
         pool.positional_embedding[3:5] = 1.0

@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import json
+import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
@@ -248,7 +249,7 @@ def _refuse_contradictions(stated: Mapping[str, Any], found: Mapping[str, Any]) 
 
 def _plain(value: Any) -> Any:
     # Upstream's RN50 config writes its layers as the string "[3,4,6,3]".
-    if isinstance(value, str) and value.startswith("["):
+    if isinstance(value, str) and re.fullmatch(r"\[\d+(, ?\d+)*\]", value):
         value = json.loads(value)
     return list(value) if isinstance(value, (list, tuple)) else value
 

@@ -18,7 +18,7 @@ SHAPES = [
 
 
 def modified_resnet() -> type:
-    # cn_clip imports torchvision for its transforms; the operators that a torchvision built for another torch lacks are not called.
+    # cn_clip imports torchvision for its transforms; the operators that one for another torch lacks are not called.
     if sys.modules.get("torchvision", "") is None:
         del sys.modules["torchvision"]
     for name in ("nms", "qnms"):

@@ -1,0 +1,89 @@
+"""What several tests of the conversion share."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_zhclip.conversion import samples, verification
+from hf_zhclip.conversion.report import Report
+
+from tests import checkpoints
+
+PICTURES = tuple(samples.pictures())
+
+
+@dataclass(frozen=True)
+class Original:
+    """A small checkpoint and what `convert` has to be told about it."""
+
+    source: Path
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A converted checkpoint."""
+
+    path: Path
+    report: Report
+    original: Original
+
+
+def cn_clip(shapes: Callable[[], dict[str, tuple[int, ...]]], prefix: str = "module.") -> Callable[[Path], Original]:
+    """Makes a cn_clip training checkpoint, and the JSON that states its head counts."""
+
+    def make(folder: Path) -> Original:
+        config = checkpoints.cn_clip_config(folder / "facts.json")
+        return Original(checkpoints.cn_clip_file(folder / "epoch3.pt", shapes(), prefix), {"config": config})
+
+    return make
+
+
+def taiyi(head: bool) -> Callable[[Path], Original]:
+    """Makes a Taiyi text repo and a CLIP repo of the width that it ends in."""
+
+    def make(folder: Path) -> Original:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoints, "EMBED", checkpoints.EMBED if head else checkpoints.HIDDEN)
+            vision = checkpoints.clip_folder(folder / "clip")
+            text = checkpoints.taiyi_folder(folder / "taiyi", head)
+        return Original(text, {"vision": vision, "format": "taiyi"})
+
+    return make
+
+
+FAMILIES: dict[str, Callable[[Path], Original]] = {
+    "cn_clip_vit": cn_clip(checkpoints.cn_clip_vit),
+    "cn_clip_flash": cn_clip(lambda: checkpoints.cn_clip_vit(flash=True, pooler=True), prefix=""),
+    "cn_clip_resnet": cn_clip(checkpoints.cn_clip_resnet),
+    "bert_clip": lambda folder: Original(checkpoints.bert_clip_config(folder / "bert_clip")),
+    "taiyi_head": taiyi(head=True),
+    "taiyi_plain": taiyi(head=False),
+}
+
+
+def compare_here(request: verification.Request) -> Any:
+    """Stands in for `in_fresh_process`, which costs seconds; the request still has to survive JSON."""
+    return verification.compare(verification.Request(**json.loads(json.dumps(asdict(request)))))
+
+
+def save_time(patch: pytest.MonkeyPatch) -> None:
+    """Verifies in this process, on pictures that are drawn once."""
+    patch.setattr(verification, "in_fresh_process", compare_here)
+    patch.setattr(samples, "pictures", lambda: iter(PICTURES))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def entries(folder: Path) -> set[str]:
+    """Names of everything in a folder, hidden files too."""
+    return {path.name for path in folder.iterdir()}

@@ -1,0 +1,23 @@
+"""The originals' own packages, imported when they are asked for."""
+
+import importlib
+import sys
+from types import ModuleType
+
+import torch
+
+
+def torchvision_transforms() -> ModuleType:
+    """torchvision.transforms, also of a build for another torch: the operators that such a build lacks are not called."""
+    if sys.modules.get("torchvision", "") is None:  # hidden from transformers by hf_zhclip
+        del sys.modules["torchvision"]
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return importlib.import_module("torchvision.transforms")
+
+
+def cn_clip(module: str) -> ModuleType:
+    """A module of cn_clip, such as "clip.utils"."""
+    torchvision_transforms()
+    return importlib.import_module(f"cn_clip.{module}")
