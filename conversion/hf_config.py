@@ -111,6 +111,7 @@ def tower_config(
             if config[key] != value
         ]
         if not conflicts:
+            check_activation(config["hidden_act"], f"The {where} of config.json")
             _check_heads(config, where)
             _check_positions(each, where)
             return {"model_type": model_type, **config}
@@ -129,6 +130,16 @@ def _check_kinds(stated: Any, defaults: Mapping[str, Any], where: str) -> None:
         if not isinstance(value, kinds) or isinstance(value, bool):
             wanted = "a word" if str in kinds else "a number"
             raise InputError(f"The {where} of config.json states {key} {value!r}; {wanted} was wanted. Correct it.")
+
+
+ACTIVATIONS = ("gelu", "quick_gelu", "relu", "swish")
+"""Activations that transformers and the reference both have under these names."""
+
+
+def check_activation(name: Any, where: str) -> None:
+    """Refuses an activation that could not be verified."""
+    if name not in ACTIVATIONS:
+        raise InputError(f"{where} states the activation {name!r}; supported are {', '.join(ACTIVATIONS)}.")
 
 
 def _check_heads(config: Mapping[str, Any], where: str) -> None:

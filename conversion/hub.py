@@ -36,7 +36,6 @@ def _expanded(source: str | Path) -> Path | None:
 
 
 def _download(repo: str, file: str | None) -> Path:
-    import httpx
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -55,7 +54,8 @@ def _download(repo: str, file: str | None) -> Path:
         ) from error
     except errors.EntryNotFoundError as error:
         raise InputError(f"{repo} has no file {file}. Look at what it has, and name one as {repo}:FILE.") from error
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+    # HTTPError is that of httpx or of httpx2, whichever this huggingface_hub uses.
+    except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
         raise WorkError(f"{repo} could not be downloaded: {_first_line(error)}") from error
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from . import mapping, verification
 from .card import write_card
@@ -15,7 +16,8 @@ from .parts import Part, describe, identify, join_tensors
 from .report import FILE, Report
 from .source import Description
 from .staging import check_absent, staging
-from .write import DTYPES, check_shard_size, total_bytes, widest_float, write_json, write_weights
+from .tokenizer import has_vocabulary
+from .write import DTYPES, check_dtypes, check_shard_size, total_bytes, widest_float, write_json, write_weights
 
 SPARE_BYTES = 16 * 2**20
 """Room for everything in a repo that is not a weight."""
@@ -69,6 +71,7 @@ def convert(
     model_config, shapes = build(description)
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)
+    check_dtypes(tensors)
     model_config.dtype = widest_float(tensors, dtype)
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
         progress(f"Writing {len(tensors)} tensors")
@@ -116,8 +119,7 @@ def _processor(
     """The processor: the family's image order and tokenizer, checked against the rows of the embedding."""
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
-    place = Path(vocabulary) if vocabulary else parts[0].checkpoint.folder
-    tokenizer = parts[0].source.tokenizer(place, context_length)
+    tokenizer = parts[0].source.tokenizer(_vocabulary(parts, vocabulary), context_length)
     text = description.text.config
     if len(tokenizer) > text["vocab_size"]:
         raise InputError(
@@ -134,11 +136,19 @@ def _processor(
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
 
 
+def _vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | None:
+    """The vocabulary that the user names, else the one beside the weights, if there is one."""
+    if stated is not None:
+        return Path(stated)
+    folder = parts[0].checkpoint.folder
+    return folder if folder is not None and has_vocabulary(folder) else None
+
+
 def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
     """The model's config, and the keys and shapes of the model that it builds on the meta device.
 
     Raises:
-        InputError: when the two towers do not end in the same width.
+        InputError: when the two towers do not end in the same width, or what is stated of them makes no model.
     """
     from hf_zhclip import ZhCLIPConfig, ZhCLIPModel
 
@@ -149,19 +159,32 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
             "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
             "projections are not of the same model."
         )
-    config = ZhCLIPConfig(
-        text_config=dict(text.config),
-        vision_config=dict(vision.config),
-        projection_dim=text.width,
-        text_pooling=text.pooling,
-        text_projection_type=text.projection,
-        vision_pooling=vision.pooling,
-        visual_projection_type=vision.projection,
-        architectures=["ZhCLIPModel"],
-    )
-    with torch.device("meta"):
-        model = ZhCLIPModel(config)
+    for tower in (text, vision):
+        _check_activation(tower.config)
+    try:
+        config = ZhCLIPConfig(
+            text_config=dict(text.config),
+            vision_config=dict(vision.config),
+            projection_dim=text.width,
+            text_pooling=text.pooling,
+            text_projection_type=text.projection,
+            vision_pooling=vision.pooling,
+            visual_projection_type=vision.projection,
+            architectures=["ZhCLIPModel"],
+        )
+        with torch.device("meta"):
+            model = ZhCLIPModel(config)
+    except (StrictDataclassError, ValueError) as error:
+        raise InputError(f"No model can be built from what is stated of it. {error}") from error
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _check_activation(config: Mapping[str, Any]) -> None:
+    from transformers.activations import ACT2FN
+
+    name = config.get("hidden_act")
+    if name is not None and name not in ACT2FN:
+        raise InputError(f"hidden_act {name!r} is stated, which transformers does not have. Correct it.")
 
 
 def _prove(
@@ -171,7 +194,7 @@ def _prove(
         out=str(folder),
         parts=[part.request() for part in parts],
         dtype=settings["dtype"],
-        tokenizer=str(tokenizer or parts[0].checkpoint.folder or "") or None,
+        tokenizer=str(vocabulary) if (vocabulary := _vocabulary(parts, tokenizer)) else None,
         context_length=settings["context_length"],
         tensors_only=skip,
     )

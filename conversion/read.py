@@ -235,7 +235,9 @@ def _load_zip(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if not any(name.endswith("/data.pkl") for name in names):
         raise InputError(f"{path} is a zip file without a data.pkl; a file that torch.save wrote was wanted.")
     if compressed:
-        raise InputError(f"{path} was compressed after torch.save wrote it, so it can't be mapped: fetch the original.")
+        raise InputError(
+            f"{path} was compressed after torch.save wrote it, so it can't be mapped: fetch the original."
+        )
     return _load_torch(path, mmap=True)
 
 

@@ -20,6 +20,9 @@ SPECIAL_TOKENS = {
     "mask_token": "[MASK]",
 }
 
+VOCABULARIES = ("tokenizer.json", "vocab.txt")
+"""Files of a folder that hold its vocabulary, the first that is there."""
+
 WORD_LIMIT = 200
 """Characters in a word, above which cn_clip makes it [UNK]; BERT's own limit is 100."""
 
@@ -97,17 +100,25 @@ def cn_clip_tokenizer(vocab: Sequence[str], context_length: int) -> PreTrainedTo
     )
 
 
-def bert_tokenizer(source: Path | Sequence[str], context_length: int) -> PreTrainedTokenizerFast:
+def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> PreTrainedTokenizerFast:
     """The ids of BertTokenizerFast on the files of a folder, frozen in a tokenizer.json.
 
     Args:
-        source: a folder with tokenizer.json or vocab.txt, and its tokenizer_config.json if any; or a vocabulary, used
-            as BertTokenizer does by default (lower-cased, accents stripped).
+        source: a folder with tokenizer.json or vocab.txt, and its tokenizer_config.json if any; or a vocabulary or
+            its file, used as BertTokenizer does by default (lower-cased, accents stripped).
         context_length: ids at most, [CLS] and [SEP] included.
 
     Raises:
-        InputError: for a folder that does not hold a BERT tokenizer, or whose files contradict each other.
+        InputError: for a folder that does not hold a BERT tokenizer, or whose files contradict each other, and for
+            None: no vocabulary serves every BERT.
     """
+    if source is None:
+        raise InputError(
+            "found no vocabulary beside the weights (tokenizer.json or vocab.txt), and none fits every BERT; wanted the "
+            "one that it was trained with: --tokenizer PATH."
+        )
+    if isinstance(source, Path) and not source.is_dir():
+        source = read_vocab(source)
     if isinstance(source, Path):
         _check_bert_folder(source)
         original = BertTokenizer.from_pretrained(source)
@@ -150,11 +161,16 @@ def read_vocab(path: Path) -> list[str]:
     return vocab
 
 
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a folder has a file that `read_vocab` finds there."""
+    return any((folder / name).is_file() for name in VOCABULARIES)
+
+
 def _vocabulary_file(folder: Path) -> Path:
-    for name in ("tokenizer.json", "vocab.txt"):
+    for name in VOCABULARIES:
         if (folder / name).is_file():
             return folder / name
-    raise InputError(f"found no vocabulary in {folder}; wanted tokenizer.json or vocab.txt there.")
+    raise InputError(f"found no vocabulary in {folder}; wanted {' or '.join(VOCABULARIES)} there.")
 
 
 def _lines(text: str) -> list[str]:

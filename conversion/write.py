@@ -17,6 +17,8 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 """What `--dtype` can be beside `keep`."""
 
 
+FLOATS = (*DTYPES.values(), torch.float64)
+
 SHARD_SIZE = re.compile(r"[1-9][0-9]*[KMGT]B", re.IGNORECASE)
 
 
@@ -24,6 +26,21 @@ def check_shard_size(size: str) -> None:
     """Refuses what `--max-shard-size` can't be."""
     if not SHARD_SIZE.fullmatch(size):
         raise InputError(f"--max-shard-size {size!r} is no size; 5GB or 500MB is.")
+
+
+def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuses numbers that are no weights: whole numbers (but for a counter) and floats of fewer than 16 bits."""
+    counters = ("num_batches_tracked",)
+    wrong = [
+        f"{key} ({str(tensor.dtype).removeprefix('torch.')})"
+        for key, tensor in tensors.items()
+        if tensor.dtype not in FLOATS and not key.endswith(counters)
+    ]
+    if wrong:
+        raise InputError(
+            f"These are no floating-point weights: {', '.join(fold(wrong))}. If they were quantised, convert the "
+            "checkpoint from before that."
+        )
 
 
 def target_dtype(tensor: torch.Tensor, dtype: str) -> torch.dtype:

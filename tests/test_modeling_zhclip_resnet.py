@@ -3,7 +3,8 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoModel, CLIPVisionConfig
+from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from hf_zhclip import ZhCLIPResNetConfig, ZhCLIPResNetModel
 from tests.weights import seeded_state_dict
@@ -155,20 +156,16 @@ def test_another_size_is_refused_unless_the_position_embeddings_may_be_resized()
     assert output.pooler_output.isfinite().all()
 
 
-def test_resized_position_embeddings_keep_the_mean_and_follow_the_grid():
+def test_position_embeddings_are_resized_as_transformers_resizes_a_vits():
     pool = resnet().attnpool
-    with torch.no_grad():
-        # The two rows of the grid hold 0 and 1: a larger one rises from top to bottom and is flat across.
-        pool.positional_embedding[0] = 7.0
-        pool.positional_embedding[1:3] = 0.0
-        pool.positional_embedding[3:5] = 1.0
-        resized = pool.interpolate_pos_encoding(4, 6)
+    vit = CLIPVisionEmbeddings(CLIPVisionConfig(hidden_size=256, image_size=64, patch_size=32))
+    vit.position_embedding.weight.data.copy_(pool.positional_embedding.data)
+    tokens = torch.zeros(1, 1 + 4 * 6, 256)
 
-    assert resized.shape == (25, 256)
-    assert (resized[0] == 7.0).all()
-    rows = resized[1:].view(4, 6, 256)
-    torch.testing.assert_close(rows, rows[:, :1].expand_as(rows))
-    assert (rows[1:, 0, 0] > rows[:-1, 0, 0]).all()
+    with torch.no_grad():
+        found, wanted = pool.interpolate_pos_encoding(4, 6), vit.interpolate_pos_encoding(tokens, 4 * 32, 6 * 32)[0]
+
+    torch.testing.assert_close(found, wanted)
     assert pool.interpolate_pos_encoding(2, 2) is pool.positional_embedding
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from . import bert, pictures, wordpiece
 from .layers import (
+    ACTIVATIONS,
     Config,
     Tensors,
     attention,
-    gelu,
     layer_norm,
     linear,
     normalize,
@@ -25,7 +25,7 @@ from .layers import (
 )
 
 TEXT_EPS = 1e-12
-TEXT_ACTIVATION = gelu
+TEXT_ACTIVATION = "gelu"
 VISION_EPS = 1e-5
 VISION_ACTIVATION = quick_gelu
 BATCH_NORM_EPS = 1e-5
@@ -45,12 +45,11 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     Raises:
         LookupError: if the head count is neither in the config nor that of a published size.
     """
-    if config.get("text_hidden_act", "gelu") != "gelu":
-        raise ValueError(f"text_hidden_act is '{config['text_hidden_act']}'; this reference has 'gelu' only")
     hidden = tensors["bert.embeddings.word_embeddings.weight"].shape[1]
     heads = _fact(config, "text_num_attention_heads", TEXT_HEADS, hidden)
+    activation = ACTIVATIONS[config.get("text_hidden_act", TEXT_ACTIVATION)]
     mask = bert.padding_bias(ids)
-    states = bert.last_hidden(tensors, "bert.", ids, heads, TEXT_ACTIVATION, TEXT_EPS, mask)
+    states = bert.last_hidden(tensors, "bert.", ids, heads, activation, TEXT_EPS, mask)
     return normalize(states[:, 0] @ weight(tensors, "text_projection"))
 
 

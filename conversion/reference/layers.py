@@ -40,7 +40,12 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-ACTIVATIONS: Mapping[str, Activation] = {"gelu": gelu, "quick_gelu": quick_gelu}
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": gelu,
+    "quick_gelu": quick_gelu,
+    "relu": F.relu,
+    "swish": F.silu,
+}
 
 
 def attention(

@@ -14,7 +14,7 @@ import torch
 
 from .. import towers
 from ..errors import InputError
-from ..hf_config import bert_shapes, count_layers, vit_shapes
+from ..hf_config import bert_shapes, check_activation, count_layers, vit_shapes
 from ..mapping import Rule, Shape, drop, matches, rename, transpose
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
@@ -109,11 +109,13 @@ def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, 
     _refuse_contradictions(stated, {"vocab_size": sizes["vocab_size"], "embed_dim": width})
     key = sizes["hidden_size"], sizes["num_hidden_layers"], sizes["intermediate_size"]
     name, heads = _published(TEXT_HEADS, key) or (f"BERT {key[0]}x{key[1]}", None)
+    activation = stated.get("text_hidden_act", TEXT_ACTIVATION)
+    check_activation(activation, "--config")
     config = {
         "model_type": "bert",
         **sizes,
         "num_attention_heads": _heads(stated, "text_num_attention_heads", heads, key[0]),
-        "hidden_act": stated.get("text_hidden_act", TEXT_ACTIVATION),
+        "hidden_act": activation,
         "hidden_dropout_prob": stated.get("text_hidden_dropout_prob", 0.1),
         "attention_probs_dropout_prob": stated.get("text_attention_probs_dropout_prob", 0.1),
         "initializer_range": stated.get("text_initializer_range", 0.02),

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from .. import towers
+from ..errors import InputError
 from ..hf_config import BERT_DEFAULTS, bert_shapes, tower_config
 from ..mapping import Rule, rename
 from ..read import Checkpoint
@@ -58,6 +59,10 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own BERT tokenizer."""
     from ..tokenizer import bert_tokenizer
 
+    if vocabulary is None:
+        raise InputError(
+            "This file came without the vocabulary of its folder. Convert the folder, or pass --tokenizer PATH."
+        )
     return bert_tokenizer(vocabulary, context_length)
 
 

@@ -437,7 +437,7 @@ def quantised_tensors(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("int8", "bert.encoder.layer.0.output.dense.weight", "floating-point")
+@case("no floating-point weights", "text_model.encoder.layer.0.output.dense.weight (int8)", "before that")
 def whole_numbers_in_place_of_weights(tmp):
     tensors = vit()
     key = "bert.encoder.layer.0.output.dense.weight"
@@ -624,17 +624,17 @@ def heads_that_are_no_number(tmp):
     return cn_clip(tmp, vit(), text_num_attention_heads="4")
 
 
-@case("text_hidden_act", "geluu")
+@case("hidden_act 'geluu'", "does not have", "Correct it")
 def an_activation_that_does_not_exist(tmp):
     return cn_clip(tmp, vit(), text_hidden_act="geluu")
 
 
-@case("text_hidden_dropout_prob", "much")
+@case("hidden_dropout_prob", "much")
 def a_dropout_that_is_no_number(tmp):
     return cn_clip(tmp, vit(), text_hidden_dropout_prob="much")
 
 
-@case("vision_layers")
+@case("vision_layers: stated '[3,4,', the shapes say 2")
 def layers_that_are_no_list(tmp):
     return cn_clip(tmp, vit(), vision_layers="[3,4,")
 
@@ -661,17 +661,17 @@ def a_config_json_without_a_tower(tmp):
     return edited_config(tmp, text_config=None)
 
 
-@case("text_config", "str")
+@case("text_config of config.json is 'bert'", "a JSON object was wanted")
 def a_config_json_with_a_word_for_a_tower(tmp):
     return edited_config(tmp, text_config="bert")
 
 
-@case("text_config", "num_attention_heads", "'4'")
+@case("text_config of config.json states num_attention_heads '4'", "a number was wanted")
 def a_config_json_with_heads_in_quotes(tmp):
     return edited_config(tmp, text_config={"num_attention_heads": "4"})
 
 
-@case("vision_config", "num_attention_heads", "0")
+@case("vision_config of config.json states 0 heads", "Correct num_attention_heads")
 def a_config_json_without_heads(tmp):
     return edited_config(tmp, vision_config={"num_attention_heads": 0})
 
@@ -681,12 +681,12 @@ def a_config_json_whose_heads_do_not_divide(tmp):
     return edited_config(tmp, vision_config={"num_attention_heads": 5})
 
 
-@case("hidden_act", "swoosh")
+@case("hidden_act 'swoosh'", "does not have", "Correct it")
 def a_config_json_with_an_unknown_activation(tmp):
     return edited_config(tmp, vision_config={"hidden_act": "swoosh"})
 
 
-@case("layer_norm_eps", "tiny")
+@case("text_config of config.json states layer_norm_eps 'tiny'", "a number was wanted")
 def a_config_json_with_a_word_for_eps(tmp):
     return edited_config(tmp, text_config={"layer_norm_eps": "tiny"})
 
@@ -735,14 +735,14 @@ def a_vocabulary_that_is_none(tmp):
     return [*cn_clip(tmp, vit()), "--tokenizer", tmp / "words.txt"]
 
 
-@case("no vocabulary", "tokenizer.json or vocab.txt")
+@case("no vocabulary", "tokenizer.json or vocab.txt", "--tokenizer PATH")
 def a_folder_without_its_vocabulary(tmp):
     folder = c.bert_clip_config(tmp / "both")
     (folder / "vocab.txt").unlink()
     return [folder]
 
 
-@case("vocabulary", "--tokenizer")
+@case("no vocabulary", "--tokenizer PATH")
 def a_bert_clip_file_without_a_vocabulary(tmp):
     folder = c.bert_clip_config(tmp / "both")
     (folder / "pytorch_model.bin").rename(tmp / "x.bin")

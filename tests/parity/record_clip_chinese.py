@@ -7,8 +7,8 @@ It exists only as a repository. In an environment of its own, from this reposito
     git clone https://github.com/yangjianxin1/CLIP-Chinese CHECKOUT
     ENV/bin/python -m tests.parity.record_clip_chinese CHECKOUT
 
-The model, its config and its processing of texts and pictures are upstream's (`component.model`, `predict_similarity`);
-the weights are those of tests/weights.py under the keys and shapes that upstream's model has.
+The model, its config and its processing of texts and pictures are upstream's (`component.model`,
+`predict_similarity`); the weights are those of tests/weights.py under the keys and shapes of upstream's model.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from tests.weights import fingerprint, seeded_state_dict
 RECORDED = Path(__file__).parent / "recorded" / "clip_chinese.json"
 VOCAB = Path(__file__).parents[2] / "conversion" / "vocab.txt"
 REQUIRED = "transformers==4.18.0"
-REASON = "its tokenizers has no wheel for Python 3.11; 4.27.4 is the oldest that could be installed beside torch 2.13"
+REASON = "the tokenizers that 4.18.0 needs has no wheel for Python 3.11; the one of 4.27.4 has"
 EMBEDDED = 6, 3
 TEXTS = (
     "一只可爱的小猫",
