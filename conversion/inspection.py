@@ -34,7 +34,11 @@ class Inspection:
         return asdict(self)
 
     def text(self) -> str:
-        """A page for people."""
+        """A page for people: the summary, and every key and shape, folded."""
+        return "\n".join([self.summary(), "  keys:", *(f"    {key}" for key in self.keys)])
+
+    def summary(self) -> str:
+        """The page without the keys."""
         what = f"{self.title} [{self.format}], {self.certainty}" if self.format else "not a format that is converted"
         lines = [f"{self.name}: {what}", f"  why: {self.why}", f"  container: {self.container}"]
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
@@ -42,7 +46,7 @@ class Inspection:
         lines += [f"  {key}: {value}" for key, value in self.training.items()]
         lines += [f"  dtypes: {', '.join(f'{dtype} x{count}' for dtype, count in self.dtypes.items())}"]
         lines += [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
-        return "\n".join([*lines, "  keys:", *(f"    {key}" for key in self.keys)])
+        return "\n".join(lines)
 
 
 def inspect(source: str | Path, *, format: str | None = None, config: str | Path | None = None) -> Inspection:

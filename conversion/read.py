@@ -6,6 +6,7 @@ Tensors are memory-mapped: their headers are read here, their values only when s
 import argparse
 import io
 import json
+import os
 import pickle
 import pickletools
 import re
@@ -31,8 +32,14 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 NESTED = ("state_dict", "model")
 """Top-level keys under which training scripts keep the weights."""
 
-HARMLESS = re.compile(r"torch\.\w+|torch\._utils\.\w+|collections\.OrderedDict")
-"""Globals of every state dict: storages, dtypes, and how a tensor is put together."""
+HARMLESS = re.compile(
+    r"torch\.\w+|torch\._utils\.\w+|collections\.OrderedDict|argparse\.Namespace|_codecs\.encode"
+    r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\._?core\.multiarray\.scalar"
+)
+"""Globals that are data: storages, dtypes, how a tensor is put together, and what `_load_torch` allows beside."""
+
+DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
+"""What torch.load raises for a damaged file."""
 
 ANYWHERE = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
 """Prefixes that wrappers of a submodule also leave in the middle of a key."""
@@ -79,7 +86,8 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """The last part of the path; of `.` the folder's own name."""
+        return Path(os.path.abspath(self.path)).name
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -247,12 +255,11 @@ def _load_torch(path: Path, mmap: bool) -> tuple[dict[str, torch.Tensor], dict[s
     with torch.serialization.safe_globals([argparse.Namespace, *_numpy_scalars()]):
         try:
             top = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        except pickle.UnpicklingError as error:
-            raise InputError(_refused_pickle(path)) from error
-        except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InputError(
-                f"{path} is damaged or truncated: {str(error).splitlines()[0]}. Fetch it again."
-            ) from error
+        except DAMAGE as error:
+            if isinstance(error, pickle.UnpicklingError) and (names := _pickle_globals(path)):
+                raise InputError(_refused_pickle(path, names)) from error
+            reason = f"{str(error) or type(error).__name__}".splitlines()[0]
+            raise InputError(f"{path} is damaged or truncated: {reason}. Fetch it again.") from error
     if not isinstance(top, dict):
         raise InputError(f"{path} holds a {type(top).__name__}; a state dict, or a dict with one inside, was wanted.")
     return _state_dict(top, path)
@@ -321,10 +328,10 @@ def _unwrap_keys(keys: Iterable[str], path: Path) -> tuple[list[str], tuple[str,
     return keys, tuple(removed)
 
 
-def _refused_pickle(path: Path) -> str:
+def _refused_pickle(path: Path, names: Iterable[str]) -> str:
     return (
         f"{path} is a pickle that needs code to be read, which is never run here. It names: "
-        f"{_some(sorted(_pickle_globals(path)))}. Load it where you trust it and save the weights alone: "
+        f"{_some(names) or 'nothing'}. Load it where you trust it and save the weights alone: "
         "torch.save(model.state_dict(), FILE)."
     )
 
@@ -342,13 +349,22 @@ def _globals_of(file: BinaryIO) -> Iterator[str]:
     """`module.name` of every global that a pickle (or several in a row) asks for, read without running it."""
     while True:
         strings: list[str] = []
+        memo: dict[int, str] = {}
         try:
             for opcode, argument, _ in pickletools.genops(file):
-                if isinstance(argument, str) and opcode.name != "GLOBAL":
-                    strings.append(argument)
-                name = argument.replace(" ", ".") if opcode.name == "GLOBAL" else None
-                if opcode.name == "STACK_GLOBAL":
+                name = None
+                if opcode.name in ("GLOBAL", "INST"):
+                    name = argument.replace(" ", ".")
+                elif opcode.name == "STACK_GLOBAL":
                     name = ".".join(strings[-2:])
+                elif isinstance(argument, str):
+                    strings.append(argument)
+                elif opcode.name.endswith("GET"):
+                    strings.append(memo.get(argument, ""))
+                elif strings and opcode.name == "MEMOIZE":
+                    memo[len(memo)] = strings[-1]
+                elif strings and opcode.name.endswith("PUT"):
+                    memo[argument] = strings[-1]
                 if name and not HARMLESS.fullmatch(name):
                     yield name
         except ValueError:  # the pickles are over; what follows is data
@@ -359,7 +375,7 @@ def _not_a_checkpoint(path: Path, head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its repository."
     if head[:1] == b"\x80":
-        return _refused_pickle(path)
+        return _refused_pickle(path, _pickle_globals(path))
     if head.lstrip()[:1] == b"<":
         return f"{path} is a web page, not a checkpoint: the download went wrong. Fetch it again."
     size = path.stat().st_size

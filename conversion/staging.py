@@ -24,11 +24,11 @@ def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
     """
     out = Path(os.path.abspath(out))
     with _system_errors(out):
-        _check(out, force)
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(out):
             folder, aside = _sibling(out, "staging"), _sibling(out, "old")
             _recover(out, folder, aside)
+            _check(out, force)
             _check_space(out, needed_bytes)
             folder.mkdir()
             try:
@@ -59,15 +59,17 @@ def _system_errors(out: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
     path = _sibling(out, "lock")
+    lock = FileLock(path)
     try:
-        with FileLock(path, timeout=0):
-            yield
-            path.unlink(missing_ok=True)
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError(f"Another run is writing {out}. Wait for it, or choose another place.") from error
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):  # Windows does not remove a file that is open
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _check(out: Path, force: bool) -> None:

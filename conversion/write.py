@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from .errors import InputError
+from .errors import InputError, WorkError
 from .mapping import fold
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -80,7 +81,7 @@ def write_weights(
         shard = {key: tensors[key].to(target_dtype(tensors[key], dtype)).contiguous() for key in keys}
         if not allow_nonfinite:
             nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
-        save_file(shard, folder / name, metadata={"format": "pt"})
+        _save(shard, folder / name)
         (folder / name).chmod(0o666 & ~umask)  # safetensors makes files that only their owner can read
     if nonfinite:
         raise InputError(
@@ -90,6 +91,13 @@ def write_weights(
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": dict(sorted(split.tensor_to_filename.items()))}
         write_json(folder / "model.safetensors.index.json", index)
+
+
+def _save(shard: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        save_file(shard, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # how safetensors tells a full disk
+        raise WorkError(f"The weights could not be written: {error}. Nothing was left there.") from error
 
 
 def write_json(path: Path, value: object) -> None:

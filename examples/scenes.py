@@ -270,7 +270,7 @@ def _differing(thing: Thing, things: tuple[Thing, ...]) -> list[Thing]:
 
 
 def _training_facts(rng: random.Random) -> Facts:
-    kind = rng.choices(("object", "place", "count", "relation"), weights=(15, 25, 20, 40))[0]
+    kind = rng.choices(("object", "place", "count", "relation"), weights=(20, 25, 20, 35))[0]
     thing = rng.choice(SEEN)
     if kind == "place":
         return Facts(kind, (thing,), size=rng.choice(tuple(SIZES)), place=rng.choice(tuple(PLACES)))
@@ -281,18 +281,29 @@ def _training_facts(rng: random.Random) -> Facts:
     return Facts(kind, (thing,))
 
 
+def _other_thing(facts: Facts) -> list[Facts]:
+    """The facts with another first object, of the same colour or of the same shape."""
+    (colour, shape), rest = facts.things[0], facts.things[1:]
+    near = [thing for thing in SEEN if (thing[0] == colour) != (thing[1] == shape)]
+    return [replace(facts, things=(thing, *rest)) for thing in near if not rest or thing in _differing(rest[0], SEEN)]
+
+
+def _other_state(facts: Facts) -> list[Facts]:
+    """The facts with the same objects elsewhere, of another size, more or fewer; none for a bare object."""
+    if facts.kind == "relation":
+        return [replace(facts, relation=relation) for relation in RELATIONS]
+    if facts.kind == "count":
+        return [replace(facts, count=count) for count in COUNTS]
+    if facts.kind == "place":
+        # a size is drawn as often as a place
+        return [replace(facts, place=place) for place in PLACES] + [replace(facts, size=size) for size in SIZES] * 4
+    return []
+
+
 def _neighbour(facts: Facts, rng: random.Random) -> Facts:
     """Facts of the same kind that differ in one point, so that a batch always holds the close mistake."""
-    thing = facts.things[0]
-    if facts.kind == "relation":
-        others = [replace(facts, relation=relation) for relation in RELATIONS]
-    elif facts.kind == "count":
-        others = [replace(facts, count=count) for count in COUNTS]
-    elif facts.kind == "place":
-        others = [replace(facts, place=place) for place in PLACES] + [replace(facts, size=size) for size in SIZES] * 3
-    else:
-        others = [Facts("object", (other,)) for other in SEEN if (other[0] == thing[0]) != (other[1] == thing[1])]
-    return rng.choice([other for other in others if other != facts])
+    states = [other for other in _other_state(facts) if other != facts]
+    return rng.choice(states if states and rng.random() < 0.5 else _other_thing(facts))
 
 
 def training_example(index: int) -> tuple[Scene, str]:

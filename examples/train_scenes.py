@@ -3,7 +3,7 @@
 Two processes over gloo, each on its half of every batch; the contrastive loss is taken over the whole batch.
 Run from the repository root, in an environment that holds cn_clip (`make parity` builds one):
 
-    python examples/train_scenes.py --steps 1600
+    python examples/train_scenes.py --steps 2000
 """
 
 import argparse
@@ -155,9 +155,9 @@ def train(rank: int, rendezvous: str, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--learning-rate", type=float, default=0.01)
-    parser.add_argument("--report-every", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--learning-rate", type=float, default=0.015)
+    parser.add_argument("--report-every", type=int, default=250)
     parser.add_argument("--config", type=Path, default=FOLDER / "model_config.json")
     parser.add_argument("--resume", type=Path, help="an epoch_latest.pt of this script")
     parser.add_argument("--out", type=Path, default=FOLDER / "epoch_latest.pt")

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
@@ -73,7 +74,7 @@ def _verify(options: dict[str, Any], as_json: bool) -> int:
 def _demo(options: dict[str, Any], as_json: bool) -> int:
     from hf_zhclip.examples.demo import run
 
-    run(options["folder"])
+    run(Path(options["folder"]))
     return 0
 
 

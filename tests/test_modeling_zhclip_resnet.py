@@ -158,7 +158,7 @@ def test_another_size_is_refused_unless_the_position_embeddings_may_be_resized()
 
 def test_position_embeddings_are_resized_as_transformers_resizes_a_vits():
     pool = resnet().attnpool
-    vit = CLIPVisionEmbeddings(CLIPVisionConfig(hidden_size=256, image_size=64, patch_size=32))
+    vit = CLIPVisionEmbeddings(CLIPVisionConfig(hidden_size=256, num_attention_heads=8, image_size=64, patch_size=32))
     vit.position_embedding.weight.data.copy_(pool.positional_embedding.data)
     tokens = torch.zeros(1, 1 + 4 * 6, 256)
 

@@ -1,11 +1,12 @@
 """Every key missing and every shape wrong, one at a time: always words, never a traceback."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.mapping import check, fold
+from hf_zhclip.conversion.mapping import check
 from hf_zhclip.conversion.parts import Part, describe
 from hf_zhclip.conversion.pipeline import build
 from hf_zhclip.conversion.read import Checkpoint
@@ -31,40 +32,50 @@ def part(family, shapes=None):
     return Part(SOURCES[source], Checkpoint(Path("x.pt"), (), "zip", tensors), config, "stated")
 
 
-def refused(family, shapes):
-    parts = [part(family, shapes), *([part(PARTNERS[family])] if family in PARTNERS else [])]
-    parts.sort(key=lambda each: each.source.part == "vision")
-    try:
-        check([each.plan for each in parts], build(describe(parts))[1])
-    except InputError as error:
-        return str(error)
-    return None
+@pytest.fixture(scope="module")
+def refused():
+    """Gives the refusal of a family's checkpoint with these shapes, or None."""
+    built = {}
+
+    def build_once(description):
+        if repr(description) not in built:
+            built[repr(description)] = build(description)[1]
+        return built[repr(description)]
+
+    def refuse(family, shapes):
+        parts = [part(family, shapes), *([part(PARTNERS[family])] if family in PARTNERS else [])]
+        parts.sort(key=lambda each: each.source.part == "vision")
+        try:
+            check([each.plan for each in parts], build_once(describe(parts)))
+        except InputError as error:
+            return str(error)
+        return None
+
+    return refuse
 
 
 def one_of_each(shapes):
-    """One key of each kind: of every layer's, the last layer's."""
-    return {min(fold([key])[0] for key in [key]): key for key in shapes}.values()
+    """The last key of those that differ in numbers alone."""
+    return {re.sub(r"\d+", "#", key): key for key in shapes}.values()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_untouched_checkpoint_passes(family):
+def test_the_untouched_checkpoint_passes(family, refused):
     assert refused(family, FAMILIES[family][1]) is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_key_is_missed(family):
-    import time
+def test_each_key_is_missed(family, refused):
     shapes = FAMILIES[family][1]
-    t=time.time()
+
     for key in one_of_each(shapes):
-        message = refused(family, {other: shape for other, shape in shapes.items() if other != key})
-        assert message, key
-    print(family, len(shapes), time.time()-t)
+        assert refused(family, {other: shape for other, shape in shapes.items() if other != key}), key
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_shape_is_held_against_the_model(family):
+def test_each_shape_is_held_against_the_model(family, refused):
     shapes = FAMILIES[family][1]
-    for key, shape in shapes.items():
-        for wrong in {(), (7,), (*shape, 2), (3, *shape), (*shape[:-1], 13)} - {shape}:
+
+    for key in one_of_each(shapes):
+        for wrong in {(), (*shapes[key], 2), (*shapes[key][:-1], 13)} - {shapes[key]}:
             assert refused(family, shapes | {key: wrong}), (key, wrong)

@@ -1,0 +1,77 @@
+# Every target makes the environment that it needs; `make demo` and `make test` are all that a newcomer has to know.
+
+PYTHON ?= python3
+VENV := .venv
+PARITY := .venv-parity
+FLOOR := .venv-floor
+PYTEST_ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+BIN := Scripts
+else
+BIN := bin
+endif
+
+SOURCES := src conversion examples tests benchmarks
+FAST := not parity and not hub and not slow
+
+.PHONY: demo test test-floor check style parity parity-large hub clean
+
+demo: $(VENV)/.done
+	$(VENV)/$(BIN)/zhclip demo demo
+
+test: $(VENV)/.done
+	$(VENV)/$(BIN)/python -m pytest -n 2 -m "$(FAST)" tests $(PYTEST_ARGS)
+
+# The oldest versions that pyproject.toml allows.
+test-floor: $(FLOOR)/.done
+	$(FLOOR)/$(BIN)/python -m pytest -n 2 -m "$(FAST)" tests $(PYTEST_ARGS)
+
+# Types are checked on an installed copy, where conversion/ has its real name.
+check: $(VENV)/.done
+	$(VENV)/$(BIN)/ruff format --check $(SOURCES)
+	$(VENV)/$(BIN)/ruff check $(SOURCES)
+	rm -rf build
+	$(VENV)/$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .
+	$(VENV)/$(BIN)/python -m pip install --quiet --no-deps --no-index --target build/installed build/wheel/*.whl
+	cd build/installed && MYPYPATH=. ../../$(VENV)/$(BIN)/mypy --config-file ../../pyproject.toml \
+		--cache-dir ../../.mypy_cache -p hf_zhclip -m zhclip_cli
+
+style: $(VENV)/.done
+	$(VENV)/$(BIN)/ruff format $(SOURCES)
+	$(VENV)/$(BIN)/ruff check --fix $(SOURCES)
+
+# The originals' own packages; one that is missing is a failure, not a skip.
+parity: $(PARITY)/.done
+	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and not slow" tests $(PYTEST_ARGS)
+
+# Full-size models of several GB each.
+parity-large: $(PARITY)/.done
+	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and slow" tests $(PYTEST_ARGS)
+
+# The published weights, downloaded: several GB.
+hub: $(VENV)/.done
+	$(VENV)/$(BIN)/python -m pytest -m hub tests $(PYTEST_ARGS)
+
+clean:
+	rm -rf build demo $(VENV) $(PARITY) $(FLOOR)
+
+# $(call install,ENVIRONMENT,PINS)
+define install
+$(PYTHON) -m venv $(1)
+$(1)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(2) setuptools
+$(1)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(2) --no-build-isolation -e '.[dev]'
+endef
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(call install,$(VENV),constraints.txt)
+	touch $@
+
+$(FLOOR)/.done: pyproject.toml tests/floor/constraints.txt
+	$(call install,$(FLOOR),tests/floor/constraints.txt)
+	touch $@
+
+$(PARITY)/.done: pyproject.toml constraints.txt tests/parity/requirements.txt
+	$(call install,$(PARITY),constraints.txt)
+	$(PARITY)/$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/parity/requirements.txt
+	touch $@

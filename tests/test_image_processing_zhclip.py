@@ -1,0 +1,242 @@
+"""The image processor: pixels that the originals gave, every kind of input, and settings that outlive a reload."""
+
+import base64
+import hashlib
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor
+from transformers.image_utils import load_image
+
+from hf_zhclip import ZhCLIPImageProcessor, image_processing_zhclip
+from tests.image_modes import ORIENTATION, PICTURES, photo_on_its_side, rgb, with_alpha
+
+RECORD = json.loads(
+    (Path(__file__).parent / "parity" / "recorded" / "cn_clip_pixels.json").read_text(encoding="utf-8")
+)
+ORDERS = list(RECORD["sha256"])
+
+
+def processor(order="squash_then_rgb", size=8, **settings) -> ZhCLIPImageProcessor:
+    return ZhCLIPImageProcessor(image_order=order, size=size, **settings)
+
+
+def same_bits(found, wanted) -> bool:
+    return found.shape == wanted.shape and found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.skipif(
+    PIL.__version__ != RECORD["versions"]["pillow"],
+    reason=f"recorded with Pillow {RECORD['versions']['pillow']}; another version may resize to other values",
+)
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("order", ORDERS)
+def test_pixels_are_those_that_the_original_gave(order, name):
+    pixels = processor(order, RECORD["size"])(PICTURES[name]()).pixel_values[0]
+    assert hashlib.sha256(pixels.astype("<f4").tobytes()).hexdigest() == RECORD["sha256"][order][name]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_byte_value_is_normalised_to_the_bits_of_torch(order):
+    grey = Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2))
+    found = processor(order, 16)(grey).pixel_values[0]
+    wanted = torch.arange(256).reshape(1, 16, 16).repeat(3, 1, 1).float().div(255)
+    wanted.sub_(torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1))
+    wanted.div_(torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1))
+    assert same_bits(found, wanted.numpy())
+
+
+@pytest.mark.parametrize(("order", "left"), [("crop_then_rgb", 2), ("rgb_then_crop", 1)])
+def test_the_two_crops_round_apart_at_227x224(order, left):
+    picture = rgb(227, 224)
+    found = processor(order, 224)(picture).pixel_values
+    wanted = processor("rgb_then_squash", 224)(picture.crop((left, 0, left + 224, 224))).pixel_values
+    assert same_bits(found, wanted)
+
+
+@pytest.mark.parametrize("width", [1, 20, 31, 227, 3000])
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_shape_gives_the_size_asked_for(order, width):
+    assert processor(order, 20)(rgb(width, 20)).pixel_values.shape == (1, 3, 20, 20)
+
+
+def test_hidden_colours_of_a_transparent_picture_show_when_rgb_comes_first():
+    hidden = Image.new("RGBA", (8, 8), (200, 100, 50, 0))
+    red = processor("rgb_then_squash", 4, image_mean=[0, 0, 0], image_std=[1, 1, 1])(hidden).pixel_values[0, 0]
+    assert np.allclose(red, 200 / 255)
+
+
+class TestInputs:
+    def test_one_picture_and_a_list_give_a_batch(self):
+        pictures = [rgb(30, 20), with_alpha(4), rgb(20, 30)]
+        batch = processor()(pictures, return_tensors="pt").pixel_values
+        assert batch.dtype == torch.float32
+        assert batch.shape == (3, 3, 8, 8)
+        for picture, pixels in zip(pictures, batch, strict=True):
+            assert same_bits(pixels.numpy(), processor()(picture).pixel_values[0])
+
+    def test_an_empty_list_gives_an_empty_batch(self):
+        assert processor()([]).pixel_values.shape == (0, 3, 8, 8)
+
+    @pytest.mark.parametrize("make", [np.array, lambda values: torch.from_numpy(np.array(values))])
+    @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+    def test_an_array_or_tensor_is_the_picture_that_it_holds(self, make, layout):
+        values = np.asarray(rgb(30, 20))
+        array = make(values if layout == "channels_last" else np.moveaxis(values, -1, 0))
+        wanted = processor()(rgb(30, 20)).pixel_values
+        assert same_bits(processor()(array).pixel_values, wanted)
+        assert same_bits(processor()(array, input_data_format=layout).pixel_values, wanted)
+
+    def test_a_doubtful_layout_is_settled_by_an_option(self):
+        picture = rgb(3, 3)
+        array = np.asarray(picture)
+        found = processor()(array, input_data_format="channels_last").pixel_values
+        assert same_bits(found, processor()(picture).pixel_values)
+
+    @pytest.mark.parametrize(
+        ("array", "found"),
+        [
+            (np.zeros((20, 30, 3), np.float32), r"float32, \(20, 30, 3\)"),
+            (np.zeros((20, 30, 4), np.uint8), r"uint8, \(20, 30, 4\)"),
+            (np.zeros((1, 20, 30), np.uint8), r"uint8, \(1, 20, 30\)"),
+        ],
+    )
+    def test_an_array_that_is_not_rgb_bytes_is_refused(self, array, found):
+        with pytest.raises(ValueError, match=f"found an array of {found}; wanted uint8 RGB values"):
+            processor()(array)
+
+    @pytest.mark.parametrize("form", [str, Path])
+    def test_a_path_gives_the_numbers_of_the_picture_in_the_file(self, tmp_path, form):
+        with_alpha(4).save(tmp_path / "猫.png")
+        found = processor()([form(tmp_path / "猫.png")]).pixel_values
+        assert same_bits(found, processor()(with_alpha(4)).pixel_values)
+
+    def test_the_orientation_of_a_photo_is_not_applied(self, tmp_path):
+        photo = photo_on_its_side()
+        assert photo.getexif()[ORIENTATION] == 6
+        path = tmp_path / "photo.png"
+        photo.save(path, exif=photo.getexif())
+        wanted = processor()(rgb(97, 61)).pixel_values
+        assert same_bits(processor()(photo).pixel_values, wanted)
+        assert same_bits(processor()(str(path)).pixel_values, wanted)
+        # transformers' own loader, which its pipelines use, turns the photo.
+        assert load_image(str(path)).size == (61, 97)
+
+    def test_base64_text_is_a_picture(self):
+        file = BytesIO()
+        with_alpha(4).save(file, "PNG")
+        text = base64.b64encode(file.getvalue()).decode()
+        wanted = processor()(with_alpha(4)).pixel_values
+        for form in (text, f"data:image/png;base64,{text}", base64.encodebytes(file.getvalue()).decode()):
+            assert same_bits(processor()(form).pixel_values, wanted)
+
+    def test_a_url_is_fetched(self, monkeypatch):
+        file = BytesIO()
+        with_alpha(4).save(file, "PNG")
+
+        class Client:
+            content = file.getvalue()
+
+            def get(self, url, follow_redirects):
+                assert (url, follow_redirects) == ("https://example.com/a.png", True)
+                return self
+
+            def raise_for_status(self):
+                pass
+
+        monkeypatch.setattr(image_processing_zhclip, "get_session", Client)
+        found = processor()("https://example.com/a.png").pixel_values
+        assert same_bits(found, processor()(with_alpha(4)).pixel_values)
+
+    @pytest.mark.parametrize("source", ["nowhere.jpg", "cats", "data:image/png;base64,AAAA"])
+    def test_text_that_leads_to_no_picture_is_refused(self, source):
+        with pytest.raises(ValueError, match=f"found '{source}', wanted the path of an existing picture"):
+            processor()(source)
+
+    def test_a_file_that_is_no_picture_is_refused(self, tmp_path):
+        (tmp_path / "notes.jpg").write_text("no picture")
+        with pytest.raises(ValueError, match="notes.jpg', wanted the path of an existing picture"):
+            processor()(tmp_path / "notes.jpg")
+
+
+class TestSettings:
+    @pytest.mark.parametrize("order", ORDERS)
+    def test_all_settings_outlive_a_reload(self, tmp_path, order):
+        settings = {"resample": 2, "image_mean": (0.1, 0.2, 0.3), "image_std": (0.4, 0.5, 0.6)}
+        original = processor(order, 12, **settings)
+        original.save_pretrained(tmp_path)
+        reloaded = AutoImageProcessor.from_pretrained(tmp_path)
+        assert type(reloaded) is ZhCLIPImageProcessor
+        assert reloaded.to_dict() == original.to_dict()
+        assert same_bits(reloaded(with_alpha(4)).pixel_values, original(with_alpha(4)).pixel_values)
+
+    def test_the_file_names_every_fact(self, tmp_path):
+        processor("crop_then_rgb", 224).save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "preprocessor_config.json").read_text(encoding="utf-8"))
+        assert saved == {
+            "image_processor_type": "ZhCLIPImageProcessor",
+            "image_order": "crop_then_rgb",
+            "size": {"height": 224, "width": 224},
+            "resample": 3,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+        }
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"size": 6},
+            {"image_order": "rgb_then_crop"},
+            {"resample": 0},
+            {"image_mean": [0, 0, 0]},
+            {"image_std": [1, 2, 3]},
+        ],
+    )
+    def test_an_option_of_a_call_stands_in_for_the_setting(self, change):
+        found = processor()(with_alpha(4), **change).pixel_values
+        settings = {"image_order": "squash_then_rgb", "size": 8} | change
+        assert same_bits(found, ZhCLIPImageProcessor(**settings)(with_alpha(4)).pixel_values)
+        assert not same_bits(found, processor()(with_alpha(4)).pixel_values)
+
+    def test_a_size_that_is_no_square_is_height_and_width(self):
+        assert processor(size={"height": 6, "width": 9})(rgb(30, 20)).pixel_values.shape == (1, 3, 6, 9)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"size": 8}, "found image_order=None, wanted one of squash_then_rgb"),
+            ({"image_order": "squash", "size": 8}, "found image_order='squash', wanted one of"),
+            ({"image_order": "squash_then_rgb"}, "found size=None, wanted"),
+            ({"image_order": "squash_then_rgb", "size": 0}, "found size=0, wanted"),
+            (
+                {"image_order": "squash_then_rgb", "size": {"shortest_edge": 8}},
+                "found size={'shortest_edge': 8}, wanted",
+            ),
+            (
+                {"image_order": "crop_then_rgb", "size": {"height": 8, "width": 9}},
+                "size of 8 x 9; crop_then_rgb wants a",
+            ),
+        ],
+    )
+    def test_a_fact_that_is_missing_or_wrong_is_refused(self, settings, message):
+        with pytest.raises(ValueError, match=message):
+            ZhCLIPImageProcessor(**settings)
+
+    def test_a_folder_without_the_order_is_refused(self, tmp_path):
+        processor().save_pretrained(tmp_path)
+        file = tmp_path / "preprocessor_config.json"
+        file.write_text(file.read_text(encoding="utf-8").replace('"image_order"', '"order"'), encoding="utf-8")
+        with pytest.raises(ValueError, match="found image_order=None"):
+            AutoImageProcessor.from_pretrained(tmp_path)
+
+    @pytest.mark.parametrize("option", ["do_resize", "do_center_crop", "crop_size", "do_rescale", "do_convert_rgb"])
+    def test_an_option_that_would_change_the_steps_is_refused(self, option):
+        with pytest.raises(TypeError, match=f"found the option {option}; the options are image_order, size"):
+            processor()(rgb(9, 9), **{option: False})

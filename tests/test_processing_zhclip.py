@@ -1,0 +1,145 @@
+"""The processor: defaults of a call, the warning of a cut, and settings that outlive a reload and a new process."""
+
+import logging
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+import torch
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+
+from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
+from hf_zhclip.conversion.tokenizer import cn_clip_tokenizer
+from hf_zhclip.processing_zhclip import normalize_evaluation_text
+from tests.image_modes import rgb, with_alpha
+
+VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "猫", "狗"]
+
+
+def make_processor(context_length=6) -> ZhCLIPProcessor:
+    image_processor = ZhCLIPImageProcessor(image_order="crop_then_rgb", size=8, resample=2, image_mean=[0.1, 0.2, 0.3])
+    return ZhCLIPProcessor(image_processor, cn_clip_tokenizer(VOCAB, context_length))
+
+
+@pytest.fixture
+def processor():
+    return make_processor()
+
+
+def warnings(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class TestCall:
+    def test_texts_are_padded_to_the_longest(self, processor):
+        inputs = processor(text=["猫", "猫狗"], return_tensors="pt")
+        assert inputs.input_ids.tolist() == [[2, 5, 3, 0], [2, 5, 6, 3]]
+        assert inputs.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+    @pytest.mark.parametrize("options", [{"padding": "max_length"}, {"text_kwargs": {"padding": "max_length"}}])
+    def test_padding_to_the_limit_is_an_option(self, processor, options):
+        assert processor(text=["猫"], **options).input_ids == [[2, 5, 3, 0, 0, 0]]
+
+    def test_texts_are_cut_at_the_limit(self, processor):
+        assert processor(text=["猫狗" * 9]).input_ids == [[2, 5, 6, 5, 6, 3]]
+
+    def test_a_shorter_limit_is_an_option(self, processor):
+        assert processor(text=["猫狗" * 9], max_length=4).input_ids == [[2, 5, 6, 3]]
+
+    def test_no_cut_is_an_option(self, processor):
+        assert len(processor(text=["猫" * 9], truncation=False).input_ids[0]) == 11
+
+    def test_one_text_gives_one_row(self, processor):
+        assert processor(text="猫").input_ids == [2, 5, 3]
+        assert processor(text="猫", return_tensors="pt").input_ids.tolist() == [[2, 5, 3]]
+
+    def test_texts_and_pictures_together(self, processor):
+        inputs = processor(text=["猫", "狗"], images=[rgb(30, 20), with_alpha(4)], return_tensors="pt")
+        assert set(inputs) == {"input_ids", "attention_mask", "pixel_values"} == set(processor.model_input_names)
+        assert inputs.pixel_values.shape == (2, 3, 8, 8)
+        alone = processor.image_processor(with_alpha(4), return_tensors="pt").pixel_values
+        assert torch.equal(inputs.pixel_values[1:], alone)
+
+    def test_options_of_the_image_processor_pass_through(self, processor):
+        assert processor(images=rgb(30, 20), size=5, return_tensors="pt").pixel_values.shape == (1, 3, 5, 5)
+        squashed = processor(images=rgb(30, 20), image_order="squash_then_rgb", return_tensors="pt").pixel_values
+        assert not torch.equal(squashed, processor(images=rgb(30, 20), return_tensors="pt").pixel_values)
+
+    def test_token_type_ids_are_there_when_the_tokenizer_gives_them(self, processor):
+        assert processor(text="猫", return_token_type_ids=True).token_type_ids == [0, 0, 0]
+
+    def test_only_pixels_change_type_on_their_way_to_a_device(self, processor):
+        inputs = processor(text=["猫"], images=rgb(9, 9), return_tensors="pt").to("cpu", torch.bfloat16)
+        assert (inputs.pixel_values.dtype, inputs.input_ids.dtype) == (torch.bfloat16, torch.int64)
+
+    def test_neither_texts_nor_pictures_is_refused(self, processor):
+        with pytest.raises(ValueError, match="found neither text nor images"):
+            processor()
+
+
+class TestWarning:
+    def test_the_first_cut_is_told_once(self, processor, caplog):
+        processor(text=["猫", "猫狗" * 9, "狗" * 5])
+        processor(text=["狗" * 9])
+        (message,) = warnings(caplog)
+        assert message.startswith("2 of 3 texts have more than 6 tokens, [CLS] and [SEP] included, and were cut")
+        assert "processor.tokenizer.model_max_length" in message
+
+    def test_another_processor_tells_it_again(self, caplog):
+        for _ in range(2):
+            make_processor()(text="猫" * 9)
+        assert len(warnings(caplog)) == 2
+
+    def test_the_limit_of_the_call_is_named(self, processor, caplog):
+        processor(text="猫猫", max_length=3)
+        assert warnings(caplog)[0].startswith("1 of 1 texts have more than 3 tokens")
+
+    @pytest.mark.parametrize("text", ["猫" * 4, ["猫" * 4, "狗"]])
+    def test_a_text_that_just_fits_is_no_cut(self, processor, caplog, text):
+        processor(text=text)
+        assert warnings(caplog) == []
+
+    def test_a_raised_limit_cuts_later(self, processor, caplog):
+        processor.tokenizer.model_max_length = 9
+        assert processor(text="猫" * 7).input_ids == [2, *[5] * 7, 3]
+        assert warnings(caplog) == []
+
+
+class TestReload:
+    def test_all_settings_outlive_it(self, processor, tmp_path):
+        processor.save_pretrained(tmp_path)
+        reloaded = AutoProcessor.from_pretrained(tmp_path)
+        assert type(reloaded) is ZhCLIPProcessor
+        assert reloaded.to_dict() == processor.to_dict()
+        assert reloaded.image_processor.to_dict() == processor.image_processor.to_dict()
+        assert reloaded.tokenizer.model_max_length == 6
+        call = {"text": ["[MASK]猫", "狗" * 9], "images": [with_alpha(4)], "return_tensors": "pt"}
+        found, wanted = reloaded(**call), processor(**call)
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+    def test_its_parts_load_alone(self, processor, tmp_path):
+        processor.save_pretrained(tmp_path)
+        assert AutoTokenizer.from_pretrained(tmp_path)("猫").input_ids == [2, 5, 3]
+        image_processor = AutoImageProcessor.from_pretrained(tmp_path)
+        assert image_processor.to_dict() == processor.image_processor.to_dict()
+
+    def test_it_works_in_a_spawned_process(self, processor):
+        call = {"text": ["猫", "狗" * 9], "images": [with_alpha(4)], "return_tensors": "pt"}
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = pool.submit(processor, **call).result(timeout=120)
+        wanted = processor(**call)
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "normalized"),
+    [
+        ("“你好” Hello", '"你好" hello'),
+        ("‘单’ …… ——", "‘单’ …… ——"),
+        ("ΑΣ İ", "ας i̇"),
+        ("", ""),
+    ],
+)
+def test_evaluation_text_is_lower_case_with_straight_double_quotes(text, normalized):
+    assert normalize_evaluation_text(text) == normalized
