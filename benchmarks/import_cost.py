@@ -1,6 +1,6 @@
 """What does `import hf_zhclip` cost beside `from transformers import AutoModel`? Whole processes, in turns.
 
-    python benchmarks/import_cost.py [ROUNDS]
+python benchmarks/import_cost.py [ROUNDS]
 """
 
 import statistics

@@ -10,9 +10,9 @@ from huggingface_hub.constants import HF_HOME
 
 from .errors import InputError
 from .hub import locate
-from .pipeline import convert, sha256
+from .pipeline import convert
 from .read import read
-from .report import FILE, versions
+from .report import FILE, sha256, versions
 from .write import write_json
 
 
@@ -40,7 +40,7 @@ def load(
     """
     from transformers import AutoModel, AutoProcessor
 
-    stated = {
+    stated: dict[str, Any] = {
         "vision": locate(vision) if vision else None,
         "tokenizer": Path(tokenizer) if tokenizer else None,
         "config": Path(config) if config else None,

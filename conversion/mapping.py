@@ -268,8 +268,8 @@ def _ranges(numbers: frozenset[tuple[int, ...]]) -> Iterator[tuple[str, ...]]:
     together: dict[frozenset[tuple[int, ...]], list[int]] = defaultdict(list)
     for first in sorted(rests):
         together[frozenset(rests[first])].append(first)
-    for rest, values in together.items():
-        for ranges in _ranges(rest):
+    for others, values in together.items():
+        for ranges in _ranges(others):
             yield _range(values), *ranges
 
 

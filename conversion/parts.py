@@ -15,6 +15,7 @@ from .mapping import Plan, check_claims, fold, plan
 from .read import Checkpoint, read, read_json
 from .source import Description, Source
 from .sources import SOURCES
+from .tokenizer import has_vocabulary
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,14 @@ def describe(parts: Sequence[Part]) -> Description:
         vision=other.vision,
         image_size=other.image_size,
     )
+
+
+def find_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | None:
+    """The vocabulary that the user names, else the one beside the weights, if there is one."""
+    if stated is not None:
+        return Path(stated)
+    folder = parts[0].checkpoint.folder
+    return folder if folder is not None and has_vocabulary(folder) else None
 
 
 def join_tensors(parts: Sequence[Part]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """convert(): read -> detect -> describe -> map -> write -> verify, in a staging sibling; one rename ends it."""
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from huggingface_hub.errors import StrictDataclassError
 from . import mapping, verification
 from .card import write_card
 from .errors import InputError, ParityError
-from .parts import Part, describe, identify, join_tensors
-from .report import FILE, Report
+from .parts import Part, describe, find_vocabulary, identify, join_tensors
+from .report import FILE, Report, sha256
 from .source import Description
 from .staging import check_absent, staging
-from .tokenizer import has_vocabulary
+from .tokenizer import DEFAULT_VOCAB
 from .write import DTYPES, check_dtypes, check_shard_size, total_bytes, widest_float, write_json, write_weights
 
 SPARE_BYTES = 16 * 2**20
@@ -65,7 +64,10 @@ def convert(
     _check_arguments(out, dtype, max_shard_size, report, force)
     progress(f"Reading {source}")
     parts = identify(source, vision, format, config)
+    _check_apart(out, [part.checkpoint.path for part in parts], tokenizer, config, report)
     description = describe(parts)
+    paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
+    progress(f"Found {description.architecture}: {paired}")
     settings = _settings(description, dtype, context_length)
     processor = _processor(parts, description, tokenizer, settings["context_length"])
     model_config, shapes = build(description)
@@ -105,6 +107,13 @@ def _check_report(path: Path, force: bool) -> None:
         raise InputError(f"--report {path} exists already, and nothing is overwritten. Choose another place.")
 
 
+def _check_apart(out: Path, sources: Sequence[Path], *others: str | Path | None) -> None:
+    """Refuses to replace a folder that holds what is read, what is written, or the user."""
+    places = [*sources, *(Path(other) for other in others if other is not None), Path.cwd()]
+    if inside := [place for place in places if out.exists() and place.resolve().is_relative_to(out.resolve())]:
+        raise InputError(f"{out} holds {inside[0]}, which --force would delete with it. Choose another place.")
+
+
 def _settings(description: Description, dtype: str, context_length: int | None) -> dict[str, Any]:
     positions = description.text.config["max_position_embeddings"]
     longest = context_length if context_length is not None else description.context_length
@@ -119,7 +128,7 @@ def _processor(
     """The processor: the family's image order and tokenizer, checked against the rows of the embedding."""
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
-    tokenizer = parts[0].source.tokenizer(_vocabulary(parts, vocabulary), context_length)
+    tokenizer = parts[0].source.tokenizer(find_vocabulary(parts, vocabulary), context_length)
     text = description.text.config
     if len(tokenizer) > text["vocab_size"]:
         raise InputError(
@@ -134,14 +143,6 @@ def _processor(
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
-
-
-def _vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | None:
-    """The vocabulary that the user names, else the one beside the weights, if there is one."""
-    if stated is not None:
-        return Path(stated)
-    folder = parts[0].checkpoint.folder
-    return folder if folder is not None and has_vocabulary(folder) else None
 
 
 def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
@@ -159,8 +160,6 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
             "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
             "projections are not of the same model."
         )
-    for tower in (text, vision):
-        _check_activation(tower.config)
     try:
         config = ZhCLIPConfig(
             text_config=dict(text.config),
@@ -179,14 +178,6 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 
-def _check_activation(config: Mapping[str, Any]) -> None:
-    from transformers.activations import ACT2FN
-
-    name = config.get("hidden_act")
-    if name is not None and name not in ACT2FN:
-        raise InputError(f"hidden_act {name!r} is stated, which transformers does not have. Correct it.")
-
-
 def _prove(
     folder: Path, parts: Sequence[Part], settings: Mapping[str, Any], tokenizer: str | Path | None, skip: bool
 ) -> Report:
@@ -194,7 +185,7 @@ def _prove(
         out=str(folder),
         parts=[part.request() for part in parts],
         dtype=settings["dtype"],
-        tokenizer=str(vocabulary) if (vocabulary := _vocabulary(parts, tokenizer)) else None,
+        tokenizer=str(find_vocabulary(parts, tokenizer) or DEFAULT_VOCAB),
         context_length=settings["context_length"],
         tensors_only=skip,
     )
@@ -222,12 +213,3 @@ def _record(part: Part) -> dict[str, Any]:
         "dropped": mapping.fold(part.plan.dropped),
         "facts": dict(part.describe().facts),
     }
-
-
-def sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file, read a block at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -10,6 +10,7 @@ import os
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +39,10 @@ HARMLESS = re.compile(
 )
 """Globals that are data: storages, dtypes, how a tensor is put together, and what `_load_torch` allows beside."""
 
-DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
+DAMAGE = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError),
+    *(AssertionError, OverflowError, struct.error),
+)
 """What torch.load raises for a damaged file."""
 
 ANYWHERE = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
@@ -231,9 +235,12 @@ def _load_zip(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except zipfile.BadZipFile as error:
+            for name in names:
+                if name.endswith("data.pkl"):
+                    archive.read(name)  # holds the bytes against their checksum
+    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError) as error:
         raise InputError(
-            f"{path} begins as a torch.save file but its end is missing: it is truncated. Fetch it again."
+            f"{path} begins as a torch.save file but is damaged or truncated: {error}. Fetch it again."
         ) from error
     if any("/code/" in name for name in names):
         raise InputError(
@@ -260,6 +267,8 @@ def _load_torch(path: Path, mmap: bool) -> tuple[dict[str, torch.Tensor], dict[s
                 raise InputError(_refused_pickle(path, names)) from error
             reason = f"{str(error) or type(error).__name__}".splitlines()[0]
             raise InputError(f"{path} is damaged or truncated: {reason}. Fetch it again.") from error
+        except MemoryError as error:
+            raise WorkError(f"{path} does not fit into the memory, or is damaged.") from error
     if not isinstance(top, dict):
         raise InputError(f"{path} holds a {type(top).__name__}; a state dict, or a dict with one inside, was wanted.")
     return _state_dict(top, path)
@@ -361,13 +370,12 @@ def _globals_of(file: BinaryIO) -> Iterator[str]:
                     strings.append(argument)
                 elif opcode.name.endswith("GET"):
                     strings.append(memo.get(argument, ""))
-                elif strings and opcode.name == "MEMOIZE":
-                    memo[len(memo)] = strings[-1]
-                elif strings and opcode.name.endswith("PUT"):
-                    memo[argument] = strings[-1]
+                elif opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
+                    # Whatever else is kept under a number is never asked for as a name.
+                    memo[len(memo) if argument is None else argument] = strings[-1] if strings else ""
                 if name and not HARMLESS.fullmatch(name):
                     yield name
-        except ValueError:  # the pickles are over; what follows is data
+        except (ValueError, MemoryError, OverflowError):  # the pickles are over; what follows is data
             return
 
 

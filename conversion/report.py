@@ -1,9 +1,12 @@
 """The proof that travels with a repo: what was compared with what, within which bound, with which result."""
 
+import hashlib
 import importlib.metadata
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 FILE = "conversion_report.json"
@@ -43,7 +46,12 @@ class Report:
         return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "passed": self.passed}
+        """What `json` can write; JSON has no NaN and no infinity, so that null stands for either."""
+        value = asdict(self)
+        for comparison in value["comparisons"]:
+            if not math.isfinite(comparison["result"]):
+                comparison["result"] = None
+        return {**value, "passed": self.passed}
 
     def text(self) -> str:
         """Every comparison, one a line."""
@@ -65,3 +73,12 @@ def _line(each: Comparison) -> str:
 def versions() -> dict[str, str]:
     found = {package: importlib.metadata.version(package) for package in PACKAGES}
     return {"python": platform.python_version(), **found}
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file, read a block at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

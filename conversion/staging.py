@@ -75,7 +75,9 @@ def _locked(out: Path) -> Iterator[None]:
 def _check(out: Path, force: bool) -> None:
     if os.path.lexists(out) and not force:
         raise InputError(f"{out} exists already, and nothing is overwritten. Choose another place or pass --force.")
-    if force and os.path.lexists(out) and not out.is_dir():
+    if not out.name:
+        raise InputError(f"{out} is the root of a disk. Choose another place.")
+    if force and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
         raise InputError(f"{out} is not a folder, so --force does not replace it. Choose another place.")
 
 
@@ -108,4 +110,4 @@ def _swap(folder: Path, out: Path, aside: Path) -> None:
     except OSError:
         aside.rename(out)
         raise
-    shutil.rmtree(aside)
+    shutil.rmtree(aside, ignore_errors=True)  # the work is done; the next run tries again

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -19,6 +18,8 @@ SPECIAL_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+
+DEFAULT_VOCAB = Path(__file__).with_name("vocab.txt")
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
 """Files of a folder that hold its vocabulary, the first that is there."""
@@ -114,8 +115,8 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
     """
     if source is None:
         raise InputError(
-            "found no vocabulary beside the weights (tokenizer.json or vocab.txt), and none fits every BERT; wanted the "
-            "one that it was trained with: --tokenizer PATH."
+            "found no vocabulary beside the weights (tokenizer.json or vocab.txt), and none fits every BERT; wanted "
+            "the one that it was trained with: --tokenizer PATH."
         )
     if isinstance(source, Path) and not source.is_dir():
         source = read_vocab(source)
@@ -140,7 +141,7 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
 
 def default_vocab() -> list[str]:
     """The vocabulary of every official cn_clip checkpoint: Google's Chinese BERT, 21,128 tokens."""
-    return _lines((files(__package__) / "vocab.txt").read_text(encoding="utf-8"))
+    return _lines(DEFAULT_VOCAB.read_text(encoding="utf-8"))
 
 
 def read_vocab(path: Path) -> list[str]:

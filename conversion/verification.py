@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from . import samples
-from .errors import InputError, ParityError, WorkError
+from .errors import InputError, ParityError, WorkError, ZhclipError
 from .mapping import claimed, inverse, plan
-from .parts import Part, describe, identify, join_tensors
+from .parts import Part, describe, find_vocabulary, identify, join_tensors
 from .read import Checkpoint, read, read_json
-from .report import FILE, Comparison, Level, Report
+from .report import FILE, FORMAT_VERSION, Comparison, Level, Report, sha256
 from .source import Facts, Witness
 from .sources import SOURCES
+from .tokenizer import DEFAULT_VOCAB, read_vocab
 from .write import DTYPES, target_dtype
 
 BOUND = 1e-5
@@ -27,6 +29,13 @@ BOUND = 1e-5
 
 COSINE = 0.999999
 """Smallest cosine between two embeddings of the same input."""
+
+
+PROGRAM = (
+    "import sys; sys.path[:] = [place for place in sys.path if place]; "
+    "from hf_zhclip.conversion.verification import main; main(sys.argv[1:])"
+)
+"""The fresh process; a torch.py that lies in the current folder is not the one to import."""
 
 
 def verify(
@@ -63,8 +72,10 @@ def verify(
         request = replace(request, recorded=before["sources"])
     else:
         parts = identify(against, vision, format, config)
-        request = replace(request, parts=[part.request() for part in parts])
+        vocabulary = str(find_vocabulary(parts, tokenizer) or DEFAULT_VOCAB)
+        request = replace(request, parts=[part.request() for part in parts], tokenizer=vocabulary)
     level, comparisons = in_fresh_process(request)
+    comparisons = [_compare_files(out, before["files"]), *comparisons]
     report = Report(before["sources"], before["conversion"], level, comparisons, before["files"])
     if not report.passed:
         raise ParityError(f"{out} does not compute what the original computes:\n{report.failures()}", report)
@@ -75,7 +86,17 @@ def _recorded(out: Path) -> dict[str, Any]:
     path = out / FILE
     if not path.exists():
         raise InputError(f"{out} has no {FILE}, which says what it was converted from. Convert it again.")
-    return read_json(path)
+    recorded = read_json(path)
+    if recorded.get("format_version") != FORMAT_VERSION:
+        raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
+    return recorded
+
+
+def _compare_files(out: Path, recorded: Mapping[str, str]) -> Comparison:
+    different = [
+        name for name, digest in recorded.items() if not (out / name).is_file() or sha256(out / name) != digest
+    ]
+    return _exact("files", f"SHA-256 of {len(recorded)} files", FILE, len(different))
 
 
 @dataclass(frozen=True)
@@ -95,15 +116,17 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
     """Runs the comparisons in a new interpreter, which has loaded nothing but what the repo itself brings."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", __name__, str(answer)]
         done = subprocess.run(
-            command, input=json.dumps(asdict(request)), text=True, encoding="utf-8", capture_output=True
+            [sys.executable, "-c", PROGRAM, str(answer)],
+            input=json.dumps(asdict(request)).encode(),
+            capture_output=True,
         )
         if done.returncode or not answer.exists():
-            raise WorkError(f"The process that verifies failed:\n{done.stderr.strip() or done.returncode}")
+            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+            raise WorkError(f"The process that verifies failed:\n{said}")
         result = read_json(answer)
     if "error" in result:
-        raise InputError(result["error"])
+        raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
     return result["level"], [Comparison(**each) for each in result["comparisons"]]
 
 
@@ -113,8 +136,8 @@ def main(arguments: Sequence[str]) -> None:
     try:
         level, comparisons = compare(request)
         answer: dict[str, Any] = {"level": level, "comparisons": [asdict(each) for each in comparisons]}
-    except InputError as error:
-        answer = {"error": str(error)}
+    except ZhclipError as error:
+        answer = {"error": str(error), "exit_code": error.exit_code}
     Path(arguments[0]).write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -129,7 +152,7 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     out = Path(request.out)
     written = read(out)
     parts = [Part.from_request(each) for each in request.parts] or _mapped_back(written, request.recorded)
-    model = transformers.AutoModel.from_pretrained(out, dtype=torch.float32).eval()
+    model = _load(out)
     comparisons = list(_compare_tensors(parts if request.parts else [], written, model, request.dtype))
     if request.tensors_only:
         return "tensors", comparisons
@@ -140,6 +163,15 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     comparisons += id_comparisons + pixel_comparisons
     comparisons += _compare_embeddings(model, witness, ids, pixels)
     return witness.level, comparisons
+
+
+def _load(out: Path) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoModel.from_pretrained(out, dtype=torch.float32).eval()
+    except (StrictDataclassError, ValueError, LookupError, TypeError, RuntimeError, OSError) as error:
+        raise WorkError(f"{out} does not load through AutoModel: {error}") from error
 
 
 def _mapped_back(written: Checkpoint, recorded: Sequence[Mapping[str, Any]]) -> list[Part]:
@@ -157,8 +189,6 @@ def _mapped_back(written: Checkpoint, recorded: Sequence[Mapping[str, Any]]) -> 
 
 def _witness(parts: Sequence[Part], request: Request, out: Path) -> Witness:
     """The original's own package where it is installed, the reference for whatever that leaves open."""
-    from .tokenizer import read_vocab
-
     description = describe(parts)
     vocab = read_vocab(Path(request.tokenizer) if request.tokenizer else out)
     witnesses = []
@@ -200,7 +230,7 @@ def _completed(peer: Witness, reference: Witness) -> Witness:
 def join_witnesses(witnesses: Sequence[Witness]) -> Witness:
     """The witness of a pair: each call from the part that can answer it, the level that of the weaker."""
     calls = {call: next((found for each in witnesses if (found := getattr(each, call))), None) for call in CALLS}
-    level: Level = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
+    level: Literal["peer", "reference"] = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
     return Witness(" and ".join(dict.fromkeys(each.name for each in witnesses)), level, **calls)
 
 
@@ -276,17 +306,18 @@ def _compare_embeddings(model: Any, witness: Witness, ids: torch.Tensor, pixels:
 def _compare_tower(step: str, ours: torch.Tensor, expected: torch.Tensor, witness: str) -> Iterator[Comparison]:
     what = f"embeddings of {len(expected)} inputs"
     yield _bounded(step, what, witness, BOUND, _difference(ours, expected))
-    cosine = float((ours.double() * expected.double()).sum(-1).min())
+    # Where weights hold NaN (--allow-nonfinite), both give NaN; such a row agrees, and one that only one gives does not.
+    undefined = (ours.isnan() & expected.isnan()).any(-1)
+    cosine = float((ours.double() * expected.double()).sum(-1).masked_fill(undefined, 1.0).min())
     yield Comparison(step, what, witness, "smallest cosine", COSINE, cosine, cosine >= COSINE)
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
+    if a.shape != b.shape:
+        return float("inf")
+    same = (a == b) | (a.isnan() & b.isnan())
+    return float((a.double() - b.double()).abs().masked_fill(same, 0.0).max())
 
 
 def _bounded(step: str, what: str, witness: str, bound: float, result: float) -> Comparison:
     return Comparison(step, what, witness, "max abs difference", bound, result, result <= bound)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

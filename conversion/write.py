@@ -81,7 +81,7 @@ def write_weights(
         shard = {key: tensors[key].to(target_dtype(tensors[key], dtype)).contiguous() for key in keys}
         if not allow_nonfinite:
             nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
-        _save(shard, folder / name)
+        _save(_apart(shard), folder / name)
         (folder / name).chmod(0o666 & ~umask)  # safetensors makes files that only their owner can read
     if nonfinite:
         raise InputError(
@@ -91,6 +91,17 @@ def write_weights(
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": dict(sorted(split.tensor_to_filename.items()))}
         write_json(folder / "model.safetensors.index.json", index)
+
+
+def _apart(shard: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors, those copied that share memory with another: a file holds each by itself."""
+    apart, end = dict(shard), 0
+    for key in sorted(shard, key=lambda key: shard[key].data_ptr()):
+        start = shard[key].data_ptr()
+        if start < end:
+            apart[key] = shard[key].clone()
+        end = max(end, start + shard[key].nbytes)
+    return apart
 
 
 def _save(shard: dict[str, torch.Tensor], path: Path) -> None:

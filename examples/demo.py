@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from hf_zhclip.examples import evaluate, scenes
 from PIL import Image
+
+from hf_zhclip.examples import evaluate, scenes
 
 CHECKPOINT = Path(__file__).parent / "scenes" / "epoch_latest.pt"
 MODEL_CONFIG = Path(__file__).parent / "scenes" / "model_config.json"

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from hf_zhclip.examples import scenes
 from PIL import Image
+
+from hf_zhclip.examples import scenes
 
 TOP = (1, 5, 10)  # the k of recall@k
 

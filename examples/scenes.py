@@ -449,7 +449,9 @@ def _write_query(pen: ImageDraw.ImageDraw, number: int, row: SheetRow, top: int)
     """The query in Chinese where a font has it, and in English always."""
     font = chinese_font(20)
     pen.text((GAP, top + 4), f"{number}", GREY, ImageFont.load_default(20))
-    lines = [] if font is None else [(caption(row.query), font, INK)]
+    lines: list[tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont, tuple[int, int, int]]] = []
+    if font is not None:
+        lines.append((caption(row.query), font, INK))
     lines.append((gloss(row.query), ImageFont.load_default(15), INK if font is None else GREY))
     lines.append((f"object {row.split} in training", ImageFont.load_default(13), GREY))
     for i, (text, face, ink) in enumerate(lines):

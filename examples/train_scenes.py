@@ -27,6 +27,7 @@ except RuntimeError:  # built for a torch with CUDA: its operators, which nothin
 
 from cn_clip import clip as cn_clip
 from cn_clip.clip.model import CLIP
+
 from hf_zhclip.examples import evaluate, scenes
 
 FOLDER = Path(__file__).parent / "scenes"
@@ -96,8 +97,8 @@ def report(peer: Peer) -> None:
     for split in scenes.SPLITS:
         for result in evaluate.zero_shot(peer, split):
             print(f"  {split:7} {result.task:10} {result.top1:.3f} of {result.captions}", flush=True)
-    for result in evaluate.retrieval(evaluate.search(peer)):
-        print(f"  {result.split:7} recall {result.at} of {result.pictures}", flush=True)
+    for recall in evaluate.retrieval(evaluate.search(peer)):
+        print(f"  {recall.split:7} recall {recall.at} of {recall.pictures}", flush=True)
 
 
 def save(model: DistributedDataParallel, optimizer: torch.optim.Optimizer, step: int, out: Path) -> None:

@@ -4,6 +4,7 @@ It stands outside the package so that `zhclip --help` imports neither torch nor 
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -18,7 +19,8 @@ SOURCE = "a file, a folder, or user/repo[:file] on the hub"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 is done, 1 the work failed, 2 the input or the arguments are wrong."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a GBK console prints what it can
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a GBK console prints what it can
     options = vars(_parser().parse_args(arguments))
     command, as_json = options.pop("run"), options.pop("json", False)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,4 +1,4 @@
-"""Small checkpoints of every format, their keys written by hand from the upstreams, their weights seeded by key name."""
+"""Small checkpoints of every format: keys written by hand from the upstreams, weights seeded by key name."""
 
 import json
 from collections.abc import Mapping

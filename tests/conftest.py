@@ -17,6 +17,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+import hf_zhclip  # noqa: E402, F401  (hides a broken torchvision before a test imports transformers)
+
 torch.set_num_threads(1)
 
 

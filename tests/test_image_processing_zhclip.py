@@ -15,6 +15,7 @@ from transformers import AutoImageProcessor
 from transformers.image_utils import load_image
 
 from hf_zhclip import ZhCLIPImageProcessor, image_processing_zhclip
+
 from tests.image_modes import ORIENTATION, PICTURES, photo_on_its_side, rgb, with_alpha
 
 RECORD = json.loads(

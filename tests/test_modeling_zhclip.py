@@ -25,6 +25,7 @@ from hf_zhclip import (
     ZhCLIPVisionModelWithProjection,
 )
 from hf_zhclip.modeling_zhclip import contrastive_loss
+
 from tests.weights import seeded_state_dict
 
 LAYER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

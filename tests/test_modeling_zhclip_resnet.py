@@ -7,6 +7,7 @@ from transformers import AutoModel, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from hf_zhclip import ZhCLIPResNetConfig, ZhCLIPResNetModel
+
 from tests.weights import seeded_state_dict
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 4 - 2

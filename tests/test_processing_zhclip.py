@@ -11,6 +11,7 @@ from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 from hf_zhclip.conversion.tokenizer import cn_clip_tokenizer
 from hf_zhclip.processing_zhclip import normalize_evaluation_text
+
 from tests.image_modes import rgb, with_alpha
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "猫", "狗"]

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from .. import towers
-from ..errors import InputError
 from ..hf_config import bert_shapes, clip_vision_shapes, tower_config
 from ..mapping import Rule, rename
 from ..read import Checkpoint
@@ -50,10 +49,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own BERT tokenizer."""
     from ..tokenizer import bert_tokenizer
 
-    if vocabulary is None:
-        raise InputError(
-            "This file came without the vocabulary of its folder. Convert the folder, or pass --tokenizer PATH."
-        )
     return bert_tokenizer(vocabulary, context_length)
 
 

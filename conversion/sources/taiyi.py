@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from .. import towers
-from ..errors import InputError
 from ..hf_config import BERT_DEFAULTS, bert_shapes, tower_config
 from ..mapping import Rule, rename
 from ..read import Checkpoint
@@ -24,7 +23,10 @@ WITH_HEAD = (
 WITHOUT_HEAD = (*towers.bert(""), *towers.bert_pooler(""))
 """102M-ViT-L and 326M-ViT-H: a BertModel whose tanh pooler is the embedding."""
 
-HEAD_SIZES = {(512, 768): "Taiyi-CLIP-Roberta-102M", (768, 1024): "Taiyi-CLIP-Roberta-large-326M"}
+HEAD_SIZES: dict[tuple[int, ...], str] = {
+    (512, 768): "Taiyi-CLIP-Roberta-102M",
+    (768, 1024): "Taiyi-CLIP-Roberta-large-326M",
+}
 
 
 def has_head(keys: Collection[str]) -> bool:
@@ -59,10 +61,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own BERT tokenizer."""
     from ..tokenizer import bert_tokenizer
 
-    if vocabulary is None:
-        raise InputError(
-            "This file came without the vocabulary of its folder. Convert the folder, or pass --tokenizer PATH."
-        )
     return bert_tokenizer(vocabulary, context_length)
 
 

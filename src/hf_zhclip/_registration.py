@@ -99,7 +99,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             _AFTER_IMPORT[fullname](module)
 
         # On the loader object, which belongs to this module alone, so that inspect still finds the source through it.
-        spec.loader.exec_module = execute_then_register
+        spec.loader.exec_module = execute_then_register  # type: ignore[method-assign]
         return spec
 
 

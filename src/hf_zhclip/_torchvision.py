@@ -29,6 +29,8 @@ def _operators_load(folders) -> bool:
     """Whether the compiled operators load: milliseconds, where importing all of torchvision takes most of a second."""
     import torch
 
+    if hasattr(torch.ops.torchvision, "nms"):
+        return True
     try:
         for library in _libraries(folders):
             torch.ops.load_library(library)

@@ -41,6 +41,7 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
     num_attention_heads: int = 32
     output_dim: int = 1024
     num_channels: int = 3
+    architectures: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -104,6 +105,7 @@ class ZhCLIPConfig(PreTrainedConfig):
     vision_pooling: Literal["pooler", "cls"] = "pooler"
     text_attends_to_padding: bool = False
     tokenizer_class: str | None = None
+    architectures: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name, default in self._default_towers.items():

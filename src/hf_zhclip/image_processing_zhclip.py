@@ -174,7 +174,7 @@ def _open(source: str) -> PIL.Image.Image:
     if source.startswith(("http://", "https://")):
         response = get_session().get(source, follow_redirects=True)
         response.raise_for_status()
-        file = BytesIO(response.content)
+        file: str | BytesIO = BytesIO(response.content)
     elif os.path.isfile(source):
         file = source
     else:

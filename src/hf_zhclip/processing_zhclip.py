@@ -9,7 +9,7 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 logger = logging.getLogger(__name__)
 
 
-class ZhCLIPProcessorKwargs(ProcessingKwargs, total=False):
+class ZhCLIPProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
     """The options of a call and their defaults."""
 
     _defaults = {"text_kwargs": {"padding": True, "truncation": True}}

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-import zhclip_cli
 from safetensors.torch import load_file, save_file
+
+import zhclip_cli
 
 from tests import checkpoints as c
 from tests.weights import seeded_state_dict
@@ -51,7 +52,9 @@ def edited_config(tmp: Path, **changes: Any) -> list[Any]:
     folder = c.bert_clip_config(tmp / "bert_clip")
     config = json.loads((folder / "config.json").read_text())
     for key, value in changes.items():
-        config[key] = {**config[key], **value} if isinstance(config.get(key), dict) and isinstance(value, dict) else value
+        config[key] = (
+            {**config[key], **value} if isinstance(config.get(key), dict) and isinstance(value, dict) else value
+        )
     (folder / "config.json").write_text(json.dumps(config))
     return [folder]
 
@@ -191,7 +194,7 @@ def a_config_that_is_a_folder(tmp):
 # Damage
 
 
-@case("is truncated", "Fetch it again")
+@case("damaged or truncated", "Fetch it again")
 def a_torch_file_cut_in_half(tmp):
     c.cn_clip_file(tmp / "x.pt")
     os.truncate(tmp / "x.pt", (tmp / "x.pt").stat().st_size // 2)
@@ -624,7 +627,7 @@ def heads_that_are_no_number(tmp):
     return cn_clip(tmp, vit(), text_num_attention_heads="4")
 
 
-@case("hidden_act 'geluu'", "does not have", "Correct it")
+@case("--config states the activation 'geluu'", "supported are gelu")
 def an_activation_that_does_not_exist(tmp):
     return cn_clip(tmp, vit(), text_hidden_act="geluu")
 
@@ -681,7 +684,7 @@ def a_config_json_whose_heads_do_not_divide(tmp):
     return edited_config(tmp, vision_config={"num_attention_heads": 5})
 
 
-@case("hidden_act 'swoosh'", "does not have", "Correct it")
+@case("vision_config of config.json states the activation 'swoosh'", "supported are gelu")
 def a_config_json_with_an_unknown_activation(tmp):
     return edited_config(tmp, vision_config={"hidden_act": "swoosh"})
 

@@ -232,7 +232,9 @@ def tables(draw):
     """A table of every operation over a few layers, with the shapes of its source keys."""
     layers = draw(st.integers(1, 3))
     rules, shapes = [], {}
-    for number, op in enumerate(draw(st.lists(st.sampled_from(("rename", "transpose", "split", "concat")), min_size=1))):
+    for number, op in enumerate(
+        draw(st.lists(st.sampled_from(("rename", "transpose", "split", "concat")), min_size=1))
+    ):
         key = f"m{number}.{{}}."
         size = tuple(draw(st.lists(st.integers(1, 4), min_size=2, max_size=2 if op == "transpose" else 3)))
         match op:
@@ -274,7 +276,9 @@ def test_a_table_and_its_inverse_give_every_bit_back(table, seed):
     back = dict(backward.run(mapped))
 
     assert not forward.problems and not backward.problems
-    assert {key: bits(tensor) for key, tensor in back.items()} == {key: bits(tensor) for key, tensor in tensors.items()}
+    assert {key: bits(tensor) for key, tensor in back.items()} == {
+        key: bits(tensor) for key, tensor in tensors.items()
+    }
 
 
 FAMILY_TABLES = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.mapping import check
 from hf_zhclip.conversion.parts import Part, describe

@@ -1,15 +1,18 @@
 import argparse
+import contextlib
 import json
 import os
+import random
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.read import read
-from safetensors.torch import save_file
 
 KEYS = ("visual.proj", "bert.encoder.layer.0.output.dense.weight", "logit_scale")
 
@@ -107,7 +110,9 @@ def test_every_container_gives_the_same_tensors(make, tmp_path):
     assert checkpoint.container == container
 
 
-@pytest.mark.parametrize("nest", [lambda found: found, lambda found: {"state_dict": found}, lambda found: {"model": found}])
+@pytest.mark.parametrize(
+    "nest", [lambda found: found, lambda found: {"state_dict": found}, lambda found: {"model": found}]
+)
 def test_weights_are_found_where_training_scripts_keep_them(nest, tmp_path):
     assert values(read(saved(tmp_path / "x.pt", nest(tensors())))) == expected()
 
@@ -227,7 +232,9 @@ def test_a_prefix_that_an_upstream_gave_stays(tmp_path):
 
 def training_file(path, **extra):
     optimizer = {"state": {0: {"exp_avg": torch.zeros(2**23)}}, "param_groups": [{"lr": 1e-4}]}
-    return saved(path, {"epoch": 3, "step": 77, "name": "vit-b", "state_dict": tensors(), "optimizer": optimizer, **extra})
+    return saved(
+        path, {"epoch": 3, "step": 77, "name": "vit-b", "state_dict": tensors(), "optimizer": optimizer, **extra}
+    )
 
 
 def test_epoch_step_and_name_are_kept_and_everything_large_is_not(tmp_path):
@@ -323,8 +330,22 @@ def test_a_truncated_file_is_refused_at_any_length(make, part, tmp_path):
     assert "code" not in str(error.value)
 
 
+@pytest.mark.parametrize("make", [make_zip, make_legacy, make_safetensors], ids=lambda make: make.__name__)
+def test_a_damaged_head_is_read_or_refused_in_words(make, tmp_path):
+    make(tmp_path / "x.pt")
+    sound = (tmp_path / "x.pt").read_bytes()
+
+    for _ in range(80):
+        damaged = bytearray(sound)
+        for _ in range(random.choice((1, 1, 3))):
+            damaged[random.randrange(1000)] = random.randrange(256)
+        (tmp_path / "y.pt").write_bytes(damaged)
+        with contextlib.suppress(InputError, WorkError):
+            read(tmp_path / "y.pt")
+
+
 def test_bytes_behind_the_head_of_a_safetensors_file_are_refused(tmp_path):
-    (tmp_path / "x.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{\"a\": nonsense}  ")
+    (tmp_path / "x.safetensors").write_bytes(b'\x10\0\0\0\0\0\0\0{"a": nonsense}  ')
 
     with pytest.raises(InputError, match="damaged or truncated"):
         read(tmp_path / "x.safetensors")

@@ -194,7 +194,7 @@ class TestReadVocab:
             ("tokenizer.json", b"{", "found no JSON in"),
             ("tokenizer.json", b"[]", "found a JSON list in"),
             ("tokenizer.json", b'{"model": {"type": "BPE", "vocab": {}}}', "tokenizer of type 'BPE'"),
-            ("tokenizer.json", b'{"model": {"type": "WordPiece", "vocab": {"a": 1}}}', "ids are not 0 to 0, each once"),
+            ("tokenizer.json", b'{"model": {"type": "WordPiece", "vocab": {"a": 1}}}', "ids are not 0 to 0"),
         ],
     )
     def test_a_file_that_is_no_vocabulary_is_refused(self, tmp_path, name, content, message):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+
 from hf_zhclip.examples import demo, evaluate, scenes
 
 

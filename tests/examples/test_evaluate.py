@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from hf_zhclip.examples import evaluate, scenes
 
 

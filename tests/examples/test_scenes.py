@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
+
 from hf_zhclip.examples import scenes
 from hf_zhclip.examples.scenes import Facts
-from PIL import Image
 
 HELD_OUT = [task for split in scenes.SPLITS for task in scenes.held_out_tasks(split)]
 TRAINING = [scenes.training_example(i) for i in range(3000)]

@@ -8,7 +8,7 @@ import torch
 
 
 def torchvision_transforms() -> ModuleType:
-    """torchvision.transforms, also of a build for another torch: the operators that such a build lacks are not called."""
+    """torchvision.transforms, also of a build for another torch, whose missing operators are never called."""
     if sys.modules.get("torchvision", "") is None:  # hidden from transformers by hf_zhclip
         del sys.modules["torchvision"]
     for name in ("nms", "qnms"):

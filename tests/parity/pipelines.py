@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 import hf_zhclip  # noqa: F401  (hides a broken torchvision, before anything imports transformers)
+
 from tests.parity.peers import cn_clip, torchvision_transforms
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -49,7 +50,7 @@ def rgb_then_crop(image: Image.Image, size: int) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    # Through an array: convert() keeps a palette's transparent colour in `info`, and version 5 composites that on white.
+    # Through an array: convert() keeps a palette's transparent colour in `info`, which version 5 makes white.
     return Image.fromarray(np.asarray(image.convert("RGB")))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.parity.pipelines import PIPELINES
 from tests.image_modes import PICTURES
+from tests.parity.pipelines import PIPELINES
 
 FILE = Path(__file__).parent / "recorded" / "cn_clip_pixels.json"
 SIZE = 224

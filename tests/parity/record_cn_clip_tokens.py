@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import hf_zhclip  # noqa: F401  (hides a broken torchvision, before anything imports transformers)
+
 from tests.parity.peers import cn_clip
 
 FILE = Path(__file__).parent / "recorded" / "cn_clip_token_ids.json"

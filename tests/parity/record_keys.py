@@ -1,4 +1,4 @@
-"""Writes tests/keys/<name>.json: keys and shapes of every published checkpoint, from the originals' own classes on meta.
+"""Writes tests/keys/<name>.json: keys and shapes of published checkpoints, from the originals' own classes on meta.
 
 Run where cn_clip is installed (the environment of `make parity`): python -m tests.parity.record_keys
 """
@@ -77,7 +77,7 @@ def _clip(fields: dict, width: int) -> tuple[torch.nn.Module, str, dict]:
 
 
 def _bert_clip() -> tuple[torch.nn.Module, str, dict]:
-    """CLIP-Chinese's classes are recorded elsewhere; VisionTextDualEncoderModel has the same keys (and the same maths)."""
+    """CLIP-Chinese's classes are recorded elsewhere; VisionTextDualEncoderModel has the same keys (and maths)."""
     text = transformers.BertConfig(**BASE, **CHINESE)
     vision = transformers.CLIPVisionConfig(**BASE, patch_size=32)
     config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=512)

@@ -1,12 +1,11 @@
 """ZhCLIPResNetModel against the ModifiedResNet that cn_clip 1.6.0 installs, on the same seeded weights."""
 
-import importlib
-import sys
-
 import pytest
 import torch
 
 from hf_zhclip import ZhCLIPResNetConfig, ZhCLIPResNetModel
+
+from tests.parity.peers import cn_clip
 from tests.weights import seeded_state_dict
 
 pytestmark = pytest.mark.parity
@@ -17,25 +16,19 @@ SHAPES = [
 ]
 
 
-def modified_resnet() -> type:
-    # cn_clip imports torchvision for its transforms; the operators that one for another torch lacks are not called.
-    if sys.modules.get("torchvision", "") is None:
-        del sys.modules["torchvision"]
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return importlib.import_module("cn_clip.clip.model").ModifiedResNet
-
-
 @pytest.mark.parametrize("facts", SHAPES)
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_against_cn_clip(facts, attention):
     model = ZhCLIPResNetModel(ZhCLIPResNetConfig(**facts, attn_implementation=attention)).eval()
     weights = seeded_state_dict({key: value.shape for key, value in model.state_dict().items()})
     model.load_state_dict(weights)
-    original = modified_resnet()(
-        facts["layers"], facts["output_dim"], facts["num_attention_heads"], facts["image_size"], facts["width"]
-    ).eval()
+    original = (
+        cn_clip("clip.model")
+        .ModifiedResNet(
+            facts["layers"], facts["output_dim"], facts["num_attention_heads"], facts["image_size"], facts["width"]
+        )
+        .eval()
+    )
     original.load_state_dict(weights)
     images = torch.randn(2, 3, facts["image_size"], facts["image_size"])
 

@@ -1,4 +1,4 @@
-"""Declares the operators that a torchvision for another torch lacks, before anything imports it; they are not called."""
+"""Declares the operators that a torchvision for another torch lacks, before anything imports it; none is called."""
 
 try:
     import torch

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.errors import InputError, UnknownFormat
+from hf_zhclip.conversion.read import Checkpoint
+from tests import checkpoints as c
+
+
+def checkpoint(shapes, **config):
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    return Checkpoint(Path("folder/x.pt"), (), "zip", tensors, config=config)
+
+
+BERT_CLIP = c.bert_clip()
+PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
+
+
+@pytest.mark.parametrize(
+    ("found", "source", "certainty", "why"),
+    [
+        (checkpoint(c.cn_clip_vit()), "cn_clip", "certain", "6 keys that no other known format has together"),
+        (checkpoint(c.cn_clip_vit(flash=True)), "cn_clip", "certain", "6 keys"),
+        (checkpoint(c.cn_clip_vit(pooler=True)), "cn_clip", "certain", "6 keys"),
+        (checkpoint(c.cn_clip_resnet()), "cn_clip", "certain", "6 keys"),
+        (
+            checkpoint(BERT_CLIP, architectures=["BertCLIPModel"]),
+            "bert_clip",
+            "certain",
+            "config.json names BertCLIPModel",
+        ),
+        (checkpoint(BERT_CLIP, architectures=["TextCLIPModel"]), "bert_clip", "certain", "names TextCLIPModel"),
+        (checkpoint(PUBLISHED_TAIYI), "taiyi", "likely", "classifier.weight [512, 768]"),
+        (
+            checkpoint(PUBLISHED_TAIYI | {"classifier.weight": (768, 1024)}),
+            "taiyi",
+            "likely",
+            "classifier.weight [768, 1024]",
+        ),
+        (checkpoint(c.hf_clip_vision()), "hf_clip", "certain", "4 keys"),
+    ],
+)
+def test_a_format_is_found_by_its_keys_and_says_why(found, source, certainty, why):
+    detection = detect(found)
+
+    assert (detection.source.name, detection.certainty) == (source, certainty)
+    assert why in detection.why
+
+
+def test_the_order_of_keys_does_not_matter():
+    shapes = c.cn_clip_vit()
+
+    assert detect(checkpoint({key: shapes[key] for key in sorted(shapes, reverse=True)})).source.name == "cn_clip"
+
+
+@pytest.mark.parametrize(
+    ("found", "candidate"),
+    [
+        (checkpoint(BERT_CLIP), "bert_clip"),
+        (checkpoint(BERT_CLIP, architectures=["TaiyiCLIPModel"]), "bert_clip"),
+        (checkpoint(BERT_CLIP, architectures="BertCLIPModel"), "bert_clip"),
+        (checkpoint(BERT_CLIP, architectures=None), "bert_clip"),
+        (checkpoint(c.taiyi(head=True)), "taiyi"),
+        (checkpoint(c.taiyi(head=False), architectures=["BertModel"]), "taiyi"),
+    ],
+)
+def test_keys_that_cannot_decide_are_not_guessed(found, candidate):
+    with pytest.raises(UnknownFormat, match=rf"do not decide what it is(.|\n)*--format {candidate}"):
+        detect(found)
+
+    assert detect(found, candidate).certainty == "stated"
+
+
+def test_a_stated_format_must_agree_with_the_keys():
+    with pytest.raises(UnknownFormat) as error:
+        detect(checkpoint(c.cn_clip_vit()), "taiyi")
+
+    message = str(error.value)
+    assert "is not Taiyi-CLIP" in message
+    assert "It would hold, but this does not:\n  bert.pooler.dense.weight\n  classifier.weight" in message
+    assert "It would not hold, but this does:\n  visual.*" in message
+
+
+def test_a_format_that_nobody_knows_is_refused_with_the_list():
+    with pytest.raises(InputError, match="there are cn_clip, bert_clip, taiyi, hf_clip"):
+        detect(checkpoint(c.cn_clip_vit()), "clip")
+
+
+def test_the_nearest_format_is_named_with_the_keys_that_differ():
+    shapes = c.cn_clip_vit() | {"extra.0.weight": (1,), "extra.1.weight": (1,)}
+    del shapes["visual.proj"]
+
+    with pytest.raises(UnknownFormat) as error:
+        detect(checkpoint(shapes))
+
+    message = str(error.value)
+    assert "The nearest format is cn_clip" in message
+    assert "It would hold, but this does not:\n  visual.proj\n" in message
+    assert "Keys that it does not have:\n  extra.{0...1}.weight [1]" in message
+
+
+@pytest.mark.parametrize("format", [None, "cn_clip"])
+@pytest.mark.parametrize(
+    ("key", "title"),
+    [
+        ("bert.encoder.layer.0.attention.self.query.lora_A.weight", "unmerged LoRA weights"),
+        ("base_model.model.bert.lora_A.default.weight", "unmerged LoRA weights"),
+        ("bert.encoder.layer.0.output.dense._packed_params._packed_params", "quantised weights"),
+        ("bert.encoder.layer.0.output.dense.weight.quant_state.bitsandbytes__nf4", "bitsandbytes"),
+        ("bert.encoder.layer.0.output.dense.SCB", "8 bit"),
+    ],
+)
+def test_altered_models_are_named_even_where_the_other_keys_fit(key, title, format):
+    with pytest.raises(UnknownFormat, match=title):
+        detect(checkpoint(c.cn_clip_vit() | {key: (1,)}), format)
+
+
+def test_placeholders_are_named_even_if_only_some_weights_are():
+    with pytest.raises(UnknownFormat, match=r"empty placeholders in place of weights \(visual\.proj"):
+        detect(checkpoint(c.cn_clip_vit() | {"visual.proj": (0,)}))
+
+
+def test_an_adjacent_chinese_clip_is_not_taken_for_a_clip_image_tower():
+    shapes = {key: shape for key, shape in BERT_CLIP.items() if "pooler" not in key}
+
+    with pytest.raises(UnknownFormat, match="Hugging Face ChineseCLIP"):
+        detect(checkpoint(shapes, architectures=["ChineseCLIPModel"]))

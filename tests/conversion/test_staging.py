@@ -1,0 +1,324 @@
+import errno
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from hf_zhclip.conversion.errors import InputError, WorkError
+from hf_zhclip.conversion.staging import check_absent, staging
+from tests.conversion.helpers import contents, entries
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+
+
+def write(out, text="new", force=False, needed=0):
+    with staging(out, needed, force) as folder:
+        (folder / "config.json").write_text(text)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "OUT"
+
+
+@pytest.fixture
+def old(out):
+    """A repo that stood there before."""
+    out.mkdir()
+    (out / "config.json").write_text("old")
+    return out
+
+
+def test_the_folder_appears_whole_and_nothing_else_stays(out, tmp_path):
+    with staging(out, 0, False) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "x").write_text("x")
+        assert folder.parent == tmp_path
+        assert not out.exists()
+
+    assert contents(out) == {"deep/x": b"x"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+def test_the_last_act_is_one_rename(out, monkeypatch):
+    renames = []
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda self, target: (renames.append((self, target)), rename(self, target)))
+
+    with staging(out, 0, False) as folder:
+        (folder / "x").write_text("x")
+
+    assert renames == [(folder, out)]
+
+
+@pytest.mark.parametrize("error", [InputError("bad"), ValueError("bug"), KeyboardInterrupt()])
+def test_a_failure_leaves_nothing(error, out, tmp_path):
+    with pytest.raises(type(error)), staging(out, 0, False) as folder:
+        (folder / "x").write_text("x")
+        raise error
+
+    assert entries(tmp_path) == set()
+
+
+def test_a_system_error_is_told_as_such_and_leaves_nothing(out, tmp_path):
+    with pytest.raises(WorkError, match="OUT could not be written: No space left on device"):
+        with staging(out, 0, False) as folder:
+            (folder / "x").write_text("x")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert entries(tmp_path) == set()
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(out, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 5, 5))
+
+    with pytest.raises(WorkError, match="5 bytes free and 1,000 are needed. Make room or choose another disk"):
+        write(out, needed=1000)
+
+    assert entries(tmp_path) == set()
+
+
+def test_missing_parents_are_made(tmp_path):
+    write(tmp_path / "a" / "b" / "OUT")
+
+    assert contents(tmp_path / "a" / "b" / "OUT") == {"config.json": b"new"}
+
+
+def test_a_relative_path_survives_a_change_of_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+
+    with staging(Path("OUT"), 0, False):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert entries(tmp_path) == {"OUT", "elsewhere"}
+
+
+# What exists
+
+
+def folder(out):
+    out.mkdir()
+    (out / "x").write_text("x")
+
+
+def empty_folder(out):
+    out.mkdir()
+
+
+def file(out):
+    out.write_text("x")
+
+
+def dangling_link(out):
+    out.symlink_to("nowhere")
+
+
+def link_to_a_folder(out):
+    (out.parent / "target").mkdir()
+    out.symlink_to("target")
+
+
+@pytest.mark.parametrize("make", [folder, empty_folder, file, dangling_link], ids=lambda make: make.__name__)
+def test_nothing_that_exists_is_overwritten(make, out, tmp_path):
+    make(out)
+    before = entries(tmp_path), out.lstat()
+
+    for attempt in (lambda: check_absent(out, False), lambda: write(out)):
+        with pytest.raises(InputError, match="OUT exists already, and nothing is overwritten"):
+            attempt()
+
+    assert (entries(tmp_path), out.lstat()) == before
+
+
+@pytest.mark.parametrize("make", [file, dangling_link, link_to_a_folder], ids=lambda make: make.__name__)
+def test_force_replaces_folders_alone(make, out, tmp_path):
+    make(out)
+    before = entries(tmp_path), out.lstat()
+
+    for attempt in (lambda: check_absent(out, True), lambda: write(out, force=True)):
+        with pytest.raises(InputError, match="OUT is not a folder, so --force does not replace it"):
+            attempt()
+
+    assert (entries(tmp_path), out.lstat()) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_root_is_no_place_for_a_repo(force):
+    with pytest.raises(InputError):
+        check_absent(Path(os.path.abspath(os.sep)), force)
+
+
+def test_force_replaces_a_folder(old, tmp_path):
+    write(old, force=True)
+
+    assert contents(old) == {"config.json": b"new"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+def test_force_deletes_the_old_folder_last(old, monkeypatch):
+    seen = []
+    rmtree = shutil.rmtree
+
+    def spy(path, **options):
+        seen.append((Path(path).name, contents(old)["config.json"]))
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", spy)
+    write(old, force=True)
+
+    assert seen[0] == (".OUT.zhclip-old", b"new")
+
+
+def test_a_failure_under_force_leaves_the_old_folder(old, tmp_path):
+    with pytest.raises(ValueError), staging(old, 0, True) as new:
+        (new / "config.json").write_text("new")
+        raise ValueError
+
+    assert contents(old) == {"config.json": b"old"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+def test_a_rename_that_fails_under_force_brings_the_old_folder_back(old, tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name.endswith("staging"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+
+    with pytest.raises(WorkError, match="Input/output error"):
+        write(old, force=True)
+
+    assert contents(old) == {"config.json": b"old"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+def test_an_old_folder_that_cannot_be_deleted_does_not_undo_the_work(old, monkeypatch):
+    rmtree = shutil.rmtree
+
+    def refuse(path, ignore_errors=False):
+        if str(path).endswith("-old") and not ignore_errors:
+            raise PermissionError(errno.EACCES, "a file is open")
+        rmtree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    write(old, force=True)
+
+    assert contents(old) == {"config.json": b"new"}
+
+
+def test_a_folder_that_appears_during_the_work_is_not_overwritten(out, tmp_path):
+    with pytest.raises(InputError, match="OUT exists already"), staging(out, 0, False) as new:
+        (new / "config.json").write_text("new")
+        out.mkdir()
+        (out / "precious").write_text("x")
+
+    assert contents(out) == {"precious": b"x"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+# Other runs
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_second_run_is_refused_and_does_not_disturb_the_first(force, out, tmp_path):
+    with staging(out, 0, False) as new:
+        (new / "config.json").write_text("first")
+        with pytest.raises(InputError, match="Another run is writing .*OUT. Wait for it, or choose another place"):
+            write(out, "second", force)
+
+    assert contents(out) == {"config.json": b"first"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+def test_runs_for_different_places_do_not_wait_for_each_other(tmp_path):
+    with staging(tmp_path / "a", 0, False), staging(tmp_path / "b", 0, False):
+        pass
+
+    assert entries(tmp_path) == {"a", "b"}
+
+
+def test_a_lock_that_cannot_be_removed_does_not_undo_the_work(out, monkeypatch):
+    def refuse(self, missing_ok=False):
+        raise PermissionError(errno.EACCES, "the file is open")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    write(out)
+
+    assert contents(out) == {"config.json": b"new"}
+
+
+def killed(out, force, after):
+    """Writes in a child that kills itself: `after` that many renames, None before the first."""
+    child = os.fork()
+    if child:
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        return
+    done = []
+    rename = Path.rename
+
+    def count(self, target):
+        rename(self, target)
+        done.append(target)
+        if len(done) == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Path.rename = count
+    with staging(out, 0, force) as new:
+        (new / "config.json").write_text("ne")
+        if after is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(0)
+
+
+@POSIX
+def test_a_run_killed_at_work_is_put_right_by_the_next(out, tmp_path):
+    killed(out, False, after=None)
+    assert not out.exists()
+    assert ".OUT.zhclip-staging" in entries(tmp_path)
+
+    write(out)
+
+    assert contents(out) == {"config.json": b"new"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+@POSIX
+def test_a_run_killed_after_its_rename_has_done_its_work(out, tmp_path):
+    killed(out, False, after=1)
+    assert contents(out) == {"config.json": b"ne"}
+
+    write(out, force=True)
+
+    assert contents(out) == {"config.json": b"new"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+@POSIX
+@pytest.mark.parametrize("after", [None, 1, 2])
+def test_a_forced_run_killed_at_any_point_is_put_right_by_the_next(after, old, tmp_path):
+    killed(old, True, after)
+    folders = [contents(each) for each in tmp_path.iterdir() if each.is_dir()]
+    assert {"config.json": b"old"} in folders
+
+    write(old, force=True)
+
+    assert contents(old) == {"config.json": b"new"}
+    assert entries(tmp_path) == {"OUT"}
+
+
+@POSIX
+@pytest.mark.parametrize(("after", "stands"), [(None, b"old"), (1, b"old"), (2, b"ne")])
+def test_after_a_killed_forced_run_a_run_without_force_brings_one_of_the_two_back(after, stands, old, tmp_path):
+    killed(old, True, after)
+
+    with pytest.raises(InputError, match="OUT exists already"):
+        write(old)
+
+    assert contents(old) == {"config.json": stands}
+    assert entries(tmp_path) == {"OUT"}

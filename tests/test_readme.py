@@ -1,0 +1,129 @@
+"""The READMEs: both say the same, and every block in them is run on small checkpoints."""
+
+import importlib.metadata
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import zhclip_cli
+from hf_zhclip.conversion.sources import cn_clip
+
+from tests import checkpoints
+from tests.conversion.helpers import save_time
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LOCAL = ("make ", "pip ")
+"""Commands that are looked up and not run."""
+
+# The small checkpoints are of no published size, so that some commands need what their users would not.
+SUBSTITUTED = {
+    "zhclip convert epoch_latest.pt my-clip": "--config my_config.json",
+    "zhclip verify my-clip --against epoch_latest.pt": "--config my_config.json",
+    "zhclip convert Taiyi-CLIP-Roberta-102M-Chinese taiyi-clip --vision clip-vit-base-patch32": "--format taiyi",
+}
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((ROOT / name).read_text(encoding="utf-8"))
+
+
+def commands() -> list[str]:
+    return [line for language, text in blocks("README.md") if language == "bash" for line in text.splitlines()]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder that holds every file that the README names."""
+    for name in ("epoch_latest.pt", "own_sizes.pt"):
+        checkpoints.cn_clip_file(tmp_path / name)
+    checkpoints.cn_clip_config(tmp_path / "my_config.json")
+    checkpoints.taiyi_folder(tmp_path / "Taiyi-CLIP-Roberta-102M-Chinese", head=True)
+    checkpoints.clip_folder(tmp_path / "clip-vit-base-patch32")
+    checkpoints.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
+    Image.new("RGB", (90, 60), "yellow").save(tmp_path / "pokemon.jpeg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))
+    save_time(monkeypatch)
+    return tmp_path
+
+
+def run_command(line: str) -> None:
+    if line.startswith(LOCAL):
+        return
+    program, *arguments = shlex.split(f"{line} {SUBSTITUTED.get(line, '')}")
+    assert program == "zhclip"
+    assert zhclip_cli.main(arguments) == 0, line
+
+
+def test_both_readmes_hold_the_same_blocks():
+    assert blocks("README.md") == blocks("README.zh-CN.md")
+
+
+def outline(name: str) -> list[str]:
+    """The level of each heading and the columns of each row of a table, outside blocks."""
+    text = BLOCK.sub("", (ROOT / name).read_text(encoding="utf-8"))
+    return [re.sub("[^#|]", "", line) for line in text.splitlines() if line.startswith(("#", "|"))]
+
+
+def test_both_readmes_have_the_same_headings_and_tables():
+    assert outline("README.md") == outline("README.zh-CN.md")
+
+
+def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home, capsys):
+    for language, text in blocks("README.md"):
+        if language == "bash":
+            for line in text.splitlines():
+                run_command(line)
+        elif language == "python":
+            exec(compile(text, f"README.md: {text.splitlines()[0]} ...", "exec"), {"__name__": "readme"})
+    assert {path.name for path in home.iterdir()} >= {"my-clip", "own-clip", "taiyi-clip", "bert-clip"}
+    assert '"clip" 模型' in capsys.readouterr().out
+
+
+def test_every_substituted_command_is_on_the_page():
+    assert set(SUBSTITUTED) <= set(commands())
+
+
+def test_the_json_block_states_fields_of_model_configs():
+    stated = [json.loads(text) for language, text in blocks("README.md") if language == "json"]
+    assert stated and all(set(each) <= cn_clip.FIELDS for each in stated)
+
+
+def test_every_make_target_that_a_page_names_exists():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md")]
+    named = {name for page in pages for name in re.findall(r"(?:^|`)make ([\w-]+)", page, re.MULTILINE)}
+    assert {"demo", "test"} <= named <= targets
+
+
+def floors() -> dict[str, str]:
+    """The lower bounds of the dependencies."""
+    required = importlib.metadata.requires("hf-zhclip") or []
+    return dict(each.split(">=") for each in required if "extra ==" not in each)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_versions_that_a_page_asks_for_are_those_of_the_package(name):
+    page = (ROOT / name).read_text(encoding="utf-8")
+    python = importlib.metadata.metadata("hf-zhclip")["Requires-Python"].removeprefix(">=")
+    for wanted in (f"transformers {floors()['transformers']} ", f"PyTorch {floors()['torch']} ", f"Python {python} "):
+        assert wanted in page
+
+
+def test_the_floor_environment_pins_the_lower_bounds():
+    """All but torch's, whose oldest builds bring gigabytes of CUDA."""
+    lines = (ROOT / "tests" / "floor" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    other = {name: (pins[name], floor) for name, floor in floors().items() if not pins[name].startswith(floor)}
+    assert set(other) == {"torch"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_file_that_a_page_links_to_exists(name):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert [link for link in links if not (ROOT / link).exists()] == []
