@@ -306,7 +306,7 @@ def _compare_embeddings(model: Any, witness: Witness, ids: torch.Tensor, pixels:
 def _compare_tower(step: str, ours: torch.Tensor, expected: torch.Tensor, witness: str) -> Iterator[Comparison]:
     what = f"embeddings of {len(expected)} inputs"
     yield _bounded(step, what, witness, BOUND, _difference(ours, expected))
-    # Where weights hold NaN (--allow-nonfinite), both give NaN; such a row agrees, and one that only one gives does not.
+    # Weights with NaN (--allow-nonfinite) give NaN on both sides, which agrees; NaN on one side alone does not.
     undefined = (ours.isnan() & expected.isnan()).any(-1)
     cosine = float((ours.double() * expected.double()).sum(-1).masked_fill(undefined, 1.0).min())
     yield Comparison(step, what, witness, "smallest cosine", COSINE, cosine, cosine >= COSINE)

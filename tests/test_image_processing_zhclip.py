@@ -11,8 +11,8 @@ import PIL
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor
 from transformers.image_utils import load_image
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hf_zhclip import ZhCLIPImageProcessor, image_processing_zhclip
 

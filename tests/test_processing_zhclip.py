@@ -6,7 +6,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+from transformers import AutoProcessor, AutoTokenizer
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 from hf_zhclip.conversion.tokenizer import cn_clip_tokenizer

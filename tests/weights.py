@@ -25,9 +25,10 @@ RULES = (
     (r"(query|key|q_proj|k_proj|in_proj|Wqkv)[._]weight ", 0.0, 1.6, True),
     (r"(value|v_proj|out_proj|attention\.output\.dense)\.weight ", 0.0, 1.5, True),
     (r"(c_fc|fc1|intermediate\.dense)\.weight ", 0.0, 0.6, True),
-    (r"(c_fc|fc1|intermediate\.dense)\.bias ", -2.5, 0.1, False),
+    (r"intermediate\.dense\.bias ", -2.5, 0.1, False),
     (r"\d\.output\.dense\.weight ", 0.0, 50.0, True),
-    (r"mlp\.(c_proj|fc2)\.weight ", 0.0, 100.0, True),
+    (r"(c_fc|fc1)\.bias ", -2.75, 0.1, False),
+    (r"mlp\.(c_proj|fc2)\.weight ", 0.0, 150.0, True),
     (r"bias ", 0.0, 0.2, False),
     (r"", 0.0, 1.0, True),
 )

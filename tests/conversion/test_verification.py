@@ -1,0 +1,414 @@
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_zhclip.conversion import convert, pipeline, verification, verify
+from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
+from hf_zhclip.conversion.report import Comparison, Report
+from hf_zhclip.conversion.source import Witness
+from hf_zhclip.conversion.sources import SOURCES
+from tests import checkpoints
+from tests.conversion.helpers import FAMILIES, cn_clip, contents, entries
+
+NUMBERS = {"ids", "pixels", "text", "image", "logits"}
+
+
+def failed_steps(error):
+    return {each.step for each in error.value.report.comparisons if not each.passed}
+
+
+@pytest.fixture
+def copy(repo, tmp_path):
+    """Gives a converted repo that may be changed."""
+
+    def make(family):
+        shutil.copytree(repo(family).path, tmp_path / family)
+        return tmp_path / family
+
+    return make
+
+
+# What holds
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_repo_is_verified_against_its_original(family, repo):
+    found = repo(family)
+    arguments = {key: value for key, value in found.original.arguments.items() if key != "tokenizer"}
+
+    report = verify(found.path, found.original.source, **arguments)
+
+    assert report.passed
+    assert {each.step for each in report.comparisons} == {"files", "tensors", *NUMBERS}
+    assert {each.what for each in report.comparisons if each.step == "tensors"} == {
+        "file tensors",
+        "loaded parameters and buffers",
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_repo_is_verified_by_its_own_tensors_mapped_back(family, repo):
+    report = verify(repo(family).path)
+
+    assert report.passed
+    assert report.level in ("peer", "reference")
+    assert {each.step for each in report.comparisons} == {"files", "tensors", *NUMBERS}
+
+
+def test_verifying_changes_nothing(copy):
+    out = copy("cn_clip_vit")
+    before = contents(out)
+
+    verify(out)
+
+    assert contents(out) == before
+
+
+def test_a_process_of_its_own_verifies(fresh_process, repo):
+    assert verify(repo("cn_clip_vit").path).passed
+
+
+def test_every_comparison_has_a_bound_and_the_bounds_are_the_published_ones(repo):
+    bounds = {(each.step, each.measure): each.bound for each in repo("cn_clip_vit").report.comparisons}
+
+    assert bounds[("text", "max abs difference")] == bounds[("image", "max abs difference")] == 1e-5
+    assert bounds[("text", "smallest cosine")] == bounds[("image", "smallest cosine")] == 0.999999
+    assert bounds[("tensors", "number that differ")] == bounds[("ids", "number that differ")] == 0
+    assert bounds[("pixels", "max abs difference")] == 0
+
+
+# What is wrong with the description: a fact that no weight file holds
+
+
+def change(side, **changes):
+    def plant(description):
+        tower = getattr(description, side)
+        fields = {key: value for key, value in changes.items() if key in ("pooling", "projection")}
+        config = {key: value for key, value in changes.items() if key not in fields}
+        return replace(description, **{side: replace(tower, config={**tower.config, **config}, **fields)})
+
+    return plant
+
+
+def order(name):
+    return lambda description: replace(description, image_order=name)
+
+
+PLANTED = {
+    "half the text heads": ("cn_clip_vit", change("text", num_attention_heads=2), "text"),
+    "twice the text heads": ("cn_clip_flash", change("text", num_attention_heads=8), "text"),
+    "half the image heads": ("cn_clip_vit", change("vision", num_attention_heads=2), "image"),
+    "twice the image heads": ("bert_clip", change("vision", num_attention_heads=8), "image"),
+    "other heads of the ResNet": ("cn_clip_resnet", change("vision", num_attention_heads=16), "image"),
+    "another text activation": ("cn_clip_vit", change("text", hidden_act="relu"), "text"),
+    "quick GELU in the text": ("cn_clip_vit", change("text", hidden_act="quick_gelu"), "text"),
+    "erf GELU in the image": ("cn_clip_vit", change("vision", hidden_act="gelu"), "image"),
+    "another text eps": ("cn_clip_vit", change("text", layer_norm_eps=1e-5), "text"),
+    "another image eps": ("cn_clip_vit", change("vision", layer_norm_eps=1e-12), "image"),
+    "mean in place of CLS": ("cn_clip_vit", change("text", pooling="mean"), "text"),
+    "RGB before the square, of a ResNet": ("cn_clip_resnet", order("rgb_then_squash"), "pixels"),
+    "RGB before the square": ("cn_clip_vit", order("rgb_then_squash"), "pixels"),
+    "a crop in place of the square": ("cn_clip_vit", order("crop_then_rgb"), "pixels"),
+    "a square in place of the crop": ("bert_clip", order("rgb_then_squash"), "pixels"),
+    "RGB after the crop": ("taiyi_head", order("crop_then_rgb"), "pixels"),
+    "RGB before the crop": ("taiyi_plain", order("rgb_then_crop"), "pixels"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_error_is_caught_where_it_is(name, original, tmp_path, monkeypatch):
+    family, plant, step = PLANTED[name]
+    describe = pipeline.describe
+    monkeypatch.setattr(pipeline, "describe", lambda parts: plant(describe(parts)))
+    found = original(family)
+
+    with pytest.raises(ParityError) as error:
+        convert(found.source, tmp_path / "OUT", **found.arguments)
+
+    assert step in failed_steps(error) <= {step, "logits"}
+    assert entries(tmp_path) == set()
+
+
+def test_a_pooling_that_leaves_the_pooler_unused_is_refused_for_its_keys(original, tmp_path, monkeypatch):
+    describe = pipeline.describe
+    monkeypatch.setattr(pipeline, "describe", lambda parts: change("text", pooling="cls")(describe(parts)))
+
+    with pytest.raises(MappingError, match=r"keys that the model does not have:\n  text_model\.pooler\.dense\.bias"):
+        convert(original("bert_clip").source, tmp_path / "OUT")
+
+
+# What is wrong with the tables
+
+
+def swap(*keys):
+    """Changes the rules of a table so that these targets are written in the next one's place."""
+
+    def change(rules):
+        following = dict(zip(keys, (*keys[1:], keys[0]), strict=True))
+        return tuple(replace(rule, targets=tuple(following.get(key, key) for key in rule.targets)) for rule in rules)
+
+    return change
+
+
+def untransposed(key):
+    return lambda rules: tuple(replace(rule, op="rename") if rule.sources == (key,) else rule for rule in rules)
+
+
+TEXT, IMAGE = "text_model.encoder.layer.{}.", "vision_model.encoder.layers.{}."
+WRONG_TABLES = {
+    "query and key": (swap(IMAGE + "self_attn.q_proj.*", IMAGE + "self_attn.k_proj.*"), "image"),
+    "key and value": (swap(IMAGE + "self_attn.k_proj.*", IMAGE + "self_attn.v_proj.*"), "image"),
+    "text query and value": (swap(TEXT + "attention.self.query.*", TEXT + "attention.self.value.*"), "text"),
+    "norms of a block": (swap(IMAGE + "layer_norm1.*", IMAGE + "layer_norm2.*"), "image"),
+    "norms of the text": (swap(TEXT + "attention.output.LayerNorm.*", TEXT + "output.LayerNorm.*"), "text"),
+    "norms before and after": (swap("vision_model.pre_layrnorm.*", "vision_model.post_layernorm.*"), "image"),
+    "text projection not transposed": (untransposed("text_projection"), "text"),
+    "image projection not transposed": (untransposed("visual.proj"), "image"),
+}
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory):
+    """A cn_clip checkpoint whose projections are square, so that a missing transpose has no wrong shape."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "EMBED", 64)
+        patch.setattr(checkpoints, "HIDDEN", 64)
+        return cn_clip(checkpoints.cn_clip_vit)(tmp_path_factory.mktemp("square"))
+
+
+def test_the_square_checkpoint_is_sound(square, tmp_path):
+    assert convert(square.source, tmp_path / "OUT", **square.arguments).passed
+
+
+@pytest.mark.parametrize("name", WRONG_TABLES)
+def test_an_error_in_a_table_is_caught_though_every_shape_fits(name, square, tmp_path, monkeypatch):
+    plant, step = WRONG_TABLES[name]
+    rules = SOURCES["cn_clip"].rules
+    monkeypatch.setitem(SOURCES, "cn_clip", replace(SOURCES["cn_clip"], rules=lambda keys: plant(rules(keys))))
+
+    with pytest.raises(ParityError) as error:
+        convert(square.source, tmp_path / "OUT", **square.arguments)
+
+    assert step in failed_steps(error) <= {step, "logits"}
+    assert entries(tmp_path) == set()
+
+
+def test_a_foreign_tokenizer_is_caught(original, tmp_path, monkeypatch):
+    cn_clip_source = SOURCES["cn_clip"]
+    monkeypatch.setitem(SOURCES, "cn_clip", replace(cn_clip_source, tokenizer=bert_in_place_of_cn_clip))
+
+    with pytest.raises(ParityError) as error:
+        convert(original("cn_clip_vit").source, tmp_path / "OUT", **original("cn_clip_vit").arguments)
+
+    assert failed_steps(error) == {"ids"}
+
+
+def bert_in_place_of_cn_clip(vocabulary, context_length):
+    from hf_zhclip.conversion.tokenizer import bert_tokenizer, default_vocab
+
+    return bert_tokenizer(default_vocab(), context_length)
+
+
+# What happens to a repo afterwards
+
+
+def edit(path, **changes):
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        config[key] = {**config[key], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "step"),
+    [
+        ("config.json", {"text_config": {"num_attention_heads": 8}}, "text"),
+        ("config.json", {"vision_config": {"hidden_act": "gelu"}}, "image"),
+        ("config.json", {"text_pooling": "mean"}, "text"),
+        ("config.json", {"text_attends_to_padding": True}, "text"),
+        ("processor_config.json", {"image_processor": {"image_order": "rgb_then_crop"}}, "pixels"),
+        ("processor_config.json", {"image_processor": {"image_mean": [0.5, 0.5, 0.5]}}, "pixels"),
+        ("tokenizer_config.json", {"model_max_length": 40}, "ids"),
+    ],
+)
+def test_a_changed_fact_is_caught_by_its_numbers_and_by_the_hash(file, changes, step, copy):
+    out = copy("cn_clip_vit")
+    edit(out / file, **changes)
+
+    with pytest.raises(ParityError, match="does not compute what the original computes") as error:
+        verify(out)
+
+    assert {"files", step} <= failed_steps(error)
+
+
+def test_a_changed_weight_is_caught_by_the_hash(copy):
+    out = copy("cn_clip_vit")
+    tamper(out)
+
+    with pytest.raises(ParityError) as error:
+        verify(out)
+
+    assert failed_steps(error) == {"files"}
+
+
+def test_a_changed_weight_is_caught_against_the_original_by_everything(copy, original):
+    out = copy("cn_clip_vit")
+    tamper(out)
+
+    with pytest.raises(ParityError) as error:
+        verify(out, original("cn_clip_vit").source, **original("cn_clip_vit").arguments)
+
+    assert {"files", "tensors", "text"} <= failed_steps(error)
+
+
+def tamper(out):
+    tensors = load_file(out / "model.safetensors")
+    tensors["text_projection.weight"][0] *= -1
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_changed_vocabulary_is_caught_against_the_original(copy, original):
+    out = copy("bert_clip")
+    tokenizer = json.loads((out / "tokenizer.json").read_text(encoding="utf-8"))
+    vocab = tokenizer["model"]["vocab"]
+    vocab["猫"], vocab["狗"] = vocab["狗"], vocab["猫"]
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+
+    with pytest.raises(ParityError) as error:
+        verify(out, original("bert_clip").source)
+
+    assert {"files", "ids"} <= failed_steps(error)
+
+
+def test_another_checkpoint_of_the_same_shapes_is_not_the_original(repo, tmp_path):
+    other = checkpoints.cn_clip_file(tmp_path / "other.pt")
+    saved = torch.load(other)
+    saved["state_dict"]["module.logit_scale"] += 1
+    torch.save(saved, other)
+
+    with pytest.raises(ParityError) as error:
+        verify(repo("cn_clip_vit").path, other, **repo("cn_clip_vit").original.arguments)
+
+    assert failed_steps(error) == {"tensors", "logits"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (lambda out: (out / "config.json").unlink(), InputError, "is no converted repo: it has no config.json"),
+        (lambda out: (out / "conversion_report.json").unlink(), InputError, "Convert it again"),
+        (lambda out: (out / "conversion_report.json").write_text("{}"), InputError, "of no version that is known"),
+        (lambda out: (out / "conversion_report.json").write_text("no"), InputError, "no valid JSON"),
+        (lambda out: (out / "model.safetensors").unlink(), InputError, "holds none of model.safetensors"),
+        (lambda out: (out / "model.safetensors").write_bytes(b"\0" * 99), InputError, "is no checkpoint"),
+        (lambda out: edit(out / "config.json", text_pooling="max"), WorkError, "does not load through AutoModel"),
+        (lambda out: edit(out / "config.json", projection_dim=7), WorkError, "does not load through AutoModel"),
+    ],
+)
+def test_a_damaged_repo_is_refused_in_words(damage, error, message, copy):
+    out = copy("cn_clip_vit")
+    damage(out)
+
+    with pytest.raises(error, match=message):
+        verify(out)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_what_is_no_repo_is_refused(name, tmp_path):
+    (tmp_path / "file").write_text("x")
+
+    with pytest.raises(InputError, match="is no converted repo"):
+        verify(tmp_path / name)
+
+
+# The process
+
+
+def test_the_word_of_the_fresh_process_comes_back_as_it_was_said(monkeypatch, fresh_process):
+    request = verification.Request("out", [], "keep", None, 52)
+
+    def said(answer):
+        program = f"import sys, json, pathlib; sys.stdin.read(); {answer}"
+        monkeypatch.setattr(verification, "PROGRAM", program)
+        return verification.in_fresh_process(request)
+
+    answer = "pathlib.Path(sys.argv[1]).write_text(json.dumps({}))".format
+    with pytest.raises(InputError, match="^bad$"):
+        said(answer({"error": "bad", "exit_code": 2}))
+    with pytest.raises(WorkError, match="^disk$"):
+        said(answer({"error": "disk", "exit_code": 1}))
+    with pytest.raises(WorkError, match="process that verifies failed:\nboom"):
+        said("sys.exit('boom')")
+    with pytest.raises(WorkError, match="process that verifies failed:\nexit code -9"):
+        said("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(WorkError, match="process that verifies failed:\n�"):
+        said(r"sys.stderr.buffer.write(b'\xd6'); sys.exit(3)")
+    comparison = asdict(Comparison("text", "x", "w", "m", 0.0, 0.0, True))
+    assert said(answer({"level": "peer", "comparisons": [comparison]}).replace("true", "True")) == (
+        "peer",
+        [Comparison(**comparison)],
+    )
+
+
+def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
+    for name in ("torch", "transformers", "json", "hf_zhclip"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    head = verification.PROGRAM.split("from hf_zhclip")[0] + "import json; print(json.__file__)"
+
+    done = subprocess.run([sys.executable, "-c", head], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) not in done.stdout
+
+
+# NaN
+
+
+def test_nan_agrees_with_nan_and_with_nothing_else():
+    nan = float("nan")
+
+    def passes(ours, expected):
+        ours, expected = torch.tensor([[1.0, 0.0], ours]), torch.tensor([[1.0, 0.0], expected])
+        return all(each.passed for each in verification._compare_tower("text", ours, expected, "w"))
+
+    assert passes([0.6, 0.8], [0.6, 0.8])
+    assert passes([nan, nan], [nan, nan])
+    assert not passes([nan, nan], [0.6, 0.8])
+    assert not passes([0.6, 0.8], [nan, nan])
+    assert not passes([0.6, 0.8], [0.8, 0.6])
+    assert not passes([0.6, 0.8], [-0.6, -0.8])
+
+
+def test_what_json_cannot_say_is_null():
+    results = [float("nan"), float("inf"), 0.5]
+    comparisons = [Comparison("text", "x", "w", "m", 0.0, result, False) for result in results]
+
+    value = Report([], {}, "reference", comparisons, {}, versions={}).to_json()
+
+    assert [each["result"] for each in value["comparisons"]] == [None, None, 0.5]
+    json.dumps(value, allow_nan=False)
+
+
+def test_a_report_without_comparisons_has_not_passed():
+    assert not Report([], {}, "tensors", [], {}, versions={}).passed
+
+
+# Witnesses
+
+
+def test_the_level_of_a_pair_is_that_of_the_weaker_witness():
+    peer = Witness("transformers 5", "peer", encode_image=len)
+    reference = Witness("reference", "reference", encode_text=len, encode_image=abs)
+
+    joined = verification.join_witnesses([reference, peer])
+
+    assert (joined.level, joined.name) == ("reference", "reference and transformers 5")
+    assert verification.join_witnesses([peer, peer]).level == "peer"
+    assert (joined.encode_text, joined.encode_image) == (len, abs)
