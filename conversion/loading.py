@@ -1,17 +1,19 @@
 """load(): an original checkpoint straight into a model and its processor, by way of a converted copy in the cache."""
 
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
 
 from .errors import InputError
 from .hub import locate
 from .pipeline import convert
-from .read import read
+from .read import WEIGHTS, read
 from .report import FILE, sha256, versions
 from .write import write_json
 
@@ -42,18 +44,23 @@ def load(
 
     stated: dict[str, Any] = {
         "vision": locate(vision) if vision else None,
-        "tokenizer": Path(tokenizer) if tokenizer else None,
-        "config": Path(config) if config else None,
+        "tokenizer": _existing(tokenizer) if tokenizer else None,
+        "config": _existing(config) if config else None,
     }
     path = locate(source)
     folder = _cache() / _key(path, stated, format, context_length)
     if not (folder / FILE).exists():
-        try:
-            convert(path, folder, format=format, context_length=context_length, **stated)
-        except InputError:
-            if not (folder / FILE).exists():  # otherwise another process has converted it meanwhile
-                raise
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):  # of many processes one converts and the others wait
+            if not (folder / FILE).exists():
+                convert(path, folder, format=format, context_length=context_length, **stated)
     return AutoModel.from_pretrained(folder, **from_pretrained), AutoProcessor.from_pretrained(folder)
+
+
+def _existing(path: str | Path) -> Path:
+    if not Path(path).exists():
+        raise InputError(f"{path} does not exist. Wanted: the path of a file or a folder.")
+    return Path(path)
 
 
 def _cache() -> Path:
@@ -61,10 +68,9 @@ def _cache() -> Path:
 
 
 def _key(path: Path, stated: dict[str, Path | None], format: str | None, context_length: int | None) -> str:
-    places = [path, *(place for place in stated.values() if place)]
     parts = {
-        "content": [_content(place) for place in places],
-        "roles": [role for role, place in stated.items() if place],
+        "source": _content(path),
+        **{role: _content(place, weights=role == "vision") for role, place in stated.items() if place},
         "format": format,
         "context_length": context_length,
         "versions": versions(),
@@ -72,13 +78,14 @@ def _key(path: Path, stated: dict[str, Path | None], format: str | None, context
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _content(place: Path) -> list[str]:
-    """Hashes of the files that a conversion would read."""
-    if place.is_dir():
-        small = [file for file in sorted(place.iterdir()) if file.suffix in (".json", ".txt")]
-        weights = [file for file in read(place).files if file not in small]
-        return [f"{file.name}:{_hash(file)}" for file in [*small, *weights]]
-    return [_hash(file) for file in (place, place.parent / "config.json") if file.exists()]
+def _content(place: Path, weights: bool = True) -> list[str]:
+    """Hashes of the files that a conversion would read: of a folder its weights and the small files beside them."""
+    if not place.is_dir() and place.name not in WEIGHTS:
+        return [_hash(place)]
+    folder = place if place.is_dir() else place.parent
+    files = {file for file in folder.iterdir() if file.suffix in (".json", ".txt")}
+    files.update(read(place).files if weights else ())
+    return [f"{file.name}:{_hash(file)}" for file in sorted(files)]
 
 
 def _hash(file: Path) -> str:
@@ -86,7 +93,7 @@ def _hash(file: Path) -> str:
     stat = file.stat()
     identity = [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     note = _cache() / "hashes" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()}.json"
-    if note.exists():
+    with contextlib.suppress(OSError, ValueError, LookupError):  # not there, or half-written by another process
         return json.loads(note.read_text(encoding="utf-8"))["sha256"]
     digest = sha256(file)
     note.parent.mkdir(parents=True, exist_ok=True)

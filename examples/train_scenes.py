@@ -121,16 +121,6 @@ def save(model: DistributedDataParallel, optimizer: torch.optim.Optimizer, step:
     )
 
 
-def resume(model: DistributedDataParallel, optimizer: torch.optim.Optimizer, path: Path | None) -> int:
-    """Take up a saved training; the number of steps that it has done."""
-    if path is None:
-        return 0
-    checkpoint = torch.load(path, weights_only=True)
-    model.load_state_dict(checkpoint["state_dict"])
-    optimizer.load_state_dict(checkpoint["optimizer"])
-    return checkpoint["step"]
-
-
 def train(rank: int, rendezvous: str, arguments: argparse.Namespace) -> None:
     """One process of PROCESSES; process 0 reports and saves."""
     torch.set_num_threads(1)
@@ -140,7 +130,7 @@ def train(rank: int, rendezvous: str, arguments: argparse.Namespace) -> None:
     optimizer = optimizer_of(model, arguments.learning_rate)
     transform = cn_clip.image_transform(scenes.SIDE)
     started = time.monotonic()
-    for step in range(resume(model, optimizer, arguments.resume), arguments.steps):
+    for step in range(arguments.steps):
         for group in optimizer.param_groups:
             group["lr"] = rate(step, arguments.steps, arguments.learning_rate)
         loss = contrastive_loss(*model.train()(*batch(transform, step, rank)))
@@ -166,7 +156,6 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.015)
     parser.add_argument("--report-every", type=int, default=250)
     parser.add_argument("--config", type=Path, default=FOLDER / "model_config.json")
-    parser.add_argument("--resume", type=Path, help="an epoch_latest.pt of this script")
     parser.add_argument("--out", type=Path, default=FOLDER / "epoch_latest.pt")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from transformers.image_utils import load_image
+
+# Not from the top of transformers: before 5.19 that name asks for torchvision.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hf_zhclip import ZhCLIPImageProcessor, image_processing_zhclip
@@ -32,14 +34,12 @@ def same_bits(found, wanted) -> bool:
     return found.shape == wanted.shape and found.tobytes() == wanted.tobytes()
 
 
-@pytest.mark.skipif(
-    PIL.__version__ != RECORD["versions"]["pillow"],
-    reason=f"recorded with Pillow {RECORD['versions']['pillow']}; another version may resize to other values",
-)
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("order", ORDERS)
 def test_pixels_are_those_that_the_original_gave(order, name):
+    if name == "RGB 20x2000" and "squash" in order and PIL.__version__ != RECORD["versions"]["pillow"]:
+        pytest.skip("before version 13 Pillow shrinks a picture that is 9 times too high to other values")
     pixels = processor(order, RECORD["size"])(PICTURES[name]()).pixel_values[0]
     assert hashlib.sha256(pixels.astype("<f4").tobytes()).hexdigest() == RECORD["sha256"][order][name]
 

@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer
+
+# Not from the top of transformers: before 5.19 that name asks for torchvision.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor

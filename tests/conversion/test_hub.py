@@ -1,0 +1,139 @@
+from types import SimpleNamespace
+
+import httpx
+import huggingface_hub
+import pytest
+from huggingface_hub import errors
+
+from hf_zhclip.conversion.errors import InputError, WorkError
+from hf_zhclip.conversion.hub import locate
+
+RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co/api/models/user/repo"))
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub of one repository; what is asked of it is noted."""
+    calls = []
+    names = ["config.json", "vocab.txt", "pytorch_model.bin", "README.md", "optimizer.pt"]
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    hub = SimpleNamespace(calls=calls, names=names)
+
+    def model_info(repo):
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in hub.names])
+
+    def note(kind):
+        return lambda *arguments, **options: calls.append((kind, arguments, options)) or "cache/snapshot"
+
+    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", note("file"))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", note("folder"))
+    return hub
+
+
+def failing(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    for call in ("model_info", "hf_hub_download", "snapshot_download"):
+        monkeypatch.setattr(huggingface_hub, call, fail)
+
+
+def test_what_exists_here_wins(tmp_path, monkeypatch, hub):
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "repo").write_text("x")
+    monkeypatch.chdir(tmp_path)
+
+    assert locate("user/repo").as_posix() == "user/repo"
+    assert hub.calls == []
+
+
+def test_the_home_folder_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "x.pt").write_text("x")
+
+    assert locate("~/x.pt") == tmp_path / "x.pt"
+
+
+def test_one_file_of_a_repository_is_fetched(hub):
+    assert locate("user/repo:sub/x.pt").as_posix() == "cache/snapshot"
+    assert hub.calls == [("file", ("user/repo", "sub/x.pt"), {})]
+
+
+def test_of_a_repository_only_the_weights_that_are_read_are_fetched(hub):
+    locate("user/repo")
+
+    ((kind, arguments, options),) = hub.calls
+    assert (kind, arguments) == ("folder", ("user/repo",))
+    assert {"config.json", "vocab.txt", "pytorch_model.bin"} <= set(options["allow_patterns"])
+    assert "optimizer.pt" not in options["allow_patterns"]
+
+
+def test_shards_come_with_their_index(hub):
+    hub.names[:] = ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "pytorch_model.bin"]
+
+    locate("user/repo")
+
+    patterns = hub.calls[0][2]["allow_patterns"]
+    assert {"model.safetensors.index.json", "model-*.safetensors"} <= set(patterns)
+    assert "pytorch_model.bin" not in patterns
+
+
+def test_a_repository_of_unknown_files_names_them(hub):
+    hub.names[:] = ["clip_cn_vit-b-16.pt", "README.md"]
+
+    with pytest.raises(InputError, match=r"It holds clip_cn_vit-b-16\.pt: name one as user/repo:FILE"):
+        locate("user/repo")
+
+
+def test_a_repository_without_weights_says_so(hub):
+    hub.names[:] = ["README.md"]
+
+    with pytest.raises(InputError, match="It holds no weights"):
+        locate("user/repo")
+
+
+def test_offline_the_cache_is_asked(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+    locate("user/repo")
+
+    assert hub.calls == [("folder", ("user/repo",), {})]
+
+
+@pytest.mark.parametrize("source", ["user/repo", "user/repo:x.pt"])
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (errors.RepositoryNotFoundError("404", response=RESPONSE), InputError, "user/repo does not exist: there is no"),
+        (errors.GatedRepoError("403", response=RESPONSE), InputError, "hf auth login"),
+        (errors.HFValidationError("bad"), InputError, "user/repo does not exist"),
+        (errors.LocalEntryNotFoundError("no network"), WorkError, "not in the cache, and the hub could not be reached"),
+        (errors.OfflineModeIsEnabled("offline"), WorkError, "could not be downloaded: offline"),
+        (errors.HfHubHTTPError("500 Server Error", response=RESPONSE), WorkError, "could not be downloaded: 500"),
+        (httpx.ConnectError("Name or service not known"), WorkError, "could not be downloaded: Name or service"),
+        (httpx.ReadTimeout(""), WorkError, "could not be downloaded: ReadTimeout"),
+        (OSError(28, "No space left on device"), WorkError, "No space left on device"),
+    ],
+)
+def test_the_hub_s_refusals_are_the_user_s_fault_and_its_failures_are_not(source, error, kind, message, hub, monkeypatch):
+    failing(monkeypatch, error)
+
+    with pytest.raises(kind, match=message):
+        locate(source)
+
+
+def test_a_file_that_a_repository_lacks_is_named(hub, monkeypatch):
+    failing(monkeypatch, errors.RemoteEntryNotFoundError("404", response=RESPONSE))
+
+    with pytest.raises(InputError, match=r"user/repo has no file x\.pt\. .* name one as user/repo:FILE"):
+        locate("user/repo:x.pt")
+
+
+@pytest.mark.parametrize("source", ["/user/repo", "./user/repo", "../repo", "~/repo", "repo", "a/b/c", "user/repo:", ""])
+def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(source, hub):
+    with pytest.raises(InputError, match="does not exist. Wanted: a file, a folder, or user/repo"):
+        locate(source)
+
+    assert hub.calls == []
