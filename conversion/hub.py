@@ -20,7 +20,7 @@ def locate(source: str | Path) -> Path:
         InputError: when nothing of that name exists, here or on the hub.
         WorkError: when the hub could not be reached.
     """
-    if (path := _expanded(source)) is not None and os.path.exists(path):
+    if str(source) and (path := _expanded(source)) is not None and os.path.exists(path):
         return path
     match = HUB_ID.fullmatch(str(source))
     if match is None or str(source).startswith((".", "/", "~")):

@@ -10,6 +10,7 @@ from .detect import Detection, detect
 from .errors import InputError, UnknownFormat
 from .hub import locate
 from .mapping import fold
+from .parts import Part
 from .read import WRAPPERS, Checkpoint, read, read_json
 
 
@@ -87,7 +88,7 @@ def _architecture(checkpoint: Checkpoint, detection: Detection | None, stated: M
     if detection is None:
         return None
     try:
-        return detection.source.describe(checkpoint, stated or checkpoint.config).architecture
+        return Part(detection.source, checkpoint, stated or checkpoint.config, detection.why).describe().architecture
     except InputError as error:
         return f"not stated in full: {error}"
 

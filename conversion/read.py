@@ -6,6 +6,7 @@ Tensors are memory-mapped: their headers are read here, their values only when s
 import argparse
 import io
 import json
+import math
 import os
 import pickle
 import pickletools
@@ -312,6 +313,8 @@ def _scalar(value: Any) -> int | float | str:
     """The value if it is a plain number or a word, a numpy scalar made plain; dots in place of anything larger."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value if isinstance(value, (int, float, str)) else "…"
 
 

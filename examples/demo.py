@@ -32,7 +32,9 @@ class Converted:
 
     def __init__(self, repo: Path):
         from transformers import AutoModel, AutoProcessor
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         self.model = AutoModel.from_pretrained(repo, device_map="auto").eval()
         self.processor = AutoProcessor.from_pretrained(repo)
 
@@ -147,7 +149,7 @@ def run(folder: Path) -> None:
     The last line printed is the contact sheet's path.
 
     Args:
-        folder: created where missing; the model in it must not exist yet.
+        folder: created where missing; a model that an earlier run left in it is replaced.
     """
     _spare_the_console()
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,8 @@ class Peer:
 def build(config: Path) -> torch.nn.Module:
     """cn_clip's own class with the sizes of a JSON file, in float32.
 
-    Its positions start at a width's scale of 0.1, a tenth of what a plain patch gives; here they start as strong.
+    cn_clip draws the positions at width ** -0.5, here a tenth of what a blank patch gives, so that places came
+    slowly. They start eight times as large.
     """
     model = CLIP(**json.loads(config.read_text("utf-8"))).float()
     with torch.no_grad():

@@ -28,12 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hf_zhclip.conversion.errors import ZhclipError
 
     try:
-        return command(options, as_json)
+        code = command(options, as_json)
+        sys.stdout.flush()  # here, so that a reader that went away is noticed here
+        return code
     except ZhclipError as error:
         print(f"zhclip: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"zhclip: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("zhclip: interrupted; nothing half-written was left.", file=sys.stderr)

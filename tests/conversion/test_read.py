@@ -276,6 +276,12 @@ def test_numpy_scalars_are_plain_numbers(tmp_path):
     json.dumps(checkpoint.training)
 
 
+def test_a_loss_that_json_cannot_say_is_a_word(tmp_path):
+    checkpoint = read(training_file(tmp_path / "x.pt", loss=float("nan"), best=np.float32("inf")))
+
+    assert (checkpoint.training["loss"], checkpoint.training["best"]) == ("nan", "inf")
+
+
 def test_a_training_script_s_arguments_are_data(tmp_path):
     checkpoint = read(training_file(tmp_path / "x.pt", args=argparse.Namespace(lr=1e-4, vision_model="ViT-B-16")))
 

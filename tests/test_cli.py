@@ -1,0 +1,390 @@
+import io
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import zhclip_cli
+
+from hf_zhclip.conversion import pipeline, verification
+from tests import checkpoints as c
+from tests.conversion.helpers import FAMILIES, entries, save_time
+
+HELP_WITHOUT_IMPORTS = """
+import runpy, sys
+sys.argv = ["zhclip", *sys.argv[1:]]
+try:
+    runpy.run_module("zhclip_cli", run_name="__main__")
+except SystemExit as end:
+    heavy = sorted({name.split(".")[0] for name in sys.modules} & {"torch", "transformers", "numpy", "hf_zhclip", "PIL"})
+    print("imported", heavy, "code", end.code)
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(request, monkeypatch):
+    save_time(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return FAMILIES["cn_clip_vit"](tmp_path_factory.mktemp("cn_clip"))
+
+
+@pytest.fixture(scope="module")
+def out(original, tmp_path_factory):
+    """A converted repo."""
+    out = tmp_path_factory.mktemp("converted") / "OUT"
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        pipeline.convert(original.source, out, **original.arguments)
+    return out
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command; gives its exit code, its output and what it says beside."""
+
+    def run(*arguments):
+        try:
+            code = zhclip_cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code
+        found = capsys.readouterr()
+        return code, found.out, found.err
+
+    return run
+
+
+def subprocess_of(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, env={**os.environ, **environment}, timeout=300
+    )
+
+
+# Help
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["--version"], ["convert"]])
+def test_help_imports_nothing_heavy(arguments):
+    done = subprocess_of("-c", HELP_WITHOUT_IMPORTS, *arguments)
+
+    code = 2 if arguments == ["convert"] else 0
+    assert done.stdout.decode().splitlines()[-1] == f"imported [] code {code}"
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "verify", "demo"])
+def test_every_command_has_help(command, run):
+    code, text, _ = run(command, "--help")
+
+    assert code == 0
+    assert text.startswith(f"usage: zhclip {command}")
+
+
+def test_the_version_is_printed(run):
+    code, text, _ = run("--version")
+
+    assert code == 0
+    assert text.startswith("zhclip ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["convert"],
+        ["convert", "x.pt"],
+        ["convert", "x.pt", "OUT", "--dtype", "int8"],
+        ["convert", "x.pt", "OUT", "--context-length", "many"],
+        ["convert", "x.pt", "OUT", "--no-such-option"],
+    ],
+)
+def test_wrong_arguments_end_with_2_and_usage(arguments, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    code, text, said = run(*arguments)
+
+    assert (code, text) == (2, "")
+    assert said.startswith("usage: zhclip")
+    assert entries(tmp_path) == set()
+
+
+# Convert
+
+
+def test_convert_prints_its_result_and_tells_progress_apart(original, run, tmp_path):
+    code, text, said = run("convert", original.source, tmp_path / "OUT", "--config", original.arguments["config"])
+
+    assert code == 0
+    assert text == f"{tmp_path / 'OUT'}: ViT 64x2/16@BERT 32x2, verified, level {level(tmp_path / 'OUT')}.\n"
+    lines = said.splitlines()
+    assert lines[0] == f"Reading {original.source}"
+    assert "Verifying in a fresh process" in lines
+
+
+def level(out):
+    return json.loads((out / "conversion_report.json").read_text(encoding="utf-8"))["level"]
+
+
+def test_convert_prints_the_report_as_json_alone(original, run, tmp_path):
+    out = tmp_path / "OUT"
+
+    code, text, _ = run("convert", original.source, out, "--config", original.arguments["config"], "--json")
+
+    assert code == 0
+    assert json.loads(text) == json.loads((out / "conversion_report.json").read_text(encoding="utf-8"))
+
+
+def test_convert_without_verification_says_so(original, run, tmp_path):
+    arguments = [original.source, tmp_path / "OUT", "--config", original.arguments["config"], "--skip-verify"]
+
+    code, text, _ = run("convert", *arguments)
+
+    assert code == 0
+    assert "tensors compared, NOT verified" in text
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_failed_verification_ends_with_1_prints_the_report_and_leaves_nothing(
+    as_json, original, run, tmp_path, monkeypatch
+):
+    describe = pipeline.describe
+
+    def wrong(parts):
+        description = describe(parts)
+        description.vision.config["num_attention_heads"] = 8
+        return description
+
+    monkeypatch.setattr(pipeline, "describe", wrong)
+    options = ["--config", original.arguments["config"], *(["--json"] if as_json else [])]
+
+    code, text, said = run("convert", original.source, tmp_path / "OUT", *options)
+
+    assert code == 1
+    assert "does not compute what" in said and "Traceback" not in said
+    if as_json:
+        assert json.loads(text)["passed"] is False
+    else:
+        assert text.startswith("FAILED: ViT 64x2/16@BERT 32x2\n")
+        assert "  FAIL image: embeddings of 4 inputs" in text
+        assert "  ok   text: embeddings of 10 inputs" in text
+    assert entries(tmp_path) == set()
+
+
+def test_every_option_of_convert_is_an_argument_of_the_function(monkeypatch, run, tmp_path):
+    import hf_zhclip.conversion
+
+    seen = {}
+
+    def stand_in(**options):
+        seen.update(options)
+        raise hf_zhclip.conversion.InputError("seen")
+
+    monkeypatch.setattr(hf_zhclip.conversion, "convert", stand_in, raising=False)
+    options = "--vision v --format f --tokenizer t --config c --dtype float16 --context-length 9 --max-shard-size 1GB"
+
+    code, _, said = run("convert", "s", "o", *options.split(), "--report", "r", "--force", "--allow-nonfinite")
+
+    assert (code, said) == (2, "zhclip: seen\n")
+    progress = seen.pop("progress")
+    assert callable(progress)
+    assert seen == {
+        **{"source": "s", "out": "o", "vision": "v", "format": "f", "tokenizer": "t", "config": "c"},
+        **{"dtype": "float16", "context_length": 9, "max_shard_size": "1GB", "report": "r"},
+        **{"force": True, "skip_verify": False, "allow_nonfinite": True},
+    }
+
+
+# Verify and inspect
+
+
+def test_verify_prints_every_comparison(out, run):
+    code, text, _ = run("verify", out)
+
+    assert code == 0
+    assert text.startswith(f"level {level(out)}: ViT 64x2/16@BERT 32x2\n")
+    assert all(line.startswith("  ok   ") for line in text.splitlines()[1:])
+
+
+def test_verify_takes_the_original(original, out, run):
+    code, text, _ = run("verify", out, "--against", original.source, "--config", original.arguments["config"], "--json")
+
+    assert code == 0
+    assert json.loads(text)["passed"] is True
+
+
+def test_verify_of_a_changed_repo_ends_with_1(out, run, tmp_path):
+    import shutil
+
+    shutil.copytree(out, tmp_path / "OUT")
+    config = json.loads((tmp_path / "OUT" / "config.json").read_text(encoding="utf-8"))
+    config["text_pooling"] = "mean"
+    (tmp_path / "OUT" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    code, text, said = run("verify", tmp_path / "OUT")
+
+    assert code == 1
+    assert "  FAIL text: " in text
+    assert "does not compute what the original computes" in said
+
+
+def test_verify_of_something_else_ends_with_2(run, tmp_path):
+    assert run("verify", tmp_path)[0] == 2
+
+
+def test_inspect_prints_a_page_or_json(original, run):
+    code, text, _ = run("inspect", original.source)
+    assert code == 0
+    assert "[cn_clip], certain" in text
+
+    code, text, _ = run("inspect", original.source, "--json")
+    assert code == 0
+    assert json.loads(text)["format"] == "cn_clip"
+
+
+def test_inspect_of_an_unknown_model_describes_it_and_ends_with_2(run, tmp_path):
+    torch.save({"a.b": torch.ones(2)}, tmp_path / "x.pt")
+
+    code, text, _ = run("inspect", tmp_path / "x.pt")
+
+    assert code == 2
+    assert "x.pt: not a format that is converted" in text
+
+
+# The machine and the console
+
+
+def test_a_lost_network_ends_with_1(run, tmp_path):
+    code, text, said = run("convert", "user/repo", tmp_path / "OUT")
+
+    assert (code, text) == (1, "")
+    assert said.splitlines()[-1].startswith("zhclip: user/repo is not in the cache, and the hub could not be reached")
+
+
+def test_a_repository_that_does_not_exist_ends_with_2(run, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    def missing(*_, **__):
+        raise errors.HFValidationError("no")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", missing)
+
+    code, text, said = run("convert", "user/repo", tmp_path / "OUT")
+
+    assert (code, text) == (2, "")
+    assert "zhclip: user/repo does not exist" in said
+
+
+def test_a_full_disk_ends_with_1_in_words(original, run, tmp_path, monkeypatch):
+    from hf_zhclip.conversion import write
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(write, "save_file", fail)
+
+    code, text, said = run("convert", original.source, tmp_path / "OUT", "--config", original.arguments["config"])
+
+    assert (code, text) == (1, "")
+    assert said.splitlines()[-1].endswith("OUT could not be written: No space left on device. Nothing was left there.")
+    assert entries(tmp_path) == set()
+
+
+def test_a_file_that_cannot_be_read_ends_with_1_in_words(original, run, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", fail)
+
+    code, _, said = run("convert", original.source, tmp_path / "OUT")
+
+    assert code == 1
+    assert said.splitlines()[-1] == f"zhclip: {original.source} could not be read: Input/output error."
+
+
+def test_a_repo_that_cannot_be_read_ends_with_1_in_words(out, run, monkeypatch):
+    def fail(_):
+        raise PermissionError(13, "Permission denied", "config.json")
+
+    monkeypatch.setattr(verification, "sha256", fail)
+
+    code, text, said = run("verify", out)
+
+    assert (code, text) == (1, "")
+    assert said.splitlines()[-1] == "zhclip: [Errno 13] Permission denied: 'config.json'"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_goes_away_is_no_error_to_talk_about(original, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        code = zhclip_cli.main(["inspect", str(original.source)])
+
+    assert code == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_an_interrupt_ends_with_1_and_leaves_nothing(original, run, tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verification, "in_fresh_process", interrupt)
+
+    code, text, said = run("convert", original.source, tmp_path / "OUT", "--config", original.arguments["config"])
+
+    assert (code, text) == (1, "")
+    assert said.splitlines()[-1] == "zhclip: interrupted; nothing half-written was left."
+    assert entries(tmp_path) == set()
+
+
+def test_a_console_that_knows_other_characters_is_no_obstacle(monkeypatch, tmp_path):
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="gbk", errors="strict") for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    name = "模型_é_😀.pt"
+    torch.save({"кот.é.😀": torch.ones(1)}, tmp_path / name)
+
+    inspected = zhclip_cli.main(["inspect", str(tmp_path / name)])
+    converted = zhclip_cli.main(["convert", str(tmp_path / name), str(tmp_path / "OUT")])
+    for stream in streams.values():
+        stream.flush()
+
+    assert (inspected, converted) == (2, 2)
+    assert "模型_" in streams["stdout"].buffer.getvalue().decode("gbk")
+    assert "zhclip: 模型_" in streams["stderr"].buffer.getvalue().decode("gbk")
+
+
+def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
+    """One real run: a fresh process that starts a fresh process."""
+    folder = tmp_path / "模型 é"
+    folder.mkdir()
+    source, config = c.cn_clip_file(folder / "权重.pt"), c.cn_clip_config(folder / "事实.json")
+    arguments = ["-m", "zhclip_cli", "convert", source, folder / "输出", "--config", config, "--json"]
+
+    done = subprocess_of(*map(str, arguments), PYTHONIOENCODING="gbk", PYTHONUTF8="0")
+
+    assert done.returncode == 0, done.stderr.decode("gbk", "replace")
+    report = json.loads(done.stdout.decode("gbk"))
+    assert report["passed"] and report["sources"][0]["name"] == "权重.pt"
+    assert all(each["passed"] for each in report["comparisons"])
+    assert len([each for each in report["comparisons"] if each["step"] == "pixels"]) == 11
+    assert done.stderr.decode("gbk").splitlines()[0].startswith("Reading ")
+    assert entries(folder) == {"权重.pt", "事实.json", "输出"}
+
+
+def test_the_file_runs_as_a_script(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["zhclip", "--version"])
+
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(zhclip_cli.__file__, run_name="__main__")
+
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("zhclip ")
