@@ -23,20 +23,18 @@ def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
         WorkError: when the disk has not `needed_bytes` free.
     """
     out = Path(os.path.abspath(out))
-    with _system_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(out):
-            folder, aside = _sibling(out, "staging"), _sibling(out, "old")
-            _recover(out, folder, aside)
+    with _system_errors(out), _parents(out), _locked(out):
+        folder, aside = _sibling(out, "staging"), _sibling(out, "old")
+        _recover(out, folder, aside)
+        _check(out, force)
+        _check_space(out, needed_bytes)
+        folder.mkdir()
+        try:
+            yield folder
             _check(out, force)
-            _check_space(out, needed_bytes)
-            folder.mkdir()
-            try:
-                yield folder
-                _check(out, force)
-                _swap(folder, out, aside)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            _swap(folder, out, aside)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_absent(out: Path, force: bool) -> None:
@@ -54,6 +52,18 @@ def _system_errors(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WorkError(f"{out} could not be written: {error.strerror or error}. Nothing was left there.") from error
+
+
+@contextlib.contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    missing = [folder for folder in out.parents if not folder.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: it holds OUT
+                folder.rmdir()
 
 
 @contextlib.contextmanager

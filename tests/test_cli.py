@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import zhclip_cli
 
+import zhclip_cli
 from hf_zhclip.conversion import pipeline, verification
+
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES, entries, save_time
 
@@ -20,8 +21,8 @@ sys.argv = ["zhclip", *sys.argv[1:]]
 try:
     runpy.run_module("zhclip_cli", run_name="__main__")
 except SystemExit as end:
-    heavy = sorted({name.split(".")[0] for name in sys.modules} & {"torch", "transformers", "numpy", "hf_zhclip", "PIL"})
-    print("imported", heavy, "code", end.code)
+    heavy = {"torch", "transformers", "numpy", "hf_zhclip", "PIL"} & {name.split(".")[0] for name in sys.modules}
+    print("imported", sorted(heavy), "code", end.code)
 """
 
 
@@ -212,7 +213,9 @@ def test_verify_prints_every_comparison(out, run):
 
 
 def test_verify_takes_the_original(original, out, run):
-    code, text, _ = run("verify", out, "--against", original.source, "--config", original.arguments["config"], "--json")
+    code, text, _ = run(
+        "verify", out, "--against", original.source, "--config", original.arguments["config"], "--json"
+    )
 
     assert code == 0
     assert json.loads(text)["passed"] is True

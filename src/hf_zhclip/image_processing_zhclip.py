@@ -184,7 +184,8 @@ def _open(source: str) -> PIL.Image.Image:
             image.load()
             return image
     except PIL.UnidentifiedImageError as error:
-        raise ValueError(_NO_PICTURE.format(source[:80])) from error
+        shown = source if file is source else source[:80]  # base64 text can be endless, a path is worth showing
+        raise ValueError(_NO_PICTURE.format(shown)) from error
 
 
 def _decode(source: str) -> bytes:

@@ -6,6 +6,7 @@ import torch
 from hf_zhclip.conversion.detect import detect
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.read import Checkpoint
+
 from tests import checkpoints as c
 
 

@@ -106,10 +106,18 @@ def test_offline_the_cache_is_asked(hub, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (errors.RepositoryNotFoundError("404", response=RESPONSE), InputError, "user/repo does not exist: there is no"),
+        (
+            errors.RepositoryNotFoundError("404", response=RESPONSE),
+            InputError,
+            "user/repo does not exist: there is no",
+        ),
         (errors.GatedRepoError("403", response=RESPONSE), InputError, "hf auth login"),
         (errors.HFValidationError("bad"), InputError, "user/repo does not exist"),
-        (errors.LocalEntryNotFoundError("no network"), WorkError, "not in the cache, and the hub could not be reached"),
+        (
+            errors.LocalEntryNotFoundError("no network"),
+            WorkError,
+            "not in the cache, and the hub could not be reached",
+        ),
         (errors.OfflineModeIsEnabled("offline"), WorkError, "could not be downloaded: offline"),
         (errors.HfHubHTTPError("500 Server Error", response=RESPONSE), WorkError, "could not be downloaded: 500"),
         (errors.HTTPError("Name or service not known"), WorkError, "could not be downloaded: Name or service"),
@@ -117,7 +125,9 @@ def test_offline_the_cache_is_asked(hub, monkeypatch):
         (OSError(28, "No space left on device"), WorkError, "No space left on device"),
     ],
 )
-def test_the_hub_s_refusals_are_the_user_s_fault_and_its_failures_are_not(source, error, kind, message, hub, monkeypatch):
+def test_the_hub_s_refusals_are_the_user_s_fault_and_its_failures_are_not(
+    source, error, kind, message, hub, monkeypatch
+):
     failing(monkeypatch, error)
 
     with pytest.raises(kind, match=message):
@@ -131,7 +141,9 @@ def test_a_file_that_a_repository_lacks_is_named(hub, monkeypatch):
         locate("user/repo:x.pt")
 
 
-@pytest.mark.parametrize("source", ["/user/repo", "./user/repo", "../repo", "~/repo", "repo", "a/b/c", "user/repo:", ""])
+@pytest.mark.parametrize(
+    "source", ["/user/repo", "./user/repo", "../repo", "~/repo", "repo", "a/b/c", "user/repo:", ""]
+)
 def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(source, hub):
     with pytest.raises(InputError, match="does not exist. Wanted: a file, a folder, or user/repo"):
         locate(source)

@@ -5,6 +5,7 @@ import torch
 
 from hf_zhclip.conversion import inspect
 from hf_zhclip.conversion.errors import InputError
+
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES
 from tests.weights import seeded_state_dict

@@ -10,6 +10,7 @@ from hf_zhclip import ZhCLIPModel, ZhCLIPProcessor
 from hf_zhclip.conversion import load, loading
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.tokenizer import default_vocab
+
 from tests import checkpoints as c
 from tests.conversion.helpers import entries
 from tests.weights import seeded_state_dict

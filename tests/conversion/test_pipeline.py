@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoProcessor
 from hf_zhclip.conversion import convert, pipeline, write
 from hf_zhclip.conversion.errors import InputError, ParityError, WorkError
 from hf_zhclip.conversion.tokenizer import default_vocab
+
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES, contents, entries, save_time
 from tests.weights import seeded_state_dict
@@ -377,7 +378,9 @@ def test_a_vocabulary_of_the_user_s_own_takes_the_place_of_the_other(family, for
     place = {"folder": folder, "vocab.txt": folder / "vocab.txt", "tokenizer.json": repo(family).path}[form]
     found = original(family)
 
-    report = convert(found.source, out, tokenizer=place / form if form == "tokenizer.json" else place, **found.arguments)
+    report = convert(
+        found.source, out, tokenizer=place / form if form == "tokenizer.json" else place, **found.arguments
+    )
 
     assert report.passed
     words = len(default_vocab()) if form == "tokenizer.json" else 8000

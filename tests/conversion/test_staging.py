@@ -8,6 +8,7 @@ import pytest
 
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.staging import check_absent, staging
+
 from tests.conversion.helpers import contents, entries
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
@@ -78,6 +79,16 @@ def test_a_full_disk_is_seen_before_anything_is_written(out, tmp_path, monkeypat
         write(out, needed=1000)
 
     assert entries(tmp_path) == set()
+
+
+def test_parents_that_were_made_for_nothing_are_removed(tmp_path):
+    (tmp_path / "a").mkdir()
+
+    with pytest.raises(ValueError), staging(tmp_path / "a" / "b" / "c" / "OUT", 0, False):
+        raise ValueError
+
+    assert entries(tmp_path) == {"a"}
+    assert entries(tmp_path / "a") == set()
 
 
 def test_missing_parents_are_made(tmp_path):

@@ -17,6 +17,7 @@ from hf_zhclip.conversion.write import (
     write_json,
     write_weights,
 )
+
 from tests.conversion.helpers import entries
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
