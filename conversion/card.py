@@ -24,7 +24,9 @@ processor = AutoProcessor.from_pretrained("PATH")
 ```
 
 - Converted from {source}; {level}
-- Texts are cut at {context_length} tokens, [CLS] and [SEP] included{limits}
+- Texts are cut at {context_length} tokens, [CLS] and [SEP] included; the model has {positions} positions, and the
+  original's own limit is {trained}.
+{limits}
 - A cosine between a picture and a text of 0.3 to 0.6 is usual; `logits_per_image` is the cosine times
   exp(logit_scale); a softmax over a single candidate is always 1.
 - `conversion_report.json` holds what was compared with what, the hashes of the source and of every file.
@@ -45,7 +47,6 @@ def write_card(folder: Path, description: Description, report: Report) -> None:
         pipeline_tag="zero-shot-image-classification",
         tags=["clip", "zhclip"],
     )
-    cut = report.conversion["context_length"] < description.text.config["max_position_embeddings"]
     text = TEXT.format(
         metadata=metadata.to_yaml(),
         name=description.architecture,
@@ -54,6 +55,8 @@ def write_card(folder: Path, description: Description, report: Report) -> None:
         source=" and ".join(f"{each['name']} ({each['format']})" for each in report.sources),
         level=LEVELS[report.level],
         context_length=report.conversion["context_length"],
-        limits=f"; the model has {description.text.config['max_position_embeddings']} positions." if cut else ".",
+        positions=description.text.config["max_position_embeddings"],
+        trained=description.context_length,
+        limits="\n".join(f"- {limit}" for limit in description.limits),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")

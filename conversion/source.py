@@ -43,6 +43,7 @@ class Description:
     """Everything of a checkpoint that changes a number and is not a tensor; a part has one tower of the two.
 
     `facts` is the source's own JSON as far as it counts: what a witness is given, and what the report records.
+    `limits` are sentences for the card.
     """
 
     architecture: str
@@ -52,6 +53,7 @@ class Description:
     image_order: str | None = None
     context_length: int | None = None
     image_size: int | None = None
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,6 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt")
 WORD_LIMIT = 200
 """Characters in a word, above which cn_clip makes it [UNK]; BERT's own limit is 100."""
 
-TOKENIZER_LIMITS = (
-    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python that "
-    "runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
-    "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], this tokenizer refuses the text.",
-)
-"""Where the ids of `cn_clip_tokenizer` can differ from those of cn_clip's own tokenizer: sentences for a card."""
-
 BERT_SETTINGS = {
     "do_lower_case": ("lowercase", True),
     "strip_accents": ("strip_accents", None),

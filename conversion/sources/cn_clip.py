@@ -23,6 +23,16 @@ CONTEXT_LENGTH = 52
 """cn_clip/clip/utils.py: "all baseline models use 52 as the context length"."""
 
 HEADS = transpose("text_projection", "text_projection.weight"), rename("logit_scale", "logit_scale")
+LIMITS = (
+    "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public tokenize; "
+    "its training and evaluation replace them first (hf_zhclip.processing_zhclip.normalize_evaluation_text).",
+    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python that "
+    "runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+    "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer refuses "
+    "the text.",
+)
+"""What a card says of texts: where the ids can differ from those of cn_clip's own tokenizer."""
+
 VIT_FC = "visual.transformer.resblocks.{}.mlp.c_fc.weight"
 POOLER = drop("bert.pooler.dense.*")  # in releases before November 2022; no embedding passes through it
 
@@ -99,6 +109,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         image_order="squash_then_rgb",
         context_length=CONTEXT_LENGTH,
         image_size=size,
+        limits=LIMITS,
     )
 
 

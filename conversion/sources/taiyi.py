@@ -13,6 +13,11 @@ from ..mapping import Rule, rename
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
 
+LIMITS = (
+    "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest text of "
+    "its batch; for those numbers set text_attends_to_padding in config.json.",
+)
+
 WITH_HEAD = (
     *towers.bert("bert."),
     *towers.bert_pooler("bert."),
@@ -54,6 +59,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         # The head's models were published with CLIPProcessor, the others with open_clip's transform.
         image_order="rgb_then_crop" if has_head(shapes) else "crop_then_rgb",
         context_length=text["max_position_embeddings"],
+        limits=LIMITS,
     )
 
 

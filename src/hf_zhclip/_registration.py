@@ -28,11 +28,6 @@ class _LazyClasses(tuple):
 
     __slots__ = ()
 
-    @property
-    def __name__(self) -> str:
-        # Pipelines of transformers before 5.10 ask a tuple for it (pipelines/base.py, check_model_type).
-        return next(super().__iter__())
-
     def __iter__(self) -> Iterator[type]:
         package = importlib.import_module("hf_zhclip")
         names = super().__iter__()

@@ -383,6 +383,16 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
     assert not passes([0.6, 0.8], [-0.6, -0.8])
 
 
+@pytest.mark.parametrize(
+    ("ours", "passed"),
+    [([0.6, 0.8], (True, True)), ([0.600016, 0.799988], (False, True)), ([0.608, 0.79394], (False, False))],
+)
+def test_difference_and_cosine_have_a_bound_each(ours, passed):
+    found = verification._compare_tower("text", torch.tensor([ours]), torch.tensor([[0.6, 0.8]]), "w")
+
+    assert tuple(each.passed for each in found) == passed
+
+
 def test_what_json_cannot_say_is_null():
     results = [float("nan"), float("inf"), 0.5]
     comparisons = [Comparison("text", "x", "w", "m", 0.0, result, False) for result in results]
