@@ -3,10 +3,11 @@
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from .errors import InputError, WorkError
-from .read import WEIGHTS
+from .read import WEIGHTS, Checkpoint, read
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
 BESIDE = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -33,6 +34,12 @@ def _expanded(source: str | Path) -> Path | None:
         return Path(source).expanduser()
     except RuntimeError:  # ~somebody who has no home here
         return None
+
+
+def read_source(source: str | Path) -> Checkpoint:
+    """Reads a source as users write it; one from the hub keeps its name there, not that of a folder in the cache."""
+    path = locate(source)
+    return replace(read(path), hub_id="" if path == Path(source).expanduser() else str(source))
 
 
 def _download(repo: str, file: str | None) -> Path:

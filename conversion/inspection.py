@@ -8,10 +8,10 @@ from typing import Any
 
 from .detect import Detection, detect
 from .errors import InputError, UnknownFormat
-from .hub import locate
+from .hub import read_source
 from .mapping import fold
 from .parts import Part
-from .read import WRAPPERS, Checkpoint, read, read_json
+from .read import WRAPPERS, Checkpoint, read_json
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def inspect(source: str | Path, *, format: str | None = None, config: str | Path
         InputError: when it is no checkpoint at all.
         WorkError: when it could not be read.
     """
-    checkpoint = read(locate(source))
+    checkpoint = read_source(source)
     try:
         detection: Detection | None = detect(checkpoint, format)
         why = detection.why

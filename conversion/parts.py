@@ -10,7 +10,7 @@ import torch
 
 from .detect import detect
 from .errors import InputError, MappingError
-from .hub import locate
+from .hub import read_source
 from .mapping import Plan, check_claims, fold, plan
 from .read import Checkpoint, read, read_json
 from .source import Description, Source
@@ -88,7 +88,7 @@ def identify(
 
 
 def _part(path: str | Path, format: str | None, stated: Mapping[str, Any]) -> Part:
-    checkpoint = read(locate(path))
+    checkpoint = read_source(path)
     detection = detect(checkpoint, format)
     own = checkpoint.config if detection.source.reads_config_json else {}
     if own and stated:

@@ -88,11 +88,12 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    hub_id: str = ""
 
     @property
     def name(self) -> str:
-        """The last part of the path; of `.` the folder's own name."""
-        return Path(os.path.abspath(self.path)).name
+        """The hub's name for it, or the last part of the path; of `.` the folder's own name."""
+        return self.hub_id or Path(os.path.abspath(self.path)).name
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

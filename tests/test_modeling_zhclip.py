@@ -7,8 +7,10 @@ import subprocess
 import sys
 import textwrap
 
+import accelerate
 import pytest
 import torch
+from packaging.version import parse
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -28,6 +30,9 @@ from hf_zhclip.modeling_zhclip import contrastive_loss
 
 from tests.weights import seeded_state_dict
 
+WHOLE_ON_DISK = pytest.mark.skipif(
+    parse(accelerate.__version__) < parse("1.15"), reason="accelerate before 1.15 refuses to put a whole model on disk"
+)
 LAYER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 TEXT = {
     "bert": LAYER | {"vocab_size": 50, "max_position_embeddings": 20},
@@ -509,7 +514,7 @@ def test_a_towers_own_dtype_does_not_split_the_model():
     [
         "auto",
         "cpu",
-        {"": "disk"},
+        pytest.param({"": "disk"}, marks=WHOLE_ON_DISK),
         {"logit_scale": "cpu", "text_model": "disk", "vision_model": "cpu", "text_projection": "cpu"},
         {"logit_scale": "cpu", "text_model": "cpu", "vision_model": "disk", "text_projection": "disk"},
     ],
@@ -538,7 +543,7 @@ def test_auto_splits_over_a_small_memory_without_cutting_a_block(tmp_path, varia
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     with torch.no_grad():
         wanted = model(**both(model)).logits_per_text
-    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
+    for share in (0.6, 0.7, 0.75, 0.8, 0.9):
         loaded = AutoModel.from_pretrained(
             tmp_path, device_map="auto", max_memory={"cpu": int(share * size)}, offload_folder=tmp_path / "offload"
         )

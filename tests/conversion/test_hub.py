@@ -5,7 +5,9 @@ import pytest
 from huggingface_hub import errors
 
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.hub import locate
+from hf_zhclip.conversion.hub import locate, read_source
+
+from tests.checkpoints import cn_clip_file
 
 # What the hub's client reads of a response; its HTTP package has changed between versions.
 RESPONSE = SimpleNamespace(headers={}, request=None)
@@ -149,3 +151,11 @@ def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(source, hub):
         locate(source)
 
     assert hub.calls == []
+
+
+def test_a_source_from_the_hub_keeps_its_name_there(tmp_path, monkeypatch, hub):
+    fetched = cn_clip_file(tmp_path / "0a1b2c3d")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file: str(fetched))
+
+    assert read_source("user/repo:epoch_latest.pt").name == "user/repo:epoch_latest.pt"
+    assert read_source(fetched).name == "0a1b2c3d"
