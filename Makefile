@@ -21,11 +21,11 @@ demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
 
 test: $(VENV)/.done
-	$(VENV)/$(BIN)/python -m pytest -n 2 -m "$(FAST)" tests $(PYTEST_ARGS)
+	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" tests $(PYTEST_ARGS)
 
 # The oldest versions that pyproject.toml allows.
 test-floor: $(FLOOR)/.done
-	$(FLOOR)/$(BIN)/python -m pytest -n 2 -m "$(FAST)" tests $(PYTEST_ARGS)
+	$(FLOOR)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" tests $(PYTEST_ARGS)
 
 # Types are checked on an installed copy, where conversion/ has its real name.
 check: $(VENV)/.done
