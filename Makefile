@@ -15,7 +15,7 @@ endif
 SOURCES := src conversion examples tests benchmarks
 FAST := not parity and not hub and not slow
 
-.PHONY: demo test test-floor check style parity parity-large hub clean
+.PHONY: demo test test-floor check style cards parity parity-large hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -40,6 +40,10 @@ check: $(VENV)/.done
 style: $(VENV)/.done
 	$(VENV)/$(BIN)/ruff format $(SOURCES)
 	$(VENV)/$(BIN)/ruff check --fix $(SOURCES)
+
+# The cards of the catalogue, from its YAML and the template.
+cards: $(VENV)/.done
+	$(VENV)/$(BIN)/python -m hf_zhclip.conversion.cards model_cards
 
 # The originals' own packages; one that is missing is a failure, not a skip.
 parity: $(PARITY)/.done

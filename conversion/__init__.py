@@ -9,20 +9,28 @@ if __name__ == "conversion":
 
 # Where a public name is defined; it is imported when it is first used.
 _LAZY = {
+    "Entry": "catalogue",
+    "Exported": "exporting",
     "InputError": "errors",
     "MappingError": "errors",
     "ParityError": "errors",
+    "Pushed": "publish",
     "Report": "report",
     "UnknownFormat": "errors",
     "WorkError": "errors",
     "ZhclipError": "errors",
+    "card": "cards",
     "convert": "pipeline",
+    "export": "exporting",
     "inspect": "inspection",
+    "list": "catalogue",
     "load": "loading",
+    "push": "publish",
     "verify": "verification",
 }
 
-__all__ = sorted(_LAZY)
+# `list` is there for those who ask for it by name; `import *` must not put it over Python's own.
+__all__ = sorted(_LAZY.keys() - {"list"})
 
 
 def __getattr__(name: str):

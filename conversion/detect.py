@@ -96,6 +96,7 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
             and the keys that differ.
     """
     _refuse_placeholders(checkpoint)
+    _refuse_converted(checkpoint)
     if altered := _relative(checkpoint, ALTERED):
         raise UnknownFormat(altered)
     if format is not None:
@@ -159,6 +160,14 @@ def _refuse_placeholders(checkpoint: Checkpoint) -> None:
         raise UnknownFormat(
             f"{checkpoint.name} holds empty placeholders in place of weights ({', '.join(fold(empty)[:3])} …): it is "
             "a part of a DeepSpeed ZeRO-3 checkpoint. Run `python zero_to_fp32.py . OUT` in its folder, convert OUT."
+        )
+
+
+def _refuse_converted(checkpoint: Checkpoint) -> None:
+    if checkpoint.config.get("model_type") == "zhclip":
+        raise UnknownFormat(
+            f"{checkpoint.name} is converted already: after `import hf_zhclip`, AutoModel.from_pretrained loads it. "
+            "`zhclip export` writes it in another format; for another dtype or other files convert the original again."
         )
 
 

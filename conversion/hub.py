@@ -1,4 +1,4 @@
-"""SOURCE as users write it -> a path on this machine: what exists wins, otherwise `user/repo` or `user/repo:file`."""
+"""SOURCE as users write it -> a path on this machine: what exists, a name of the catalogue, or `user/repo[:file]`."""
 
 import os
 import re
@@ -6,16 +6,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from .errors import InputError, WorkError
+from . import catalogue
+from .errors import InputError
+from .hub_errors import explain
 from .read import WEIGHTS, Checkpoint, read
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
+SNAPSHOT = re.compile(r"/snapshots/(?P<commit>[0-9a-f]{40})(/|$)")
+"""Where the hub's cache keeps the files of one commit."""
+
 BESIDE = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """Small files that a Hugging Face folder's weights need beside them."""
 
 
 def locate(source: str | Path) -> Path:
-    """The local path of a source; a hub id is downloaded into the hub's own cache.
+    """The local path of a source; what is on the hub is downloaded into the hub's own cache.
 
     Raises:
         InputError: when nothing of that name exists, here or on the hub.
@@ -23,10 +28,28 @@ def locate(source: str | Path) -> Path:
     """
     if str(source) and (path := _expanded(source)) is not None and os.path.exists(path):
         return path
-    match = HUB_ID.fullmatch(str(source))
+    match = HUB_ID.fullmatch(hub_id(source))
     if match is None or str(source).startswith((".", "/", "~")):
-        raise InputError(f"{source} does not exist. Wanted: a file, a folder, or user/repo[:file] on the hub.")
+        raise InputError(
+            f"{source} does not exist. Wanted: a file, a folder, a name that `zhclip list` prints, or "
+            "user/repo[:file] on the hub."
+        )
     return _download(match["repo"], match["file"])
+
+
+def hub_id(source: str | Path) -> str:
+    """The source as the hub names it: of a catalogue's name the entry's, of anything else itself."""
+    entry = published(source)
+    return entry.source if entry else str(source)
+
+
+def published(source: str | Path) -> catalogue.Entry | None:
+    """The catalogue's entry for a source: by its name, or by where it is published; what exists here is neither."""
+    name = str(source)
+    if not name or ((path := _expanded(source)) is not None and os.path.exists(path)):
+        return None
+    match = HUB_ID.fullmatch(name)
+    return catalogue.find_by_hub(match["repo"], match["file"]) if match else catalogue.find(name)
 
 
 def _expanded(source: str | Path) -> Path | None:
@@ -39,7 +62,10 @@ def _expanded(source: str | Path) -> Path | None:
 def read_source(source: str | Path) -> Checkpoint:
     """Reads a source as users write it; one from the hub keeps its name there, not that of a folder in the cache."""
     path = locate(source)
-    return replace(read(path), hub_id="" if path == Path(source).expanduser() else str(source))
+    if path == _expanded(source):
+        return read(path)
+    snapshot = SNAPSHOT.search(path.as_posix())
+    return replace(read(path), hub_id=hub_id(source), revision=snapshot["commit"] if snapshot else "")
 
 
 def _download(repo: str, file: str | None) -> Path:
@@ -50,20 +76,20 @@ def _download(repo: str, file: str | None) -> Path:
         if file is not None:
             return Path(huggingface_hub.hf_hub_download(repo, file))
         return Path(_download_folder(huggingface_hub, repo))
+    except errors.GatedRepoError as error:
+        raise explain(error, repo) from error
     except (errors.HFValidationError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise InputError(
             f"{repo} does not exist: there is no such file or folder here, and no such public repository on the hub "
             "(for a private one log in with `hf auth login`)."
         ) from error
-    except errors.LocalEntryNotFoundError as error:
-        raise WorkError(
-            f"{repo} is not in the cache, and the hub could not be reached: {_first_line(error)}"
-        ) from error
-    except errors.EntryNotFoundError as error:
-        raise InputError(f"{repo} has no file {file}. Look at what it has, and name one as {repo}:FILE.") from error
-    # HTTPError is that of httpx or of httpx2, whichever this huggingface_hub uses.
-    except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-        raise WorkError(f"{repo} could not be downloaded: {_first_line(error)}") from error
+    except errors.RemoteEntryNotFoundError as error:
+        wanted = f"file {file}" if file else "file that was listed a moment ago"
+        raise InputError(f"{repo} has no {wanted}. Look at what it has, and name one as {repo}:FILE.") from error
+    # HTTPError is that of httpx or of httpx2, whichever this huggingface_hub uses; of the system's errors the cache's.
+    except (errors.HTTPError, OSError) as error:
+        told = explain(error, repo)
+        raise type(told)(f"{repo} could not be downloaded, and is not in the cache. {told}") from error
 
 
 def _download_folder(huggingface_hub, repo: str) -> str:
@@ -83,7 +109,3 @@ def _weight_patterns(weights: str) -> Iterable[str]:
         stem, suffix = weights.removesuffix(".index.json").rsplit(".", 1)
         return weights, f"{stem}-*.{suffix}"
     return (weights,)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -11,7 +11,7 @@ from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
 
 from .errors import InputError
-from .hub import locate
+from .hub import locate, published
 from .pipeline import convert
 from .read import WEIGHTS, read
 from .report import FILE, sha256, versions
@@ -42,6 +42,8 @@ def load(
     """
     from transformers import AutoModel, AutoProcessor
 
+    if entry := published(source):
+        vision, format = vision or entry.vision, format or entry.format
     stated: dict[str, Any] = {
         "vision": locate(vision) if vision else None,
         "tokenizer": _existing(tokenizer) if tokenizer else None,
@@ -53,7 +55,7 @@ def load(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):  # of many processes one converts and the others wait
             if not (folder / FILE).exists():
-                convert(path, folder, format=format, context_length=context_length, **stated)
+                convert(source, folder, format=format, context_length=context_length, **{**stated, "vision": vision})
     return AutoModel.from_pretrained(folder, **from_pretrained), AutoProcessor.from_pretrained(folder)
 
 

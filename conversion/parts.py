@@ -10,7 +10,7 @@ import torch
 
 from .detect import detect
 from .errors import InputError, MappingError
-from .hub import read_source
+from .hub import published, read_source
 from .mapping import Plan, check_claims, fold, plan
 from .read import Checkpoint, read, read_json
 from .source import Description, Source
@@ -65,11 +65,18 @@ def identify(
 ) -> list[Part]:
     """The parts that make one model: one that holds both towers, or a text part and an image part.
 
+    Of a published checkpoint the catalogue knows the format and the image part; what the user states goes first.
+
     Raises:
         InputError: when a part is no known format, is missing, or is one too many.
     """
     stated = read_json(Path(config)) if config else {}
-    first = _part(source, format, stated)
+    if entry := published(source):
+        vision = vision or entry.vision
+        first = _part(source, format or entry.format, stated)
+        first = replace(first, why=f"published: it is {entry.name} of the catalogue, and the keys agree")
+    else:
+        first = _part(source, format, stated)
     if first.source.part == "vision":
         raise InputError(
             f"{source} is {first.source.title}, which serves as --vision beside a text model (Taiyi). By itself it is "

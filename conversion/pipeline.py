@@ -9,9 +9,11 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from . import mapping, verification
-from .card import write_card
+from .cards import write_card
+from .doors import add_code, add_legacy, add_sentence_transformers
 from .errors import InputError, ParityError
 from .parts import Part, describe, find_vocabulary, identify, join_tensors
+from .provenance import command, entry_name, record
 from .report import FILE, Report, sha256
 from .source import Description
 from .staging import check_absent, staging
@@ -34,6 +36,8 @@ def convert(
     context_length: int | None = None,
     max_shard_size: str = "5GB",
     report: str | Path | None = None,
+    with_code: bool = False,
+    also_legacy: bool = False,
     force: bool = False,
     skip_verify: bool = False,
     allow_nonfinite: bool = False,
@@ -42,7 +46,7 @@ def convert(
     """Turns a checkpoint into a repo that the Auto classes load and that computes what the original computes.
 
     Args:
-        source: a file, a folder, or `user/repo[:file]` on the hub.
+        source: a file, a folder, a name of the catalogue, or `user/repo[:file]` on the hub.
         out: the folder to make; it must not exist unless `force`.
         vision: the image part, for a text model that was published without one.
         format: the source's format, where its keys can't decide.
@@ -51,6 +55,8 @@ def convert(
         config: a JSON that states what no weight file holds, with the fields of cn_clip's model_configs.
         context_length: the longest text in tokens, up to the model's positions; by default the original's.
         report: a second place for the report, which is written even when verification fails.
+        with_code: put the model's code beside the weights, for `trust_remote_code=True` where this is not installed.
+        also_legacy: write preprocessor_config.json and vocab.txt too, for readers older than transformers 5.
         skip_verify: compare tensors alone; such a repo is not called verified.
         allow_nonfinite: go on where the weights hold NaN or Inf.
         progress: called with one line before each long step.
@@ -69,6 +75,11 @@ def convert(
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
     settings = _settings(description, dtype, context_length)
+    inputs = {"format": format, "tokenizer": tokenizer, "config": config, "context_length": context_length}
+    outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
+    lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
+    settings["catalogue"] = entry_name(source, parts)
+    settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
     processor = _processor(parts, description, tokenizer, settings["context_length"])
     model_config, shapes = build(description)
     mapping.check([part.plan for part in parts], shapes)
@@ -80,6 +91,7 @@ def convert(
         write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
         model_config.save_pretrained(folder)
         processor.save_pretrained(folder)
+        _open_doors(folder, processor, with_code, also_legacy)
         progress("Verifying in a fresh process")
         proof = _prove(folder, parts, settings, tokenizer, skip_verify)
         write_json(folder / FILE, proof.to_json())
@@ -87,7 +99,7 @@ def convert(
             write_json(Path(report), proof.to_json())
         if not proof.passed:
             raise ParityError(f"The result does not compute what {source} computes:\n{proof.failures()}", proof)
-        write_card(folder, description, proof)
+        write_card(folder, proof, out.name)
     return proof
 
 
@@ -119,7 +131,14 @@ def _settings(description: Description, dtype: str, context_length: int | None) 
     longest = context_length if context_length is not None else description.context_length
     if not 3 <= longest <= positions:
         raise InputError(f"--context-length {longest} does not fit: the model has {positions} positions (3 at least).")
-    return {"architecture": description.architecture, "dtype": dtype, "context_length": longest}
+    return {
+        "architecture": description.architecture,
+        "dtype": dtype,
+        "context_length": longest,
+        "trained_context_length": description.context_length,
+        "limits": list(description.limits),
+        "image_order": description.image_order,
+    }
 
 
 def _processor(
@@ -143,6 +162,15 @@ def _processor(
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
+
+
+def _open_doors(folder: Path, processor: Any, with_code: bool, also_legacy: bool) -> None:
+    """Files for those who load the repo in another way than with this package."""
+    add_sentence_transformers(folder)
+    if with_code:
+        add_code(folder)
+    if also_legacy:
+        add_legacy(folder, processor)
 
 
 def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
@@ -191,7 +219,7 @@ def _prove(
     )
     level, comparisons = verification.in_fresh_process(request)
     return Report(
-        sources=[_record(part) for part in parts],
+        sources=[record(part) for part in parts],
         conversion={**settings, "verification_skipped": skip},
         level=level,
         comparisons=comparisons,
@@ -199,17 +227,3 @@ def _prove(
             path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
         },
     )
-
-
-def _record(part: Part) -> dict[str, Any]:
-    checkpoint = part.checkpoint
-    return {
-        "format": part.source.name,
-        "detected": part.why,
-        "name": checkpoint.name,
-        "files": {file.name: sha256(file) for file in checkpoint.files},
-        "container": checkpoint.container,
-        "wrappers": list(checkpoint.wrappers),
-        "dropped": mapping.fold(part.plan.dropped),
-        "facts": dict(part.describe().facts),
-    }

@@ -89,6 +89,7 @@ class Checkpoint:
     wrappers: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     hub_id: str = ""
+    revision: str = ""
 
     @property
     def name(self) -> str:
@@ -115,7 +116,7 @@ def read(path: Path) -> Checkpoint:
 
 def _read_folder(folder: Path) -> Checkpoint:
     for marker, meaning in REFUSED_FOLDERS.items():
-        if (folder / marker).exists():
+        if (folder / marker).exists() and not _is_converted(folder):
             raise InputError(f"{folder} is {meaning}. (Seen: {marker}.)")
     for name in WEIGHTS:
         if (folder / name).exists():
@@ -123,6 +124,12 @@ def _read_folder(folder: Path) -> Checkpoint:
     other = sorted(p.name for p in folder.iterdir() if p.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"))
     hint = f"It holds {', '.join(other)}: name one of them instead of the folder." if other else ""
     raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}. {hint}".rstrip())
+
+
+def _is_converted(folder: Path) -> bool:
+    """Whether it is a repo of this package, which holds sentence-transformers' files, too."""
+    path = folder / "config.json"
+    return path.exists() and read_json(path).get("model_type") == "zhclip"
 
 
 def _read_single(path: Path) -> Checkpoint:

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .errors import InputError
+from .read import read_json
+
 FILE = "conversion_report.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PACKAGES = ("hf-zhclip", "transformers", "torch", "safetensors", "tokenizers", "pillow")
 
 Level = Literal["peer", "reference", "tensors"]
@@ -53,6 +56,16 @@ class Report:
                 comparison["result"] = None
         return {**value, "passed": self.passed}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Report":
+        """The inverse of `to_json`; a result that was null is NaN."""
+        fields = {key: value[key] for key in cls.__dataclass_fields__}
+        comparisons = [
+            Comparison(**{**each, "result": math.nan if each["result"] is None else each["result"]})
+            for each in fields["comparisons"]
+        ]
+        return cls(**{**fields, "comparisons": comparisons})
+
     def text(self) -> str:
         """Every comparison, one a line."""
         verdict = f"level {self.level}" if self.passed else "FAILED"
@@ -68,6 +81,33 @@ def _line(each: Comparison) -> str:
     return (
         f"  {word} {each.step}: {each.what} against {each.witness}: {each.measure} {each.result:.9g} ({each.bound:g})"
     )
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a converted folder.
+
+    Raises:
+        InputError: when there is none, or none of this version.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise InputError(f"{folder} has no {FILE}, which says what it was converted from. Convert it again.")
+    value = read_json(path)
+    if value.get("format_version") != FORMAT_VERSION:
+        raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
+    try:
+        return Report.from_json(value)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is no report: {error}. Convert it again.") from error
+
+
+def changed_files(folder: Path, report: Report) -> list[str]:
+    """The files of a report that are gone from the folder or hold something else now."""
+    return [
+        name
+        for name, digest in report.files.items()
+        if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]
 
 
 def versions() -> dict[str, str]:

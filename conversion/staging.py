@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: a locked staging sibling, and one rename at the end."""
+"""A folder or a file that appears whole or not at all: a locked staging sibling, and one rename at the end."""
 
 import contextlib
 import os
@@ -37,9 +37,42 @@ def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def staging_file(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
+    """Gives a path beside `out` to write a file to, which becomes `out` when the block ends well.
+
+    It is removed when the block doesn't, or by the next run when this one is killed. With `force` it takes the place
+    of an existing file in one step.
+
+    Raises:
+        InputError: when `out` exists and `force` is off or it is no file, or another run is writing it.
+        WorkError: when the disk has not `needed_bytes` free.
+    """
+    out = Path(os.path.abspath(out))
+    with _system_errors(out), _parents(out), _locked(out):
+        file = _sibling(out, "staging")
+        _remove(file)
+        check_absent_file(out, force)
+        _check_space(out, needed_bytes)
+        try:
+            yield file
+            check_absent_file(out, force)
+            file.replace(out)
+        finally:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
 def check_absent(out: Path, force: bool) -> None:
     """Refuses an `out` that exists, an empty folder too, before any work is done."""
     _check(Path(os.path.abspath(out)), force)
+
+
+def check_absent_file(out: Path, force: bool) -> None:
+    """Refuses a file that exists, or a place where no file can be, before any work is done."""
+    _refuse_existing(out, force)
+    if os.path.lexists(out) and (out.is_symlink() or not out.is_file()):
+        raise InputError(f"{out} is not a file, so --force does not replace it. Choose another place.")
 
 
 def _sibling(out: Path, purpose: str) -> Path:
@@ -82,9 +115,13 @@ def _locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _check(out: Path, force: bool) -> None:
+def _refuse_existing(out: Path, force: bool) -> None:
     if os.path.lexists(out) and not force:
         raise InputError(f"{out} exists already, and nothing is overwritten. Choose another place or pass --force.")
+
+
+def _check(out: Path, force: bool) -> None:
+    _refuse_existing(out, force)
     if not out.name:
         raise InputError(f"{out} is the root of a disk. Choose another place.")
     if force and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
@@ -93,13 +130,19 @@ def _check(out: Path, force: bool) -> None:
 
 def _recover(out: Path, folder: Path, aside: Path) -> None:
     """A killed run leaves a staging folder, and between the two renames of --force the old one under another name."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    _remove(folder)
     if aside.exists():
         if out.exists():
             shutil.rmtree(aside)
         else:
             aside.rename(out)
+
+
+def _remove(staged: Path) -> None:
+    if staged.is_dir():
+        shutil.rmtree(staged)
+    elif os.path.lexists(staged):
+        staged.unlink()
 
 
 def _check_space(out: Path, needed: int) -> None:

@@ -18,7 +18,7 @@ from .errors import InputError, ParityError, WorkError, ZhclipError
 from .mapping import claimed, inverse, plan
 from .parts import Part, describe, find_vocabulary, identify, join_tensors
 from .read import Checkpoint, read, read_json
-from .report import FILE, FORMAT_VERSION, Comparison, Level, Report, sha256
+from .report import FILE, Comparison, Level, Report, changed_files, read_report
 from .source import Facts, Witness
 from .sources import SOURCES
 from .tokenizer import DEFAULT_VOCAB, read_vocab
@@ -60,43 +60,30 @@ def verify(
     out = Path(out)
     if not (out / "config.json").exists():
         raise InputError(f"{out} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
-    before = _recorded(out)
+    before = read_report(out)
     request = Request(
         out=str(out),
         parts=[],
-        dtype=before["conversion"]["dtype"],
+        dtype=before.conversion["dtype"],
         tokenizer=str(tokenizer) if tokenizer else None,
-        context_length=before["conversion"]["context_length"],
+        context_length=before.conversion["context_length"],
     )
     if against is None:
-        request = replace(request, recorded=before["sources"])
+        request = replace(request, recorded=before.sources)
     else:
         parts = identify(against, vision, format, config)
         vocabulary = str(find_vocabulary(parts, tokenizer) or DEFAULT_VOCAB)
         request = replace(request, parts=[part.request() for part in parts], tokenizer=vocabulary)
     level, comparisons = in_fresh_process(request)
-    comparisons = [_compare_files(out, before["files"]), *comparisons]
-    report = Report(before["sources"], before["conversion"], level, comparisons, before["files"])
+    comparisons = [_compare_files(out, before), *comparisons]
+    report = Report(before.sources, before.conversion, level, comparisons, before.files)
     if not report.passed:
         raise ParityError(f"{out} does not compute what the original computes:\n{report.failures()}", report)
     return report
 
 
-def _recorded(out: Path) -> dict[str, Any]:
-    path = out / FILE
-    if not path.exists():
-        raise InputError(f"{out} has no {FILE}, which says what it was converted from. Convert it again.")
-    recorded = read_json(path)
-    if recorded.get("format_version") != FORMAT_VERSION:
-        raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
-    return recorded
-
-
-def _compare_files(out: Path, recorded: Mapping[str, str]) -> Comparison:
-    different = [
-        name for name, digest in recorded.items() if not (out / name).is_file() or sha256(out / name) != digest
-    ]
-    return _exact("files", f"SHA-256 of {len(recorded)} files", FILE, len(different))
+def _compare_files(out: Path, report: Report) -> Comparison:
+    return _exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
 
 
 @dataclass(frozen=True)

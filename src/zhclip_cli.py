@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
-SOURCE = "a file, a folder, or user/repo[:file] on the hub"
+SOURCE = "a file, a folder, a name of `zhclip list`, or user/repo[:file] on the hub"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +78,36 @@ def _verify(options: dict[str, Any], as_json: bool) -> int:
     return 0
 
 
+def _export(options: dict[str, Any], as_json: bool) -> int:
+    from hf_zhclip.conversion import export
+
+    exported = export(**options, progress=_progress)
+    _print(exported.to_json(), exported.text, as_json)
+    return 0
+
+
+def _push(options: dict[str, Any], as_json: bool) -> int:
+    from hf_zhclip.conversion import push
+
+    pushed = push(**options, progress=_progress)
+    _print(pushed.to_json(), pushed.text, as_json)
+    return 0
+
+
+def _card(options: dict[str, Any], as_json: bool) -> int:
+    from hf_zhclip.conversion import card
+
+    print(card(**options))
+    return 0
+
+
+def _list(options: dict[str, Any], as_json: bool) -> int:
+    from hf_zhclip.conversion import catalogue
+
+    _print([entry.to_json() for entry in catalogue.entries()], catalogue.table, as_json)
+    return 0
+
+
 def _demo(options: dict[str, Any], as_json: bool) -> int:
     from hf_zhclip.examples.demo import run
 
@@ -100,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_convert(commands)
     _add_verify(commands)
+    _add_export(commands)
+    _add_card(commands)
+    _add_push(commands)
+    _add_list(commands)
     _add_demo(commands)
     return parser
 
@@ -139,8 +173,12 @@ def _add_convert(commands) -> None:
         help="what floats are cast to; keep (the default) keeps every bit",
     )
     parser.add_argument("--context-length", type=int, metavar="N", help="the longest text in tokens; the original's")
-    parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE", help="the largest weight file (5GB)")
+    _add_shared(parser, "max_shard_size")
     parser.add_argument("--report", metavar="PATH", help="write the report here too, even if verification fails")
+    parser.add_argument(
+        "--with-code", action="store_true", help="add the code, for trust_remote_code without hf_zhclip"
+    )
+    _add_shared(parser, "also_legacy")
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     parser.add_argument("--skip-verify", action="store_true", help="compare tensors alone; not called verified")
     parser.add_argument("--allow-nonfinite", action="store_true", help="go on where weights hold NaN or Inf")
@@ -151,6 +189,50 @@ def _add_verify(commands) -> None:
     parser.add_argument("out", metavar="OUT", help="a converted folder")
     parser.add_argument("--against", metavar="SOURCE", help=f"the original: {SOURCE}; by default OUT mapped back")
     _add_shared(parser, "vision", "format", "tokenizer", "config", "json")
+
+
+def _add_export(commands) -> None:
+    parser = _add(commands, "export", _export, "write a converted repo in another house's format")
+    parser.add_argument("out", metavar="OUT", help="a converted folder, fine-tuned or not")
+    parser.add_argument("destination", metavar="DEST", help="the folder to make; for cn_clip the .pt file")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("transformers", "cn_clip"),
+        help="the class of transformers itself that is exact, or cn_clip's checkpoint",
+    )
+    parser.add_argument("--ddp", action="store_true", help="keys with module., to go on training (cn_clip)")
+    _add_shared(parser, "also_legacy", "max_shard_size", "json")
+    parser.add_argument("--force", action="store_true", help="replace DEST where it exists")
+
+
+def _add_card(commands) -> None:
+    parser = _add(commands, "card", _card, "write or refresh README.md of a converted repo")
+    parser.add_argument("out", metavar="OUT", help="a converted folder")
+    parser.add_argument("--license", metavar="ID", help="the licence of these weights, by its id on the hub")
+    parser.add_argument("--base-model", metavar="USER/NAME", help="the model that these weights come from")
+    parser.add_argument("--force", action="store_true", help="replace a README.md that was edited by hand")
+
+
+def _add_push(commands) -> None:
+    parser = _add(commands, "push", _push, "publish a verified repo on the hub")
+    parser.add_argument("out", metavar="OUT", help="a converted folder")
+    parser.add_argument("repo_id", metavar="USER/NAME", help="the repository on the hub; made if it is not there")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    parser.add_argument("--revision", metavar="BRANCH", help="the branch to push to (main); made if it is not there")
+    parser.add_argument(
+        "--create-pr", action="store_true", help="open a pull request instead of writing to the branch"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
+    parser.add_argument(
+        "--force-unverified", action="store_true", help="publish what is not verified; the card says that it is not"
+    )
+    _add_shared(parser, "json")
+
+
+def _add_list(commands) -> None:
+    parser = _add(commands, "list", _list, "print the published checkpoints that `convert` knows by name")
+    _add_shared(parser, "json")
 
 
 def _add_demo(commands) -> None:
@@ -167,10 +249,15 @@ def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
             "metavar": "FILE",
             "help": "a JSON that states what no weight file holds (cn_clip's model_configs)",
         },
+        "also_legacy": {
+            "action": "store_true",
+            "help": "write preprocessor_config.json and vocab.txt for older readers",
+        },
+        "max_shard_size": {"default": "5GB", "metavar": "SIZE", "help": "the largest weight file (5GB)"},
         "json": {"action": "store_true", "help": "print JSON"},
     }
     for name in names:
-        parser.add_argument(f"--{name}", **arguments[name])
+        parser.add_argument(f"--{name.replace('_', '-')}", **arguments[name])
 
 
 if __name__ == "__main__":

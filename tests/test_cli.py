@@ -1,3 +1,4 @@
+import inspect
 import io
 import json
 import os
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import hf_zhclip.conversion
 import zhclip_cli
-from hf_zhclip.conversion import pipeline, verification
+from hf_zhclip.conversion import pipeline, report, verification
 
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES, entries, save_time
@@ -78,7 +80,7 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.stdout.decode().splitlines()[-1] == f"imported [] code {code}"
 
 
-@pytest.mark.parametrize("command", ["inspect", "convert", "verify", "demo"])
+@pytest.mark.parametrize("command", ["inspect", "convert", "verify", "export", "card", "push", "list", "demo"])
 def test_every_command_has_help(command, run):
     code, text, _ = run(command, "--help")
 
@@ -177,28 +179,69 @@ def test_a_failed_verification_ends_with_1_prints_the_report_and_leaves_nothing(
     assert entries(tmp_path) == set()
 
 
-def test_every_option_of_convert_is_an_argument_of_the_function(monkeypatch, run, tmp_path):
-    import hf_zhclip.conversion
+CONVERT = {
+    **dict.fromkeys(("vision", "format", "tokenizer", "config", "context_length", "report")),
+    **{"dtype": "keep", "max_shard_size": "5GB"},
+    **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), False),
+}
+EXPORT = {"ddp": False, "also_legacy": False, "max_shard_size": "5GB", "force": False}
+CARD = {"license": None, "base_model": None, "force": False}
+PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False, "force_unverified": False}
 
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        ("convert s o", {"source": "s", "out": "o", **CONVERT}),
+        (
+            "convert s o --vision v --format f --tokenizer t --config c --dtype float16 --context-length 9 --report r "
+            "--max-shard-size 1GB --with-code --also-legacy --force --skip-verify --allow-nonfinite",
+            {
+                **{"source": "s", "out": "o", "vision": "v", "format": "f", "tokenizer": "t", "config": "c"},
+                **{"dtype": "float16", "context_length": 9, "max_shard_size": "1GB", "report": "r"},
+                **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), True),
+            },
+        ),
+        ("export o d --to transformers", {"out": "o", "destination": "d", "to": "transformers", **EXPORT}),
+        (
+            "export o d --to cn_clip --ddp --also-legacy --max-shard-size 1GB --force",
+            {
+                **{"out": "o", "destination": "d", "to": "cn_clip", "max_shard_size": "1GB"},
+                **dict.fromkeys(("ddp", "also_legacy", "force"), True),
+            },
+        ),
+        ("card o", {"out": "o", **CARD}),
+        (
+            "card o --license mit --base-model u/b --force",
+            {"out": "o", "license": "mit", "base_model": "u/b", "force": True},
+        ),
+        ("push o u/n", {"out": "o", "repo_id": "u/n", **PUSH}),
+        (
+            "push o u/n --private --revision b --create-pr --dry-run --force-unverified",
+            {
+                **{"out": "o", "repo_id": "u/n", "revision": "b"},
+                **dict.fromkeys(("private", "create_pr", "dry_run", "force_unverified"), True),
+            },
+        ),
+    ],
+)
+def test_every_option_of_a_command_is_an_argument_of_its_function(line, arguments, monkeypatch, run):
+    command = line.split()[0]
+    function = getattr(hf_zhclip.conversion, command)
     seen = {}
 
     def stand_in(**options):
         seen.update(options)
         raise hf_zhclip.conversion.InputError("seen")
 
-    monkeypatch.setattr(hf_zhclip.conversion, "convert", stand_in, raising=False)
-    options = "--vision v --format f --tokenizer t --config c --dtype float16 --context-length 9 --max-shard-size 1GB"
+    monkeypatch.setattr(hf_zhclip.conversion, command, stand_in, raising=False)
 
-    code, _, said = run("convert", "s", "o", *options.split(), "--report", "r", "--force", "--allow-nonfinite")
+    code, _, said = run(*line.split())
 
     assert (code, said) == (2, "zhclip: seen\n")
-    progress = seen.pop("progress")
-    assert callable(progress)
-    assert seen == {
-        **{"source": "s", "out": "o", "vision": "v", "format": "f", "tokenizer": "t", "config": "c"},
-        **{"dtype": "float16", "context_length": 9, "max_shard_size": "1GB", "report": "r"},
-        **{"force": True, "skip_verify": False, "allow_nonfinite": True},
-    }
+    assert seen.keys() == inspect.signature(function).parameters.keys()
+    seen.pop("progress", None)
+    assert seen == arguments
 
 
 # Verify and inspect
@@ -315,7 +358,7 @@ def test_a_repo_that_cannot_be_read_ends_with_1_in_words(out, run, monkeypatch):
     def fail(_):
         raise PermissionError(13, "Permission denied", "config.json")
 
-    monkeypatch.setattr(verification, "sha256", fail)
+    monkeypatch.setattr(report, "sha256", fail)
 
     code, text, said = run("verify", out)
 

@@ -7,10 +7,8 @@ import subprocess
 import sys
 import textwrap
 
-import accelerate
 import pytest
 import torch
-from packaging.version import parse
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -28,80 +26,10 @@ from hf_zhclip import (
 )
 from hf_zhclip.modeling_zhclip import contrastive_loss
 
-from tests.weights import seeded_state_dict
+from tests.small_models import TEXT, VARIANTS, both, build, images, seeded, texts
 
-WHOLE_ON_DISK = pytest.mark.skipif(
-    parse(accelerate.__version__) < parse("1.15"), reason="accelerate before 1.15 refuses to put a whole model on disk"
-)
-LAYER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-TEXT = {
-    "bert": LAYER | {"vocab_size": 50, "max_position_embeddings": 20},
-    # Positions start at pad_token_id + 1 = 2: 22 make 20.
-    "xlm-roberta": LAYER | {"vocab_size": 50, "max_position_embeddings": 22, "pad_token_id": 1, "type_vocab_size": 1},
-    "distilbert": {"vocab_size": 50, "max_position_embeddings": 20, "dim": 32, "hidden_dim": 64}
-    | {"n_layers": 2, "n_heads": 4},
-    "clip_text_model": LAYER
-    | {"vocab_size": 50, "max_position_embeddings": 20, "bos_token_id": 2, "eos_token_id": 49, "pad_token_id": 0},
-}
-VISION = {
-    "clip_vision_model": LAYER | {"image_size": 64, "patch_size": 16},
-    "zhclip_resnet": {
-        "layers": [1, 1, 1, 1],
-        "width": 8,
-        "image_size": 64,
-        "num_attention_heads": 8,
-        "output_dim": 16,
-    },
-}
-# name -> text tower, its pooling and projection; vision tower, its pooling and projection
-VARIANTS = {
-    "cn_clip": ("bert", "cls", "linear", "clip_vision_model", "pooler", "linear"),
-    "cn_clip_rn50": ("bert", "cls", "linear", "zhclip_resnet", "pooler", "none"),
-    "bert_clip": ("bert", "pooler", "linear", "clip_vision_model", "pooler", "linear"),
-    "taiyi": ("bert", "pooler", "linear_bias", "clip_vision_model", "pooler", "linear"),
-    "taiyi_large": ("bert", "pooler", "none", "clip_vision_model", "pooler", "none"),
-    "prd2": ("bert", "cls", "linear_bias", "clip_vision_model", "cls", "linear_bias"),
-    "mclip": ("xlm-roberta", "mean", "linear_bias", "clip_vision_model", "pooler", "linear"),
-    "open_clip": ("xlm-roberta", "pooler", "mlp", "clip_vision_model", "pooler", "mlp"),
-    "multilingual": ("distilbert", "mean", "linear", "clip_vision_model", "pooler", "linear"),
-    "wukong": ("clip_text_model", "eos", "linear", "clip_vision_model", "pooler", "linear"),
-    "openai_rn50": ("clip_text_model", "eos", "linear", "zhclip_resnet", "pooler", "none"),
-}
 BIDIRECTIONAL = ["cn_clip", "bert_clip", "taiyi", "mclip", "multilingual"]
 ONE_EACH = ["cn_clip", "mclip", "multilingual", "wukong", "cn_clip_rn50"]
-
-
-def build(variant: str, **changes) -> ZhCLIPModel:
-    text, text_pooling, text_projection, vision, vision_pooling, visual_projection = VARIANTS[variant]
-    config = ZhCLIPConfig(
-        text_config={"model_type": text} | TEXT[text],
-        vision_config={"model_type": vision} | VISION[vision],
-        projection_dim=32 if text_projection == "none" else 16,
-        text_pooling=text_pooling,
-        text_projection_type=text_projection,
-        vision_pooling=vision_pooling,
-        visual_projection_type=visual_projection,
-        **changes,
-    )
-    return seeded(ZhCLIPModel(config))
-
-
-def seeded(model):
-    model.load_state_dict(seeded_state_dict({key: value.shape for key, value in model.state_dict().items()}))
-    return model.eval()
-
-
-def texts(model: ZhCLIPModel) -> torch.Tensor:
-    pad = model.config.text_config.pad_token_id
-    return torch.tensor([[2, 5, 6, 7, 8, 49], [2, 9, 49, pad, pad, pad], [2, 10, 11, 49, pad, pad]])
-
-
-def images(count: int = 3, size: int = 64) -> torch.Tensor:
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(3))
-
-
-def both(model: ZhCLIPModel) -> dict[str, torch.Tensor]:
-    return {"input_ids": texts(model), "pixel_values": images()}
 
 
 @pytest.fixture
@@ -484,21 +412,7 @@ def test_logit_scale_is_the_first_parameter():
     assert next(iter(build("cn_clip").state_dict())) == "logit_scale"
 
 
-# Precision and devices
-
-
-@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_dtype_on_load_is_that_of_every_weight(tmp_path, variant, dtype):
-    build(variant).save_pretrained(tmp_path)
-
-    model = AutoModel.from_pretrained(tmp_path, dtype=dtype)
-
-    assert {parameter.dtype for parameter in model.parameters()} == {dtype} and model.dtype == dtype
-    output = model(**both(model))
-    assert output.logits_per_text.dtype == dtype and output.logits_per_text.isfinite().all()
-    model.save_pretrained(tmp_path / "again")
-    assert AutoModel.from_pretrained(tmp_path / "again", dtype="auto").dtype == dtype
+# Precision; devices are in test_device_map.py
 
 
 def test_a_towers_own_dtype_does_not_split_the_model():
@@ -506,52 +420,6 @@ def test_a_towers_own_dtype_does_not_split_the_model():
     config.text_config.dtype = torch.float16
 
     assert {parameter.dtype for parameter in ZhCLIPModel(config).parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50", "multilingual"])
-@pytest.mark.parametrize(
-    "device_map",
-    [
-        "auto",
-        "cpu",
-        pytest.param({"": "disk"}, marks=WHOLE_ON_DISK),
-        {"logit_scale": "cpu", "text_model": "disk", "vision_model": "cpu", "text_projection": "cpu"},
-        {"logit_scale": "cpu", "text_model": "cpu", "vision_model": "disk", "text_projection": "disk"},
-    ],
-)
-def test_a_device_map_changes_no_number(tmp_path, variant, device_map):
-    model = build(variant)
-    model.save_pretrained(tmp_path)
-    if isinstance(device_map, dict) and "" not in device_map:
-        device_map = device_map | {"visual_projection": "cpu"}
-
-    loaded = AutoModel.from_pretrained(tmp_path, device_map=device_map, offload_folder=tmp_path / "offload")
-
-    with torch.no_grad():
-        found, wanted = loaded(**both(model)), model(**both(model))
-        assert torch.equal(found.logits_per_text, wanted.logits_per_text)
-        assert torch.equal(loaded.encode_text(texts(model)), wanted.text_embeds)
-
-
-@pytest.mark.parametrize("variant", ["cn_clip_rn50", "multilingual"])
-def test_auto_splits_over_a_small_memory_without_cutting_a_block(tmp_path, variant):
-    model = build(variant)
-    model.save_pretrained(tmp_path)
-    blocks = ("TransformerBlock", "BertLayer", "CLIPEncoderLayer", "ZhCLIPBottleneck", "ZhCLIPAttentionPool2d")
-    whole = {name for name, module in model.named_modules() if type(module).__name__ in blocks}
-
-    size = sum(tensor.nbytes for tensor in model.state_dict().values())
-    with torch.no_grad():
-        wanted = model(**both(model)).logits_per_text
-    for share in (0.6, 0.7, 0.75, 0.8, 0.9):
-        loaded = AutoModel.from_pretrained(
-            tmp_path, device_map="auto", max_memory={"cpu": int(share * size)}, offload_folder=tmp_path / "offload"
-        )
-        placed = loaded.hf_device_map
-        assert "disk" in placed.values()
-        assert [name for name in placed if any(name.startswith(f"{block}.") for block in whole)] == []
-        with torch.no_grad():
-            assert torch.equal(loaded(**both(model)).logits_per_text, wanted)
 
 
 # Attention kernels

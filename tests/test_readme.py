@@ -1,12 +1,14 @@
-"""The READMEs: both say the same, and every block in them is run on small checkpoints."""
+"""The READMEs: both say the same, and every block in them is run on small checkpoints and a hub on loopback."""
 
 import importlib.metadata
+import importlib.util
 import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
 from PIL import Image
 
 import zhclip_cli
@@ -14,6 +16,7 @@ from hf_zhclip.conversion.sources import cn_clip
 
 from tests import checkpoints
 from tests.conversion.helpers import save_time
+from tests.loopback_hub import connect, serve
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,11 +24,18 @@ LOCAL = ("make ", "pip ")
 """Commands that are looked up and not run."""
 
 # The small checkpoints are of no published size, so that some commands need what their users would not.
-SUBSTITUTED = {
-    "zhclip convert epoch_latest.pt my-clip": "--config my_config.json",
-    "zhclip verify my-clip --against epoch_latest.pt": "--config my_config.json",
-    "zhclip convert Taiyi-CLIP-Roberta-102M-Chinese taiyi-clip --vision clip-vit-base-patch32": "--format taiyi",
-}
+SUBSTITUTED = dict.fromkeys(
+    (
+        "zhclip convert epoch_latest.pt my-clip",
+        "zhclip convert epoch_latest.pt my-clip-with-code --with-code",
+        "zhclip convert chinese-clip-vit-base-patch16 chinese-clip",
+        "zhclip verify my-clip --against epoch_latest.pt",
+    ),
+    "--config my_config.json",
+)
+
+ELSEWHERE = "sentence_transformers"
+"""A package that the suite's own environment lacks; `make parity` runs the blocks that import it."""
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
@@ -37,12 +47,33 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def hub(tmp_path_factory, monkeypatch):
+    """A hub with small checkpoints where the large ones are published, and a user who may write."""
+    folder = tmp_path_factory.mktemp("published")
+    checkpoints.cn_clip_file(folder / "clip_cn_vit-b-16.pt")
+    published = {
+        "OFA-Sys/chinese-clip-vit-base-patch16": [folder / "clip_cn_vit-b-16.pt"],
+        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese": checkpoints.taiyi_folder(folder / "t", head=True).iterdir(),
+        "openai/clip-vit-base-patch32": checkpoints.clip_folder(folder / "c").iterdir(),
+    }
+    owners = {"hf_owner": tuple(repo.split("/")[0] for repo in published), "hf_user": ("user",)}
+    with serve(tmp_path_factory.mktemp("hub"), owners) as server:
+        connect(monkeypatch, server, "hf_owner", tmp_path_factory.mktemp("owner"))
+        for repo, files in published.items():
+            HfApi().create_repo(repo)
+            files = [CommitOperationAdd(file.name, file) for file in files]
+            HfApi().create_commit(repo, files, commit_message="publish")
+        connect(monkeypatch, server, "hf_user", tmp_path_factory.mktemp("home"))
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, hub):
     """A folder that holds every file that the README names."""
     for name in ("epoch_latest.pt", "own_sizes.pt"):
         checkpoints.cn_clip_file(tmp_path / name)
     checkpoints.cn_clip_config(tmp_path / "my_config.json")
-    checkpoints.taiyi_folder(tmp_path / "Taiyi-CLIP-Roberta-102M-Chinese", head=True)
+    checkpoints.taiyi_folder(tmp_path / "my-taiyi-text", head=True)
     checkpoints.clip_folder(tmp_path / "clip-vit-base-patch32")
     checkpoints.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
     Image.new("RGB", (90, 60), "yellow").save(tmp_path / "pokemon.jpeg")
@@ -79,10 +110,24 @@ def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home
         if language == "bash":
             for line in text.splitlines():
                 run_command(line)
-        elif language == "python":
+        elif language == "python" and (ELSEWHERE not in text or importlib.util.find_spec(ELSEWHERE)):
             exec(compile(text, f"README.md: {text.splitlines()[0]} ...", "exec"), {"__name__": "readme"})
     assert {path.name for path in home.iterdir()} >= {"my-clip", "own-clip", "taiyi-clip", "bert-clip"}
+    assert {path.name for path in home.iterdir()} >= {"chinese-clip", "taiyi", "my-native-clip", "my-clip.pt"}
+    assert "model.safetensors" in HfApi().list_repo_files("user/my-clip")
     assert '"clip" 模型' in capsys.readouterr().out
+
+
+@pytest.mark.parity
+def test_every_block_runs_where_the_packages_that_they_import_are_installed(home):
+    assert importlib.util.find_spec(ELSEWHERE)
+    assert zhclip_cli.main(["convert", "epoch_latest.pt", "my-clip", "--config", "my_config.json"]) == 0
+    elsewhere = [text for language, text in blocks("README.md") if language == "python" and ELSEWHERE in text]
+
+    for text in elsewhere:
+        exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
+
+    assert elsewhere
 
 
 def test_every_substituted_command_is_on_the_page():

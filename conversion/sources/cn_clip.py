@@ -311,13 +311,13 @@ def _peer_arguments(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, An
     if all(file.is_file() for file in files):
         arguments = {key: value for file in files for key, value in json.loads(file.read_text("utf-8")).items()}
     else:
-        arguments = _arguments(description)
+        arguments = model_config(description.text.config, description.vision.config, description.text.width)
     stated = {key: value for key, value in stated.items() if value is not None and key in arguments}
     return {**arguments, **stated, "vision_layers": _plain(arguments["vision_layers"])}
 
 
-def _arguments(description: Description) -> dict[str, Any]:
-    text, vision = description.text.config, description.vision.config
+def model_config(text: Mapping[str, Any], vision: Mapping[str, Any], embed_dim: int) -> dict[str, Any]:
+    """The fields of cn_clip's model_configs, from the configs of the two towers."""
     resnet = vision["model_type"] == "zhclip_resnet"
     width = vision["width"] if resnet else vision["hidden_size"]
     fields = (
@@ -326,9 +326,9 @@ def _arguments(description: Description) -> dict[str, Any]:
         *("hidden_dropout_prob", "attention_probs_dropout_prob"),
     )
     return {
-        "embed_dim": description.text.width,
-        "image_resolution": description.image_size,
-        "vision_layers": vision["layers"] if resnet else vision["num_hidden_layers"],
+        "embed_dim": embed_dim,
+        "image_resolution": vision["image_size"],
+        "vision_layers": list(vision["layers"]) if resnet else vision["num_hidden_layers"],
         "vision_width": width,
         "vision_patch_size": None if resnet else vision["patch_size"],
         "vision_head_width": width * (32 if resnet else 1) // vision["num_attention_heads"],

@@ -110,6 +110,9 @@ class ZhCLIPConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         for name, default in self._default_towers.items():
             setattr(self, name, _tower_config(name, getattr(self, name), default))
+        if self._auto_class is None:
+            # Not a repo's own copy of this class: transformers then saves no code that the field could name.
+            kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
         # AutoModel picks among the registered classes by this list, and fails on None.
         if self.architectures is None:
@@ -224,7 +227,11 @@ def _tower_config(name: str, config: Any, default: str) -> PreTrainedConfig:
     fields = dict(config)
     if "model_type" not in fields:
         raise ValueError(f"{name} has no model_type; it says which tower this is, for example {default!r}")
-    return AutoConfig.for_model(fields.pop("model_type"), **fields)
+    model_type = fields.pop("model_type")
+    # By itself, because a repo's own code is not registered with the Auto classes.
+    if model_type == ZhCLIPResNetConfig.model_type:
+        return ZhCLIPResNetConfig(**fields)
+    return AutoConfig.for_model(model_type, **fields)
 
 
 def _family(config_dict: dict[str, Any]) -> tuple[str, str]:

@@ -110,6 +110,12 @@ class ZhCLIPImageProcessor(PilBackend):
     image_mean = OPENAI_CLIP_MEAN
     image_std = OPENAI_CLIP_STD
 
+    def __init__(self, **kwargs):
+        if self._auto_class is None:
+            # Not a repo's own copy of this class: transformers then saves no code that the field could name.
+            kwargs.pop("auto_map", None)
+        super().__init__(**kwargs)
+
     def preprocess(self, images, **kwargs) -> BatchFeature:
         """Does what a call does.
 

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .configuration_zhclip import ZhCLIPConfig, refuse_checkpoint_file
+from .modeling_zhclip_resnet import ZhCLIPResNetModel
 
 # Every top-level part of a two-tower repository; each class holds some of them.
 _PARTS = ("logit_scale", "text_model", "vision_model", "text_projection", "visual_projection")
@@ -214,9 +215,12 @@ class _ProjectedTextTower(_TextTower):
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Texts as L2-normalised vectors (n, projection_dim); the arguments are those of `get_text_features`."""
+        """Texts as L2-normalised vectors (n, projection_dim); the arguments are those of `get_text_features`.
+
+        They lie where `input_ids` does, as the outputs of a call do: a device_map may part the towers.
+        """
         outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids, return_dict=True)
-        return nn.functional.normalize(outputs.pooler_output, dim=-1)
+        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(input_ids.device)
 
 
 class _VisionTower(ZhCLIPPreTrainedModel):
@@ -262,9 +266,12 @@ class _ProjectedVisionTower(_VisionTower):
         return outputs
 
     def encode_image(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False) -> torch.Tensor:
-        """Images as L2-normalised vectors (n, projection_dim); the arguments are those of `get_image_features`."""
+        """Images as L2-normalised vectors (n, projection_dim); the arguments are those of `get_image_features`.
+
+        They lie where `pixel_values` does, as the outputs of a call do: a device_map may part the towers.
+        """
         outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True)
-        return nn.functional.normalize(outputs.pooler_output, dim=-1)
+        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(pixel_values.device)
 
 
 class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
@@ -461,8 +468,11 @@ def _vision_tower(config: ZhCLIPConfig) -> PreTrainedModel:
 
 
 def _tower(config: PreTrainedConfig, **options) -> PreTrainedModel:
+    # By its name: a repo's own code is not registered with AutoModel, and transformers/dynamic_module_utils.py imports
+    # a local repo's config file twice, as two classes.
+    make = ZhCLIPResNetModel._from_config if config.model_type == "zhclip_resnet" else AutoModel.from_config
     # transformers sets the whole model's dtype as the default while it builds; a tower's own config may say another.
-    return AutoModel.from_config(config, dtype=torch.get_default_dtype(), **options)
+    return make(config, dtype=torch.get_default_dtype(), **options)
 
 
 def _projection(kind: str, in_features: int, out_features: int) -> nn.Module:

@@ -26,6 +26,9 @@ class ZhCLIPProcessor(ProcessorMixin):
 
     def __init__(self, image_processor=None, tokenizer=None):
         super().__init__(image_processor, tokenizer)
+        if tokenizer is not None and tokenizer._auto_class is None:
+            # A repo's own copy of this class writes it into tokenizer_config.json, and saving copies no code for it.
+            tokenizer.init_kwargs.pop("auto_map", None)
         self._warned_of_a_cut = False
 
     def __call__(self, images=None, text=None, **kwargs: Unpack[ZhCLIPProcessorKwargs]) -> BatchFeature:

@@ -111,7 +111,10 @@ def a_folder_of_training_checkpoints(tmp):
     return [tmp / "folder"]
 
 
-@case("nowhere.pt does not exist", "Wanted: a file, a folder, or user/repo[:file] on the hub")
+@case(
+    "nowhere.pt does not exist",
+    "Wanted: a file, a folder, a name that `zhclip list` prints, or user/repo[:file] on the hub",
+)
 def a_file_that_does_not_exist(tmp):
     return [tmp / "nowhere.pt"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.staging import check_absent, staging
+from hf_zhclip.conversion.staging import check_absent, check_absent_file, staging, staging_file
 
 from tests.conversion.helpers import contents, entries
 
@@ -333,3 +333,114 @@ def test_after_a_killed_forced_run_a_run_without_force_brings_one_of_the_two_bac
 
     assert contents(old) == {"config.json": stands}
     assert entries(tmp_path) == {"OUT"}
+
+
+# A single file
+
+
+def write_file(out, text="new", force=False, needed=0):
+    with staging_file(out, needed, force) as staged:
+        staged.write_text(text)
+
+
+def test_a_file_appears_whole_and_nothing_else_stays(tmp_path):
+    with staging_file(tmp_path / "deep" / "x.pt", 0, False) as staged:
+        staged.write_text("new")
+        assert staged.parent == tmp_path / "deep"
+        assert not (tmp_path / "deep" / "x.pt").exists()
+
+    assert contents(tmp_path) == {"deep/x.pt": b"new"}
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_failure_leaves_no_file_and_does_not_touch_the_old_one(error, force, out, tmp_path):
+    if force:
+        out.write_text("old")
+    with pytest.raises(type(error)), staging_file(out, 0, force) as staged:
+        staged.write_text("half")
+        raise error
+
+    assert contents(tmp_path) == ({"OUT": b"old"} if force else {})
+
+
+def test_a_file_for_which_there_is_no_room_is_not_begun(out, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 5, 5))
+
+    with pytest.raises(WorkError, match="5 bytes free and 1,000 are needed"):
+        write_file(out, needed=1000)
+
+    assert entries(tmp_path) == set()
+
+
+@pytest.mark.parametrize("make", [folder, file, dangling_link], ids=lambda make: make.__name__)
+def test_no_file_is_written_over_what_exists(make, out, tmp_path):
+    make(out)
+    before = entries(tmp_path), out.lstat()
+
+    for attempt in (lambda: check_absent_file(out, False), lambda: write_file(out)):
+        with pytest.raises(InputError, match="OUT exists already, and nothing is overwritten"):
+            attempt()
+
+    assert (entries(tmp_path), out.lstat()) == before
+
+
+@pytest.mark.parametrize("make", [folder, empty_folder, dangling_link], ids=lambda make: make.__name__)
+def test_force_replaces_files_alone_by_a_file(make, out, tmp_path):
+    make(out)
+    before = entries(tmp_path), out.lstat()
+
+    for attempt in (lambda: check_absent_file(out, True), lambda: write_file(out, force=True)):
+        with pytest.raises(InputError, match="OUT is not a file, so --force does not replace it"):
+            attempt()
+
+    assert (entries(tmp_path), out.lstat()) == before
+
+
+def test_force_replaces_a_file_in_one_step(out, tmp_path, monkeypatch):
+    out.write_text("old")
+    replace, steps = Path.replace, []
+
+    def spy(self, target):
+        steps.append((out.read_text(), target))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", spy)
+    write_file(out, force=True)
+
+    assert steps == [("old", out)]
+    assert contents(tmp_path) == {"OUT": b"new"}
+
+
+def test_a_file_that_appears_during_the_work_is_not_overwritten(out, tmp_path):
+    with pytest.raises(InputError, match="OUT exists already"), staging_file(out, 0, False) as staged:
+        staged.write_text("new")
+        out.write_text("precious")
+
+    assert contents(tmp_path) == {"OUT": b"precious"}
+
+
+def test_a_file_and_a_folder_of_one_name_are_not_written_at_once(out, tmp_path):
+    with staging_file(out, 0, False) as staged:
+        staged.write_text("first")
+        with pytest.raises(InputError, match="Another run is writing .*OUT"):
+            write(out)
+
+    assert contents(tmp_path) == {"OUT": b"first"}
+
+
+@pytest.mark.parametrize("make", [folder, file], ids=lambda make: make.__name__)
+def test_what_a_killed_run_left_is_put_right_by_the_next(make, out, tmp_path):
+    make(out.with_name(".OUT.zhclip-staging"))
+
+    write_file(out)
+
+    assert contents(tmp_path) == {"OUT": b"new"}
+
+
+def test_what_a_killed_run_left_of_a_file_is_put_right_by_one_that_writes_a_folder(out, tmp_path):
+    out.with_name(".OUT.zhclip-staging").write_text("half")
+
+    write(out)
+
+    assert contents(tmp_path) == {"OUT/config.json": b"new"}

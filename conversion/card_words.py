@@ -1,0 +1,129 @@
+"""The Chinese of what a card takes over from elsewhere in English: limits, losses, steps, tasks."""
+
+IMAGE_ORDERS = {
+    "squash_then_rgb": (
+        "resized to a square in the file's own colour mode (the aspect ratio is not kept and nothing is "
+        "cropped), then made RGB"
+    ),
+    "rgb_then_squash": "made RGB, then resized to a square (the aspect ratio is not kept and nothing is cropped)",
+    "crop_then_rgb": "the short side is resized and the centre cropped, in the file's own colour mode, then made RGB",
+    "rgb_then_crop": "made RGB, then the short side is resized and the centre cropped",
+}
+
+PADDING = {
+    False: {
+        "zh": "文本塔会屏蔽填充的词元，向量与同一批里的其他文本无关。",
+        "en": "the text tower masks it, so that an embedding does not depend on the other texts of its batch.",
+    },
+    True: {
+        "zh": "文本塔会注意到填充的词元（`text_attends_to_padding`），向量取决于文本被填充到多长。",
+        "en": (
+            "the text tower attends to it (`text_attends_to_padding`), so that an embedding depends on how "
+            "far its text was padded."
+        ),
+    },
+}
+
+LEVELS = {
+    "peer": {
+        "zh": "已验证：在新进程中加载本仓库，把它与原项目自己的代码逐项比较（级别 `peer`）",
+        "en": "Verified: loaded in a fresh process and compared with the original's own code (level `peer`)",
+    },
+    "reference": {
+        "zh": "已验证：在新进程中加载本仓库，把它与另写的一份原模型实现逐项比较（级别 `reference`）",
+        "en": (
+            "Verified: loaded in a fresh process and compared with an independent second implementation of "
+            "the original (level `reference`)"
+        ),
+    },
+    "tensors": {
+        "zh": "未经验证：只比较了张量（级别 `tensors`），没有比较向量",
+        "en": "Not verified: only tensors were compared (level `tensors`), no embeddings",
+    },
+    "failed": {
+        "zh": "验证没有通过，见下表中标为 ✗ 的行",
+        "en": "The verification failed; see the rows with ✗",
+    },
+    "edited": {
+        "zh": "未经验证：报告写成之后文件有改动（例如经过微调），它证明的是改动之前的文件",
+        "en": "Not verified: files were changed since the report was written (by fine-tuning, for example); it is a "
+        "proof of what they were before",
+    },
+}
+"""What a report is worth: its level, or why it is worth nothing."""
+
+CHINESE = {
+    IMAGE_ORDERS["squash_then_rgb"]: "先在文件自身的颜色模式下缩放成正方形（不保持宽高比，也不裁剪），再转成 RGB",
+    IMAGE_ORDERS["rgb_then_squash"]: "先转成 RGB，再缩放成正方形（不保持宽高比，也不裁剪）",
+    IMAGE_ORDERS["crop_then_rgb"]: "先在文件自身的颜色模式下按短边缩放、居中裁剪，再转成 RGB",
+    IMAGE_ORDERS["rgb_then_crop"]: "先转成 RGB，再按短边缩放、居中裁剪",
+    # of a report
+    "tensors": "张量",
+    "ids": "词元 id",
+    "pixels": "像素",
+    "text": "文本向量",
+    "image": "图像向量",
+    "logits": "logit",
+    "number that differ": "不同的个数",
+    "max abs difference": "最大绝对差",
+    "smallest cosine": "最小余弦",
+    # of published tables
+    "text-to-image retrieval": "以文搜图",
+    "image-to-text retrieval": "以图搜文",
+    "zero-shot image classification": "零样本图片分类",
+    "zero-shot": "零样本",
+    "fine-tuned": "微调",
+    "validation": "验证集",
+    "test": "测试集",
+    # limits, as the sources say them
+    "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public "
+    "tokenize; its training and evaluation replace them first "
+    "(hf_zhclip.processing_zhclip.normalize_evaluation_text).": (
+        "文本会转成小写并去掉重音符号，弯引号不在词表里，与 cn_clip 公开的 tokenize 相同；它的训练和评测会先"
+        "替换弯引号（hf_zhclip.processing_zhclip.normalize_evaluation_text）。"
+    ),
+    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python "
+    "that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.": (
+        "Unicode 近期新增或重新归类的字符：cn_clip 自己给出的 id 也随所用的 Python 版本而变。与 Python 3.11（"
+        "Unicode 14）相比，已分配的字符中只有 U+1171E 不同。"
+    ),
+    "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer "
+    "refuses the text.": (
+        "孤立的代理项（文本被错误截断后留下的半个字符）：cn_clip 给出 [UNK]，转换后的分词器会拒绝这样的文本。"
+    ),
+    "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
+    "text of its batch; for those numbers set text_attends_to_padding in config.json.": (
+        "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数"
+        "值，请在 config.json 中设置 text_attends_to_padding。"
+    ),
+    # losses, as natives.py says them
+    "the causal mask of the text tower: there every token sees all others": (
+        "文本塔的因果掩码（那里每个词元都能看到其他词元）"
+    ),
+    "the image tower: it is CLIP's modified ResNet, and no class of transformers has one": (
+        "图像塔：它是 CLIP 的改版 ResNet，transformers 没有这样的类"
+    ),
+    "the raw class token: there a layer norm would be applied to it": (
+        "未经归一化的 class token（那里会再做一次 layer norm）"
+    ),
+    "that the text tower attends to padding whatever mask it is given": "文本塔不论有无掩码都会注意到填充",
+    "the pooling of texts: the state of [CLS] is taken here, and there it goes through a tanh pooler": (
+        "文本的池化：这里直接取 [CLS] 的状态，那里还要经过 tanh pooler"
+    ),
+    "the tanh pooler of texts: there the state of [CLS] is taken as it is": (
+        "文本的 tanh pooler（那里直接取 [CLS] 的状态）"
+    ),
+    "the pooling of texts: here the mean over all tokens, there one token": (
+        "文本的池化：这里对所有词元取平均，那里只取一个词元"
+    ),
+    "the bias of the text projection": "文本投影的偏置",
+    "the bias of the image projection": "图像投影的偏置",
+    "the second layer of the text projection and the GELU between the two": "文本投影的第二层以及两层之间的 GELU",
+    "the second layer of the image projection and the GELU between the two": "图像投影的第二层以及两层之间的 GELU",
+}
+"""English -> Chinese."""
+
+
+def translate(english: str, language: str) -> str:
+    """A sentence or a word in the language of a card's half; one that is not known here stays English."""
+    return CHINESE.get(english, english) if language == "zh" else english

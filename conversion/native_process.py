@@ -1,0 +1,73 @@
+"""Run as a file, in a process without hf_zhclip: what plain transformers computes from an exported folder.
+
+It imports nothing of this package, so that what it loads is what anybody loads.
+"""
+
+import json
+import runpy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def compute(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Loads the model and its processor through the Auto classes and runs both.
+
+    Args:
+        request: `folder`, what was exported; `samples`, the path of samples.py; `inputs`, a safetensors file with
+            `input_ids`, `attention_mask` and `pixel_values`; `pictures`, the names of those to preprocess; `outputs`,
+            the safetensors file to write: `text`, `image` (L2-normalised, float32), `logit_scale`, `pixels.<name>`.
+
+    Returns:
+        `class`, the model's; `keys`, what is missing, unexpected or of another shape; `token_ids` of the sample texts,
+        by the processor and then by the tokenizer alone. Pixels, too, are given by both.
+    """
+    import torch
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    transformers.logging.set_verbosity_error()
+    folder = request["folder"]
+    model, loading = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    model.eval()
+    inputs = load_file(request["inputs"])
+    with torch.no_grad():
+        outputs = model(**inputs)
+    results = {
+        "text": outputs.text_embeds.contiguous(),
+        "image": outputs.image_embeds.contiguous(),
+        "logit_scale": model.logit_scale.detach(),
+    }
+    samples = runpy.run_path(request["samples"])
+    processor = transformers.AutoProcessor.from_pretrained(folder, backend="pil")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    image_processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    for name, picture in samples["pictures"]():
+        if name in request["pictures"]:
+            pixels = [
+                each(images=[picture], return_tensors="pt")["pixel_values"] for each in (processor, image_processor)
+            ]
+            results[f"pixels.{name}"] = torch.cat(pixels)
+    save_file(results, request["outputs"])
+    wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    return {
+        "class": type(model).__name__,
+        "keys": [f"{kind.replace('_', ' ')}: {', '.join(keys)}" for kind, keys in wrong.items() if keys],
+        "token_ids": [processor(text=[text], truncation=True)["input_ids"][0] for text in samples["TEXTS"]]
+        + [tokenizer(text, truncation=True)["input_ids"] for text in samples["TEXTS"]],
+    }
+
+
+def main(request: Path) -> None:
+    """Answers a request (a JSON file) in a file beside it."""
+    fields = json.loads(request.read_text(encoding="utf-8"))
+    # As hf_zhclip does it before the first import of transformers, by a module that imports nothing of hf_zhclip.
+    runpy.run_path(fields["torchvision"])["hide_broken_torchvision"]()
+    sys.modules["hf_zhclip"] = None  # from here on an import of it fails
+    answer = compute(fields)
+    request.with_name("answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[-1]))

@@ -1,0 +1,57 @@
+"""What a report says of where a repo comes from: the sources, the catalogue's name for them, the command."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .hub import HUB_ID, published
+from .mapping import fold
+from .parts import Part
+from .read import Checkpoint
+from .report import sha256
+
+
+def entry_name(source: str | Path, parts: Sequence[Part]) -> str | None:
+    """The name in the catalogue, where all that was read is what was published under it."""
+    entry = published(source)
+    if entry is None or [part.checkpoint.hub_id for part in parts[1:]] != [entry.vision][: len(parts) - 1]:
+        return None
+    return entry.name
+
+
+DEFAULTS = {"dtype": "keep", "max_shard_size": "5GB"}
+
+
+def command(parts: Sequence[Part], out: Path, options: Mapping[str, Any]) -> str:
+    """The command that converts the same again; of a path its name alone, the rest is nobody's business."""
+    first, *others = (part.checkpoint.name for part in parts)
+    words = ["zhclip", "convert", first, out.name]
+    words += [word for name in others for word in ("--vision", name)]
+    for name, value in options.items():
+        if value and value != DEFAULTS.get(name):
+            shown = Path(value).name if name in ("tokenizer", "config") else str(value)
+            words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [shown])
+    return shlex.join(words)
+
+
+def published_at(checkpoint: Checkpoint) -> dict[str, str | None] | None:
+    """Where on the hub a part was read from, to the commit."""
+    match = HUB_ID.fullmatch(checkpoint.hub_id)
+    return {**match.groupdict(), "revision": checkpoint.revision or None} if match else None
+
+
+def record(part: Part) -> dict[str, Any]:
+    """What the report says of one part: what it was, where from, and what it stated."""
+    checkpoint = part.checkpoint
+    return {
+        "format": part.source.name,
+        "detected": part.why,
+        "name": checkpoint.name,
+        "hub": published_at(checkpoint),
+        "files": {file.name: sha256(file) for file in checkpoint.files},
+        "container": checkpoint.container,
+        "wrappers": list(checkpoint.wrappers),
+        "dropped": fold(part.plan.dropped),
+        "facts": dict(part.describe().facts),
+    }

@@ -1,0 +1,96 @@
+"""A repo as it lies on disk, converted or fine-tuned since: its config, its tensors and its processor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+from .errors import InputError
+from .mapping import check, plan, rename
+from .read import read, read_json
+
+
+@dataclass(frozen=True)
+class Repo:
+    """`config` is config.json with every field stated; `tensors` are memory-mapped."""
+
+    path: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+    processor: Any
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the model takes, in pixels."""
+        return self.config["vision_config"]["image_size"]
+
+
+def read_repo(path: Path) -> Repo:
+    """Reads a repo that `convert` made, or that `save_pretrained` made of one.
+
+    Raises:
+        InputError: when it is none, holds one tower alone, lacks its processor, or its weights are another model's.
+    """
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+    _check_config(path, read_json(path / "config.json"))
+    config, shapes = _build(path)
+    tensors = read(path).tensors
+    check([plan((rename("*", "*"),), {key: tuple(tensor.shape) for key, tensor in tensors.items()})], shapes)
+    return Repo(path, config, tensors, _processor(path, config["vision_config"]["image_size"]))
+
+
+def _check_config(path: Path, config: Mapping[str, Any]) -> None:
+    if config.get("model_type") != "zhclip":
+        raise InputError(
+            f"{path} is of model_type {config.get('model_type')!r}, and a converted repo (zhclip) was wanted. "
+            f"`zhclip convert {path} OUT` makes one of a checkpoint."
+        )
+    if (architectures := config.get("architectures")) != ["ZhCLIPModel"]:
+        raise InputError(
+            f"{path} holds {architectures}; a whole model (ZhCLIPModel) was wanted. Export the repo that this tower "
+            "was taken from."
+        )
+
+
+def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    from hf_zhclip import ZhCLIPConfig, ZhCLIPModel
+
+    try:
+        config = ZhCLIPConfig.from_pretrained(path)
+        with torch.device("meta"):
+            model = ZhCLIPModel(config)
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
+    return config.to_dict(), {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _processor(path: Path, image_size: int) -> Any:
+    from transformers import AutoProcessor
+
+    from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
+
+    if not (path / "processor_config.json").is_file():
+        raise InputError(
+            f"{path} has no processor_config.json, which says how pictures are prepared. Save the processor of the "
+            "repo that was fine-tuned beside the model: AutoProcessor.from_pretrained(REPO).save_pretrained(OUT)."
+        )
+    try:
+        processor = AutoProcessor.from_pretrained(path)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"The processor of {path} does not load: {error}") from error
+    image_processor = getattr(processor, "image_processor", None)
+    if not isinstance(processor, ZhCLIPProcessor) or not isinstance(image_processor, ZhCLIPImageProcessor):
+        raise InputError(
+            f"{path} holds a {type(processor).__name__}; a ZhCLIPProcessor was wanted, as convert writes."
+        )
+    size = dict(image_processor.size)
+    if size != {"height": image_size, "width": image_size}:
+        raise InputError(
+            f"processor_config.json of {path} says size {size} and its model takes {image_size}. Take both from the "
+            "same folder."
+        )
+    return processor

@@ -1,0 +1,220 @@
+"""The catalogue: every published checkpoint, read strictly, with the facts and figures that were published."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_zhclip.conversion import catalogue
+from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.read import Checkpoint
+from hf_zhclip.conversion.sources import SOURCES
+
+KEYS = Path(__file__).parents[1] / "keys"
+LARGE, WIDE, HUGE = "chinese-clip-vit-large-patch14", "chinese-clip-vit-large-patch14-336px", "ViT-H-14"
+TAIYI = "Taiyi-CLIP-Roberta-102M-Chinese"
+
+# cn_clip/clip/utils.py and the usage that each project publishes: name -> what convert takes.
+PUBLISHED = {
+    "chinese-clip-vit-base-patch16": ("OFA-Sys/chinese-clip-vit-base-patch16:clip_cn_vit-b-16.pt", None),
+    "chinese-clip-vit-large-patch14": ("OFA-Sys/chinese-clip-vit-large-patch14:clip_cn_vit-l-14.pt", None),
+    "chinese-clip-vit-large-patch14-336px": (
+        "OFA-Sys/chinese-clip-vit-large-patch14-336px:clip_cn_vit-l-14-336.pt",
+        None,
+    ),
+    "chinese-clip-vit-huge-patch14": ("OFA-Sys/chinese-clip-vit-huge-patch14:clip_cn_vit-h-14.pt", None),
+    "chinese-clip-rn50": ("OFA-Sys/chinese-clip-rn50:clip_cn_rn50.pt", None),
+    "clip-vit-bert-chinese-1M": ("YeungNLP/clip-vit-bert-chinese-1M", None),
+    "Taiyi-CLIP-Roberta-102M-Chinese": (
+        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese",
+        "openai/clip-vit-base-patch32",
+    ),
+    "Taiyi-CLIP-Roberta-large-326M-Chinese": (
+        "IDEA-CCNL/Taiyi-CLIP-Roberta-large-326M-Chinese",
+        "openai/clip-vit-large-patch14",
+    ),
+    "Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese": (
+        "IDEA-CCNL/Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese",
+        "openai/clip-vit-large-patch14",
+    ),
+    "Taiyi-CLIP-RoBERTa-326M-ViT-H-Chinese": (
+        "IDEA-CCNL/Taiyi-CLIP-RoBERTa-326M-ViT-H-Chinese",
+        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    ),
+}
+
+# Keys and shapes as the originals' own classes have them, text and image part.
+SHAPES = {
+    "chinese-clip-vit-base-patch16": ("cn_clip-vit-b-16",),
+    "chinese-clip-vit-large-patch14": ("cn_clip-vit-l-14",),
+    "chinese-clip-vit-large-patch14-336px": ("cn_clip-vit-l-14-336",),
+    "chinese-clip-vit-huge-patch14": ("cn_clip-vit-h-14",),
+    "chinese-clip-rn50": ("cn_clip-rn50",),
+    "clip-vit-bert-chinese-1M": ("bert_clip",),
+    "Taiyi-CLIP-Roberta-102M-Chinese": ("taiyi-102m", "hf_clip-vit-base-patch32"),
+    "Taiyi-CLIP-Roberta-large-326M-Chinese": ("taiyi-326m", "hf_clip-vit-large-patch14"),
+    "Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese": ("taiyi-102m-vit-l", "hf_clip-vit-large-patch14"),
+    "Taiyi-CLIP-RoBERTa-326M-ViT-H-Chinese": ("taiyi-326m-vit-h", "hf_clip-vit-huge-patch14"),
+}
+IMAGE = ("visual.", "vision_model.", "visual_projection.")
+NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
+
+T2I, I2T, ZERO, TUNED = "text-to-image retrieval", "image-to-text retrieval", "zero-shot", "fine-tuned"
+# The tables as their authors printed them: (task, dataset, setup) -> values.
+FIGURES = {
+    LARGE: {
+        (T2I, "MUGE", ZERO): "R@1 56.3 R@5 79.8 R@10 86.2 MR 74.1",
+        (T2I, "MUGE", TUNED): "R@1 63.3 R@5 85.6 R@10 91.3 MR 80.1",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 68.0 R@5 89.7 R@10 94.4",
+        (T2I, "Flickr30K-CN", TUNED): "R@1 82.7 R@5 96.7 R@10 98.6",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 80.2 R@5 96.6 R@10 98.2",
+        (I2T, "Flickr30K-CN", TUNED): "R@1 96.1 R@5 99.5 R@10 99.9",
+        (T2I, "COCO-CN", ZERO): "R@1 64.0 R@5 89.2 R@10 94.4",
+        (T2I, "COCO-CN", TUNED): "R@1 78.9 R@5 96.3 R@10 99.0",
+        (I2T, "COCO-CN", ZERO): "R@1 60.4 R@5 84.2 R@10 92.9",
+        (I2T, "COCO-CN", TUNED): "R@1 80.2 R@5 96.7 R@10 99.2",
+    },
+    WIDE: {
+        (T2I, "MUGE", ZERO): "R@1 59.0 R@5 81.4 R@10 87.8 MR 76.1",
+        (T2I, "MUGE", TUNED): "R@1 65.3 R@5 86.7 R@10 92.1 MR 81.3",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 69.0 R@5 90.7 R@10 95.4",
+        (T2I, "Flickr30K-CN", TUNED): "R@1 84.4 R@5 97.1 R@10 98.7",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 83.3 R@5 97.2 R@10 98.5",
+        (I2T, "Flickr30K-CN", TUNED): "R@1 96.6 R@5 99.8 R@10 100.0",
+        (T2I, "COCO-CN", ZERO): "R@1 64.7 R@5 89.6 R@10 94.6",
+        (T2I, "COCO-CN", TUNED): "R@1 80.1 R@5 96.7 R@10 99.2",
+        (I2T, "COCO-CN", ZERO): "R@1 63.4 R@5 87.2 R@10 94.4",
+        (I2T, "COCO-CN", TUNED): "R@1 81.2 R@5 97.2 R@10 99.1",
+    },
+    TAIYI: {
+        ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 41.00% Top5 69.19%",
+        (T2I, "Flickr30k-CNA", ZERO): "Top1 44.06% Top5 71.42% Top10 80.84%",
+        (T2I, "COCO-CN", ZERO): "Top1 46.24% Top5 78.06% Top10 88.88%",
+        (T2I, "wukong50k", ZERO): "Top1 48.67% Top5 81.77% Top10 90.09%",
+    },
+}
+
+
+def recorded(name: str) -> dict[str, tuple[int, ...]]:
+    value = json.loads((KEYS / f"{name}.json").read_text(encoding="utf-8"))
+    return {key: tuple(shape) for key, shape in value["keys"].items()}
+
+
+def text_of(name: str) -> str:
+    return (Path(__file__).parents[2] / "model_cards" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def test_every_published_checkpoint_has_an_entry_that_convert_can_take():
+    assert {each.name: (each.source, each.vision) for each in catalogue.entries()} == PUBLISHED
+    assert {each.format for each in catalogue.entries()} <= set(SOURCES)
+
+
+@pytest.mark.parametrize("alias", ["ViT-B-16", "vit-b-16", "CHINESE-CLIP-VIT-BASE-PATCH16"])
+def test_a_name_is_found_in_whatever_case_and_by_cn_clips_own_name(alias):
+    assert catalogue.find(alias).name == "chinese-clip-vit-base-patch16"
+
+
+def test_every_name_of_cn_clips_available_models_is_known_and_a_foreign_one_is_not():
+    known = {name: catalogue.find(name).image.tower for name in ("ViT-B-16", "ViT-L-14", "ViT-L-14-336", HUGE, "RN50")}
+    assert known == {name: name for name in known}
+    assert catalogue.find("ViT-B-32") is None
+
+
+def test_a_place_on_the_hub_is_known_with_its_file_alone():
+    repo, file = "OFA-Sys/chinese-clip-rn50", "clip_cn_rn50.pt"
+    assert catalogue.find_by_hub(repo, file).name == "chinese-clip-rn50"
+    assert catalogue.find_by_hub(repo, None) is None  # the whole repo is another format
+    assert catalogue.find_by_hub("YeungNLP/clip-vit-bert-chinese-1M", None).format == "bert_clip"
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_the_parameters_are_those_of_the_originals_own_classes(name):
+    text, *image = SHAPES[name]
+    # Of a CLIP beside a text tower, its own English text tower is left out.
+    shapes = recorded(text) | {
+        key: shape for part in image for key, shape in recorded(part).items() if key.startswith((*IMAGE, "logit_"))
+    }
+    counts = {key: math.prod(shape) for key, shape in shapes.items() if not key.endswith(NOT_TRAINED)}
+    found = catalogue.find(name).parameters
+    assert found.total == sum(counts.values())
+    assert found.image == sum(count for key, count in counts.items() if key.startswith(IMAGE))
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_the_towers_are_described_as_the_conversion_describes_them(name):
+    entry, (text, *image) = catalogue.find(name), SHAPES[name]
+
+    def describe(format, keys):
+        value = json.loads((KEYS / f"{keys}.json").read_text(encoding="utf-8"))
+        tensors = {key: torch.empty(shape, device="meta") for key, shape in value["keys"].items()}
+        config = value["config"] if SOURCES[format].reads_config_json else {}
+        return SOURCES[format].describe(Checkpoint(Path("."), (), "zip", tensors), config)
+
+    described = describe(entry.format, text)
+    vision = describe("hf_clip", image[0]) if image else described
+    wanted = (described.text.pooling, described.text.projection, described.context_length, described.image_order)
+    assert (entry.text.pooling, entry.text.projection, entry.text.context_length, entry.image.order) == wanted
+    assert entry.text.positions == described.text.config["max_position_embeddings"]
+    assert (entry.image.model_type, entry.image.projection, entry.image.size, entry.width) == (
+        vision.vision.config["model_type"],
+        vision.vision.projection,
+        vision.image_size,
+        vision.vision.width,
+    )
+
+
+def test_the_figures_are_those_that_were_published_digit_by_digit():
+    found = {
+        entry.name: {
+            (row.task, row.dataset, row.setup): " ".join(f"{key} {value}" for key, value in row.values.items())
+            for row in entry.figures.rows
+        }
+        for entry in catalogue.entries()
+        if entry.figures
+    }
+    assert found == FIGURES
+
+
+def test_what_is_not_known_is_said_to_be_unknown():
+    for entry in catalogue.entries():
+        assert entry.license.id is None or entry.license.id in entry.license.published
+        assert entry.license.en and entry.license.zh and entry.license.read
+    assert catalogue.find("BertCLIP").license.id is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("family: BertCLIP", "family: BertCLIP\ncolour: red", "unknown field colour"),
+        ("family: BertCLIP\n", "", "field family is missing"),
+        ("  size: 224", "  size: wide", "field image.size is 'wide'; wanted int"),
+        ("  positions: 512\n", "", "field text.positions is missing"),
+        ("aliases: [BertCLIP]", "aliases: BertCLIP", "field aliases is 'BertCLIP'; wanted list"),
+        ("name: clip-vit-bert-chinese-1M", "name: other", "field name is 'other'; wanted the name of the file"),
+        ("family: BertCLIP", "family: [", "is no YAML"),
+    ],
+)
+def test_a_file_that_is_no_entry_is_refused_by_file_and_field(old, new, message):
+    text = text_of("clip-vit-bert-chinese-1M")
+    assert old in text
+    with pytest.raises(InputError) as caught:
+        catalogue.parse(text.replace(old, new, 1), "clip-vit-bert-chinese-1M.yaml")
+    assert message in str(caught.value) and "clip-vit-bert-chinese-1M.yaml" in str(caught.value)
+
+
+def test_a_row_of_figures_is_read_as_strictly():
+    with pytest.raises(InputError, match=r"figures\.rows\[0\]\.values\.R@1 is 56\.3; wanted str"):
+        catalogue.parse(text_of(LARGE).replace('R@1: "56.3"', "R@1: 56.3", 1), f"{LARGE}.yaml")
+
+
+def test_the_list_is_a_table_for_people_and_json_for_machines():
+    table = catalogue.table().splitlines()
+    assert table[0].split() == ["name", "family", "towers", "parameters", "licence", "source"]
+    assert len(table) == 11
+    assert any("ViT-B-16" in line and "188M" in line and "mit" in line for line in table)
+    assert any("--vision openai/clip-vit-base-patch32" in line for line in table)
+    value = json.loads(json.dumps([entry.to_json() for entry in catalogue.list()]))
+    assert value[0]["license"].keys() == {"id", "published", "en", "zh", "read"}
+    assert {each["name"]: (each["source"], each["vision"]) for each in value} == PUBLISHED

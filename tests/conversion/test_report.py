@@ -1,0 +1,61 @@
+import json
+import math
+
+import pytest
+
+from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.report import FILE, Comparison, Report, changed_files, read_report
+
+
+def report(*results: float) -> Report:
+    comparisons = [
+        Comparison("text", "embeddings", "reference", "difference", 1e-5, each, each <= 1e-5) for each in results
+    ]
+    return Report([{"format": "cn_clip"}], {"architecture": "x"}, "reference", comparisons, {"config.json": "00"})
+
+
+@pytest.mark.parametrize("results", [(0.0, 1e-6), (0.0, math.nan), (math.inf,)])
+def test_a_report_comes_back_from_its_file(tmp_path, results):
+    written = report(*results)
+    (tmp_path / FILE).write_text(json.dumps(written.to_json(), allow_nan=False), encoding="utf-8")
+
+    back = read_report(tmp_path)
+
+    assert back.passed == written.passed
+    assert back.to_json() == written.to_json()
+
+
+def test_a_report_without_comparisons_proves_nothing():
+    assert not report().passed
+
+
+@pytest.mark.parametrize("text", ['{"format_version": 1}', '{"format_version": 99}', "{}"])
+def test_a_report_of_another_version_is_refused(tmp_path, text):
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"is of no version that is known here \(2\). Convert it again"):
+        read_report(tmp_path)
+
+
+def test_a_report_that_lacks_a_part_is_refused(tmp_path):
+    value = report(0.0).to_json()
+    del value["files"]
+    (tmp_path / FILE).write_text(json.dumps(value), encoding="utf-8")
+
+    with pytest.raises(InputError, match="is no report: 'files'"):
+        read_report(tmp_path)
+
+
+def test_a_folder_without_a_report_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no conversion_report.json"):
+        read_report(tmp_path)
+
+
+def test_files_that_are_gone_or_different_are_named(tmp_path):
+    # printf a | sha256sum
+    digest = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    for name, text in (("same", "a"), ("other", "b")):
+        (tmp_path / name).write_text(text)
+    proof = Report([], {}, "reference", [], dict.fromkeys(("same", "other", "gone"), digest))
+
+    assert changed_files(tmp_path, proof) == ["other", "gone"]
