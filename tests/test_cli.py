@@ -309,7 +309,7 @@ def test_a_lost_network_ends_with_1(run, tmp_path):
     code, text, said = run("convert", "user/repo", tmp_path / "OUT")
 
     assert (code, text) == (1, "")
-    assert said.splitlines()[-1].startswith("zhclip: user/repo is not in the cache, and the hub could not be reached")
+    assert said.splitlines()[-1].startswith("zhclip: user/repo could not be downloaded, and is not in the cache.")
 
 
 def test_a_repository_that_does_not_exist_ends_with_2(run, tmp_path, monkeypatch):
