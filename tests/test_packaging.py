@@ -72,18 +72,14 @@ def test_the_wheel_holds_what_the_checkout_ships(wheel):
     assert {Path(name).name for name in described} >= {"LICENSE", "NOTICE", "METADATA", "entry_points.txt"}
 
 
-def test_the_command_of_an_installed_wheel_inspects_and_converts(scripts, tmp_path):
+def test_the_command_of_an_installed_wheel_inspects_lists_and_runs_the_demo(scripts, tmp_path):
     checkpoints.cn_clip_file(tmp_path / "epoch_latest.pt")
-    checkpoints.cn_clip_config(tmp_path / "my_config.json")
     where = "from importlib.util import find_spec; print(find_spec('hf_zhclip').origin)"
     assert Path(run(scripts / "python", "-c", where, cwd=tmp_path).strip()).is_relative_to(scripts.parent)
     assert "cn_clip" in run(scripts / "zhclip", "inspect", "epoch_latest.pt", cwd=tmp_path)
-    run(scripts / "zhclip", "convert", "epoch_latest.pt", "repo", "--config", "my_config.json", cwd=tmp_path)
-    report = json.loads((tmp_path / "repo" / "conversion_report.json").read_text(encoding="utf-8"))
-    assert report["passed"]
-
-
-def test_the_demo_of_an_installed_wheel_ends_with_its_picture(scripts, tmp_path):
+    assert "chinese-clip-rn50" in run(scripts / "zhclip", "list", cwd=tmp_path)
     printed = run(scripts / "zhclip", "demo", "out", cwd=tmp_path)
     picture = tmp_path / printed.strip().splitlines()[-1]
     assert picture.is_file() and picture.suffix == ".png"
+    (report,) = tmp_path.glob("out/**/conversion_report.json")
+    assert json.loads(report.read_text(encoding="utf-8"))["passed"]
