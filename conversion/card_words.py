@@ -1,5 +1,8 @@
 """The Chinese of what a card takes over from elsewhere in English: limits, losses, steps, tasks."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 IMAGE_ORDERS = {
     "squash_then_rgb": (
         "resized to a square in the file's own colour mode (the aspect ratio is not kept and nothing is "
@@ -8,14 +11,25 @@ IMAGE_ORDERS = {
     "rgb_then_squash": "made RGB, then resized to a square (the aspect ratio is not kept and nothing is cropped)",
     "crop_then_rgb": "the short side is resized and the centre cropped, in the file's own colour mode, then made RGB",
     "rgb_then_crop": "made RGB, then the short side is resized and the centre cropped",
+    "crop_up_then_rgb": (
+        "the short side is resized and the centre cropped (half a pixel is rounded up), in the file's own colour "
+        "mode, then made RGB"
+    ),
 }
 
 PADDING = {
-    False: {
+    "masked": {
         "zh": "文本塔会屏蔽填充的词元，向量与同一批里的其他文本无关。",
         "en": "the text tower masks it, so that an embedding does not depend on the other texts of its batch.",
     },
-    True: {
+    "causal": {
+        "zh": "文本塔是因果的，取的是结束词元的状态，它看不到后面的填充，向量与同一批里的其他文本无关。",
+        "en": (
+            "the text tower is causal, and the end token whose state is taken never sees what follows it, so that an "
+            "embedding does not depend on the other texts of its batch."
+        ),
+    },
+    "attended": {
         "zh": "文本塔会注意到填充的词元（`text_attends_to_padding`），向量取决于文本被填充到多长。",
         "en": (
             "the text tower attends to it (`text_attends_to_padding`), so that an embedding depends on how "
@@ -23,6 +37,56 @@ PADDING = {
         ),
     },
 }
+
+
+@dataclass(frozen=True)
+class Language:
+    """What a card says of a model of these languages; `names` and `texts` stand in its blocks."""
+
+    of_model: Mapping[str, str]
+    trained_on: Mapping[str, str]
+    names: Sequence[str]
+    texts: Sequence[str]
+
+
+CHINESE_TEXTS = ("杰尼龟", "妙蛙种子", "小火龙", "皮卡丘"), ("一只猫", "一只小狗在摇尾巴")
+LANGUAGES: Mapping[tuple[str, ...], Language] = {
+    ("zh",): Language(
+        {"zh": "中文图文双塔模型", "en": "a dual encoder for Chinese texts and pictures"},
+        {
+            "zh": "训练语言是中文；英文和繁体字只在训练数据涉及的范围内有效，这里不做任何转换。",
+            "en": (
+                "It was trained on Chinese; English and traditional characters work as far as the training data had "
+                "them, and nothing is converted here."
+            ),
+        },
+        *CHINESE_TEXTS,
+    ),
+    ("en",): Language(
+        {"zh": "英文图文双塔模型", "en": "a dual encoder for English texts and pictures"},
+        {
+            "zh": "训练语言是英文；其他语言（包括中文）只在训练数据偶然涉及的范围内有效，这里不做任何翻译。",
+            "en": (
+                "It was trained on English; other languages, Chinese among them, work only as far as the training "
+                "data happened to have them, and nothing is translated here."
+            ),
+        },
+        ("Squirtle", "Bulbasaur", "Charmander", "Pikachu"),
+        ("a cat", "a puppy wagging its tail"),
+    ),
+}
+MULTILINGUAL = Language(
+    {"zh": "多语言图文双塔模型", "en": "a dual encoder for texts of several languages and pictures"},
+    {
+        "zh": "训练语言有多种，一种语言的效果取决于它在训练数据中的比重，这里不做任何转换。",
+        "en": (
+            "It was trained on several languages; how well one works depends on its part of the training data, and "
+            "nothing is converted here."
+        ),
+    },
+    *CHINESE_TEXTS,
+)
+"""For every combination that has no words of its own."""
 
 LEVELS = {
     "peer": {
@@ -57,6 +121,7 @@ CHINESE = {
     IMAGE_ORDERS["rgb_then_squash"]: "先转成 RGB，再缩放成正方形（不保持宽高比，也不裁剪）",
     IMAGE_ORDERS["crop_then_rgb"]: "先在文件自身的颜色模式下按短边缩放、居中裁剪，再转成 RGB",
     IMAGE_ORDERS["rgb_then_crop"]: "先转成 RGB，再按短边缩放、居中裁剪",
+    IMAGE_ORDERS["crop_up_then_rgb"]: "先在文件自身的颜色模式下按短边缩放、居中裁剪（半个像素向上取整），再转成 RGB",
     # of a report
     "tensors": "张量",
     "ids": "词元 id",
@@ -95,6 +160,54 @@ CHINESE = {
     "text of its batch; for those numbers set text_attends_to_padding in config.json.": (
         "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数"
         "值，请在 config.json 中设置 text_attends_to_padding。"
+    ),
+    "Texts are cut at 52 tokens, with which these models were trained, unless the tokenizer of the source states "
+    "another limit; the published repos state none. `zhclip convert --context-length` raises it.": (
+        "文本在 52 个词元处截断，这是这些模型训练时的长度；源仓库的分词器写明其他上限时以它为准，已发布的仓库都没有写"
+        "明。`zhclip convert --context-length` 可以放宽。"
+    ),
+    "Transparency is dropped, as transformers 4 did for these models; transformers 5.23 lays transparent pictures "
+    "on white.": (
+        "透明通道会被丢弃，与 transformers 4 对这些模型的处理相同；transformers 5.23 会把透明图片铺在白底上。"
+    ),
+    "The text embedding is the projected state of [CLS], as in TaiyiCLIPModel.get_text_features and its training; "
+    "the class's own forward takes the tanh pooler instead, so that its logits differ.": (
+        "文本向量是 [CLS] 的状态经过投影，与 TaiyiCLIPModel.get_text_features 及其训练相同；该类自己的 forward 却取 "
+        "tanh pooler，因此它给出的 logit 不同。"
+    ),
+    "Texts are cut at 77 tokens, the default of its training, unless the tokenizer of the source states another "
+    "limit. `zhclip convert --context-length` raises it.": (
+        "文本在 77 个词元处截断，这是其训练的默认长度；源仓库的分词器写明其他上限时以它为准。`zhclip convert "
+        "--context-length` 可以放宽。"
+    ),
+    "Texts are lower-cased and otherwise taken as they are: OpenAI's own code mends badly decoded characters and "
+    "HTML entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.": (
+        "文本会转成小写，此外保持原样：OpenAI 自己的代码会先修复乱码和 HTML 实体（ftfy、html.unescape），Hugging Face "
+        "仓库的分词器不做这一步。"
+    ),
+    "EasyNLP cuts texts at the sequence_length that its user passes, which no file keeps; here they are cut at 52 "
+    "tokens, with which Chinese-CLIP was trained. `zhclip convert --context-length` changes it.": (
+        "EasyNLP 在使用者传入的 sequence_length 处截断文本，任何文件都不保存这个值；这里在 52 个词元处截断，"
+        "这是 Chinese-CLIP 训练时的长度。可以用 `zhclip convert --context-length` 修改。"
+    ),
+    "EasyNLP resizes every picture to 224 pixels, whatever its model was made for; here to the model's own size.": (
+        "EasyNLP 把所有图片都缩放到 224 像素，不管模型是为什么尺寸做的；这里缩放到模型自己的尺寸。"
+    ),
+    "Characters that Unicode added or reclassified lately: the ids that R2D2's own tokenizer gives them change "
+    "with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is "
+    "U+1171E.": (
+        "Unicode 近期新增或重新归类的字符：R2D2 自己的分词器给出的 id 也随所用的 Python 版本而变。与 Python 3.11（"
+        "Unicode 14）相比，已分配的字符中只有 U+1171E 不同。"
+    ),
+    "Lone surrogates, halves of characters in badly cut text: R2D2's own tokenizer drops them, the converted one "
+    "refuses the text.": (
+        "孤立的代理项（文本被错误截断后留下的半个字符）：R2D2 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的文本。"
+    ),
+    "R2D2's cross-encoder, which scores a picture and a text together, is left out: a dual encoder has no place for "
+    "it. R2D2's published figures rank with its score, or with the sum of its score and the cosine; embeddings alone "
+    "do not reach them.": (
+        "R2D2 的交叉编码器（对一张图片和一段文本联合打分的部分）没有转换：双塔模型里没有它的位置。R2D2 公布的指标"
+        "使用交叉编码器的分数，或该分数与余弦相似度之和来排序，只用向量达不到那些数值。"
     ),
     # losses, as natives.py says them
     "the causal mask of the text tower: there every token sees all others": (

@@ -16,8 +16,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from . import catalogue
-from .card_words import IMAGE_ORDERS, LEVELS, PADDING, translate
+from . import catalogue, cn_clip_model
+from .card_words import IMAGE_ORDERS, LANGUAGES, LEVELS, MULTILINGUAL, PADDING, translate
 from .catalogue import Entry
 from .cn_clip_file import home_for
 from .doors import CODE_FILES, SENTENCE_TRANSFORMERS
@@ -28,7 +28,7 @@ from .natives import fits
 from .read import read_json
 from .repo import Repo, read_repo
 from .report import FILE, Report, changed_files, read_report
-from .sources import cn_clip, taiyi
+from .sources import SOURCES, chinese_clip, hf_clip, taiyi
 
 CARD = "README.md"
 STAMP = re.compile(r"\n<!-- zhclip card (?P<sha256>[0-9a-f]{64}) -->\s*\Z")
@@ -41,7 +41,16 @@ TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
 METRICS = {"Top1": "accuracy", "Top5": "accuracy"}
 """Published metric -> the hub's, of a classification; those of a retrieval are recall."""
 
-LIMITS = {"cn_clip": cn_clip.LIMITS, "taiyi": taiyi.LIMITS, "bert_clip": ()}
+TEXT_TOWERS = {"eos": "clip_text_model"}
+"""Pooling of an entry -> the type of text tower, where that is not BERT."""
+
+LIMITS = {
+    "cn_clip": cn_clip_model.LIMITS,
+    "taiyi": taiyi.LIMITS,
+    "bert_clip": (),
+    "chinese_clip": chinese_clip.LIMITS,
+    "hf_clip": hf_clip.LIMITS,
+}
 """What a format says of texts, where no report repeats it."""
 
 
@@ -58,6 +67,7 @@ class Model:
     parameters: int
     dtypes: tuple[str, ...]
     lower_case: bool
+    ends: tuple[str, str]
     cn_clip: bool
     files: frozenset[str]
 
@@ -213,14 +223,28 @@ def _model_of_folder(folder: Path) -> Model:
         image_order=repo.processor.image_processor.image_order,
         image_size=repo.image_size,
         context_length=tokenizer.model_max_length,
-        positions=repo.config["text_config"]["max_position_embeddings"],
+        positions=_positions(repo),
         width=repo.config["projection_dim"],
         parameters=sum(tensor.numel() for tensor in trained),
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in trained})),
         lower_case=tokenizer("CLIP")["input_ids"] == tokenizer("clip")["input_ids"],
+        ends=_ends(tokenizer),
         cn_clip=_goes_home(repo),
         files=frozenset(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
     )
+
+
+def _positions(repo: Repo) -> int:
+    """The longest text in tokens that the model takes."""
+    from hf_zhclip import ZhCLIPConfig
+
+    return ZhCLIPConfig.from_dict(dict(repo.config)).max_text_positions
+
+
+def _ends(tokenizer: Any) -> tuple[str, str]:
+    """The first and the last token of every text."""
+    first, last = tokenizer.convert_ids_to_tokens(tokenizer("")["input_ids"])
+    return first, last
 
 
 def _goes_home(repo: Repo) -> bool:
@@ -235,7 +259,7 @@ def _goes_home(repo: Repo) -> bool:
 def _model_of_entry(entry: Entry) -> Model:
     """What the catalogue knows; the towers' widths are not in it."""
     config = {
-        "text_config": {"model_type": "bert", "is_decoder": False},
+        "text_config": {"model_type": TEXT_TOWERS.get(entry.text.pooling, "bert"), "is_decoder": False},
         "vision_config": {"model_type": entry.image.model_type},
         "text_pooling": entry.text.pooling,
         "text_projection_type": entry.text.projection,
@@ -253,6 +277,7 @@ def _model_of_entry(entry: Entry) -> Model:
         parameters=entry.parameters.total,
         dtypes=(),
         lower_case=False,
+        ends=SOURCES[entry.format].vocabulary.ends,
         cn_clip=entry.format == "cn_clip",
         files=frozenset(SENTENCE_TRANSFORMERS),
     )
@@ -285,9 +310,11 @@ def _render(
     sources = _hub_repos(entry, report)
     bases = header.base_model or sources
     relation = "quantized" if not edited and bases == sources else "finetune"
-    metadata = _metadata(name, entry, model, _chosen(licence, header), bases, relation)
+    languages = _languages(entry, report)
+    metadata = _metadata(name, entry, model, _chosen(licence, header), bases, relation, languages)
     words = {
         **_words(model, entry, report, repo, name, edited),
+        **_language_words(languages),
         **_relation_words(relation),
         "entry": entry,
         "entry_only": report is None and entry is not None,
@@ -337,22 +364,35 @@ def _metadata(
     licence: Mapping[str, str],
     bases: Sequence[str],
     relation: str,
+    languages: Sequence[str],
 ) -> ModelCardData:
     """The header. The hub has no word for a changed format; `quantized`, the same model in other files, is nearest."""
     results = _results(entry) if entry else []
     return ModelCardData(
         **licence,
-        language=list(entry.languages) if entry else ["zh"],
+        language=list(languages),
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
         base_model=list(bases) or None,
         base_model_relation=relation if bases else None,
         datasets=list(entry.training.datasets) or None if entry else None,
-        tags=["clip", "zhclip", "chinese", "image-text-retrieval", "safetensors"]
+        tags=["clip", "zhclip", *(["chinese"] if "zh" in languages else []), "image-text-retrieval", "safetensors"]
         + (["sentence-transformers"] if set(SENTENCE_TRANSFORMERS) <= model.files else []),
         model_name=name if results else None,
         eval_results=results or None,
     )
+
+
+def _languages(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
+    """What the model was trained on: published, or of the format that it had; without a report Chinese, as most."""
+    if entry:
+        return entry.languages
+    return SOURCES[report.sources[0]["format"]].languages if report else ("zh",)
+
+
+def _language_words(languages: tuple[str, ...]) -> dict[str, Any]:
+    language = LANGUAGES.get(languages, MULTILINGUAL)
+    return {"language": language, "names": _python(list(language.names)), "texts": _python(list(language.texts))}
 
 
 def _results(entry: Entry) -> list[EvalResult]:
@@ -385,7 +425,7 @@ def _words(
     """What the template puts into its places."""
     nearest = fits(model.config)[0]
     limits = report.conversion["limits"] if report else LIMITS[entry.format] if entry else ()
-    padded = bool(model.config["text_attends_to_padding"])
+    padding = PADDING[_padding(model.config)]
     return {
         "plain": plain,
         "translate": translate,
@@ -410,12 +450,19 @@ def _words(
         "limits": limits,
         "image_order": IMAGE_ORDERS[model.image_order],
         "image_size": model.image_size,
-        "padding_zh": PADDING[padded]["zh"],
-        "padding_en": PADDING[padded]["en"],
+        "ends": model.ends,
+        "padding_zh": padding["zh"],
+        "padding_en": padding["en"],
         "dtypes": ", ".join(model.dtypes),
         **(_report_words(report, edited) if report else {}),
         **({"command": _entry_command(entry)} if entry and not report else {}),
     }
+
+
+def _padding(config: Mapping[str, Any]) -> str:
+    if config["text_config"]["model_type"] == "clip_text_model":
+        return "causal"
+    return "attended" if config["text_attends_to_padding"] else "masked"
 
 
 def _door_words(repo: str, folder: str) -> dict[str, str]:
@@ -528,7 +575,7 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", " ".join(str(text).split()))
 
 
-def _python(text: str) -> str:
+def _python(text: str | list[str]) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 
-from . import mapping, samples
+from . import cn_clip_model, mapping, samples
 from .errors import InputError, WorkError
 from .mapping import inverse, plan
 from .natives import Demand
 from .repo import Repo
-from .sources import cn_clip
 from .tokenizer import cn_clip_tokenizer, default_vocab
 
 CONFIG = (
@@ -66,6 +65,7 @@ PROCESSOR = (
             "rgb_then_squash": "the image order: here pictures are made RGB before they are resized, in cn_clip after",
             "crop_then_rgb": CROPPED,
             "rgb_then_crop": CROPPED,
+            "crop_up_then_rgb": CROPPED,
         },
     ),
     Demand("resample", (3,), {}),
@@ -134,7 +134,7 @@ def home_for(repo: Repo) -> Home:
             f"cn_clip has no place for this model, and nothing was written. It would lose of {repo.path}:\n"
             + "\n".join(f"  {loss}" for loss in lost)
         )
-    model_config = cn_clip.model_config(
+    model_config = cn_clip_model.model_config(
         repo.config["text_config"], repo.config["vision_config"], repo.config["projection_dim"]
     )
     return Home(_name(VISION, model_config), _name(TEXT, model_config), model_config)
@@ -180,7 +180,7 @@ def state_dict(repo: Repo, ddp: bool) -> dict[str, torch.Tensor]:
 
     A ViT's q, k and v are joined, which takes a third of its memory.
     """
-    table = inverse(cn_clip.home(repo.config))
+    table = inverse(cn_clip_model.home(repo.config))
     mapped = plan(table, {key: tuple(tensor.shape) for key, tensor in repo.tensors.items()})
     mapping.check([mapped], mapped.shapes)
     return {(PREFIX if ddp else "") + key: _alone(tensor) for key, tensor in mapped.run(repo.tensors)}
@@ -227,7 +227,7 @@ def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:
         "load_from_name puts most weights through float16, on a CPU too. cn_clip's evaluation scripts with "
         "--precision amp or fp32 take them as they are.": True,
         f"Texts are cut at {length} tokens here, and there at 52 unless told: "
-        f"tokenize(texts, context_length={length}).": length != cn_clip.CONTEXT_LENGTH,
+        f"tokenize(texts, context_length={length}).": length != cn_clip_model.CONTEXT_LENGTH,
         f"The token ids of some texts are others there, such as those of {''.join(texts[:1])[:40]!r}.": bool(texts),
         "cn_clip's training resumes from it with --resume FILE --reset-optimizer --reset-data-offset: it holds no "
         "optimizer's state.": ddp,

@@ -52,16 +52,26 @@ RELATIVES = (
         ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
         "FILIP's token-wise score can't be put into single vectors; the global one is not converted by this version.",
     ),
-    Relative("EasyNLP's Chinese CLIP (chinese_clip.)", ("chinese_clip.bert.*", "chinese_clip.visual.*"), NOT_YET),
-    Relative("EasyNLP's Wukong", ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"), NOT_YET),
-    Relative("EasyNLP's CLIP", ("vision_encoder.*", "vision_projection.*", "text_encoder.*"), NOT_YET),
     Relative(
-        "a ModelScope fine-tune of Chinese CLIP (clip_model.)", ("clip_model.bert.*", "clip_model.visual.*"), NOT_YET
+        "EasyNLP's Wukong",
+        ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"),
+        "It computes with another epsilon than the published Wukong, and is not converted: convert the original.",
     ),
     Relative(
-        "a ModelScope model from before August 2022", ("vision_encoder.*", "text_encoder.*", "logit_scale"), NOT_YET
+        "EasyNLP's CLIP (huggingface_clip)",
+        ("vision_encoder.*", "vision_projection.*", "text_encoder.*"),
+        "Its projections stand on the poolers of a RoBERTa and of a CLIP of its own, and it is not converted.",
     ),
-    Relative("PRD2 / R2D2", ("visual_encoder.*", "text_encoder.*", "vision_proj.*", "text_proj.*", "temp"), NOT_YET),
+    Relative(
+        "EasyNLP's open_clip",
+        ("open_clip.visual.*", "open_clip.*"),
+        "An English CLIP under a prefix of EasyNLP's is not converted: convert the open_clip model that it came from.",
+    ),
+    Relative(
+        "a ModelScope model from before August 2022",
+        ("vision_encoder.*", "text_encoder.*", "logit_scale"),
+        "It is another architecture under the same name, which is not converted: fetch today's version of the model.",
+    ),
     Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOT_YET),
     Relative("Multilingual-CLIP", ("transformer.*", "LinearTransformation.*"), NOT_YET),
     Relative("a Lightning fine-tune of Taiyi-CLIP", ("clip_model.*", "text_encoder.*"), NOT_YET),
@@ -71,21 +81,17 @@ RELATIVES = (
         ("visual.*", "token_embedding.weight", "transformer.resblocks.{}.*", "positional_embedding"),
         NOT_YET,
     ),
-    Relative(
-        "Hugging Face ChineseCLIP",
-        ("text_model.encoder.layer.{}.attention.self.query.weight", "vision_model.*", "visual_projection.weight"),
-        NOT_YET + " (transformers' own ChineseCLIPModel reads it.)",
-    ),
 )
 
 
 @dataclass(frozen=True)
 class Detection:
-    """The source that claims a checkpoint, how sure that is, and why."""
+    """The source that claims a checkpoint, how sure that is, why, and whether files beside the weights say it, too."""
 
     source: Source
     certainty: str
     why: str
+    beside: bool = False
 
 
 def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
@@ -102,11 +108,12 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     if format is not None:
         return _named(checkpoint, format)
     found = [detection for source in SOURCES.values() if (detection := _claim(source, checkpoint))]
+    found = [detection for detection in found if detection.beside] or found
     if len(found) == 1:
         return found[0]
     if found:
         raise UnknownFormat(_choose(checkpoint, [detection.source for detection in found]))
-    if open_ := [source for source in SOURCES.values() if _fitting(source, checkpoint.tensors)]:
+    if open_ := [source for source in SOURCES.values() if _fitting(source, checkpoint)]:
         raise UnknownFormat(_choose(checkpoint, open_))
     raise UnknownFormat(_unknown(checkpoint))
 
@@ -115,24 +122,27 @@ def _named(checkpoint: Checkpoint, format: str) -> Detection:
     if format not in SOURCES:
         raise InputError(f"There is no format {format!r}; there are {', '.join(SOURCES)}.")
     source = SOURCES[format]
-    if not _fitting(source, checkpoint.tensors):
+    if not _fitting(source, checkpoint):
         raise UnknownFormat(f"{checkpoint.name} is not {source.title}.\n{_difference(source, checkpoint)}")
     return Detection(source, "stated", f"--format {format}, and the keys agree")
 
 
 def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
     """The source's claim, if its keys fit and what must decide beyond keys says yes."""
-    signature = _fitting(source, checkpoint.tensors)
+    signature = _fitting(source, checkpoint)
     if signature is None:
         return None
-    said = set(_architectures(checkpoint))
-    if signature.decides == "architectures" and said & set(signature.architectures):
+    said = {*_architectures(checkpoint), str(checkpoint.config.get("model_type"))} & set(signature.architectures)
+    if signature.decides == "architectures" and said:
         return Detection(source, "certain", f"keys, and config.json names {', '.join(sorted(said))}")
     sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in signature.sizes.items())
     if signature.decides == "keys" and sizes:
         shapes = ", ".join(f"{key} {list(checkpoint.shapes[key])}" for key in signature.sizes)
         why = f"{len(signature.required)} keys that no other known format has together"
-        return Detection(source, "likely" if shapes else "certain", f"{why}{', and ' + shapes if shapes else ''}")
+        if signature.beside:
+            why = f"{len(signature.required)} keys, and {' and '.join(signature.beside)} beside them"
+        certainty = "likely" if shapes else "certain"
+        return Detection(source, certainty, f"{why}{', and ' + shapes if shapes else ''}", bool(signature.beside))
     return None
 
 
@@ -141,10 +151,13 @@ def _architectures(checkpoint: Checkpoint) -> list[str]:
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
-def _fitting(source: Source, keys: Collection[str]) -> Signature | None:
+def _fitting(source: Source, checkpoint: Checkpoint) -> Signature | None:
+    keys, beside = checkpoint.tensors, {file.name for file in checkpoint.files}
     for signature in source.signatures:
-        if all(_any(pattern, keys) for pattern in signature.required) and not any(
-            _any(pattern, keys) for pattern in signature.absent
+        if (
+            all(_any(pattern, keys) for pattern in signature.required)
+            and not any(_any(pattern, keys) for pattern in signature.absent)
+            and beside.issuperset(signature.beside)
         ):
             return signature
     return None
@@ -177,7 +190,7 @@ def _choose(checkpoint: Checkpoint, candidates: Iterable[Source]) -> str:
     word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
     return (
         f"The keys of {checkpoint.name} do not decide what it is, and {word}. Other models of the same keys pool "
-        f"differently, so this is not guessed. If you know that it is this one, say so: {names}."
+        f"differently, so this is not guessed. If you know which one it is, say so: {names}."
     )
 
 
@@ -217,6 +230,11 @@ def _difference(source: Source, checkpoint: Checkpoint) -> str:
         lines.append("It would hold, but this does not:\n" + "\n".join(f"  {key}" for key in absent))
     if foreign := [pattern for pattern in best.absent if _any(pattern, keys)]:
         lines.append("It would not hold, but this does:\n" + "\n".join(f"  {key}" for key in foreign))
+    there = {file.name for file in checkpoint.files}
+    if missing := [name for name in best.beside if name not in there]:
+        lines.append(
+            "Beside its weights there would be, but here is not:\n" + "\n".join(f"  {name}" for name in missing)
+        )
     problems = plan(source.rules(keys), checkpoint.shapes).problems.get("unknown keys (no rule claims them)", ())
     if problems:
         lines.append("Keys that it does not have:\n" + "\n".join(f"  {line}" for line in fold(problems)[:20]))

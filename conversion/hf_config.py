@@ -38,6 +38,24 @@ CLIP_VISION_DEFAULTS = {
     "layer_norm_eps": 1e-5,
 }
 
+CLIP_TEXT_DEFAULTS = {
+    "hidden_size": 512,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "intermediate_size": 2048,
+    "hidden_act": "quick_gelu",
+    "attention_dropout": 0.0,
+    "max_position_embeddings": 77,
+    "projection_dim": 512,
+    "initializer_range": 0.02,
+    "initializer_factor": 1.0,
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 49406,
+    "eos_token_id": 49407,
+    "pad_token_id": 1,
+    "vocab_size": 49408,
+}
+
 
 def count_layers(shapes: Mapping[str, Shape], pattern: str) -> int:
     """How many layers have a key of this pattern, whose `{}` is the layer number."""
@@ -90,6 +108,27 @@ def clip_vision_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
     )
 
 
+def clip_text_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """The sizes of a Hugging Face CLIP text tower that its shapes give away."""
+    words = shapes["text_model.embeddings.token_embedding.weight"]
+    fc1 = "text_model.encoder.layers.{}.mlp.fc1.weight"
+    return {
+        "vocab_size": words[0],
+        "hidden_size": words[1],
+        "num_hidden_layers": count_layers(shapes, fc1),
+        "intermediate_size": shapes.get(fc1.format(0), (0,))[0],
+        "max_position_embeddings": shapes["text_model.embeddings.position_embedding.weight"][0],
+    }
+
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "bert": BERT_DEFAULTS,
+    "clip_text_model": CLIP_TEXT_DEFAULTS,
+    "clip_vision_model": CLIP_VISION_DEFAULTS,
+}
+"""By model type."""
+
+
 def tower_config(
     model_type: str, stated: Sequence[Mapping[str, Any]], found: Mapping[str, int], where: str
 ) -> dict[str, Any]:
@@ -100,7 +139,7 @@ def tower_config(
     Raises:
         InputError: when every one contradicts the shapes, naming field by field what was stated and what was found.
     """
-    defaults = BERT_DEFAULTS if model_type == "bert" else CLIP_VISION_DEFAULTS
+    defaults = DEFAULTS[model_type]
     wrong: list[str] = []
     for each in stated:
         _check_kinds(each, defaults, where)

@@ -1,4 +1,4 @@
-"""SOURCE as users write it -> a path on this machine: what exists, a name of the catalogue, or `user/repo[:file]`."""
+"""SOURCE as users write it -> a path here: what exists, a name of the catalogue, or what is on a hub by its id."""
 
 import os
 import re
@@ -6,17 +6,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from . import catalogue
+from . import catalogue, hub_modelscope
 from .errors import InputError
 from .hub_errors import explain
-from .read import WEIGHTS, Checkpoint, read
+from .read import REFUSED_FOLDERS, WEIGHTS, Checkpoint, read, refuse_marked
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
 SNAPSHOT = re.compile(r"/snapshots/(?P<commit>[0-9a-f]{40})(/|$)")
 """Where the hub's cache keeps the files of one commit."""
 
-BESIDE = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-"""Small files that a Hugging Face folder's weights need beside them."""
+BESIDE = (
+    *("config.json", "text_model_config.json", "vision_model_config.json"),
+    *("preprocessor_config.json", "processor_config.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+)
+"""Small files that a folder's weights need beside them."""
 
 
 def locate(source: str | Path) -> Path:
@@ -28,11 +32,13 @@ def locate(source: str | Path) -> Path:
     """
     if str(source) and (path := _expanded(source)) is not None and os.path.exists(path):
         return path
+    if str(source).startswith(hub_modelscope.PREFIX):
+        return hub_modelscope.download(str(source))
     match = HUB_ID.fullmatch(hub_id(source))
     if match is None or str(source).startswith((".", "/", "~")):
         raise InputError(
-            f"{source} does not exist. Wanted: a file, a folder, a name that `zhclip list` prints, or "
-            "user/repo[:file] on the hub."
+            f"{source} does not exist. Wanted: a file, a folder, a name that `zhclip list` prints, user/repo[:file] "
+            "on the hub, or modelscope:user/repo[:file]."
         )
     return _download(match["repo"], match["file"])
 
@@ -98,10 +104,12 @@ def _download_folder(huggingface_hub, repo: str) -> str:
     names = {sibling.rfilename for sibling in huggingface_hub.model_info(repo).siblings or ()}
     weights = next((name for name in WEIGHTS if name in names), None)
     if weights is None:
+        refuse_marked(repo, names)
         files = sorted(name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".bin", ".safetensors")))
         hint = f"It holds {', '.join(files)}: name one as {repo}:FILE." if files else "It holds no weights."
         raise InputError(f"{repo} holds none of {', '.join(WEIGHTS)}. {hint}")
-    return huggingface_hub.snapshot_download(repo, allow_patterns=[*BESIDE, *_weight_patterns(weights)])
+    patterns = [*BESIDE, *REFUSED_FOLDERS, *_weight_patterns(weights)]
+    return huggingface_hub.snapshot_download(repo, allow_patterns=patterns)
 
 
 def _weight_patterns(weights: str) -> Iterable[str]:

@@ -11,7 +11,8 @@ from .errors import InputError, UnknownFormat
 from .hub import read_source
 from .mapping import fold
 from .parts import Part
-from .read import WRAPPERS, Checkpoint, read_json
+from .read import Checkpoint, check_ema, choose, read_json
+from .wrappers import WRAPPERS
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Inspection:
     why: str
     architecture: str | None
     wrappers: tuple[str, ...]
+    average: str | None
     training: Mapping[str, Any]
     dtypes: Mapping[str, int]
     parameters: Mapping[str, int]
@@ -44,25 +46,35 @@ class Inspection:
         lines = [f"{self.name}: {what}", f"  why: {self.why}", f"  container: {self.container}"]
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
         lines += [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
+        if self.average:
+            lines += [
+                f"  beside the weights: {self.average} ({WRAPPERS[self.average]}); choose with --ema use or ignore"
+            ]
         lines += [f"  {key}: {value}" for key, value in self.training.items()]
         lines += [f"  dtypes: {', '.join(f'{dtype} x{count}' for dtype, count in self.dtypes.items())}"]
         lines += [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
         return "\n".join(lines)
 
 
-def inspect(source: str | Path, *, format: str | None = None, config: str | Path | None = None) -> Inspection:
+def inspect(
+    source: str | Path, *, format: str | None = None, config: str | Path | None = None, ema: str | None = None
+) -> Inspection:
     """Says what a checkpoint is; reads headers and shapes, no tensor.
 
     Args:
         source: a file, a folder, or `user/repo[:file]` on the hub.
         format: hold it against this format instead of finding one.
         config: a JSON that states what no weight file holds, as for `convert`.
+        ema: as for `convert`; without it the raw weights are described, and the average is named.
 
     Raises:
         InputError: when it is no checkpoint at all.
         WorkError: when it could not be read.
     """
     checkpoint = read_source(source)
+    if ema is not None:
+        checkpoint = choose(checkpoint, ema)
+        check_ema(ema, [checkpoint])
     try:
         detection: Detection | None = detect(checkpoint, format)
         why = detection.why
@@ -77,6 +89,7 @@ def inspect(source: str | Path, *, format: str | None = None, config: str | Path
         why=why,
         architecture=_architecture(checkpoint, detection, read_json(Path(config)) if config else {}),
         wrappers=checkpoint.wrappers,
+        average=checkpoint.average.name if checkpoint.average else None,
         training=checkpoint.training,
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.tensors.values())),
         parameters=_parameters(checkpoint),

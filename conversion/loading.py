@@ -13,7 +13,7 @@ from huggingface_hub.constants import HF_HOME
 from .errors import InputError
 from .hub import locate, published
 from .pipeline import convert
-from .read import WEIGHTS, read
+from .read import FSDP_FILE, WEIGHTS, read
 from .report import FILE, sha256, versions
 from .write import write_json
 
@@ -26,6 +26,7 @@ def load(
     tokenizer: str | Path | None = None,
     config: str | Path | None = None,
     context_length: int | None = None,
+    ema: str | None = None,
     **from_pretrained: Any,
 ) -> tuple[Any, Any]:
     """Gives `(model, processor)` of an original checkpoint.
@@ -50,12 +51,13 @@ def load(
         "config": _existing(config) if config else None,
     }
     path = locate(source)
-    folder = _cache() / _key(path, stated, format, context_length)
+    words: dict[str, Any] = {"format": format, "context_length": context_length, "ema": ema}
+    folder = _cache() / _key(path, stated, words)
     if not (folder / FILE).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):  # of many processes one converts and the others wait
             if not (folder / FILE).exists():
-                convert(source, folder, format=format, context_length=context_length, **{**stated, "vision": vision})
+                convert(source, folder, **{**stated, "vision": vision}, **words)
     return AutoModel.from_pretrained(folder, **from_pretrained), AutoProcessor.from_pretrained(folder)
 
 
@@ -69,12 +71,11 @@ def _cache() -> Path:
     return Path(os.environ.get("ZHCLIP_CACHE") or Path(HF_HOME) / "zhclip")
 
 
-def _key(path: Path, stated: dict[str, Path | None], format: str | None, context_length: int | None) -> str:
+def _key(path: Path, stated: dict[str, Path | None], words: dict[str, Any]) -> str:
     parts = {
         "source": _content(path),
         **{role: _content(place, weights=role == "vision") for role, place in stated.items() if place},
-        "format": format,
-        "context_length": context_length,
+        **words,
         "versions": versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -82,7 +83,7 @@ def _key(path: Path, stated: dict[str, Path | None], format: str | None, context
 
 def _content(place: Path, weights: bool = True) -> list[str]:
     """Hashes of the files that a conversion would read: of a folder its weights and the small files beside them."""
-    if not place.is_dir() and place.name not in WEIGHTS:
+    if not place.is_dir() and place.name not in (*WEIGHTS, FSDP_FILE):
         return [_hash(place)]
     folder = place if place.is_dir() else place.parent
     files = {file for file in folder.iterdir() if file.suffix in (".json", ".txt")}

@@ -6,6 +6,7 @@ the whole key:
     rename("bert.embeddings.*", "text_model.embeddings.*")
     split(BLOCK + "attn.in_proj_*", LAYER + "q_proj.*", LAYER + "k_proj.*", LAYER + "v_proj.*")
     transpose("visual.proj", "visual_projection.weight")
+    log_inverse("temp", "logit_scale")
     drop("bert.pooler.*")
 
 The laws: each source key is claimed by exactly one rule, each target key is written once, every rule is used (only a
@@ -14,7 +15,7 @@ drop may idle), and targets and shapes equal those of the model. What breaks one
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -63,6 +64,15 @@ def concat(sources: Sequence[str], target: str) -> Rule:
     return Rule("concat", tuple(sources), (target,))
 
 
+def log_inverse(source: str, target: str) -> Rule:
+    """A temperature, by which the original divides its cosines, as the logarithm ln(1 / x) of a factor on them.
+
+    It is float32 at least: half precision would move every logit. The way back gives the float nearest to 1 / e^x, of
+    which the logarithm is the same bits again.
+    """
+    return Rule("log_inverse", (source,), (target,))
+
+
 def drop(source: str) -> Rule:
     """A tensor that the original never uses in an embedding."""
     return Rule("drop", (source,))
@@ -71,6 +81,7 @@ def drop(source: str) -> Rule:
 def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """The table read backwards; what a drop left out cannot come back."""
     backwards = {"rename": "rename", "transpose": "transpose", "split": "concat", "concat": "split"}
+    backwards |= {"log_inverse": "inverse_exp", "inverse_exp": "log_inverse"}
     return tuple(Rule(backwards[rule.op], rule.targets, rule.sources) for rule in rules if rule.op != "drop")
 
 
@@ -86,7 +97,7 @@ class Step:
         """Target shapes; a `ValueError` says which source shape the operation can't take."""
         first = source_shapes[self.sources[0]]
         match self.op:
-            case "rename":
+            case "rename" | "log_inverse" | "inverse_exp":
                 shapes = [first]
             case "transpose":
                 if len(first) != 2:
@@ -117,6 +128,10 @@ class Step:
                 results = first.chunk(len(self.targets), dim=0)
             case "concat":
                 results = [torch.cat([tensors[key] for key in self.sources])]
+            case "log_inverse":
+                results = [_computed(first, lambda x: -x.log())]
+            case "inverse_exp":
+                results = [_computed(first, lambda x: (-x).exp())]
         return dict(zip(self.targets, results, strict=True))
 
 
@@ -229,6 +244,11 @@ def matches(pattern: str, key: str) -> bool:
 @cache
 def _regex(pattern: str) -> re.Pattern:
     return re.compile(re.escape(pattern).replace(r"\{\}", r"(\d+)").replace(r"\*", r"(.+)"))
+
+
+def _computed(tensor: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """A function of each number, rounded once: in float64, of which no two machines differ after the rounding."""
+    return function(tensor.double()).to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _claims(rule: Rule, key: str) -> bool:

@@ -3,14 +3,14 @@
 One row a class in `NATIVES`, one row an image order in `PIXELS`. A family that another class can hold adds a row.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from .errors import InputError
-from .hf_config import BERT_DEFAULTS, CLIP_VISION_DEFAULTS
+from .hf_config import BERT_DEFAULTS, CLIP_TEXT_DEFAULTS, CLIP_VISION_DEFAULTS
 from .mapping import Rule, rename
 
 
@@ -41,12 +41,14 @@ class Native:
     """A class of plain transformers that computes what a repo computes whose config meets every demand.
 
     `rules` are target keys -> the class's keys, under names that transformers 4 and 5 both read.
-    `in_pipeline`: whether pipeline("zero-shot-image-classification") takes the class without a complaint.
+    `text_fields` are those of its text tower's config. `in_pipeline`: whether
+    pipeline("zero-shot-image-classification") takes the class without a complaint.
     """
 
     name: str
     model_type: str
     text_model_type: str
+    text_fields: Collection[str]
     vision_model_type: str
     processor: str
     image_processor: str
@@ -61,8 +63,10 @@ class Native:
 
     def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of the class's own config.json, towers included."""
-        text = {field: config["text_config"][field] for field in BERT_DEFAULTS}
-        vision = {field: config["vision_config"][field] for field in CLIP_VISION_DEFAULTS}
+        # A tower's own projection_dim counts where it is loaded alone; files state that of another size.
+        stated = {"projection_dim": config["projection_dim"]}
+        text = {field: ({**config["text_config"], **stated})[field] for field in self.text_fields}
+        vision = {field: ({**config["vision_config"], **stated})[field] for field in CLIP_VISION_DEFAULTS}
         return {
             "text_config": {"model_type": self.text_model_type, **text},
             "vision_config": {"model_type": self.vision_model_type, **vision},
@@ -72,6 +76,7 @@ class Native:
 
 
 BERT = Demand("text_config.model_type", ("bert",), {})
+CLIP_TEXT = Demand("text_config.model_type", ("clip_text_model",), {})
 NOT_CAUSAL = Demand(
     "text_config.is_decoder", (False,), {True: "the causal mask of the text tower: there every token sees all others"}
 )
@@ -107,7 +112,8 @@ def _matrix(field: str, side: str) -> Demand:
 
 
 MATRICES = _matrix("text_projection_type", "text"), _matrix("visual_projection_type", "image")
-SHARED = (BERT, NOT_CAUSAL, *MATRICES, CLIP_VIT, POST_LAYERNORM, NO_PADDING)
+COMMON = (*MATRICES, CLIP_VIT, POST_LAYERNORM, NO_PADDING)
+SHARED = (BERT, NOT_CAUSAL, *COMMON)
 
 HEADS = (
     rename("text_model.*", "text_model.*"),
@@ -121,6 +127,7 @@ NATIVES = (
         name="ChineseCLIPModel",
         model_type="chinese_clip",
         text_model_type="chinese_clip_text_model",
+        text_fields=BERT_DEFAULTS,
         vision_model_type="chinese_clip_vision_model",
         processor="ChineseCLIPProcessor",
         image_processor="ChineseCLIPImageProcessor",
@@ -133,6 +140,7 @@ NATIVES = (
         name="VisionTextDualEncoderModel",
         model_type="vision-text-dual-encoder",
         text_model_type="bert",
+        text_fields=BERT_DEFAULTS,
         vision_model_type="clip_vision_model",
         processor="VisionTextDualEncoderProcessor",
         image_processor="CLIPImageProcessor",
@@ -141,6 +149,19 @@ NATIVES = (
         # transformers 4 has the tower under this doubled name, and 5 reads both.
         rules=(rename("vision_model.*", "vision_model.vision_model.*"), *HEADS),
         in_pipeline=False,
+    ),
+    Native(
+        name="CLIPModel",
+        model_type="clip",
+        text_model_type="clip_text_model",
+        text_fields=CLIP_TEXT_DEFAULTS,
+        vision_model_type="clip_vision_model",
+        processor="CLIPProcessor",
+        image_processor="CLIPImageProcessor",
+        holds="a causal text tower whose end token is the text, a CLIP ViT, and a matrix without bias behind each",
+        demands=(_pooling("eos"), CLIP_TEXT, *COMMON),
+        rules=(rename("vision_model.*", "vision_model.*"), *HEADS),
+        in_pipeline=True,
     ),
 )
 """The classes, in the order in which they are tried."""
@@ -213,6 +234,12 @@ def _crop_is_rounded_alike(image: Image.Image, size: int) -> bool:
     return (int(size * long / short) - size) % 4 != 3
 
 
+def _crop_is_even(image: Image.Image, size: int) -> bool:
+    """Whether what is cut off has two equal halves: the offset is rounded down in transformers, up in EasyNLP."""
+    short, long = sorted(image.size)
+    return (int(size * long / short) - size) % 2 == 0
+
+
 TRANSPARENT = (
     "Pictures with transparency (RGBA, LA, a palette with a transparent colour): transformers 5.23 lays them on "
     "white, while 5.18 and 4.57 drop the transparency before they resize"
@@ -247,6 +274,17 @@ PIXELS = {
             DROPPED_LAST,
         ),
     ),
+    "crop_up_then_rgb": Pixels(
+        crops=True,
+        same_modes=("RGB", "L"),
+        same_crop=_crop_is_even,
+        differs=(
+            "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short "
+            "by an odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
+            RGB_FIRST,
+            DROPPED_LAST,
+        ),
+    ),
     "rgb_then_crop": Pixels(
         crops=True,
         same_modes=None,
@@ -264,9 +302,12 @@ TORCHVISION = (
 
 def differences(native: Native, image_order: str) -> tuple[str, ...]:
     """Sentences: what a user of the class has to do, or gets, other than with the repo itself."""
-    sentences = (
+    mask = (
         f"{native.name} does not derive a mask from padding: pass the attention_mask that the processor returns. "
-        "Without it, an embedding depends on how far its text was padded.",
+        "Without it, an embedding depends on how far its text was padded."
+    )
+    sentences = (
+        *(() if native.text_model_type == "clip_text_model" else (mask,)),
         "The processor pads and cuts texts only if told to: processor(..., padding=True, truncation=True).",
         *PIXELS[image_order].differs,
         TORCHVISION,

@@ -4,18 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from .detect import detect
 from .errors import InputError, MappingError
 from .hub import published, read_source
-from .mapping import Plan, check_claims, fold, plan
-from .read import Checkpoint, read, read_json
-from .source import Description, Source
+from .mapping import Plan, Rule, check_claims, drop, fold, plan
+from .read import Checkpoint, check_ema, choose, read, read_json
+from .source import Description, Facts, Source, Witness
 from .sources import SOURCES
-from .tokenizer import has_vocabulary
+
+Role = Literal["whole", "image"]
+"""What a part gives to the model: all that it holds, or its image side alone."""
+
+IMAGE_SIDE = ("vision_model.", "visual_projection.", "logit_scale")
+"""How the target keys of an image part begin."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +31,45 @@ class Part:
     checkpoint: Checkpoint
     config: Mapping[str, Any]
     why: str
+    role: Role = "whole"
 
     def request(self) -> dict[str, Any]:
         """What another process needs to read the same part again."""
-        return {"path": str(self.checkpoint.path), "format": self.source.name, "config": dict(self.config)}
+        return {
+            "path": str(self.checkpoint.path),
+            "format": self.source.name,
+            "config": dict(self.config),
+            "role": self.role,
+            "ema": self.checkpoint.ema,
+        }
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> "Part":
-        checkpoint = read(Path(request["path"]))
-        return cls(SOURCES[request["format"]], checkpoint, request["config"], "stated")
+        checkpoint = choose(read(Path(request["path"])), request["ema"])
+        return cls(SOURCES[request["format"]], checkpoint, request["config"], "stated", request["role"])
 
     @cached_property
     def plan(self) -> Plan:
         """What the source's table does with these keys."""
-        return plan(self.source.rules(self.checkpoint.tensors), self.checkpoint.shapes)
+        return plan(self._in_role(self.source.rules(self.checkpoint.tensors)), self.checkpoint.shapes)
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether a text tower is among what it gives."""
+        return any(key.startswith("text_model.") for key in self.plan.shapes)
+
+    def home(self, config: Mapping[str, Any]) -> tuple[Rule, ...]:
+        """The source's table of its plainest layout, from a converted model's config; of an image part its side."""
+        return self._in_role(self.source.home(config))
+
+    def original(self, tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+        """The witness from the original's own package; of an image part, from one that can do without the text."""
+        if self.role == "whole":
+            return self.source.original(tensors, facts)
+        return self.source.original_image(tensors, facts) if self.source.original_image else None
+
+    def _in_role(self, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return rules if self.role == "whole" else image_rules(rules)
 
     def describe(self) -> Description:
         """The source's description.
@@ -49,38 +79,68 @@ class Part:
         """
         check_claims(self.plan)
         try:
-            return self.source.describe(self.checkpoint, self.config)
+            return self._describe()
         except LookupError as error:
             shapes = "\n".join(f"  {line}" for line in fold(f"{key} {shape}" for key, shape in self._shapes().items()))
             raise MappingError(
                 f"The shapes of {self.checkpoint.name} are not {self.source.title}'s:\n{shapes}"
             ) from error
 
+    def _describe(self) -> Description:
+        if self.role == "whole":
+            return self.source.describe(self.checkpoint, self.config)
+        describe = self.source.describe_image or self.source.describe
+        return replace(describe(self.checkpoint, self.config), text=None, image_order=None, context_length=None)
+
     def _shapes(self) -> dict[str, list[int]]:
         return {key: list(shape) for key, shape in self.checkpoint.shapes.items()}
 
 
+def image_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """The table of a dual format for its image side and the scale alone; what it takes for its text is dropped."""
+    kept = [rule for rule in rules if rule.op == "drop" or all(map(_is_image_side, rule.targets))]
+    left_out = [source for rule in rules if rule not in kept for source in rule.sources]
+    return (*kept, *map(drop, left_out))
+
+
+def _is_image_side(target: str) -> bool:
+    return target.startswith(IMAGE_SIDE)
+
+
 def identify(
-    source: str | Path, vision: str | Path | None, format: str | None, config: str | Path | None
+    source: str | Path,
+    vision: str | Path | None,
+    format: str | None,
+    config: str | Path | None,
+    ema: str | None = None,
 ) -> list[Part]:
     """The parts that make one model: one that holds both towers, or a text part and an image part.
 
     Of a published checkpoint the catalogue knows the format and the image part; what the user states goes first.
+    `ema` chooses between weights and their average, in the part that holds both.
 
     Raises:
         InputError: when a part is no known format, is missing, or is one too many.
     """
+    parts = _parts(source, vision, format, config, ema)
+    check_ema(ema, [part.checkpoint for part in parts])
+    return parts
+
+
+def _parts(
+    source: str | Path, vision: str | Path | None, format: str | None, config: str | Path | None, ema: str | None
+) -> list[Part]:
     stated = read_json(Path(config)) if config else {}
     if entry := published(source):
         vision = vision or entry.vision
-        first = _part(source, format or entry.format, stated)
+        first = _part(source, format or entry.format, stated, ema)
         first = replace(first, why=f"published: it is {entry.name} of the catalogue, and the keys agree")
     else:
-        first = _part(source, format, stated)
-    if first.source.part == "vision":
+        first = _part(source, format, stated, ema)
+    if not first.holds_text:
         raise InputError(
-            f"{source} is {first.source.title}, which serves as --vision beside a text model (Taiyi). By itself it is "
-            "not converted by this version; transformers' own CLIPModel reads it."
+            f"{source} is {first.source.title}, but an image tower alone: it serves as --vision beside a text model "
+            "(Taiyi). By itself it is not converted."
         )
     if first.source.part == "dual":
         if vision is not None:
@@ -91,22 +151,27 @@ def identify(
             f"{source} is {first.source.title}: a text tower alone. Its image tower is published apart; name it with "
             "--vision, for example --vision openai/clip-vit-base-patch32 for Taiyi-102M."
         )
-    return [first, _vision_part(vision)]
+    return [first, _vision_part(vision, ema)]
 
 
-def _part(path: str | Path, format: str | None, stated: Mapping[str, Any]) -> Part:
-    checkpoint = read_source(path)
+def _part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: str | None) -> Part:
+    checkpoint = choose(read_source(path), ema)
     detection = detect(checkpoint, format)
     own = checkpoint.config if detection.source.reads_config_json else {}
     if own and stated:
-        raise InputError(f"{path} brings its own config.json, so --config has nothing to state. Leave it out.")
+        raise InputError(
+            f"{path} states its own facts beside the weights, so --config has nothing to state. Leave it out."
+        )
     return Part(detection.source, checkpoint, stated or own, f"{detection.certainty}: {detection.why}")
 
 
-def _vision_part(path: str | Path) -> Part:
-    part = _part(path, None, {})
-    if part.source.part != "vision":
-        raise InputError(f"--vision {path} is {part.source.title}; a Hugging Face CLIPModel folder was wanted.")
+def _vision_part(path: str | Path, ema: str | None) -> Part:
+    part = replace(_part(path, None, {}, ema), role="image")
+    if part.source.part == "text":
+        raise InputError(
+            f"--vision {path} is {part.source.title}: a text tower alone. A model that holds an image tower was "
+            "wanted, for example a Hugging Face CLIPModel folder."
+        )
     return part
 
 
@@ -117,6 +182,11 @@ def describe(parts: Sequence[Part]) -> Description:
     if len(descriptions) == 1:
         return first
     other = descriptions[1]
+    if not any("logit_scale" in part.plan.shapes for part in parts):
+        raise InputError(
+            f"Neither {parts[0].checkpoint.name} nor {parts[1].checkpoint.name} holds a logit_scale, and it is not "
+            "made up here. Name with --vision the whole CLIP that the image tower was taken from."
+        )
     return replace(
         first,
         architecture=f"{first.architecture} with {other.architecture}",
@@ -130,7 +200,13 @@ def find_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | 
     if stated is not None:
         return Path(stated)
     folder = parts[0].checkpoint.folder
-    return folder if folder is not None and has_vocabulary(folder) else None
+    return folder if folder is not None and parts[0].source.vocabulary.lies_in(folder) else None
+
+
+def witness_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> str | None:
+    """The same for a witness, or what ships with the package; None: what the converted repo has."""
+    found = find_vocabulary(parts, stated) or parts[0].source.vocabulary.default
+    return None if found is None else str(found)
 
 
 def join_tensors(parts: Sequence[Part]) -> dict[str, torch.Tensor]:

@@ -12,16 +12,20 @@ from . import mapping, verification
 from .cards import write_card
 from .doors import add_code, add_legacy, add_sentence_transformers
 from .errors import InputError, ParityError
-from .parts import Part, describe, find_vocabulary, identify, join_tensors
+from .parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
 from .provenance import command, entry_name, record
 from .report import FILE, Report, sha256
 from .source import Description
 from .staging import check_absent, staging
-from .tokenizer import DEFAULT_VOCAB
 from .write import DTYPES, check_dtypes, check_shard_size, total_bytes, widest_float, write_json, write_weights
 
 SPARE_BYTES = 16 * 2**20
 """Room for everything in a repo that is not a weight."""
+
+OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
+
+LEGACY_EOS = 2
+"""An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
 
 
 def convert(
@@ -34,6 +38,7 @@ def convert(
     tokenizer: str | Path | None = None,
     config: str | Path | None = None,
     context_length: int | None = None,
+    ema: str | None = None,
     max_shard_size: str = "5GB",
     report: str | Path | None = None,
     with_code: bool = False,
@@ -54,6 +59,7 @@ def convert(
         tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own.
         config: a JSON that states what no weight file holds, with the fields of cn_clip's model_configs.
         context_length: the longest text in tokens, up to the model's positions; by default the original's.
+        ema: `use` or `ignore`, where a file holds a moving average (EMA) beside the weights; never guessed.
         report: a second place for the report, which is written even when verification fails.
         with_code: put the model's code beside the weights, for `trust_remote_code=True` where this is not installed.
         also_legacy: write preprocessor_config.json and vocab.txt too, for readers older than transformers 5.
@@ -69,19 +75,20 @@ def convert(
     out = Path(out)
     _check_arguments(out, dtype, max_shard_size, report, force)
     progress(f"Reading {source}")
-    parts = identify(source, vision, format, config)
+    parts = identify(source, vision, format, config, ema)
     _check_apart(out, [part.checkpoint.path for part in parts], tokenizer, config, report)
     description = describe(parts)
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
-    settings = _settings(description, dtype, context_length)
-    inputs = {"format": format, "tokenizer": tokenizer, "config": config, "context_length": context_length}
+    model_config, shapes = build(description)
+    settings = _settings(description, dtype, context_length, model_config.max_text_positions)
+    inputs = {"format": format, "tokenizer": tokenizer, "config": config, "context_length": context_length, "ema": ema}
     outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
     lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
     settings["catalogue"] = entry_name(source, parts)
     settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
     processor = _processor(parts, description, tokenizer, settings["context_length"])
-    model_config, shapes = build(description)
+    _check_tokenizer(processor.tokenizer, model_config)
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)
     check_dtypes(tensors)
@@ -126,8 +133,7 @@ def _check_apart(out: Path, sources: Sequence[Path], *others: str | Path | None)
         raise InputError(f"{out} holds {inside[0]}, which --force would delete with it. Choose another place.")
 
 
-def _settings(description: Description, dtype: str, context_length: int | None) -> dict[str, Any]:
-    positions = description.text.config["max_position_embeddings"]
+def _settings(description: Description, dtype: str, context_length: int | None, positions: int) -> dict[str, Any]:
     longest = context_length if context_length is not None else description.context_length
     if not 3 <= longest <= positions:
         raise InputError(f"--context-length {longest} does not fit: the model has {positions} positions (3 at least).")
@@ -144,24 +150,36 @@ def _settings(description: Description, dtype: str, context_length: int | None) 
 def _processor(
     parts: Sequence[Part], description: Description, vocabulary: str | Path | None, context_length: int
 ) -> Any:
-    """The processor: the family's image order and tokenizer, checked against the rows of the embedding."""
+    """The processor: the family's image order and tokenizer."""
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
     tokenizer = parts[0].source.tokenizer(find_vocabulary(parts, vocabulary), context_length)
-    text = description.text.config
-    if len(tokenizer) > text["vocab_size"]:
-        raise InputError(
-            f"The tokenizer has {len(tokenizer)} words and the model {text['vocab_size']} rows for them. Pass the "
-            "vocabulary that it was trained with: --tokenizer PATH."
-        )
-    if tokenizer.pad_token_id != text["pad_token_id"]:
-        raise InputError(
-            f"The tokenizer pads with id {tokenizer.pad_token_id} and the model with {text['pad_token_id']}. Pass the "
-            "vocabulary that it was trained with: --tokenizer PATH."
-        )
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
+
+
+def _check_tokenizer(tokenizer: Any, model_config: Any) -> None:
+    """Holds a tokenizer against the rows of the embedding, the id that is masked and the one that is pooled."""
+    text = model_config.text_config
+    if len(tokenizer) > text.vocab_size:
+        raise InputError(
+            f"The tokenizer has {len(tokenizer)} words and the model {text.vocab_size} rows for them. "
+            f"{OTHER_VOCABULARY}"
+        )
+    if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
+        raise InputError(
+            f"The tokenizer pads with id {tokenizer.pad_token_id} and the model with {text.pad_token_id}. "
+            f"{OTHER_VOCABULARY}"
+        )
+    if model_config.text_pooling == "eos":
+        # The legacy eos 2 stands for the highest id of the text, which the tokenizer's end then has to be.
+        wanted = len(tokenizer) - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
+        if (last := tokenizer("")["input_ids"][-1]) != wanted:
+            raise InputError(
+                f"The tokenizer ends a text with id {last}, and the model takes the state of {wanted}. "
+                f"{OTHER_VOCABULARY}"
+            )
 
 
 def _open_doors(folder: Path, processor: Any, with_code: bool, also_legacy: bool) -> None:
@@ -213,7 +231,7 @@ def _prove(
         out=str(folder),
         parts=[part.request() for part in parts],
         dtype=settings["dtype"],
-        tokenizer=str(find_vocabulary(parts, tokenizer) or DEFAULT_VOCAB),
+        tokenizer=witness_vocabulary(parts, tokenizer),
         context_length=settings["context_length"],
         tensors_only=skip,
     )

@@ -46,12 +46,14 @@ def record(part: Part) -> dict[str, Any]:
     checkpoint = part.checkpoint
     return {
         "format": part.source.name,
+        "role": part.role,
         "detected": part.why,
         "name": checkpoint.name,
         "hub": published_at(checkpoint),
         "files": {file.name: sha256(file) for file in checkpoint.files},
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
+        "ema": checkpoint.ema,
         "dropped": fold(part.plan.dropped),
         "facts": dict(part.describe().facts),
     }

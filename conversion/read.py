@@ -1,60 +1,34 @@
 """Files -> Checkpoint: lazy tensors under the upstream's keys, transport wrappers removed, no pickle ever executed.
 
-Tensors are memory-mapped: their headers are read here, their values only when somebody computes with them.
+Tensors are memory-mapped: their headers are read here, their values only when somebody computes with them. What can't
+be mapped says so in `Checkpoint.container`.
 """
 
-import argparse
-import io
 import json
-import math
 import os
-import pickle
-import pickletools
-import re
-import struct
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from .containers import open_file
 from .errors import InputError, WorkError
-from .mapping import fold
-
-LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
-"""First bytes of torch.save before torch 1.6."""
+from .pickles import some
+from .wrappers import DEEPSPEED, LOCAL_SHARDS, TRAINER_STATE, WRAPPERS, Average, Unwrapped, scalar, unwrap
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Weight files of a Hugging Face folder, in the order in which transformers looks for them."""
 
-NESTED = ("state_dict", "model")
-"""Top-level keys under which training scripts keep the weights."""
+MODELSCOPE = ("vision_model_config.json", "text_model_config.json")
+"""What states the model in a folder of ModelScope's CLIP; where both state a field, the second counts, as upstream."""
 
-HARMLESS = re.compile(
-    r"torch\.\w+|torch\._utils\.\w+|collections\.OrderedDict|argparse\.Namespace|_codecs\.encode"
-    r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\._?core\.multiarray\.scalar"
-)
-"""Globals that are data: storages, dtypes, how a tensor is put together, and what `_load_torch` allows beside."""
+CONFIGS = (MODELSCOPE, ("config.json",))
+"""JSON files that say what the weights beside them are, by the kind of folder; the first that is there is read."""
 
-DAMAGE = (
-    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError),
-    *(AssertionError, OverflowError, struct.error),
-)
-"""What torch.load raises for a damaged file."""
-
-ANYWHERE = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
-"""Prefixes that wrappers of a submodule also leave in the middle of a key."""
-
-WRAPPERS = {
-    "module.": "DistributedDataParallel or DataParallel",
-    "_orig_mod.": "torch.compile",
-    "_forward_module.": "Lightning with DeepSpeed",
-    "_fsdp_wrapped_module.": "FSDP",
-}
+HALVES = (torch.float16, torch.bfloat16)
 
 KINDS = {
     "weights without values (a meta device's), which can't be converted:": lambda tensor: tensor.is_meta,
@@ -67,18 +41,24 @@ KINDS = {
 
 REFUSED_FOLDERS = {
     "adapter_config.json": "a PEFT / LoRA adapter, not a model: merge it first with merge_and_unload() and save that",
-    "zero_to_fp32.py": "a DeepSpeed checkpoint folder: run its own `python zero_to_fp32.py . OUT` and convert OUT",
-    ".metadata": "a torch.distributed.checkpoint folder: merge it with "
-    "`python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE` and convert FILE",
     "open_clip_config.json": "an open_clip folder, which this version does not convert",
     "modules.json": "a sentence-transformers folder, which this version does not convert",
-    "configuration.json": "a ModelScope folder, which this version does not convert",
+    "encoder_config.json": "a ModelScope model from before August 2022, another architecture under the same name, "
+    "which is not converted: fetch today's version of the model",
 }
+"""Files by which a folder is known that is not converted, and what to do with it."""
+
+FSDP_FILE, FSDP_FOLDER, FSDP_RANKS = "pytorch_model_fsdp.bin", "pytorch_model_fsdp_0", "pytorch_model_fsdp_rank*.bin"
+"""Where accelerate keeps the weights of FSDP: gathered, as a folder of torch.distributed.checkpoint, by ranks."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read: `tensors` maps source keys to memory-mapped tensors."""
+    """What was read: `tensors` maps source keys to memory-mapped tensors.
+
+    Where a file holds a moving average beside the weights, `average` is that until `choose` has settled which of the
+    two is meant; `ema` then says how.
+    """
 
     path: Path
     files: tuple[Path, ...]
@@ -90,6 +70,8 @@ class Checkpoint:
     training: Mapping[str, Any] = field(default_factory=dict)
     hub_id: str = ""
     revision: str = ""
+    average: Average | None = None
+    ema: str | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +84,7 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """Reads a weight file or a Hugging Face folder.
+    """Reads a weight file, a Hugging Face folder, or a folder of torch.distributed.checkpoint or DeepSpeed.
 
     Raises:
         InputError: for anything that is not a checkpoint, is damaged, or would have to run code to be read.
@@ -114,16 +96,57 @@ def read(path: Path) -> Checkpoint:
         raise WorkError(f"{path} could not be read: {error.strerror or error}.") from error
 
 
+EMA = ("use", "ignore")
+"""What may be said of an average that lies beside the weights."""
+
+
+def choose(checkpoint: Checkpoint, ema: str | None) -> Checkpoint:
+    """The checkpoint with one set of weights: the average beside them (`use`), or the raw ones (`ignore`).
+
+    Raises:
+        InputError: when there are two, and nothing says which of them is meant.
+    """
+    if ema not in (None, *EMA):
+        raise InputError(f"There is no --ema {ema!r}; there are {', '.join(EMA)}.")
+    average = checkpoint.average
+    if average is None:
+        return checkpoint
+    if ema is None:
+        raise InputError(
+            f"{checkpoint.name} holds two sets of weights: the raw ones, and {average.name!r}, "
+            f"{WRAPPERS[average.name]}. They embed differently, so that this is not guessed: pass --ema use for the "
+            "average, or --ema ignore for the raw weights."
+        )
+    if ema == "ignore":
+        return replace(checkpoint, average=None, ema=ema)
+    return replace(checkpoint, tensors=average.tensors, wrappers=average.wrappers, average=None, ema=ema)
+
+
+def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
+    """Refuses an `--ema` that had nothing to choose between: somebody expected an average that is not there."""
+    if ema is not None and not any(checkpoint.ema for checkpoint in checkpoints):
+        raise InputError(f"--ema {ema} has nothing to choose: there is one set of weights. Leave it out.")
+
+
+# Folders
+
+
 def _read_folder(folder: Path) -> Checkpoint:
-    for marker, meaning in REFUSED_FOLDERS.items():
-        if (folder / marker).exists() and not _is_converted(folder):
-            raise InputError(f"{folder} is {meaning}. (Seen: {marker}.)")
-    for name in WEIGHTS:
-        if (folder / name).exists():
-            return _with_config(folder, _read_weights(folder / name))
-    other = sorted(p.name for p in folder.iterdir() if p.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"))
-    hint = f"It holds {', '.join(other)}: name one of them instead of the folder." if other else ""
-    raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}. {hint}".rstrip())
+    if not _is_converted(folder):
+        refuse_marked(folder, {path.name for path in folder.iterdir()})
+    if found := [name for name in WEIGHTS if (folder / name).exists()]:
+        _refuse_two_steps(folder, found)
+        return _with_step(folder, _with_config(folder, _read_weights(folder / found[0])))
+    for is_one, read_one in FOLDERS:
+        if is_one(folder):
+            return _with_step(folder, read_one(folder))
+    raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}. {_hint(folder)}".rstrip())
+
+
+def refuse_marked(place: str | Path, names: Collection[str]) -> None:
+    """Refuses a folder, here or on a hub, that holds one of the files by which something else is known."""
+    if marker := next((marker for marker in REFUSED_FOLDERS if marker in names), None):
+        raise InputError(f"{place} is {REFUSED_FOLDERS[marker]}. (Seen: {marker}.)")
 
 
 def _is_converted(folder: Path) -> bool:
@@ -132,27 +155,154 @@ def _is_converted(folder: Path) -> bool:
     return path.exists() and read_json(path).get("model_type") == "zhclip"
 
 
+def _refuse_two_steps(folder: Path, found: Iterable[str]) -> None:
+    """A repo may offer its weights in two formats; one step of a Trainer writes one, so that two are of two runs."""
+    if (folder / TRAINER_STATE).exists() and len(names := list(found)) > 1:
+        raise InputError(
+            f"{folder} is a checkpoint of the Trainer and holds weights of different steps: {' and '.join(names)}. "
+            "Name the file that you want instead of the folder."
+        )
+
+
+def _with_step(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Of a Trainer's checkpoint, the step that it is of."""
+    if not (folder / TRAINER_STATE).is_file():
+        return checkpoint
+    state = read_json(folder / TRAINER_STATE)
+    step: dict[str, Any] = {key: scalar(state[key]) for key in ("epoch", "global_step") if key in state}
+    wrappers = (TRAINER_STATE, *checkpoint.wrappers)
+    average = checkpoint.average and replace(
+        checkpoint.average, wrappers=(TRAINER_STATE, *checkpoint.average.wrappers)
+    )
+    return replace(checkpoint, wrappers=wrappers, training={**step, **checkpoint.training}, average=average)
+
+
+def _hint(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    files = [name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".bin", ".safetensors"))]
+    steps = [name for name in names if name.startswith("checkpoint-") and (folder / name).is_dir()]
+    if found := files or steps:
+        return f"It holds {some(found)}: name one of them instead of the folder."
+    return "It holds parts (.distcp) without their .metadata." if any(n.endswith(".distcp") for n in names) else ""
+
+
+def _read_distributed(folder: Path) -> Checkpoint:
+    from .distributed import Folder  # torch.distributed is slow to import
+
+    stored = Folder(folder)
+    found = unwrap(stored.top, folder)
+    tensors = stored.load(found.tensors)
+    average = found.average and replace(found.average, tensors=stored.load(found.average.tensors))
+    checkpoint = _checkpoint(
+        folder,
+        stored.files,
+        "torch.distributed.checkpoint folder, read into memory",
+        replace(found, tensors=tensors, average=average),
+    )
+    # accelerate puts it into a folder of its own, beside the config.json of the step.
+    outer = folder.parent if folder.name.startswith("pytorch_model_fsdp_") else folder
+    return _with_config(outer, checkpoint) if (outer / "config.json").exists() else checkpoint
+
+
+def _read_deepspeed(folder: Path) -> Checkpoint:
+    """The folder that DeepSpeed saves into, where `latest` names the step, or the folder of one step."""
+    step = folder
+    if (folder / "latest").is_file():
+        tag = (folder / "latest").read_text(encoding="utf-8").strip()
+        if not _is_file_name(tag) or not (step := folder / tag).is_dir():
+            raise InputError(f"{folder / 'latest'} names {tag!r}, and there is no such folder in {folder}.")
+    states = sorted(path.name for path in step.glob("*_model_states.pt"))
+    if any(name.startswith("zero_pp_rank_") for name in states):
+        raise InputError(
+            f"{step} is a DeepSpeed ZeRO-3 checkpoint, whose weights are divided over its ranks. Run DeepSpeed's own "
+            f"`python zero_to_fp32.py . OUT` in {folder}, and convert OUT. (Seen: {states[0]}.)"
+        )
+    if len(states) != 1:
+        found = f"{len(states)} files of model states ({some(states)})" if states else "no *_model_states.pt"
+        raise InputError(
+            f"{step} holds {found}; one was wanted, as DeepSpeed writes without tensor parallelism. Run its own "
+            f"`python zero_to_fp32.py . OUT` in {folder}, and convert OUT."
+        )
+    checkpoint = _read_weights(step / states[0])
+    return _with_config(folder, checkpoint) if (folder / "config.json").exists() else checkpoint
+
+
+def _refuse_ranks(folder: Path) -> Checkpoint:
+    names = some(sorted(path.name for path in folder.glob(FSDP_RANKS)))
+    raise InputError(f"{folder} holds {LOCAL_SHARDS} (Seen: {names}.)")
+
+
+DEEPSPEED_FILES = ("latest", "zero_to_fp32.py", "*_model_states.pt", "*_optim_states.pt")
+
+FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Checkpoint]], ...] = (
+    (lambda folder: (folder / ".metadata").is_file(), _read_distributed),
+    (lambda folder: (folder / FSDP_FILE).is_file(), lambda folder: _read_single(folder / FSDP_FILE)),
+    (
+        lambda folder: (folder / FSDP_FOLDER / ".metadata").is_file(),
+        lambda folder: _read_distributed(folder / FSDP_FOLDER),
+    ),
+    (lambda folder: any(any(folder.glob(name)) for name in DEEPSPEED_FILES), _read_deepspeed),
+    (lambda folder: any(folder.glob(FSDP_RANKS)), _refuse_ranks),
+)
+"""Folders of training without a file of `WEIGHTS`: how each is recognised, and who reads it."""
+
+
+# Files
+
+
 def _read_single(path: Path) -> Checkpoint:
+    if path.match(FSDP_RANKS):
+        return _refuse_ranks(path.parent)
     checkpoint = _read_weights(path)
     # Only the names of a Hugging Face folder vouch that the config.json beside them is theirs.
-    return _with_config(path.parent, checkpoint) if path.name in WEIGHTS else checkpoint
+    return _with_config(path.parent, checkpoint) if path.name in (*WEIGHTS, FSDP_FILE) else checkpoint
 
 
 def _read_weights(path: Path) -> Checkpoint:
-    return _read_shards(path) if path.name.endswith(".index.json") else _read_file(path)
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    container = open_file(path)
+    return _checkpoint(path, (path,), container.kind, unwrap(container.top, path))
+
+
+def _checkpoint(path: Path, files: tuple[Path, ...], container: str, found: Unwrapped) -> Checkpoint:
+    _refuse_kinds(found.tensors, path)
+    if DEEPSPEED[0] in found.wrappers and any(tensor.dtype in HALVES for tensor in found.tensors.values()):
+        container += ", 16-bit weights of DeepSpeed"
+    return Checkpoint(
+        path=path,
+        files=files,
+        container=container,
+        tensors=found.tensors,
+        wrappers=found.wrappers,
+        training=found.training,
+        average=found.average,
+    )
 
 
 def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
-    path = folder / "config.json"
-    config = read_json(path) if path.exists() else {}
+    paths = _config_files(folder)
+    config = {key: value for path in paths for key, value in read_json(path).items()}
     if quantization := config.get("quantization_config"):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
         raise InputError(
-            f"{path} says that the weights are quantised ({method}). They can't be turned back into the original's: "
-            "convert the checkpoint from before the quantisation."
+            f"{paths[0]} says that the weights are quantised ({method}). They can't be turned back into the "
+            "original's: convert the checkpoint from before the quantisation."
         )
-    files = (*checkpoint.files, path) if path.exists() else checkpoint.files
-    return replace(checkpoint, files=files, folder=folder, config=config)
+    return replace(checkpoint, files=(*checkpoint.files, *paths), folder=folder, config=config)
+
+
+def _config_files(folder: Path) -> tuple[Path, ...]:
+    for kind in CONFIGS:
+        there = [name for name in kind if (folder / name).exists()]
+        if there and len(there) < len(kind):
+            absent = ", ".join(name for name in kind if name not in there)
+            raise InputError(
+                f"{folder} holds {', '.join(there)} but no {absent}, which belongs to it. Fetch that, too."
+            )
+        if there:
+            return tuple(folder / name for name in kind)
+    return ()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -174,51 +324,23 @@ def _read_shards(index: Path) -> Checkpoint:
     if not isinstance(places, dict) or not places:
         raise InputError(f"{index} has no weight_map; a Hugging Face index was wanted.")
     if wrong := [f"{key}: {name!r}" for key, name in places.items() if not _is_file_name(name)]:
-        raise InputError(f"{index}: weight_map names {_some(wrong)}; file names were wanted, none outside its folder.")
+        raise InputError(f"{index}: weight_map names {some(wrong)}; file names were wanted, none outside its folder.")
     names = sorted(set(places.values()))
     if absent := [name for name in names if not (index.parent / name).exists()]:
         raise InputError(f"{index} names shards that are not there: {', '.join(absent)}. Fetch them and try again.")
-    shards = [_read_file(index.parent / name) for name in names]
-    tensors = {key: tensor for shard in shards for key, tensor in shard.tensors.items()}
-    counts = Counter(key for shard in shards for key in shard.tensors)
+    shards = [open_file(index.parent / name) for name in names]
+    counts = Counter(key for shard in shards for key in shard.top)
     if twice := [key for key, count in counts.items() if count > 1]:
-        raise InputError(f"{index}: more than one shard holds {_some(twice)}, so they are not of one model.")
-    # The wrappers' prefixes stand in the index too.
-    places = dict.fromkeys(_unwrap_keys(places, index)[0])
-    if wrong := sorted(set(tensors) ^ set(places)):
-        raise InputError(f"{index} and its shards do not hold the same keys: {_some(wrong)}.")
-    return Checkpoint(
-        path=index,
-        files=(index, *(file for shard in shards for file in shard.files)),
-        container=f"{shards[0].container}, {len(shards)} shards",
-        tensors=tensors,
-        wrappers=shards[0].wrappers,
-    )
+        raise InputError(f"{index}: more than one shard holds {some(twice)}, so they are not of one model.")
+    if wrong := sorted(map(str, counts.keys() ^ places.keys())):
+        raise InputError(f"{index} and its shards do not hold the same keys: {some(wrong)}.")
+    found = unwrap({key: tensor for shard in shards for key, tensor in shard.top.items()}, index)
+    files = (index, *(index.parent / name for name in names))
+    return _checkpoint(index, files, f"{shards[0].kind}, {len(shards)} shards", found)
 
 
 def _is_file_name(name: Any) -> bool:
     return isinstance(name, str) and Path(name).name == name
-
-
-def _read_file(path: Path) -> Checkpoint:
-    with path.open("rb") as file:
-        head = file.read(512)
-    training: Mapping[str, Any] = {}
-    if head.startswith(b"PK\x03\x04"):
-        container = "torch.save zip"
-        state_dict, training = _load_zip(path)
-    elif head.startswith(LEGACY_MAGIC):
-        container = "torch.save file from before torch 1.6"
-        state_dict, training = _load_torch(path, mmap=False)
-    elif head[8:9] == b"{":
-        container = "safetensors"
-        state_dict = _load_safetensors(path)
-    else:
-        raise InputError(_not_a_checkpoint(path, head))
-    keys, wrappers = _unwrap_keys(state_dict, path)
-    tensors = dict(zip(keys, state_dict.values(), strict=True))
-    _refuse_kinds(tensors, path)
-    return Checkpoint(path, (path,), container, tensors, wrappers=wrappers, training=training)
 
 
 def _refuse_kinds(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -228,180 +350,4 @@ def _refuse_kinds(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
         if kind := next((kind for kind, is_one in KINDS.items() if is_one(tensor)), None):
             kinds.setdefault(kind, []).append(key)
     if kinds:
-        raise InputError(f"{path} holds " + "; ".join(f"{kind} {_some(keys)}" for kind, keys in kinds.items()) + ".")
-
-
-def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged or truncated: {error}. Fetch it again.") from error
-
-
-def _load_zip(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-            for name in names:
-                if name.endswith("data.pkl"):
-                    archive.read(name)  # holds the bytes against their checksum
-    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError) as error:
-        raise InputError(
-            f"{path} begins as a torch.save file but is damaged or truncated: {error}. Fetch it again."
-        ) from error
-    if any("/code/" in name for name in names):
-        raise InputError(
-            f"{path} is a TorchScript archive (OpenAI's CLIP files are): it holds code, which is not run here. "
-            "Load it where you trust it with torch.jit.load(...) and save its state_dict()."
-        )
-    if not any(name.endswith("/data.pkl") for name in names):
-        raise InputError(f"{path} is a zip file without a data.pkl; a file that torch.save wrote was wanted.")
-    if compressed:
-        raise InputError(
-            f"{path} was compressed after torch.save wrote it, so it can't be mapped: fetch the original."
-        )
-    return _load_torch(path, mmap=True)
-
-
-def _load_torch(path: Path, mmap: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state dict of a torch.save file, and what else a training script kept (optimizer tensors stay on disk)."""
-    # A training script's arguments and numpy's step counts are data; every other global is refused by its name.
-    with torch.serialization.safe_globals([argparse.Namespace, *_numpy_scalars()]):
-        try:
-            top = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        except DAMAGE as error:
-            if isinstance(error, pickle.UnpicklingError) and (names := _pickle_globals(path)):
-                raise InputError(_refused_pickle(path, names)) from error
-            reason = f"{str(error) or type(error).__name__}".splitlines()[0]
-            raise InputError(f"{path} is damaged or truncated: {reason}. Fetch it again.") from error
-        except MemoryError as error:
-            raise WorkError(f"{path} does not fit into the memory, or is damaged.") from error
-    if not isinstance(top, dict):
-        raise InputError(f"{path} holds a {type(top).__name__}; a state dict, or a dict with one inside, was wanted.")
-    return _state_dict(top, path)
-
-
-def _numpy_scalars() -> list[Any]:
-    import numpy as np
-
-    # Where numpy keeps its scalar constructor has moved between its versions; files name either place.
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = [np.dtype, *{type(np.dtype(code)) for code in "?bhilqBHILQefd"}]
-    return [*kinds, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
-
-
-def _state_dict(top: dict[str, Any], path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    nested = [key for key in NESTED if isinstance(top.get(key), dict)]
-    if "state_dict_ema" in top:
-        raise InputError(
-            f"{path} holds two sets of weights, state_dict and state_dict_ema (an average), and this version does not "
-            "choose: save the one that you want as a file of its own."
-        )
-    if "ds_version" in top or "param_shapes" in top:
-        raise InputError(
-            f"{path} is a part of a DeepSpeed checkpoint; under ZeRO-3 it holds placeholders in place of weights. "
-            "Run `python zero_to_fp32.py . OUT` in its folder and convert OUT."
-        )
-    if len(nested) > 1:
-        raise InputError(f"{path} holds weights under {' and '.join(nested)}: save the one that you want on its own.")
-    state_dict = top[nested[0]] if nested else top
-    if numbered := [f"{key!r} ({type(key).__name__})" for key in state_dict if not isinstance(key, str)]:
-        raise InputError(f"{path} holds no state dict: its keys are {_some(numbered)}; names of tensors were wanted.")
-    wrong = {key: type(value).__name__ for key, value in state_dict.items() if not isinstance(value, torch.Tensor)}
-    if wrong or not state_dict:
-        found = _some(f"{key} ({kind})" for key, kind in wrong.items()) or "nothing"
-        raise InputError(f"{path} holds no state dict: beside tensors there is {found}; tensors alone were wanted.")
-    rest = {key: value for key, value in top.items() if key not in nested} if nested else {}
-    return dict(state_dict), {str(key): _scalar(value) for key, value in rest.items()}
-
-
-def _scalar(value: Any) -> int | float | str:
-    """The value if it is a plain number or a word, a numpy scalar made plain; dots in place of anything larger."""
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, (int, float, str)) else "…"
-
-
-def _unwrap_keys(keys: Iterable[str], path: Path) -> tuple[list[str], tuple[str, ...]]:
-    """Keys without the prefixes of transport wrappers, in their order, and the wrappers that were there."""
-    keys = list(keys)
-    removed = []
-    while wrapper := next((prefix for prefix in WRAPPERS if any(key.startswith(prefix) for key in keys)), None):
-        if bare := [key for key in keys if not key.startswith(wrapper)]:
-            raise InputError(
-                f"{path}: some keys begin with {wrapper!r} and some do not, so the file is a mixture of two. "
-                f"Without it: {_some(bare)}. Save one model's state dict alone."
-            )
-        keys = [key.removeprefix(wrapper) for key in keys]
-        removed.append(wrapper)
-    for prefix in ANYWHERE:
-        if any(f".{prefix}" in key for key in keys):
-            keys = [key.replace(f".{prefix}", ".") for key in keys]
-            removed.append(prefix)
-    if len(set(keys)) < len(keys):
-        twice = sorted(key for key, count in Counter(keys).items() if count > 1)
-        raise InputError(f"{path}: without the prefixes {', '.join(removed)} these keys collide: {_some(twice)}.")
-    return keys, tuple(removed)
-
-
-def _refused_pickle(path: Path, names: Iterable[str]) -> str:
-    return (
-        f"{path} is a pickle that needs code to be read, which is never run here. It names: "
-        f"{_some(names) or 'nothing'}. Load it where you trust it and save the weights alone: "
-        "torch.save(model.state_dict(), FILE)."
-    )
-
-
-def _pickle_globals(path: Path) -> set[str]:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            return set(_globals_of(file))
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        return {found for name in names for found in _globals_of(io.BytesIO(archive.read(name)))}
-
-
-def _globals_of(file: BinaryIO) -> Iterator[str]:
-    """`module.name` of every global that a pickle (or several in a row) asks for, read without running it."""
-    while True:
-        strings: list[str] = []
-        memo: dict[int, str] = {}
-        try:
-            for opcode, argument, _ in pickletools.genops(file):
-                name = None
-                if opcode.name in ("GLOBAL", "INST"):
-                    name = argument.replace(" ", ".")
-                elif opcode.name == "STACK_GLOBAL":
-                    name = ".".join(strings[-2:])
-                elif isinstance(argument, str):
-                    strings.append(argument)
-                elif opcode.name.endswith("GET"):
-                    strings.append(memo.get(argument, ""))
-                elif opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
-                    # Whatever else is kept under a number is never asked for as a name.
-                    memo[len(memo) if argument is None else argument] = strings[-1] if strings else ""
-                if name and not HARMLESS.fullmatch(name):
-                    yield name
-        except (ValueError, MemoryError, OverflowError):  # the pickles are over; what follows is data
-            return
-
-
-def _not_a_checkpoint(path: Path, head: bytes) -> str:
-    if head.startswith(b"version https://git-lfs"):
-        return f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its repository."
-    if head[:1] == b"\x80":
-        return _refused_pickle(path, _pickle_globals(path))
-    if head.lstrip()[:1] == b"<":
-        return f"{path} is a web page, not a checkpoint: the download went wrong. Fetch it again."
-    size = path.stat().st_size
-    return f"{path} ({size} bytes) is no checkpoint; a file of torch.save or safetensors was wanted."
-
-
-def _some(lines: Iterable[str]) -> str:
-    folded = fold(lines)
-    more = f" and {len(folded) - 12} more" if len(folded) > 12 else ""
-    return ", ".join(folded[:12]) + more
+        raise InputError(f"{path} holds " + "; ".join(f"{kind} {some(keys)}" for kind, keys in kinds.items()) + ".")

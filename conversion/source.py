@@ -10,19 +10,22 @@ from PIL import Image
 
 from .mapping import Rule, Shape
 from .read import Checkpoint
+from .tokenizer import WORDPIECE, Vocabulary
 
 
 @dataclass(frozen=True)
 class Signature:
     """How a format is known: patterns of keys that must be there or must not, and how far keys can be trusted.
 
-    `sizes` narrows keys that other models have too to the shapes published for this one.
+    `sizes` narrows keys that other models have too to the shapes published for this one. `beside` names files that
+    have to lie beside the weights: where they do, they outweigh a source that has the same keys without them.
     `decides` says what settles it once the keys match: "keys" (no other format has them), "architectures" (only the
     config.json's own word, one of `architectures`), or "format" (nothing in the checkpoint: the user has to say).
     """
 
     required: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
     decides: Literal["keys", "architectures", "format"] = "keys"
     architectures: tuple[str, ...] = ()
@@ -60,8 +63,9 @@ class Description:
 class Witness:
     """Somebody else who computes what the checkpoint computes: the original's own package, or the reference.
 
-    Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with 0, `encode_image` pixels
-    `(n, 3, size, size)`; both give L2-normalised float32 `(n, width)`. `logit_scale` is the stored logarithm.
+    Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with the tokenizer's pad id,
+    `encode_image` pixels `(n, 3, size, size)`; both give L2-normalised float32 `(n, width)`. `logit_scale` is the
+    stored logarithm.
     """
 
     name: str
@@ -75,10 +79,13 @@ class Witness:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a witness may know of a conversion beside the tensors: `config` is the source's own JSON."""
+    """What a witness may know of a conversion beside the tensors.
+
+    `config` is the source's own JSON, `vocab` what its `Vocabulary` reads.
+    """
 
     config: Mapping[str, Any]
-    vocab: Sequence[str]
+    vocab: Any
     context_length: int
     image_size: int
 
@@ -87,11 +94,15 @@ class Facts:
 class Source:
     """One checkpoint format, in the words of its own project.
 
-    `part` says which towers it holds. `rules` joins the tables that these source keys call for; `home` gives those of
-    the plainest layout, from the config of a converted model, so that it can be mapped back. `tokenizer` takes the
-    folder or file of the vocabulary (None: what ships with the package) and the context length. `original` builds the
-    witness from the original's own package, or returns None where that is not installed; the reference's module bears
-    the source's name.
+    `part` says which towers it holds; a dual one also serves as the image part of a pair. `rules` joins the tables
+    that these source keys call for; `home` gives those of the plainest layout, from the config of a converted model,
+    so that it can be mapped back. `tokenizer` takes the folder or file of the vocabulary (None: what ships with the
+    package) and the context length; `vocabulary` says where that lies and how a witness reads it. `original` builds
+    the witness from the original's own package, or returns None where that is not installed; the reference's module
+    bears the source's name. `languages` are those of the family's training, as the hub writes them.
+
+    `describe_image` and `original_image` are for an image part whose folder may hold no text tower at all: without
+    them the whole is described and its text left out, and the reference is the witness.
     """
 
     name: str
@@ -103,4 +114,8 @@ class Source:
     home: Callable[[Mapping[str, Any]], tuple[Rule, ...]]
     original: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None]
     tokenizer: Callable[[Path | None, int], Any] | None = None
+    vocabulary: Vocabulary = WORDPIECE
     reads_config_json: bool = True
+    languages: tuple[str, ...] = ("zh",)
+    describe_image: Callable[[Checkpoint, Mapping[str, Any]], Description] | None = None
+    original_image: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None] | None = None

@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
 from .errors import InputError
 
@@ -23,6 +25,12 @@ DEFAULT_VOCAB = Path(__file__).with_name("vocab.txt")
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
 """Files of a folder that hold its vocabulary, the first that is there."""
+
+BPE_FILES = ("tokenizer.json", "vocab.json")
+"""The same where it is a BPE; merges.txt lies beside vocab.json."""
+
+CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
+"""CLIP's first and last token of a text."""
 
 WORD_LIMIT = 200
 """Characters in a word, above which cn_clip makes it [UNK]; BERT's own limit is 100."""
@@ -132,6 +140,42 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
     )
 
 
+def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokenizerFast:
+    """The ids of CLIPTokenizerFast on the files of a folder, frozen in a tokenizer.json.
+
+    Args:
+        source: a folder with tokenizer.json, or with vocab.json and merges.txt, and its tokenizer_config.json if any.
+        context_length: ids at most, <|startoftext|> and <|endoftext|> included.
+
+    Raises:
+        InputError: for a folder that does not hold a CLIP tokenizer, and for None: no vocabulary serves every CLIP.
+    """
+    if source is None:
+        raise InputError(
+            "found no vocabulary beside the weights (tokenizer.json, or vocab.json with merges.txt), and none fits "
+            "every model; wanted the one that it was trained with: --tokenizer PATH."
+        )
+    read_bpe(source)
+    folder = source if source.is_dir() else source.parent
+    _check_tokenizer_class(folder, "CLIPTokenizer")
+    original = CLIPTokenizer.from_pretrained(folder)
+    backend = original.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    # CLIPTokenizer mends its decoded texts in Python, of which a tokenizer.json knows nothing.
+    backend.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=_checked_length(context_length),
+        model_input_names=original.model_input_names,
+        padding_side=original.padding_side,
+        truncation_side=original.truncation_side,
+        **{name: getattr(original, name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")},
+    )
+
+
 def default_vocab() -> list[str]:
     """The vocabulary of every official cn_clip checkpoint: Google's Chinese BERT, 21,128 tokens."""
     return _lines(DEFAULT_VOCAB.read_text(encoding="utf-8"))
@@ -143,28 +187,110 @@ def read_vocab(path: Path) -> list[str]:
     Raises:
         InputError: for anything else.
     """
-    file = _vocabulary_file(path) if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"found no file {file}; wanted a vocab.txt, a tokenizer.json, or a folder with one of them.")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text.") from error
+    file = _vocabulary_file(path, VOCABULARIES) if path.is_dir() else path
+    text = _text(file, "a vocab.txt, a tokenizer.json, or a folder with one of them")
     vocab = _wordpieces(file, text) if file.suffix == ".json" else _lines(text)
     _check_vocabulary(vocab, file)
     return vocab
 
 
-def has_vocabulary(folder: Path) -> bool:
-    """Whether a folder has a file that `read_vocab` finds there."""
-    return any((folder / name).is_file() for name in VOCABULARIES)
+@dataclass(frozen=True)
+class Bpe:
+    """A byte-level BPE: tokens with their ids, merges in their order, and the tokens that a text is cut at first."""
+
+    ids: Mapping[str, int]
+    merges: Sequence[tuple[str, str]]
+    special: frozenset[str]
 
 
-def _vocabulary_file(folder: Path) -> Path:
-    for name in VOCABULARIES:
+def read_bpe(path: Path) -> Bpe:
+    """The BPE of a tokenizer.json, of a vocab.json with its merges.txt, or of a folder with either.
+
+    Raises:
+        InputError: for anything else.
+    """
+    folder = path if path.is_dir() else path.parent
+    file = _vocabulary_file(folder, BPE_FILES)
+    if path not in (folder, file):
+        # merges and settings belong to it, and transformers would not read it either.
+        raise InputError(f"found {path} beside {file.name}, which goes first; wanted their folder: {folder}.")
+    if file.name == "vocab.json":
+        ids, merges, special = _json_of(file), _merges(folder / "merges.txt"), set[str]()
+    else:
+        content = _json_of(file)
+        model = content.get("model") or {}
+        if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
+            raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted BPE, CLIP's.")
+        added = content.get("added_tokens", [])
+        ids = {entry["content"]: entry["id"] for entry in added} | model["vocab"]
+        merges = [_pair(merge, file) for merge in model["merges"]]
+        special = {entry["content"] for entry in added}
+    _check_bpe(ids, file)
+    return Bpe(ids, merges, frozenset({*special, *CLIP_ENDS, *_stated_special_tokens(folder)}))
+
+
+def _merges(file: Path) -> list[tuple[str, str]]:
+    lines = _text(file, "the merges that belong to the vocab.json beside it").split("\n")
+    return [_pair(line, file) for line in lines if line and not line.startswith("#version")]
+
+
+def _pair(merge: str | Sequence[str], file: Path) -> tuple[str, str]:
+    parts = merge.split(" ") if isinstance(merge, str) else merge
+    if len(parts) != 2:
+        raise InputError(f"found the merge {merge!r} in {file}; wanted two tokens.")
+    return parts[0], parts[1]
+
+
+def _stated_special_tokens(folder: Path) -> Iterable[str]:
+    """Special tokens that the settings beside a vocabulary name; transformers adds them when it loads."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        settings = _optional_json(folder / name)
+        for field in ("bos_token", "eos_token", "unk_token", "pad_token"):
+            if token := settings.get(field):
+                yield token["content"] if isinstance(token, dict) else token
+
+
+def _check_bpe(ids: Mapping[str, int], file: Path) -> None:
+    if absent := [token for token in CLIP_ENDS if token not in ids]:
+        raise InputError(f"found no {', '.join(absent)} among the {len(ids)} tokens of {file}; wanted CLIP's BPE.")
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    if absent := [f"{letter}{end}" for end in ("", "</w>") for letter in letters if letter + end not in ids]:
+        raise InputError(
+            f"found no {', '.join(sorted(absent)[:5])} among the {len(ids)} tokens of {file}; wanted a byte-level BPE "
+            "that has every byte, alone and at the end of a word."
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How the vocabularies of a source lie on disk, and how a witness is given one.
+
+    `files` are those of a folder, the first that is there; `read` takes the folder or a file; `ends` are the first and
+    the last token of a text; `default` is what ships with the package, for the sources that do without their own.
+    """
+
+    files: tuple[str, ...]
+    read: Callable[[Path], Any]
+    ends: tuple[str, str]
+    default: Path | None = None
+
+    def lies_in(self, folder: Path) -> bool:
+        """Whether a folder has one."""
+        return any((folder / name).is_file() for name in self.files)
+
+
+WORDPIECE = Vocabulary(VOCABULARIES, read_vocab, ("[CLS]", "[SEP]"), DEFAULT_VOCAB)
+"""BERT's, as a list of tokens in the order of their ids."""
+
+BPE = Vocabulary(BPE_FILES, read_bpe, CLIP_ENDS)
+"""CLIP's, as a `Bpe`."""
+
+
+def _vocabulary_file(folder: Path, names: Sequence[str]) -> Path:
+    for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise InputError(f"found no vocabulary in {folder}; wanted {' or '.join(VOCABULARIES)} there.")
+    raise InputError(f"found no vocabulary in {folder}; wanted {' or '.join(names)} there.")
 
 
 def _lines(text: str) -> list[str]:
@@ -214,14 +340,16 @@ def _ids(vocab: Sequence[str]) -> dict[str, int]:
     return {token: number for number, token in enumerate(vocab)}
 
 
+def _check_tokenizer_class(folder: Path, wanted: str) -> None:
+    declared = _optional_json(folder / "tokenizer_config.json").get("tokenizer_class") or wanted
+    if declared not in (wanted, f"{wanted}Fast"):
+        raise InputError(f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {wanted}.")
+
+
 def _check_bert_folder(folder: Path) -> None:
     read_vocab(folder)
+    _check_tokenizer_class(folder, "BertTokenizer")
     config = _optional_json(folder / "tokenizer_config.json")
-    declared = config.get("tokenizer_class") or "BertTokenizer"
-    if declared not in ("BertTokenizer", "BertTokenizerFast"):
-        raise InputError(
-            f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted BertTokenizer."
-        )
     # BertTokenizer takes its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json says.
     normalizer = _optional_json(folder / "tokenizer.json").get("normalizer") or {}
     for setting, (name, default) in BERT_SETTINGS.items():
@@ -233,4 +361,17 @@ def _check_bert_folder(folder: Path) -> None:
 
 
 def _optional_json(file: Path) -> dict:
-    return _json(file, file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return _json_of(file) if file.is_file() else {}
+
+
+def _json_of(file: Path) -> dict:
+    return _json(file, _text(file, "JSON"))
+
+
+def _text(file: Path, wanted: str) -> str:
+    if not file.is_file():
+        raise InputError(f"found no file {file}; wanted {wanted}.")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text.") from error

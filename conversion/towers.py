@@ -1,6 +1,9 @@
 """Each upstream tower layout once, as a table of full keys."""
 
-from .mapping import Rule, drop, rename, split, transpose
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from .mapping import Rule, drop, matches, rename, split, transpose
 
 _TEXT = "text_model."
 _BERT_LAYER = _TEXT + "encoder.layer.{}."
@@ -54,6 +57,25 @@ def bert(prefix: str) -> tuple[Rule, ...]:
     return bert_embeddings(prefix) + bert_attention(prefix) + bert_layers(prefix)
 
 
+def prefixed(prefix: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The same rules for source keys that all begin with an upstream prefix."""
+    return tuple(replace(rule, sources=tuple(prefix + source for source in rule.sources)) for rule in rules)
+
+
+def with_old_norms(rules: Iterable[Rule], keys: Collection[str]) -> tuple[Rule, ...]:
+    """The same rules, with a norm's old names (gamma and beta, TensorFlow's) where these keys have them."""
+    old = [key for key in keys if key.endswith(".gamma")]
+    found: list[Rule] = []
+    for rule in rules:
+        stem = rule.sources[0].removesuffix("*")
+        if rule.op == "rename" and any(matches(stem + "gamma", key) for key in old):
+            target = rule.targets[0].removesuffix("*")
+            found += [rename(stem + "gamma", target + "weight"), rename(stem + "beta", target + "bias")]
+        else:
+            found.append(rule)
+    return tuple(found)
+
+
 def bert_pooler(prefix: str) -> tuple[Rule, ...]:
     """BERT's tanh pooler, for the families whose embedding passes through it."""
     return (rename(prefix + "pooler.dense.*", _TEXT + "pooler.dense.*"),)
@@ -86,17 +108,38 @@ OPENAI_RESNET = (
 )
 """OpenAI's modified ResNet; our class keeps its names, running statistics included."""
 
+
+def hf_clip_vit(prefix: str) -> tuple[Rule, ...]:
+    """Hugging Face's CLIP ViT under an upstream prefix, but for the layer norm behind the last layer."""
+    layer = prefix + "encoder.layers.{}."
+    return (
+        rename(prefix + "embeddings.class_embedding", "vision_model.embeddings.class_embedding"),
+        rename(prefix + "embeddings.patch_embedding.weight", "vision_model.embeddings.patch_embedding.weight"),
+        rename(prefix + "embeddings.position_embedding.weight", "vision_model.embeddings.position_embedding.weight"),
+        drop(prefix + "embeddings.position_ids"),
+        rename(prefix + "pre_layrnorm.*", "vision_model.pre_layrnorm.*"),
+        rename(layer + "self_attn.*", _CLIP_LAYER + "self_attn.*"),
+        rename(layer + "layer_norm1.*", _CLIP_LAYER + "layer_norm1.*"),
+        rename(layer + "layer_norm2.*", _CLIP_LAYER + "layer_norm2.*"),
+        rename(layer + "mlp.*", _CLIP_LAYER + "mlp.*"),
+    )
+
+
+HF_CLIP_TEXT = (
+    rename("text_model.embeddings.token_embedding.weight", "text_model.embeddings.token_embedding.weight"),
+    rename("text_model.embeddings.position_embedding.weight", "text_model.embeddings.position_embedding.weight"),
+    drop("text_model.embeddings.position_ids"),
+    rename("text_model.encoder.layers.{}.self_attn.*", "text_model.encoder.layers.{}.self_attn.*"),
+    rename("text_model.encoder.layers.{}.layer_norm1.*", "text_model.encoder.layers.{}.layer_norm1.*"),
+    rename("text_model.encoder.layers.{}.layer_norm2.*", "text_model.encoder.layers.{}.layer_norm2.*"),
+    rename("text_model.encoder.layers.{}.mlp.*", "text_model.encoder.layers.{}.mlp.*"),
+    rename("text_model.final_layer_norm.*", "text_model.final_layer_norm.*"),
+)
+"""The causal text tower of Hugging Face's CLIPModel, whose names are our own."""
+
 HF_CLIP_VISION = (
-    rename("vision_model.embeddings.class_embedding", "vision_model.embeddings.class_embedding"),
-    rename("vision_model.embeddings.patch_embedding.weight", "vision_model.embeddings.patch_embedding.weight"),
-    rename("vision_model.embeddings.position_embedding.weight", "vision_model.embeddings.position_embedding.weight"),
-    drop("vision_model.embeddings.position_ids"),
-    rename("vision_model.pre_layrnorm.*", "vision_model.pre_layrnorm.*"),
+    *hf_clip_vit("vision_model."),
     rename("vision_model.post_layernorm.*", "vision_model.post_layernorm.*"),
-    rename("vision_model.encoder.layers.{}.self_attn.*", "vision_model.encoder.layers.{}.self_attn.*"),
-    rename("vision_model.encoder.layers.{}.layer_norm1.*", "vision_model.encoder.layers.{}.layer_norm1.*"),
-    rename("vision_model.encoder.layers.{}.layer_norm2.*", "vision_model.encoder.layers.{}.layer_norm2.*"),
-    rename("vision_model.encoder.layers.{}.mlp.*", "vision_model.encoder.layers.{}.mlp.*"),
     rename("visual_projection.weight", "visual_projection.weight"),
 )
 """The vision tower and projection of Hugging Face's CLIPModel, whose names are our own."""

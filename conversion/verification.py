@@ -16,12 +16,11 @@ from huggingface_hub.errors import StrictDataclassError
 from . import samples
 from .errors import InputError, ParityError, WorkError, ZhclipError
 from .mapping import claimed, inverse, plan
-from .parts import Part, describe, find_vocabulary, identify, join_tensors
+from .parts import Part, describe, identify, join_tensors, witness_vocabulary
 from .read import Checkpoint, read, read_json
 from .report import FILE, Comparison, Level, Report, changed_files, read_report
 from .source import Facts, Witness
 from .sources import SOURCES
-from .tokenizer import DEFAULT_VOCAB, read_vocab
 from .write import DTYPES, target_dtype
 
 BOUND = 1e-5
@@ -46,12 +45,14 @@ def verify(
     format: str | None = None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    ema: str | None = None,
 ) -> Report:
     """Compares a converted repo with its original, or without one with its own tensors mapped back.
 
     Args:
         out: a converted folder.
-        against: the checkpoint it was converted from; `vision`, `format`, `config` and `tokenizer` as for `convert`.
+        against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer` and `ema` as for
+            `convert`.
 
     Raises:
         ParityError: when a comparison fails; its `report` holds all of them.
@@ -71,8 +72,8 @@ def verify(
     if against is None:
         request = replace(request, recorded=before.sources)
     else:
-        parts = identify(against, vision, format, config)
-        vocabulary = str(find_vocabulary(parts, tokenizer) or DEFAULT_VOCAB)
+        parts = identify(against, vision, format, config, ema)
+        vocabulary = witness_vocabulary(parts, tokenizer)
         request = replace(request, parts=[part.request() for part in parts], tokenizer=vocabulary)
     level, comparisons = in_fresh_process(request)
     comparisons = [_compare_files(out, before), *comparisons]
@@ -143,7 +144,7 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     comparisons = list(_compare_tensors(parts if request.parts else [], written, model, request.dtype))
     if request.tensors_only:
         return "tensors", comparisons
-    witness = _witness(parts, request, out)
+    witness = _witness(parts, request, written)
     processor = transformers.AutoProcessor.from_pretrained(out)
     ids, id_comparisons = _compare_ids(processor, witness)
     pixels, pixel_comparisons = _compare_pixels(processor, witness)
@@ -165,34 +166,53 @@ def _mapped_back(written: Checkpoint, recorded: Sequence[Mapping[str, Any]]) -> 
     """The parts of the original, from the converted tensors by the inverse tables."""
     parts = []
     for each in recorded:
-        source = SOURCES[each["format"]]
-        table = inverse(source.home(written.config))
+        part = Part(SOURCES[each["format"]], written, each["facts"], "recorded", each["role"])
+        table = inverse(part.home(written.config))
         own = {key: written.tensors[key] for key in claimed(table, written.tensors)}
         backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
         checkpoint = Checkpoint(written.path, (), "mapped back", dict(backwards.run(own)))
-        parts.append(Part(source, checkpoint, each["facts"], "recorded"))
+        parts.append(replace(part, checkpoint=checkpoint))
     return parts
 
 
-def _witness(parts: Sequence[Part], request: Request, out: Path) -> Witness:
+def _witness(parts: Sequence[Part], request: Request, written: Checkpoint) -> Witness:
     """The original's own package where it is installed, the reference for whatever that leaves open."""
-    description = describe(parts)
-    vocab = read_vocab(Path(request.tokenizer) if request.tokenizer else out)
+    # What was mapped back has no dropped keys that a description may need: its facts are those of the report.
+    recorded = not request.parts
+    size = written.config["vision_config"]["image_size"] if recorded else describe(parts).image_size
+    vocab = parts[0].source.vocabulary.read(Path(request.tokenizer) if request.tokenizer else written.path)
     witnesses = []
-    for part, own in zip(parts, (describe([part]) for part in parts), strict=True):
+    for part in parts:
         tensors = _rounded(part.checkpoint.tensors, request.dtype)
-        facts = Facts(own.facts, vocab, request.context_length, description.image_size)
+        facts = Facts(part.config if recorded else part.describe().facts, vocab, request.context_length, size)
         reference = _reference(part.source.name, tensors, facts)
-        peer = part.source.original(tensors, facts)
-        witnesses.append(_completed(peer, reference) if peer else reference)
-    return join_witnesses(witnesses)
+        peer = part.original(tensors, facts)
+        witnesses.append(_in_role(part, _completed(peer, reference) if peer else reference))
+    return _with_rounded_scale(join_witnesses(witnesses), request.dtype)
+
+
+def _in_role(part: Part, witness: Witness) -> Witness:
+    """Of an image part what it gives; texts and the image order are the text family's."""
+    if part.role == "whole":
+        return witness
+    return Witness(witness.name, witness.level, encode_image=witness.encode_image, logit_scale=witness.logit_scale)
 
 
 def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:
-    """The original's tensors after the rounding that `--dtype` asked for, so that the bound need not widen."""
+    """The original's tensors after the rounding that `--dtype` asked for, so that the bound need not widen.
+
+    A scalar stays as it is: it is a scale, or a temperature whose logarithm is rounded and not the temperature.
+    """
     if dtype not in DTYPES:
         return tensors
-    return {key: tensor.to(target_dtype(tensor, dtype)) for key, tensor in tensors.items()}
+    return {key: tensor.to(target_dtype(tensor, dtype)) if tensor.dim() else tensor for key, tensor in tensors.items()}
+
+
+def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
+    """The witness with its scale after the rounding that `--dtype` asked for."""
+    if dtype not in DTYPES:
+        return witness
+    return replace(witness, logit_scale=lambda: float(torch.tensor(witness.logit_scale()).to(DTYPES[dtype])))
 
 
 def _reference(name: str, tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
@@ -261,7 +281,8 @@ def _compare_ids(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[C
     ours = [processor(text=[text])["input_ids"][0] for text in samples.TEXTS]
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
     rows = [torch.tensor(ids) for ids in expected]
-    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
+    pad = processor.tokenizer.pad_token_id
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
     return padded, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
 
 

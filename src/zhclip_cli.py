@@ -158,14 +158,14 @@ def _add(commands, name: str, run: Callable, help: str) -> argparse.ArgumentPars
 def _add_inspect(commands) -> None:
     parser = _add(commands, "inspect", _inspect, "say what a checkpoint is, from its headers alone")
     parser.add_argument("source", metavar="SOURCE", help=SOURCE)
-    _add_shared(parser, "format", "config", "json")
+    _add_shared(parser, "format", "config", "ema", "json")
 
 
 def _add_convert(commands) -> None:
     parser = _add(commands, "convert", _convert, "turn a checkpoint into a verified safetensors repo")
     parser.add_argument("source", metavar="SOURCE", help=SOURCE)
     parser.add_argument("out", metavar="OUT", help="the folder to make")
-    _add_shared(parser, "vision", "format", "tokenizer", "config", "json")
+    _add_shared(parser, "vision", "format", "tokenizer", "config", "ema", "json")
     parser.add_argument(
         "--dtype",
         default="keep",
@@ -188,7 +188,7 @@ def _add_verify(commands) -> None:
     parser = _add(commands, "verify", _verify, "compare a converted repo with its original again")
     parser.add_argument("out", metavar="OUT", help="a converted folder")
     parser.add_argument("--against", metavar="SOURCE", help=f"the original: {SOURCE}; by default OUT mapped back")
-    _add_shared(parser, "vision", "format", "tokenizer", "config", "json")
+    _add_shared(parser, "vision", "format", "tokenizer", "config", "ema", "json")
 
 
 def _add_export(commands) -> None:
@@ -248,6 +248,10 @@ def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
         "config": {
             "metavar": "FILE",
             "help": "a JSON that states what no weight file holds (cn_clip's model_configs)",
+        },
+        "ema": {
+            "choices": ("use", "ignore"),
+            "help": "which weights to take of a file that holds a moving average (EMA) beside them",
         },
         "also_legacy": {
             "action": "store_true",

@@ -106,15 +106,73 @@ def hf_clip_vision() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def hf_clip() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of Hugging Face's CLIPModel, its causal text tower included."""
+    shapes = {
+        "text_model.embeddings.token_embedding.weight": (len(bpe()[0]), HIDDEN),
+        "text_model.embeddings.position_embedding.weight": (POSITIONS, HIDDEN),
+        "text_projection.weight": (EMBED, HIDDEN),
+        **_norm("text_model.final_layer_norm", HIDDEN),
+    }
+    for layer in range(LAYERS):
+        name = f"text_model.encoder.layers.{layer}."
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= _linear(name + "self_attn." + part, HIDDEN, HIDDEN)
+        shapes |= _norm(name + "layer_norm1", HIDDEN) | _norm(name + "layer_norm2", HIDDEN)
+        shapes |= _linear(name + "mlp.fc1", INTERMEDIATE, HIDDEN) | _linear(name + "mlp.fc2", HIDDEN, INTERMEDIATE)
+    return hf_clip_vision() | shapes
+
+
+def bpe() -> tuple[dict[str, int], list[str]]:
+    """A small vocabulary of CLIP's kind, ids and merges: every byte alone and at the end of a word, a few joints."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    letters = [chr(byte) for byte in visible] + [chr(0x100 + number) for number in range(0x100 - len(visible))]
+    merges = ["t h", "th e</w>", "c a", "ca t</w>", "d o", "do g</w>", "Ã ©</w>", "p h", "ph o", "t o</w>", "o t"]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *(merge.replace(" ", "") for merge in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return {token: number for number, token in enumerate(tokens)}, merges
+
+
 def bert_clip() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of a BertCLIP model."""
     return hf_clip_vision() | bert("text_model.", pooler=True) | {"text_projection.weight": (EMBED, HIDDEN)}
+
+
+def chinese_clip() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of Hugging Face's ChineseCLIPModel."""
+    return hf_clip_vision() | bert("text_model.", pooler=False) | {"text_projection.weight": (EMBED, HIDDEN)}
 
 
 def taiyi(head: bool) -> dict[str, tuple[int, ...]]:
     """Keys and shapes of Taiyi's text part, with its classifier head or without."""
     return bert("bert.", pooler=True) | _linear("classifier", EMBED, HIDDEN) if head else bert("", pooler=True)
 
+
+def prd2() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of PRD2, of which the last norm, the pooler and the position buffers are in no embedding."""
+    tower = {key: shape for key, shape in hf_clip_vision().items() if key.startswith("vision_model.")}
+    shapes = {key.replace("vision_model.", "visual_encoder."): shape for key, shape in tower.items()}
+    shapes |= {"visual_encoder.embeddings.position_ids": (1, (SIZE // PATCH) ** 2 + 1)}
+    shapes |= bert("text_encoder.", pooler=True) | {"text_encoder.embeddings.position_ids": (1, POSITIONS)}
+    return shapes | _linear("vision_proj", EMBED, WIDTH) | _linear("text_proj", EMBED, HIDDEN) | {"temp": ()}
+
+
+def r2d2() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of R2D2: a PRD2 and the first keys of each part of its cross-encoder."""
+    shapes = prd2() | _linear("img_joint_proj", HIDDEN, WIDTH)
+    for side, width in (("text", WIDTH), ("img", HIDDEN)):
+        layer = f"{side}_joint_layer.encoder.layer.0."
+        shapes |= _norm(f"{side}_joint_layer.embeddings.LayerNorm", HIDDEN)
+        shapes |= _linear(layer + "attention.self.query", HIDDEN, HIDDEN)
+        shapes |= _linear(layer + "crossattention.self.key", HIDDEN, width)
+    return shapes | _linear("itm_head", 2, HIDDEN) | _linear("itm_head_i", 2, HIDDEN)
+
+
+PRD2_FACTS = {
+    "text_config": {"num_attention_heads": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-12},
+    "vision_config": {"num_attention_heads": 4, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
+}
+"""What `--config` has to state of a small PRD2."""
 
 BERT_CONFIG = {
     "model_type": "bert",
@@ -129,6 +187,22 @@ BERT_CONFIG = {
     "layer_norm_eps": 1e-12,
     "pad_token_id": 0,
 }
+CLIP_TEXT_CONFIG = {
+    "model_type": "clip_text_model",
+    "vocab_size": len(bpe()[0]),
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": INTERMEDIATE,
+    "max_position_embeddings": POSITIONS,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 1,
+}
+"""With the ids that OpenAI's repos state, which are not those of their tokenizer."""
+
 VISION_CONFIG = {
     "model_type": "clip_vision_model",
     "hidden_size": WIDTH,
@@ -159,6 +233,68 @@ def cn_clip_config(path: Path) -> Path:
     return path
 
 
+MODELSCOPE_VISION = {
+    "embed_dim": EMBED,
+    "image_resolution": SIZE,
+    "vision_layers": LAYERS,
+    "vision_width": WIDTH,
+    "vision_patch_size": PATCH,
+    "vision_head_width": 16,
+}
+MODELSCOPE_TEXT = {
+    "vocab_size": VOCAB,
+    "text_attention_probs_dropout_prob": 0.1,
+    "text_hidden_act": "gelu",
+    "text_hidden_dropout_prob": 0.1,
+    "text_hidden_size": HIDDEN,
+    "text_initializer_range": 0.02,
+    "text_intermediate_size": INTERMEDIATE,
+    "text_max_position_embeddings": POSITIONS,
+    "text_num_attention_heads": 4,
+    "text_num_hidden_layers": LAYERS,
+    "text_type_vocab_size": 2,
+}
+
+
+def modelscope_folder(folder: Path, prefix: str = "", nested: bool = True, **stated: object) -> Path:
+    """A folder of ModelScope's CLIP, or a fine-tune's under `clip_model.`; `stated` replaces fields of its JSON."""
+    folder.mkdir(parents=True)
+    files = {
+        "configuration.json": {"framework": "pytorch", "task": "multi-modal-embedding", "model": {"type": "clip"}},
+        "vision_model_config.json": {key: stated.get(key, value) for key, value in MODELSCOPE_VISION.items()},
+        "text_model_config.json": {key: stated.get(key, value) for key, value in MODELSCOPE_TEXT.items()},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    (folder / "vocab.txt").write_text("".join(f"{line}\n" for line in default_vocab()), encoding="utf-8")
+    state_dict = {prefix + key: value for key, value in seeded_state_dict(cn_clip_vit(pooler=True)).items()}
+    torch.save({"state_dict": state_dict} if nested else state_dict, folder / "pytorch_model.bin")
+    return folder
+
+
+def prd2_file(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Path:
+    """A checkpoint as R2D2's fine-tuning saves it, optimizer and config included."""
+    top = {"optimizer": {"state": {}, "param_groups": [{"lr": 1e-5}]}, "config": {"vit_type": "base"}, "epoch": 3}
+    torch.save({**top, "model": seeded_state_dict(shapes or r2d2())}, path)
+    return path
+
+
+def prd2_config(path: Path) -> Path:
+    """The JSON that states what the small checkpoints' shapes don't."""
+    path.write_text(json.dumps(PRD2_FACTS), encoding="utf-8")
+    return path
+
+
+def easynlp_folder(folder: Path, **stated: object) -> Path:
+    """What EasyNLP's CLIPApp saves of cn_clip's model: its class has no field for the width of a head."""
+    fields = {key: value for key, value in MODELSCOPE_VISION.items() if key != "vision_head_width"} | MODELSCOPE_TEXT
+    _folder(folder, {"model_type": "chinese_clip", **fields, **stated})
+    state_dict = seeded_state_dict(cn_clip_vit(pooler=True))
+    state_dict["bert.embeddings.position_ids"] = torch.arange(POSITIONS)[None]
+    torch.save({f"chinese_clip.{key}": value for key, value in state_dict.items()}, folder / "pytorch_model.bin")
+    return folder
+
+
 def bert_clip_folder(folder: Path, **config: object) -> Path:
     """A BertCLIP repo as CLIP-Chinese publishes it: a .bin, config.json and vocab.txt."""
     _folder(folder, {"model_type": "clip", "architectures": ["BertCLIPModel"], "projection_dim": EMBED, **config})
@@ -174,6 +310,39 @@ def bert_clip_config(folder: Path) -> Path:
     return bert_clip_folder(folder, text_config=BERT_CONFIG, vision_config=VISION_CONFIG)
 
 
+def chinese_clip_folder(folder: Path, shapes: Mapping[str, tuple[int, ...]] | None = None, **config: object) -> Path:
+    """A ChineseCLIPModel repo as transformers 4.26 saved it, with the leftovers that the published ones have."""
+    text = {**BERT_CONFIG, "model_type": "chinese_clip_text_model", "directionality": "bidi", "output_past": True}
+    vision = {**VISION_CONFIG, "model_type": "chinese_clip_vision_model", "projection_dim": EMBED}
+    towers = {"text_config": text, "vision_config": vision, "text_config_dict": text, "vision_config_dict": vision}
+    stated = {"model_type": "chinese_clip", "architectures": ["ChineseCLIPModel"], "projection_dim": EMBED, **towers}
+    _folder(folder, {**stated, **config})
+    preprocessor = {"do_center_crop": False, "crop_size": {"height": SIZE, "width": SIZE}}
+    preprocessor |= {"size": {"height": SIZE, "width": SIZE}, "image_processor_type": "ChineseCLIPFeatureExtractor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor), encoding="utf-8")
+    torch.save(seeded_state_dict(shapes or chinese_clip()) | _position_ids(), folder / "pytorch_model.bin")
+    return folder
+
+
+def taiyi_clip_folder(folder: Path) -> Path:
+    """A TaiyiCLIPModel folder as Fengshen's training saves it (hf_out_*)."""
+    towers = {"text_config": BERT_CONFIG, "vision_config": VISION_CONFIG}
+    _folder(folder, {"model_type": "clip", "architectures": ["TaiyiCLIPModel"], "projection_dim": EMBED, **towers})
+    preprocessor = {"do_center_crop": True, "crop_size": {"height": SIZE, "width": SIZE}}
+    preprocessor |= {"size": {"shortest_edge": SIZE}, "image_processor_type": "CLIPFeatureExtractor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor), encoding="utf-8")
+    torch.save(seeded_state_dict(bert_clip()) | _position_ids(), folder / "pytorch_model.bin")
+    return folder
+
+
+def _position_ids() -> dict[str, torch.Tensor]:
+    """The buffers that transformers before 4.31 saved."""
+    return {
+        "text_model.embeddings.position_ids": torch.arange(POSITIONS)[None],
+        "vision_model.embeddings.position_ids": torch.arange((SIZE // PATCH) ** 2 + 1)[None],
+    }
+
+
 def taiyi_folder(folder: Path, head: bool) -> Path:
     """Taiyi's text repo."""
     _folder(folder, {**BERT_CONFIG, "architectures": ["BertForSequenceClassification" if head else "BertModel"]})
@@ -181,13 +350,27 @@ def taiyi_folder(folder: Path, head: bool) -> Path:
     return folder
 
 
-def clip_folder(folder: Path, **vision: object) -> Path:
-    """A Hugging Face CLIPModel repo, with an English text tower that nobody needs."""
-    _folder(
-        folder, {"model_type": "clip", "architectures": ["CLIPModel"], "vision_config": {**VISION_CONFIG, **vision}}
-    )
-    english = {"text_model.final_layer_norm.weight": (8,), "text_projection.weight": (EMBED, 8)}
-    save_file(seeded_state_dict(hf_clip_vision() | english), folder / "model.safetensors", metadata={"format": "pt"})
+def clip_folder(folder: Path, text: Mapping[str, object] | None = None, **vision: object) -> Path:
+    """A Hugging Face CLIPModel repo with both towers; `text` and `vision` replace fields of their configs."""
+    clip_vision_folder(folder, **vision)
+    stated = {"text_config": {**CLIP_TEXT_CONFIG, **(text or {})}, "vision_config": {**VISION_CONFIG, **vision}}
+    config = {"model_type": "clip", "architectures": ["CLIPModel"], "projection_dim": EMBED, **stated}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    ids, merges = bpe()
+    (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    settings = {"tokenizer_class": "CLIPTokenizer", "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    save_file(seeded_state_dict(hf_clip()), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def clip_vision_folder(folder: Path, **vision: object) -> Path:
+    """A Hugging Face folder of CLIP's image tower, its projection and the scale."""
+    folder.mkdir(parents=True)
+    config = {"model_type": "clip", "architectures": ["CLIPModel"], "vision_config": {**VISION_CONFIG, **vision}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(seeded_state_dict(hf_clip_vision()), folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 

@@ -62,6 +62,13 @@ def test_the_two_crops_round_apart_at_227x224(order, left):
     assert same_bits(found, wanted)
 
 
+def test_a_crop_that_rounds_up_starts_one_pixel_further_at_225x224():
+    picture = rgb(225, 224)
+    found = processor("crop_up_then_rgb", 224)(picture).pixel_values
+    assert same_bits(found, processor("rgb_then_squash", 224)(picture.crop((1, 0, 225, 224))).pixel_values)
+    assert not same_bits(found, processor("crop_then_rgb", 224)(picture).pixel_values)
+
+
 @pytest.mark.parametrize("width", [1, 20, 31, 227, 3000])
 @pytest.mark.parametrize("order", ORDERS)
 def test_any_shape_gives_the_size_asked_for(order, width):

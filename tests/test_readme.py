@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from PIL import Image
 
 import zhclip_cli
-from hf_zhclip.conversion.sources import cn_clip
+from hf_zhclip.conversion.cn_clip_model import FIELDS
 
 from tests import checkpoints
 from tests.conversion.helpers import save_time
@@ -136,7 +136,7 @@ def test_every_substituted_command_is_on_the_page():
 
 def test_the_json_block_states_fields_of_model_configs():
     stated = [json.loads(text) for language, text in blocks("README.md") if language == "json"]
-    assert stated and all(set(each) <= cn_clip.FIELDS for each in stated)
+    assert stated and all(set(each) <= FIELDS for each in stated)
 
 
 def test_every_make_target_that_a_page_names_exists():

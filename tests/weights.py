@@ -15,6 +15,7 @@ import torch
 # (part of "key shape", mean, standard deviation, whether that is divided by sqrt(fan-in)); the first match counts.
 RULES = (
     (r"logit_scale ", 4.0, 0.3, False),
+    (r"^temp ", 0.07, 0.01, False),
     (r"running_mean ", 0.0, 0.2, False),
     (r"running_var ", 1.0, 0.3, False),
     (r"attnpool\.positional_embedding ", 0.0, 0.5, False),

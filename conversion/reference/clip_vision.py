@@ -16,26 +16,32 @@ def embed(tensors: Tensors, pixels: torch.Tensor, facts: Facts) -> torch.Tensor:
     Returns:
         `(n, projection)` float32.
     """
-    x = _patches(tensors, pixels)
-    x = layer_norm(tensors, "vision_model.pre_layrnorm", x, facts.eps)  # spelled so in every file
-    for number in numbered(tensors, "vision_model.encoder.layers."):
-        x = _block(tensors, f"vision_model.encoder.layers.{number}.", x, facts)
+    x = last_hidden(tensors, "vision_model.", pixels, facts)
     pooled = layer_norm(tensors, "vision_model.post_layernorm", x[:, 0], facts.eps)
     return normalize(pooled @ weight(tensors, "visual_projection.weight").T)
 
 
-def image_size(tensors: Tensors) -> int:
+def last_hidden(tensors: Tensors, prefix: str, pixels: torch.Tensor, facts: Facts) -> torch.Tensor:
+    """The last layer's states `(n, 1 + patches, width)`, before any norm; `prefix` ends with its dot."""
+    x = _patches(tensors, f"{prefix}embeddings.", pixels)
+    x = layer_norm(tensors, f"{prefix}pre_layrnorm", x, facts.eps)  # spelled so in every file
+    for number in numbered(tensors, f"{prefix}encoder.layers."):
+        x = _block(tensors, f"{prefix}encoder.layers.{number}.", x, facts)
+    return x
+
+
+def image_size(tensors: Tensors, prefix: str = "vision_model.") -> int:
     """The side in pixels that the position table was made for."""
-    patch = tensors["vision_model.embeddings.patch_embedding.weight"].shape[-1]
-    return patch * square_side(len(tensors["vision_model.embeddings.position_embedding.weight"]))
+    patch = tensors[f"{prefix}embeddings.patch_embedding.weight"].shape[-1]
+    return patch * square_side(len(tensors[f"{prefix}embeddings.position_embedding.weight"]))
 
 
-def _patches(tensors: Tensors, pixels: torch.Tensor) -> torch.Tensor:
+def _patches(tensors: Tensors, prefix: str, pixels: torch.Tensor) -> torch.Tensor:
     """Class token, then the patches row by row, plus positions: `(n, 1 + patches, width)`."""
-    kernel = weight(tensors, "vision_model.embeddings.patch_embedding.weight")
+    kernel = weight(tensors, f"{prefix}patch_embedding.weight")
     patches = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
-    first = weight(tensors, "vision_model.embeddings.class_embedding").expand(len(pixels), 1, -1)
-    return torch.cat([first, patches], dim=1) + weight(tensors, "vision_model.embeddings.position_embedding.weight")
+    first = weight(tensors, f"{prefix}class_embedding").expand(len(pixels), 1, -1)
+    return torch.cat([first, patches], dim=1) + weight(tensors, f"{prefix}position_embedding.weight")
 
 
 def _block(tensors: Tensors, layer: str, x: torch.Tensor, facts: Facts) -> torch.Tensor:

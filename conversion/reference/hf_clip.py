@@ -1,12 +1,24 @@
-"""The vision part of a transformers CLIPModel folder.
+"""A transformers CLIPModel folder, whole or its image part.
 
-Source: transformers, models/clip/modeling_clip.py and configuration_clip.py.
+Source: transformers, models/clip/modeling_clip.py, configuration_clip.py and image_processing_clip.py.
 """
 
-import torch
+from collections.abc import Sequence
+from typing import Any
 
-from . import clip_vision, hf_config
+import torch
+from PIL import Image
+
+from . import bpe, clip_text, clip_vision, hf_config, pictures
 from .layers import Config, Tensors
+
+
+@torch.no_grad()
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)`, padded with whatever id."""
+    facts = hf_config.nested(config, "text_config", hf_config.CLIP_TEXT)
+    end = hf_config.chosen(config, "text_config", hf_config.CLIP_TEXT)["eos_token_id"]
+    return clip_text.embed(tensors, ids, facts, end)
 
 
 @torch.no_grad()
@@ -23,3 +35,17 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return clip_vision.image_size(tensors)
+
+
+def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
+    """Ids of each text, unpadded, at most `context_length`; as CLIPTokenizerFast gives them.
+
+    Args:
+        vocab: with `ids`, `merges` and `special`, see `bpe.clip_ids`.
+    """
+    return bpe.clip_ids(texts, vocab.ids, vocab.merges, vocab.special, context_length)
+
+
+def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+    """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
+    return pictures.rgb_then_crop(image, size)

@@ -6,13 +6,15 @@ from typing import Any
 
 from .layers import ACTIVATIONS, Activation, Config
 
-# The values of BertConfig and CLIPVisionConfig. A nested part is stored without the fields that equal them.
+# The values of BertConfig, CLIPTextConfig and CLIPVisionConfig. A nested part is stored without the fields that equal
+# them.
 BERT = {
     "num_attention_heads": 12,
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-12,
     "position_embedding_type": "absolute",
 }
+CLIP_TEXT = {"num_attention_heads": 8, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "eos_token_id": 49407}
 CLIP_VISION = {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 
 
@@ -26,21 +28,30 @@ class Facts:
 
 
 def nested(config: Config, part: str, defaults: Mapping[str, Any]) -> Facts:
-    """The facts of `text_config` or `vision_config` inside a config of both towers.
+    """The facts of `text_config` or `vision_config` inside a config of both towers, see `chosen`.
+
+    Raises:
+        LookupError: if neither is there.
+        ValueError: if a value is one that this reference does not know.
+    """
+    return _facts(chosen(config, part, defaults))
+
+
+def chosen(config: Config, part: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `text_config` or `vision_config` inside a config of both towers.
 
     Where `<part>_dict` is there too, it replaces `part` as a whole and what it leaves out is the class default:
     CLIP-Chinese component/configuration.py does so, and transformers' CLIPConfig comes to the same values.
 
     Raises:
         LookupError: if neither is there.
-        ValueError: if a value is one that this reference does not know.
     """
-    chosen = config.get(f"{part}_dict")
-    if chosen is None:
-        chosen = config.get(part)
-    if chosen is None:
+    stated = config.get(f"{part}_dict")
+    if stated is None:
+        stated = config.get(part)
+    if stated is None:
         raise LookupError(f"config.json has no '{part}', and heads are not in the tensors; found {sorted(config)}")
-    return _facts({**defaults, **chosen})
+    return {**defaults, **stated}
 
 
 def flat(config: Config, defaults: Mapping[str, Any]) -> Facts:

@@ -49,7 +49,12 @@ ACTIVATIONS: Mapping[str, Activation] = {
 
 
 def attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, key_bias: torch.Tensor | None = None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    heads: int,
+    key_bias: torch.Tensor | None = None,
+    pair_bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Scaled dot-product attention in `heads` groups (Vaswani et al., 2017).
 
@@ -57,6 +62,7 @@ def attention(
         query: `(n, q, width)`.
         key: `(n, k, width)`, as `value`.
         key_bias: `(n, k)`, added to every score of that key.
+        pair_bias: `(q, k)`, added to the score of that query and that key.
 
     Returns:
         `(n, q, width)`, the groups joined again.
@@ -74,6 +80,8 @@ def attention(
     scores = split(query) @ split(key).transpose(-1, -2) / math.sqrt(width // heads)
     if key_bias is not None:
         scores = scores + key_bias[:, None, None, :]
+    if pair_bias is not None:
+        scores = scores + pair_bias
     return (scores.softmax(dim=-1) @ split(value)).transpose(1, 2).flatten(-2)
 
 

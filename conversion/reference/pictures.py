@@ -16,10 +16,22 @@ def squash_then_rgb(image: Image.Image, size: int) -> torch.Tensor:
     return _normalised(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB"))
 
 
+def rgb_then_squash(image: Image.Image, size: int) -> torch.Tensor:
+    """RGB, then a square whatever the aspect ratio, as R2D2 (prd2_inference_demo.py) and ChineseCLIP have it."""
+    return _normalised(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+
+
 def crop_then_rgb(image: Image.Image, size: int) -> torch.Tensor:
     """Short side, centre crop, then RGB; the offset rounds half to even: torchvision, transforms/functional.py."""
     resized = _short_side(image, size)
     left, top = (int(round((length - size) / 2.0)) for length in resized.size)
+    return _normalised(resized.crop((left, top, left + size, top + size)).convert("RGB"))
+
+
+def crop_up_then_rgb(image: Image.Image, size: int) -> torch.Tensor:
+    """Short side, centre crop, then RGB; the offset rounds up: EasyNLP, appzoo/clip/data.py, `_center_crop`."""
+    resized = _short_side(image, size)
+    left, top = (int((length - size + 1) * 0.5) for length in resized.size)
     return _normalised(resized.crop((left, top, left + size, top + size)).convert("RGB"))
 
 

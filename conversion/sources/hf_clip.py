@@ -1,31 +1,72 @@
-"""A Hugging Face CLIPModel folder (openai/clip-vit-*) as the image part of a pair; its text tower is left out."""
+"""Hugging Face CLIPModel repos (openai/clip-vit-*, laion/CLIP-*), whole or as the image part of a pair."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import towers
-from ..hf_config import CLIP_VISION_DEFAULTS, clip_vision_shapes, tower_config
+from ..hf_config import (
+    CLIP_TEXT_DEFAULTS,
+    CLIP_VISION_DEFAULTS,
+    clip_text_shapes,
+    clip_vision_shapes,
+    tower_config,
+)
 from ..mapping import Rule, drop, rename
+from ..peers import clip_pixels
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..tokenizer import BPE, Bpe, clip_tokenizer
 
-VISION = (*towers.HF_CLIP_VISION, rename("logit_scale", "logit_scale"))
-OWN_TEXT = drop("text_model.*"), drop("text_projection.weight")
+TEXT = (*towers.HF_CLIP_TEXT, rename("text_projection.weight", "text_projection.weight"))
+SCALE = (rename("logit_scale", "logit_scale"),)
+OTHER_TEXT = drop("text_model.*"), drop("text_projection.weight")
+LAYERS = "text_model.encoder.layers."
+"""How keys begin that tell CLIP's own text tower from another, or from none."""
+
+LIMITS = (
+    "Texts are lower-cased and otherwise taken as they are: OpenAI's own code mends badly decoded characters and HTML "
+    "entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.",
+)
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The image tower and the scale; the English text tower that may lie beside them is left out."""
-    return VISION + OWN_TEXT
+    """Both towers and the scale; another text tower is left out, and an image tower alone may lack the scale."""
+    text = _has_text(keys)
+    scale = SCALE if text or "logit_scale" in keys else ()
+    return (*(TEXT if text else OTHER_TEXT), *towers.HF_CLIP_VISION, *scale)
+
+
+def _has_text(keys: Iterable[str]) -> bool:
+    return any(key.startswith(LAYERS) for key in keys)
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
-    """Reads the image tower from the folder's config.json, held against the shapes."""
+    """Reads both towers from the folder's config.json, held against the shapes."""
     shapes = checkpoint.shapes
-    # transformers lets the fields of vision_config_dict override those of vision_config.
-    stated = {**(config.get("vision_config") or {}), **(config.get("vision_config_dict") or {})}
-    vision = tower_config("clip_vision_model", [stated] if stated else [], clip_vision_shapes(shapes), "vision_config")
+    image = describe_image(checkpoint, config)
+    if not _has_text(shapes):
+        return image
+    text = tower_config("clip_text_model", _stated(config, "text_config"), clip_text_shapes(shapes), "text_config")
+    return Description(
+        architecture=f"{image.architecture} with CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
+        facts={"text_config": text, **image.facts},
+        text=Tower(text, "eos", "linear", shapes["text_projection.weight"][0]),
+        vision=image.vision,
+        image_order="rgb_then_crop",
+        context_length=text["max_position_embeddings"],
+        image_size=image.image_size,
+        limits=LIMITS,
+    )
+
+
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the image tower alone from the folder's config.json, held against the shapes."""
+    shapes = checkpoint.shapes
+    stated = _stated(config, "vision_config")
+    vision = tower_config("clip_vision_model", stated, clip_vision_shapes(shapes), "vision_config")
     return Description(
         architecture=f"CLIP ViT {vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}",
         facts={"vision_config": vision},
@@ -34,16 +75,69 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     )
 
 
+def _stated(config: Mapping[str, Any], tower: str) -> list[Mapping[str, Any]]:
+    """What transformers takes of a tower (models/clip/configuration_clip.py).
+
+    `<tower>_dict`, which repos of 2022 carry, replaces it field by field, and by the class's defaults where it has no
+    such field. A folder of an image tower alone states it at the top.
+    """
+    if (override := config.get(f"{tower}_dict")) is not None:
+        return [override]
+    if config.get("model_type") == "clip_vision_model" and tower == "vision_config":
+        return [config]
+    return [config[tower]] if config.get(tower) is not None else []
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The folder's own CLIP tokenizer."""
+    return clip_tokenizer(vocabulary, context_length)
+
+
 def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
-    """The witness from transformers' own CLIPVisionModelWithProjection, which is the original of these folders."""
+    """The witness from transformers' own CLIPModel, which is the original of these repos."""
+    import transformers
+
+    text = {key: facts.config["text_config"][key] for key in CLIP_TEXT_DEFAULTS}
+    vision = {key: facts.config["vision_config"][key] for key in CLIP_VISION_DEFAULTS}
+    width = len(tensors["visual_projection.weight"])
+    model = transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=width)
+    ).eval()
+    model.load_state_dict(_without_position_ids(tensors), strict=True)
+    words: Bpe = facts.vocab
+    tokenizer = transformers.CLIPTokenizer(vocab=dict(words.ids), merges=list(words.merges))
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        pooled = model.text_model(input_ids=ids).pooler_output
+        return torch.nn.functional.normalize(model.text_projection(pooled), dim=-1)
+
+    def encode_image(pixels: torch.Tensor) -> torch.Tensor:
+        pooled = model.vision_model(pixel_values=pixels).pooler_output
+        return torch.nn.functional.normalize(model.visual_projection(pooled), dim=-1)
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
+
+    return Witness(
+        name=f"transformers {transformers.__version__}",
+        level="peer",
+        encode_text=encode_text,
+        encode_image=encode_image,
+        token_ids=token_ids,
+        pixels=clip_pixels(facts.image_size),
+        logit_scale=lambda: model.logit_scale.item(),
+    )
+
+
+def original_image(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
+    """The witness of an image part, from transformers' own CLIPVisionModelWithProjection."""
     import transformers
 
     fields = {key: facts.config["vision_config"][key] for key in CLIP_VISION_DEFAULTS}
     config = transformers.CLIPVisionConfig(**{**fields, "projection_dim": len(tensors["visual_projection.weight"])})
     model = transformers.CLIPVisionModelWithProjection(config).eval()
-    kept = ("vision_model.", "visual_projection.")
-    state_dict = {key: value for key, value in tensors.items() if key.startswith(kept) and "position_ids" not in key}
-    model.load_state_dict(state_dict, strict=True)
+    image = {key: value for key, value in tensors.items() if key.startswith(("vision_model.", "visual_projection."))}
+    model.load_state_dict(_without_position_ids(image), strict=True)
     return Witness(
         name=f"transformers {transformers.__version__}",
         level="peer",
@@ -52,23 +146,47 @@ def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
     )
 
 
+def _without_position_ids(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: tensor for key, tensor in tensors.items() if not key.endswith("embeddings.position_ids")}
+
+
+VISION_KEYS = (
+    "vision_model.encoder.layers.{}.mlp.fc1.weight",
+    "vision_model.embeddings.patch_embedding.weight",
+    "visual_projection.weight",
+)
+OTHER_FAMILIES = "text_model.encoder.layer.{}.intermediate.dense.weight", "text_model.roberta.*"
+
 SOURCE = Source(
     name="hf_clip",
     title="Hugging Face CLIPModel (openai/clip-vit-*)",
-    part="vision",
+    part="dual",
     signatures=(
         Signature(
             required=(
-                "vision_model.encoder.layers.{}.mlp.fc1.weight",
-                "vision_model.embeddings.patch_embedding.weight",
-                "visual_projection.weight",
+                "text_model.embeddings.token_embedding.weight",
+                LAYERS + "{}.mlp.fc1.weight",
+                "text_projection.weight",
+                *VISION_KEYS,
                 "logit_scale",
-            ),
-            absent=("text_model.encoder.layer.{}.intermediate.dense.weight", "text_model.roberta.*"),
+            )
+        ),
+        # Image parts: with a text tower that is left out, or CLIPVisionModelWithProjection.
+        Signature(required=(*VISION_KEYS, "logit_scale"), absent=OTHER_FAMILIES),
+        Signature(
+            required=VISION_KEYS,
+            absent=("text_model.*", "clip_model.*"),
+            decides="architectures",
+            architectures=("CLIPVisionModelWithProjection",),
         ),
     ),
     describe=describe,
     rules=rules,
-    home=lambda config: VISION,
+    home=lambda config: (*TEXT, *towers.HF_CLIP_VISION, *SCALE),
     original=original,
+    tokenizer=tokenizer,
+    vocabulary=BPE,
+    languages=("en",),
+    describe_image=describe_image,
+    original_image=original_image,
 )

@@ -1,15 +1,15 @@
 """Taiyi-CLIP (IDEA-CCNL): a BERT that was trained towards a published CLIP, which brings the image part."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from .. import towers
 from ..hf_config import BERT_DEFAULTS, bert_shapes, tower_config
 from ..mapping import Rule, rename
+from ..peers import clip_pixels
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
 
@@ -97,16 +97,8 @@ def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
         level="peer",
         encode_text=encode_text,
         token_ids=token_ids,
-        pixels=_clip_processor(facts.image_size) if head else None,
+        pixels=clip_pixels(facts.image_size) if head else None,
     )
-
-
-def _clip_processor(size: int) -> Callable[[Image.Image], torch.Tensor]:
-    import transformers
-
-    # The recipe's transformers converted with Pillow; today's would lay transparent pictures on white.
-    processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size, do_convert_rgb=False)
-    return lambda image: processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
 
 SOURCE = Source(

@@ -1,4 +1,4 @@
-"""The image processor: four image orders, each bit-identical to the pipeline of the families that use it."""
+"""The image processor: five image orders, each bit-identical to the pipeline of the families that use it."""
 
 import base64
 import binascii
@@ -52,6 +52,11 @@ def _crop_floored(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.
     return _crop(image, size, (image.width - size.width) // 2, (image.height - size.height) // 2)
 
 
+def _crop_up(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+    # Rounded up: EasyNLP, easynlp/appzoo/clip/data.py, _center_crop.
+    return _crop(image, size, (image.width - size.width + 1) // 2, (image.height - size.height + 1) // 2)
+
+
 def _crop(image: PIL.Image.Image, size: SizeDict, left: int, top: int) -> PIL.Image.Image:
     return image.crop((left, top, left + size.width, top + size.height))
 
@@ -61,10 +66,11 @@ IMAGE_ORDERS: dict[str, tuple[ImageStep, ...]] = {
     "rgb_then_squash": (_to_rgb, _squash),
     "crop_then_rgb": (_shorten, _crop_rounded, _to_rgb),
     "rgb_then_crop": (_to_rgb, _shorten, _crop_floored),
+    "crop_up_then_rgb": (_shorten, _crop_up, _to_rgb),
 }
 """What each image order does to a picture of any Pillow mode, step by step."""
 
-SQUARE_ORDERS = ("crop_then_rgb", "rgb_then_crop")
+SQUARE_ORDERS = ("crop_then_rgb", "rgb_then_crop", "crop_up_then_rgb")
 """Orders whose one number is both the short side and the crop."""
 
 

@@ -58,13 +58,25 @@ def taiyi(head: bool) -> Callable[[Path], Original]:
     return make
 
 
+def r2d2(folder: Path) -> Original:
+    """Makes an R2D2 checkpoint, and the JSON that states its head counts."""
+    config = checkpoints.prd2_config(folder / "facts.json")
+    return Original(checkpoints.prd2_file(folder / "checkpoint_best.pth"), {"config": config})
+
+
 FAMILIES: dict[str, Callable[[Path], Original]] = {
     "cn_clip_vit": cn_clip(checkpoints.cn_clip_vit),
     "cn_clip_flash": cn_clip(lambda: checkpoints.cn_clip_vit(flash=True, pooler=True), prefix=""),
     "cn_clip_resnet": cn_clip(checkpoints.cn_clip_resnet),
+    "easynlp": lambda folder: Original(checkpoints.easynlp_folder(folder / "easynlp")),
+    "modelscope": lambda folder: Original(checkpoints.modelscope_folder(folder / "modelscope")),
     "bert_clip": lambda folder: Original(checkpoints.bert_clip_config(folder / "bert_clip")),
+    "chinese_clip": lambda folder: Original(checkpoints.chinese_clip_folder(folder / "chinese_clip")),
+    "taiyi_clip": lambda folder: Original(checkpoints.taiyi_clip_folder(folder / "taiyi_clip")),
+    "hf_clip": lambda folder: Original(checkpoints.clip_folder(folder / "clip")),
     "taiyi_head": taiyi(head=True),
     "taiyi_plain": taiyi(head=False),
+    "r2d2": r2d2,
 }
 
 

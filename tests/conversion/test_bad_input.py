@@ -113,7 +113,7 @@ def a_folder_of_training_checkpoints(tmp):
 
 @case(
     "nowhere.pt does not exist",
-    "Wanted: a file, a folder, a name that `zhclip list` prints, or user/repo[:file] on the hub",
+    "Wanted: a file, a folder, a name that `zhclip list` prints, user/repo[:file] on the hub, or modelscope:",
 )
 def a_file_that_does_not_exist(tmp):
     return [tmp / "nowhere.pt"]
@@ -165,7 +165,7 @@ def two_state_dicts(tmp):
     return [tmp / "x.pt"]
 
 
-@case("state_dict and state_dict_ema", "save the one that you want")
+@case("two sets of weights: the raw ones, and 'state_dict_ema'", "--ema use", "--ema ignore")
 def an_average_beside_the_weights(tmp):
     torch.save({"state_dict": vit(), "state_dict_ema": vit()}, tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -406,8 +406,9 @@ def placeholders_of_zero_3(tmp):
 
 @case("DeepSpeed", "zero_to_fp32.py")
 def a_deepspeed_part(tmp):
-    torch.save({"module": vit(), "ds_version": "0.15.0", "param_shapes": []}, tmp / "mp_rank_00_model_states.pt")
-    return [tmp / "mp_rank_00_model_states.pt"]
+    top = {"module": {key: torch.empty(0) for key in vit()}, "ds_version": "0.15.0", "param_shapes": []}
+    torch.save(top, tmp / "zero_pp_rank_0_mp_rank_00_model_states.pt")
+    return [tmp / "zero_pp_rank_0_mp_rank_00_model_states.pt"]
 
 
 @case("DeepSpeed", "zero_to_fp32.py")
@@ -417,7 +418,7 @@ def a_deepspeed_folder(tmp):
     return [tmp / "folder"]
 
 
-@case("torch.distributed.checkpoint", "dcp_to_torch")
+@case(".metadata is not torch.distributed.checkpoint's, or is damaged")
 def a_distributed_checkpoint(tmp):
     (tmp / "folder").mkdir()
     (tmp / "folder" / ".metadata").write_bytes(b"\x80\x04")
@@ -496,11 +497,6 @@ RELATIVES = {
         "transformer.resblocks.0.ln_1.weight",
         "positional_embedding",
     ),
-    "Hugging Face ChineseCLIP": (
-        "text_model.encoder.layer.0.attention.self.query.weight",
-        "vision_model.a",
-        "visual_projection.weight",
-    ),
 }
 for title, keys in RELATIVES.items():
     CASES[title] = relative(*keys), (title,)
@@ -535,7 +531,7 @@ def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
 
 
-@case("There is no format 'clip'; there are cn_clip, bert_clip, taiyi, hf_clip")
+@case("There is no format 'clip'; there are cn_clip, bert_clip, ")
 def a_format_that_does_not_exist(tmp):
     return [c.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
 
@@ -565,12 +561,26 @@ def one_part_too_many(tmp):
 
 @case("serves as --vision beside a text model")
 def an_image_tower_alone(tmp):
-    return [c.clip_folder(tmp / "clip")]
+    return [c.clip_vision_folder(tmp / "clip")]
 
 
-@case("--vision", "cn_clip", "CLIPModel folder was wanted")
+@case("--vision", "taiyi", "a text tower alone", "CLIPModel folder")
 def an_image_part_that_is_none(tmp):
-    return [c.taiyi_folder(tmp / "text", True), "--format", "taiyi", "--vision", c.cn_clip_file(tmp / "x.pt")]
+    text = c.taiyi_folder(tmp / "text", True)
+    tensors = torch.load(text / "pytorch_model.bin")
+    other = {"classifier.weight": torch.zeros(512, 768), "classifier.bias": torch.zeros(512)}
+    torch.save({**tensors, **other}, tmp / "taiyi.bin")  # of the published shape, by which it is known
+    return [text, "--format", "taiyi", "--vision", tmp / "taiyi.bin"]
+
+
+@case("Neither", "holds a logit_scale", "whole CLIP")
+def a_pair_without_a_scale(tmp):
+    vision = c.clip_vision_folder(tmp / "clip")
+    config = {**c.VISION_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}
+    (vision / "config.json").write_text(json.dumps(config))
+    tensors = load_file(vision / "model.safetensors")
+    save_file({key: value for key, value in tensors.items() if key != "logit_scale"}, vision / "model.safetensors")
+    return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
 
 
 @case("image_size: config.json says 32, the shapes say 64")

@@ -13,18 +13,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import zhclip_cli
-from hf_zhclip.conversion import card, cards, catalogue, exporting
+from hf_zhclip.conversion import card, cards, catalogue, cn_clip_model, exporting
 from hf_zhclip.conversion.card_words import CHINESE, IMAGE_ORDERS
 from hf_zhclip.conversion.doors import add_code
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.hub_values import LANGUAGES, LIBRARIES, LICENSES, PIPELINE_TAGS, RELATIONS
 from hf_zhclip.conversion.natives import NATIVES
 from hf_zhclip.conversion.report import FILE, Comparison, Report, read_report
-from hf_zhclip.conversion.sources import cn_clip, taiyi
+from hf_zhclip.conversion.sources import chinese_clip, easynlp, hf_clip, taiyi, taiyi_clip
 from hf_zhclip.conversion.write import write_json
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FAMILIES = ("cn_clip_vit", "cn_clip_resnet", "bert_clip", "taiyi_head", "taiyi_plain")
+FAMILIES = ("cn_clip_vit", "cn_clip_resnet", "bert_clip", "hf_clip", "taiyi_head", "taiyi_plain")
 HOSTILE = "a|b `c` \"d\" [e](f): #g 'h' {{ i }} 名字"
 
 
@@ -81,6 +81,19 @@ def check_header(data):
 
 
 # What it says
+
+
+def test_the_card_of_an_english_model_says_so_and_shows_english_texts(repo):
+    folder = repo("hf_clip").path
+    chinese, english = halves(text_of(folder))
+    data = header(folder)
+    assert data["language"] == ["en"] and "chinese" not in data["tags"]
+    assert "a dual encoder for English texts" in english and "英文图文双塔模型" in chinese
+    assert "trained on English" in english and "训练语言是英文" in chinese
+    assert "`<|startoftext|>` and `<|endoftext|>` included" in english and "[CLS]" not in text_of(folder)
+    assert '"Squirtle"' in english and "杰尼龟" not in text_of(folder)
+    assert "the text tower is causal" in english and "文本塔是因果的" in chinese
+    assert "`CLIPModel` computes exactly" in english
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -224,7 +237,10 @@ def test_a_pair_is_made_from_both_of_its_parts(copy):
     assert f"--against {parts[0]} --vision {parts[1]} --format taiyi" in text_of(folder)
 
 
-@pytest.mark.parametrize("limit", [*cn_clip.LIMITS, *taiyi.LIMITS])
+@pytest.mark.parametrize(
+    "limit",
+    [*cn_clip_model.LIMITS, *taiyi.LIMITS, *chinese_clip.LIMITS, *taiyi_clip.LIMITS, *hf_clip.LIMITS, *easynlp.LIMITS],
+)
 def test_every_limit_of_a_source_has_its_chinese(limit):
     assert limit in CHINESE
 

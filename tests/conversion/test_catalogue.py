@@ -26,7 +26,19 @@ PUBLISHED = {
     ),
     "chinese-clip-vit-huge-patch14": ("OFA-Sys/chinese-clip-vit-huge-patch14:clip_cn_vit-h-14.pt", None),
     "chinese-clip-rn50": ("OFA-Sys/chinese-clip-rn50:clip_cn_rn50.pt", None),
+    "chinese-clip-vit-base-patch16-hf": ("OFA-Sys/chinese-clip-vit-base-patch16", None),
+    "chinese-clip-vit-large-patch14-hf": ("OFA-Sys/chinese-clip-vit-large-patch14", None),
+    "chinese-clip-vit-large-patch14-336px-hf": ("OFA-Sys/chinese-clip-vit-large-patch14-336px", None),
+    "chinese-clip-vit-huge-patch14-hf": ("OFA-Sys/chinese-clip-vit-huge-patch14", None),
+    "QA-CLIP-RN50": ("TencentARC/QA-CLIP:QA-CLIP-RN50.pt", None),
+    "QA-CLIP-ViT-B-16": ("TencentARC/QA-CLIP:QA-CLIP-base.pt", None),
+    "QA-CLIP-ViT-L-14": ("TencentARC/QA-CLIP:QA-CLIP-large.pt", None),
+    "QA-CLIP-ViT-L-14-336": ("TencentARC/QA-CLIP:QA-CLIP-large-336.pt", None),
     "clip-vit-bert-chinese-1M": ("YeungNLP/clip-vit-bert-chinese-1M", None),
+    "clip-vit-base-patch32": ("openai/clip-vit-base-patch32", None),
+    "clip-vit-base-patch16": ("openai/clip-vit-base-patch16", None),
+    "clip-vit-large-patch14": ("openai/clip-vit-large-patch14", None),
+    "clip-vit-large-patch14-336": ("openai/clip-vit-large-patch14-336", None),
     "Taiyi-CLIP-Roberta-102M-Chinese": (
         "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese",
         "openai/clip-vit-base-patch32",
@@ -52,7 +64,19 @@ SHAPES = {
     "chinese-clip-vit-large-patch14-336px": ("cn_clip-vit-l-14-336",),
     "chinese-clip-vit-huge-patch14": ("cn_clip-vit-h-14",),
     "chinese-clip-rn50": ("cn_clip-rn50",),
+    "chinese-clip-vit-base-patch16-hf": ("chinese_clip-vit-base-patch16",),
+    "chinese-clip-vit-large-patch14-hf": ("chinese_clip-vit-large-patch14",),
+    "chinese-clip-vit-large-patch14-336px-hf": ("chinese_clip-vit-large-patch14-336px",),
+    "chinese-clip-vit-huge-patch14-hf": ("chinese_clip-vit-huge-patch14",),
+    "QA-CLIP-RN50": ("cn_clip-rn50",),
+    "QA-CLIP-ViT-B-16": ("cn_clip-vit-b-16",),
+    "QA-CLIP-ViT-L-14": ("cn_clip-vit-l-14",),
+    "QA-CLIP-ViT-L-14-336": ("cn_clip-vit-l-14-336",),
     "clip-vit-bert-chinese-1M": ("bert_clip",),
+    "clip-vit-base-patch32": ("hf_clip-vit-base-patch32",),
+    "clip-vit-base-patch16": ("hf_clip-vit-base-patch16",),
+    "clip-vit-large-patch14": ("hf_clip-vit-large-patch14",),
+    "clip-vit-large-patch14-336": ("hf_clip-vit-large-patch14-336",),
     "Taiyi-CLIP-Roberta-102M-Chinese": ("taiyi-102m", "hf_clip-vit-base-patch32"),
     "Taiyi-CLIP-Roberta-large-326M-Chinese": ("taiyi-326m", "hf_clip-vit-large-patch14"),
     "Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese": ("taiyi-102m-vit-l", "hf_clip-vit-large-patch14"),
@@ -87,6 +111,42 @@ FIGURES = {
         (T2I, "COCO-CN", TUNED): "R@1 80.1 R@5 96.7 R@10 99.2",
         (I2T, "COCO-CN", ZERO): "R@1 63.4 R@5 87.2 R@10 94.4",
         (I2T, "COCO-CN", TUNED): "R@1 81.2 R@5 97.2 R@10 99.1",
+    },
+    "QA-CLIP-RN50": {
+        (T2I, "Flickr30K-CN", ZERO): "R@1 50.5 R@5 77.4 R@10 86.1",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 67.1 R@5 87.9 R@10 93.2",
+        (T2I, "MUGE", ZERO): "R@1 44.0 R@5 69.9 R@10 79.5",
+        (I2T, "MUGE", ZERO): "R@1 32.4 R@5 59.5 R@10 70.3",
+        (T2I, "COCO-CN", ZERO): "R@1 50.1 R@5 82.5 R@10 91.7",
+        (I2T, "COCO-CN", ZERO): "R@1 56.7 R@5 85.2 R@10 92.9",
+        ("zero-shot image classification", "ImageNet", ZERO): "Top1 35.5",
+    },
+    "QA-CLIP-ViT-B-16": {
+        (T2I, "Flickr30K-CN", ZERO): "R@1 63.8 R@5 88.0 R@10 93.2",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 78.4 R@5 96.1 R@10 98.5",
+        (T2I, "MUGE", ZERO): "R@1 53.2 R@5 77.7 R@10 85.1",
+        (I2T, "MUGE", ZERO): "R@1 40.7 R@5 68.2 R@10 77.2",
+        (T2I, "COCO-CN", ZERO): "R@1 62.9 R@5 87.7 R@10 94.7",
+        (I2T, "COCO-CN", ZERO): "R@1 61.5 R@5 87.6 R@10 94.8",
+        ("zero-shot image classification", "ImageNet", ZERO): "Top1 49.7",
+    },
+    "QA-CLIP-ViT-L-14": {
+        (T2I, "Flickr30K-CN", ZERO): "R@1 69.3 R@5 90.3 R@10 94.7",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 85.3 R@5 97.9 R@10 99.2",
+        (T2I, "MUGE", ZERO): "R@1 57.4 R@5 81.0 R@10 87.7",
+        (I2T, "MUGE", ZERO): "R@1 45.5 R@5 73.0 R@10 81.4",
+        (T2I, "COCO-CN", ZERO): "R@1 65.7 R@5 90.2 R@10 95.0",
+        (I2T, "COCO-CN", ZERO): "R@1 64.5 R@5 88.3 R@10 95.1",
+        ("zero-shot image classification", "ImageNet", ZERO): "Top1 55.8",
+    },
+    "QA-CLIP-ViT-L-14-336": {
+        (T2I, "Flickr30K-CN", ZERO): "R@1 71.1 R@5 91.5 R@10 95.8",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 87.2 R@5 98.1 R@10 99.1",
+        (T2I, "MUGE", ZERO): "R@1 59.6 R@5 81.9 R@10 88.1",
+        (I2T, "MUGE", ZERO): "R@1 47.5 R@5 74.7 R@10 83.1",
+        (T2I, "COCO-CN", ZERO): "R@1 65.9 R@5 90.2 R@10 94.9",
+        (I2T, "COCO-CN", ZERO): "R@1 66.2 R@5 88.3 R@10 95.7",
+        ("zero-shot image classification", "ImageNet", ZERO): "Top1 58.1",
     },
     TAIYI: {
         ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 41.00% Top5 69.19%",
@@ -127,6 +187,9 @@ def test_a_place_on_the_hub_is_known_with_its_file_alone():
     assert catalogue.find_by_hub(repo, file).name == "chinese-clip-rn50"
     assert catalogue.find_by_hub(repo, None) is None  # the whole repo is another format
     assert catalogue.find_by_hub("YeungNLP/clip-vit-bert-chinese-1M", None).format == "bert_clip"
+    both = "OFA-Sys/chinese-clip-vit-base-patch16"  # cn_clip's file and transformers' files lie in one repo
+    assert catalogue.find_by_hub(both, "clip_cn_vit-b-16.pt").format == "cn_clip"
+    assert catalogue.find_by_hub(both, None).format == "chinese_clip"
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
@@ -212,7 +275,7 @@ def test_a_row_of_figures_is_read_as_strictly():
 def test_the_list_is_a_table_for_people_and_json_for_machines():
     table = catalogue.table().splitlines()
     assert table[0].split() == ["name", "family", "towers", "parameters", "licence", "source"]
-    assert len(table) == 11
+    assert len(table) == len(PUBLISHED) + 1
     assert any("ViT-B-16" in line and "188M" in line and "mit" in line for line in table)
     assert any("--vision openai/clip-vit-base-patch32" in line for line in table)
     value = json.loads(json.dumps([entry.to_json() for entry in catalogue.list()]))

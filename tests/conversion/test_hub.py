@@ -142,7 +142,7 @@ def test_a_file_that_a_repository_lacks_is_named(hub, monkeypatch):
 )
 def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(source, hub):
     with pytest.raises(
-        InputError, match="does not exist. Wanted: a file, a folder, a name that `zhclip list` prints, or"
+        InputError, match="does not exist. Wanted: a file, a folder, a name that `zhclip list` prints, user/repo"
     ):
         locate(source)
 

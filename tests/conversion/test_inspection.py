@@ -14,7 +14,13 @@ FORMATS = {
     "cn_clip_vit": ("cn_clip", "certain"),
     "cn_clip_flash": ("cn_clip", "certain"),
     "cn_clip_resnet": ("cn_clip", "certain"),
+    "easynlp": ("easynlp", "certain"),
+    "modelscope": ("modelscope", "certain"),
     "bert_clip": ("bert_clip", "certain"),
+    "chinese_clip": ("chinese_clip", "certain"),
+    "taiyi_clip": ("taiyi_clip", "certain"),
+    "r2d2": ("prd2", "certain"),
+    "hf_clip": ("hf_clip", "certain"),
     "taiyi_head": (None, None),
     "taiyi_plain": (None, None),
 }

@@ -90,6 +90,7 @@ def test_arguments_of_convert_reach_it(original, cache, conversions):
             "tokenizer": None,
             "config": None,
             "context_length": 33,
+            "ema": None,
         }
     ]
 
@@ -107,6 +108,7 @@ def test_whatever_changes_the_result_changes_the_place(original, cache, conversi
         found.arguments,
         found.arguments | {"context_length": 40},
         found.arguments | {"format": "cn_clip"},
+        found.arguments | {"ema": "use"},
         found.arguments | {"tokenizer": words(tmp_path / "words")},
         found.arguments | {"tokenizer": words(tmp_path / "fewer", 7000) / "vocab.txt"},
         {"config": tmp_path / "other.json"},

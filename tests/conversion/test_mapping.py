@@ -15,6 +15,7 @@ from hf_zhclip.conversion.mapping import (
     drop,
     fold,
     inverse,
+    log_inverse,
     matches,
     plan,
     rename,
@@ -207,6 +208,48 @@ def test_a_concat_joins_in_the_order_of_the_rule_and_not_of_the_file():
     result = dict(plan((joined,), {key: (1,) for key in tensors}).run(tensors))
 
     assert result["b"].tolist() == [1, 2, 3]
+
+
+TEMPERATURE = (log_inverse("temp", "logit_scale"),)
+
+
+def run(rules, tensors):
+    return dict(plan(rules, {key: tuple(tensor.shape) for key, tensor in tensors.items()}).run(tensors))
+
+
+def test_a_temperature_becomes_the_logarithm_of_its_inverse():
+    found = plan(TEMPERATURE, {"temp": ()})
+    check([found], {"logit_scale": ()})
+
+    # 0.07 and its ln(1 / 0.07) are what CLIP starts from (Radford et al., 2021, section 2.5).
+    assert run(TEMPERATURE, {"temp": torch.tensor(0.07)})["logit_scale"].item() == pytest.approx(2.6592600, abs=2e-7)
+    assert run(TEMPERATURE, {"temp": torch.tensor([1.0, 0.5])})["logit_scale"].tolist() == pytest.approx(
+        [0, 0.6931472]
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "computed"),
+    [(torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float64, torch.float64)],
+)
+def test_a_logarithm_is_not_rounded_to_half_precision(stored, computed):
+    temperature = torch.tensor(0.0625, dtype=stored)  # every dtype holds it exactly
+
+    found = run(TEMPERATURE, {"temp": temperature})["logit_scale"]
+
+    assert found.dtype == computed
+    assert found.item() == pytest.approx(2.7725887222, rel=1e-7)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.floats(2**-10, 1.0, width=32))
+def test_a_temperature_that_went_home_gives_the_same_logarithm_to_the_bit(temperature):
+    mapped = run(TEMPERATURE, {"temp": torch.tensor(temperature)})
+    back = run(inverse(TEMPERATURE), mapped)
+
+    assert back["temp"].item() == pytest.approx(temperature, rel=3e-7)
+    assert inverse(inverse(TEMPERATURE)) == TEMPERATURE
+    assert bits(run(TEMPERATURE, back)["logit_scale"]) == bits(mapped["logit_scale"])
 
 
 def test_renames_and_splits_copy_nothing():

@@ -40,6 +40,7 @@ def config(repo):
         ("cn_clip_flash", "ChineseCLIPModel"),
         ("bert_clip", "VisionTextDualEncoderModel"),
         ("taiyi_plain", "VisionTextDualEncoderModel"),
+        ("hf_clip", "CLIPModel"),
     ],
 )
 def test_a_family_has_its_class(family, name, config):
@@ -136,7 +137,8 @@ def test_every_field_that_a_class_demands_is_one_that_a_repo_states(config):
 
 
 def test_the_nearest_class_comes_first(config):
-    assert [fit.native.name for fit in fits(config("bert_clip"))] == ["VisionTextDualEncoderModel", "ChineseCLIPModel"]
+    order = ["VisionTextDualEncoderModel", "ChineseCLIPModel", "CLIPModel"]
+    assert [fit.native.name for fit in fits(config("bert_clip"))] == order
 
 
 # Pixels
@@ -169,7 +171,7 @@ def test_no_picture_with_transparency_is_said_to_be_the_same():
 
 
 def test_what_is_not_the_same_is_said_by_image_order_and_class():
-    chinese_clip, dual_encoder = NATIVES
+    chinese_clip, dual_encoder, clip = NATIVES
     told = differences(chinese_clip, "squash_then_rgb")
     assert any("pass the attention_mask" in sentence for sentence in told)
     assert any("P, 1, I;16, I, CMYK, YCbCr, HSV" in sentence for sentence in told)
@@ -179,3 +181,5 @@ def test_what_is_not_the_same_is_said_by_image_order_and_class():
     assert any("logs that VisionTextDualEncoderModel is not supported" in sentence for sentence in told)
     told = differences(dual_encoder, "rgb_then_crop")
     assert not any("P, 1, I;16" in sentence for sentence in told)
+    told = differences(clip, "rgb_then_crop")
+    assert not any("attention_mask" in sentence or "not supported" in sentence for sentence in told)

@@ -20,17 +20,20 @@ FAMILIES = {
     "cn_clip ViT": ("cn_clip", c.cn_clip_vit(), c.CN_CLIP_FACTS),
     "cn_clip flash": ("cn_clip", c.cn_clip_vit(flash=True), c.CN_CLIP_FACTS),
     "cn_clip RN50": ("cn_clip", c.cn_clip_resnet(), c.CN_CLIP_FACTS),
+    "ChineseCLIP": ("chinese_clip", c.chinese_clip(), BERT_CLIP_CONFIG),
     "BertCLIP": ("bert_clip", c.bert_clip(), BERT_CLIP_CONFIG),
     "Taiyi": ("taiyi", c.taiyi(head=True), c.BERT_CONFIG),
-    "CLIP": ("hf_clip", c.hf_clip_vision(), {"vision_config": c.VISION_CONFIG}),
+    "CLIP": ("hf_clip", c.hf_clip(), {"text_config": c.CLIP_TEXT_CONFIG, "vision_config": c.VISION_CONFIG}),
+    "CLIP's image side": ("hf_clip", c.hf_clip_vision(), {"vision_config": c.VISION_CONFIG}),
 }
-PARTNERS = {"Taiyi": "CLIP", "CLIP": "Taiyi"}
+PARTNERS = {"Taiyi": "CLIP's image side", "CLIP's image side": "Taiyi"}
 
 
 def part(family, shapes=None):
     source, own, config = FAMILIES[family]
     tensors = {key: torch.empty(shape, device="meta") for key, shape in (shapes or own).items()}
-    return Part(SOURCES[source], Checkpoint(Path("x.pt"), (), "zip", tensors), config, "stated")
+    role = "image" if "image side" in family else "whole"
+    return Part(SOURCES[source], Checkpoint(Path("x.pt"), (), "zip", tensors), config, "stated", role)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def refused():
 
     def refuse(family, shapes):
         parts = [part(family, shapes), *([part(PARTNERS[family])] if family in PARTNERS else [])]
-        parts.sort(key=lambda each: each.source.part == "vision")
+        parts.sort(key=lambda each: each.role == "image")
         try:
             check([each.plan for each in parts], build_once(describe(parts)))
         except InputError as error:

@@ -43,7 +43,7 @@ def zip_file(folder):
 
 def legacy_file(folder):
     path = saved(folder / "x.pt", tensors(), _use_new_zipfile_serialization=False)
-    return path, "torch.save file from before torch 1.6"
+    return path, "torch.save file from before torch 1.6, read into memory"
 
 
 def safetensors_file(folder):

@@ -27,6 +27,8 @@ OTHERS = (
     ("OFA-Sys/chinese-clip-vit-large-patch14-336px:clip_cn_vit-l-14-336.pt",),
     ("OFA-Sys/chinese-clip-vit-huge-patch14:clip_cn_vit-h-14.pt",),
     ("YeungNLP/clip-vit-bert-chinese-1M",),
+    ("openai/clip-vit-base-patch32",),
+    ("openai/clip-vit-large-patch14",),
     ("IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese", "--vision", "openai/clip-vit-base-patch32"),
     ("IDEA-CCNL/Taiyi-CLIP-Roberta-large-326M-Chinese", "--vision", "openai/clip-vit-large-patch14"),
 )

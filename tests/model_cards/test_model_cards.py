@@ -33,8 +33,9 @@ def test_a_card_is_what_the_template_makes_of_its_entry(name):
 def test_a_header_holds_only_what_the_hub_knows(name):
     data = ModelCard(text_of(name)).data.to_dict()
     assert data["pipeline_tag"] in PIPELINE_TAGS and data["library_name"] in LIBRARIES
-    assert data["language"] == ["zh"] and set(data["language"]) <= LANGUAGES
-    assert data.get("license", "other") in LICENSES and ("license" in data) == (name != "clip-vit-bert-chinese-1M")
+    assert data["language"] == (["en"] if name.startswith("clip-vit-") and "chinese" not in name else ["zh"])
+    assert set(data["language"]) <= LANGUAGES and ("chinese" in data["tags"]) == ("zh" in data["language"])
+    assert data.get("license", "other") in LICENSES and ("license" in data) == (not name.startswith("clip-vit-"))
     assert data["base_model_relation"] in RELATIONS and all("/" in base for base in data["base_model"])
     results = [result for each in data.get("model-index", ()) for result in each["results"]]
     assert all(result["task"]["type"] in PIPELINE_TAGS and result["source"]["url"] for result in results)

@@ -32,10 +32,24 @@ TAIYI = {
     "taiyi-102m-vit-l": (BASE, None),
     "taiyi-326m-vit-h": (LARGE, None),
 }
+TEXT_512 = {"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048}
+TEXT_768 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+TEXT_1024 = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+LEGACY_ENDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}  # as these repos state them
+ERF = {"hidden_act": "gelu"}
 CLIP = {
-    "hf_clip-vit-base-patch32": ({**BASE, "patch_size": 32}, 512),
-    "hf_clip-vit-large-patch14": ({**LARGE, "patch_size": 14}, 768),
-    "hf_clip-vit-huge-patch14": ({**HUGE, "patch_size": 14, "hidden_act": "gelu"}, 1024),
+    "hf_clip-vit-base-patch32": (TEXT_512, {**BASE, "patch_size": 32}, 512),
+    "hf_clip-vit-base-patch16": (TEXT_512, {**BASE, "patch_size": 16}, 512),
+    "hf_clip-vit-large-patch14": (TEXT_768, {**LARGE, "patch_size": 14}, 768),
+    "hf_clip-vit-large-patch14-336": (TEXT_768, {**LARGE, "patch_size": 14, "image_size": 336}, 768),
+    "hf_clip-vit-huge-patch14": ({**TEXT_1024, **ERF}, {**HUGE, "patch_size": 14, **ERF}, 1024),
+}
+
+CHINESE_CLIP = {
+    "chinese_clip-vit-base-patch16": (BASE, {**BASE, "patch_size": 16}, 512),
+    "chinese_clip-vit-large-patch14": (BASE, {**LARGE, "patch_size": 14}, 768),
+    "chinese_clip-vit-large-patch14-336px": (BASE, {**LARGE, "patch_size": 14, "image_size": 336}, 768),
+    "chinese_clip-vit-huge-patch14": (LARGE, {**HUGE, "patch_size": 14}, 1024),
 }
 
 
@@ -45,8 +59,10 @@ def main() -> None:
             _write(name, "cn_clip", _cn_clip(structure), structure, {})
         for name, (sizes, labels) in TAIYI.items():
             _write(name, "taiyi", *_taiyi({**sizes, **CHINESE}, labels))
-        for name, (sizes, width) in CLIP.items():
-            _write(name, "hf_clip", *_clip(sizes, width))
+        for name, (text, vision, width) in CLIP.items():
+            _write(name, "hf_clip", *_clip({**text, **LEGACY_ENDS}, vision, width))
+        for name, (text, vision, width) in CHINESE_CLIP.items():
+            _write(name, "chinese_clip", *_chinese_clip({**text, **CHINESE}, vision, width))
         _write("bert_clip", "bert_clip", *_bert_clip())
 
 
@@ -71,9 +87,16 @@ def _taiyi(fields: dict, labels: int | None) -> tuple[torch.nn.Module, str, dict
     return transformers.BertForSequenceClassification(config), "BertForSequenceClassification", small
 
 
-def _clip(fields: dict, width: int) -> tuple[torch.nn.Module, str, dict]:
-    config = transformers.CLIPConfig(vision_config={**fields, "projection_dim": width}, projection_dim=width)
+def _clip(text: dict, vision: dict, width: int) -> tuple[torch.nn.Module, str, dict]:
+    towers = {"text_config": text, "vision_config": vision}
+    towers = {side: {**fields, "projection_dim": width} for side, fields in towers.items()}
+    config = transformers.CLIPConfig(**towers, projection_dim=width)
     return transformers.CLIPModel(config), "CLIPModel", config.to_dict()
+
+
+def _chinese_clip(text: dict, vision: dict, width: int) -> tuple[torch.nn.Module, str, dict]:
+    config = transformers.ChineseCLIPConfig(text_config=text, vision_config=vision, projection_dim=width)
+    return transformers.ChineseCLIPModel(config), "ChineseCLIPModel", config.to_dict()
 
 
 def _bert_clip() -> tuple[torch.nn.Module, str, dict]:

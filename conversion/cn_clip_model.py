@@ -1,0 +1,388 @@
+"""cn_clip's model, in whatever house it is kept: its tables, what its keys and config fields say, and its own class.
+
+A house differs in the prefix of the keys, in what lies beside the weights, and in what it does to pictures and texts.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import re
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from . import towers
+from .errors import InputError
+from .hf_config import bert_shapes, check_activation, count_layers, vit_shapes
+from .mapping import Rule, Shape, drop, matches, rename, transpose
+from .source import Description, Facts, Signature, Tower, Witness
+
+Value = TypeVar("Value")
+
+CONTEXT_LENGTH = 52
+"""cn_clip/clip/utils.py: "all baseline models use 52 as the context length"."""
+
+HEADS = transpose("text_projection", "text_projection.weight"), rename("logit_scale", "logit_scale")
+LIMITS = (
+    "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public tokenize; "
+    "its training and evaluation replace them first (hf_zhclip.processing_zhclip.normalize_evaluation_text).",
+    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python that "
+    "runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+    "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer refuses "
+    "the text.",
+)
+"""What a card says of texts: where the ids can differ from those of cn_clip's own tokenizer."""
+
+PREFIXES = ("clip_model.", "chinese_clip.")
+"""What ModelScope and EasyNLP put in front of every key; a file that has a key with and one without is a mixture."""
+
+VIT_FC = "visual.transformer.resblocks.{}.mlp.c_fc.weight"
+POOLER = drop("bert.pooler.dense.*")  # in releases before November 2022; no embedding passes through it
+
+# Facts that no weight file holds, from cn_clip/clip/model_configs: (name, width, layers, patch) -> width of one head.
+VISION_HEAD_WIDTH = {
+    ("ViT-B-16", 768, 12, 16): 64,
+    ("ViT-B-32", 768, 12, 32): 64,
+    ("ViT-L-14", 1024, 24, 14): 64,
+    ("ViT-H-14", 1280, 32, 14): 80,
+}
+RESNET_HEAD_WIDTH = {("RN50", 64, (3, 4, 6, 3)): 64}
+# (name, hidden size, layers, intermediate size) -> heads; all of them use the exact (erf) GELU.
+TEXT_HEADS = {
+    ("RoBERTa-wwm-ext-base-chinese", 768, 12, 3072): 12,
+    ("RoBERTa-wwm-ext-large-chinese", 1024, 24, 4096): 16,
+    ("RBT3-chinese", 768, 3, 3072): 12,
+}
+TEXT_ACTIVATION = "gelu"
+
+UPSTREAM_HEAD_WIDTH = 64
+"""What cn_clip itself takes when a vision config does not name vision_head_width (cn_clip/clip/model.py)."""
+
+FIELDS = frozenset(
+    ("embed_dim", "image_resolution", "vocab_size")
+    + tuple(f"vision_{field}" for field in ("layers", "width", "patch_size", "head_width"))
+    + tuple(f"text_{field}" for field in ("attention_probs_dropout_prob", "hidden_act", "hidden_dropout_prob"))
+    + tuple(f"text_{field}" for field in ("hidden_size", "initializer_range", "intermediate_size"))
+    + tuple(f"text_{field}" for field in ("max_position_embeddings", "num_attention_heads", "num_hidden_layers"))
+    + ("text_type_vocab_size",)
+)
+"""The fields of cn_clip/clip/model_configs; a user's file may state any of them."""
+
+
+def signatures(prefix: str = "", beside: tuple[str, ...] = ()) -> tuple[Signature, ...]:
+    """ViT and ResNet under an upstream prefix, which all keys carry, with the files that have to lie beside them."""
+    text = (
+        "bert.embeddings.word_embeddings.weight",
+        "bert.encoder.layer.{}.intermediate.dense.weight",
+        "text_projection",
+        "logit_scale",
+    )
+    vit = "visual.transformer.resblocks.{}.mlp.c_fc.weight", "visual.proj"
+    resnet = "visual.layer1.{}.conv1.weight", "visual.attnpool.positional_embedding"
+    bare = "bert.*", "visual.*", "text_projection", "logit_scale"
+    absent = bare if prefix else tuple(f"{each}*" for each in PREFIXES)
+    return tuple(
+        Signature(required=tuple(prefix + key for key in (*text, *image)), absent=absent, beside=beside)
+        for image in (vit, resnet)
+    )
+
+
+def bare(named: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """What has this prefix, under its key without it."""
+    return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The tables for these keys: ViT or ResNet, plain or flash-attention layout."""
+    flash_text = any(matches("bert.encoder.layer.{}.attention.self.Wqkv.weight", key) for key in keys)
+    flash_vision = any(matches("visual.transformer.resblocks.{}.attn.Wqkv.weight", key) for key in keys)
+    resnet = any(key.startswith("visual.attnpool.") for key in keys)
+    return _tables(resnet, flash_text, flash_vision)
+
+
+def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The tables of cn_clip's own plain layout for a converted config."""
+    return _tables(config["vision_config"]["model_type"] == "zhclip_resnet", flash_text=False, flash_vision=False)
+
+
+def _tables(resnet: bool, flash_text: bool, flash_vision: bool) -> tuple[Rule, ...]:
+    attention = towers.flash_bert_attention if flash_text else towers.bert_attention
+    vision = towers.OPENAI_RESNET if resnet else towers.openai_vit("Wqkv." if flash_vision else "in_proj_")
+    return (
+        *towers.bert_embeddings("bert."),
+        *attention("bert."),
+        *towers.bert_layers("bert."),
+        POOLER,
+        *HEADS,
+        *vision,
+    )
+
+
+def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Description:
+    """Reads the architecture from shapes, and what they don't say from `config`, fields of its model_configs.
+
+    `by` names in errors what stated the config.
+    """
+    stated = {key: value for key, value in config.items() if value is not None and key in FIELDS}
+    if "vision_width" in stated:
+        stated.setdefault("vision_head_width", UPSTREAM_HEAD_WIDTH)
+    _refuse_unstated(shapes, stated)
+    text_name, text = _text(shapes, stated, by)
+    vision_name, vision, size = (_resnet if _is_resnet(shapes) else _vit)(shapes, stated, by)
+    return Description(
+        architecture=f"{vision_name}@{text_name}",
+        facts=stated,
+        text=text,
+        vision=vision,
+        image_order="squash_then_rgb",
+        context_length=CONTEXT_LENGTH,
+        image_size=size,
+        limits=LIMITS,
+    )
+
+
+def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower]:
+    sizes = bert_shapes(shapes, "bert.")
+    width = shapes["text_projection"][-1]
+    _refuse_contradictions(by, stated, {f"text_{key}": value for key, value in sizes.items() if key != "vocab_size"})
+    _refuse_contradictions(by, stated, {"vocab_size": sizes["vocab_size"], "embed_dim": width})
+    key = sizes["hidden_size"], sizes["num_hidden_layers"], sizes["intermediate_size"]
+    name, heads = _published(TEXT_HEADS, key) or (f"BERT {key[0]}x{key[1]}", None)
+    activation = stated.get("text_hidden_act", TEXT_ACTIVATION)
+    check_activation(activation, by)
+    config = {
+        "model_type": "bert",
+        **sizes,
+        "num_attention_heads": _heads(by, stated, "text_num_attention_heads", heads, key[0]),
+        "hidden_act": activation,
+        "hidden_dropout_prob": stated.get("text_hidden_dropout_prob", 0.1),
+        "attention_probs_dropout_prob": stated.get("text_attention_probs_dropout_prob", 0.1),
+        "initializer_range": stated.get("text_initializer_range", 0.02),
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+    }
+    return name, Tower(config, pooling="cls", projection="linear", width=width)
+
+
+def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower, int]:
+    sizes = vit_shapes(
+        patch=shapes["visual.conv1.weight"],
+        positions=shapes["visual.positional_embedding"][0],
+        layers=count_layers(shapes, VIT_FC),
+        intermediate=shapes.get(VIT_FC.format(0), (0,))[0],
+    )
+    width = sizes["hidden_size"]
+    key = width, sizes["num_hidden_layers"], sizes["patch_size"]
+    _refuse_contradictions(
+        by,
+        stated,
+        {
+            "vision_width": key[0],
+            "vision_layers": key[1],
+            "vision_patch_size": key[2],
+            "image_resolution": sizes["image_size"],
+        },
+    )
+    name, head_width = _published_vision(shapes) or (f"ViT {key[0]}x{key[1]}/{key[2]}", None)
+    head_width = _heads(by, stated, "vision_head_width", head_width, width)
+    config = {
+        "model_type": "clip_vision_model",
+        **sizes,
+        "num_attention_heads": width // head_width,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+        "attention_dropout": 0.0,
+        "projection_dim": shapes["visual.proj"][-1],
+    }
+    resolution = sizes["image_size"]
+    name = f"{name}-{resolution}" if name.startswith("ViT-") and resolution != 224 else name
+    return name, Tower(config, "pooler", "linear", shapes["visual.proj"][-1]), resolution
+
+
+def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower, int]:
+    width, layers = _resnet_width(shapes), _resnet_layers(shapes)
+    sizes = vit_shapes(shapes["visual.conv1.weight"], shapes["visual.attnpool.positional_embedding"][0], 0, 0)
+    # Five halvings lie between the picture and the grid of the attention pool.
+    size = sizes["image_size"] // sizes["patch_size"] * 32
+    output = shapes["visual.attnpool.c_proj.weight"][0]
+    _refuse_contradictions(
+        by, stated, {"vision_width": width, "vision_layers": layers, "image_resolution": size, "embed_dim": output}
+    )
+    name, head_width = _published_vision(shapes) or (f"ResNet {width} {list(layers)}", None)
+    head_width = _heads(by, stated, "vision_head_width", head_width, width * 32)
+    config = {
+        "model_type": "zhclip_resnet",
+        "layers": list(layers),
+        "width": width,
+        "image_size": size,
+        "num_attention_heads": width * 32 // head_width,
+        "output_dim": output,
+    }
+    return name, Tower(config, "pooler", "none", output), size
+
+
+def _refuse_unstated(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> None:
+    """Refuses a size that is not published until all that its shapes don't say is stated."""
+    text = bert_shapes(shapes, "bert.")
+    text_key = text["hidden_size"], text["num_hidden_layers"], text["intermediate_size"]
+    wanted: dict[str, str] = {}
+    if not _published(TEXT_HEADS, text_key):
+        wanted["text_num_attention_heads"] = f"one of {_divisors(text_key[0])}"
+        wanted["text_hidden_act"] = f'"{TEXT_ACTIVATION}" in every published model'
+    if not _published_vision(shapes):
+        wanted["vision_head_width"] = f"one of {_divisors(_vision_width(shapes))}"
+    if lines := [f"  {field}: {candidates}" for field, candidates in wanted.items() if field not in stated]:
+        raise InputError(
+            "This is not a published size, and a weight file does not hold these facts. Every candidate would load, "
+            "and only the one that it was trained with is right:\n"
+            + "\n".join(lines)
+            + "\nWrite them into a JSON file (the fields are those of cn_clip's model_configs) and pass --config FILE."
+        )
+
+
+def _published(table: Mapping[tuple, int], key: tuple) -> tuple[str, int] | None:
+    return {row[1:]: (row[0], fact) for row, fact in table.items()}.get(key)
+
+
+def _published_vision(shapes: Mapping[str, Shape]) -> tuple[str, int] | None:
+    if _is_resnet(shapes):
+        return _published(RESNET_HEAD_WIDTH, (_resnet_width(shapes), _resnet_layers(shapes)))
+    patch = shapes["visual.conv1.weight"]
+    return _published(VISION_HEAD_WIDTH, (patch[0], count_layers(shapes, VIT_FC), patch[-1]))
+
+
+def _vision_width(shapes: Mapping[str, Shape]) -> int:
+    # A ResNet's attention pool is 32 times as wide as its stem.
+    return 32 * _resnet_width(shapes) if _is_resnet(shapes) else shapes["visual.conv1.weight"][0]
+
+
+def _is_resnet(shapes: Mapping[str, Shape]) -> bool:
+    return "visual.attnpool.positional_embedding" in shapes
+
+
+def _resnet_width(shapes: Mapping[str, Shape]) -> int:
+    return shapes["visual.layer1.0.conv1.weight"][0]
+
+
+def _resnet_layers(shapes: Mapping[str, Shape]) -> tuple[int, ...]:
+    return tuple(count_layers(shapes, f"visual.layer{n}.{{}}.conv1.weight") for n in (1, 2, 3, 4))
+
+
+def _divisors(width: int) -> str:
+    return ", ".join(str(number) for number in range(2, width) if width % number == 0)
+
+
+def _heads(by: str, stated: Mapping[str, Any], field: str, published: int | None, width: int) -> int:
+    value = stated.get(field, published)
+    if not isinstance(value, int) or value < 1 or width % value:
+        raise InputError(f"{by} states {field} {value!r}, which does not divide the width {width}. Correct it.")
+    return value
+
+
+def _refuse_contradictions(by: str, stated: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{field}: stated {stated[field]!r}, the shapes say {value!r}"
+        for field, value in found.items()
+        if field in stated and _plain(stated[field]) != _plain(value)
+    ]
+    if wrong:
+        raise InputError(f"{by} contradicts the weights: {'; '.join(wrong)}. Correct the file or leave these out.")
+
+
+def _plain(value: Any) -> Any:
+    # Upstream's RN50 config writes its layers as the string "[3,4,6,3]".
+    if isinstance(value, str) and re.fullmatch(r"\[\d+(, ?\d+)*\]", value):
+        value = json.loads(value)
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """cn_clip's tokenizer over the packaged vocabulary, or over the user's own."""
+    from .tokenizer import cn_clip_tokenizer, default_vocab, read_vocab
+
+    return cn_clip_tokenizer(read_vocab(vocabulary) if vocabulary else default_vocab(), context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness from the installed cn_clip, built float32 as its evaluation does (no rounding through fp16)."""
+    try:
+        peer = importlib.import_module("cn_clip.clip.model")
+        utils = importlib.import_module("cn_clip.clip.utils")
+    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
+        return None
+    model = peer.CLIP(**_peer_arguments(tensors, facts.config)).eval()
+    model.load_state_dict(_peer_state_dict(peer, tensors), strict=True)
+    preprocess = utils.image_transform(facts.image_size)
+    tokenizer = _peer_tokenizer(facts.vocab)
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        pieces = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
+        ends = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
+        return [[ends[0], *ids[: facts.context_length - 2], ends[1]] for ids in pieces]
+
+    return Witness(
+        name=f"cn_clip {importlib.metadata.version('cn_clip')}",
+        level="peer",
+        encode_text=lambda ids: torch.nn.functional.normalize(model.encode_text(ids), dim=-1),
+        encode_image=lambda pixels: torch.nn.functional.normalize(model.encode_image(pixels), dim=-1),
+        token_ids=token_ids,
+        pixels=preprocess,
+        logit_scale=lambda: model.logit_scale.item(),
+    )
+
+
+def _peer_arguments(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of cn_clip's CLIP; where the size is published its own model_configs state them, not we."""
+    description = describe({key: tuple(tensor.shape) for key, tensor in tensors.items()}, stated)
+    folder = resources.files("cn_clip.clip") / "model_configs"
+    files = [folder / f"{name}.json" for name in description.architecture.split("@")]
+    if all(file.is_file() for file in files):
+        arguments = {key: value for file in files for key, value in json.loads(file.read_text("utf-8")).items()}
+    else:
+        arguments = model_config(description.text.config, description.vision.config, description.text.width)
+    stated = {key: value for key, value in stated.items() if value is not None and key in arguments}
+    return {**arguments, **stated, "vision_layers": _plain(arguments["vision_layers"])}
+
+
+def model_config(text: Mapping[str, Any], vision: Mapping[str, Any], embed_dim: int) -> dict[str, Any]:
+    """The fields of cn_clip's model_configs, from the configs of the two towers."""
+    resnet = vision["model_type"] == "zhclip_resnet"
+    width = vision["width"] if resnet else vision["hidden_size"]
+    fields = (
+        *("hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
+        *("type_vocab_size", "hidden_act", "initializer_range"),
+        *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    )
+    return {
+        "embed_dim": embed_dim,
+        "image_resolution": vision["image_size"],
+        "vision_layers": list(vision["layers"]) if resnet else vision["num_hidden_layers"],
+        "vision_width": width,
+        "vision_patch_size": None if resnet else vision["patch_size"],
+        "vision_head_width": width * (32 if resnet else 1) // vision["num_attention_heads"],
+        "vocab_size": text["vocab_size"],
+        **{f"text_{field}": text[field] for field in fields},
+    }
+
+
+def _peer_state_dict(peer: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    left_out = "bert.pooler.", "bert.embeddings.position_ids"
+    state_dict = {key: tensor for key, tensor in tensors.items() if not key.startswith(left_out)}
+    flash = [key for key in state_dict if ".Wqkv." in key]
+    if flash:
+        # Upstream's converter only works on keys with DDP's prefix (cn_clip/clip/model.py, convert_state_dict).
+        state_dict = peer.convert_state_dict({f"module.{key}": tensor for key, tensor in state_dict.items()})
+        state_dict = {key.removeprefix("module."): tensor for key, tensor in state_dict.items()}
+    return state_dict
+
+
+def _peer_tokenizer(vocab: Sequence[str]) -> Any:
+    tokenizers = importlib.import_module("cn_clip.clip.bert_tokenizer")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vocab.txt"
+        path.write_text("".join(f"{line}\n" for line in vocab), encoding="utf-8")
+        return tokenizers.FullTokenizer(vocab_file=str(path))

@@ -1,0 +1,45 @@
+"""`modelscope:user/repo[:file]` -> a path on this machine, by the modelscope package where that is installed."""
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+
+from .errors import InputError, WorkError
+
+PREFIX = "modelscope:"
+ID = re.compile(r"modelscope:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
+FOLDER = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]
+"""What a folder's weights need beside them; the samples and pictures of its page are left there."""
+
+
+def download(source: str) -> Path:
+    """The local path of what is on ModelScope, in that package's own cache.
+
+    Raises:
+        InputError: when the package is not installed, or nothing of that name is there.
+        WorkError: when it could not be reached.
+    """
+    match = ID.fullmatch(source)
+    if match is None:
+        raise InputError(f"{source} names nothing on ModelScope. Wanted: modelscope:user/repo or …/repo:file.")
+    modelscope, errors = _package()
+    raised = tuple(each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception))
+    try:
+        if match["file"]:
+            return Path(modelscope.model_file_download(match["repo"], match["file"]))
+        return Path(modelscope.snapshot_download(match["repo"], allow_patterns=FOLDER))
+    except errors.NotExistError as error:
+        raise InputError(f"{source} does not exist on ModelScope: {error}. Look at its page for the names.") from error
+    except (*raised, OSError, ValueError) as error:
+        raise WorkError(f"{source} could not be downloaded: {error or type(error).__name__}") from error
+
+
+def _package() -> tuple[ModuleType, ModuleType]:
+    try:
+        return importlib.import_module("modelscope"), importlib.import_module("modelscope.hub.errors")
+    except ImportError as error:
+        raise InputError(
+            f"modelscope: sources are fetched by the package modelscope, which is not installed ({error}). Run "
+            "`pip install modelscope`, or fetch the files yourself and name their folder."
+        ) from error

@@ -1,0 +1,59 @@
+"""transformers' ChineseCLIPModel: a BERT whose first state is the text, and a CLIP ViT.
+
+Source: transformers, models/chinese_clip/modeling_chinese_clip.py, configuration_chinese_clip.py and the image
+processor of the published repos (a square without a crop).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from . import bert, clip_vision, hf_config, pictures, wordpiece
+from .layers import Config, Tensors, normalize, weight
+
+
+@torch.no_grad()
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)` padded with 0."""
+    tensors = _with_new_norms(tensors)
+    facts = hf_config.nested(config, "text_config", hf_config.BERT)
+    mask = bert.padding_bias(ids)
+    states = bert.last_hidden(tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, mask)
+    return normalize(states[:, 0] @ weight(tensors, "text_projection.weight").T)
+
+
+@torch.no_grad()
+def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised image embeddings, `(n, projection)` float32, of pixels `(n, 3, r, r)`."""
+    facts = hf_config.nested(config, "vision_config", hf_config.CLIP_VISION)
+    return clip_vision.embed(_with_new_norms(tensors), pixels, facts)
+
+
+def logit_scale(tensors: Tensors, config: Config) -> float:
+    """The log scale, as stored."""
+    return float(tensors["logit_scale"])
+
+
+def image_size(tensors: Tensors, config: Config) -> int:
+    """Side of the square input, in pixels."""
+    return clip_vision.image_size(tensors)
+
+
+def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
+    return wordpiece.transformers_ids(texts, vocab, context_length)
+
+
+def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+    """`(3, size, size)` float32: RGB, then a square whatever the aspect ratio."""
+    return pictures.rgb_then_squash(image, size)
+
+
+def _with_new_norms(tensors: Tensors) -> Tensors:
+    """The same tensors; TensorFlow's gamma and beta are a layer norm's weight and bias."""
+    renamed = {".gamma": ".weight", ".beta": ".bias"}
+    return {
+        next((key.removesuffix(old) + new for old, new in renamed.items() if key.endswith(old)), key): tensor
+        for key, tensor in tensors.items()
+    }

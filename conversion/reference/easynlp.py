@@ -1,0 +1,49 @@
+"""EasyNLP's CLIPApp with cn_clip's model: cn_clip's formulas under `chinese_clip.`, on its own ids and pixels.
+
+Source: EasyNLP, easynlp/appzoo/clip/{model,data,predictor}.py and modelzoo/models/clip/modeling_chineseclip.py.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from . import cn_clip, pictures, wordpiece
+from .layers import Config, Tensors
+
+PREFIX = "chinese_clip."
+HEADS = {"vision_head_width": 64}  # written into the class, whatever the width
+
+
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised text embeddings, `(n, embed)` float32; the mask is made inside, `attention_mask` is not used."""
+    return cn_clip.encode_text(_bare(tensors), ids, config)
+
+
+def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised image embeddings, `(n, embed)` float32."""
+    return cn_clip.encode_image(_bare(tensors), pixels, {**config, **HEADS})
+
+
+def logit_scale(tensors: Tensors, config: Config) -> float:
+    """The log scale, as stored."""
+    return cn_clip.logit_scale(_bare(tensors), config)
+
+
+def image_size(tensors: Tensors, config: Config) -> int:
+    """Side of the square input, in pixels, that the position table was made for."""
+    return cn_clip.image_size(_bare(tensors), config)
+
+
+def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """[CLS] .. [SEP] of each text, unpadded, as transformers' BertTokenizer gives them."""
+    return wordpiece.transformers_ids(texts, vocab, context_length)
+
+
+def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+    """`(3, size, size)` float32: short side, centre crop rounded up, in the image's own mode, then RGB."""
+    return pictures.crop_up_then_rgb(image, size)
+
+
+def _bare(tensors: Tensors) -> Tensors:
+    return {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}

@@ -1,0 +1,71 @@
+"""EasyNLP's CLIPApp (alibaba/EasyNLP) where it holds cn_clip's model: its keys, under a prefix of its own.
+
+Its config.json says model_type chinese_clip, which is not Hugging Face's. Pictures and texts go in as EasyNLP does it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import cn_clip_model, towers
+from ..mapping import Rule
+from ..read import Checkpoint
+from ..source import Description, Facts, Source, Witness
+
+PREFIX = "chinese_clip."
+HEAD_WIDTH = 64
+"""Of every image tower, also of the one that cn_clip gives another (modelzoo/models/clip/modeling_chineseclip.py)."""
+
+LIMITS = (
+    "EasyNLP cuts texts at the sequence_length that its user passes, which no file keeps; here they are cut at 52 "
+    "tokens, with which Chinese-CLIP was trained. `zhclip convert --context-length` changes it.",
+    "EasyNLP resizes every picture to 224 pixels, whatever its model was made for; here to the model's own size.",
+)
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """cn_clip's tables under the prefix."""
+    return towers.prefixed(PREFIX, cn_clip_model.rules(cn_clip_model.bare(dict.fromkeys(keys), PREFIX)))
+
+
+def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The same for a converted config."""
+    return towers.prefixed(PREFIX, cn_clip_model.home(config))
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the architecture from config.json, which has the fields of cn_clip's model_configs, and from shapes."""
+    shapes = cn_clip_model.bare(checkpoint.shapes, PREFIX)
+    by = "config.json" if checkpoint.config else "--config"
+    described = cn_clip_model.describe(shapes, {**config, "vision_head_width": HEAD_WIDTH}, by)
+    # easynlp/appzoo/clip/data.py: the short side, the centre, then RGB; and transformers' BertTokenizer.
+    return replace(described, image_order="crop_up_then_rgb", limits=LIMITS)
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The BERT tokenizer over the folder's vocabulary, or over the packaged one, which Chinese-CLIP's models have."""
+    from ..tokenizer import bert_tokenizer, default_vocab
+
+    return bert_tokenizer(vocabulary or default_vocab(), context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The towers from the installed cn_clip, whose forward EasyNLP copied (recorded outputs prove it)."""
+    witness = cn_clip_model.original(cn_clip_model.bare(tensors, PREFIX), facts)
+    return witness and replace(witness, token_ids=None, pixels=None)
+
+
+SOURCE = Source(
+    name="easynlp",
+    title="EasyNLP's Chinese CLIP (chinese_clip.)",
+    part="dual",
+    signatures=cn_clip_model.signatures(PREFIX),
+    describe=describe,
+    rules=rules,
+    home=home,
+    original=original,
+    tokenizer=tokenizer,
+)

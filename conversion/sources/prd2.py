@@ -1,0 +1,228 @@
+"""PRD2, and the dual encoder inside R2D2 (yuxie11/R2D2): `.pth` files of the pre-training and of its fine-tuning."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import towers
+from ..errors import InputError
+from ..hf_config import bert_shapes, check_activation, count_layers, vit_shapes
+from ..mapping import Rule, drop, log_inverse, rename
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+
+CONTEXT_LENGTH = 64
+"""models/prd2.py and r2d2.py: `tokenize_text` pads and cuts to it."""
+
+CROSS_ENCODER = ("text_joint_layer.*", "img_joint_layer.*", "img_joint_proj.*", "itm_head.*", "itm_head_i.*")
+"""models/r2d2.py: what scores a picture and a text together; no embedding passes through it."""
+
+RULES = (
+    *towers.bert("text_encoder."),
+    drop("text_encoder.pooler.dense.*"),
+    *towers.hf_clip_vit("visual_encoder."),
+    # The feature is last_hidden_state[:, 0], which transformers takes before this norm.
+    drop("visual_encoder.post_layernorm.*"),
+    rename("vision_proj.*", "visual_projection.*"),
+    rename("text_proj.*", "text_projection.*"),
+    log_inverse("temp", "logit_scale"),
+    *map(drop, CROSS_ENCODER),
+)
+
+LIMITS = (
+    "Characters that Unicode added or reclassified lately: the ids that R2D2's own tokenizer gives them change with "
+    "the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+    "Lone surrogates, halves of characters in badly cut text: R2D2's own tokenizer drops them, the converted one "
+    "refuses the text.",
+)
+"""What a card says of texts: where the ids can differ from those of R2D2's own tokenizer."""
+
+CROSS_ENCODER_LIMIT = (
+    "R2D2's cross-encoder, which scores a picture and a text together, is left out: a dual encoder has no place for "
+    "it. R2D2's published figures rank with its score, or with the sum of its score and the cosine; embeddings alone "
+    "do not reach them."
+)
+"""What a card says of R2D2; train_r2d2_retrieval.py adds the two scores, r2d2_inference_demo.py takes the first."""
+
+# Facts that no weight file holds: checkpoints/r2d2_config/vision_config{,_base}.json and hfl_roberta/config.json.
+# (name, width, layers, intermediate size, patch) -> what the shapes don't say.
+VISION = {
+    ("ViT-L-14", 1024, 24, 4096, 14): {
+        "num_attention_heads": 16,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    },
+    ("ViT-B-16", 768, 12, 3072, 16): {
+        "num_attention_heads": 12,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    },
+}
+# (name, width, layers, intermediate size) -> the same.
+TEXT = {
+    ("chinese-roberta-wwm-ext", 768, 12, 3072): {
+        "num_attention_heads": 12,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+    },
+}
+UNSTATED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
+
+REMOVED = r"(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]"
+"""Control, format and private-use characters (transformers, models/bert/tokenization_bert.py: BasicTokenizer)."""
+
+FC1 = "visual_encoder.encoder.layers.{}.mlp.fc1.weight"
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """One table serves PRD2 and R2D2, for a drop may find nothing."""
+    return RULES
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
+
+    `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
+    """
+    shapes = checkpoint.shapes
+    text = bert_shapes(shapes, "text_encoder.")
+    vision = vit_shapes(
+        patch=shapes["visual_encoder.embeddings.patch_embedding.weight"],
+        positions=shapes["visual_encoder.embeddings.position_embedding.weight"][0],
+        layers=count_layers(shapes, FC1),
+        intermediate=shapes.get(FC1.format(0), (0,))[0],
+    )
+    sizes = ("hidden_size", "num_hidden_layers", "intermediate_size")
+    text_name, text_facts = _published(TEXT, tuple(text[field] for field in sizes))
+    vision_name, vision_facts = _published(VISION, tuple(vision[field] for field in (*sizes, "patch_size")))
+    facts = {
+        "text_config": {**text_facts, **_stated(config, "text_config", text)},
+        "vision_config": {**vision_facts, **_stated(config, "vision_config", vision)},
+    }
+    _refuse_unstated(facts)
+    for side, found in (("text_config", text), ("vision_config", vision)):
+        _check(facts[side], side, found["hidden_size"])
+    cross_encoder = "itm_head.weight" in shapes
+    return Description(
+        architecture=f"{'R2D2' if cross_encoder else 'PRD2'} {vision_name}@{text_name}",
+        facts=facts,
+        text=Tower(
+            {"model_type": "bert", **text, **facts["text_config"], "pad_token_id": 0},
+            pooling="cls",
+            projection="linear_bias",
+            width=shapes["text_proj.weight"][0],
+        ),
+        vision=Tower(
+            {"model_type": "clip_vision_model", **vision, **facts["vision_config"]},
+            pooling="cls",
+            projection="linear_bias",
+            width=shapes["vision_proj.weight"][0],
+        ),
+        image_order="rgb_then_squash",
+        context_length=min(CONTEXT_LENGTH, text["max_position_embeddings"]),
+        image_size=vision["image_size"],
+        limits=(CROSS_ENCODER_LIMIT, *LIMITS) if cross_encoder else LIMITS,
+    )
+
+
+def _published(table: Mapping[tuple, Mapping[str, Any]], sizes: tuple[int, ...]) -> tuple[str, Mapping[str, Any]]:
+    """The name and the facts of a published size; of any other its sizes and nothing."""
+    for (name, *published), facts in table.items():
+        if tuple(published) == sizes:
+            return name, facts
+    return "x".join(map(str, sizes)), {}
+
+
+def _stated(config: Mapping[str, Any], side: str, found: Mapping[str, int]) -> dict[str, Any]:
+    """What `--config` says of one tower, held against the shapes."""
+    stated = config.get(side, {})
+    if not isinstance(stated, Mapping):
+        raise InputError(f"--config states {side} {stated!r}; an object with fields was wanted.")
+    wrong = [
+        f"{side}.{field}: stated {stated[field]!r}, the shapes say {value}"
+        for field, value in found.items()
+        if field in stated and stated[field] != value
+    ]
+    if wrong:
+        raise InputError(f"--config contradicts the weights: {'; '.join(wrong)}. Correct the file or leave these out.")
+    return {field: stated[field] for field in UNSTATED if field in stated}
+
+
+def _refuse_unstated(facts: Mapping[str, Mapping[str, Any]]) -> None:
+    missing = [f"  {side}.{field}" for side, known in facts.items() for field in UNSTATED if field not in known]
+    if missing:
+        raise InputError(
+            "This is not a published size, and a weight file does not hold these facts. A wrong one would load all "
+            "the same and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, as in "
+            "R2D2's checkpoints/*/*config.json, under text_config and vision_config, and pass --config FILE."
+        )
+
+
+def _check(facts: Mapping[str, Any], side: str, width: int) -> None:
+    heads, eps = facts["num_attention_heads"], facts["layer_norm_eps"]
+    if type(heads) is not int or heads < 1 or width % heads:
+        raise InputError(
+            f"--config states {side}.num_attention_heads {heads!r}, which does not divide the width {width}. Correct "
+            "it."
+        )
+    if type(eps) not in (int, float) or not 0 < eps < 1:
+        raise InputError(f"--config states {side}.layer_norm_eps {eps!r}; a small number was wanted. Correct it.")
+    check_activation(facts["hidden_act"], f"The {side} of --config")
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The slow BertTokenizer of transformers, which upstream uses, as a fast one.
+
+    The fast BertTokenizer has tables of Unicode 8 and takes U+2B820 to U+2B91F for letters; that of Python, and these
+    expressions, are newer. The vocabulary of chinese-roberta-wwm-ext ships with this package.
+    """
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    from ..tokenizer import ACCENT, ALONE, bert_tokenizer, default_vocab, read_vocab
+
+    fast = bert_tokenizer(default_vocab() if vocabulary is None else read_vocab(vocabulary), context_length)
+    fast.backend_tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(REMOVED), ""),
+            normalizers.Lowercase(),
+            normalizers.NFD(),
+            normalizers.Replace(Regex(ACCENT), ""),
+        ]
+    )
+    fast.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(ALONE), "isolated")]
+    )
+    return fast
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """R2D2 is not a package that can be installed; its recorded outputs prove the reference instead."""
+    return None
+
+
+SOURCE = Source(
+    name="prd2",
+    title="PRD2 / R2D2 (yuxie11/R2D2)",
+    part="dual",
+    signatures=(
+        Signature(
+            required=(
+                "visual_encoder.embeddings.patch_embedding.weight",
+                "visual_encoder.encoder.layers.{}.mlp.fc1.weight",
+                "text_encoder.embeddings.word_embeddings.weight",
+                "text_encoder.encoder.layer.{}.intermediate.dense.weight",
+                "vision_proj.weight",
+                "text_proj.weight",
+                "temp",
+            )
+        ),
+    ),
+    describe=describe,
+    rules=rules,
+    home=lambda config: RULES,
+    original=original,
+    tokenizer=tokenizer,
+    reads_config_json=False,
+)

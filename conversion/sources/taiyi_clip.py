@@ -1,0 +1,99 @@
+"""Fengshen's TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM): BertCLIP's keys, but the state of [CLS] is the text."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import towers
+from ..hf_folder import check_pictures, dual_towers, text_limit
+from ..mapping import Rule, drop, rename
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+
+CONTEXT_LENGTH = 77
+"""--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
+
+ORDER = "rgb_then_crop"
+"""The class's processor is CLIP's (processing_taiyi_clip.py); its training cuts at random instead."""
+
+LIGHTNING = "model."
+"""The name of the model in the training's LightningModule (pretrain_taiyi_clip/pretrain.py)."""
+
+LIMITS = (
+    "The text embedding is the projected state of [CLS], as in TaiyiCLIPModel.get_text_features and its training; the "
+    "class's own forward takes the tanh pooler instead, so that its logits differ.",
+    "Texts are cut at 77 tokens, the default of its training, unless the tokenizer of the source states another "
+    "limit. `zhclip convert --context-length` raises it.",
+)
+
+TABLE = (
+    *towers.bert("text_model."),
+    *towers.HF_CLIP_VISION,
+    rename("text_projection.weight", "text_projection.weight"),
+    rename("logit_scale", "logit_scale"),
+)
+POOLER = drop("text_model.pooler.dense.*")  # what get_text_features does not use
+
+KEYS = (
+    "text_model.embeddings.word_embeddings.weight",
+    "text_model.encoder.layer.{}.intermediate.dense.weight",
+    "text_model.pooler.dense.weight",
+    "text_projection.weight",
+    "vision_model.encoder.layers.{}.mlp.fc1.weight",
+    "visual_projection.weight",
+    "logit_scale",
+)
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The table, under the training's prefix where these keys have it."""
+    table = (*TABLE, POOLER)
+    return towers.prefixed(LIGHTNING, table) if f"{LIGHTNING}logit_scale" in keys else table
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
+    shapes = {key.removeprefix(LIGHTNING): shape for key, shape in checkpoint.shapes.items()}
+    text, vision = dual_towers(shapes, config)
+    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
+    return Description(
+        architecture="TaiyiCLIP",
+        facts={"text_config": text, "vision_config": vision},
+        text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
+        vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
+        image_order=ORDER,
+        context_length=min(text_limit(checkpoint.folder, CONTEXT_LENGTH), text["max_position_embeddings"]),
+        image_size=vision["image_size"],
+        limits=LIMITS,
+    )
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The folder's own BERT tokenizer."""
+    from ..tokenizer import bert_tokenizer
+
+    return bert_tokenizer(vocabulary, context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """Fengshen needs a transformers of 2022; the recorded outputs of its own class prove the reference instead."""
+    return None
+
+
+SOURCE = Source(
+    name="taiyi_clip",
+    title="Fengshen TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM)",
+    part="dual",
+    signatures=(
+        Signature(required=KEYS, decides="architectures", architectures=("TaiyiCLIPModel",)),
+        # A LightningModule may name any model so, and its file has no config.json.
+        Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format"),
+    ),
+    describe=describe,
+    rules=rules,
+    home=lambda config: TABLE,
+    original=original,
+    tokenizer=tokenizer,
+)

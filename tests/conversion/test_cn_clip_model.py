@@ -1,0 +1,112 @@
+"""cn_clip's model in other projects' hands: QA-CLIP's files are its own by their shapes, EasyNLP's stand apart."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_zhclip.conversion import catalogue, convert, inspect, verification
+from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.errors import InputError, UnknownFormat
+from hf_zhclip.conversion.parts import identify
+from hf_zhclip.conversion.read import Checkpoint, read
+
+from tests import checkpoints
+from tests.conversion.helpers import compare_here
+
+KEYS = Path(__file__).parents[1] / "keys"
+
+# QA-CLIP, clip/utils.py: what its own names build, in cn_clip's words.
+QA_CLIP = {
+    "QA-CLIP-base.pt": ("ViT-B-16@RoBERTa-wwm-ext-base-chinese", 224),
+    "QA-CLIP-large.pt": ("ViT-L-14@RoBERTa-wwm-ext-base-chinese", 224),
+    "QA-CLIP-large-336.pt": ("ViT-L-14-336@RoBERTa-wwm-ext-base-chinese", 336),
+    "QA-CLIP-RN50.pt": ("RN50@RBT3-chinese", 224),
+}
+
+
+@pytest.mark.parametrize("file", QA_CLIP)
+def test_a_file_of_qa_clip_is_known_by_its_shapes_and_by_where_it_is_published(file):
+    structure, size = QA_CLIP[file]
+    entry = catalogue.find_by_hub("TencentARC/QA-CLIP", file)
+    recorded = json.loads((KEYS / f"cn_clip-{entry.image.tower.lower()}.json").read_text(encoding="utf-8"))
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in recorded["keys"].items()}
+    detection = detect(Checkpoint(Path(file), (), "zip", tensors))
+    described = detection.source.describe(Checkpoint(Path(file), (), "zip", tensors), {})
+
+    assert (detection.source.name, detection.certainty) == ("cn_clip", "certain")
+    assert (described.architecture, described.image_size) == (structure, size)
+    assert f"{entry.image.tower}@{entry.text.tower}" == structure and entry.family == "QA-CLIP"
+
+
+def test_the_report_of_such_a_file_names_the_format_its_training_and_no_catalogue_entry(tmp_path):
+    # As QA-CLIP's files are pickled: numpy numbers beside the weights (the hub lists numpy.core.multiarray.scalar).
+    source = checkpoints.cn_clip_file(tmp_path / "QA-CLIP-tiny.pt", step=torch.tensor(5).numpy()[()])
+    found = inspect(source)
+    report = convert(source, tmp_path / "out", config=checkpoints.cn_clip_config(tmp_path / "facts.json"))
+
+    assert (found.format, found.training["step"]) == ("cn_clip", 5)
+    assert report.passed and report.conversion["catalogue"] is None
+    assert (report.sources[0]["format"], report.sources[0]["name"]) == ("cn_clip", "QA-CLIP-tiny.pt")
+
+
+@pytest.mark.parametrize("bare", ["visual.", "bert.", "logit_scale", "bert.pooler."])
+def test_easynlps_prefix_on_only_some_keys_is_an_error_that_lists_them(bare, tmp_path):
+    keys = checkpoints.cn_clip_vit(pooler=True)
+    mixed = {key if key.startswith(bare) else f"chinese_clip.{key}": torch.ones(shape) for key, shape in keys.items()}
+    torch.save(mixed, tmp_path / "mixed.bin")
+    with pytest.raises(UnknownFormat, match=rf"(?s)nearest format is easynlp.*Keys that it does not have:\n  {bare}"):
+        detect(read(tmp_path / "mixed.bin"))
+
+
+def test_easynlp_has_its_own_pictures_tokens_and_head_width(tmp_path):
+    description = identify(checkpoints.easynlp_folder(tmp_path / "app"), None, None, None)[0].describe()
+
+    assert description.image_order == "crop_up_then_rgb"
+    assert description.vision.config["num_attention_heads"] == 1  # 64 / 64, where cn_clip would have to be told
+    assert any("sequence_length" in limit for limit in description.limits)
+
+
+def test_easynlps_config_json_is_held_against_the_shapes(tmp_path):
+    folder = checkpoints.easynlp_folder(tmp_path / "app", vision_layers=12)
+    with pytest.raises(
+        InputError, match=r"config\.json contradicts the weights: vision_layers: stated 12, the shapes"
+    ):
+        identify(folder, None, None, None)[0].describe()
+
+
+@pytest.mark.parametrize(
+    ("keys", "title"),
+    [
+        (("open_clip.visual.conv1.weight", "open_clip.token_embedding.weight"), "EasyNLP's open_clip"),
+        (
+            ("vision_encoder.a", "vision_projection.weight", "text_encoder.b", "text_projection.weight"),
+            "EasyNLP's CLIP",
+        ),
+        (("model.visual_encoder.a", "model.text_encoder.b", "model.logit_scale"), "EasyNLP's Wukong"),
+    ],
+)
+def test_easynlps_other_layouts_are_refused_by_name_with_the_reason(keys, title):
+    tensors = {key: torch.ones(1) for key in keys}
+    with pytest.raises(UnknownFormat, match=rf"is {title}.*\..+ is not converted"):
+        detect(Checkpoint(Path("x.bin"), (), "zip", tensors))
+
+
+@pytest.mark.parametrize(
+    ("family", "planted", "step"),
+    [
+        ("modelscope", {"vision_head_width": 32}, "image"),
+        ("modelscope", {"text_num_attention_heads": 2}, "text"),
+        ("modelscope", {"text_hidden_act": "relu"}, "text"),
+        ("easynlp", {"text_num_attention_heads": 2}, "text"),
+    ],
+)
+def test_a_wrong_fact_in_the_files_is_seen_by_the_comparison(family, planted, step, repo):
+    found = repo(family)
+    recorded = [{**each, "facts": {**each["facts"], **planted}} for each in found.report.sources]
+    request = verification.Request(
+        out=str(found.path), parts=[], dtype="keep", tokenizer=None, context_length=52, recorded=recorded
+    )
+    _, comparisons = compare_here(request)
+    assert step in {each.step for each in comparisons if not each.passed}

@@ -1,0 +1,166 @@
+"""Folders of torch.distributed.checkpoint, written by torch without a process group."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorStorageMetadata
+
+from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.read import choose, read
+
+from tests.conversion.test_bad_input import Evil
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed")
+
+
+def weights():
+    return {
+        "module.visual.proj": torch.arange(6.0).reshape(2, 3),
+        "module.logit_scale": torch.tensor(4.5, dtype=torch.bfloat16),
+        "module.bn.num_batches_tracked": torch.tensor(7),
+    }
+
+
+def stripped():
+    return {key.removeprefix("module."): (value.dtype, value.tolist()) for key, value in weights().items()}
+
+
+def values(checkpoint):
+    return {key: (value.dtype, value.tolist()) for key, value in checkpoint.tensors.items()}
+
+
+def saved(folder, value):
+    dcp.save(value, checkpoint_id=folder)
+    return folder
+
+
+def edited(folder, edit):
+    """The folder, after a change of what `.metadata` says."""
+    path = folder / ".metadata"
+    metadata = pickle.loads(path.read_bytes())
+    edit(metadata)
+    path.write_bytes(pickle.dumps(metadata))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda found: found,
+        lambda found: {"model": found, "optimizer": {"state": {"a": {"exp_avg": torch.ones(2**20)}}}, "epoch": 3},
+        lambda found: {"state_dict": found},
+        lambda found: {"app": {"model": found, "optim": {"state": {}}}},
+    ],
+)
+def test_the_tensors_of_a_folder_come_back_wherever_they_were_kept(nest, tmp_path):
+    folder = saved(tmp_path / "dcp", nest(weights()))
+
+    checkpoint = read(folder)
+
+    assert values(checkpoint) == stripped()
+    assert checkpoint.wrappers == ("module.",)
+    assert checkpoint.container == "torch.distributed.checkpoint folder, read into memory"
+    assert [file.name for file in checkpoint.files] == [".metadata", "__0_0.distcp"]
+    assert not torch.distributed.is_initialized()
+
+
+def test_nothing_but_the_weights_is_read(tmp_path, monkeypatch):
+    folder = saved(tmp_path / "dcp", {"model": weights(), "optimizer": {"exp_avg": torch.ones(4)}, "step": 3})
+    loads = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **options: loads.append(options) or load(*args, **options))
+
+    read(folder)
+
+    assert [options["weights_only"] for options in loads] == [True] * len(weights())
+
+
+def test_an_average_in_such_a_folder_is_chosen_as_in_a_file(tmp_path):
+    average = {key: value + 1 for key, value in weights().items()}
+    checkpoint = read(saved(tmp_path / "dcp", {"model": weights(), "ema": average}))
+
+    assert values(choose(checkpoint, "ignore")) == stripped()
+    assert choose(checkpoint, "use").tensors["logit_scale"] == 5.5
+
+
+def test_the_shares_of_several_ranks_are_put_together(tmp_path):
+    first, second = torch.arange(6.0).reshape(2, 3), torch.arange(6.0, 15.0).reshape(3, 3)
+    folder = saved(tmp_path / "dcp", {"w": first, "rank 1": second})
+
+    def join(metadata):
+        one, two = (metadata.state_dict_metadata.pop(name) for name in ("w", "rank 1"))
+        chunks = [
+            ChunkStorageMetadata(torch.Size([0, 0]), torch.Size([2, 3])),
+            ChunkStorageMetadata(torch.Size([2, 0]), torch.Size([3, 3])),
+        ]
+        metadata.state_dict_metadata["w"] = TensorStorageMetadata(one.properties, torch.Size([5, 3]), chunks)
+        places = {index.fqn: info for index, info in metadata.storage_data.items()}
+        metadata.storage_data = {
+            MetadataIndex("w", torch.Size([0, 0]), 0): places["w"],
+            MetadataIndex("w", torch.Size([2, 0]), 1): places["rank 1"],
+        }
+
+    assert torch.equal(read(edited(folder, join)).tensors["w"], torch.arange(15.0).reshape(5, 3))
+
+    def lose(metadata):
+        metadata.state_dict_metadata["w"].chunks.pop()
+
+    with pytest.raises(InputError, match=r"does not place all parts of w: a rank's share is absent"):
+        read(edited(folder, lose))
+
+
+class Holder:
+    """Something that a foreign `.metadata` may ask for."""
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_what_metadata_asks_to_run_is_never_run(protocol, tmp_path):
+    folder = saved(tmp_path / "dcp", weights())
+    cases = {"system": Evil(tmp_path / "marker"), r"test_distributed\.Holder": Holder(), "getattr": getattr}
+
+    for named, thing in cases.items():
+        (folder / ".metadata").write_bytes(pickle.dumps(thing, protocol=protocol))
+        with pytest.raises(InputError, match=f"it names .*{named}.* Nothing in it was run"):
+            read(folder)
+
+    assert not (tmp_path / "marker").exists()
+
+
+def test_what_a_tensor_s_place_asks_to_run_is_never_run(tmp_path):
+    """Of what is no tensor torch's own planner would execute the pickle; here nothing of it is loaded."""
+    folder = saved(tmp_path / "dcp", {"model": weights(), "hyper": Evil(tmp_path / "marker")})
+
+    assert values(read(folder)) == stripped()
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("place", ["../x.distcp", "/etc/passwd", Path("a") / "b"])
+def test_files_outside_the_folder_are_refused(place, tmp_path):
+    def move(metadata):
+        for info in metadata.storage_data.values():
+            info.relative_path = str(place)
+
+    with pytest.raises(InputError, match="files of its own folder were wanted"):
+        read(edited(saved(tmp_path / "dcp", weights()), move))
+
+
+def test_damage_is_told_in_words(tmp_path):
+    folder = saved(tmp_path / "dcp", weights())
+    part = folder / "__0_0.distcp"
+    os.truncate(part, part.stat().st_size // 2)
+    with pytest.raises(InputError, match="is damaged or truncated"):
+        read(folder)
+    part.unlink()
+    with pytest.raises(InputError, match=r"names files that are not there: __0_0\.distcp"):
+        read(folder)
+    (folder / ".metadata").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(InputError, match="holds dict; torch's Metadata was wanted"):
+        read(folder)
+    (folder / ".metadata").unlink()
+    part.write_bytes(b"")
+    with pytest.raises(InputError, match=r"\.distcp\) without their \.metadata"):
+        read(folder)

@@ -1,0 +1,86 @@
+import sys
+from types import ModuleType
+
+import pytest
+
+from hf_zhclip.conversion.errors import InputError, WorkError
+from hf_zhclip.conversion.hub import locate, read_source
+
+from tests.checkpoints import cn_clip_file
+
+
+class NotExistError(Exception):
+    """As in modelscope.hub.errors."""
+
+
+class RequestError(Exception):
+    """As in modelscope.hub.errors."""
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """A stand-in for the package, whose two functions note what they are asked."""
+    modelscope, hub, errors = (
+        ModuleType("modelscope"),
+        ModuleType("modelscope.hub"),
+        ModuleType("modelscope.hub.errors"),
+    )
+    errors.NotExistError, errors.RequestError = NotExistError, RequestError
+    modelscope.calls, modelscope.answer = [], "cache/damo/model"
+
+    def fetch(kind):
+        def call(repo, *file, **options):
+            modelscope.calls.append((kind, repo, *file))
+            if isinstance(modelscope.answer, Exception):
+                raise modelscope.answer
+            return modelscope.answer
+
+        return call
+
+    modelscope.snapshot_download, modelscope.model_file_download = fetch("folder"), fetch("file")
+    for module in (modelscope, hub, errors):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return modelscope
+
+
+def test_a_folder_or_a_file_of_modelscope_is_fetched_by_its_own_package(package):
+    assert locate("modelscope:damo/model").as_posix() == "cache/damo/model"
+    locate("modelscope:damo/model:sub/x.pt")
+
+    assert package.calls == [("folder", "damo/model"), ("file", "damo/model", "sub/x.pt")]
+
+
+def test_a_source_from_modelscope_keeps_its_name(package, tmp_path):
+    package.answer = str(cn_clip_file(tmp_path / "x.pt"))
+
+    assert read_source("modelscope:damo/model:x.pt").name == "modelscope:damo/model:x.pt"
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (NotExistError("no model"), InputError, "modelscope:damo/model does not exist on ModelScope: no model"),
+        (RequestError("status 500"), WorkError, "modelscope:damo/model could not be downloaded: status 500"),
+        (OSError("no route"), WorkError, "could not be downloaded: no route"),
+    ],
+)
+def test_what_the_package_raises_is_told(package, raised, kind, message):
+    package.answer = raised
+
+    with pytest.raises(kind, match=message):
+        locate("modelscope:damo/model")
+
+
+@pytest.mark.parametrize("source", ["modelscope:", "modelscope:model", "modelscope:a/b/c", "modelscope:a/b:"])
+def test_what_is_no_name_of_modelscope_is_refused(package, source):
+    with pytest.raises(InputError, match="names nothing on ModelScope"):
+        locate(source)
+
+    assert package.calls == []
+
+
+def test_without_the_package_the_way_to_it_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "modelscope", None)
+
+    with pytest.raises(InputError, match="pip install modelscope"):
+        locate("modelscope:damo/model")
