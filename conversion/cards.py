@@ -454,7 +454,7 @@ def _report_words(report: Report, edited: bool) -> dict[str, Any]:
         ],
         "command": report.conversion["command"],
         "against": shlex.join(_against(report)),
-        "versions": ", ".join(f"{package} {version}" for package, version in report.versions.items()),
+        "versions": ", ".join(f"{package} {version}" for package, version in sorted(report.versions.items())),
         "dtype_zh": "与原文件逐位相同" if kept else f"由 --dtype {report.conversion['dtype']} 转换而来",
         "dtype_en": "bit for bit those of the source" if kept else f"cast with --dtype {report.conversion['dtype']}",
     }

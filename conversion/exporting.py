@@ -1,5 +1,6 @@
 """export(): a repo -> a folder that plain transformers loads, or a file that cn_clip loads."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -273,9 +274,24 @@ def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dic
 def _own_embeddings(repo: Repo, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(repo.path, dtype=torch.float32).eval()
+    with _without_bars():
+        model = AutoModel.from_pretrained(repo.path, dtype=torch.float32).eval()
     outputs = model(**inputs)
     return {"text": outputs.text_embeds, "image": outputs.image_embeds, "logit_scale": model.logit_scale.detach()}
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Loads in silence: the lines of `progress` say what is going on."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
