@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from . import cn_clip_file, mapping, native_process, samples
 from .errors import InputError, ParityError, WorkError
@@ -21,7 +21,7 @@ from .natives import PIXELS, Native, differences, native_for
 from .read import read_json
 from .repo import Repo, read_repo
 from .report import Comparison
-from .staging import check_absent, check_absent_file, staging, staging_file
+from .staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from .verification import BOUND, COSINE
 from .write import check_shard_size, total_bytes, widest_float, write_weights
 
@@ -118,8 +118,7 @@ def _check_arguments(
         if destination.suffix not in SUFFIXES:
             raise InputError(f"{destination} is no name of a {' or '.join(SUFFIXES)} file, which cn_clip's are.")
         check_absent_file(destination, force)
-    if destination.exists() and out.resolve().is_relative_to(destination.resolve()):
-        raise InputError(f"{destination} holds {out}, which --force would delete with it. Choose another place.")
+    check_apart(destination, out)
 
 
 # transformers
@@ -230,7 +229,8 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         request, ours = _request(repo, folder, Path(place))
         answer = in_fresh_process(request)
-        theirs = load_file(request["outputs"])
+        # Read, not mapped: Windows does not remove a file that is mapped.
+        theirs = load(Path(request["outputs"]).read_bytes())
     comparisons = list(_compare(native, answer, ours, theirs))
     if failed := [each for each in comparisons if not each.passed]:
         lines = "\n".join(
@@ -340,7 +340,7 @@ def _to_cn_clip(repo: Repo, destination: Path, ddp: bool, force: bool, progress:
         state_dict = cn_clip_file.state_dict(repo, ddp)
         cn_clip_file.write(file, state_dict, repo.path.resolve().name)
         progress("Reading them back")
-        cn_clip_file.check_written(file, state_dict)
+        cn_clip_file.check_written(file, repo)
     return Exported(
         to="cn_clip",
         path=str(destination),

@@ -74,7 +74,8 @@ def identify(
     if entry := published(source):
         vision = vision or entry.vision
         first = _part(source, format or entry.format, stated)
-        first = replace(first, why=f"published: it is {entry.name} of the catalogue, and the keys agree")
+        if format is None:
+            first = replace(first, why=f"published: it is {entry.name} of the catalogue, and the keys agree")
     else:
         first = _part(source, format, stated)
     if first.source.part == "vision":
