@@ -91,7 +91,7 @@ class Source:
     the plainest layout, from the config of a converted model, so that it can be mapped back. `tokenizer` takes the
     folder or file of the vocabulary (None: what ships with the package) and the context length. `original` builds the
     witness from the original's own package, or returns None where that is not installed; the reference's module bears
-    the source's name.
+    the source's name. `limits` are what a card says of texts before anything is converted.
     """
 
     name: str
@@ -104,3 +104,4 @@ class Source:
     original: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None]
     tokenizer: Callable[[Path | None, int], Any] | None = None
     reads_config_json: bool = True
+    limits: tuple[str, ...] = ()

@@ -387,4 +387,5 @@ SOURCE = Source(
     original=original,
     tokenizer=tokenizer,
     reads_config_json=False,
+    limits=LIMITS,
 )
