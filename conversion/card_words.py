@@ -1,5 +1,6 @@
-"""The Chinese of what a card takes over from elsewhere in English: limits, losses, steps, tasks."""
+"""The Chinese of what a card takes over from elsewhere in English: limits, losses, comparisons, reasons, tasks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -113,8 +114,19 @@ LEVELS = {
         "en": "Not verified: files were changed since the report was written (by fine-tuning, for example); it is a "
         "proof of what they were before",
     },
+    "doubted": {
+        "zh": "未经验证，原因见页首",
+        "en": "Not verified, for the reason given at the top",
+    },
 }
 """What a report is worth: its level, or why it is worth nothing."""
+
+LICENCE_BY = {
+    "published": {"zh": "。", "en": "."},
+    "inherited": {"zh": "（沿用其来源模型的许可证）。", "en": " (the licence of the model that it was made from)."},
+    "stated": {"zh": "（由制作本仓库的人声明）。", "en": " (stated by whoever made this repository)."},
+}
+"""Whose word a licence is."""
 
 CHINESE = {
     IMAGE_ORDERS["squash_then_rgb"]: "先在文件自身的颜色模式下缩放成正方形（不保持宽高比，也不裁剪），再转成 RGB",
@@ -132,6 +144,17 @@ CHINESE = {
     "number that differ": "不同的个数",
     "max abs difference": "最大绝对差",
     "smallest cosine": "最小余弦",
+    "file tensors": "文件中的张量",
+    "loaded parameters and buffers": "加载后的参数和缓冲区",
+    "logits_per_image / exp(logit_scale)": "logits_per_image / exp(logit_scale)",
+    "logit_scale": "logit_scale",
+    "the source's tensors": "来源文件的张量",
+    "the file's tensors": "文件中的张量",
+    "reference": "参考实现",
+    # why a repo is not verified
+    "only tensors were compared": "只比较了张量",
+    "only its tensors were compared, no embeddings": "只比较了张量，没有比较向量",
+    "its verification failed": "它没有通过验证",
     # of published tables
     "text-to-image retrieval": "以文搜图",
     "image-to-text retrieval": "以图搜文",
@@ -236,7 +259,51 @@ CHINESE = {
 }
 """English -> Chinese."""
 
+PATTERNS = tuple(
+    (re.compile(pattern), chinese)
+    for pattern, chinese in (
+        # of a report: what was compared, pictures by mode and size, packages by name and version
+        (r"token ids of (\d+) texts", r"\1 条文本的词元 id"),
+        (r"embeddings of (\d+) inputs", r"\1 个输入的向量"),
+        (r"(\S+) with transparency (\d+x\d+)", r"\1（带透明色）\2"),
+        (r"EXIF-rotated (\d+x\d+)", r"带 EXIF 旋转标记 \1"),
+        (r"[\w;]+ \d+x\d+", r"\g<0>"),
+        (r"[\w.-]+ \d[\w.+]*", r"\g<0>"),
+        # of a loss that has no sentence of its own
+        (r"(\S+) (.+): there it can only be (.+)", r"\1 为 \2（那里只能是 \3）"),
+        # why a repo is not verified
+        (r"there is no (\S+)", r"没有 \1"),
+        (r"its (\S+) can't be read, or is of another version", r"其 \1 无法读取，或版本不符"),
+        (r"its (\S+) names (.+), which no converted repo holds", r"其 \1 列出了 \2，这不是转换得到的仓库里的文件"),
+        (r"changed or missing since the report was written: (.+)", r"报告写成之后有改动或缺失：\1"),
+        (
+            r"these files are not those that were verified \(changed since then: (.+); "
+            r"missing, or links to elsewhere: (.+)\)",
+            r"文件与验证时的不同（有改动：\1；缺失或链接到别处：\2）",
+        ),
+        (
+            r"these files are not those that were verified \(changed since then: (.+)\)",
+            r"文件与验证时的不同（有改动：\1）",
+        ),
+        (
+            r"these files are not those that were verified \(missing, or links to elsewhere: (.+)\)",
+            r"文件与验证时的不同（缺失或链接到别处：\1）",
+        ),
+    )
+)
+"""English with a number or a name in it -> Chinese, the first that fits."""
+
 
 def translate(english: str, language: str) -> str:
-    """A sentence or a word in the language of a card's half; one that is not known here stays English."""
-    return CHINESE.get(english, english) if language == "zh" else english
+    """A sentence or a word in the language of a card's half."""
+    if language != "zh":
+        return english
+    if english in CHINESE:
+        return CHINESE[english]
+    found = ((pattern.fullmatch(english), chinese) for pattern, chinese in PATTERNS)
+    return next((match.expand(chinese) for match, chinese in found if match), None) or untranslated(english)
+
+
+def untranslated(english: str) -> str:
+    """What the Chinese half says where the Chinese is not known, as of a report of a later version."""
+    return f"（英文原文）{english}"

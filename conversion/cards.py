@@ -9,17 +9,18 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from . import catalogue, cn_clip_model
-from .card_words import IMAGE_ORDERS, LANGUAGES, LEVELS, MULTILINGUAL, PADDING, translate
+from . import catalogue
+from .card_words import IMAGE_ORDERS, LANGUAGES, LEVELS, LICENCE_BY, MULTILINGUAL, PADDING, translate
 from .catalogue import Entry
-from .cn_clip_file import home_for
+from .cn_clip_file import CONFIG, PROCESSOR, RESNET, VIT, home_for
 from .doors import CODE_FILES, SENTENCE_TRANSFORMERS
 from .errors import InputError, WorkError
 from .hub import HUB_ID
@@ -28,7 +29,7 @@ from .natives import fits
 from .read import read_json
 from .repo import Repo, read_repo
 from .report import FILE, Report, changed_files, read_report
-from .sources import SOURCES, chinese_clip, hf_clip, taiyi
+from .sources import SOURCES
 
 CARD = "README.md"
 STAMP = re.compile(r"\n<!-- zhclip card (?P<sha256>[0-9a-f]{64}) -->\s*\Z")
@@ -44,14 +45,11 @@ METRICS = {"Top1": "accuracy", "Top5": "accuracy"}
 TEXT_TOWERS = {"eos": "clip_text_model"}
 """Pooling of an entry -> the type of text tower, where that is not BERT."""
 
-LIMITS = {
-    "cn_clip": cn_clip_model.LIMITS,
-    "taiyi": taiyi.LIMITS,
-    "bert_clip": (),
-    "chinese_clip": chinese_clip.LIMITS,
-    "hf_clip": hf_clip.LIMITS,
-}
-"""What a format says of texts, where no report repeats it."""
+CASING = "lower-cased"
+"""The word of a limit that speaks of casing."""
+
+HOME = ("text_pooling", "text_projection_type", "visual_projection_type", "image_order", "lower_cased")
+"""What the catalogue knows of what cn_clip demands."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Header:
-    """What a user may state of a card's metadata: nothing is None."""
+    """What a user may state of a card's metadata: nothing is None.
 
-    license: str | None
-    license_name: str | None
-    license_link: str | None
-    base_model: tuple[str, ...] | None
+    `stated_now`: the licence is stated by an argument, not by the card that is there.
+    """
+
+    license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    base_model: tuple[str, ...] | None = None
+    stated_now: bool = False
 
 
-NOTHING_STATED = Header(None, None, None, None)
+NOTHING_STATED = Header()
 
 
 def card(out: str | Path, *, license: str | None = None, base_model: str | None = None, force: bool = False) -> Path:
@@ -105,7 +107,7 @@ def card(out: str | Path, *, license: str | None = None, base_model: str | None 
     report = read_report(folder) if (folder / FILE).exists() else None
     changed = changed_files(folder, report) if report else []
     why = f"changed or missing since the report was written: {', '.join(changed)}" if changed else None
-    header = _merge(_header(folder / CARD), _stated(license, base_model))
+    header = _header(folder / CARD, _stated(license, base_model))
     text = _render_folder(folder, report, folder.resolve().name, _unverified(report, why), header, bool(changed))
     _write(folder / CARD, text)
     return folder / CARD
@@ -123,10 +125,13 @@ def render(folder: Path, *, repo: str, unverified: str | None = None) -> str:
         folder: the folder.
         repo: what the runnable blocks load: `user/name`, or the folder's name.
         unverified: why nothing shows that it computes what its original computes, if that is so.
+
+    Raises:
+        InputError: when the folder lacks what a card is made of, or the README.md in it can't be read.
     """
     report = _readable_report(folder, unverified)
     edited = report is not None and unverified is not None and bool(changed_files(folder, report))
-    header = _header(folder / CARD)
+    header = _header(folder / CARD, NOTHING_STATED)
     return _render_folder(folder, report, repo, _unverified(report, unverified), header, edited)
 
 
@@ -140,6 +145,18 @@ def is_generated(text: str) -> bool:
     text = text.replace("\r\n", "\n")
     stamp = STAMP.search(text)
     return stamp is not None and stamp["sha256"] == _digest(text[: stamp.start()])
+
+
+def read_card(path: Path) -> str:
+    """The text of a README.md as it is, to the ends of its lines.
+
+    Raises:
+        InputError: when it is not in UTF-8.
+    """
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not in UTF-8, which the hub reads. Save it as UTF-8.") from error
 
 
 def refresh(folder: Path) -> list[Path]:
@@ -177,41 +194,54 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_readme(path: Path, force: bool) -> None:
-    if path.is_file() and not force and not is_generated(path.read_text(encoding="utf-8")):
+    if path.is_file() and not force and not is_generated(read_card(path)):
         raise InputError(
             f"{path} was not written by zhclip, or was edited since, and would be lost. Keep it, or pass --force."
         )
 
 
 def _stated(license: str | None, base_model: str | None) -> Header:
-    if license is not None and license not in LICENSES:
+    stated = Header(license, base_model=None if base_model is None else (base_model,))
+    _check_header(stated, "--license", "--base-model", "")
+    return replace(stated, stated_now=license is not None)
+
+
+def _header(path: Path, stated: Header) -> Header:
+    """What a card's metadata states, and above it what is stated now; both are held against what the hub takes."""
+    merged = _merge(_read_header(path), stated)
+    _check_header(merged, "license:", "base_model:", f" in the header of {path}")
+    return merged
+
+
+def _check_header(header: Header, license: str, base_model: str, place: str) -> None:
+    if header.license is not None and not (isinstance(header.license, str) and header.license in LICENSES):
         raise InputError(
-            f"--license {license} is no identifier of the hub. It knows, for example, apache-2.0, mit and "
-            "cc-by-nc-4.0; the list is at hf.co/docs/hub/repositories-licenses."
+            f"{license} {header.license}{place} is no identifier of the hub. It knows, for example, apache-2.0, mit "
+            "and cc-by-nc-4.0; the list is at hf.co/docs/hub/repositories-licenses."
         )
-    match = HUB_ID.fullmatch(base_model) if base_model is not None else None
-    if base_model is not None and (match is None or match["file"]):
-        raise InputError(f"--base-model {base_model} is no model on the hub. Wanted: user/name.")
-    return Header(license, None, None, None if base_model is None else (base_model,))
+    for base in header.base_model or ():
+        match = HUB_ID.fullmatch(base)
+        if match is None or match["file"]:
+            raise InputError(f"{base_model} {base}{place} is no model on the hub. Wanted: user/name.")
 
 
-def _header(path: Path) -> Header:
-    """What the metadata of a card states."""
+def _read_header(path: Path) -> Header:
     if not path.is_file():
         return NOTHING_STATED
+    text = read_card(path)
     try:
-        data = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
-    except ValueError as error:
+        data = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         raise InputError(f"The metadata of {path} can't be read: {error}. Correct it, or remove the file.") from error
     base = data.get("base_model")
-    bases = None if base is None else (base,) if isinstance(base, str) else tuple(map(str, base))
+    bases = None if base is None else tuple(map(str, base if isinstance(base, list) else [base]))
     return Header(data.get("license"), data.get("license_name"), data.get("license_link"), bases)
 
 
 def _merge(old: Header, new: Header) -> Header:
     """The new where it states something. A licence brings its own name and link, or none."""
     licence = old if new.license in (None, old.license) else new
-    return Header(licence.license, licence.license_name, licence.license_link, new.base_model or old.base_model)
+    return replace(licence, base_model=new.base_model or old.base_model, stated_now=new.stated_now)
 
 
 def _model_of_folder(folder: Path) -> Model:
@@ -276,11 +306,19 @@ def _model_of_entry(entry: Entry) -> Model:
         width=entry.width,
         parameters=entry.parameters.total,
         dtypes=(),
-        lower_case=False,
+        lower_case=entry.text.lower_case,
         ends=SOURCES[entry.format].vocabulary.ends,
-        cn_clip=entry.format == "cn_clip",
+        cn_clip=_entry_goes_home(entry, config),
         files=frozenset(SENTENCE_TRANSFORMERS),
     )
+
+
+def _entry_goes_home(entry: Entry, config: Mapping[str, Any]) -> bool:
+    """Whether cn_clip has a place for all that the catalogue knows of it."""
+    facts = {**config, "image_order": entry.image.order, "lower_cased": entry.text.lower_case}
+    tower = RESNET if entry.image.model_type == "zhclip_resnet" else VIT
+    demands = [demand for demand in (*CONFIG, *tower, *PROCESSOR) if demand.field in HOME]
+    return all(demand.loss(facts) is None for demand in demands)
 
 
 # What is said
@@ -310,18 +348,21 @@ def _render(
     sources = _hub_repos(entry, report)
     bases = header.base_model or sources
     relation = "quantized" if not edited and bases == sources else "finetune"
+    licence_by = LICENCE_BY[_licence_by(entry, header, {*bases, *sources})]
     languages = _languages(entry, report)
     metadata = _metadata(name, entry, model, _chosen(licence, header), bases, relation, languages)
     words = {
-        **_words(model, entry, report, repo, name, edited),
+        **_words(model, entry, report, repo, name),
         **_language_words(languages),
+        **(_report_words(report, _level(report, unverified, edited)) if report else {}),
         **_relation_words(relation),
         "entry": entry,
         "entry_only": report is None and entry is not None,
+        "converted": report is not None and not edited,
         "unverified": unverified,
         "licence": licence,
-        "licence_by_zh": "。" if entry and entry.license.id else "（由制作本仓库的人声明）。",
-        "licence_by_en": "." if entry and entry.license.id else " (stated by whoever made this repository).",
+        "licence_by_zh": licence_by["zh"],
+        "licence_by_en": licence_by["en"],
         "base_models": bases,
     }
     template = (resources.files(catalogue.PACKAGE) / "template.md").read_text(encoding="utf-8")
@@ -340,6 +381,15 @@ def _licence(entry: Entry | None, header: Header) -> str | None:
             "change that. State one of these, or leave it out."
         )
     return header.license
+
+
+def _licence_by(entry: Entry | None, header: Header, made_from: set[str]) -> str:
+    """Whose word the licence is; one that an earlier card took from the catalogue was stated by nobody since."""
+    if entry is not None and entry.license.id is not None:
+        return "published"
+    published = (each.license.published for each in catalogue.entries() if each.published.repo in made_from)
+    inherited = not header.stated_now and any(header.license in ids for ids in published)
+    return "inherited" if inherited else "stated"
 
 
 def _chosen(licence: str | None, header: Header) -> dict[str, str]:
@@ -419,16 +469,15 @@ def _results(entry: Entry) -> list[EvalResult]:
     ]
 
 
-def _words(
-    model: Model, entry: Entry | None, report: Report | None, repo: str, name: str, edited: bool
-) -> dict[str, Any]:
+def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, name: str) -> dict[str, Any]:
     """What the template puts into its places."""
     nearest = fits(model.config)[0]
-    limits = report.conversion["limits"] if report else LIMITS[entry.format] if entry else ()
+    limits = report.conversion["limits"] if report else SOURCES[entry.format].limits if entry else ()
     padding = PADDING[_padding(model.config)]
     return {
         "plain": plain,
         "translate": translate,
+        "listed": _listed,
         "name": name,
         "report": report,
         "title": entry.title if entry else report.conversion["architecture"] if report else name,
@@ -446,7 +495,7 @@ def _words(
         "context_length": model.context_length,
         "positions": model.positions,
         "trained_length": report.conversion["trained_context_length"] if report else None,
-        "lower_case": model.lower_case,
+        "lower_case": model.lower_case and not any(CASING in limit for limit in limits),
         "limits": limits,
         "image_order": IMAGE_ORDERS[model.image_order],
         "image_size": model.image_size,
@@ -454,7 +503,6 @@ def _words(
         "padding_zh": padding["zh"],
         "padding_en": padding["en"],
         "dtypes": ", ".join(model.dtypes),
-        **(_report_words(report, edited) if report else {}),
         **({"command": _entry_command(entry)} if entry and not report else {}),
     }
 
@@ -481,13 +529,21 @@ def _entry_command(entry: Entry) -> str:
     return shlex.join(["zhclip", "convert", entry.name, entry.name])
 
 
-def _report_words(report: Report, edited: bool) -> dict[str, Any]:
+def _level(report: Report, unverified: str | None, edited: bool) -> str:
+    """What the report is worth, a key of LEVELS."""
+    if edited:
+        return "edited"
+    if not report.passed:
+        return "failed"
+    return "doubted" if unverified and report.level != "tensors" else report.level
+
+
+def _report_words(report: Report, level: str) -> dict[str, Any]:
     kept = report.conversion["dtype"] == "keep"
-    level = LEVELS["edited" if edited else report.level if report.passed else "failed"]
     return {
-        "level_zh": level["zh"],
-        "level_en": level["en"],
-        "comparisons": () if edited else _folded(report),
+        "level_zh": LEVELS[level]["zh"],
+        "level_en": LEVELS[level]["en"],
+        "comparisons": () if level in ("edited", "doubted") else _folded(report),
         "source_files": [
             {
                 "name": _origin(source),
@@ -501,7 +557,7 @@ def _report_words(report: Report, edited: bool) -> dict[str, Any]:
         ],
         "command": report.conversion["command"],
         "against": shlex.join(_against(report)),
-        "versions": ", ".join(f"{package} {version}" for package, version in report.versions.items()),
+        "versions": ", ".join(f"{package} {version}" for package, version in sorted(report.versions.items())),
         "dtype_zh": "与原文件逐位相同" if kept else f"由 --dtype {report.conversion['dtype']} 转换而来",
         "dtype_en": "bit for bit those of the source" if kept else f"cast with --dtype {report.conversion['dtype']}",
     }
@@ -511,7 +567,9 @@ def _against(report: Report) -> list[str]:
     """What `verify` is told about the original."""
     first, *others = report.sources
     words = shlex.split(report.conversion["command"])
-    stated = [words[words.index(flag) :][:2] for flag in ("--format", "--tokenizer", "--config") if flag in words]
+    stated = [
+        words[words.index(flag) :][:2] for flag in ("--format", "--tokenizer", "--config", "--ema") if flag in words
+    ]
     pairs = [["--against", _origin(first)], *(["--vision", _origin(other)] for other in others), *stated]
     return [word for pair in pairs for word in pair]
 
@@ -532,8 +590,8 @@ def _folded(report: Report) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
-            "what": _listed([each.what for each in group]),
-            "witness": witness,
+            "what": tuple(each.what for each in group),
+            "witness": tuple(witness.split(" and ")),
             "measure": measure,
             "result": _number(_worst([each.result for each in group], lowest="cosine" in measure)),
             "bound": ("≥ " if "cosine" in measure else "≤ ") + f"{bound:g}",
@@ -543,8 +601,11 @@ def _folded(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _listed(things: Sequence[str]) -> str:
-    return things[0] if len(things) == 1 else f"{len(things)}: {', '.join(things)}"
+def _listed(things: Sequence[str], language: str) -> str:
+    words = [translate(each, language) for each in things]
+    if len(words) == 1:
+        return words[0]
+    return f"{len(words)} 项：{'、'.join(words)}" if language == "zh" else f"{len(words)}: {', '.join(words)}"
 
 
 def _worst(results: Sequence[float], lowest: bool) -> float:
@@ -599,9 +660,10 @@ def _write(path: Path, text: str) -> None:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
+        raise WorkError(f"{path} could not be written: {error.strerror or error}. The old one is kept.") from error
+    finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise WorkError(f"{path} could not be written: {error.strerror or error}. The old one is kept.") from error
 
 
 if __name__ == "__main__":

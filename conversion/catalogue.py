@@ -32,13 +32,14 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """The text tower: how it is pooled and projected, its positions, and the original's longest text in tokens."""
+    """The text tower: pooling and projection, positions, the original's longest text in tokens, and its casing."""
 
     tower: str
     pooling: str
     projection: str
     positions: int
     context_length: int
+    lower_case: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -201,21 +201,25 @@ def write(file: Path, tensors: Mapping[str, torch.Tensor], name: str) -> None:
         raise WorkError(f"The checkpoint could not be written: {error}. Nothing was left there.") from error
 
 
-def check_written(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Reads a checkpoint back and compares keys and bits.
+def check_written(file: Path, repo: Repo) -> None:
+    """Reads a checkpoint back, maps it as `convert` would, and compares keys and bits with the repo's.
 
     Raises:
-        WorkError: when it does not hold what was written.
+        WorkError: when it does not hold what the repo holds.
     """
-    found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-    if different := [key for key in found.keys() | tensors.keys() if not _same_bits(found.get(key), tensors.get(key))]:
+    saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    plain = {key.removeprefix(PREFIX): tensor for key, tensor in saved.items()}
+    mapped = plan(cn_clip_model.rules(plain), {key: tuple(tensor.shape) for key, tensor in plain.items()})
+    found = dict(mapped.run(plain))
+    keys = found.keys() | repo.tensors.keys()
+    if different := [key for key in keys if not _same_bits(found.get(key), repo.tensors.get(key))]:
         raise WorkError(f"Read back, the checkpoint differs in {', '.join(mapping.fold(different))}. Check the disk.")
 
 
 def _same_bits(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     if a is None or b is None or a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return torch.equal(*(each.reshape(-1).view(torch.uint8) for each in (a, b)))
+    return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))
 
 
 def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:

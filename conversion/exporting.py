@@ -1,5 +1,6 @@
 """export(): a repo -> a folder that plain transformers loads, or a file that cn_clip loads."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from . import cn_clip_file, mapping, native_process, samples
 from .errors import InputError, ParityError, WorkError
@@ -20,7 +21,7 @@ from .natives import PIXELS, Native, differences, native_for
 from .read import read_json
 from .repo import Repo, read_repo
 from .report import Comparison
-from .staging import check_absent, check_absent_file, staging, staging_file
+from .staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from .verification import BOUND, COSINE
 from .write import check_shard_size, total_bytes, widest_float, write_weights
 
@@ -117,8 +118,7 @@ def _check_arguments(
         if destination.suffix not in SUFFIXES:
             raise InputError(f"{destination} is no name of a {' or '.join(SUFFIXES)} file, which cn_clip's are.")
         check_absent_file(destination, force)
-    if destination.exists() and out.resolve().is_relative_to(destination.resolve()):
-        raise InputError(f"{destination} holds {out}, which --force would delete with it. Choose another place.")
+    check_apart(destination, out)
 
 
 # transformers
@@ -229,7 +229,8 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         request, ours = _request(repo, folder, Path(place))
         answer = in_fresh_process(request)
-        theirs = load_file(request["outputs"])
+        # Read, not mapped: Windows does not remove a file that is mapped.
+        theirs = load(Path(request["outputs"]).read_bytes())
     comparisons = list(_compare(native, answer, ours, theirs))
     if failed := [each for each in comparisons if not each.passed]:
         lines = "\n".join(
@@ -273,9 +274,24 @@ def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dic
 def _own_embeddings(repo: Repo, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(repo.path, dtype=torch.float32).eval()
+    with _without_bars():
+        model = AutoModel.from_pretrained(repo.path, dtype=torch.float32).eval()
     outputs = model(**inputs)
     return {"text": outputs.text_embeds, "image": outputs.image_embeds, "logit_scale": model.logit_scale.detach()}
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Loads in silence: the lines of `progress` say what is going on."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,7 +340,7 @@ def _to_cn_clip(repo: Repo, destination: Path, ddp: bool, force: bool, progress:
         state_dict = cn_clip_file.state_dict(repo, ddp)
         cn_clip_file.write(file, state_dict, repo.path.resolve().name)
         progress("Reading them back")
-        cn_clip_file.check_written(file, state_dict)
+        cn_clip_file.check_written(file, repo)
     return Exported(
         to="cn_clip",
         path=str(destination),

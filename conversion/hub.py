@@ -40,7 +40,9 @@ def locate(source: str | Path) -> Path:
             f"{source} does not exist. Wanted: a file, a folder, a name that `zhclip list` prints, user/repo[:file] "
             "on the hub, or modelscope:user/repo[:file]."
         )
-    return _download(match["repo"], match["file"])
+    # A name stands for what was published under it; an id for what lies there now.
+    entry = None if "/" in str(source) else published(source)
+    return _download(match["repo"], match["file"], entry.published.revision if entry else None)
 
 
 def hub_id(source: str | Path) -> str:
@@ -74,14 +76,14 @@ def read_source(source: str | Path) -> Checkpoint:
     return replace(read(path), hub_id=hub_id(source), revision=snapshot["commit"] if snapshot else "")
 
 
-def _download(repo: str, file: str | None) -> Path:
+def _download(repo: str, file: str | None, revision: str | None) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
         if file is not None:
-            return Path(huggingface_hub.hf_hub_download(repo, file))
-        return Path(_download_folder(huggingface_hub, repo))
+            return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
+        return Path(_download_folder(huggingface_hub, repo, revision))
     except errors.GatedRepoError as error:
         raise explain(error, repo) from error
     except (errors.HFValidationError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
@@ -93,15 +95,15 @@ def _download(repo: str, file: str | None) -> Path:
         wanted = f"file {file}" if file else "file that was listed a moment ago"
         raise InputError(f"{repo} has no {wanted}. Look at what it has, and name one as {repo}:FILE.") from error
     # HTTPError is that of httpx or of httpx2, whichever this huggingface_hub uses; of the system's errors the cache's.
-    except (errors.HTTPError, OSError) as error:
+    except (errors.HTTPError, OSError, RuntimeError) as error:
         told = explain(error, repo)
         raise type(told)(f"{repo} could not be downloaded, and is not in the cache. {told}") from error
 
 
-def _download_folder(huggingface_hub, repo: str) -> str:
+def _download_folder(huggingface_hub, repo: str, revision: str | None) -> str:
     if huggingface_hub.constants.HF_HUB_OFFLINE:
-        return huggingface_hub.snapshot_download(repo)
-    names = {sibling.rfilename for sibling in huggingface_hub.model_info(repo).siblings or ()}
+        return huggingface_hub.snapshot_download(repo, revision=revision)
+    names = {sibling.rfilename for sibling in huggingface_hub.model_info(repo, revision=revision).siblings or ()}
     weights = next((name for name in WEIGHTS if name in names), None)
     if weights is None:
         refuse_marked(repo, names)
@@ -109,7 +111,7 @@ def _download_folder(huggingface_hub, repo: str) -> str:
         hint = f"It holds {', '.join(files)}: name one as {repo}:FILE." if files else "It holds no weights."
         raise InputError(f"{repo} holds none of {', '.join(WEIGHTS)}. {hint}")
     patterns = [*BESIDE, *REFUSED_FOLDERS, *_weight_patterns(weights)]
-    return huggingface_hub.snapshot_download(repo, allow_patterns=patterns)
+    return huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns)
 
 
 def _weight_patterns(weights: str) -> Iterable[str]:

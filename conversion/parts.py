@@ -134,7 +134,8 @@ def _parts(
     if entry := published(source):
         vision = vision or entry.vision
         first = _part(source, format or entry.format, stated, ema)
-        first = replace(first, why=f"published: it is {entry.name} of the catalogue, and the keys agree")
+        if format is None:
+            first = replace(first, why=f"published: it is {entry.name} of the catalogue, and the keys agree")
     else:
         first = _part(source, format, stated, ema)
     if not first.holds_text:

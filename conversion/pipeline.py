@@ -16,7 +16,7 @@ from .parts import Part, describe, find_vocabulary, identify, join_tensors, witn
 from .provenance import command, entry_name, record
 from .report import FILE, Report, sha256
 from .source import Description
-from .staging import check_absent, staging
+from .staging import check_absent, check_apart, staging
 from .write import DTYPES, check_dtypes, check_shard_size, total_bytes, widest_float, write_json, write_weights
 
 SPARE_BYTES = 16 * 2**20
@@ -76,7 +76,7 @@ def convert(
     _check_arguments(out, dtype, max_shard_size, report, force)
     progress(f"Reading {source}")
     parts = identify(source, vision, format, config, ema)
-    _check_apart(out, [part.checkpoint.path for part in parts], tokenizer, config, report)
+    check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, report)
     description = describe(parts)
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
@@ -85,7 +85,7 @@ def convert(
     inputs = {"format": format, "tokenizer": tokenizer, "config": config, "context_length": context_length, "ema": ema}
     outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
     lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
-    settings["catalogue"] = entry_name(source, parts)
+    settings["catalogue"] = entry_name(source, parts, tokenizer, config)
     settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
     processor = _processor(parts, description, tokenizer, settings["context_length"])
     _check_tokenizer(processor.tokenizer, model_config)
@@ -124,13 +124,6 @@ def _check_report(path: Path, force: bool) -> None:
         raise InputError(f"--report {path}: there is no such folder. Make it, or choose another place.")
     if os.path.lexists(path) and not (force and path.is_file()):
         raise InputError(f"--report {path} exists already, and nothing is overwritten. Choose another place.")
-
-
-def _check_apart(out: Path, sources: Sequence[Path], *others: str | Path | None) -> None:
-    """Refuses to replace a folder that holds what is read, what is written, or the user."""
-    places = [*sources, *(Path(other) for other in others if other is not None), Path.cwd()]
-    if inside := [place for place in places if out.exists() and place.resolve().is_relative_to(out.resolve())]:
-        raise InputError(f"{out} holds {inside[0]}, which --force would delete with it. Choose another place.")
 
 
 def _settings(description: Description, dtype: str, context_length: int | None, positions: int) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from .read import Checkpoint
 from .report import sha256
 
 
-def entry_name(source: str | Path, parts: Sequence[Part]) -> str | None:
-    """The name in the catalogue, where all that was read is what was published under it."""
+def entry_name(source: str | Path, parts: Sequence[Part], *others: str | Path | None) -> str | None:
+    """The name in the catalogue, where all that was read is what was published under it, and nothing of `others`."""
     entry = published(source)
-    if entry is None or [part.checkpoint.hub_id for part in parts[1:]] != [entry.vision][: len(parts) - 1]:
+    if entry is None or any(others):
         return None
-    return entry.name
+    paired = [part.checkpoint.hub_id for part in parts[1:]] == [entry.vision][: len(parts) - 1]
+    return entry.name if paired else None
 
 
 DEFAULTS = {"dtype": "keep", "max_shard_size": "5GB"}

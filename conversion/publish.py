@@ -3,9 +3,10 @@
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,16 +43,17 @@ OURS = (
 NEVER = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npz", ".h5", ".msgpack")
 """Endings that no converted repo holds: pickles run code when they are read, the rest would be loaded beside ours."""
 
-TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
-"""A token of the hub."""
+TOKEN = re.compile(rb"\bhf_(?:[A-Za-z0-9]{30,}|(?:oauth|jwt)_[A-Za-z0-9_.-]{30,})")
+"""A token of the hub; dots and underscores are in names of this package too, hf_zhclip.conversion… ."""
 
-HEADER = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?^---[ \t]*(\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+HEADER = re.compile(rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n.*?^---[ \t]*(\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 """A card's metadata."""
 
 NOTICE = (
     "> **Not verified / 未经验证**: nothing shows that this model computes what its original computes: {reason}. / "
     "没有证据表明该模型与原模型的计算结果一致。\n"
 )
+OLD_NOTICE = re.compile("\n> \\*\\*Not verified / 未经验证\\*\\*: [^\n]*\n\n?".encode())
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,23 @@ class Content:
 
 @dataclass(frozen=True)
 class Parcel:
-    """What of a folder is published: the files by name, the rest of the folder, and why it is not verified if so."""
+    """What of a folder is published: the files by name, the rest of the folder, and why it is not verified if so.
+
+    `own_card`: README.md is the user's, so that one on the hub gives way to it.
+    """
 
     files: Mapping[str, Content]
     left_out: tuple[str, ...]
     unverified: str | None
+    own_card: bool
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was published, or would be; `files` are the repo's with their sizes, `sent` those that were not there."""
+    """What was published, or would be; `files` are the repo's with their sizes, `sent` those that were not there.
+
+    `kept` are files that somebody edited on the hub, and that stay as they are there.
+    """
 
     repo_id: str
     url: str
@@ -86,6 +95,7 @@ class Pushed:
     files: Mapping[str, int]
     sent: tuple[str, ...]
     removed: tuple[str, ...]
+    kept: tuple[str, ...]
     left_out: tuple[str, ...]
     unverified: str | None
     dry_run: bool
@@ -110,6 +120,16 @@ class Pushed:
     def _notes(self) -> Iterator[str]:
         if self.removed:
             yield f"Removed there, files of an earlier version: {', '.join(self.removed)}"
+        if self.kept:
+            yield (
+                f"Kept as it is there, because somebody edited it: {', '.join(self.kept)}. To replace it, put one of "
+                "your own into the folder, or remove that one."
+            )
+        if self.dry_run:
+            yield (
+                "What is on the hub was not looked at: files of an earlier version would be removed there, and a "
+                f"{CARD} that somebody edited there would be kept."
+            )
         if self.left_out:
             yield f"Left out, not files of the repo: {', '.join(self.left_out)}"
         if self.unverified:
@@ -190,10 +210,11 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     if reason is not None:
         files |= {name: _content(there[name]) for name in there if _is_ours(name) and name not in files}
     _check_complete(folder, files)
-    files[CARD] = _bytes(_card(folder, there.get(CARD), repo_id, report, reason).encode())
+    own = _own_card(there.get(CARD))
+    files[CARD] = _bytes(_card(folder, repo_id, reason) if own is None else with_notice(own, reason))
     _check_tokens(folder, files)
     left_out += [name for name in there if name not in files]
-    return Parcel(dict(sorted(files.items())), tuple(sorted(left_out)), reason)
+    return Parcel(dict(sorted(files.items())), tuple(sorted(left_out)), reason, own is not None)
 
 
 def _proof(folder: Path, there: Mapping[str, Path]) -> tuple[Report | None, str | None]:
@@ -266,34 +287,36 @@ def _check_tokens(folder: Path, files: Mapping[str, Content]) -> None:
         )
 
 
-def _card(folder: Path, path: Path | None, repo_id: str, report: Report | None, reason: str | None) -> str:
-    """The card: rendered for the repo's name if it is ours, otherwise the user's own, with a notice if need be."""
+def _own_card(path: Path | None) -> bytes | None:
+    """The card that the user wrote, if there is one."""
     from . import cards
 
-    text = _text(path) if path is not None else None
-    if report is not None and (text is None or cards.is_generated(text)):
-        try:
-            return cards.render(folder, repo=repo_id, unverified=reason)
-        except InputError:
-            if reason is None:  # what is forced may lack what a card is made of
-                raise
-    text = text if text is not None else f"# {repo_id.split('/')[1]}\n"
-    return text if reason is None else add_notice(text, reason)
+    text = cards.read_card(path) if path is not None else None
+    return None if text is None or cards.is_generated(text) else text.encode()
 
 
-def _text(path: Path) -> str:
+def _card(folder: Path, repo_id: str, reason: str | None) -> bytes:
+    """The card rendered for the repo's name; of what is forced and lacks what a card is made of, the notice alone."""
+    from . import cards
+
     try:
-        return path.read_bytes().decode()  # as it is: read_text would change the ends of its lines
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not in UTF-8, which the hub reads. Save it as UTF-8.") from error
+        return cards.render(folder, repo=repo_id, unverified=reason).encode()
+    except InputError:
+        if reason is None:
+            raise
+    return with_notice(f"# {repo_id.split('/')[1]}\n".encode(), reason)
 
 
-def add_notice(text: str, reason: str) -> str:
-    """A card with a notice, behind its metadata, that and why the model is not verified."""
-    header = HEADER.match(text)
+def with_notice(card: bytes, reason: str | None) -> bytes:
+    """A card with a notice, behind its metadata, that and why the model is not verified, or without one."""
+    card, notices = OLD_NOTICE.subn(b"", card)
+    if reason is None:
+        return card
+    header = HEADER.match(card)
     end = header.end() if header else 0
-    head = text[:end] if text[:end].endswith("\n") or not end else text[:end] + "\n"
-    return f"{head}\n{NOTICE.format(reason=reason)}\n{text[end:].lstrip()}"
+    head = card[:end] if card[:end].endswith(b"\n") or not end else card[:end] + b"\n"
+    body = card[end:] if notices else card[end:].lstrip()
+    return head + f"\n{NOTICE.format(reason=reason)}\n".encode() + body
 
 
 def _content(path: Path) -> Content:
@@ -312,36 +335,35 @@ def _send(
     create_pr: bool,
     progress: Callable[[str], None],
 ) -> Pushed:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import HfApi
 
     _check_login()
     api = HfApi()
     with _told(repo_id, "Nothing was pushed."):
-        api.create_repo(repo_id, private=private or None, exist_ok=True)
-        head = _head(api, repo_id, revision, create_pr)
-        there = _remote_files(api, repo_id, head.sha)
-    if private and not head.private:
+        repo, made = _repo(api, repo_id, private)
+    if private and not repo.private:
         raise InputError(
             f"{repo_id} is on the hub already, and everybody can read it. Make it private in its settings, or choose "
             "another name. Nothing was pushed."
         )
+    with _told(repo_id, f"Nothing was pushed.{made}"):
+        head = _head(api, repo_id, revision, create_pr)
+        there = _remote_files(api, repo_id, head)
+        parcel, kept = _with_their_card(api, parcel, repo_id, head, there.get(CARD))
     sent = tuple(name for name, content in parcel.files.items() if not _same(there.get(name), content))
     removed = tuple(sorted(name for name in there if _is_ours(name) and name not in parcel.files))
     if not sent and not removed:
-        return _pushed(repo_id, parcel, commit=head.sha)
+        return _pushed(repo_id, parcel, commit=head, kept=kept)
     size = sum(parcel.files[name].size for name in sent)
     progress(f"Sending {len(sent)} files ({size:,} bytes) to {repo_id}")
-    with _told(repo_id, _unchanged(repo_id, create_pr), _perhaps(create_pr)):
+    with _told(repo_id, _unchanged(repo_id, create_pr) + made, _perhaps(create_pr)):
         commit = api.create_commit(
             repo_id,
-            [
-                *(CommitOperationAdd(name, parcel.files[name].source) for name in sent),
-                *(CommitOperationDelete(name, is_folder=False) for name in removed),
-            ],
+            _operations(parcel, sent, removed),
             commit_message="Upload a model converted with hf_zhclip",
             revision=revision,
             create_pr=create_pr,
-            parent_commit=head.sha,
+            parent_commit=head,
         )
     progress(f"Reading back commit {commit.oid}")
     with _told(
@@ -350,7 +372,44 @@ def _send(
     ):
         there = _remote_files(api, repo_id, commit.oid)
     _check_arrived(parcel, there, removed, repo_id, commit.oid)
-    return _pushed(repo_id, parcel, commit=commit.oid, pull_request=commit.pr_url, sent=sent, removed=removed)
+    return _pushed(
+        repo_id, parcel, commit=commit.oid, pull_request=commit.pr_url, sent=sent, removed=removed, kept=kept
+    )
+
+
+def _operations(parcel: Parcel, sent: tuple[str, ...], removed: tuple[str, ...]) -> list[Any]:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    return [
+        *(CommitOperationAdd(name, parcel.files[name].source) for name in sent),
+        *(CommitOperationDelete(name, is_folder=False) for name in removed),
+    ]
+
+
+def _repo(api: Any, repo_id: str, private: bool) -> tuple[Any, str]:
+    """What the hub says of the repo, which is made where it is not there, and a sentence if it was."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return api.model_info(repo_id), ""
+    except RepositoryNotFoundError:
+        api.create_repo(repo_id, private=private or None, exist_ok=True)
+    return api.model_info(repo_id), f" {repo_id} was made for this, and is empty."
+
+
+def _with_their_card(
+    api: Any, parcel: Parcel, repo_id: str, commit: str, remote: Any
+) -> tuple[Parcel, tuple[str, ...]]:
+    """The parcel with the hub's own card in place of ours, where somebody edited it there, and the names of such."""
+    from . import cards
+
+    if remote is None or parcel.own_card or _same(remote, parcel.files[CARD]):
+        return parcel, ()
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = Path(api.hf_hub_download(repo_id, CARD, revision=commit, local_dir=folder)).read_bytes()
+    if cards.is_generated(theirs.decode(errors="replace")):
+        return parcel, ()
+    return replace(parcel, files={**parcel.files, CARD: _bytes(with_notice(theirs, parcel.unverified))}), (CARD,)
 
 
 def _check_login() -> None:
@@ -390,17 +449,17 @@ def _perhaps(create_pr: bool) -> str:
     )
 
 
-def _head(api: Any, repo_id: str, revision: str | None, create_pr: bool) -> Any:
+def _head(api: Any, repo_id: str, revision: str | None, create_pr: bool) -> str:
     """The commit to push onto; a branch that is not there is made."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
-        return api.model_info(repo_id, revision=revision)
+        return api.model_info(repo_id, revision=revision).sha
     except RevisionNotFoundError:
         if revision is None or create_pr or revision.startswith("refs/"):
             raise
     api.create_branch(repo_id, branch=revision, exist_ok=True)
-    return api.model_info(repo_id, revision=revision)
+    return api.model_info(repo_id, revision=revision).sha
 
 
 def _remote_files(api: Any, repo_id: str, commit: str) -> dict[str, Any]:
@@ -438,6 +497,7 @@ def _pushed(
     pull_request: str | None = None,
     sent: tuple[str, ...] = (),
     removed: tuple[str, ...] = (),
+    kept: tuple[str, ...] = (),
     dry_run: bool = False,
 ) -> Pushed:
     from huggingface_hub import constants
@@ -450,6 +510,7 @@ def _pushed(
         files={name: content.size for name, content in parcel.files.items()},
         sent=sent,
         removed=removed,
+        kept=kept,
         left_out=parcel.left_out,
         unverified=parcel.unverified,
         dry_run=dry_run,

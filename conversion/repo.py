@@ -63,7 +63,7 @@ def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
         config = ZhCLIPConfig.from_pretrained(path)
         with torch.device("meta"):
             model = ZhCLIPModel(config)
-    except (StrictDataclassError, ValueError, TypeError) as error:
+    except (StrictDataclassError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
         raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
     return config.to_dict(), {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
@@ -80,7 +80,7 @@ def _processor(path: Path, image_size: int) -> Any:
         )
     try:
         processor = AutoProcessor.from_pretrained(path)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except Exception as error:  # the tokenizers library raises Exception itself
         raise InputError(f"The processor of {path} does not load: {error}") from error
     image_processor = getattr(processor, "image_processor", None)
     if not isinstance(processor, ZhCLIPProcessor) or not isinstance(image_processor, ZhCLIPImageProcessor):

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import InputError
 from .read import read_json
@@ -58,8 +58,13 @@ class Report:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Report":
-        """The inverse of `to_json`; a result that was null is NaN."""
+        """The inverse of `to_json`; a result that was null is NaN.
+
+        Raises:
+            KeyError, TypeError: when a part is missing or of another kind.
+        """
         fields = {key: value[key] for key in cls.__dataclass_fields__}
+        _check_kinds(fields)
         comparisons = [
             Comparison(**{**each, "result": math.nan if each["result"] is None else each["result"]})
             for each in fields["comparisons"]
@@ -74,6 +79,35 @@ class Report:
     def failures(self) -> str:
         """The comparisons that failed, one a line."""
         return "\n".join(_line(each) for each in self.comparisons if not each.passed)
+
+
+SOURCE_KINDS: dict[str, Any] = {"format": str, "name": str, "hub": dict | None, "files": dict, "facts": dict}
+CONVERSION_KINDS: dict[str, Any] = {
+    **{"architecture": str, "dtype": str, "context_length": int, "trained_context_length": int | None},
+    **{"limits": list, "image_order": str, "catalogue": str | None, "command": str, "verification_skipped": bool},
+}
+COMPARISON_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("step", "what", "witness", "measure"), str),
+    **{"bound": int | float, "result": int | float | None, "passed": bool},
+}
+"""What others read out of a report."""
+
+
+def _check_kinds(fields: Mapping[str, Any]) -> None:
+    if fields["level"] not in get_args(Level):
+        raise TypeError(f"level {fields['level']!r} is none of {', '.join(get_args(Level))}")
+    if not isinstance(fields["files"], dict) or not all(isinstance(each, str) for each in fields["files"].values()):
+        raise TypeError("files does not give a hash for each name")
+    _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
+    _check_fields("sources", fields["sources"], SOURCE_KINDS)
+    _check_fields("comparisons", fields["comparisons"], COMPARISON_KINDS)
+
+
+def _check_fields(where: str, values: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any]) -> None:
+    for value in values:
+        wrong = [name for name, kind in kinds.items() if not isinstance(value[name], kind)]
+        if wrong:
+            raise TypeError(f"{where}: {wrong[0]} is {value[wrong[0]]!r}")
 
 
 def _line(each: Comparison) -> str:
@@ -97,7 +131,7 @@ def read_report(folder: Path) -> Report:
         raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
     try:
         return Report.from_json(value)
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no report: {error}. Convert it again.") from error
 
 

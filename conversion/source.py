@@ -99,7 +99,8 @@ class Source:
     so that it can be mapped back. `tokenizer` takes the folder or file of the vocabulary (None: what ships with the
     package) and the context length; `vocabulary` says where that lies and how a witness reads it. `original` builds
     the witness from the original's own package, or returns None where that is not installed; the reference's module
-    bears the source's name. `languages` are those of the family's training, as the hub writes them.
+    bears the source's name. `languages` are those of the family's training, as the hub writes them; `limits` are what
+    a card says of texts before anything is converted.
 
     `describe_image` and `original_image` are for an image part whose folder may hold no text tower at all: without
     them the whole is described and its text left out, and the reference is the witness.
@@ -116,6 +117,7 @@ class Source:
     tokenizer: Callable[[Path | None, int], Any] | None = None
     vocabulary: Vocabulary = WORDPIECE
     reads_config_json: bool = True
+    limits: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("zh",)
     describe_image: Callable[[Checkpoint, Mapping[str, Any]], Description] | None = None
     original_image: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None] | None = None

@@ -75,6 +75,18 @@ def check_absent_file(out: Path, force: bool) -> None:
         raise InputError(f"{out} is not a file, so --force does not replace it. Choose another place.")
 
 
+def check_apart(out: Path, *places: str | Path | None) -> None:
+    """Refuses to replace a folder that holds one of the places (None: there is none), or the user.
+
+    By identity, because a file system may take one name in upper and in lower case for the same.
+    """
+    if not out.exists():
+        return
+    for place in (*(Path(place).resolve() for place in places if place is not None), Path.cwd()):
+        if any(parent.exists() and parent.samefile(out) for parent in (place, *place.parents)):
+            raise InputError(f"{out} holds {place}, which --force would delete with it. Choose another place.")
+
+
 def _sibling(out: Path, purpose: str) -> Path:
     return out.with_name(f".{out.name}.zhclip-{purpose}")
 
@@ -126,6 +138,10 @@ def _check(out: Path, force: bool) -> None:
         raise InputError(f"{out} is the root of a disk. Choose another place.")
     if force and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
         raise InputError(f"{out} is not a folder, so --force does not replace it. Choose another place.")
+    if force and out.is_dir() and any(out.iterdir()) and not (out / "config.json").is_file():
+        raise InputError(
+            f"{out} holds no repo (no config.json), so --force does not replace it. Choose another place."
+        )
 
 
 def _recover(out: Path, folder: Path, aside: Path) -> None:

@@ -86,7 +86,9 @@ class TestWarning:
         processor(text=["猫", "猫狗" * 9, "狗" * 5])
         processor(text=["狗" * 9])
         (message,) = warnings(caplog)
-        assert message.startswith("2 of 3 texts have more than 6 tokens, [CLS] and [SEP] included, and were cut")
+        assert message.startswith(
+            "2 of 3 texts have more than 6 tokens, the first and the last included, and were cut"
+        )
         assert "processor.tokenizer.model_max_length" in message
 
     def test_another_processor_tells_it_again(self, caplog):

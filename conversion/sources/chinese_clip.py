@@ -139,4 +139,5 @@ SOURCE = Source(
     home=lambda config: TABLE,
     original=original,
     tokenizer=tokenizer,
+    limits=LIMITS,
 )

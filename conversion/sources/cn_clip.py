@@ -6,8 +6,8 @@ Projects that took cn_clip over with its keys (QA-CLIP) are this format, too.
 from collections.abc import Mapping
 from typing import Any
 
+from ..cn_clip_model import LIMITS, home, original, rules, signatures, tokenizer
 from ..cn_clip_model import describe as describe_shapes
-from ..cn_clip_model import home, original, rules, signatures, tokenizer
 from ..read import Checkpoint
 from ..source import Description, Source
 
@@ -28,4 +28,5 @@ SOURCE = Source(
     original=original,
     tokenizer=tokenizer,
     reads_config_json=False,
+    limits=LIMITS,
 )

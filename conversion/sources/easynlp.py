@@ -68,4 +68,5 @@ SOURCE = Source(
     home=home,
     original=original,
     tokenizer=tokenizer,
+    limits=LIMITS,
 )

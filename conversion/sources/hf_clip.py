@@ -185,6 +185,7 @@ SOURCE = Source(
     home=lambda config: (*TEXT, *towers.HF_CLIP_VISION, *SCALE),
     original=original,
     tokenizer=tokenizer,
+    limits=LIMITS,
     vocabulary=BPE,
     languages=("en",),
     describe_image=describe_image,

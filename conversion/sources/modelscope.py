@@ -46,4 +46,5 @@ SOURCE = Source(
     home=cn_clip_model.home,
     original=original,
     tokenizer=cn_clip_model.tokenizer,
+    limits=cn_clip_model.LIMITS,
 )

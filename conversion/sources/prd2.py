@@ -224,5 +224,6 @@ SOURCE = Source(
     home=lambda config: RULES,
     original=original,
     tokenizer=tokenizer,
+    limits=LIMITS,
     reads_config_json=False,
 )

@@ -131,4 +131,5 @@ SOURCE = Source(
     home=lambda config: WITH_HEAD if config["text_projection_type"] == "linear_bias" else WITHOUT_HEAD,
     original=original,
     tokenizer=tokenizer,
+    limits=LIMITS,
 )

@@ -96,4 +96,5 @@ SOURCE = Source(
     home=lambda config: TABLE,
     original=original,
     tokenizer=tokenizer,
+    limits=LIMITS,
 )

@@ -655,7 +655,7 @@ def layers_that_are_no_list(tmp):
     return cn_clip(tmp, vit(), vision_layers="[3,4,")
 
 
-@case("brings its own config.json", "--config has nothing to state")
+@case("states its own facts beside the weights", "--config has nothing to state")
 def two_configs(tmp):
     (tmp / "facts.json").write_text("{}")
     (tmp / "facts.json").write_text('{"vision_head_width": 16}')

@@ -5,27 +5,42 @@ import re
 import shlex
 import shutil
 from dataclasses import replace
+from importlib import resources
+from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from huggingface_hub.cli.hf import app as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import zhclip_cli
-from hf_zhclip.conversion import card, cards, catalogue, cn_clip_model, exporting
-from hf_zhclip.conversion.card_words import CHINESE, IMAGE_ORDERS
+from hf_zhclip.conversion import card, card_words, cards, catalogue, exporting, push
+from hf_zhclip.conversion.card_words import CHINESE, IMAGE_ORDERS, translate
 from hf_zhclip.conversion.doors import add_code
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.hub_values import LANGUAGES, LIBRARIES, LICENSES, PIPELINE_TAGS, RELATIONS
-from hf_zhclip.conversion.natives import NATIVES
+from hf_zhclip.conversion.natives import NATIVES, Demand
 from hf_zhclip.conversion.report import FILE, Comparison, Report, read_report
-from hf_zhclip.conversion.sources import chinese_clip, easynlp, hf_clip, taiyi, taiyi_clip
+from hf_zhclip.conversion.sources import SOURCES, easynlp, taiyi_clip
 from hf_zhclip.conversion.write import write_json
+
+from tests.loopback_hub import connect, serve
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FAMILIES = ("cn_clip_vit", "cn_clip_resnet", "bert_clip", "hf_clip", "taiyi_head", "taiyi_plain")
 HOSTILE = "a|b `c` \"d\" [e](f): #g 'h' {{ i }} 名字"
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_english(monkeypatch):
+    """Fails where a card's Chinese half takes over a sentence that has no Chinese."""
+
+    def refuse(english):
+        raise AssertionError(f"there is no Chinese for {english!r}")
+
+    monkeypatch.setattr(card_words, "untranslated", refuse)
 
 
 @pytest.fixture
@@ -130,6 +145,7 @@ def test_a_card_names_origin_level_lengths_and_limits(repo):
     assert "at most 52 tokens" in english and "has 64 positions" in english and "850,497 parameters" in english
     assert "最长 52 个词元" in chinese and "共有 64 个位置" in chinese
     assert "resized to a square in the file's own colour mode" in english
+    assert "converted from the original weights" in english and "从原始权重转换而来" in chinese
     assert "license" not in header(folder) and "### Licence\n\nNot known" in english
 
 
@@ -139,7 +155,7 @@ def test_the_table_folds_comparisons_of_one_kind_and_keeps_the_worst():
 
     report = Report([], {}, "peer", [one("RGB", 0.0), one("P", 2e-6), one("L", 1e-7), one("x", 1.0, "cosine", 9)], {})
     first, second = cards._folded(report)
-    assert first["what"] == "3: RGB, P, L" and first["result"] == "2e-06" and first["bound"] == "≤ 1e-05"
+    assert first["what"] == ("RGB", "P", "L") and first["result"] == "2e-06" and first["bound"] == "≤ 1e-05"
     assert second["bound"] == "≥ 9"
 
 
@@ -174,8 +190,10 @@ def test_a_card_for_the_hub_loads_from_there_and_downloads_before_it_exports(rep
 
 
 def test_why_it_is_not_verified_stands_at_the_top_of_both_halves(repo):
-    text = cards.render(repo("cn_clip_vit").path, repo="a/b", unverified="the report is of another day")
-    assert [half.count("the report is of another day") for half in halves(text)] == [1, 1]
+    text = cards.render(repo("cn_clip_vit").path, repo="a/b", unverified="its verification failed")
+    chinese, english = halves(text)
+    assert english.count("Why: its verification failed") == 1 and chinese.count("原因：它没有通过验证") == 1
+    assert not re.search("^(Verified|已验证)", text, re.MULTILINE)
 
 
 def test_a_repo_whose_tensors_alone_were_compared_is_not_called_verified(copy):
@@ -195,6 +213,7 @@ def test_a_fine_tuned_repo_is_not_called_verified_and_is_made_from_what_the_repo
     data, (chinese, english) = header(folder), halves(text_of(folder))
     assert "model.safetensors" in english and "Verified:" not in english and "已验证：" not in chinese
     assert "| tensors |" not in english and "SHA-256" in english
+    assert "converted from" not in english and "转换而来，用的是" not in chinese
     assert data["base_model"] == ["OFA-Sys/chinese-clip-vit-large-patch14"]
     assert data["base_model_relation"] == "finetune"
     assert "model-index" not in data and "56.3" not in english
@@ -204,7 +223,10 @@ def test_a_repo_without_a_report_says_so(copy):
     folder = copy()
     (folder / FILE).unlink()
     card(folder)
-    assert "No conversion report: not verified" in text_of(folder) and "没有转换报告：未经验证" in text_of(folder)
+    chinese, english = halves(text_of(folder))
+    assert "No conversion report: not verified" in english and "没有转换报告：未经验证" in chinese
+    assert "This repository holds it as safetensors.\n" in english and "converted from" not in english
+    assert "本仓库采用 safetensors 格式。\n" in chinese and "转换而来" not in chinese
 
 
 def test_a_published_checkpoint_brings_licence_figures_and_citation(copy):
@@ -237,12 +259,79 @@ def test_a_pair_is_made_from_both_of_its_parts(copy):
     assert f"--against {parts[0]} --vision {parts[1]} --format taiyi" in text_of(folder)
 
 
-@pytest.mark.parametrize(
-    "limit",
-    [*cn_clip_model.LIMITS, *taiyi.LIMITS, *chinese_clip.LIMITS, *taiyi_clip.LIMITS, *hf_clip.LIMITS, *easynlp.LIMITS],
-)
-def test_every_limit_of_a_source_has_its_chinese(limit):
-    assert limit in CHINESE
+def test_every_limit_of_a_source_has_its_chinese():
+    limits = {limit for source in SOURCES.values() for limit in source.limits}
+    assert limits >= {*taiyi_clip.LIMITS, *easynlp.LIMITS}
+    assert limits <= set(CHINESE)
+
+
+COMPARED = {  # conversion/verification.py and samples.py, as a report names them
+    "file tensors": "文件中的张量",
+    "loaded parameters and buffers": "加载后的参数和缓冲区",
+    "token ids of 10 texts": "10 条文本的词元 id",
+    "embeddings of 4 inputs": "4 个输入的向量",
+    "logits_per_image / exp(logit_scale)": "logits_per_image / exp(logit_scale)",
+    "logit_scale": "logit_scale",
+    "RGB 227x224": "RGB 227x224",
+    "I;16 80x100": "I;16 80x100",
+    "P with transparency 120x90": "P（带透明色）120x90",
+    "EXIF-rotated 140x60": "带 EXIF 旋转标记 140x60",
+    "the source's tensors": "来源文件的张量",
+    "reference": "参考实现",
+    "cn_clip 1.6.0": "cn_clip 1.6.0",
+    "transformers 5.23.0": "transformers 5.23.0",
+}
+
+
+@pytest.mark.parametrize(("english", "chinese"), COMPARED.items())
+def test_what_was_compared_is_named_in_chinese(english, chinese):
+    assert (translate(english, "zh"), translate(english, "en")) == (chinese, english)
+
+
+def test_the_table_of_the_chinese_half_is_in_chinese(repo):
+    chinese, english = halves(text_of(repo("taiyi_head").path))
+    assert "| 词元 id | 10 条文本的词元 id |" in chinese and "| ids | token ids of 10 texts |" in english
+    assert "| 像素 | 4 项：RGB 227x224、RGBA 160x240、" in chinese and "| pixels | 4: RGB 227x224, RGBA" in english
+    chinese, english = halves(text_of(repo("cn_clip_resnet").path))
+    assert "| 10 条文本的词元 id | 参考实现 |" in chinese and "| token ids of 10 texts | reference |" in english
+
+
+def test_a_sentence_without_chinese_stands_in_a_chinese_frame(monkeypatch):
+    loss = Demand("text_config.model_type", ("bert",), {}).loss({"text_config": {"model_type": "t5"}})
+    assert translate(loss, "zh") == "text_config.model_type 为 't5'（那里只能是 'bert'）"
+    monkeypatch.undo()
+    assert translate("Something new.", "zh") == "（英文原文）Something new."
+
+
+def test_casing_is_said_once(repo):
+    for family in FAMILIES:
+        chinese, english = halves(text_of(repo(family).path))
+        assert (english.count("lower-cased"), chinese.count("小写")) == (1, 1), family
+
+
+def test_a_card_of_the_catalogue_follows_its_facts_and_not_its_name():
+    entry = catalogue.find("ViT-B-16")
+    cased = replace(catalogue.find("BertCLIP"), text=replace(entry.text, lower_case=False))
+    pooled = replace(entry, text=replace(entry.text, pooling="pooler"))
+    cropped = replace(entry, image=replace(entry.image, order="rgb_then_crop"))
+    renamed = replace(entry, format="bert_clip")
+    homes = ["--to cn_clip" in cards.render_entry(each) for each in (entry, renamed, pooled, cropped)]
+    assert homes == [True, True, False, False]
+    assert "lower-cased" not in cards.render_entry(cased)
+
+
+def test_where_hf_zhclip_is_to_be_had_is_stated_in_one_place(repo, tmp_path, monkeypatch):
+    template = (resources.files(catalogue.PACKAGE) / "template.md").read_text(encoding="utf-8")
+    unknown = '{%- set address = "" -%}'
+    assert template.count(unknown) == 1
+    text = text_of(repo("cn_clip_vit").path)
+    assert text.count("pip install .") == 2 and "no published address yet" in text and "尚未公开发布" in text
+    known = template.replace(unknown, '{%- set address = "https://example.org/hf_zhclip" -%}')
+    (tmp_path / "template.md").write_text(known, encoding="utf-8")
+    monkeypatch.setattr(cards, "resources", SimpleNamespace(files=lambda package: tmp_path))
+    text = cards.render(repo("cn_clip_vit").path, repo="x")
+    assert text.count("`pip install git+https://example.org/hf_zhclip`") == 2
+    assert "no published address yet" not in text and "尚未公开发布" not in text
 
 
 def test_every_loss_of_a_native_class_and_every_image_order_has_its_chinese():
@@ -289,6 +378,22 @@ def test_what_was_published_is_not_contradicted(copy):
     assert header(folder)["license"] == "gpl-3.0"
 
 
+def test_a_licence_that_nobody_stated_is_told_as_that_of_the_model_it_was_made_from(copy):
+    folder = as_published(copy(), "ViT-B-16")
+    card(folder)
+    fine_tune(folder)
+    inherited = "`mit` (the licence of the model that it was made from)."
+    for remove in ((), (FILE,)):  # with its report, and with its header alone
+        for name in remove:
+            (folder / name).unlink()
+        card(folder)
+        chinese, english = halves(text_of(folder))
+        assert header(folder)["license"] == "mit" and inherited in english
+        assert "`mit`（沿用其来源模型的许可证）。" in chinese and "stated by whoever" not in english
+    card(folder, license="mit")
+    assert "stated by whoever made this repository" in text_of(folder)
+
+
 def test_an_unknown_licence_of_a_published_checkpoint_stays_unknown_until_it_is_stated(copy):
     folder = as_published(copy("bert_clip"), "BertCLIP")
     card(folder)
@@ -313,6 +418,25 @@ def test_a_value_that_the_hub_does_not_know_is_refused(stated, message, copy):
     assert text_of(folder) == before
 
 
+@pytest.mark.parametrize(
+    ("stated", "message", "mended"),
+    [
+        ("license: MIT", "license: MIT in the header of", {"license": "mit"}),
+        ("license: [mit]", "license: ['mit'] in the header of", {"license": "mit"}),
+        ("base_model: [not a repo]", "base_model: not a repo in the header of", {"base_model": "a/b"}),
+        ("base_model: a/b:c.pt", "base_model: a/b:c.pt in the header of", {"base_model": "a/b"}),
+    ],
+)
+def test_a_header_that_the_hub_would_refuse_is_not_taken_over(stated, message, mended, copy):
+    folder = copy()
+    (folder / "README.md").write_text(f"---\n{stated}\n---\nmine\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        card(folder, force=True)
+    assert text_of(folder).endswith("mine\n")
+    card(folder, force=True, **mended)
+    check_header(header(folder))
+
+
 def test_a_card_that_somebody_wrote_is_kept_unless_forced(copy):
     folder = copy()
     assert cards.is_generated(text_of(folder))
@@ -331,20 +455,28 @@ def test_a_folder_that_is_no_repo_and_a_header_that_is_none_are_refused(copy, tm
     with pytest.raises(InputError, match="no converted repo"):
         card(tmp_path)
     folder = copy()
-    (folder / "README.md").write_text("---\n- a\n---\n", encoding="utf-8")
-    with pytest.raises(InputError, match="metadata of .* can't be read"):
-        card(folder, force=True)
+    for broken in ("- a", "license: [", "1: a"):
+        (folder / "README.md").write_text(f"---\n{broken}\n---\n", encoding="utf-8")
+        with pytest.raises(InputError, match="metadata of .* can't be read"):
+            card(folder, force=True)
+    (folder / "README.md").write_bytes("# 我的".encode("gbk"))
+    for force in (False, True):
+        with pytest.raises(InputError, match=r"README\.md is not in UTF-8"):
+            card(folder, force=force)
 
 
-def test_a_card_that_cannot_be_written_leaves_the_old_one_and_nothing_else(copy, monkeypatch):
+@pytest.mark.parametrize(
+    ("reason", "told"), [(OSError(28, "No space left on device"), WorkError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_a_card_that_cannot_be_written_leaves_the_old_one_and_nothing_else(reason, told, copy, monkeypatch):
     folder = copy()
     before, names = text_of(folder), sorted(path.name for path in folder.iterdir())
 
     def full(self, target):
-        raise OSError(28, "No space left on device")
+        raise reason
 
     monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(WorkError, match="No space left"):
+    with pytest.raises(told, match="No space left" if told is WorkError else None):
         card(folder, license="mit")
     assert text_of(folder) == before and sorted(path.name for path in folder.iterdir()) == names
 
@@ -388,6 +520,19 @@ def test_every_block_of_a_card_runs(variant, repo, original, tmp_path, monkeypat
     assert sum(ran) == doors.get(variant, 3)
 
 
+def test_every_block_of_a_card_on_the_hub_runs(repo, tmp_path, monkeypatch, capsys):
+    with serve(tmp_path / "server", {"hf_writer": ("user",)}) as hub:
+        connect(monkeypatch, hub, "hf_writer", tmp_path)
+        push(repo("cn_clip_vit").path, "user/my-clip")
+        text = hub.contents("user/my-clip")["README.md"].decode()
+        Image.new("RGB", (90, 60), "yellow").save(tmp_path / "pokemon.jpeg")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(exporting, "_verify_native", lambda *arguments: None)
+        ran = [run(language, block) for language, block in BLOCK.findall(halves(text)[1])]
+    assert sum(ran) == 4 and text.count('"user/my-clip"') == 6
+    assert (tmp_path / "my-clip.pt").is_file() and (tmp_path / "my-clip-native" / "config.json").is_file()
+
+
 def convert_again(found, folder):
     from hf_zhclip.conversion import convert
 
@@ -395,11 +540,14 @@ def convert_again(found, folder):
     assert (folder / "model.safetensors.index.json").is_file()
 
 
+PROGRAMS = {"zhclip": zhclip_cli.main, "hf": lambda arguments: hf(arguments, standalone_mode=False)}
+
+
 def run(language, block):
     """Runs a block, unless it is data or needs a package that is not here (tests/parity/test_card_blocks.py)."""
     if language == "bash":
-        program, *arguments = shlex.split(block)
-        assert program == "zhclip" and zhclip_cli.main(arguments) == 0
+        for program, *arguments in map(shlex.split, block.splitlines()):
+            assert PROGRAMS[program](arguments) in (0, None)
         return True
     if language == "python" and "sentence_transformers" not in block:
         with torch.random.fork_rng():

@@ -220,6 +220,7 @@ def test_the_towers_are_described_as_the_conversion_describes_them(name):
     wanted = (described.text.pooling, described.text.projection, described.context_length, described.image_order)
     assert (entry.text.pooling, entry.text.projection, entry.text.context_length, entry.image.order) == wanted
     assert entry.text.positions == described.text.config["max_position_embeddings"]
+    assert entry.text.lower_case is True  # do_lower_case of RoBERTa-wwm-ext, RBT3 and mengzi
     assert (entry.image.model_type, entry.image.projection, entry.image.size, entry.width) == (
         vision.vision.config["model_type"],
         vision.vision.projection,
@@ -254,6 +255,7 @@ def test_what_is_not_known_is_said_to_be_unknown():
         ("family: BertCLIP\n", "", "field family is missing"),
         ("  size: 224", "  size: wide", "field image.size is 'wide'; wanted int"),
         ("  positions: 512\n", "", "field text.positions is missing"),
+        ("  lower_case: true", "  lower_case: 1", "field text.lower_case is 1; wanted bool"),
         ("aliases: [BertCLIP]", "aliases: BertCLIP", "field aliases is 'BertCLIP'; wanted list"),
         ("name: clip-vit-bert-chinese-1M", "name: other", "field name is 'other'; wanted the name of the file"),
         ("family: BertCLIP", "family: [", "is no YAML"),

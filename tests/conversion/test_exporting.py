@@ -496,10 +496,24 @@ def test_a_wrong_argument_is_told_before_anything_is_read(destination, arguments
 
 def test_force_does_not_delete_the_repo_itself(changed, tmp_path):
     out = changed("cn_clip_vit")
+    (tmp_path / "config.json").write_text("{}")
     for destination in (out, tmp_path):
         with pytest.raises(InputError, match="which --force would delete with it"):
             export(out, destination, to="transformers", force=True)
     assert (out / "model.safetensors").exists()
+
+
+def test_force_deletes_neither_the_current_folder_nor_one_that_is_no_repo(repo, tmp_path, monkeypatch):
+    here, photos = tmp_path / "here", tmp_path / "photos"
+    for folder in (here, photos):
+        folder.mkdir()
+        (folder / "precious.txt").write_text("x")
+    (here / "config.json").write_text("{}")
+    monkeypatch.chdir(here)
+    for destination, why in ((".", "would delete with it"), (here, "would delete with it"), (photos, "holds no repo")):
+        with pytest.raises(InputError, match=why):
+            export(repo("cn_clip_vit").path, destination, to="transformers", force=True)
+    assert (here / "precious.txt").exists() and (photos / "precious.txt").exists()
 
 
 def test_force_replaces_what_was_exported_before(repo, tmp_path):
@@ -524,6 +538,40 @@ def test_a_folder_that_is_no_whole_repo_is_told_what_it_lacks(changed, original,
         json.dumps({"model_type": "zhclip", "architectures": ["ZhCLIPModel"], "text_pooling": "middle"})
     )
     assert "No model can be built from" in told(out)
+
+
+@pytest.mark.parametrize(
+    ("tower", "field", "value"),
+    [
+        ("text_config", "num_attention_heads", 0),
+        ("vision_config", "num_attention_heads", 0),
+        ("vision_config", "patch_size", 0),
+        ("text_config", "hidden_size", -4),
+        ("text_config", "hidden_act", "nope"),
+    ],
+)
+def test_a_config_that_builds_no_model_is_told_in_words(tower, field, value, changed, tmp_path):
+    out = changed("cn_clip_vit")
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    config[tower][field] = value
+    (out / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError, match="No model can be built from"):
+        export(out, tmp_path / "home.pt", to="cn_clip")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("processor_config.json", text) for text in ("[1]", "{}")),
+        *(("tokenizer.json", text) for text in ("[1]", "{}", '{"model": {"type": "Nothing"}}')),
+        ("tokenizer_config.json", "[1]"),
+    ],
+)
+def test_a_damaged_processor_is_told_in_words(name, text, changed, tmp_path):
+    out = changed("cn_clip_vit")
+    (out / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError):
+        export(out, tmp_path / "home.pt", to="cn_clip")
 
 
 def test_a_fine_tuned_folder_without_its_processor_is_told_how_to_get_it(changed, tmp_path):

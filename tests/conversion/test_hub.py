@@ -21,11 +21,16 @@ def hub(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     hub = SimpleNamespace(calls=calls, names=names)
 
-    def model_info(repo):
+    def model_info(repo, revision=None):
         return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in hub.names])
 
     def note(kind):
-        return lambda *arguments, **options: calls.append((kind, arguments, options)) or "cache/snapshot"
+        def call(*arguments, revision=None, **options):
+            calls.append((kind, arguments, options))
+            hub.revision = revision
+            return "cache/snapshot"
+
+        return call
 
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", note("file"))
@@ -151,7 +156,7 @@ def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(source, hub):
 
 def test_a_source_from_the_hub_keeps_its_name_there(tmp_path, monkeypatch, hub):
     fetched = cn_clip_file(tmp_path / "0a1b2c3d")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file: str(fetched))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file, revision: str(fetched))
 
     assert read_source("user/repo:epoch_latest.pt").name == "user/repo:epoch_latest.pt"
     assert read_source(fetched).name == "0a1b2c3d"
@@ -163,6 +168,20 @@ def test_a_published_checkpoint_is_fetched_where_it_is_published(name, hub):
 
     assert hub.calls == [("file", ("OFA-Sys/chinese-clip-rn50", "clip_cn_rn50.pt"), {})]
     assert published(name).name == "chinese-clip-rn50"
+
+
+@pytest.mark.parametrize(
+    ("source", "revision"),
+    [
+        ("RN50", "717ba215769231e53b9b7c6b9d329b9cc5944418"),
+        ("OFA-Sys/chinese-clip-rn50:clip_cn_rn50.pt", None),
+        ("ViT-B-16", None),
+    ],
+)
+def test_a_name_stands_for_what_was_published_and_an_id_for_what_is_there_now(source, revision, hub):
+    locate(source)
+
+    assert hub.revision == revision
 
 
 def test_what_exists_here_wins_over_a_name_of_the_catalogue(tmp_path, monkeypatch, hub):
@@ -178,7 +197,7 @@ def test_a_source_from_the_hub_knows_its_commit(tmp_path, monkeypatch, hub):
     commit = "0123456789abcdef0123456789abcdef01234567"
     (tmp_path / "snapshots" / commit).mkdir(parents=True)
     fetched = cn_clip_file(tmp_path / "snapshots" / commit / "clip_cn_rn50.pt")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file: str(fetched))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file, revision: str(fetched))
 
     checkpoint = read_source("RN50")
 

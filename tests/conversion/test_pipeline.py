@@ -427,6 +427,7 @@ def test_force_does_not_delete_what_the_work_needs(place, tmp_path, facts, monke
     source = c.cn_clip_file(tmp_path / "x.pt")
     logs = tmp_path / "logs"
     (logs / "deep").mkdir(parents=True)
+    (logs / "config.json").write_text("{}", encoding="utf-8")
     arguments = {"config": facts, "force": True}
     if place == "folder":
         source = as_folder(logs, seeded_state_dict(c.cn_clip_vit()))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,8 +16,9 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants
 from hf_zhclip.conversion import cards, convert
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.hub import locate
-from hf_zhclip.conversion.publish import add_notice, push
-from hf_zhclip.conversion.report import FILE, Comparison, Report
+from hf_zhclip.conversion.publish import TOKEN, pack, push, with_notice
+from hf_zhclip.conversion.report import FILE, Comparison, Report, read_report, sha256
+from hf_zhclip.conversion.sources import cn_clip
 from hf_zhclip.conversion.write import write_json
 
 from tests.conversion.helpers import contents, entries
@@ -60,7 +62,11 @@ def repo_of(folder, files, level="reference", passed=True):
         (folder / name).write_bytes(content)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     comparison = Comparison("embeddings", "text", "reference", "max abs", 1e-5, 0.0 if passed else 1.0, passed)
-    report = Report([], {"architecture": "ViT"}, level, [comparison], hashes)
+    conversion = {
+        **{"architecture": "ViT", "dtype": "keep", "context_length": 52, "trained_context_length": 52, "limits": []},
+        **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
+    }
+    report = Report([], conversion, level, [comparison], hashes)
     write_json(folder / FILE, report.to_json())
     (folder / "README.md").write_text(f"{HEADER}{STAMP}load {folder.name}; unverified: None\n")
     return folder
@@ -183,6 +189,30 @@ def test_a_dry_run_needs_neither_network_nor_token_and_lists_every_file(out, mon
     assert pushed.dry_run and pushed.commit is None
     assert re.search(r"^ +100,000  model\.safetensors$", pushed.text(), re.MULTILINE)
     assert f"https://huggingface.co/user/new: 5 files, {sum(pushed.files.values()):,} bytes would be" in pushed.text()
+    assert "What is on the hub was not looked at" in pushed.text()
+
+
+def test_a_card_that_was_edited_on_the_hub_is_kept_and_named(hub, out):
+    theirs = "# 我的\r\n".encode()
+    push(out, "user/new")
+    hub.add("user/new", {"README.md": theirs})
+
+    again = push(out, "user/new")
+    (out / "tokenizer.json").write_text("{ }")
+    changed = push(out, "user/new", force_unverified=True)
+
+    assert again.kept == ("README.md",) == changed.kept and again.sent == ()
+    assert "Kept as it is there, because somebody edited it: README.md" in again.text()
+    assert json.loads(json.dumps(again.to_json()))["kept"] == ["README.md"]
+    # What is not verified says so on their card too, once.
+    assert hub.contents("user/new")["README.md"] == with_notice(theirs, changed.unverified)
+    assert set(changed.sent) == {"tokenizer.json", "README.md"}
+    assert push(out, "user/new", force_unverified=True).sent == ()
+    repo_of(out, FILES)
+    push(out, "user/new")
+    assert hub.contents("user/new")["README.md"] == theirs
+    (out / "README.md").write_text("mine")
+    assert push(out, "user/new").kept == () and hub.contents("user/new")["README.md"] == b"mine"
 
 
 # Where it goes.
@@ -196,6 +226,8 @@ def test_a_private_repo_is_made_and_a_public_one_is_not_taken_for_one(hub, out):
     assert not hub.contents("user/open")
     refused("user/open is on the hub already, and everybody can read it", InputError, out, "user/open", private=True)
     assert not hub.contents("user/open")
+    refused("everybody can read it", InputError, out, "user/open", private=True, revision="v2")
+    assert set(hub.repo("user/open").refs) == {"main"}
 
 
 def test_a_branch_is_made_where_it_is_absent_and_used_where_it_is_there(hub, out):
@@ -301,7 +333,62 @@ def test_a_forced_push_goes_on_where_no_card_can_be_made(hub, out, monkeypatch):
     push(out, "user/new", force_unverified=True)
 
     card = hub.contents("user/new")["README.md"].decode()
-    assert card.startswith(f"{HEADER}\n> **Not verified") and "changed since then: config.json" in card
+    assert card.startswith("\n> **Not verified") and "changed since then: config.json" in card
+    assert card.endswith("\n\n# new\n") and "load OUT" not in card
+
+
+def fail_comparison(out):
+    report = json.loads((out / FILE).read_text(encoding="utf-8"))
+    report["comparisons"][0]["passed"] = False
+    write_json(out / FILE, report)
+
+
+def compare_tensors_alone(out):
+    write_json(out / FILE, {**read_report(out).to_json(), "level": "tensors"})
+
+
+def change_weights(out):
+    with (out / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+
+
+def name_a_pickle(out):
+    (out / "pytorch_model.bin").write_text("x")
+    report = read_report(out).to_json()
+    write_json(
+        out / FILE, {**report, "files": {**report["files"], "pytorch_model.bin": sha256(out / "pytorch_model.bin")}}
+    )
+
+
+def break_config(out):
+    (out / "config.json").write_text("{}")
+
+
+@pytest.mark.usefixtures("real_cards")
+@pytest.mark.parametrize(
+    ("spoil", "rendered"),
+    [
+        (spoil_report, True),
+        (spoil_version, True),
+        (fail_comparison, True),
+        (compare_tensors_alone, True),
+        (change_weights, True),
+        (name_a_pickle, True),
+        (break_config, False),
+    ],
+)
+def test_no_card_of_what_is_not_verified_says_that_it_is(spoil, rendered, repo, tmp_path):
+    out = shutil.copytree(repo("cn_clip_vit").path, tmp_path / "OUT")
+    spoil(out)
+
+    card = pack(out, "user/new", force_unverified=True).files["README.md"].read().decode()
+
+    assert not re.search("^(Verified|已验证)", card, re.MULTILINE)
+    assert re.search("^> [*][*]Not verified", card, re.MULTILINE)
+    assert "英文原文" not in card, "a reason has no Chinese"
+    assert ('AutoModel.from_pretrained("user/new"' in card) == rendered == cards.is_generated(card)
+    assert "cn_clip_vit" not in re.sub("^zhclip (convert|verify).*", "", card, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -315,10 +402,12 @@ def test_a_forced_push_goes_on_where_no_card_can_be_made(hub, out, monkeypatch):
     ],
 )
 def test_the_notice_stands_behind_the_metadata(card, head, tail):
-    text = add_notice(card, "no report")
+    text = with_notice(card.encode(), "no report").decode()
 
     assert text.startswith(f"{head}\n> **Not verified / 未经验证**")
     assert text.endswith(f"\n\n{tail}") and "no report" in text
+    again = with_notice(text.encode(), "another reason").decode()
+    assert again == text.replace("no report", "another reason")
 
 
 def test_a_folder_without_weights_or_config_is_not_published_even_if_forced(out, tmp_path):
@@ -341,8 +430,10 @@ def test_a_report_can_not_name_what_no_repo_holds(name, out):
     assert name not in pushed.files
 
 
-def test_a_token_in_a_file_is_not_published_nor_shown(out):
-    token = "hf_" + "abcDEF0123" * 4
+@pytest.mark.parametrize("kind", ["", "oauth_", "jwt_"])
+def test_a_token_in_a_file_is_not_published_nor_shown(kind, out):
+    assert not any(TOKEN.search(limit.encode()) for limit in cn_clip.LIMITS)  # hf_zhclip.processing_zhclip.…
+    token = f"hf_{kind}" + ("abcDEF0123" * 4 if not kind else "eyJhbGciOi-_" * 3 + ".abc")
     (out / "README.md").write_text(f"login({token!r})")
 
     message = refused("holds a token of the hub in README.md", InputError, out, "user/new")
@@ -424,6 +515,8 @@ def test_what_the_hub_answers_is_told_and_the_next_push_mends_it(step, status, s
 
     assert "\n" not in message and ".." not in message
     committed = step.startswith("/tree")
+    made = (hub.root / "repos/user/new").exists()
+    assert ("user/new was made for this, and is empty." in message) == (made and "No file of" in message)
     assert not (hub.root / "repos/user/new").exists() or bool(hub.contents("user/new")) == committed
     hub.faults.remove(fault)
     pushed = push(out, "user/new")
@@ -443,6 +536,8 @@ def test_what_the_hub_says_to_xet_is_told_too(fault, match, hub, out, monkeypatc
     pytest.importorskip("hf_xet")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     hub.plan("xet-write-token", **fault)
+
+    hub.create("user/new")
 
     assert refused(match, WorkError, out, "user/new").endswith("No file of user/new was changed.")
 

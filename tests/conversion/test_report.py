@@ -11,7 +11,16 @@ def report(*results: float) -> Report:
     comparisons = [
         Comparison("text", "embeddings", "reference", "difference", 1e-5, each, each <= 1e-5) for each in results
     ]
-    return Report([{"format": "cn_clip"}], {"architecture": "x"}, "reference", comparisons, {"config.json": "00"})
+    source = {"format": "cn_clip", "name": "x.pt", "hub": None, "files": {}, "facts": {}}
+    conversion = {
+        **{"architecture": "x", "dtype": "keep", "context_length": 52, "trained_context_length": 52, "limits": []},
+        **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
+    }
+    return Report([source], conversion, "reference", comparisons, {"config.json": "00"})
+
+
+def whole() -> Report:
+    return report(0.0)
 
 
 @pytest.mark.parametrize("results", [(0.0, 1e-6), (0.0, math.nan), (math.inf,)])
@@ -59,3 +68,34 @@ def test_files_that_are_gone_or_different_are_named(tmp_path):
     proof = Report([], {}, "reference", [], dict.fromkeys(("same", "other", "gone"), digest))
 
     assert changed_files(tmp_path, proof) == ["other", "gone"]
+
+
+def spoilt(**changes):
+    value = json.loads(json.dumps(whole().to_json()))
+    for path, change in changes.items():
+        *names, last = path.split("__")
+        place = value
+        for name in names:
+            place = place[0] if name == "first" else place[name]
+        place[last] = change
+    return value
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"level": "banana"}, "level 'banana' is none of peer, reference, tensors"),
+        ({"files": ["a"]}, "files does not give a hash for each name"),
+        ({"files": {"a": 1}}, "files does not give a hash for each name"),
+        ({"conversion__command": None}, "conversion: command is None"),
+        ({"sources__first__hub": "x"}, "sources: hub is 'x'"),
+        ({"comparisons__first__result": "x"}, "comparisons: result is 'x'"),
+        ({"conversion": {}}, "'architecture'"),
+        ({"sources": ["x"]}, "indices"),
+    ],
+)
+def test_a_report_of_another_kind_is_refused(tmp_path, changes, told):
+    (tmp_path / FILE).write_text(json.dumps(spoilt(**changes)), encoding="utf-8")
+
+    with pytest.raises(InputError, match=f"is no report: .*{told}"):
+        read_report(tmp_path)

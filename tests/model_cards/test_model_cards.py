@@ -47,4 +47,8 @@ def test_a_card_says_that_nobody_has_verified_it_and_how_to(name):
     assert "No conversion report: not verified" in text and "没有转换报告：未经验证" in text
     assert text.count(f"zhclip convert {name} {name}\n") == 2
     blocks = re.findall(r"^```\w+\n.*?^```$", text, re.MULTILINE | re.DOTALL)
+    chinese, english = text.split("\n## English\n")
+    assert (chinese.count("小写"), english.count("lower-cased")) == (1, 1)
+    assert "英文原文" not in chinese
+    assert ("--to cn_clip" in text) == (name.startswith(("chinese-clip", "QA-CLIP")) and not name.endswith("-hf"))
     assert blocks[: len(blocks) // 2] == blocks[len(blocks) // 2 :]
