@@ -24,14 +24,15 @@ def download(source: str) -> Path:
     if match is None:
         raise InputError(f"{source} names nothing on ModelScope. Wanted: modelscope:user/repo or …/repo:file.")
     modelscope, errors = _package()
-    raised = tuple(each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception))
+    raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+    failures: tuple[type[Exception], ...] = (*raised, OSError, ValueError)
     try:
         if match["file"]:
             return Path(modelscope.model_file_download(match["repo"], match["file"]))
         return Path(modelscope.snapshot_download(match["repo"], allow_patterns=FOLDER))
     except errors.NotExistError as error:
         raise InputError(f"{source} does not exist on ModelScope: {error}. Look at its page for the names.") from error
-    except (*raised, OSError, ValueError) as error:
+    except failures as error:
         raise WorkError(f"{source} could not be downloaded: {error or type(error).__name__}") from error
 
 

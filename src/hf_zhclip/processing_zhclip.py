@@ -70,8 +70,8 @@ class ZhCLIPProcessor(ProcessorMixin):
         if cut := sum(bool(row.overflowing) for row in rows):
             self._warned_of_a_cut = True
             logger.warning(
-                "%d of %d texts have more than %d tokens, the first and the last included, and were cut: the rest does not "
-                "count. To keep more, raise processor.tokenizer.model_max_length, up to the positions of the text "
+                "%d of %d texts have more than %d tokens, the first and the last included, and were cut; the rest is "
+                "lost. To keep more, raise processor.tokenizer.model_max_length, up to the positions of the text "
                 "tower; lengths that it was not trained with may give worse embeddings. This is said once.",
                 cut,
                 len(rows),

@@ -39,7 +39,7 @@ def checkpoint(name: str, folder: Path) -> tuple[Path, dict]:
     [
         "r2d2_short",
         pytest.param("prd2_short", marks=pytest.mark.parity),
-        pytest.param("r2d2-base", marks=pytest.mark.parity),
+        pytest.param("r2d2-base", marks=[pytest.mark.parity, pytest.mark.slow]),
         pytest.param("prd2", marks=[pytest.mark.parity, pytest.mark.slow]),
     ],
 )
