@@ -142,3 +142,12 @@ def test_no_class_of_transformers_and_no_cn_clip_file_holds_it(repo, tmp_path):
     for loss in (*biases, "the raw class token: cn_clip applies a layer norm to it", "the image order: here pictures"):
         assert loss in str(cn_clip.value)
     assert not (tmp_path / "x.pt").exists()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_cast_rounds_the_scale_and_not_the_temperature(dtype, original, tmp_path):
+    found = original("r2d2")
+
+    report = convert(found.source, tmp_path / "OUT", dtype=dtype, **found.arguments)
+
+    assert report.passed
