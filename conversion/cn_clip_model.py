@@ -128,7 +128,7 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
     `by` names in errors what stated the config.
     """
     stated = {key: value for key, value in config.items() if value is not None and key in FIELDS}
-    if "vision_width" in stated:
+    if "vision_width" in stated and not _published_vision(shapes):
         stated.setdefault("vision_head_width", UPSTREAM_HEAD_WIDTH)
     _refuse_unstated(shapes, stated)
     text_name, text = _text(shapes, stated, by)

@@ -76,6 +76,23 @@ RELATIVES = (
     Relative("Multilingual-CLIP", ("transformer.*", "LinearTransformation.*"), NOT_YET),
     Relative("a Lightning fine-tune of Taiyi-CLIP", ("clip_model.*", "text_encoder.*"), NOT_YET),
     Relative("open_clip with a Hugging Face text tower", ("visual.*", "text.transformer.*", "text.proj.*"), NOT_YET),
+    Relative("open_clip with a text tower of its own (CustomTextCLIP)", ("visual.*", "text.transformer.*"), NOT_YET),
+    Relative("a Lightning fine-tune of Taiyi-CLIP", ("model.clip_model.*", "model.text_encoder.*"), NOT_YET),
+    Relative(
+        "the text tower of Multilingual-CLIP's first models, whose head lies in another file",
+        ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
+        NOT_YET,
+    ),
+    Relative(
+        "a DistilBERT, the text tower of sentence-transformers' multilingual CLIP",
+        ("embeddings.word_embeddings.weight", "transformer.layer.{}.*"),
+        NOT_YET,
+    ),
+    Relative(
+        "a BERT without a pooler: a text tower that stands in no space with pictures",
+        ("embeddings.word_embeddings.weight", "encoder.layer.{}.*"),
+        NOT_YET,
+    ),
     Relative(
         "OpenAI CLIP or open_clip (an English text tower)",
         ("visual.*", "token_embedding.weight", "transformer.resblocks.{}.*", "positional_embedding"),
@@ -135,6 +152,8 @@ def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
     said = {*_architectures(checkpoint), str(checkpoint.config.get("model_type"))} & set(signature.architectures)
     if signature.decides == "architectures" and said:
         return Detection(source, "certain", f"keys, and config.json names {', '.join(sorted(said))}")
+    if signature.architectures and _architectures(checkpoint) and not said:
+        return None
     sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in signature.sizes.items())
     if signature.decides == "keys" and sizes:
         shapes = ", ".join(f"{key} {list(checkpoint.shapes[key])}" for key in signature.sizes)

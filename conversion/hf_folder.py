@@ -27,6 +27,7 @@ PICTURES = {
     "do_convert_rgb": True,
 }
 GEOMETRY = ("size", "do_center_crop", "crop_size")
+NORMALISATION = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
 TOLERANCE = 1e-6
 """Of factors, means and deviations: files round them."""
 
@@ -66,6 +67,24 @@ def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
             f"{file} says {said}. This family's pictures are {_WANTED[image_order].format(size=size)}, bicubic, "
             "x / 255, with CLIP's mean and deviation. If the file does not say what the model was trained with, "
             "correct it there; if it does, this conversion does not have that preparation."
+        )
+
+
+def check_normalisation(folder: Path | None) -> None:
+    """Refuses a folder whose image tower was trained on other numbers than CLIP's; of a pair, the rest is the text's.
+
+    Raises:
+        InputError: naming each field that contradicts.
+    """
+    found = _image_processor(folder) if folder else None
+    if found is None:
+        return
+    file, fields = found
+    stated = {key: PICTURES[key] if fields.get(key) is None else fields[key] for key in NORMALISATION}
+    if wrong := [f"{key} {value!r}" for key, value in stated.items() if not _same(value, PICTURES[key])]:
+        raise InputError(
+            f"{file} says {', '.join(wrong)}. Pictures are x / 255 with CLIP's mean and deviation here. If the file "
+            "does not say what the model was trained with, correct it there; if it does, it can't be converted yet."
         )
 
 

@@ -5,10 +5,14 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from huggingface_hub.constants import HF_HUB_OFFLINE
+
 from .errors import InputError, WorkError
 
 PREFIX = "modelscope:"
 ID = re.compile(r"modelscope:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
+ABSENT = "{} does not exist on ModelScope: {}. Look at its page for the names."
+
 FOLDER = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]
 """What a folder's weights need beside them; the samples and pictures of its page are left there."""
 
@@ -26,13 +30,16 @@ def download(source: str) -> Path:
     modelscope, errors = _package()
     raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
     failures: tuple[type[Exception], ...] = (*raised, OSError, ValueError)
+    options = {"local_files_only": HF_HUB_OFFLINE}
     try:
         if match["file"]:
-            return Path(modelscope.model_file_download(match["repo"], match["file"]))
-        return Path(modelscope.snapshot_download(match["repo"], allow_patterns=FOLDER))
+            return Path(modelscope.model_file_download(match["repo"], match["file"], **options))
+        return Path(modelscope.snapshot_download(match["repo"], allow_file_pattern=FOLDER, **options))
     except errors.NotExistError as error:
-        raise InputError(f"{source} does not exist on ModelScope: {error}. Look at its page for the names.") from error
+        raise InputError(ABSENT.format(source, error)) from error
     except failures as error:
+        if getattr(getattr(error, "response", None), "status_code", None) == 404:
+            raise InputError(ABSENT.format(source, error)) from error
         raise WorkError(f"{source} could not be downloaded: {error or type(error).__name__}") from error
 
 

@@ -101,7 +101,8 @@ def _architecture(checkpoint: Checkpoint, detection: Detection | None, stated: M
     if detection is None:
         return None
     try:
-        return Part(detection.source, checkpoint, stated or checkpoint.config, detection.why).describe().architecture
+        own = checkpoint.config if detection.source.reads_config_json else {}
+        return Part(detection.source, checkpoint, stated or own, detection.why).describe().architecture
     except InputError as error:
         return f"not stated in full: {error}"
 

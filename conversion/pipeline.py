@@ -146,7 +146,13 @@ def _processor(
     """The processor: the family's image order and tokenizer."""
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
-    tokenizer = parts[0].source.tokenizer(find_vocabulary(parts, vocabulary), context_length)
+    found, rows = find_vocabulary(parts, vocabulary), description.text.config["vocab_size"]
+    tokenizer = parts[0].source.tokenizer(found, context_length)
+    if found is None and len(tokenizer) != rows:
+        raise InputError(
+            f"There is no vocabulary beside the weights, the packaged one has {len(tokenizer)} words, and the model "
+            f"{rows} rows. {OTHER_VOCABULARY}"
+        )
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)

@@ -21,6 +21,7 @@ class Signature:
     have to lie beside the weights: where they do, they outweigh a source that has the same keys without them.
     `decides` says what settles it once the keys match: "keys" (no other format has them), "architectures" (only the
     config.json's own word, one of `architectures`), or "format" (nothing in the checkpoint: the user has to say).
+    Where keys settle it, a config.json that names none of the `architectures` still contradicts them.
     """
 
     required: tuple[str, ...]

@@ -247,7 +247,7 @@ def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
         "tokenizer": {"metavar": "PATH", "help": "a vocabulary in place of the source's own"},
         "config": {
             "metavar": "FILE",
-            "help": "a JSON that states what no weight file holds (cn_clip's model_configs)",
+            "help": "a JSON that states what no weight file holds, in the fields of the original's own config",
         },
         "ema": {
             "choices": ("use", "ignore"),

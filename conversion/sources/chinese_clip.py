@@ -122,17 +122,15 @@ def _state_dict(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {f"{stem}{dot}{names.get(last, last)}": kept[key] for key, (stem, dot, last) in split.items()}
 
 
+CLASSES = ("ChineseCLIPModel", "chinese_clip")
+
 SOURCE = Source(
     name="chinese_clip",
     title="Hugging Face ChineseCLIPModel (OFA-Sys/chinese-clip-vit-*)",
     part="dual",
     signatures=(
-        Signature(required=KEYS, absent=("text_model.pooler.*",)),
-        Signature(
-            required=(*KEYS, "text_model.pooler.dense.weight"),
-            decides="architectures",
-            architectures=("ChineseCLIPModel", "chinese_clip"),
-        ),
+        Signature(required=KEYS, absent=("text_model.pooler.*",), architectures=CLASSES),
+        Signature(required=(*KEYS, "text_model.pooler.dense.weight"), decides="architectures", architectures=CLASSES),
     ),
     describe=describe,
     rules=rules,

@@ -23,6 +23,7 @@ LIMITS = (
     "EasyNLP cuts texts at the sequence_length that its user passes, which no file keeps; here they are cut at 52 "
     "tokens, with which Chinese-CLIP was trained. `zhclip convert --context-length` changes it.",
     "EasyNLP resizes every picture to 224 pixels, whatever its model was made for; here to the model's own size.",
+    "EasyNLP gives every image tower heads of width 64, and so does this; Chinese-CLIP's own ViT-H has heads of 80.",
 )
 
 

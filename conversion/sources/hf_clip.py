@@ -14,6 +14,7 @@ from ..hf_config import (
     clip_vision_shapes,
     tower_config,
 )
+from ..hf_folder import check_normalisation, check_pictures
 from ..mapping import Rule, drop, rename
 from ..peers import clip_pixels
 from ..read import Checkpoint
@@ -23,6 +24,7 @@ from ..tokenizer import BPE, Bpe, clip_tokenizer
 TEXT = (*towers.HF_CLIP_TEXT, rename("text_projection.weight", "text_projection.weight"))
 SCALE = (rename("logit_scale", "logit_scale"),)
 OTHER_TEXT = drop("text_model.*"), drop("text_projection.weight")
+ORDER = "rgb_then_crop"
 LAYERS = "text_model.encoder.layers."
 """How keys begin that tell CLIP's own text tower from another, or from none."""
 
@@ -49,13 +51,14 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     image = describe_image(checkpoint, config)
     if not _has_text(shapes):
         return image
+    check_pictures(checkpoint.folder, ORDER, image.image_size)
     text = tower_config("clip_text_model", _stated(config, "text_config"), clip_text_shapes(shapes), "text_config")
     return Description(
         architecture=f"{image.architecture} with CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
         facts={"text_config": text, **image.facts},
         text=Tower(text, "eos", "linear", shapes["text_projection.weight"][0]),
         vision=image.vision,
-        image_order="rgb_then_crop",
+        image_order=ORDER,
         context_length=text["max_position_embeddings"],
         image_size=image.image_size,
         limits=LIMITS,
@@ -64,6 +67,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the image tower alone from the folder's config.json, held against the shapes."""
+    check_normalisation(checkpoint.folder)
     shapes = checkpoint.shapes
     stated = _stated(config, "vision_config")
     vision = tower_config("clip_vision_model", stated, clip_vision_shapes(shapes), "vision_config")
@@ -155,6 +159,7 @@ VISION_KEYS = (
     "vision_model.embeddings.patch_embedding.weight",
     "visual_projection.weight",
 )
+CLASSES = ("CLIPModel", "clip", "CLIPVisionModelWithProjection", "clip_vision_model")
 OTHER_FAMILIES = "text_model.encoder.layer.{}.intermediate.dense.weight", "text_model.roberta.*"
 
 SOURCE = Source(
@@ -169,10 +174,11 @@ SOURCE = Source(
                 "text_projection.weight",
                 *VISION_KEYS,
                 "logit_scale",
-            )
+            ),
+            architectures=CLASSES,
         ),
         # Image parts: with a text tower that is left out, or CLIPVisionModelWithProjection.
-        Signature(required=(*VISION_KEYS, "logit_scale"), absent=OTHER_FAMILIES),
+        Signature(required=(*VISION_KEYS, "logit_scale"), absent=OTHER_FAMILIES, architectures=CLASSES),
         Signature(
             required=VISION_KEYS,
             absent=("text_model.*", "clip_model.*"),

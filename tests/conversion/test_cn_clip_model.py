@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zhclip.conversion import catalogue, convert, inspect, verification
+from hf_zhclip.conversion import catalogue, cn_clip_model, convert, inspect, verification
 from hf_zhclip.conversion.detect import detect
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.parts import identify
@@ -110,3 +110,20 @@ def test_a_wrong_fact_in_the_files_is_seen_by_the_comparison(family, planted, st
     )
     _, comparisons = compare_here(request)
     assert step in {each.step for each in comparisons if not each.passed}
+
+
+def test_of_a_published_size_the_published_heads_stand_where_a_config_states_only_its_width():
+    recorded = json.loads((KEYS / "cn_clip-vit-h-14.json").read_text(encoding="utf-8"))
+    shapes = {key: tuple(shape) for key, shape in recorded["keys"].items()}
+
+    described = cn_clip_model.describe(shapes, {"vision_width": 1280})
+
+    assert described.vision.config["num_attention_heads"] == 16
+
+
+def test_a_vocabulary_of_another_size_is_asked_for_and_not_taken_from_the_package(tmp_path):
+    shapes = {**checkpoints.cn_clip_vit(), "bert.embeddings.word_embeddings.weight": (21130, checkpoints.HIDDEN)}
+    source = checkpoints.cn_clip_file(tmp_path / "x.pt", shapes)
+
+    with pytest.raises(InputError, match="the packaged one has 21128 words, and the model 21130 rows.*--tokenizer"):
+        convert(source, tmp_path / "OUT", config=checkpoints.cn_clip_config(tmp_path / "facts.json"))

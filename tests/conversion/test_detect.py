@@ -150,3 +150,43 @@ def test_without_a_config_every_model_of_the_same_keys_is_a_candidate(prefix, ca
 
     assert all(f"--format {name} (" in str(error.value) for name in candidates)
     assert str(error.value).count("--format ") == len(candidates)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "architecture", "candidate"),
+    [
+        (c.hf_clip_vision(), "MetaClip2Model", "hf_clip"),
+        ({key: shape for key, shape in BERT_CLIP.items() if "pooler" not in key}, "TaiyiCLIPModel", "chinese_clip"),
+        (
+            {key: shape for key, shape in BERT_CLIP.items() if "pooler" not in key},
+            "VisionTextDualEncoderModel",
+            "chinese_clip",
+        ),
+    ],
+)
+def test_keys_do_not_outweigh_a_config_that_names_another_model(shapes, architecture, candidate):
+    found = checkpoint(shapes, architectures=[architecture])
+
+    with pytest.raises(UnknownFormat, match=rf"config.json names {architecture}(.|\n)*--format {candidate}"):
+        detect(found)
+
+
+@pytest.mark.parametrize(
+    ("keys", "title"),
+    [
+        (("visual.proj", "text.transformer.resblocks.0.ln_1.weight", "text.text_projection"), "CustomTextCLIP"),
+        (("embeddings.word_embeddings.weight", "transformer.layer.0.attention.q_lin.weight"), "DistilBERT"),
+        (
+            ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.0.output.dense.weight"),
+            "Multilingual-CLIP's first models",
+        ),
+        (
+            ("model.clip_model.logit_scale", "model.text_encoder.bert.pooler.dense.weight"),
+            "Lightning fine-tune of Taiyi",
+        ),
+        (("embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.weight"), "BERT without a pooler"),
+    ],
+)
+def test_text_towers_and_relatives_that_are_not_converted_are_refused_by_name(keys, title):
+    with pytest.raises(UnknownFormat, match=title):
+        detect(checkpoint(dict.fromkeys(keys, (1,))))

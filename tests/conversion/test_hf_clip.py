@@ -303,3 +303,36 @@ def test_any_model_with_an_image_tower_serves_as_the_image_part(kind, tmp_path, 
     )
     assert torch.equal(scale, source["logit_scale"])
     assert "text_model.embeddings.token_embedding.weight" not in written
+
+
+def with_processor(folder, **fields):
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "x", **fields}), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"size": {"shortest_edge": 999}},
+        {"do_center_crop": False},
+        {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]},
+        {"resample": 2},
+    ],
+)
+def test_a_folder_whose_pictures_are_prepared_in_another_way_is_refused(fields, tmp_path):
+    size = {"height": c.SIZE, "width": c.SIZE}
+    own = {"size": {"shortest_edge": c.SIZE}, "crop_size": size}
+    folder = with_processor(c.clip_folder(tmp_path / "clip"), **{**own, **fields})
+
+    with pytest.raises(InputError, match=f"preprocessor_config.json says .*{next(iter(fields))}"):
+        convert(folder, tmp_path / "OUT")
+
+
+def test_an_image_part_of_another_normalisation_is_refused_and_one_of_another_crop_is_not(tmp_path):
+    other = with_processor(c.clip_folder(tmp_path / "clip"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    text = c.taiyi_folder(tmp_path / "text", head=True)
+
+    with pytest.raises(InputError, match="says image_mean .*image_std"):
+        convert(text, tmp_path / "OUT", vision=other, format="taiyi")
+    with_processor(other, do_center_crop=False)
+    assert convert(text, tmp_path / "OUT", vision=other, format="taiyi").passed

@@ -1,5 +1,5 @@
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -17,6 +17,12 @@ class RequestError(Exception):
     """As in modelscope.hub.errors."""
 
 
+def missing():
+    error = RequestError("HTTP 404")
+    error.response = SimpleNamespace(status_code=404)
+    return error
+
+
 @pytest.fixture
 def package(monkeypatch):
     """A stand-in for the package, whose two functions note what they are asked."""
@@ -31,6 +37,7 @@ def package(monkeypatch):
     def fetch(kind):
         def call(repo, *file, **options):
             modelscope.calls.append((kind, repo, *file))
+            modelscope.options = options
             if isinstance(modelscope.answer, Exception):
                 raise modelscope.answer
             return modelscope.answer
@@ -45,6 +52,9 @@ def package(monkeypatch):
 
 def test_a_folder_or_a_file_of_modelscope_is_fetched_by_its_own_package(package):
     assert locate("modelscope:damo/model").as_posix() == "cache/damo/model"
+    # By these names in modelscope/hub/snapshot_download.py, of old versions too; the suite is offline.
+    assert package.options["local_files_only"] is True
+    assert {"*.json", "pytorch_model*.bin"} <= set(package.options["allow_file_pattern"])
     locate("modelscope:damo/model:sub/x.pt")
 
     assert package.calls == [("folder", "damo/model"), ("file", "damo/model", "sub/x.pt")]
@@ -60,6 +70,7 @@ def test_a_source_from_modelscope_keeps_its_name(package, tmp_path):
     ("raised", "kind", "message"),
     [
         (NotExistError("no model"), InputError, "modelscope:damo/model does not exist on ModelScope: no model"),
+        (missing(), InputError, "modelscope:damo/model does not exist on ModelScope: HTTP 404"),
         (RequestError("status 500"), WorkError, "modelscope:damo/model could not be downloaded: status 500"),
         (OSError("no route"), WorkError, "could not be downloaded: no route"),
     ],
