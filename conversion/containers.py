@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def _load_zip(path: Path) -> dict[Any, Any]:
             for name in names:
                 if name.endswith("data.pkl"):
                     archive.read(name)  # holds the bytes against their checksum
-    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
         raise InputError(
             f"{path} begins as a torch.save file but is damaged or truncated: {error}. Fetch it again."
         ) from error

@@ -133,7 +133,10 @@ def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
 
 def _read_folder(folder: Path) -> Checkpoint:
     if not _is_converted(folder):
-        refuse_marked(folder, {path.name for path in folder.iterdir()})
+        names = {path.name for path in folder.iterdir()}
+        # laion's CLIP repos hold open_clip's files beside those of transformers.
+        both = {"open_clip_config.json"} if "config.json" in names and names & set(WEIGHTS) else set()
+        refuse_marked(folder, names - both)
     if found := [name for name in WEIGHTS if (folder / name).exists()]:
         _refuse_two_steps(folder, found)
         return _with_step(folder, _with_config(folder, _read_weights(folder / found[0])))
@@ -208,8 +211,8 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
     """The folder that DeepSpeed saves into, where `latest` names the step, or the folder of one step."""
     step = folder
     if (folder / "latest").is_file():
-        tag = (folder / "latest").read_text(encoding="utf-8").strip()
-        if not _is_file_name(tag) or not (step := folder / tag).is_dir():
+        tag = (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
+        if not is_file_name(tag) or not (step := folder / tag).is_dir():
             raise InputError(f"{folder / 'latest'} names {tag!r}, and there is no such folder in {folder}.")
     states = sorted(path.name for path in step.glob("*_model_states.pt"))
     if any(name.startswith("zero_pp_rank_") for name in states):
@@ -323,10 +326,10 @@ def _read_shards(index: Path) -> Checkpoint:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise InputError(f"{index} has no weight_map; a Hugging Face index was wanted.")
-    if wrong := [f"{key}: {name!r}" for key, name in places.items() if not _is_file_name(name)]:
+    if wrong := [f"{key}: {name!r}" for key, name in places.items() if not is_file_name(name)]:
         raise InputError(f"{index}: weight_map names {some(wrong)}; file names were wanted, none outside its folder.")
     names = sorted(set(places.values()))
-    if absent := [name for name in names if not (index.parent / name).exists()]:
+    if absent := [name for name in names if not (index.parent / name).is_file()]:
         raise InputError(f"{index} names shards that are not there: {', '.join(absent)}. Fetch them and try again.")
     shards = [open_file(index.parent / name) for name in names]
     counts = Counter(key for shard in shards for key in shard.top)
@@ -339,8 +342,9 @@ def _read_shards(index: Path) -> Checkpoint:
     return _checkpoint(index, files, f"{shards[0].kind}, {len(shards)} shards", found)
 
 
-def _is_file_name(name: Any) -> bool:
-    return isinstance(name, str) and Path(name).name == name
+def is_file_name(name: Any) -> bool:
+    """Whether a foreign file's word is a name inside a folder: no path, and not the folder or the one above it."""
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
 
 
 def _refuse_kinds(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

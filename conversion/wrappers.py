@@ -1,8 +1,8 @@
 """What training left around a state dict -> the state dict: nests, prefixes and averages, each removed and named."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,21 @@ from .pickles import some
 NESTED = ("state_dict", "model", "model_state_dict", "app")
 """Top-level keys under which training scripts keep the weights; `app` is that of torch's distributed checkpoints."""
 
-AVERAGES = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
+AVERAGES = (
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+    "ema_state_dict",
+    "params_ema",
+    "ema_model",
+    "ema_params",
+    "ema_weights",
+    "shadow_params",
+    "shadow",
+)
 """Top-level keys under which they keep a moving average of the weights beside."""
 
-AVERAGE_PREFIXES = ("ema.", "model_ema.")
+AVERAGE_PREFIXES = ("ema.", "model_ema.", "ema_model.")
 """The same inside one state dict, where a LightningModule holds both."""
 
 ANYWHERE = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
@@ -32,10 +43,19 @@ TRAINER_STATE = "trainer_state.json"
 
 LIGHTNING = "pytorch-lightning_version"
 
+SWAPPED = ("current_model_state", "state_dict", "averaging_state")
+"""Where Lightning's callback WeightAveraging keeps the raw weights, its average and its state.
+
+The average stands in the place of the weights (`on_save_checkpoint`, lightning/pytorch/callbacks/weight_averaging.py).
+"""
+
 ATTRIBUTES = ("model.", "net.")
 """Names that a LightningModule gives the model which it trains, where it holds nothing else."""
 
 DEEPSPEED = ("ds_version", "ds_config", "param_shapes")
+
+FROZEN = "frozen_param_fragments"
+"""Where DeepSpeed keeps a copy of the frozen weights, beside the whole model."""
 
 WRAPPERS = {
     "module.": "DistributedDataParallel or DataParallel",
@@ -49,6 +69,7 @@ WRAPPERS = {
     DEEPSPEED[0]: "a DeepSpeed checkpoint of ZeRO-1 or ZeRO-2: the weights that it computes with; where those are of "
     "16 bits, its zero_to_fp32.py makes float32 ones of the optimizer's states",
     **{name: "a moving average (EMA) of the weights" for name in (*AVERAGES, *AVERAGE_PREFIXES)},
+    SWAPPED[1]: "the average (EMA or SWA) of Lightning's WeightAveraging, which keeps the raw weights beside",
     **{name: "the attribute of a LightningModule" for name in ATTRIBUTES},
 }
 """What `Checkpoint.wrappers` names, and what each of them is."""
@@ -109,18 +130,21 @@ def unwrap(top: Mapping[Any, Any], path: Path) -> Unwrapped:
 
 def _unnest(top: Mapping[Any, Any], path: Path) -> Unwrapped:
     """The state dict, the average beside it, and what else stood on the way; prefixes are still there."""
-    training: dict[str, Any] = {}
+    levels: list[tuple[str, dict[str, Any]]] = []
     wrappers: list[str] = []
     averages: dict[str, Any] = {}
+    name = ""
     while True:
         wrappers += [LIGHTNING] if LIGHTNING in top else []
         dicts = [key for key in NESTED if isinstance(top.get(key), dict)]
         nested = [key for key in dicts if _is_nest(top[key])] or dicts  # `model` may be a dict of settings
+        beside = [key for key in AVERAGES if _is_nest(top.get(key))]
         if any(key in top for key in DEEPSPEED):
             _refuse_parts(top, path)
             nested = ["module"]
             wrappers.append(DEEPSPEED[0])
-        beside = [key for key in AVERAGES if _is_nest(top.get(key))]
+        elif SWAPPED[2] in top and all(_is_nest(top.get(key)) for key in SWAPPED[:2]):
+            nested, beside = [SWAPPED[0]], [SWAPPED[1], *beside]
         if len(nested) + len(averages) == 0 and len(beside) == 1:  # an average alone: nothing to choose
             nested, beside = beside, []
             wrappers += nested
@@ -129,13 +153,24 @@ def _unnest(top: Mapping[Any, Any], path: Path) -> Unwrapped:
         averages |= {key: top[key] for key in beside}
         if not nested:
             break
-        rest = {str(key): scalar(value) for key, value in top.items() if key not in (*nested, *beside)}
-        training |= rest
-        top = top[nested[0]]
+        rest = {str(key): value for key, value in top.items() if key not in (nested[0], *beside)}
+        levels.append((name, rest))
+        top, name = top[nested[0]], _join(name, nested[0])
     if len(averages) > 1:
         raise InputError(_several(averages, path))
-    average = [Average(name, _unnest(values, path).tensors) for name, values in averages.items()]
-    return Unwrapped(_named_tensors(top, path), tuple(wrappers), training, average[0] if average else None)
+    tensors = _named_tensors(top, path)
+    if rivals := [rival for place, rest in levels for rival in _rivals(name, tensors, place, rest)]:
+        raise InputError(_several((name, *rivals[:3]), path))
+    average = [Average(key, _unnest_average(key, values, path)) for key, values in averages.items()]
+    training = {key: scalar(value) for _, rest in levels for key, value in rest.items()}
+    return Unwrapped(tensors, tuple(wrappers), training, average[0] if average else None)
+
+
+def _unnest_average(name: str, values: Mapping[Any, Any], path: Path) -> Mapping[str, torch.Tensor]:
+    found = _unnest(values, path)
+    if found.average:
+        raise InputError(_several((name, f"{name}.{found.average.name}"), path))
+    return found.tensors
 
 
 def _is_nest(value: Any) -> bool:
@@ -143,6 +178,63 @@ def _is_nest(value: Any) -> bool:
     return isinstance(value, dict) and any(
         isinstance(each, torch.Tensor) or (key in NESTED and isinstance(each, dict)) for key, each in value.items()
     )
+
+
+def _rivals(name: str, tensors: Mapping[str, torch.Tensor], place: str, rest: Mapping[str, Any]) -> list[str]:
+    """Where else there may be weights of the same model, in the `rest` at `place` that surrounds those under `name`.
+
+    That is a dict that shares most of their names, and whatever holds tensors under the name of an average, or lies
+    loose around an average alone. An optimizer's states are neither: they are numbered, or one step further in.
+    """
+    keys = _names(tensors)
+    found: list[str] = []
+    alone = any(step in AVERAGES for step in name.split("."))
+    for where, values in _containers(place, rest):
+        last = where.rpartition(".")[2]
+        if last == FROZEN or any(where.startswith(f"{each}.") for each in found):
+            continue
+        names = _names(values)
+        if values is rest:
+            averaged = alone and len(names) > 0
+        else:
+            averaged = last in AVERAGES and any(_names(inner) for _, inner in _containers(where, values))
+        if averaged or 2 * len(keys & names) > min(len(keys), len(names)):
+            loose = next((str(key) for key, value in values.items() if _is_weight(value)), "")
+            found.append(_join(place, loose) if values is rest else where)
+    return found
+
+
+def _containers(place: str, value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Every dict, list and tuple in it, outer ones first; each once, for what was pickled may hold itself."""
+    todo, seen = deque([(place, value)]), set()
+    while todo:
+        place, value = todo.popleft()
+        if id(value) in seen or not isinstance(value, (dict, list, tuple)):
+            continue
+        seen.add(id(value))
+        values = value if isinstance(value, dict) else dict(enumerate(value))
+        yield place, values
+        todo.extend((_join(place, str(key)), each) for key, each in values.items())
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 0
+
+
+def _names(values: Mapping[Any, Any]) -> set[str]:
+    """The names of weights in it, comparable between raw ones and averages: without wrappers' prefixes and dots."""
+    return {_bare(str(key)).replace(".", "") for key, value in values.items() if _is_weight(value)}
+
+
+def _bare(key: str) -> str:
+    prefixes = ("module.", *ANYWHERE, *AVERAGE_PREFIXES, *ATTRIBUTES)
+    while prefix := next((each for each in prefixes if key.startswith(each)), None):
+        key = key.removeprefix(prefix)
+    return key
 
 
 def _several(names: Iterable[str], path: Path) -> str:
@@ -273,6 +365,8 @@ def _strip_average(
     if "num_updates" in values:
         return Average(name, _dotted(values, raw, path))
     own = _strip(values, path, lightning)
+    if own.average:
+        raise InputError(_several((name, f"{name}.{own.average.name}"), path))
     return Average(name, own.tensors, own.wrappers)
 
 

@@ -1,15 +1,18 @@
 """Folders of torch.distributed.checkpoint, written by torch without a process group."""
 
 import os
+import pathlib
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorStorageMetadata
 
-from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.distributed import is_filled
+from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.read import choose, read
 
 from tests.conversion.test_bad_input import Evil
@@ -113,6 +116,55 @@ def test_the_shares_of_several_ranks_are_put_together(tmp_path):
         read(edited(folder, lose))
 
 
+def chunk(offsets, sizes):
+    return ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk([0, 0], [2, 3]), chunk([0, 0], [2, 3])],
+        [chunk([0, 0], [2, 3]), chunk([1, 0], [2, 3])],
+        [chunk([0, 0], [4, 1]), chunk([1, 0], [2, 1]), chunk([0, 2], [4, 1]), chunk([0, 1], [2, 1])],
+        [chunk([0, 0], [2, 3]), chunk([4, 0], [2, 3])],
+        [chunk([0, 0], [2, 3]), chunk([-2, 0], [2, 3])],
+        [chunk([0, 0], [2, 6])],
+        [chunk([0, 0], [-4, -3])],
+        [chunk([0], [12])],
+    ],
+)
+def test_parts_that_do_not_fill_a_tensor_are_refused_though_they_are_as_many_numbers(chunks, tmp_path):
+    def place(metadata):
+        (stored,) = metadata.state_dict_metadata.values()
+        stored.chunks = chunks
+
+    with pytest.raises(InputError, match="does not place all parts of w|or is damaged"):
+        read(edited(saved(tmp_path / "dcp", {"w": torch.ones(4, 3)}), place))
+
+
+def test_shares_in_both_directions_and_without_numbers_fill_a_tensor():
+    boxes = [
+        ((0, 2), (0, 1)),
+        ((2, 4), (0, 1)),
+        ((0, 2), (1, 3)),
+        ((2, 4), (1, 3)),
+        ((4, 4), (0, 0)),
+        ((4, 4), (0, 0)),
+    ]
+    chunks = [chunk([start for start, _ in box], [end - start for start, end in box]) for box in boxes]
+
+    assert is_filled(TensorStorageMetadata(None, torch.Size([4, 3]), chunks))
+    assert is_filled(TensorStorageMetadata(None, torch.Size([]), [chunk([], [])]))
+    assert not is_filled(TensorStorageMetadata(None, torch.Size([4, 3]), chunks[1:]))
+
+
+def test_a_weight_that_was_not_read_is_no_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(FileSystemReader, "read_data", lambda *_: torch.futures.collect_all([]))
+    tensors = read(saved(tmp_path / "dcp", weights())).tensors
+
+    assert all(tensor.isnan().all() for tensor in tensors.values() if tensor.is_floating_point())
+
+
 class Holder:
     """Something that a foreign `.metadata` may ask for."""
 
@@ -130,6 +182,40 @@ def test_what_metadata_asks_to_run_is_never_run(protocol, tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
+METADATA = b"ctorch.distributed.checkpoint.metadata\n"
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        b"cpathlib\nPosixPath\n",
+        METADATA + b"Metadata\n",
+        METADATA + b"_MEM_FORMAT_ENCODING\n",
+        b"ccollections\nOrderedDict\n",
+        b"ctorch.serialization\n_get_layout\n",
+        b"ctorch\nfloat32\n",
+    ],
+)
+@pytest.mark.parametrize("state", [b"N}X\6\0\0\0pwned_X\1\0\0\0xs\x86b", b"}X\6\0\0\0pwned_X\1\0\0\0xsb"])
+def test_what_metadata_names_can_not_be_changed(thing, state, tmp_path):
+    """The opcode BUILD sets attributes of whatever stands on the stack, of a class for the whole process."""
+    folder = saved(tmp_path / "dcp", weights())
+    (folder / ".metadata").write_bytes(b"\x80\2" + thing + state + b".")
+
+    with pytest.raises(InputError, match="it sets attributes of what is no description of a tensor"):
+        read(folder)
+
+    for named in (pathlib.PosixPath, pathlib.PurePosixPath, dcp.Metadata, torch.serialization._get_layout):
+        assert not hasattr(named, "pwned_")
+
+
+def test_a_path_in_metadata_is_words(tmp_path):
+    def tell(metadata):
+        metadata.storage_meta.checkpoint_id = pathlib.PurePosixPath("/home/a/b")
+
+    assert values(read(edited(saved(tmp_path / "dcp", weights()), tell))) == stripped()
+
+
 def test_what_a_tensor_s_place_asks_to_run_is_never_run(tmp_path):
     """Of what is no tensor torch's own planner would execute the pickle; here nothing of it is loaded."""
     folder = saved(tmp_path / "dcp", {"model": weights(), "hyper": Evil(tmp_path / "marker")})
@@ -138,7 +224,7 @@ def test_what_a_tensor_s_place_asks_to_run_is_never_run(tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
-@pytest.mark.parametrize("place", ["../x.distcp", "/etc/passwd", Path("a") / "b"])
+@pytest.mark.parametrize("place", ["../x.distcp", "/etc/passwd", Path("a") / "b", "..", ""])
 def test_files_outside_the_folder_are_refused(place, tmp_path):
     def move(metadata):
         for info in metadata.storage_data.values():
@@ -163,4 +249,79 @@ def test_damage_is_told_in_words(tmp_path):
     (folder / ".metadata").unlink()
     part.write_bytes(b"")
     with pytest.raises(InputError, match=r"\.distcp\) without their \.metadata"):
+        read(folder)
+
+
+def no_properties(metadata):
+    for stored in metadata.state_dict_metadata.values():
+        stored.properties = None
+
+
+def no_place(metadata):
+    metadata.planner_data = dict.fromkeys(metadata.state_dict_metadata, ())
+
+
+def one_place(metadata):
+    metadata.planner_data = dict.fromkeys(metadata.state_dict_metadata, ("w",))
+
+
+def a_place_inside_a_tensor(metadata):
+    metadata.planner_data = {
+        name: ("w", 0)[: number + 1] for number, name in enumerate(sorted(metadata.state_dict_metadata)[:2])
+    }
+
+
+def places_in_a_list(metadata):
+    metadata.planner_data = list(metadata.planner_data)
+
+
+def a_place_that_is_no_key(metadata):
+    metadata.planner_data = {name: ([],) for name in metadata.state_dict_metadata}
+
+
+def no_storage(metadata):
+    metadata.storage_data = None
+
+
+def another_storage(metadata):
+    metadata.storage_data.popitem()
+
+
+def huge(metadata):
+    for stored in metadata.state_dict_metadata.values():
+        stored.size = torch.Size([2**40] * 4)
+        stored.chunks = [chunk([0] * 4, stored.size)]
+
+
+def large(metadata):
+    for stored in metadata.state_dict_metadata.values():
+        stored.size = torch.Size([2**45])
+        stored.chunks = [chunk([0], stored.size)]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *(no_properties, no_place, one_place, a_place_inside_a_tensor, places_in_a_list, a_place_that_is_no_key),
+        *(no_storage, another_storage, huge, large),
+    ],
+)
+def test_a_damaged_description_is_told_in_words(edit, tmp_path):
+    with pytest.raises(InputError, match="is damaged"):
+        read(edited(saved(tmp_path / "dcp", weights()), edit))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+def test_tensors_that_do_not_fit_into_the_memory_are_no_fault_of_the_input(error, tmp_path, monkeypatch):
+    folder = saved(tmp_path / "dcp", weights())
+    empty = torch.empty
+
+    def fail(*args, **options):
+        if "device" in options:
+            return empty(*args, **options)
+        raise error
+
+    monkeypatch.setattr(torch, "empty", fail)
+
+    with pytest.raises(WorkError, match="does not fit into the memory"):
         read(folder)

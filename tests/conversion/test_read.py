@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from hf_zhclip.conversion.detect import detect
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.read import read
+
+from tests import checkpoints
 
 KEYS = ("visual.proj", "bert.encoder.layer.0.output.dense.weight", "logit_scale")
 
@@ -125,6 +129,48 @@ def test_transformers_choice_between_two_weight_files_is_followed(tmp_path):
 
     assert values(checkpoint) == expected()
     assert [file.name for file in checkpoint.files] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x.safetensors", "a/x.safetensors", "/x.safetensors", 3])
+def test_shards_outside_the_folder_are_refused(name, tmp_path):
+    index = shards(tmp_path, "safetensors", save_file)
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(KEYS, name)}))
+
+    with pytest.raises(InputError, match="file names were wanted, none outside its folder"):
+        read(index)
+
+
+def test_a_folder_is_no_shard(tmp_path):
+    index = shards(tmp_path, "safetensors", save_file)
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    (tmp_path / "model-00002-of-00003.safetensors").mkdir()
+
+    with pytest.raises(InputError, match=r"names shards that are not there: model-00002-of-00003\.safetensors"):
+        read(index)
+
+
+@pytest.mark.parametrize("tag", [b"..", b".", b"", b"\n", b"../outside", b"\xff\xfe\0"])
+def test_a_deepspeed_folder_that_names_no_step_of_its_own_is_refused(tag, tmp_path):
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "ds" / "latest").write_bytes(tag)
+    for place in (tmp_path, tmp_path / "ds", tmp_path / "outside"):
+        saved(place / "mp_rank_00_model_states.pt", {"module": tensors()})
+
+    with pytest.raises(InputError, match="latest names .*, and there is no such folder"):
+        read(tmp_path / "ds")
+
+
+def test_open_clip_s_config_beside_a_hugging_face_model_does_not_hide_it(tmp_path):
+    """As in laion's CLIP repos, which hold both libraries' files."""
+    folder = checkpoints.clip_folder(tmp_path / "clip")
+    (folder / "open_clip_config.json").write_text("{}")
+
+    assert detect(read(folder)).source.name == "hf_clip"
+
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match="an open_clip folder"):
+        read(folder)
 
 
 def test_the_config_beside_a_hugging_face_file_is_read_and_beside_any_other_is_not(tmp_path):
@@ -355,6 +401,17 @@ def test_bytes_behind_the_head_of_a_safetensors_file_are_refused(tmp_path):
 
     with pytest.raises(InputError, match="damaged or truncated"):
         read(tmp_path / "x.safetensors")
+
+
+def test_a_damaged_file_that_was_compressed_afterwards_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(range(256)) * 4)
+    damaged = bytearray((tmp_path / "x.pt").read_bytes())
+    damaged[40:44] = b"\xff" * 4
+    (tmp_path / "x.pt").write_bytes(damaged)
+
+    with pytest.raises(InputError, match="is damaged or truncated"):
+        read(tmp_path / "x.pt")
 
 
 class Custom:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import distributed, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.checkpoint import save as save_distributed
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -252,6 +253,16 @@ BOTH = {
         "pytorch-lightning_version": "2.5.0",
         "state_dict": {**prefixed("model.")(raw), **prefixed("model_ema.")(average)},
     },
+    "ema_model.": lambda raw, average: {"model": {**raw, **prefixed("ema_model.")(average)}},
+    "params_ema": lambda raw, average: {"model": raw, "params_ema": average},
+    "ema_model": lambda raw, average: {"model": raw, "ema_model": AveragedModel(module_of(average)).state_dict()},
+    "shadow_params": lambda raw, average: {"model": raw, "shadow_params": average},
+    # Lightning's callback WeightAveraging puts its average in the place of the weights.
+    "state_dict": lambda raw, average: lightning(
+        prefixed("model.")(average),
+        current_model_state=prefixed("model.")(raw),
+        averaging_state={"n_averaged": torch.tensor(5)},
+    ),
 }
 
 
@@ -306,6 +317,104 @@ def test_the_average_of_torch_itself_is_taken_with_its_count(tmp_path):
 def test_two_averages_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds weights under model_ema and ema: save the one"):
         read(saved(tmp_path / "x.pt", {"model": weights(), "ema": weights(), "model_ema": weights()}))
+
+
+RIVALS = {
+    "net and ema": lambda raw, average: {"net": raw, "ema": average},
+    "module and ddp_ema": lambda raw, average: {"module": raw, "state_dict_ema": prefixed("module.")(average)},
+    "params": lambda raw, average: {"params": raw, "params_ema": average},
+    "flat": lambda raw, average: {"ema": average, **prefixed("model.")(raw)},
+    "flat around a nest": lambda raw, average: {"ema": {"state_dict": average}, **prefixed("clip.")(raw)},
+    "one step in": lambda raw, average: {"state_dict": {"model": raw, "slow": average}},
+    "module inside": lambda raw, average: {"model": raw, "ema": {"module": average, "decay": 0.9}},
+    "list": lambda raw, average: {"model": raw, "ema": list(average.values())},
+    "list inside": lambda raw, average: {"model": raw, "ema": {"shadow_params": list(average.values()), "decay": 0.9}},
+    "shadow list": lambda raw, average: {"state_dict": raw, "shadow_params": tuple(average.values())},
+    "no dots": lambda raw, average: {
+        "model": raw,
+        "shadows": {key.replace(".", ""): value for key, value in average.items()},
+    },
+    "a tower": lambda raw, average: {"model": raw, "slow": {"visual.proj": average["visual.proj"]}},
+    "teacher": lambda raw, average: {"model": raw, "teacher": {**average, **prefixed("head.")(average)}},
+    "swa": lambda raw, average: lightning(
+        raw,
+        callbacks={"StochasticWeightAveraging": {"n_averaged": 3, "average_model_state": average}},
+    ),
+    "third": lambda raw, average: {"model": raw, "ema": average, "best": {"state_dict": average}},
+    "average in average": lambda raw, average: {"model": raw, "ema": {"model": raw, "ema": average}},
+    "prefix in average": lambda raw, average: {"model": raw, "ema": {**raw, **prefixed("ema.")(average)}},
+    "no averaging state": lambda raw, average: {"state_dict": average, "current_model_state": raw},
+}
+
+NAMES = {
+    "net and ema": "ema and net",
+    "module and ddp_ema": "state_dict_ema and module",
+    "params": "params_ema and params",
+    "flat": "ema and model.visual.proj",
+    "flat around a nest": "ema.state_dict and clip.visual.proj",
+    "one step in": "state_dict.model and state_dict.slow",
+    "module inside": "model and ema",
+    "list": "model and ema",
+    "list inside": "model and ema",
+    "shadow list": "state_dict and shadow_params",
+    "no dots": "model and shadows",
+    "a tower": "model and slow",
+    "teacher": "model and teacher",
+    "swa": "state_dict and callbacks.StochasticWeightAveraging.average_model_state",
+    "third": "model and best.state_dict",
+    "average in average": "ema and ema.ema",
+    "prefix in average": "ema and ema.ema.",
+    "no averaging state": "state_dict and current_model_state",
+}
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_two_sets_between_which_nothing_can_choose_are_refused_with_both_names(name, tmp_path):
+    with pytest.raises(InputError) as error:
+        read(saved(tmp_path / "x.pt", RIVALS[name](weights(), weights(AVERAGED))))
+    assert f"holds weights under {NAMES[name]}: save the one that you want on its own." in str(error.value)
+
+
+def optimizer_of(tensors):
+    """Adam's state after a step."""
+    model = module_of(tensors)
+    optimizer = torch.optim.Adam(model.parameters(), amsgrad=True)
+    sum(parameter.sum() for parameter in model.parameters()).backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def test_what_else_training_keeps_is_no_second_set_of_weights(tmp_path):
+    model, optimizer = optimizer_of(weights())
+    state = optimizer.state_dict()
+    by_name = get_optimizer_state_dict(model, optimizer)
+    masters = [[parameter.detach() for parameter in model.parameters()]]
+    cycle = {}
+    cycle["self"] = cycle
+    rest = {
+        "optimizer": state,
+        "teacher": {"optimizer": state},
+        "optim": by_name,
+        "flat_optim": {f"state.{key}.exp_avg": value for key, value in weights().items()},
+        "fp32_from_fp16": masters,
+        "ema_optimizer": {"state": {0: {"ema": torch.ones(2, 3)}}},
+        "ema": {"decay": 0.9, "updates": 3},
+        "ema_model": None,
+        "mask": {key: value.bool() for key, value in weights().items()},
+        "teacher_model": {"conv1.weight": torch.ones(3, 3)},
+        "class_weights": torch.ones(5),
+        "rng_state": torch.get_rng_state(),
+        "cycle": cycle,
+    }
+
+    for top in ({"model": weights(), **rest}, {"state_dict": {"model": weights(), **rest}, **rest}):
+        checkpoint = read(saved(tmp_path / "x.pt", top))
+        assert same(checkpoint, weights())
+        assert checkpoint.average is None
+    alone = {"state_dict_ema": weights(), "rng_state": torch.get_rng_state(), "optimizer": state}
+    assert same(read(saved(tmp_path / "x.pt", alone)), weights())
+    frozen = deepspeed(weights(), frozen_param_fragments={"visual.proj": weights()["visual.proj"]}, optimizer=state)
+    assert same(read(saved(tmp_path / "x.pt", frozen)), weights())
 
 
 def test_the_choice_of_an_average_reaches_repo_report_and_every_command(tmp_path, capsys):
