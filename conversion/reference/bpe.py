@@ -6,6 +6,7 @@ is done to a text before it (NFC, white space, lower case; no ftfy).
 
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 ENDINGS = "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"
@@ -91,7 +92,7 @@ def _merged(word: str, ranks: Mapping[tuple[str, str], int]) -> list[str]:
     tokens = [BYTES[byte] for byte in word.encode("utf-8")]
     tokens[-1] += "</w>"
     while len(tokens) > 1:
-        pairs = list(zip(tokens, tokens[1:], strict=False))
+        pairs = list(pairwise(tokens))
         best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             break
