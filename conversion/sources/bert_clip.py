@@ -7,10 +7,13 @@ from typing import Any
 import torch
 
 from .. import towers
-from ..hf_config import bert_shapes, clip_vision_shapes, tower_config
+from ..hf_folder import check_pictures, dual_towers
 from ..mapping import Rule, rename
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
+
+ORDER = "rgb_then_crop"
+"""component/dataset.py: convert("RGB"), then CLIPFeatureExtractor."""
 
 RULES = (
     *towers.bert("text_model."),
@@ -29,17 +32,14 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from the folder's config.json, held against the shapes."""
     shapes = checkpoint.shapes
-    # BertCLIPConfig replaces text_config by text_config_dict where there is one (component/configuration.py).
-    text_stated = [config[key] for key in ("text_config_dict", "text_config") if config.get(key)]
-    vision_stated = [config[key] for key in ("vision_config_dict", "vision_config") if config.get(key)]
-    text = tower_config("bert", text_stated, bert_shapes(shapes, "text_model."), "text_config")
-    vision = tower_config("clip_vision_model", vision_stated, clip_vision_shapes(shapes), "vision_config")
+    text, vision = dual_towers(shapes, config)
+    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     return Description(
         architecture="BertCLIP",
         facts={"text_config": text, "vision_config": vision},
         text=Tower(text, "pooler", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
-        image_order="rgb_then_crop",
+        image_order=ORDER,
         context_length=text["max_position_embeddings"],
         image_size=vision["image_size"],
     )

@@ -234,6 +234,15 @@ def test_a_crop_is_refused_before_anything_is_written(original, tmp_path):
     assert not (tmp_path / "OUT").exists()
 
 
+@pytest.mark.parametrize("family", ["bert_clip", "taiyi_clip"])
+def test_a_square_is_refused_where_the_family_crops(family, original, tmp_path):
+    folder = copy_of(original(family), tmp_path / "square")
+    write(folder / "preprocessor_config.json", {**SQUARE, "size": {"height": 64, "width": 64}})
+    with pytest.raises(InputError, match="preprocessor_config.json says size"):
+        convert(folder, tmp_path / "OUT")
+    assert not (tmp_path / "OUT").exists()
+
+
 def test_a_checkpoint_of_the_lightning_training_needs_its_format_and_config_said(original, repo, tmp_path):
     source = original("taiyi_clip").source
     state_dict = {f"model.{key}": tensor for key, tensor in torch.load(source / "pytorch_model.bin").items()}
