@@ -15,6 +15,7 @@ from .mapping import inverse, plan
 from .natives import Demand
 from .repo import Repo
 from .tokenizer import cn_clip_tokenizer, default_vocab
+from .write import same_bits
 
 CONFIG = (
     Demand("text_config.model_type", ("bert",), {}),
@@ -211,15 +212,10 @@ def check_written(file: Path, repo: Repo) -> None:
     plain = {key.removeprefix(PREFIX): tensor for key, tensor in saved.items()}
     mapped = plan(cn_clip_model.rules(plain), {key: tuple(tensor.shape) for key, tensor in plain.items()})
     found = dict(mapped.run(plain))
-    keys = found.keys() | repo.tensors.keys()
-    if different := [key for key in keys if not _same_bits(found.get(key), repo.tensors.get(key))]:
+    shared = found.keys() & repo.tensors.keys()
+    different = [key for key in shared if not same_bits(found[key], repo.tensors[key])]
+    if different := [*different, *(found.keys() ^ repo.tensors.keys())]:
         raise WorkError(f"Read back, the checkpoint differs in {', '.join(mapping.fold(different))}. Check the disk.")
-
-
-def _same_bits(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
-    if a is None or b is None or a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))
 
 
 def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:

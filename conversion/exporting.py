@@ -23,10 +23,7 @@ from .repo import Repo, read_repo
 from .report import Comparison
 from .staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from .verification import BOUND, COSINE
-from .write import check_shard_size, total_bytes, widest_float, write_weights
-
-SPARE_BYTES = 16 * 2**20
-"""Room for everything that is not a weight."""
+from .write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 
 SUFFIXES = (".pt", ".pth")
 """What cn_clip's files are called."""

@@ -17,10 +17,16 @@ from .provenance import command, entry_name, record
 from .report import FILE, Report, sha256
 from .source import Description
 from .staging import check_absent, check_apart, staging
-from .write import DTYPES, check_dtypes, check_shard_size, total_bytes, widest_float, write_json, write_weights
-
-SPARE_BYTES = 16 * 2**20
-"""Room for everything in a repo that is not a weight."""
+from .write import (
+    DTYPES,
+    SPARE_BYTES,
+    check_dtypes,
+    check_shard_size,
+    total_bytes,
+    widest_float,
+    write_json,
+    write_weights,
+)
 
 OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
 

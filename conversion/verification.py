@@ -21,7 +21,7 @@ from .read import Checkpoint, read, read_json
 from .report import FILE, Comparison, Level, Report, changed_files, read_report
 from .source import Facts, Witness
 from .sources import SOURCES
-from .write import DTYPES, target_dtype
+from .write import DTYPES, same_bits, target_dtype
 
 BOUND = 1e-5
 """Largest absolute difference of L2-normalised float32 embeddings."""
@@ -251,7 +251,7 @@ def _compare_tensors(
             for key in expected.keys() | written.tensors.keys()
             if key not in expected
             or key not in written.tensors
-            or not _same_bits(expected[key].to(target_dtype(expected[key], dtype)), written.tensors[key])
+            or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written.tensors[key])
         ]
         yield _exact("tensors", "file tensors", "the source's tensors", len(different))
     loaded = model.state_dict()
@@ -260,16 +260,9 @@ def _compare_tensors(
         for key in loaded.keys() | written.tensors.keys()
         if key not in loaded
         or key not in written.tensors
-        or not _same_bits(loaded[key], written.tensors[key].to(loaded[key].dtype))
+        or not same_bits(loaded[key], written.tensors[key].to(loaded[key].dtype))
     ]
     yield _exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
-
-
-def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    # Bits, not values: NaN equals itself, and -0.0 is not 0.0.
-    return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))
 
 
 def _exact(step: str, what: str, witness: str, count: int) -> Comparison:

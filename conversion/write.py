@@ -20,6 +20,9 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 FLOATS = (*DTYPES.values(), torch.float64)
 
+SPARE_BYTES = 16 * 2**20
+"""Room for everything in a repo that is not a weight."""
+
 SHARD_SIZE = re.compile(r"[1-9][0-9]*[KMGT]B", re.IGNORECASE)
 
 
@@ -117,3 +120,10 @@ def write_json(path: Path, value: object) -> None:
 
 def _finite(tensor: torch.Tensor) -> bool:
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are one in dtype, shape and bits: NaN equals itself, and -0.0 is not 0.0."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))
