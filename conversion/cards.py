@@ -42,9 +42,6 @@ TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
 METRICS = {"Top1": "accuracy", "Top5": "accuracy"}
 """Published metric -> the hub's, of a classification; those of a retrieval are recall."""
 
-TEXT_TOWERS = {"eos": "clip_text_model"}
-"""Pooling of an entry -> the type of text tower, where that is not BERT."""
-
 CASING = "lower-cased"
 """The word of a limit that speaks of casing."""
 
@@ -289,7 +286,7 @@ def _goes_home(repo: Repo) -> bool:
 def _model_of_entry(entry: Entry) -> Model:
     """What the catalogue knows; the towers' widths are not in it."""
     config = {
-        "text_config": {"model_type": TEXT_TOWERS.get(entry.text.pooling, "bert"), "is_decoder": False},
+        "text_config": {"model_type": entry.text.model_type, "is_decoder": False},
         "vision_config": {"model_type": entry.image.model_type},
         "text_pooling": entry.text.pooling,
         "text_projection_type": entry.text.projection,

@@ -35,6 +35,7 @@ class Text:
     """The text tower: pooling and projection, positions, the original's longest text in tokens, and its casing."""
 
     tower: str
+    model_type: str
     pooling: str
     projection: str
     positions: int

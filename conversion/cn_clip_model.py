@@ -17,8 +17,17 @@ import torch
 
 from . import towers
 from .errors import InputError
-from .hf_config import bert_shapes, check_activation, count_layers, vit_shapes
+from .hf_config import bert_shapes, check_activation, count_layers
 from .mapping import Rule, Shape, drop, matches, rename, transpose
+from .openai_towers import (
+    RESNET_WIDENING,
+    VIT_FC,
+    is_resnet,
+    resnet_sizes,
+    resnet_tower,
+    vit_sizes,
+    vit_tower,
+)
 from .source import Description, Facts, Signature, Tower, Witness
 
 Value = TypeVar("Value")
@@ -40,7 +49,6 @@ LIMITS = (
 PREFIXES = ("clip_model.", "chinese_clip.")
 """What ModelScope and EasyNLP put in front of every key; a file that has a key with and one without is a mixture."""
 
-VIT_FC = "visual.transformer.resblocks.{}.mlp.c_fc.weight"
 POOLER = drop("bert.pooler.dense.*")  # in releases before November 2022; no embedding passes through it
 
 # Facts that no weight file holds, from cn_clip/clip/model_configs: (name, width, layers, patch) -> width of one head.
@@ -132,7 +140,7 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
         stated.setdefault("vision_head_width", UPSTREAM_HEAD_WIDTH)
     _refuse_unstated(shapes, stated)
     text_name, text = _text(shapes, stated, by)
-    vision_name, vision, size = (_resnet if _is_resnet(shapes) else _vit)(shapes, stated, by)
+    vision_name, vision, size = (_resnet if is_resnet(shapes) else _vit)(shapes, stated, by)
     return Description(
         architecture=f"{vision_name}@{text_name}",
         facts=stated,
@@ -169,60 +177,26 @@ def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tu
 
 
 def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower, int]:
-    sizes = vit_shapes(
-        patch=shapes["visual.conv1.weight"],
-        positions=shapes["visual.positional_embedding"][0],
-        layers=count_layers(shapes, VIT_FC),
-        intermediate=shapes.get(VIT_FC.format(0), (0,))[0],
+    sizes = vit_sizes(shapes)
+    width, layers, patch, size = (
+        sizes[key] for key in ("hidden_size", "num_hidden_layers", "patch_size", "image_size")
     )
-    width = sizes["hidden_size"]
-    key = width, sizes["num_hidden_layers"], sizes["patch_size"]
-    _refuse_contradictions(
-        by,
-        stated,
-        {
-            "vision_width": key[0],
-            "vision_layers": key[1],
-            "vision_patch_size": key[2],
-            "image_resolution": sizes["image_size"],
-        },
-    )
-    name, head_width = _published_vision(shapes) or (f"ViT {key[0]}x{key[1]}/{key[2]}", None)
+    found = {"vision_width": width, "vision_layers": layers, "vision_patch_size": patch, "image_resolution": size}
+    _refuse_contradictions(by, stated, found)
+    name, head_width = _published_vision(shapes) or (f"ViT {width}x{layers}/{patch}", None)
     head_width = _heads(by, stated, "vision_head_width", head_width, width)
-    config = {
-        "model_type": "clip_vision_model",
-        **sizes,
-        "num_attention_heads": width // head_width,
-        "hidden_act": "quick_gelu",
-        "layer_norm_eps": 1e-5,
-        "attention_dropout": 0.0,
-        "projection_dim": shapes["visual.proj"][-1],
-    }
-    resolution = sizes["image_size"]
-    name = f"{name}-{resolution}" if name.startswith("ViT-") and resolution != 224 else name
-    return name, Tower(config, "pooler", "linear", shapes["visual.proj"][-1]), resolution
+    name = f"{name}-{size}" if name.startswith("ViT-") and size != 224 else name
+    return name, vit_tower(shapes, width // head_width, "quick_gelu", 1e-5), size
 
 
 def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower, int]:
-    width, layers = _resnet_width(shapes), _resnet_layers(shapes)
-    sizes = vit_shapes(shapes["visual.conv1.weight"], shapes["visual.attnpool.positional_embedding"][0], 0, 0)
-    # Five halvings lie between the picture and the grid of the attention pool.
-    size = sizes["image_size"] // sizes["patch_size"] * 32
-    output = shapes["visual.attnpool.c_proj.weight"][0]
-    _refuse_contradictions(
-        by, stated, {"vision_width": width, "vision_layers": layers, "image_resolution": size, "embed_dim": output}
-    )
-    name, head_width = _published_vision(shapes) or (f"ResNet {width} {list(layers)}", None)
-    head_width = _heads(by, stated, "vision_head_width", head_width, width * 32)
-    config = {
-        "model_type": "zhclip_resnet",
-        "layers": list(layers),
-        "width": width,
-        "image_size": size,
-        "num_attention_heads": width * 32 // head_width,
-        "output_dim": output,
-    }
-    return name, Tower(config, "pooler", "none", output), size
+    sizes = resnet_sizes(shapes)
+    width, layers, size = sizes["width"], sizes["layers"], sizes["image_size"]
+    found = {"vision_width": width, "vision_layers": layers, "image_resolution": size}
+    _refuse_contradictions(by, stated, {**found, "embed_dim": sizes["output_dim"]})
+    name, head_width = _published_vision(shapes) or (f"ResNet {width} {layers}", None)
+    head_width = _heads(by, stated, "vision_head_width", head_width, width * RESNET_WIDENING)
+    return name, resnet_tower(shapes, width * RESNET_WIDENING // head_width), size
 
 
 def _refuse_unstated(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> None:
@@ -249,27 +223,17 @@ def _published(table: Mapping[tuple, int], key: tuple) -> tuple[str, int] | None
 
 
 def _published_vision(shapes: Mapping[str, Shape]) -> tuple[str, int] | None:
-    if _is_resnet(shapes):
-        return _published(RESNET_HEAD_WIDTH, (_resnet_width(shapes), _resnet_layers(shapes)))
+    if is_resnet(shapes):
+        sizes = resnet_sizes(shapes)
+        return _published(RESNET_HEAD_WIDTH, (sizes["width"], tuple(sizes["layers"])))
     patch = shapes["visual.conv1.weight"]
     return _published(VISION_HEAD_WIDTH, (patch[0], count_layers(shapes, VIT_FC), patch[-1]))
 
 
 def _vision_width(shapes: Mapping[str, Shape]) -> int:
-    # A ResNet's attention pool is 32 times as wide as its stem.
-    return 32 * _resnet_width(shapes) if _is_resnet(shapes) else shapes["visual.conv1.weight"][0]
-
-
-def _is_resnet(shapes: Mapping[str, Shape]) -> bool:
-    return "visual.attnpool.positional_embedding" in shapes
-
-
-def _resnet_width(shapes: Mapping[str, Shape]) -> int:
-    return shapes["visual.layer1.0.conv1.weight"][0]
-
-
-def _resnet_layers(shapes: Mapping[str, Shape]) -> tuple[int, ...]:
-    return tuple(count_layers(shapes, f"visual.layer{n}.{{}}.conv1.weight") for n in (1, 2, 3, 4))
+    if is_resnet(shapes):
+        return RESNET_WIDENING * resnet_sizes(shapes)["width"]
+    return shapes["visual.conv1.weight"][0]
 
 
 def _divisors(width: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from .errors import InputError
 from .mapping import Shape, matches
 
-# Class defaults of BertConfig and CLIPVisionConfig: a config.json leaves out what equals them, so they are its facts.
+# Defaults of the towers' config classes: a config.json leaves out what equals them, so that they are its facts.
 BERT_DEFAULTS = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -19,6 +19,21 @@ BERT_DEFAULTS = {
     "type_vocab_size": 2,
     "initializer_range": 0.02,
     "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+    "vocab_size": 30522,
+}
+XLM_ROBERTA_DEFAULTS = {**BERT_DEFAULTS, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+DISTILBERT_DEFAULTS = {
+    "dim": 768,
+    "n_layers": 6,
+    "n_heads": 12,
+    "hidden_dim": 3072,
+    "activation": "gelu",
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.02,
+    "sinusoidal_pos_embds": False,
     "pad_token_id": 0,
     "vocab_size": 30522,
 }
@@ -121,12 +136,31 @@ def clip_text_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
     }
 
 
+def distilbert_shapes(shapes: Mapping[str, Shape], prefix: str) -> dict[str, int]:
+    """The sizes of a DistilBERT that its shapes give away; `prefix` ends with a dot or is empty."""
+    words = shapes[prefix + "embeddings.word_embeddings.weight"]
+    inner = prefix + "transformer.layer.{}.ffn.lin1.weight"
+    return {
+        "vocab_size": words[0],
+        "dim": words[1],
+        "n_layers": count_layers(shapes, inner),
+        "hidden_dim": shapes.get(inner.format(0), (0,))[0],
+        "max_position_embeddings": shapes[prefix + "embeddings.position_embeddings.weight"][0],
+    }
+
+
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "bert": BERT_DEFAULTS,
+    "xlm-roberta": XLM_ROBERTA_DEFAULTS,
+    "distilbert": DISTILBERT_DEFAULTS,
     "clip_text_model": CLIP_TEXT_DEFAULTS,
     "clip_vision_model": CLIP_VISION_DEFAULTS,
 }
 """By model type."""
+
+ACTIVATION_FIELDS = {"distilbert": "activation"}
+HEAD_FIELDS = {"distilbert": ("n_heads", "dim")}
+"""Where a tower's config calls its activation, and its heads and width, otherwise than the others do."""
 
 
 def tower_config(
@@ -150,8 +184,8 @@ def tower_config(
             if config[key] != value
         ]
         if not conflicts:
-            check_activation(config["hidden_act"], f"The {where} of config.json")
-            _check_heads(config, where)
+            check_activation(config[ACTIVATION_FIELDS.get(model_type, "hidden_act")], f"The {where} of config.json")
+            _check_heads(config, *HEAD_FIELDS.get(model_type, ("num_attention_heads", "hidden_size")), where)
             _check_positions(each, where)
             return {"model_type": model_type, **config}
         wrong += conflicts
@@ -181,11 +215,11 @@ def check_activation(name: Any, where: str) -> None:
         raise InputError(f"{where} states the activation {name!r}; supported are {', '.join(ACTIVATIONS)}.")
 
 
-def _check_heads(config: Mapping[str, Any], where: str) -> None:
-    if config["num_attention_heads"] < 1 or config["hidden_size"] % config["num_attention_heads"]:
+def _check_heads(config: Mapping[str, Any], heads: str, width: str, where: str) -> None:
+    if config[heads] < 1 or config[width] % config[heads]:
         raise InputError(
-            f"The {where} of config.json states {config['num_attention_heads']} heads, which do not divide the width "
-            f"{config['hidden_size']}. Correct num_attention_heads."
+            f"The {where} of config.json states {config[heads]} heads, which do not divide the width "
+            f"{config[width]}. Correct {heads}."
         )
 
 

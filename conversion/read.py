@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .companions import companions
 from .containers import open_file
 from .errors import InputError, WorkError
 from .pickles import some
@@ -139,11 +140,22 @@ def _read_folder(folder: Path) -> Checkpoint:
         refuse_marked(folder, names - both)
     if found := [name for name in WEIGHTS if (folder / name).exists()]:
         _refuse_two_steps(folder, found)
-        return _with_step(folder, _with_config(folder, _read_weights(folder / found[0])))
+        return _with_step(folder, _with_companions(folder, _with_config(folder, _read_weights(folder / found[0]))))
     for is_one, read_one in FOLDERS:
         if is_one(folder):
             return _with_step(folder, read_one(folder))
     raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}. {_hint(folder)}".rstrip())
+
+
+def _with_companions(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Of a model whose last layers lie in other files of its folder, those too."""
+    for companion in companions(folder):
+        if twice := sorted(companion.tensors.keys() & checkpoint.tensors.keys()):
+            raise InputError(f"{folder} holds {some(twice)} in its weights and in {some(map(str, companion.files))}.")
+        _refuse_kinds(companion.tensors, companion.files[0])
+        tensors = {**checkpoint.tensors, **companion.tensors}
+        checkpoint = replace(checkpoint, tensors=tensors, files=(*checkpoint.files, *companion.files))
+    return checkpoint
 
 
 def refuse_marked(place: str | Path, names: Collection[str]) -> None:

@@ -101,6 +101,39 @@ def openai_vit(fused: str) -> tuple[Rule, ...]:
     )
 
 
+def openai_text(prefix: str, blocks: str) -> tuple[Rule, ...]:
+    """OpenAI's causal text transformer under an upstream prefix; `blocks` is what its layers are numbered behind."""
+    block, layer = blocks + "{}.", _TEXT + "encoder.layers.{}."
+    attention = layer + "self_attn."
+    return (
+        rename(prefix + "token_embedding.weight", _TEXT + "embeddings.token_embedding.weight"),
+        rename(prefix + "positional_embedding", _TEXT + "embeddings.position_embedding.weight"),
+        split(block + "attn.in_proj_*", attention + "q_proj.*", attention + "k_proj.*", attention + "v_proj.*"),
+        rename(block + "attn.out_proj.*", attention + "out_proj.*"),
+        rename(block + "ln_1.*", layer + "layer_norm1.*"),
+        rename(block + "ln_2.*", layer + "layer_norm2.*"),
+        rename(block + "mlp.c_fc.*", layer + "mlp.fc1.*"),
+        rename(block + "mlp.c_proj.*", layer + "mlp.fc2.*"),
+        rename(prefix + "ln_final.*", _TEXT + "final_layer_norm.*"),
+        transpose(prefix + "text_projection", "text_projection.weight"),
+    )
+
+
+def distilbert(prefix: str) -> tuple[Rule, ...]:
+    """A plain DistilBERT, whose names are our own."""
+    layer = "transformer.layer.{}."
+    return (
+        rename(prefix + "embeddings.word_embeddings.weight", _TEXT + "embeddings.word_embeddings.weight"),
+        rename(prefix + "embeddings.position_embeddings.weight", _TEXT + "embeddings.position_embeddings.weight"),
+        rename(prefix + "embeddings.LayerNorm.*", _TEXT + "embeddings.LayerNorm.*"),
+        drop(prefix + "embeddings.position_ids"),
+        rename(prefix + layer + "attention.*", _TEXT + layer + "attention.*"),
+        rename(prefix + layer + "sa_layer_norm.*", _TEXT + layer + "sa_layer_norm.*"),
+        rename(prefix + layer + "ffn.*", _TEXT + layer + "ffn.*"),
+        rename(prefix + layer + "output_layer_norm.*", _TEXT + layer + "output_layer_norm.*"),
+    )
+
+
 OPENAI_RESNET = (
     *(rename(f"visual.{name}{n}.*", f"vision_model.{name}{n}.*") for n in (1, 2, 3) for name in ("conv", "bn")),
     *(rename(f"visual.layer{n}.{{}}.*", f"vision_model.layer{n}.{{}}.*") for n in (1, 2, 3, 4)),

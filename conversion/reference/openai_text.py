@@ -1,0 +1,46 @@
+"""OpenAI's causal text transformer under its own key names.
+
+Source: openai/CLIP, clip/model.py (`CLIP.encode_text`).
+"""
+
+import torch
+
+from .clip_text import future_bias
+from .layers import Activation, Tensors, layer_norm, normalize, numbered, weight
+from .openai_vision import block
+
+
+def embed(
+    tensors: Tensors,
+    prefix: str,
+    blocks: str,
+    ids: torch.Tensor,
+    ends: torch.Tensor,
+    heads: int,
+    activation: Activation,
+    eps: float,
+) -> torch.Tensor:
+    """The state at each text's end after `ln_final`, projected and L2-normalised.
+
+    Args:
+        prefix: what stands before `token_embedding.`, `positional_embedding`, `ln_final.` and `text_projection`.
+        blocks: what stands before the layer numbers, with its dot.
+        ids: `(n, length)` int64.
+        ends: `(n,)`, the place of each text whose state is taken; what follows is never seen by it.
+
+    Returns:
+        `(n, embed)` float32.
+
+    Raises:
+        ValueError: if the texts are longer than the position table.
+    """
+    length, positions = ids.shape[1], tensors[f"{prefix}positional_embedding"]
+    if length > len(positions):
+        raise ValueError(
+            f"texts of {length} ids, but the checkpoint has {len(positions)} text positions: truncate them"
+        )
+    x = tensors[f"{prefix}token_embedding.weight"][ids].to(torch.float32) + positions[:length].to(torch.float32)
+    for number in numbered(tensors, blocks):
+        x = block(tensors, f"{blocks}{number}.", x, heads, activation, eps, pair_bias=future_bias(length))
+    states = layer_norm(tensors, f"{prefix}ln_final", x, eps)
+    return normalize(states[torch.arange(len(ids)), ends] @ weight(tensors, f"{prefix}text_projection"))
