@@ -37,6 +37,16 @@ PADDING = {
             "far its text was padded."
         ),
     },
+    "padded": {
+        "zh": (
+            "模型自己把每条文本填充到同一长度（`text_padded_length`），文本塔会注意到填充的词元，向量与同一批里的其他文本"
+            "无关。"
+        ),
+        "en": (
+            "the model pads every text to one length by itself (`text_padded_length`) and attends to the padding, so "
+            "that an embedding does not depend on the other texts of its batch."
+        ),
+    },
 }
 
 
@@ -141,6 +151,8 @@ CHINESE = {
     "text": "文本向量",
     "image": "图像向量",
     "logits": "logit",
+    "states": "词元的状态",
+    "pooled": "池化后的状态",
     "number that differ": "不同的个数",
     "max abs difference": "最大绝对差",
     "smallest cosine": "最小余弦",
@@ -179,10 +191,29 @@ CHINESE = {
     "refuses the text.": (
         "孤立的代理项（文本被错误截断后留下的半个字符）：cn_clip 给出 [UNK]，转换后的分词器会拒绝这样的文本。"
     ),
+    "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
+    "encode_text gives them L2-normalised.": (
+        "sentence-transformers 的 encode() 给出投影之后未归一化的文本向量；encode_text 给出经 L2 归一化的向量。"
+    ),
+    "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
+    "understands them is not known.": (
+        "它训练时的文本最长 32 个词元；更长的文本在上限之内照样接受，但效果如何没有资料。"
+    ),
     "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
     "text of its batch; for those numbers set text_attends_to_padding in config.json.": (
         "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数"
         "值，请在 config.json 中设置 text_attends_to_padding。"
+    ),
+    "Every text is padded to 77 tokens and the text tower attends to the padding, as in its training. The model pads "
+    "by itself (text_padded_length in config.json), takes no text of more tokens, and heeds no mask.": (
+        "每条文本都填充到 77 个词元，文本塔会注意到填充，与训练时相同。填充由模型自己完成（config.json 中的 "
+        "text_padded_length），超过这个长度的文本不被接受，attention mask 不起作用。"
+    ),
+    "A checkpoint of this training does not hold the heads, activation and eps of its towers. Here they are those of "
+    "OpenAI's CLIP and of chinese-roberta-wwm-ext, with which the example starts; where a training started with other "
+    "models of the same sizes, state theirs with --config.": (
+        "这种训练的检查点里没有两个塔的注意力头数、激活函数和 eps。这里取 OpenAI 的 CLIP 和 chinese-roberta-wwm-ext "
+        "的值，示例就是从它们开始训练的；如果训练是从同样大小的其他模型开始的，请用 --config 写明。"
     ),
     "Texts are cut at 52 tokens, with which these models were trained, unless the tokenizer of the source states "
     "another limit; the published repos state none. `zhclip convert --context-length` raises it.": (
@@ -207,6 +238,15 @@ CHINESE = {
     "HTML entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.": (
         "文本会转成小写，此外保持原样：OpenAI 自己的代码会先修复乱码和 HTML 实体（ftfy、html.unescape），Hugging Face "
         "仓库的分词器不做这一步。"
+    ),
+    "Badly decoded characters and HTML entities stay as they are: OpenAI's own code mends them first (ftfy, "
+    "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.": (
+        "乱码和 HTML 实体保持原样：OpenAI 自己的代码会先修复它们（ftfy、html.unescape）。ftfy 对单个字符的处理"
+        "这里同样会做：全角字符、弯引号、连字。"
+    ),
+    "A text that is too long is cut, and ends in <|endoftext|> all the same: OpenAI's tokenize does so where it is "
+    "told truncate=True, and refuses the text where it is not.": (
+        "过长的文本会被截断，末尾仍是 <|endoftext|>：OpenAI 的 tokenize 在 truncate=True 时同样截断，否则会报错。"
     ),
     "EasyNLP cuts texts at the sequence_length that its user passes, which no file keeps; here they are cut at 52 "
     "tokens, with which Chinese-CLIP was trained. `zhclip convert --context-length` changes it.": (
@@ -235,6 +275,39 @@ CHINESE = {
         "R2D2 的交叉编码器（对一张图片和一段文本联合打分的部分）没有转换：双塔模型里没有它的位置。R2D2 公布的指标"
         "使用交叉编码器的分数，或该分数与余弦相似度之和来排序，只用向量达不到那些数值。"
     ),
+    "It holds no text projection and no image tower: its vectors stand in no space with pictures, and comparing them "
+    "with image vectors means nothing, those of the CLIP that it was taken from included. It serves as a BERT: to be "
+    "fine-tuned, or as the start of a text tower.": (
+        "它没有文本投影层，也没有图像塔：它的向量与图片不在同一个空间里，拿来与图像向量（包括它所出自的 CLIP 的图像"
+        "向量）比较没有意义。它可以当作 BERT 使用：用来微调，或作为文本塔的初始权重。"
+    ),
+    "What it pools (the tanh of a layer over the state of [CLS]) was trained to be projected, and not as an embedding "
+    "of sentences.": ("它池化的结果（[CLS] 的状态经过一层线性变换再取 tanh）在训练中是要再经过投影的，不是句向量。"),
+    "The words [CLS], [SEP] and [UNK] where they stand alone in a text: Wukong's own tokenizer takes them for its "
+    "special tokens, the converted one for ordinary characters, because here the first [SEP] ends a text.": (
+        "文本中单独出现的 [CLS]、[SEP] 和 [UNK]：Wukong 自己的分词器把它们当作特殊词元，转换后的分词器把它们当作普通"
+        "字符，因为在这里第一个 [SEP] 就是文本的结尾。"
+    ),
+    "Characters that Unicode added or reclassified lately, or has not assigned: the ids that Wukong's own tokenizer "
+    "gives them change with the Python that runs it, and it drops those that this Python's Unicode does not have.": (
+        "Unicode 近期新增、重新归类或尚未分配的字符：Wukong 自己的分词器给出的 id 随所用的 Python 版本而变，该版本的 "
+        "Unicode 中没有的字符会被它丢掉。"
+    ),
+    "Lone surrogates, halves of characters in badly cut text: Wukong's own tokenizer drops them, the converted one "
+    "refuses the text.": (
+        "孤立的代理项（文本被错误截断后留下的半个字符）：Wukong 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的"
+        "文本。"
+    ),
+    "Pictures that are neither RGB nor grey: they are resized in their own mode and then made RGB, as Wukong's image "
+    "transform does; the loader of its ImageNet script makes them RGB before that.": (
+        "既非 RGB 也非灰度的图片：先按原有模式缩放，再转成 RGB，与 Wukong 的图像变换一致；它的 ImageNet 评测脚本在读取"
+        "图片时就已转成 RGB。"
+    ),
+    "The MindSpore code for which this file was released computes in half precision and with an epsilon of 1e-7; the "
+    "weights are those of the PyTorch release, trained with 1e-5, which is what counts here.": (
+        "这个文件所配套的 MindSpore 代码以半精度计算，epsilon 为 1e-7；权重与 PyTorch 版相同，训练时的 epsilon 是 "
+        "1e-5，这里以它为准。"
+    ),
     # losses, as natives.py says them
     "the causal mask of the text tower: there every token sees all others": (
         "文本塔的因果掩码（那里每个词元都能看到其他词元）"
@@ -259,6 +332,21 @@ CHINESE = {
     "the bias of the image projection": "图像投影的偏置",
     "the second layer of the text projection and the GELU between the two": "文本投影的第二层以及两层之间的 GELU",
     "the second layer of the image projection and the GELU between the two": "图像投影的第二层以及两层之间的 GELU",
+    "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, html.unescape). "
+    "What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.": (
+        "乱码和 HTML 实体保持原样：open_clip 会先修复它们（ftfy、html.unescape）。ftfy 对单个字符所做的事"
+        "这里同样会做：全角字符、弯引号、连字。"
+    ),
+    "A text that itself holds <|startoftext|> or <|endoftext|> is cut at them, as OpenAI's own code cuts it; in "
+    "open_clip these two are called <start_of_text> and <end_of_text>.": (
+        "如果文本自身含有 <|startoftext|> 或 <|endoftext|>，会像 OpenAI 自己的代码那样把它们当作特殊标记；"
+        "在 open_clip 中，这两个标记叫作 <start_of_text> 和 <end_of_text>。"
+    ),
+    "Nothing beside the weights says how pictures are prepared; they are as open_clip prepares them unless told "
+    "otherwise: resized on the short side, cropped, and normalised with CLIP's mean and deviation.": (
+        "权重旁没有文件说明图片的预处理方式；这里采用 open_clip 的默认做法：按短边缩放、裁剪，再用 CLIP 的均值和标准差"
+        "归一化。"
+    ),
 }
 """English -> Chinese."""
 
@@ -268,6 +356,8 @@ PATTERNS = tuple(
         # of a report: what was compared, pictures by mode and size, packages by name and version
         (r"token ids of (\d+) texts", r"\1 条文本的词元 id"),
         (r"embeddings of (\d+) inputs", r"\1 个输入的向量"),
+        (r"states of (\d+) tokens", r"\1 个词元的状态"),
+        (r"pooled states of (\d+) texts", r"\1 条文本池化后的状态"),
         (r"(\S+) with transparency (\d+x\d+)", r"\1（带透明色）\2"),
         (r"EXIF-rotated (\d+x\d+)", r"带 EXIF 旋转标记 \1"),
         (r"[\w;]+ \d+x\d+", r"\g<0>"),

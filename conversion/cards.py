@@ -30,6 +30,7 @@ from .read import read_json
 from .repo import Repo, read_repo
 from .report import FILE, Report, changed_files, read_report
 from .sources import SOURCES
+from .tokenizer import WORDPIECE
 
 CARD = "README.md"
 STAMP = re.compile(r"\n<!-- zhclip card (?P<sha256>[0-9a-f]{64}) -->\s*\Z")
@@ -51,11 +52,14 @@ HOME = ("text_pooling", "text_projection_type", "visual_projection_type", "image
 
 @dataclass(frozen=True)
 class Model:
-    """What a card says of a model whatever it knows of its origin; `files` are those of the repo."""
+    """What a card says of a model whatever it knows of its origin; `files` are those of the repo.
+
+    Of a text tower alone there are no pictures to speak of.
+    """
 
     config: Mapping[str, Any]
-    image_order: str
-    image_size: int
+    image_order: str | None
+    image_size: int | None
     context_length: int
     positions: int
     width: int
@@ -65,6 +69,10 @@ class Model:
     ends: tuple[str, str]
     cn_clip: bool
     files: frozenset[str]
+
+    @property
+    def is_text_alone(self) -> bool:
+        return self.image_order is None
 
 
 @dataclass(frozen=True)
@@ -243,29 +251,29 @@ def _merge(old: Header, new: Header) -> Header:
 
 def _model_of_folder(folder: Path) -> Model:
     repo = read_repo(folder)
-    tokenizer = repo.processor.tokenizer
+    tokenizer, alone = repo.tokenizer, repo.is_text_alone
     trained = [tensor for key, tensor in repo.tensors.items() if not key.endswith(BUFFERS)]
     return Model(
         config=repo.config,
-        image_order=repo.processor.image_processor.image_order,
-        image_size=repo.image_size,
+        image_order=None if alone else repo.processor.image_processor.image_order,
+        image_size=None if alone else repo.image_size,
         context_length=tokenizer.model_max_length,
         positions=_positions(repo),
-        width=repo.config["projection_dim"],
+        width=repo.config["text_config"]["hidden_size"] if alone else repo.config["projection_dim"],
         parameters=sum(tensor.numel() for tensor in trained),
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in trained})),
         lower_case=tokenizer("CLIP")["input_ids"] == tokenizer("clip")["input_ids"],
         ends=_ends(tokenizer),
-        cn_clip=_goes_home(repo),
+        cn_clip=not alone and _goes_home(repo),
         files=frozenset(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
     )
 
 
 def _positions(repo: Repo) -> int:
-    """The longest text in tokens that the model takes."""
+    """How many tokens the text tower has positions for."""
     from hf_zhclip import ZhCLIPConfig
 
-    return ZhCLIPConfig.from_dict(dict(repo.config)).max_text_positions
+    return ZhCLIPConfig.from_dict(dict(repo.config)).text_positions
 
 
 def _ends(tokenizer: Any) -> tuple[str, str]:
@@ -304,7 +312,8 @@ def _model_of_entry(entry: Entry) -> Model:
         parameters=entry.parameters.total,
         dtypes=(),
         lower_case=entry.text.lower_case,
-        ends=SOURCES[entry.format].vocabulary.ends,
+        # A source may have towers of two kinds, but a BERT's ends are always the same.
+        ends=WORDPIECE.ends if entry.text.model_type == "bert" else SOURCES[entry.format].vocabulary.ends,
         cn_clip=_entry_goes_home(entry, config),
         files=frozenset(SENTENCE_TRANSFORMERS),
     )
@@ -401,7 +410,7 @@ def _hub_repos(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
         return tuple(place["repo"] for place in places) if all(places) else ()
     if entry is None:
         return ()
-    return (entry.published.repo, *((entry.image_part.repo,) if entry.image_part else ()))
+    return tuple(place.repo for place in entry.places) if all(place.on_hub for place in entry.places) else ()
 
 
 def _metadata(
@@ -419,11 +428,16 @@ def _metadata(
         **licence,
         language=list(languages),
         library_name="transformers",
-        pipeline_tag="zero-shot-image-classification",
+        pipeline_tag="feature-extraction" if model.is_text_alone else "zero-shot-image-classification",
         base_model=list(bases) or None,
         base_model_relation=relation if bases else None,
         datasets=list(entry.training.datasets) or None if entry else None,
-        tags=["clip", "zhclip", *(["chinese"] if "zh" in languages else []), "image-text-retrieval", "safetensors"]
+        tags=[
+            *(["zhclip", model.config["text_config"]["model_type"]] if model.is_text_alone else ["clip", "zhclip"]),
+            *(["chinese"] if "zh" in languages else []),
+            *([] if model.is_text_alone else ["image-text-retrieval"]),
+            "safetensors",
+        ]
         + (["sentence-transformers"] if set(SENTENCE_TRANSFORMERS) <= model.files else []),
         model_name=name if results else None,
         eval_results=results or None,
@@ -468,7 +482,6 @@ def _results(entry: Entry) -> list[EvalResult]:
 
 def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, name: str) -> dict[str, Any]:
     """What the template puts into its places."""
-    nearest = fits(model.config)[0]
     limits = report.conversion["limits"] if report else SOURCES[entry.format].limits if entry else ()
     padding = PADDING[_padding(model.config)]
     return {
@@ -478,24 +491,20 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
         "name": name,
         "report": report,
         "title": entry.title if entry else report.conversion["architecture"] if report else name,
-        "image_tower": entry.image.tower if entry else model.config["vision_config"]["model_type"],
+        **({} if model.is_text_alone else _pair_words(model, entry)),
+        "alone": model.is_text_alone,
         "text_tower": entry.text.tower if entry else model.config["text_config"]["model_type"],
         "parameters": f"{model.parameters:,}",
         "width": model.width,
-        "published": f"[{entry.published.repo}](https://huggingface.co/{entry.published.repo})" if entry else "",
+        "published": f"[{entry.published.title}]({entry.published.url})" if entry else "",
         **_door_words(repo, name),
         "has_code": set(CODE_FILES) <= model.files,
         "has_sentence_transformers": set(SENTENCE_TRANSFORMERS) <= model.files,
-        "native": None if nearest.lost else nearest.native.name,
-        "losses": nearest.lost,
-        "cn_clip": model.cn_clip,
         "context_length": model.context_length,
         "positions": model.positions,
         "trained_length": report.conversion["trained_context_length"] if report else None,
         "lower_case": model.lower_case and not any(CASING in limit for limit in limits),
         "limits": limits,
-        "image_order": IMAGE_ORDERS[model.image_order],
-        "image_size": model.image_size,
         "ends": model.ends,
         "padding_zh": padding["zh"],
         "padding_en": padding["en"],
@@ -504,9 +513,24 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
     }
 
 
+def _pair_words(model: Model, entry: Entry | None) -> dict[str, Any]:
+    """What a text tower alone has not: pictures, and classes or formats of others that take both towers."""
+    nearest = fits(model.config)[0]
+    return {
+        "image_tower": entry.image.tower if entry else model.config["vision_config"]["model_type"],
+        "native": None if nearest.lost else nearest.native.name,
+        "losses": nearest.lost,
+        "cn_clip": model.cn_clip,
+        "image_order": IMAGE_ORDERS[model.image_order],
+        "image_size": model.image_size,
+    }
+
+
 def _padding(config: Mapping[str, Any]) -> str:
     if config["text_config"]["model_type"] == "clip_text_model":
         return "causal"
+    if config.get("text_padded_length") is not None:
+        return "padded"
     return "attended" if config["text_attends_to_padding"] else "masked"
 
 
@@ -523,7 +547,7 @@ def _door_words(repo: str, folder: str) -> dict[str, str]:
 
 
 def _entry_command(entry: Entry) -> str:
-    return shlex.join(["zhclip", "convert", entry.name, entry.name])
+    return shlex.join(entry.command(entry.name))
 
 
 def _level(report: Report, unverified: str | None, edited: bool) -> str:

@@ -15,19 +15,51 @@ from .errors import InputError
 
 PACKAGE = "hf_zhclip.model_cards"
 
+MODELSCOPE = "modelscope:"
+"""How the name of what is published on ModelScope begins."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where something is published on the hub; no `file` means the whole repo, no `revision` that none is known."""
+    """Where something is published; no `file` means the whole repo, no `revision` that none is known.
+
+    `repo` is `user/name` on the hub, `modelscope:user/name` there, or the address of a page from which `file` has to
+    be fetched by hand.
+    """
 
     repo: str
     file: str | None
     revision: str | None
 
     @property
+    def by_hand(self) -> bool:
+        """Whether it lies where only a person can fetch it, or nothing here that knows the way."""
+        return self.repo.startswith("https://")
+
+    @property
+    def on_hub(self) -> bool:
+        return not self.by_hand and not self.repo.startswith(MODELSCOPE)
+
+    @property
     def source(self) -> str:
-        """As `convert` takes it."""
+        """As `convert` takes it; of a file that was fetched by hand its name."""
+        if self.by_hand:
+            return str(self.file)
         return f"{self.repo}:{self.file}" if self.file else self.repo
+
+    @property
+    def title(self) -> str:
+        """What a link to it says."""
+        return self.source if self.by_hand else self.repo
+
+    @property
+    def url(self) -> str:
+        """The page that shows it."""
+        if self.by_hand:
+            return self.repo
+        if self.on_hub:
+            return f"https://huggingface.co/{self.repo}"
+        return f"https://www.modelscope.cn/models/{self.repo.removeprefix(MODELSCOPE)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +161,25 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """`user/repo` or `user/repo:file`."""
+        """`user/repo[:file]` on the hub, the same on ModelScope, or the name of a file that is fetched by hand."""
         return self.published.source
 
     @property
     def vision(self) -> str | None:
         """The image part to pair it with, where it was published apart."""
         return self.image_part.source if self.image_part else None
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where its parts are published."""
+        return (self.published, self.image_part) if self.image_part else (self.published,)
+
+    def command(self, out: str) -> tuple[str, ...]:
+        """The words that convert it, once a file that has to be fetched by hand lies here."""
+        if not self.published.by_hand:
+            return "zhclip", "convert", self.name, out
+        vision = ("--vision", self.vision) if self.vision else ()
+        return "zhclip", "convert", self.source, out, "--format", self.format, *vision
 
     @property
     def towers(self) -> str:
@@ -179,6 +223,8 @@ def parse(text: str, file: str) -> Entry:
     entry = _read(Entry, value, file, "")
     if f"{entry.name}.yaml" != file:
         raise InputError(f"{file}: field name is {entry.name!r}; wanted the name of the file.")
+    if any(place.by_hand and not place.file for place in entry.places):
+        raise InputError(f"{file}: field published.file is None; of a page, the name of the file there is wanted.")
     return entry
 
 
@@ -189,7 +235,7 @@ def find(name: str) -> Entry | None:
 
 
 def find_by_hub(repo: str, file: str | None) -> Entry | None:
-    """The entry that is published there; `file` None is the whole repo."""
+    """The entry that is published there, on the hub or as `modelscope:user/repo`; `file` None is the whole repo."""
     wanted = repo.casefold(), file
     return next((each for each in entries() if (each.published.repo.casefold(), each.published.file) == wanted), None)
 
@@ -205,7 +251,8 @@ def table() -> str:
 
 
 def _line(entry: Entry) -> tuple[str, ...]:
-    source = f"{entry.source} --vision {entry.vision}" if entry.vision else entry.source
+    source = entry.published.url if entry.published.by_hand else entry.source
+    source = f"{source} --vision {entry.vision}" if entry.vision else source
     parameters = f"{entry.parameters.total / 1e6:.0f}M"
     names = ", ".join((entry.name, *entry.aliases))
     return names, entry.family, entry.towers, parameters, entry.license.id or "unknown", source

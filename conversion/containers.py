@@ -1,4 +1,4 @@
-"""A file of torch.save or safetensors -> what it holds: tensors mapped into memory, and no pickle ever executed."""
+"""A file of torch.save, TorchScript or safetensors -> what it holds: tensors mapped into memory; no pickle is run."""
 
 import argparse
 import pickle
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from . import pickles
+from . import pickles, torchscript
 from .errors import InputError, WorkError
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -35,13 +35,36 @@ def open_file(path: Path) -> Container:
     with path.open("rb") as file:
         head = file.read(512)
     if head.startswith(b"PK\x03\x04"):
-        return Container("torch.save zip", _load_zip(path))
+        names = _check_zip(path)
+        if torchscript.is_torchscript(names):
+            return Container("TorchScript archive, its code not run", torchscript.load(path))
+        return Container("torch.save zip", _load_zip(path, names))
     if head.startswith(LEGACY_MAGIC):
         # Its tensors stand behind one another without an index, so that torch can't map them.
         return Container("torch.save file from before torch 1.6, read into memory", _load_torch(path, mmap=False))
     if head[8:9] == b"{":
         return Container("safetensors", _load_safetensors(path))
+    if head[:1] == b"\x80":
+        return Container("pickle of numpy arrays, read into memory", _load_numpy(path))
     raise InputError(_not_a_checkpoint(path, head))
+
+
+def _load_numpy(path: Path) -> dict[Any, Any]:
+    from . import numpy_pickle
+
+    top = _as_tensors(numpy_pickle.load(path))
+    if not isinstance(top, dict):
+        raise InputError(f"{path} is a pickle of a {type(top).__name__}; a dict of numpy arrays was wanted.")
+    return top
+
+
+def _as_tensors(value: Any) -> Any:
+    """Dicts, with the arrays in them as tensors on the same memory; everything else as it is."""
+    import numpy as np
+
+    if isinstance(value, dict):
+        return {key: _as_tensors(each) for key, each in value.items()}
+    return torch.from_numpy(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -52,30 +75,34 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"{path} is damaged or truncated: {error}. Fetch it again.") from error
 
 
-def _load_zip(path: Path) -> dict[Any, Any]:
+def _check_zip(path: Path) -> list[str]:
+    """The names in a zip, of which the structures are held against their checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
             for name in names:
                 if name.endswith("data.pkl"):
-                    archive.read(name)  # holds the bytes against their checksum
+                    archive.read(name)
+            return names
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
         raise InputError(
             f"{path} begins as a torch.save file but is damaged or truncated: {error}. Fetch it again."
         ) from error
-    if any("/code/" in name for name in names):
-        raise InputError(
-            f"{path} is a TorchScript archive (OpenAI's CLIP files are): it holds code, which is not run here. "
-            "Load it where you trust it with torch.jit.load(...) and save its state_dict()."
-        )
+
+
+def _load_zip(path: Path, names: list[str]) -> dict[Any, Any]:
     if not any(name.endswith("/data.pkl") for name in names):
         raise InputError(f"{path} is a zip file without a data.pkl; a file that torch.save wrote was wanted.")
-    if compressed:
+    if _is_compressed(path):
         raise InputError(
             f"{path} was compressed after torch.save wrote it, so it can't be mapped: fetch the original."
         )
     return _load_torch(path, mmap=True)
+
+
+def _is_compressed(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def _load_torch(path: Path, mmap: bool) -> dict[Any, Any]:
@@ -107,8 +134,6 @@ def _numpy_scalars() -> list[Any]:
 def _not_a_checkpoint(path: Path, head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its repository."
-    if head[:1] == b"\x80":
-        return pickles.refusal(path, pickles.globals_of(path))
     if head.lstrip()[:1] == b"<":
         return f"{path} is a web page, not a checkpoint: the download went wrong. Fetch it again."
     size = path.stat().st_size

@@ -1,10 +1,10 @@
 """Which source claims these keys; exactly one must."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from .errors import InputError, UnknownFormat
-from .mapping import fold, matches, plan
+from .mapping import Shape, fold, matches, plan
 from .read import Checkpoint
 from .source import Signature, Source
 from .sources import SOURCES
@@ -17,13 +17,24 @@ class Relative:
     title: str
     required: tuple[str, ...]
     advice: str
+    sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
 
 
 NOT_YET = "This version does not convert it."
 
+TOKEN_WISE = (
+    "It scores token by token, so that no single vector stands for a picture or a text: it can't be converted."
+)
+
 NOT_BACK = "They can't be turned back: convert the checkpoint from before the quantisation."
 
-# What may have been done to a model of any format: these are named even where a source claims the other keys.
+LEGACY_HEAD = (
+    "If it is one of Multilingual-CLIP's first models (M-BERT-Base-ViT-B ...), put the pickle of its head into its "
+    "folder: '... Linear Weights.pkl', which legacy_get-weights.sh of FreddeFrallan/Multilingual-CLIP fetches."
+)
+
+# What may have been done to a model of any format, or has the keys of one in other sizes: these are named even where a
+# source claims the other keys.
 ALTERED = (
     Relative(
         "a LoRA adapter, or a model with unmerged LoRA weights",
@@ -33,24 +44,23 @@ ALTERED = (
     Relative("a model with quantised weights", ("*_packed_params*",), NOT_BACK),
     Relative("a model with quantised weights (bitsandbytes)", ("*.quant_state*",), NOT_BACK),
     Relative("a model with quantised weights (bitsandbytes, 8 bit)", ("*.SCB",), NOT_BACK),
+    Relative("Wukong with token reduction", ("visual.token_reduction.*",), TOKEN_WISE),
+    Relative("Wukong with token reduction", ("visual.token_learner.*",), TOKEN_WISE),
+    Relative(
+        "FILIP Wukong (token-wise, `_f`)",
+        ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
+        TOKEN_WISE,
+        # 256 numbers; the global ones of the same towers, which have the same keys, end in 512 and 768.
+        sizes={"transformer.text_projection": ((512, 256), (768, 256))},
+    ),
 )
 
 # Order matters: the first whose keys are all there is named.
 RELATIVES = (
     Relative(
-        "Wukong with token reduction",
-        ("visual.token_reduction.*",),
-        "It scores token by token, so that no single vector stands for a picture or a text: it can't be converted.",
-    ),
-    Relative(
-        "Wukong with token reduction",
-        ("visual.token_learner.*",),
-        "It scores token by token, so that no single vector stands for a picture or a text: it can't be converted.",
-    ),
-    Relative(
-        "Wukong (global, `_g`) or FILIP Wukong (token-wise, `_f`)",
-        ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
-        "FILIP's token-wise score can't be put into single vectors; the global one is not converted by this version.",
+        "Wukong with a Swin image tower",
+        ("visual.layers.{}.blocks.*", "visual.patch_embed.*", "transformer.token_embedding.weight"),
+        "Its image tower is no CLIP ViT, and it is not converted.",
     ),
     Relative(
         "EasyNLP's Wukong",
@@ -73,30 +83,42 @@ RELATIVES = (
         "It is another architecture under the same name, which is not converted: fetch today's version of the model.",
     ),
     Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOT_YET),
-    Relative("Multilingual-CLIP", ("transformer.*", "LinearTransformation.*"), NOT_YET),
-    Relative("a Lightning fine-tune of Taiyi-CLIP", ("clip_model.*", "text_encoder.*"), NOT_YET),
-    Relative("open_clip with a Hugging Face text tower", ("visual.*", "text.transformer.*", "text.proj.*"), NOT_YET),
-    Relative("open_clip with a text tower of its own (CustomTextCLIP)", ("visual.*", "text.transformer.*"), NOT_YET),
-    Relative("a Lightning fine-tune of Taiyi-CLIP", ("model.clip_model.*", "model.text_encoder.*"), NOT_YET),
     Relative(
-        "the text tower of Multilingual-CLIP's first models, whose head lies in another file",
-        ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
-        NOT_YET,
+        "SigLIP as open_clip has it",
+        ("visual.*", "logit_bias"),
+        "Its logits have a bias beside the scale, which the converted model has no place for: it is not converted.",
     ),
     Relative(
-        "a DistilBERT, the text tower of sentence-transformers' multilingual CLIP",
+        "CoCa as open_clip has it",
+        ("visual.attn_pool.*", "text_decoder.*"),
+        "It pools its pictures through an attention, and writes texts beside them: it is not converted.",
+    ),
+    Relative(
+        "open_clip with an image tower of timm",
+        ("visual.trunk.*",),
+        "That is no CLIP ViT, and it is not converted.",
+    ),
+    Relative(
+        "open_clip with a text tower of Hugging Face that is none of XLM-R's kind (mT5, m2m_100)",
+        ("visual.*", "text.transformer.*", "text.proj.*"),
+        "It is not converted: of these text towers xlm-roberta-base and xlm-roberta-large are.",
+    ),
+    Relative(
+        "the tower of a Multilingual-CLIP without its LinearTransformation",
+        ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
+        "Its texts stand in no space with pictures: convert a file or folder that holds that, too.",
+    ),
+    Relative(
+        "a DistilBERT alone, as the text tower of sentence-transformers' multilingual CLIP is one",
         ("embeddings.word_embeddings.weight", "transformer.layer.{}.*"),
-        NOT_YET,
+        "Its projection lies beside it, in 2_Dense: name the folder that holds modules.json, not a file in it. "
+        + LEGACY_HEAD,
     ),
     Relative(
         "a BERT without a pooler: a text tower that stands in no space with pictures",
         ("embeddings.word_embeddings.weight", "encoder.layer.{}.*"),
-        NOT_YET,
-    ),
-    Relative(
-        "OpenAI CLIP or open_clip (an English text tower)",
-        ("visual.*", "token_embedding.weight", "transformer.resblocks.{}.*", "positional_embedding"),
-        NOT_YET,
+        "Nothing says what stands for a text in it, so it is not converted: AutoModel of transformers loads it as it "
+        "is.",
     ),
 )
 
@@ -210,6 +232,7 @@ def _choose(checkpoint: Checkpoint, candidates: Iterable[Source]) -> str:
     return (
         f"The keys of {checkpoint.name} do not decide what it is, and {word}. Other models of the same keys pool "
         f"differently, so this is not guessed. If you know which one it is, say so: {names}."
+        + (f" {LEGACY_HEAD}" if _any("embeddings.word_embeddings.weight", checkpoint.tensors) else "")
     )
 
 
@@ -228,7 +251,8 @@ def _unknown(checkpoint: Checkpoint) -> str:
 def _relative(checkpoint: Checkpoint, relatives: Iterable[Relative]) -> str | None:
     """What to say of a checkpoint that is one of these."""
     for relative in relatives:
-        if all(_any(pattern, checkpoint.tensors) for pattern in relative.required):
+        sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in relative.sizes.items())
+        if sizes and all(_any(pattern, checkpoint.tensors) for pattern in relative.required):
             return f"{checkpoint.name} is {relative.title}. {relative.advice}"
     return None
 

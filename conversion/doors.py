@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .repo import is_text_alone
 from .tokenizer import BERT_SETTINGS
 from .write import write_json
 
@@ -24,6 +25,9 @@ MODEL_CODE = {
     "AutoModel": "modeling_zhclip.ZhCLIPModel",
     "AutoModelForZeroShotImageClassification": "modeling_zhclip.ZhCLIPModel",
 }
+TEXT_MODEL_CODE = {"AutoConfig": "configuration_zhclip.ZhCLIPConfig", "AutoModel": "modeling_zhclip.ZhCLIPTextModel"}
+"""The same of a text tower alone."""
+
 PROCESSOR_CODE = {"AutoProcessor": "processing_zhclip.ZhCLIPProcessor"}
 IMAGE_PROCESSOR_CODE = {"AutoImageProcessor": "image_processing_zhclip.ZhCLIPImageProcessor"}
 
@@ -60,13 +64,16 @@ SENTENCE_TRANSFORMERS: dict[str, Any] = {
 def add_code(folder: Path) -> None:
     """Makes a repo load with `trust_remote_code=True` where hf_zhclip is not installed.
 
-    Copies the modules themselves and names their classes in config.json and processor_config.json. The tokenizer is
-    transformers' own and needs none.
+    Copies the modules themselves and names their classes in config.json and, where pictures are taken, in
+    processor_config.json. The tokenizer is transformers' own and needs none.
     """
     package = resources.files("hf_zhclip")
     for name in CODE_FILES:
         (folder / name).write_bytes((package / name).read_bytes())
     config = _read(folder / "config.json")
+    if is_text_alone(config):
+        write_json(folder / "config.json", {**config, "auto_map": TEXT_MODEL_CODE})
+        return
     write_json(folder / "config.json", {**config, "auto_map": MODEL_CODE})
     processor = _read(folder / "processor_config.json")
     image_processor = {**processor["image_processor"], "auto_map": IMAGE_PROCESSOR_CODE}
@@ -91,18 +98,20 @@ def add_legacy(folder: Path, processor: Any) -> None:
 
     Args:
         folder: where `processor` was saved.
-        processor: a ZhCLIPProcessor, or a processor of transformers' own.
+        processor: a ZhCLIPProcessor, or a processor of transformers' own; of a text tower alone its tokenizer.
 
     Raises:
         InputError: when the vocabulary can't be written as lines; nothing is written then.
     """
-    tokenizer = processor.tokenizer
+    takes_pictures = hasattr(processor, "image_processor")
+    tokenizer = processor.tokenizer if takes_pictures else processor
     backend = _read(folder / "tokenizer.json")
     vocab = _vocabulary_lines(tokenizer.get_vocab()) if backend["model"]["type"] == "WordPiece" else None
     if vocab is not None:
         (folder / "vocab.txt").write_bytes(vocab.encode())
     write_json(folder / "special_tokens_map.json", tokenizer.special_tokens_map)
-    write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
+    if takes_pictures:
+        write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
     config = _read(folder / "tokenizer_config.json")
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name that transformers 4 knows

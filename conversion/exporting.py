@@ -92,9 +92,22 @@ def export(
     _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
     progress(f"Reading {out}")
     repo = read_repo(out)
+    if repo.is_text_alone:
+        raise InputError(_TEXT_ALONE.format(out=out, here=_quoted(out), there=_quoted(destination)))
     if to == "cn_clip":
         return _to_cn_clip(repo, destination, ddp, force, progress)
     return _to_transformers(repo, destination, also_legacy, max_shard_size, force, progress)
+
+
+_TEXT_ALONE = """\
+{out} holds a text tower alone, and only a model of both towers is exported. The tower is transformers' own class, \
+which writes itself:
+    AutoModel.from_pretrained({here}).text_model.save_pretrained({there})
+    AutoTokenizer.from_pretrained({here}).save_pretrained({there})"""
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _check_arguments(
@@ -151,7 +164,7 @@ def _to_transformers(
         wrote=native.name,
         why=f"transformers' own {native.name} is exact for this model: {native.holds}.",
         differs=differences(native, order),
-        load=_LOAD_NATIVE.format(path=json.dumps(str(destination), ensure_ascii=False)),
+        load=_LOAD_NATIVE.format(path=_quoted(destination)),
     )
 
 

@@ -33,7 +33,6 @@ DISTILBERT_DEFAULTS = {
     "attention_dropout": 0.1,
     "max_position_embeddings": 512,
     "initializer_range": 0.02,
-    "sinusoidal_pos_embds": False,
     "pad_token_id": 0,
     "vocab_size": 30522,
 }

@@ -9,11 +9,10 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from .errors import InputError, WorkError
 
-PREFIX = "modelscope:"
 ID = re.compile(r"modelscope:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
 ABSENT = "{} does not exist on ModelScope: {}. Look at its page for the names."
 
-FOLDER = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]
+FOLDER = ["*.json", "*.txt", "*.safetensors", "*pytorch_model*.bin"]
 """What a folder's weights need beside them; the samples and pictures of its page are left there."""
 
 

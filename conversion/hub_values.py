@@ -38,9 +38,10 @@ LANGUAGES = frozenset(
     ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na
     nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so
     sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+    multilingual
     """.split()
 )
-"""ISO 639-1, which the hub takes beside longer codes."""
+"""ISO 639-1, which the hub takes beside longer codes, and its word for many."""
 
 LIBRARIES = frozenset(
     """

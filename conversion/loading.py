@@ -14,6 +14,7 @@ from .errors import InputError
 from .hub import locate, published
 from .pipeline import convert
 from .read import FSDP_FILE, WEIGHTS, read
+from .repo import load_processor
 from .report import FILE, sha256, versions
 from .write import write_json
 
@@ -29,7 +30,7 @@ def load(
     ema: str | None = None,
     **from_pretrained: Any,
 ) -> tuple[Any, Any]:
-    """Gives `(model, processor)` of an original checkpoint.
+    """Gives `(model, processor)` of an original checkpoint; of a text tower alone `(model, tokenizer)`.
 
     The first call converts and verifies it into a folder of the cache (`ZHCLIP_CACHE`, else `zhclip` under `HF_HOME`)
     that is named by the hashes of the source's files; later calls only load that.
@@ -41,7 +42,7 @@ def load(
     Raises:
         InputError, ParityError, WorkError: as `convert`.
     """
-    from transformers import AutoModel, AutoProcessor
+    from transformers import AutoModel
 
     if entry := published(source):
         vision, format = vision or entry.vision, format or entry.format
@@ -58,7 +59,7 @@ def load(
         with FileLock(folder.with_name(f"{folder.name}.lock")):  # of many processes one converts and the others wait
             if not (folder / FILE).exists():
                 convert(source, folder, **{**stated, "vision": vision}, **words)
-    return AutoModel.from_pretrained(folder, **from_pretrained), AutoProcessor.from_pretrained(folder)
+    return AutoModel.from_pretrained(folder, **from_pretrained), load_processor(folder)
 
 
 def _existing(path: str | Path) -> Path:

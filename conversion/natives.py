@@ -88,6 +88,7 @@ CLIP_VIT = Demand(
 POST_LAYERNORM = Demand(
     "vision_pooling", ("pooler",), {"cls": "the raw class token: there a layer norm would be applied to it"}
 )
+# No class pads by itself either: text_padded_length is never stated without this.
 NO_PADDING = Demand(
     "text_attends_to_padding", (False,), {True: "that the text tower attends to padding whatever mask it is given"}
 )

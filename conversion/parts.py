@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from .bases import base_config
 from .detect import detect
 from .errors import InputError, MappingError
 from .hub import published, read_source
@@ -18,6 +19,12 @@ from .sources import SOURCES
 
 Role = Literal["whole", "image"]
 """What a part gives to the model: all that it holds, or its image side alone."""
+
+COMPLETE = {
+    "dual": "holds both towers",
+    "alone": "stands in no space with pictures, so that no image tower belongs to it",
+}
+"""Why a part takes no image part, by what the source holds."""
 
 IMAGE_SIDE = ("vision_model.", "visual_projection.", "logit_scale")
 """How the target keys of an image part begin."""
@@ -114,7 +121,7 @@ def identify(
     config: str | Path | None,
     ema: str | None = None,
 ) -> list[Part]:
-    """The parts that make one model: one that holds both towers, or a text part and an image part.
+    """The parts that make one model: one that is complete by itself, or a text part and an image part.
 
     Of a published checkpoint the catalogue knows the format and the image part; what the user states goes first.
     `ema` chooses between weights and their average, in the part that holds both.
@@ -141,11 +148,11 @@ def _parts(
     if not first.holds_text:
         raise InputError(
             f"{source} is {first.source.title}, but an image tower alone: it serves as --vision beside a text model "
-            "(Taiyi). By itself it is not converted."
+            "(Taiyi). By itself it is not converted: without a text there is nothing to compare a picture with."
         )
-    if first.source.part == "dual":
+    if why := COMPLETE.get(first.source.part):
         if vision is not None:
-            raise InputError(f"{source} is {first.source.title} and holds both towers; leave out --vision.")
+            raise InputError(f"{source} is {first.source.title} and {why}; leave out --vision.")
         return [first]
     if vision is None:
         raise InputError(
@@ -159,16 +166,25 @@ def _part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: 
     checkpoint = choose(read_source(path), ema)
     detection = detect(checkpoint, format)
     own = checkpoint.config if detection.source.reads_config_json else {}
-    if own and stated:
+    facts = _facts(detection.source, path, own, stated)
+    return Part(detection.source, checkpoint, facts, f"{detection.certainty}: {detection.why}")
+
+
+def _facts(source: Source, path: str | Path, own: Mapping[str, Any], stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is stated beside the weights or by the user, with the config of a base model that it leaves facts to."""
+    base = source.base_model(own or stated) if source.base_model else None
+    if own and stated and base is None:
         raise InputError(
             f"{path} states its own facts beside the weights, so --config has nothing to state. Leave it out."
         )
-    return Part(detection.source, checkpoint, stated or own, f"{detection.certainty}: {detection.why}")
+    if base is None:
+        return stated or own
+    return {**own, "base_config": stated} if own and stated else {**(own or stated), "base_config": base_config(base)}
 
 
 def _vision_part(path: str | Path, ema: str | None) -> Part:
     part = replace(_part(path, None, {}, ema), role="image")
-    if part.source.part == "text":
+    if part.source.part in ("text", "alone"):
         raise InputError(
             f"--vision {path} is {part.source.title}: a text tower alone. A model that holds an image tower was "
             "wanted, for example a Hugging Face CLIPModel folder."

@@ -15,7 +15,7 @@ from .errors import InputError, ParityError
 from .parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
 from .provenance import command, entry_name, record
 from .report import FILE, Report, sha256
-from .source import Description
+from .source import Description, Tower
 from .staging import check_absent, check_apart, staging
 from .write import (
     DTYPES,
@@ -29,6 +29,11 @@ from .write import (
 )
 
 OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
+
+TEXT_ALONE = (
+    "It is a text tower alone: without a projection into a space with pictures, nothing that it computes can be "
+    "compared with one"
+)
 
 LEGACY_EOS = 2
 """An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
@@ -86,6 +91,8 @@ def convert(
     description = describe(parts)
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
+    if description.vision is None:
+        progress(TEXT_ALONE)
     model_config, shapes = build(description)
     settings = _settings(description, dtype, context_length, model_config.max_text_positions)
     inputs = {"format": format, "tokenizer": tokenizer, "config": config, "context_length": context_length, "ema": ema}
@@ -93,8 +100,9 @@ def convert(
     lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
     settings["catalogue"] = entry_name(source, parts, tokenizer, config)
     settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
-    processor = _processor(parts, description, tokenizer, settings["context_length"])
-    _check_tokenizer(processor.tokenizer, model_config)
+    words = _tokenizer(parts, description, tokenizer, settings["context_length"])
+    _check_tokenizer(words, model_config)
+    processor = _processor(description, words)
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)
     check_dtypes(tensors)
@@ -104,7 +112,7 @@ def convert(
         write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
         model_config.save_pretrained(folder)
         processor.save_pretrained(folder)
-        _open_doors(folder, processor, with_code, also_legacy)
+        _open_doors(folder, description, processor, with_code, also_legacy)
         progress("Verifying in a fresh process")
         proof = _prove(folder, parts, settings, tokenizer, skip_verify)
         write_json(folder / FILE, proof.to_json())
@@ -135,7 +143,7 @@ def _check_report(path: Path, force: bool) -> None:
 def _settings(description: Description, dtype: str, context_length: int | None, positions: int) -> dict[str, Any]:
     longest = context_length if context_length is not None else description.context_length
     if not 3 <= longest <= positions:
-        raise InputError(f"--context-length {longest} does not fit: the model has {positions} positions (3 at least).")
+        raise InputError(f"--context-length {longest} does not fit: the model takes 3 to {positions} tokens.")
     return {
         "architecture": description.architecture,
         "dtype": dtype,
@@ -146,12 +154,10 @@ def _settings(description: Description, dtype: str, context_length: int | None, 
     }
 
 
-def _processor(
+def _tokenizer(
     parts: Sequence[Part], description: Description, vocabulary: str | Path | None, context_length: int
 ) -> Any:
-    """The processor: the family's image order and tokenizer."""
-    from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
-
+    """The family's tokenizer on the vocabulary that is found, or the packaged one where it has the model's words."""
     found, rows = find_vocabulary(parts, vocabulary), description.text.config["vocab_size"]
     tokenizer = parts[0].source.tokenizer(found, context_length)
     if found is None and len(tokenizer) != rows:
@@ -159,6 +165,15 @@ def _processor(
             f"There is no vocabulary beside the weights, the packaged one has {len(tokenizer)} words, and the model "
             f"{rows} rows. {OTHER_VOCABULARY}"
         )
+    return tokenizer
+
+
+def _processor(description: Description, tokenizer: Any) -> Any:
+    """What prepares the inputs: the family's image order and the tokenizer; without an image tower the tokenizer."""
+    from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
+
+    if description.vision is None:
+        return tokenizer
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
@@ -187,9 +202,10 @@ def _check_tokenizer(tokenizer: Any, model_config: Any) -> None:
             )
 
 
-def _open_doors(folder: Path, processor: Any, with_code: bool, also_legacy: bool) -> None:
+def _open_doors(folder: Path, description: Description, processor: Any, with_code: bool, also_legacy: bool) -> None:
     """Files for those who load the repo in another way than with this package."""
-    add_sentence_transformers(folder)
+    if description.vision is not None:  # what a tower alone pools is no embedding that sentence-transformers compares
+        add_sentence_transformers(folder)
     if with_code:
         add_code(folder)
     if also_legacy:
@@ -202,31 +218,42 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
     Raises:
         InputError: when the two towers do not end in the same width, or what is stated of them makes no model.
     """
-    from hf_zhclip import ZhCLIPConfig, ZhCLIPModel
+    from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPTextModel
 
     text, vision = description.text, description.vision
-    if text.width != vision.width:
+    if vision is not None and text.width != vision.width:
         raise InputError(
             f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
             "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
             "projections are not of the same model."
         )
     try:
-        config = ZhCLIPConfig(
-            text_config=dict(text.config),
-            vision_config=dict(vision.config),
-            projection_dim=text.width,
-            text_pooling=text.pooling,
-            text_projection_type=text.projection,
-            vision_pooling=vision.pooling,
-            visual_projection_type=vision.projection,
-            architectures=["ZhCLIPModel"],
-        )
+        config = ZhCLIPConfig(**_text_fields(description), **(_pair_fields(text, vision) if vision else {}))
         with torch.device("meta"):
-            model = ZhCLIPModel(config)
+            model = ZhCLIPModel(config) if vision else ZhCLIPTextModel(config)
     except (StrictDataclassError, ValueError) as error:
         raise InputError(f"No model can be built from what is stated of it. {error}") from error
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _text_fields(description: Description) -> dict[str, Any]:
+    return {
+        "text_config": dict(description.text.config),
+        "text_pooling": description.text.pooling,
+        "text_attends_to_padding": description.text_attends_to_padding,
+        "text_padded_length": description.text_padded_length,
+        "architectures": ["ZhCLIPModel" if description.vision else "ZhCLIPTextModel"],
+    }
+
+
+def _pair_fields(text: Tower, vision: Tower) -> dict[str, Any]:
+    return {
+        "vision_config": dict(vision.config),
+        "projection_dim": text.width,
+        "text_projection_type": text.projection,
+        "vision_pooling": vision.pooling,
+        "visual_projection_type": vision.projection,
+    }
 
 
 def _prove(

@@ -17,17 +17,26 @@ import torch
 from .companions import companions
 from .containers import open_file
 from .errors import InputError, WorkError
+from .modules_json import body
 from .pickles import some
 from .wrappers import DEEPSPEED, LOCAL_SHARDS, TRAINER_STATE, WRAPPERS, Average, Unwrapped, scalar, unwrap
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Weight files of a Hugging Face folder, in the order in which transformers looks for them."""
 
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Those of an open_clip folder, in the order in which open_clip looks for them (factory.py)."""
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+
 MODELSCOPE = ("vision_model_config.json", "text_model_config.json")
 """What states the model in a folder of ModelScope's CLIP; where both state a field, the second counts, as upstream."""
 
-CONFIGS = (MODELSCOPE, ("config.json",))
+CONFIGS = (MODELSCOPE, ("config.json",), (OPEN_CLIP_CONFIG,))
 """JSON files that say what the weights beside them are, by the kind of folder; the first that is there is read."""
+
+WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")
+"""How files end that may hold weights by whatever name."""
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -42,8 +51,6 @@ KINDS = {
 
 REFUSED_FOLDERS = {
     "adapter_config.json": "a PEFT / LoRA adapter, not a model: merge it first with merge_and_unload() and save that",
-    "open_clip_config.json": "an open_clip folder, which this version does not convert",
-    "modules.json": "a sentence-transformers folder, which this version does not convert",
     "encoder_config.json": "a ModelScope model from before August 2022, another architecture under the same name, "
     "which is not converted: fetch today's version of the model",
 }
@@ -51,6 +58,8 @@ REFUSED_FOLDERS = {
 
 FSDP_FILE, FSDP_FOLDER, FSDP_RANKS = "pytorch_model_fsdp.bin", "pytorch_model_fsdp_0", "pytorch_model_fsdp_rank*.bin"
 """Where accelerate keeps the weights of FSDP: gathered, as a folder of torch.distributed.checkpoint, by ranks."""
+
+KNOWN_NAMES = (*WEIGHTS, *OPEN_CLIP_WEIGHTS, FSDP_FILE)
 
 
 @dataclass(frozen=True)
@@ -134,17 +143,29 @@ def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
 
 def _read_folder(folder: Path) -> Checkpoint:
     if not _is_converted(folder):
-        names = {path.name for path in folder.iterdir()}
-        # laion's CLIP repos hold open_clip's files beside those of transformers.
-        both = {"open_clip_config.json"} if "config.json" in names and names & set(WEIGHTS) else set()
-        refuse_marked(folder, names - both)
-    if found := [name for name in WEIGHTS if (folder / name).exists()]:
-        _refuse_two_steps(folder, found)
-        return _with_step(folder, _with_companions(folder, _with_config(folder, _read_weights(folder / found[0]))))
+        refuse_marked(folder, {path.name for path in folder.iterdir()})
+    inner = body(folder)
+    if found := _weights(inner):
+        _refuse_two_steps(inner, found)
+        return _with_step(folder, _with_companions(folder, _with_config(inner, _read_weights(inner / found[0]))))
     for is_one, read_one in FOLDERS:
         if is_one(folder):
             return _with_step(folder, read_one(folder))
-    raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}. {_hint(folder)}".rstrip())
+    raise InputError(f"{inner} holds none of {', '.join((*WEIGHTS, *OPEN_CLIP_WEIGHTS))}. {_hint(folder)}".rstrip())
+
+
+def _weights(folder: Path) -> list[str]:
+    """The names of a folder's weight files, those first that are read."""
+    of_transformers, of_open_clip = (
+        [name for name in names if (folder / name).exists()] for names in (WEIGHTS, OPEN_CLIP_WEIGHTS)
+    )
+    return of_open_clip if of_open_clip and not (of_transformers and is_transformers(folder)) else of_transformers
+
+
+def is_transformers(folder: Path) -> bool:
+    """Whether the config.json of a folder is one of transformers: timm's repos hold one, too, beside open_clip's."""
+    path = folder / "config.json"
+    return path.exists() and "model_type" in read_json(path)
 
 
 def _with_companions(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
@@ -153,8 +174,14 @@ def _with_companions(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
         if twice := sorted(companion.tensors.keys() & checkpoint.tensors.keys()):
             raise InputError(f"{folder} holds {some(twice)} in its weights and in {some(map(str, companion.files))}.")
         _refuse_kinds(companion.tensors, companion.files[0])
-        tensors = {**checkpoint.tensors, **companion.tensors}
-        checkpoint = replace(checkpoint, tensors=tensors, files=(*checkpoint.files, *companion.files))
+        average = checkpoint.average
+        checkpoint = replace(
+            checkpoint,
+            tensors={**checkpoint.tensors, **companion.tensors},
+            average=average and replace(average, tensors={**average.tensors, **companion.tensors}),
+            files=(*checkpoint.files, *companion.files),
+            config={**checkpoint.config, **companion.config},
+        )
     return checkpoint
 
 
@@ -194,7 +221,7 @@ def _with_step(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
 
 def _hint(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
-    files = [name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".bin", ".safetensors"))]
+    files = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
     steps = [name for name in names if name.startswith("checkpoint-") and (folder / name).is_dir()]
     if found := files or steps:
         return f"It holds {some(found)}: name one of them instead of the folder."
@@ -269,8 +296,8 @@ def _read_single(path: Path) -> Checkpoint:
     if path.match(FSDP_RANKS):
         return _refuse_ranks(path.parent)
     checkpoint = _read_weights(path)
-    # Only the names of a Hugging Face folder vouch that the config.json beside them is theirs.
-    return _with_config(path.parent, checkpoint) if path.name in (*WEIGHTS, FSDP_FILE) else checkpoint
+    # Only the names of such a folder vouch that the config beside them is theirs.
+    return _with_config(path.parent, checkpoint) if path.name in KNOWN_NAMES else checkpoint
 
 
 def _read_weights(path: Path) -> Checkpoint:
@@ -296,7 +323,8 @@ def _checkpoint(path: Path, files: tuple[Path, ...], container: str, found: Unwr
 
 
 def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
-    paths = _config_files(folder)
+    of_open_clip = checkpoint.files[0].name in OPEN_CLIP_WEIGHTS
+    paths = _config_files(folder, ((OPEN_CLIP_CONFIG,),) if of_open_clip else CONFIGS)
     config = {key: value for path in paths for key, value in read_json(path).items()}
     if quantization := config.get("quantization_config"):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
@@ -307,8 +335,8 @@ def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, files=(*checkpoint.files, *paths), folder=folder, config=config)
 
 
-def _config_files(folder: Path) -> tuple[Path, ...]:
-    for kind in CONFIGS:
+def _config_files(folder: Path, kinds: Iterable[tuple[str, ...]]) -> tuple[Path, ...]:
+    for kind in kinds:
         there = [name for name in kind if (folder / name).exists()]
         if there and len(there) < len(kind):
             absent = ", ".join(name for name in kind if name not in there)

@@ -84,7 +84,13 @@ class Report:
 SOURCE_KINDS: dict[str, Any] = {"format": str, "name": str, "hub": dict | None, "files": dict, "facts": dict}
 CONVERSION_KINDS: dict[str, Any] = {
     **{"architecture": str, "dtype": str, "context_length": int, "trained_context_length": int | None},
-    **{"limits": list, "image_order": str, "catalogue": str | None, "command": str, "verification_skipped": bool},
+    **{
+        "limits": list,
+        "image_order": str | None,
+        "catalogue": str | None,
+        "command": str,
+        "verification_skipped": bool,
+    },
 }
 COMPARISON_KINDS: dict[str, Any] = {
     **dict.fromkeys(("step", "what", "witness", "measure"), str),

@@ -34,20 +34,26 @@ class Signature:
 
 @dataclass(frozen=True)
 class Tower:
-    """One side of the model: its transformers config, what is pooled, how it is projected, and to what width."""
+    """One side of the model: its transformers config, what is pooled, how it is projected, and to what width.
+
+    `projection` is "none" where the pooled vector itself is the embedding, and None where it is no embedding: such a
+    tower stands alone.
+    """
 
     config: Mapping[str, Any]
     pooling: str
-    projection: str
+    projection: str | None
     width: int
 
 
 @dataclass(frozen=True)
 class Description:
-    """Everything of a checkpoint that changes a number and is not a tensor; a part has one tower of the two.
+    """Everything of a checkpoint that changes a number and is not a tensor.
+
+    A part has one tower of the two, and so has a text tower that stands alone, which brings no pictures.
 
     `facts` is the source's own JSON as far as it counts: what a witness is given, and what the report records.
-    `limits` are sentences for the card.
+    `limits` are sentences for the card. `text_attends_to_padding` and `text_padded_length` are those of ZhCLIPConfig.
     """
 
     architecture: str
@@ -58,6 +64,8 @@ class Description:
     context_length: int | None = None
     image_size: int | None = None
     limits: tuple[str, ...] = ()
+    text_attends_to_padding: bool = False
+    text_padded_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,8 @@ class Witness:
 
     Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with the tokenizer's pad id,
     `encode_image` pixels `(n, 3, size, size)`; both give L2-normalised float32 `(n, width)`. `logit_scale` is the
-    stored logarithm.
+    stored logarithm. Of a text tower alone `encode_text` gives the pooled vectors, and `text_states` the states of all
+    tokens, `(n, length, width)`, normalised likewise.
     """
 
     name: str
@@ -76,32 +85,35 @@ class Witness:
     token_ids: Callable[[Sequence[str]], list[list[int]]] | None = None
     pixels: Callable[[Image.Image], torch.Tensor] | None = None
     logit_scale: Callable[[], float] | None = None
+    text_states: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a witness may know of a conversion beside the tensors.
 
-    `config` is the source's own JSON, `vocab` what its `Vocabulary` reads.
+    `config` is the source's own JSON, `vocab` what its `Vocabulary` reads; a text tower alone has no `image_size`.
     """
 
     config: Mapping[str, Any]
     vocab: Any
     context_length: int
-    image_size: int
+    image_size: int | None
 
 
 @dataclass(frozen=True)
 class Source:
     """One checkpoint format, in the words of its own project.
 
-    `part` says which towers it holds; a dual one also serves as the image part of a pair. `rules` joins the tables
-    that these source keys call for; `home` gives those of the plainest layout, from the config of a converted model,
+    `part` says which towers it holds; a dual one also serves as the image part of a pair, a text one is half of a
+    pair, and a text tower that is alone makes a repo of one tower. `rules` joins the tables that these source keys
+    call for; `home` gives those of the plainest layout, from the config of a converted model,
     so that it can be mapped back. `tokenizer` takes the folder or file of the vocabulary (None: what ships with the
     package) and the context length; `vocabulary` says where that lies and how a witness reads it. `original` builds
     the witness from the original's own package, or returns None where that is not installed; the reference's module
     bears the source's name. `languages` are those of the family's training, as the hub writes them; `limits` are what
-    a card says of texts before anything is converted.
+    a card says of texts before anything is converted. `base_model` names the model to whose config.json this one's own
+    leaves the facts of its tower; what is found there lies in the config under `base_config`.
 
     `describe_image` and `original_image` are for an image part whose folder may hold no text tower at all: without
     them the whole is described and its text left out, and the reference is the witness.
@@ -109,7 +121,7 @@ class Source:
 
     name: str
     title: str
-    part: Literal["dual", "text", "vision"]
+    part: Literal["dual", "text", "vision", "alone"]
     signatures: tuple[Signature, ...]
     describe: Callable[[Checkpoint, Mapping[str, Any]], Description]
     rules: Callable[[Collection[str]], tuple[Rule, ...]]
@@ -122,3 +134,4 @@ class Source:
     languages: tuple[str, ...] = ("zh",)
     describe_image: Callable[[Checkpoint, Mapping[str, Any]], Description] | None = None
     original_image: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None] | None = None
+    base_model: Callable[[Mapping[str, Any]], str | None] | None = None

@@ -1,13 +1,16 @@
 """Tokenizers whose ids equal the original's, as files that transformers reads back unchanged."""
 
+import gzip
 import json
+import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
@@ -26,11 +29,32 @@ DEFAULT_VOCAB = Path(__file__).with_name("vocab.txt")
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
 """Files of a folder that hold its vocabulary, the first that is there."""
 
+OPENAI_BPE_FILE = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
+
+OPENAI_MERGES = 49152 - 256 - 2
+"""The merges of that file that OpenAI's vocabulary takes, of 262,145 (openai/CLIP, clip/simple_tokenizer.py)."""
+
 BPE_FILES = ("tokenizer.json", "vocab.json")
 """The same where it is a BPE; merges.txt lies beside vocab.json."""
 
 CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
 """CLIP's first and last token of a text."""
+
+SENTENCEPIECE = "sentencepiece.bpe.model"
+"""SentencePiece's own file, which takes a package of its own to read."""
+
+UNIGRAM_FILES = ("tokenizer.json", SENTENCEPIECE)
+"""The same where it is a unigram model of SentencePiece's; the second is found to say what is missing."""
+
+XLM_ROBERTA_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
 
 WORD_LIMIT = 200
 """Characters in a word, above which cn_clip makes it [UNK]; BERT's own limit is 100."""
@@ -176,6 +200,137 @@ def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokeni
     )
 
 
+def xlm_roberta_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokenizerFast:
+    """The ids of XLMRobertaTokenizerFast on the tokenizer.json of a folder, frozen in a tokenizer.json.
+
+    Args:
+        source: a folder with tokenizer.json, and its tokenizer_config.json if any; or the tokenizer.json.
+        context_length: ids at most, <s> and </s> included.
+
+    Raises:
+        InputError: for a folder that does not hold an XLM-R tokenizer, and for None: no vocabulary serves every model.
+    """
+    if source is None:
+        raise InputError(
+            "found no vocabulary beside the weights (tokenizer.json), and none fits every model; wanted the one that "
+            "it was trained with: --tokenizer PATH."
+        )
+    unigram = read_unigram(source)
+    _check_tokenizer_class(unigram.file.parent, "XLMRobertaTokenizer")
+    backend = Tokenizer.from_file(str(unigram.file))
+    backend.no_truncation()
+    backend.no_padding()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=_checked_length(context_length),
+        # RoBERTa has one token type, and its tokenizer gives none.
+        model_input_names=["input_ids", "attention_mask"],
+        **XLM_ROBERTA_TOKENS,
+    )
+
+
+# What ftfy does to characters by themselves (ftfy 6, fixes.py and chardata.py), in its order: control characters that
+# Windows-1252 has signs for, ligatures, wide and narrow forms, curled quotes, and what is invisible.
+WINDOWS_1252 = {chr(code): sign for code in range(0x80, 0xA0) if (sign := bytes([code]).decode("cp1252", "ignore"))}
+LIGATURES = {
+    **{"Ĳ": "IJ", "ĳ": "ij", "ŉ": "ʼn", "Ǳ": "DZ", "ǲ": "Dz", "ǳ": "dz", "Ǆ": "DŽ", "ǅ": "Dž", "ǆ": "dž"},
+    **{"Ǉ": "LJ", "ǈ": "Lj", "ǉ": "lj", "Ǌ": "NJ", "ǋ": "Nj", "ǌ": "nj"},
+    **{"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "ſt", "ﬆ": "st"},
+}
+WIDE_OR_NARROW = [chr(code) for code in range(0xFF01, 0xFFF0)]
+MENDED: Mapping[str, str] = {
+    r"\u001b\[[\p{Nd};]*[a-zA-Z]": "",
+    **WINDOWS_1252,
+    **LIGATURES,
+    **{wide: plain for wide in WIDE_OR_NARROW if (plain := unicodedata.normalize("NFKC", wide)) != wide},
+    "[\u02bc\u2018-\u201b]": "'",
+    "[\u201c-\u201f]": '"',
+    "[\u0000-\u0008\u000b\u000e-\u001f\u007f\u206a-\u206f\ufeff\ufff9-\ufffc]": "",
+}
+
+
+def mending() -> list[normalizers.Normalizer]:
+    """Those steps, and NFC, in which ftfy ends."""
+    return [*(normalizers.Replace(Regex(found), mended) for found, mended in MENDED.items()), normalizers.NFC()]
+
+
+def with_mending(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokenizer with those steps in front of its own, as open_clip's HFTokenizer has ftfy."""
+    backend = tokenizer.backend_tokenizer
+    own = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([*mending(), *own])
+    return tokenizer
+
+
+MENDING_STEPS = (
+    *({"type": "Replace", "pattern": {"Regex": found}, "content": mended} for found, mended in MENDED.items()),
+    {"type": "NFC"},
+)
+"""The same as a tokenizer.json holds them."""
+
+# Of OpenAI's SimpleTokenizer, whose pattern ignores case: a long s ends "'s", too, and U+0345, whose capital is a
+# letter while it is none, is in no word at all.
+OPENAI_WORD = r"<\|startoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+IN_NO_WORD = "\u0345"
+SWALLOWED = r"(?<=[^\s\p{L}\p{N}])(?<!(?:^|[\s\p{L}\p{N}])(?:<\|(?:start|end)oftext\|>)+)<\|(?=(?:start|end)oftext\|>)"
+"""The beginning of an end token's name behind punctuation, which a word of punctuation takes first."""
+
+
+def openai_clip_tokenizer(vocabulary: Path | None, context_length: int) -> PreTrainedTokenizerFast:
+    """OpenAI's SimpleTokenizer as a fast tokenizer; open_clip's is the same.
+
+    Both put a text through ftfy and html.unescape first. Of these it knows what is done to single characters (wide
+    forms, curled quotes, ligatures; NFC), and leaves badly decoded characters and HTML entities as they are. Padding
+    is `<|endoftext|>` where the original has 0: what follows the end of a text is not seen. The reference's is
+    `bpe.openai_ids`.
+    Source: openai/CLIP, clip/simple_tokenizer.py and clip.py.
+
+    Args:
+        vocabulary: what `read_openai_bpe` reads; None: OpenAI's own, which ships with the package.
+        context_length: ids at most, <|startoftext|> and <|endoftext|> included.
+
+    Raises:
+        InputError: for a file or folder that holds no byte-level BPE of CLIP's kind.
+    """
+    bpe = read_openai_bpe(vocabulary or OPENAI_BPE_FILE)
+    backend = Tokenizer(models.BPE(dict(bpe.ids), list(bpe.merges), end_of_word_suffix="</w>"))
+    backend.normalizer = normalizers.Sequence(
+        [
+            *mending(),
+            normalizers.Replace(Regex(FINAL_SIGMA), "ς"),
+            normalizers.Lowercase(),
+            normalizers.Replace(IN_NO_WORD, " "),
+            normalizers.Replace(Regex(SWALLOWED), "<| "),
+        ]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(OPENAI_WORD), "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
+    )
+    start, end = CLIP_ENDS
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}",
+        pair=f"{start} $A {end} {end} $B {end}",
+        special_tokens=[(token, bpe.ids[token]) for token in CLIP_ENDS],
+    )
+    # Normalised: the original lower-cases a text before it looks for them.
+    first, last = (AddedToken(token, special=True, normalized=True) for token in CLIP_ENDS)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=_checked_length(context_length),
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token=first,
+        eos_token=last,
+        unk_token=last,
+        pad_token=last,
+    )
+
+
 def default_vocab() -> list[str]:
     """The vocabulary of every official cn_clip checkpoint: Google's Chinese BERT, 21,128 tokens."""
     return _lines(DEFAULT_VOCAB.read_text(encoding="utf-8"))
@@ -229,6 +384,31 @@ def read_bpe(path: Path) -> Bpe:
     return Bpe(ids, merges, frozenset({*special, *CLIP_ENDS, *_stated_special_tokens(folder)}))
 
 
+def read_openai_bpe(path: Path) -> Bpe:
+    """The same, or OpenAI's own bpe_simple_vocab_16e6.txt.gz: a title, then merges, of which the first are used.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if path.is_dir() or path.suffix != ".gz":
+        return read_bpe(path)
+    if not path.is_file():
+        raise InputError(f"found no file {path}; wanted OpenAI's merges, or a folder with {' or '.join(BPE_FILES)}.")
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no gzip of UTF-8 text, or is damaged: {error}. Fetch it again.") from error
+    merges = [_pair(line, path) for line in lines[1 : 1 + OPENAI_MERGES] if line]
+    letters = _byte_letters()
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), *CLIP_ENDS]
+    return Bpe(_ids(tokens), merges, frozenset(CLIP_ENDS))
+
+
+def _byte_letters() -> list[str]:
+    """GPT-2's letter for each byte, in the order of OpenAI's vocabulary: visible Latin-1 first, then U+0100 on."""
+    return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
 def _merges(file: Path) -> list[tuple[str, str]]:
     lines = _text(file, "the merges that belong to the vocab.json beside it").split("\n")
     return [_pair(line, file) for line in lines if line and not line.startswith("#version")]
@@ -262,6 +442,120 @@ def _check_bpe(ids: Mapping[str, int], file: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Unigram:
+    """A unigram model of SentencePiece's: its pieces with their scores in the order of their ids, and what is around.
+
+    `normalizers` are the steps of the file's own normaliser. `splits` says whether a text is cut at every white space,
+    not at spaces alone. `special` are the tokens that a text is cut at first, with their ids; those of `greedy` take
+    the white space on their left with them. `file` is where all this lies.
+    """
+
+    pieces: Sequence[tuple[str, float]]
+    unknown: int
+    normalizers: Sequence[Mapping[str, Any]]
+    splits: bool
+    special: Mapping[str, int]
+    greedy: frozenset[str]
+    file: Path
+
+
+def read_unigram(path: Path) -> Unigram:
+    """The unigram model of an XLM-R tokenizer.json, or of a folder with one.
+
+    Raises:
+        InputError: for anything else.
+    """
+    file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
+    if file.suffix == ".model":
+        raise InputError(
+            f"found {file} but no tokenizer.json, which holds the same in the form that is read here. Fetch it from "
+            "the same repository, or write it: with sentencepiece and protobuf installed, "
+            "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+        )
+    file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
+    content = _json_of(file)
+    model, added = content.get("model") or {}, content.get("added_tokens", [])
+    if model.get("type", "Unigram") != "Unigram" or not isinstance(model.get("vocab"), list):
+        raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted Unigram, XLM-R's.")
+    pieces = [(piece, score) for piece, score in model["vocab"]]
+    ids = {piece: number for number, (piece, _) in enumerate(pieces)} | {each["content"]: each["id"] for each in added}
+    if absent := [token for token in XLM_ROBERTA_TOKENS.values() if token not in ids]:
+        raise InputError(f"found no {', '.join(absent)} among the {len(ids)} tokens of {file}; wanted XLM-R's.")
+    _check_unigram(content, file)
+    return Unigram(
+        pieces=pieces,
+        unknown=model["unk_id"],
+        normalizers=_own_normalizers(content),
+        splits=_steps(content, "pre_tokenizer", "pretokenizers")[0]["type"] == "WhitespaceSplit",
+        special={each["content"]: each["id"] for each in added},
+        greedy=frozenset(each["content"] for each in added if each.get("lstrip")),
+        file=file,
+    )
+
+
+def _steps(content: Mapping[str, Any], name: str, parts: str) -> list[dict]:
+    step = content.get(name) or {"type": "Sequence", parts: []}
+    return step[parts] if step["type"] == "Sequence" else [step]
+
+
+def _own_normalizers(content: Mapping[str, Any]) -> list[dict]:
+    """The steps of a normaliser, without those that `with_mending` has put in front of it."""
+    steps = _steps(content, "normalizer", "normalizers")
+    if tuple(steps[: len(MENDING_STEPS)]) != MENDING_STEPS:
+        return steps
+    behind = steps[len(MENDING_STEPS) :]
+    return [each for step in behind for each in (step["normalizers"] if step["type"] == "Sequence" else [step])]
+
+
+def _check_unigram(content: Mapping[str, Any], file: Path) -> None:
+    """Refuses a unigram model whose texts are prepared otherwise than XLM-R's, old and new files of transformers."""
+    unknown = [step["type"] for step in _own_normalizers(content) if not _is_known(step)]
+    if unknown:
+        raise InputError(f"found the normalizer {', '.join(unknown)} in {file}; wanted XLM-R's, Precompiled.")
+    cuts = [step["type"] for step in _steps(content, "pre_tokenizer", "pretokenizers")]
+    if cuts not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):
+        raise InputError(f"found the pre-tokenizer {cuts} in {file}; wanted WhitespaceSplit and Metaspace, XLM-R's.")
+    around = [next(iter(each.values()))["id"] for each in (content.get("post_processor") or {}).get("single", [])]
+    if around != ["<s>", "A", "</s>"]:
+        raise InputError(f"found {around} as what a text stands between in {file}; wanted <s> and </s>, XLM-R's.")
+
+
+def _is_known(step: Mapping[str, Any]) -> bool:
+    joins_spaces = step["type"] == "Replace" and step["pattern"] == {"Regex": " {2,}"}
+    return step["type"] in ("Precompiled", "Strip") or joins_spaces
+
+
+@dataclass(frozen=True)
+class WordPieces:
+    """A WordPiece vocabulary, its tokens in the order of their ids, and how a text is prepared for it."""
+
+    tokens: Sequence[str]
+    lowercase: bool
+    strip_accents: bool
+    cjk_alone: bool
+
+
+def read_wordpieces(path: Path) -> WordPieces:
+    """The WordPiece vocabulary of `read_vocab` with its settings, as BertTokenizer takes them from the same files.
+
+    Raises:
+        InputError: for anything else.
+    """
+    folder = path if path.is_dir() else None
+    config = _optional_json(folder / "tokenizer_config.json") if folder else {}
+    # Of a folder that we froze, tokenizer.json alone states them.
+    normalizer = (_optional_json(folder / "tokenizer.json").get("normalizer") if folder else None) or {}
+    found = {name: config.get(key, normalizer.get(name, default)) for key, (name, default) in BERT_SETTINGS.items()}
+    lowercase, accents = bool(found["lowercase"]), found["strip_accents"]
+    return WordPieces(
+        tokens=read_vocab(path),
+        lowercase=lowercase,
+        strip_accents=lowercase if accents is None else bool(accents),
+        cjk_alone=bool(found["handle_chinese_chars"]),
+    )
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """How the vocabularies of a source lie on disk, and how a witness is given one.
 
@@ -282,8 +576,36 @@ class Vocabulary:
 WORDPIECE = Vocabulary(VOCABULARIES, read_vocab, ("[CLS]", "[SEP]"), DEFAULT_VOCAB)
 """BERT's, as a list of tokens in the order of their ids."""
 
+STATED_WORDPIECE = Vocabulary(VOCABULARIES, read_wordpieces, ("[CLS]", "[SEP]"))
+"""The same as `WordPieces`, where a folder may be cased; none ships with the package."""
+
 BPE = Vocabulary(BPE_FILES, read_bpe, CLIP_ENDS)
 """CLIP's, as a `Bpe`."""
+
+
+XLM_ROBERTA = Vocabulary(UNIGRAM_FILES, read_unigram, ("<s>", "</s>"))
+"""XLM-R's, as a `Unigram`."""
+
+
+def is_unigram(path: Path) -> bool:
+    """Whether a vocabulary is a unigram model, as its tokenizer.json says, or a file of SentencePiece's."""
+    present = (path / name for name in (*VOCABULARIES, SENTENCEPIECE) if (path / name).is_file())
+    file = next(present, None) if path.is_dir() else path
+    if file is None or file.suffix != ".json":
+        return file is not None and file.suffix == ".model"
+    return isinstance((_json_of(file).get("model") or {}).get("vocab"), list)
+
+
+MULTILINGUAL = Vocabulary(
+    (*VOCABULARIES, SENTENCEPIECE),
+    lambda path: read_unigram(path) if is_unigram(path) else read_wordpieces(path),
+    XLM_ROBERTA.ends,
+)
+"""XLM-R's as a `Unigram`, or BERT's as `WordPieces`, for the families that have towers of both kinds."""
+
+
+OPENAI_BPE = Vocabulary(BPE_FILES, read_openai_bpe, CLIP_ENDS, OPENAI_BPE_FILE)
+"""The same, for the sources that do with OpenAI's, which ships with the package."""
 
 
 def _vocabulary_file(folder: Path, names: Sequence[str]) -> Path:
@@ -340,15 +662,16 @@ def _ids(vocab: Sequence[str]) -> dict[str, int]:
     return {token: number for number, token in enumerate(vocab)}
 
 
-def _check_tokenizer_class(folder: Path, wanted: str) -> None:
+def _check_tokenizer_class(folder: Path, wanted: str, *equal: str) -> None:
+    """Refuses a folder that states another class than the one wanted, or those that give the same ids."""
     declared = _optional_json(folder / "tokenizer_config.json").get("tokenizer_class") or wanted
-    if declared not in (wanted, f"{wanted}Fast"):
+    if declared.removesuffix("Fast") not in (wanted, *equal):
         raise InputError(f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {wanted}.")
 
 
 def _check_bert_folder(folder: Path) -> None:
     read_vocab(folder)
-    _check_tokenizer_class(folder, "BertTokenizer")
+    _check_tokenizer_class(folder, "BertTokenizer", "DistilBertTokenizer")
     config = _optional_json(folder / "tokenizer_config.json")
     # BertTokenizer takes its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json says.
     normalizer = _optional_json(folder / "tokenizer.json").get("normalizer") or {}

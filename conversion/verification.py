@@ -6,18 +6,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch.nn.functional import normalize
 
 from . import samples
 from .errors import InputError, ParityError, WorkError, ZhclipError
 from .mapping import claimed, inverse, plan
 from .parts import Part, describe, identify, join_tensors, witness_vocabulary
 from .read import Checkpoint, read, read_json
+from .repo import is_text_alone, load_processor
 from .report import FILE, Comparison, Level, Report, changed_files, read_report
 from .source import Facts, Witness
 from .sources import SOURCES
@@ -145,8 +148,11 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     if request.tensors_only:
         return "tensors", comparisons
     witness = _witness(parts, request, written)
-    processor = transformers.AutoProcessor.from_pretrained(out)
-    ids, id_comparisons = _compare_ids(processor, witness)
+    processor = load_processor(out)
+    if is_text_alone(written.config):
+        ids, id_comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
+        return witness.level, [*comparisons, *id_comparisons, *_compare_text_alone(model, witness, ids)]
+    ids, id_comparisons = _compare_ids(processor, processor.tokenizer.pad_token_id, witness)
     pixels, pixel_comparisons = _compare_pixels(processor, witness)
     comparisons += id_comparisons + pixel_comparisons
     comparisons += _compare_embeddings(model, witness, ids, pixels)
@@ -179,7 +185,7 @@ def _witness(parts: Sequence[Part], request: Request, written: Checkpoint) -> Wi
     """The original's own package where it is installed, the reference for whatever that leaves open."""
     # What was mapped back has no dropped keys that a description may need: its facts are those of the report.
     recorded = not request.parts
-    size = written.config["vision_config"]["image_size"] if recorded else describe(parts).image_size
+    size = (written.config["vision_config"] or {}).get("image_size") if recorded else describe(parts).image_size
     vocab = parts[0].source.vocabulary.read(Path(request.tokenizer) if request.tokenizer else written.path)
     witnesses = []
     for part in parts:
@@ -223,11 +229,12 @@ def _reference(name: str, tensors: Mapping[str, torch.Tensor], facts: Facts) -> 
         "token_ids": lambda texts: module.token_ids(texts, facts.vocab, facts.context_length),
         "pixels": lambda image: module.pixels(image, tensors, facts.image_size),
         "logit_scale": lambda: module.logit_scale(tensors, facts.config),
+        "text_states": lambda ids: module.text_states(tensors, ids, facts.config),
     }
     return Witness("reference", "reference", **{key: call for key, call in offers.items() if hasattr(module, key)})
 
 
-CALLS = ("encode_text", "encode_image", "token_ids", "pixels", "logit_scale")
+CALLS = ("encode_text", "encode_image", "token_ids", "pixels", "logit_scale", "text_states")
 
 
 def _completed(peer: Witness, reference: Witness) -> Witness:
@@ -269,12 +276,11 @@ def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
     return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
 
 
-def _compare_ids(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
+def _compare_ids(encode: Callable[..., Any], pad: int, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
     expected = witness.token_ids(samples.TEXTS)
-    ours = [processor(text=[text])["input_ids"][0] for text in samples.TEXTS]
+    ours = [encode(text=[text])["input_ids"][0] for text in samples.TEXTS]
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
     rows = [torch.tensor(ids) for ids in expected]
-    pad = processor.tokenizer.pad_token_id
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
     return padded, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
 
@@ -293,8 +299,9 @@ def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, lis
 
 
 def _compare_embeddings(model: Any, witness: Witness, ids: torch.Tensor, pixels: torch.Tensor) -> Iterator[Comparison]:
-    text, image = witness.encode_text(ids), witness.encode_image(pixels)
-    yield from _compare_tower("text", model.encode_text(input_ids=ids), text, witness.name)
+    alone = torch.tensor(witness.token_ids(samples.TEXTS[:1]))
+    text, image = _first_alone(witness.encode_text, ids, alone), witness.encode_image(pixels)
+    yield from _compare_tower("text", _first_alone(model.encode_text, ids, alone), text, witness.name)
     yield from _compare_tower("image", model.encode_image(pixel_values=pixels), image, witness.name)
     scale = torch.tensor(witness.logit_scale())
     logits = model(input_ids=ids, pixel_values=pixels).logits_per_image
@@ -304,8 +311,24 @@ def _compare_embeddings(model: Any, witness: Witness, ids: torch.Tensor, pixels:
     yield _bounded("logits", "logit_scale", witness.name, 0, difference)
 
 
-def _compare_tower(step: str, ours: torch.Tensor, expected: torch.Tensor, witness: str) -> Iterator[Comparison]:
-    what = f"embeddings of {len(expected)} inputs"
+def _first_alone(encode: Callable[[torch.Tensor], torch.Tensor], ids: torch.Tensor, alone: torch.Tensor) -> Any:
+    """The embeddings of a batch, of which the first text comes by itself: some hang on how far a text is padded."""
+    return torch.cat([encode(alone), encode(ids[1:])])
+
+
+def _compare_text_alone(model: Any, witness: Witness, ids: torch.Tensor) -> Iterator[Comparison]:
+    """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
+    outputs, kept = model(input_ids=ids), ids != model.config.text_config.pad_token_id
+    ours, expected = normalize(outputs.last_hidden_state, dim=-1)[kept], witness.text_states(ids)[kept]
+    yield from _compare_tower("states", ours, expected, witness.name, f"states of {len(expected)} tokens")
+    ours, expected = normalize(outputs.pooler_output, dim=-1), witness.encode_text(ids)
+    yield from _compare_tower("pooled", ours, expected, witness.name, f"pooled states of {len(expected)} texts")
+
+
+def _compare_tower(
+    step: str, ours: torch.Tensor, expected: torch.Tensor, witness: str, what: str | None = None
+) -> Iterator[Comparison]:
+    what = what or f"embeddings of {len(expected)} inputs"
     yield _bounded(step, what, witness, BOUND, _difference(ours, expected))
     # Weights with NaN (--allow-nonfinite) give NaN on both sides, which agrees; NaN on one side alone does not.
     undefined = (ours.isnan() & expected.isnan()).any(-1)

@@ -1,7 +1,9 @@
 """Small checkpoints of every format: keys written by hand from the upstreams, weights seeded by key name."""
 
 import json
-from collections.abc import Mapping
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +11,7 @@ from safetensors.torch import save_file
 
 from hf_zhclip.conversion.tokenizer import default_vocab
 
+from tests import unigram
 from tests.weights import seeded_state_dict
 
 VOCAB = 21128
@@ -148,6 +151,22 @@ def taiyi(head: bool) -> dict[str, tuple[int, ...]]:
     return bert("bert.", pooler=True) | _linear("classifier", EMBED, HIDDEN) if head else bert("", pooler=True)
 
 
+def distilbert() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a DistilBERT."""
+    shapes = {
+        "embeddings.word_embeddings.weight": (VOCAB, HIDDEN),
+        "embeddings.position_embeddings.weight": (POSITIONS, HIDDEN),
+        **_norm("embeddings.LayerNorm", HIDDEN),
+    }
+    for layer in range(LAYERS):
+        name = f"transformer.layer.{layer}."
+        for part in ("q_lin", "k_lin", "v_lin", "out_lin"):
+            shapes |= _linear(name + "attention." + part, HIDDEN, HIDDEN)
+        shapes |= _norm(name + "sa_layer_norm", HIDDEN) | _norm(name + "output_layer_norm", HIDDEN)
+        shapes |= _linear(name + "ffn.lin1", INTERMEDIATE, HIDDEN) | _linear(name + "ffn.lin2", HIDDEN, INTERMEDIATE)
+    return shapes
+
+
 def prd2() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of PRD2, of which the last norm, the pooler and the position buffers are in no embedding."""
     tower = {key: shape for key, shape in hf_clip_vision().items() if key.startswith("vision_model.")}
@@ -168,6 +187,16 @@ def r2d2() -> dict[str, tuple[int, ...]]:
     return shapes | _linear("itm_head", 2, HIDDEN) | _linear("itm_head_i", 2, HIDDEN)
 
 
+def taiyi_finetune() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of Fengshen's fine-tune of Taiyi-CLIP: a whole English CLIP, and Taiyi's classifier."""
+    text = taiyi(head=True) | {"bert.embeddings.position_embeddings.weight": (TAIYI_POSITIONS, HIDDEN)}
+    clip = {f"clip_model.{key}": shape for key, shape in hf_clip().items()}
+    return clip | {f"text_encoder.{key}": shape for key, shape in text.items()}
+
+
+TAIYI_POSITIONS = 96
+"""More than the 77 tokens to which this training pads."""
+
 PRD2_FACTS = {
     "text_config": {"num_attention_heads": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-12},
     "vision_config": {"num_attention_heads": 4, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
@@ -185,6 +214,18 @@ BERT_CONFIG = {
     "type_vocab_size": 2,
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+}
+DISTILBERT_CONFIG = {
+    "model_type": "distilbert",
+    "vocab_size": VOCAB,
+    "dim": HIDDEN,
+    "n_layers": LAYERS,
+    "n_heads": 4,
+    "hidden_dim": INTERMEDIATE,
+    "max_position_embeddings": POSITIONS,
+    "activation": "gelu",
+    "sinusoidal_pos_embds": False,
     "pad_token_id": 0,
 }
 CLIP_TEXT_CONFIG = {
@@ -276,6 +317,22 @@ def prd2_file(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -
     """A checkpoint as R2D2's fine-tuning saves it, optimizer and config included."""
     top = {"optimizer": {"state": {}, "param_groups": [{"lr": 1e-5}]}, "config": {"vit_type": "base"}, "epoch": 3}
     torch.save({**top, "model": seeded_state_dict(shapes or r2d2())}, path)
+    return path
+
+
+def taiyi_finetune_file(path: Path, prefix: str = "", **extra: object) -> Path:
+    """What Lightning saves of Fengshen's fine-tune of Taiyi-CLIP, with the buffers of a transformers of 2022."""
+    state_dict = seeded_state_dict(taiyi_finetune())
+    for key, length in (
+        ("clip_model.text_model.embeddings.position_ids", POSITIONS),
+        ("clip_model.vision_model.embeddings.position_ids", (SIZE // PATCH) ** 2 + 1),
+        ("text_encoder.bert.embeddings.position_ids", TAIYI_POSITIONS),
+    ):
+        state_dict[key] = torch.arange(length)[None]
+    top = {"epoch": 0, "global_step": 2272, "pytorch-lightning_version": "1.6.5", "loops": {}, "callbacks": {}}
+    state = {"optimizer_states": [{"state": {}, "param_groups": [{"lr": 5e-4}]}], "lr_schedulers": [{"T_0": 2000}]}
+    named = {prefix + key: tensor for key, tensor in state_dict.items()}
+    torch.save({**top, **state, "state_dict": named, **extra}, path)
     return path
 
 
@@ -374,6 +431,112 @@ def clip_vision_folder(folder: Path, **vision: object) -> Path:
     return folder
 
 
+def sentence_transformers_folder(
+    folder: Path,
+    bert_tower: bool = False,
+    bias: bool = False,
+    pooling: Mapping[str, object] | None = None,
+    dense: Mapping[str, object] | None = None,
+    transformer: Mapping[str, object] | None = None,
+) -> Path:
+    """A text model of sentence-transformers as its version 2 saved it; what is given replaces fields."""
+    _folder(folder, BERT_CONFIG if bert_tower else DISTILBERT_CONFIG)
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
+    _modules(folder, [(path, f"sentence_transformers.models.{name}") for path, name in modules])
+    projection = seeded_state_dict(_linear("2_Dense.linear", EMBED, HIDDEN))
+    mean = {"word_embedding_dimension": HIDDEN, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+    sizes = {"in_features": HIDDEN, "out_features": EMBED, "bias": bias}
+    identity = {"activation_function": "torch.nn.modules.linear.Identity"}
+    _json(folder / "1_Pooling/config.json", {**mean, **(pooling or {})})
+    _json(folder / "2_Dense/config.json", {**sizes, **identity, **(dense or {})})
+    stated = {"max_seq_length": 40, "do_lower_case": False, **(transformer or {})}
+    _json(folder / "sentence_bert_config.json", stated)
+    _json(folder / "tokenizer_config.json", {"do_lower_case": False, "model_max_length": 512})
+    projection = {key.removeprefix("2_Dense."): tensor for key, tensor in projection.items()}
+    kept = {key: tensor for key, tensor in projection.items() if bias or not key.endswith("bias")}
+    torch.save(kept, folder / "2_Dense/pytorch_model.bin")
+    torch.save(seeded_state_dict(bert("", pooler=True) if bert_tower else distilbert()), folder / "pytorch_model.bin")
+    return folder
+
+
+def sentence_transformers_clip(folder: Path) -> Path:
+    """A CLIPModel as sentence-transformers keeps it: in a folder inside the folder."""
+    clip_folder(folder / "0_CLIPModel")
+    _modules(folder, [("0_CLIPModel", "sentence_transformers.models.CLIPModel")])
+    return folder
+
+
+MCLIP_BASE = {
+    "xlm-roberta": {
+        "model_type": "xlm-roberta",
+        "vocab_size": len(unigram.pieces()),
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "intermediate_size": INTERMEDIATE,
+        "max_position_embeddings": POSITIONS,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+    },
+    "bert": {**BERT_CONFIG, "layer_norm_eps": 1e-12},
+}
+"""The config.json of the models that the small Multilingual-CLIP towers were trained from."""
+
+
+def multilingual_clip(kind: str = "xlm-roberta") -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a Multilingual-CLIP of 2022."""
+    shapes = bert("transformer.", pooler=True)
+    base = MCLIP_BASE[kind]
+    shapes["transformer.embeddings.word_embeddings.weight"] = (base["vocab_size"], HIDDEN)
+    shapes["transformer.embeddings.token_type_embeddings.weight"] = (base["type_vocab_size"], HIDDEN)
+    return shapes | _linear("LinearTransformation", EMBED, HIDDEN)
+
+
+def multilingual_clip_folder(folder: Path, kind: str = "xlm-roberta") -> Path:
+    """A Multilingual-CLIP text repo of 2022, whose config.json leaves its tower's facts to another model's."""
+    sizes = {"transformerDimensions": HIDDEN, "numDims": EMBED}
+    _folder(folder, {"model_type": "M-CLIP", "modelBase": f"nobody/{kind}", **sizes})
+    if kind == "xlm-roberta":
+        (folder / "vocab.txt").unlink()
+        unigram.tokenizer_file(folder / "tokenizer.json")
+        _json(folder / "tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 512})
+    else:
+        _json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": False})
+    tensors = seeded_state_dict(multilingual_clip(kind))
+    tensors["transformer.embeddings.position_ids"] = torch.arange(POSITIONS)[None]
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return folder
+
+
+def multilingual_clip_legacy_folder(folder: Path, distilbert_tower: bool = False) -> Path:
+    """A Multilingual-CLIP of 2021: a plain tower, and the pickle of its head fetched into the same folder."""
+    _folder(folder, DISTILBERT_CONFIG if distilbert_tower else BERT_CONFIG)
+    _json(folder / "tokenizer_config.json", {"do_lower_case": False})
+    torch.save(
+        seeded_state_dict(distilbert() if distilbert_tower else bert("", pooler=True)), folder / "pytorch_model.bin"
+    )
+    head = seeded_state_dict({"head.0": (HIDDEN, EMBED), "head.1": (EMBED,)})
+    content = pickle.dumps([tensor.numpy() for tensor in head.values()], protocol=4)
+    (folder / "M-BERT-Base-69-ViT Linear Weights.pkl").write_bytes(content)
+    return folder
+
+
+def multilingual_clip_config(path: Path, kind: str = "xlm-roberta") -> Path:
+    """The base model's config.json, which the repo lacks."""
+    _json(path, MCLIP_BASE[kind])
+    return path
+
+
+def _modules(folder: Path, found: Sequence[tuple[str, str]]) -> None:
+    listed = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (path, kind) in enumerate(found)]
+    _json(folder / "modules.json", listed)
+
+
+def _json(path: Path, content: object) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def _folder(folder: Path, config: Mapping[str, object]) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -391,3 +554,216 @@ def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
 def _batch_norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
     statistics = {name + ".running_mean": (width,), name + ".running_var": (width,), name + ".num_batches_tracked": ()}
     return _norm(name, width) | statistics
+
+
+def open_clip_text(prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of OpenAI's causal text transformer, as open_clip has it; `prefix` is CustomTextCLIP's."""
+    shapes = {
+        "positional_embedding": (POSITIONS, HIDDEN),
+        "text_projection": (HIDDEN, EMBED),
+        "token_embedding.weight": (len(bpe()[0]), HIDDEN),
+        **_norm("ln_final", HIDDEN),
+    }
+    for layer in range(LAYERS):
+        name = f"transformer.resblocks.{layer}."
+        shapes |= {name + "attn.in_proj_weight": (3 * HIDDEN, HIDDEN), name + "attn.in_proj_bias": (3 * HIDDEN,)}
+        shapes |= _linear(name + "attn.out_proj", HIDDEN, HIDDEN)
+        shapes |= _norm(name + "ln_1", HIDDEN) | _norm(name + "ln_2", HIDDEN)
+        shapes |= _linear(name + "mlp.c_fc", 4 * HIDDEN, HIDDEN) | _linear(name + "mlp.c_proj", HIDDEN, 4 * HIDDEN)
+    return {prefix + key: shape for key, shape in shapes.items()}
+
+
+def open_clip(prefix: str = "", resnet: bool = False) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of open_clip's CLIP, or with `text.` of its CustomTextCLIP."""
+    whole = cn_clip_resnet() if resnet else cn_clip_vit()
+    image = {key: shape for key, shape in whole.items() if key.startswith("visual.")}
+    return image | open_clip_text(prefix) | {"logit_scale": ()}
+
+
+def open_clip_xlm_roberta(words: int, projection: str = "mlp", pooler: bool = False) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of open_clip's CustomTextCLIP with XLM-R of Hugging Face as its text tower."""
+    image = {key: shape for key, shape in open_clip().items() if key.startswith("visual.")}
+    text = bert("", pooler)
+    text |= {
+        "embeddings.word_embeddings.weight": (words, HIDDEN),
+        "embeddings.token_type_embeddings.weight": (1, HIDDEN),
+    }
+    inner = (HIDDEN + EMBED) // 2
+    ends = {
+        "mlp": {"text.proj.0.weight": (inner, HIDDEN), "text.proj.2.weight": (EMBED, inner)},
+        "linear": {"text.proj.weight": (EMBED, HIDDEN)},
+    }
+    return (
+        image
+        | {f"text.transformer.{key}": shape for key, shape in text.items()}
+        | ends[projection]
+        | {"logit_scale": ()}
+    )
+
+
+OPEN_CLIP_VISION = {"image_size": SIZE, "layers": LAYERS, "width": WIDTH, "patch_size": PATCH, "head_width": 16}
+OPEN_CLIP_RESNET = {"image_size": SIZE, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
+OPEN_CLIP_TEXT = {
+    "context_length": POSITIONS,
+    "vocab_size": len(bpe()[0]),
+    "width": HIDDEN,
+    "heads": 4,
+    "layers": LAYERS,
+}
+OPEN_CLIP_XLM_ROBERTA = {
+    "hf_model_name": "xlm-roberta-base",
+    "hf_tokenizer_name": "xlm-roberta-base",
+    "hf_pooler_type": "mean_pooler",
+    "context_length": 40,
+}
+OPEN_CLIP_XLM_ROBERTA_BODY = {
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": INTERMEDIATE,
+    "max_position_embeddings": POSITIONS,
+}
+OPEN_CLIP_PICTURES = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+
+def open_clip_config(text: Mapping[str, object], vision: Mapping[str, object], **model: object) -> dict[str, object]:
+    """An open_clip_config.json."""
+    towers = {"vision_cfg": dict(vision), "text_cfg": dict(text)}
+    return {"model_cfg": {"embed_dim": EMBED, **towers, **model}, "preprocess_cfg": OPEN_CLIP_PICTURES}
+
+
+def open_clip_folder(folder: Path, prefix: str = "", **model: object) -> Path:
+    """A repo of open_clip as its push_to_hf_hub writes it, with a small vocabulary; `model` replaces fields."""
+    config = open_clip_config(OPEN_CLIP_TEXT, OPEN_CLIP_VISION, **model)
+    save_open_clip(folder, config, seeded_state_dict(open_clip(prefix)))
+    ids, merges = bpe()
+    _json(folder / "vocab.json", ids)
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    return folder
+
+
+def open_clip_xlm_roberta_folder(folder: Path, **text: object) -> Path:
+    """A repo of open_clip with XLM-R as its text tower, its position buffer and its tokenizer; `text` replaces."""
+    words = len(unigram.pieces())
+    body = {**OPEN_CLIP_XLM_ROBERTA_BODY, "vocab_size": words}
+    config = open_clip_config({**OPEN_CLIP_XLM_ROBERTA, "hf_model_config": body, **text}, OPEN_CLIP_VISION)
+    state_dict = seeded_state_dict(open_clip_xlm_roberta(words))
+    state_dict["text.transformer.embeddings.position_ids"] = torch.arange(POSITIONS)[None]
+    save_open_clip(folder, config, state_dict)
+    unigram.tokenizer_file(folder / "tokenizer.json")
+    return folder
+
+
+def save_open_clip(folder: Path, config: Mapping[str, object], state_dict: Mapping[str, torch.Tensor]) -> None:
+    """The weights and the config of a repo of open_clip."""
+    folder.mkdir(parents=True)
+    _json(folder / "open_clip_config.json", config)
+    torch.save(dict(state_dict), folder / "open_clip_pytorch_model.bin")
+
+
+WUKONG_FACTS = {"is_token_wise": False, "text": {"heads": 4}}
+"""What `--config` has to state of a small Wukong."""
+
+
+def wukong() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a Wukong with global similarity; a head of its image tower is as wide as the tower."""
+    text = {key: shape for key, shape in open_clip_text().items() if not key.startswith("transformer.")}
+    text |= {"token_embedding.weight": (VOCAB, HIDDEN), "positional_embedding": (32, HIDDEN)}
+    blocks = {key: shape for key, shape in open_clip_text().items() if key.startswith("transformer.")}
+    image = {key: shape for key, shape in cn_clip_vit().items() if key.startswith("visual.")}
+    return image | blocks | {f"transformer.{key}": shape for key, shape in text.items()} | {"loss.logit_scale": ()}
+
+
+def wukong_file(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Path:
+    """A file of the PyTorch release, or with `.pkl` the MindSpore release's pickle of numpy arrays."""
+    state_dict = seeded_state_dict(shapes or wukong())
+    if path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps({key: tensor.numpy() for key, tensor in state_dict.items()}, protocol=4))
+    else:
+        torch.save({"state_dict": state_dict}, path)
+    return path
+
+
+def wukong_config(path: Path) -> Path:
+    """The JSON that states what the small Wukong's shapes don't."""
+    path.write_text(json.dumps(WUKONG_FACTS), encoding="utf-8")
+    return path
+
+
+def openai_clip(resnet: bool = False) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of OpenAI's CLIP, whose heads are 64 wide: two of them in each transformer."""
+    width = 2 * 64
+    shapes = {
+        "token_embedding.weight": (len(bpe()[0]), width),
+        "positional_embedding": (POSITIONS, width),
+        "text_projection": (width, EMBED),
+        "logit_scale": (),
+        **_norm("ln_final", width),
+        **_resblocks("transformer.", width),
+    }
+    if resnet:
+        return shapes | {key: shape for key, shape in cn_clip_resnet().items() if key.startswith("visual.")}
+    return shapes | {
+        "visual.class_embedding": (width,),
+        "visual.positional_embedding": ((SIZE // PATCH) ** 2 + 1, width),
+        "visual.proj": (width, EMBED),
+        "visual.conv1.weight": (width, 3, PATCH, PATCH),
+        **_norm("visual.ln_pre", width),
+        **_norm("visual.ln_post", width),
+        **_resblocks("visual.transformer.", width),
+    }
+
+
+def _resblocks(prefix: str, width: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(LAYERS):
+        name = f"{prefix}resblocks.{layer}."
+        shapes |= {name + "attn.in_proj_weight": (3 * width, width), name + "attn.in_proj_bias": (3 * width,)}
+        shapes |= _linear(name + "attn.out_proj", width, width)
+        shapes |= _norm(name + "ln_1", width) | _norm(name + "ln_2", width)
+        shapes |= _linear(name + "mlp.c_fc", 4 * width, width) | _linear(name + "mlp.c_proj", width, 4 * width)
+    return shapes
+
+
+OPENAI_CLIP_SCALARS = {"input_resolution": SIZE, "context_length": POSITIONS, "vocab_size": len(bpe()[0])}
+"""What OpenAI's archives hold beside the weights."""
+
+
+def openai_clip_file(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None, **scalars: int) -> Path:
+    """A TorchScript archive as OpenAI publishes its models; `scalars` replace what it states of its sizes."""
+    stated = {name: torch.tensor(value) for name, value in {**OPENAI_CLIP_SCALARS, **scalars}.items()}
+    return torchscript_file(path, seeded_state_dict(shapes or openai_clip()) | stated)
+
+
+def torchscript_file(path: Path, state_dict: Mapping[str, torch.Tensor]) -> Path:
+    """A TorchScript archive with this state dict: modules in modules, without a method."""
+    top = torch.nn.Module()
+    for key, tensor in state_dict.items():
+        *modules, name = key.split(".")
+        module = top
+        for each in modules:
+            if each not in module._modules:
+                module.add_module(each, torch.nn.Module())
+            module = module.get_submodule(each)
+        if not tensor.is_floating_point() or name.startswith("running_"):
+            module.register_buffer(name, tensor)
+        else:
+            module.register_parameter(name, torch.nn.Parameter(tensor))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's word on TorchScript itself
+        torch.jit.save(torch.jit.script(top), path)
+    return path
+
+
+def bpe_folder(folder: Path) -> Path:
+    """The small vocabulary of CLIP's kind, as Hugging Face's files."""
+    folder.mkdir(parents=True)
+    ids, merges = bpe()
+    _json(folder / "vocab.json", ids)
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    return folder

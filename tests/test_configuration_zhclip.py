@@ -8,6 +8,7 @@ from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPResNetConfig
 BERT = {"model_type": "bert", "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 50}
 VIT = {"model_type": "clip_vision_model", "hidden_size": 24, "num_attention_heads": 4}
 RESNET = {"model_type": "zhclip_resnet", "output_dim": 16}
+PADDED = {"text_config": BERT, "text_attends_to_padding": True}
 
 
 def test_a_config_comes_back_from_its_file_unchanged(tmp_path):
@@ -21,6 +22,7 @@ def test_a_config_comes_back_from_its_file_unchanged(tmp_path):
         "visual_projection_type": "linear_bias",
         "vision_pooling": "cls",
         "text_attends_to_padding": True,
+        "text_padded_length": 77,
     }
     ZhCLIPConfig(**facts).save_pretrained(tmp_path)
 
@@ -42,7 +44,8 @@ def test_every_fact_is_written_even_where_it_is_the_default(tmp_path):
     own = "projection_dim text_pooling text_projection_type visual_projection_type vision_pooling".split()
     text = "hidden_act layer_norm_eps pad_token_id num_hidden_layers max_position_embeddings".split()
     vision = "hidden_act layer_norm_eps image_size patch_size num_hidden_layers".split()
-    assert {*own, "text_attends_to_padding", "logit_scale_init_value", "model_type"} <= written.keys()
+    own += ["text_attends_to_padding", "text_padded_length", "logit_scale_init_value", "model_type"]
+    assert {*own} <= written.keys()
     assert {*text, "model_type", "hidden_size", "num_attention_heads"} <= written["text_config"].keys()
     assert {*vision, "model_type", "hidden_size", "num_attention_heads"} <= written["vision_config"].keys()
     assert "auto_map" not in written
@@ -98,6 +101,18 @@ def test_a_field_of_a_tower_can_be_overridden_on_load(tmp_path):
             },
             "text_attends_to_padding",
         ),
+        (
+            {
+                "text_config": {"model_type": "clip_text_model"},
+                "text_pooling": "eos",
+                "text_padded_length": 77,
+            },
+            "text_padded_length is 77 without text_attends_to_padding",
+        ),
+        ({"text_config": BERT, "text_padded_length": 77}, "text_padded_length is 77 without text_attends_to_padding"),
+        (PADDED | {"text_padded_length": 0}, "text_padded_length is 0; wanted 1 to 512"),
+        (PADDED | {"text_padded_length": 513}, "text_padded_length is 513; wanted 1 to 512"),
+        (PADDED | {"text_padded_length": "77"}, "text_padded_length"),
         ({"text_config": BERT, "text_projection_type": "none"}, "text_projection_type is 'none' and that tower is 32"),
         (
             {"vision_config": RESNET, "visual_projection_type": "none"},
@@ -147,6 +162,17 @@ def test_the_text_tower_says_its_length_its_mask_and_its_tokenizer(text, positio
     config = ZhCLIPConfig(text_config=text, text_pooling="eos" if causal else "mean")
 
     assert (config.max_text_positions, config.is_text_causal, config.tokenizer_class) == (positions, causal, tokenizer)
+
+
+def test_the_longest_text_is_that_to_which_texts_are_padded():
+    text = {"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 1}
+    padded = {"text_config": text, "text_attends_to_padding": True}
+
+    found = ZhCLIPConfig(**padded, text_padded_length=77)
+    assert (found.max_text_positions, found.text_positions) == (77, 512)
+    assert ZhCLIPConfig(**padded, text_padded_length=512).max_text_positions == 512
+    with pytest.raises(Exception, match="text_padded_length is 513; wanted 1 to 512"):
+        ZhCLIPConfig(**padded, text_padded_length=513)
 
 
 def test_a_tokenizer_that_the_checkpoint_names_is_kept():

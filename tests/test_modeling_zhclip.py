@@ -30,6 +30,7 @@ from tests.small_models import TEXT, VARIANTS, both, build, images, seeded, text
 
 BIDIRECTIONAL = ["cn_clip", "bert_clip", "taiyi", "mclip", "multilingual"]
 ONE_EACH = ["cn_clip", "mclip", "multilingual", "wukong", "cn_clip_rn50"]
+LENGTH = {"text_padded_length": 12}
 
 
 @pytest.fixture
@@ -171,6 +172,58 @@ def test_text_attends_to_padding_where_the_config_says_so(variant):
         wanted = masked.encode_text(ids, torch.ones_like(ids))
         assert torch.equal(published.encode_text(ids), wanted)
         assert torch.equal(published.encode_text(ids, mask), wanted), "the processor always gives a mask"
+
+
+@pytest.mark.parametrize("variant", BIDIRECTIONAL)
+def test_texts_are_padded_to_the_length_that_the_config_says_and_the_padding_is_seen(variant):
+    padded, attending = (build(variant, text_attends_to_padding=True, **each) for each in (LENGTH, {}))
+    pad = padded.config.text_config.pad_token_id
+    ids = texts(padded)
+    long = nn.functional.pad(ids, (0, 6), value=pad)
+
+    with torch.no_grad():
+        wanted, short = attending.encode_text(long), attending.encode_text(ids)
+        assert (wanted - short).abs().max() > 1e-3, "padding would tell nothing"
+        for given in (ids, long, long[:, :9]):
+            assert torch.equal(padded.encode_text(given), wanted)
+            assert torch.equal(padded.encode_text(given, (given != pad).long()), wanted), "a mask is not heeded"
+            assert torch.equal(padded.encode_text(given, token_type_ids=torch.zeros_like(given)), wanted)
+        # One by one, without any padding of the tokenizer's.
+        ends = (ids != pad).sum(dim=1)
+        alone = [padded.encode_text(row[None, :end]) for row, end in zip(ids, ends, strict=True)]
+        torch.testing.assert_close(torch.cat(alone), wanted, atol=1e-6, rtol=0)
+
+
+def test_states_and_attentions_are_as_long_as_the_padded_texts():
+    model = build("taiyi", text_attends_to_padding=True, **LENGTH)
+
+    output = model.get_text_features(texts(model), output_hidden_states=True)
+
+    assert output.last_hidden_state.shape == (3, 12, 32)
+    assert {state.shape for state in output.hidden_states} == {(3, 12, 32)}
+
+
+def test_a_text_longer_than_the_padded_length_and_positions_of_another_are_refused():
+    model = build("taiyi", text_attends_to_padding=True, **LENGTH)
+    ids = texts(model)
+
+    with pytest.raises(ValueError, match=r"13 tokens was given and the model pads every text to 12: truncate.*=12\)"):
+        model.encode_text(torch.full((1, 13), 5))
+    with pytest.raises(ValueError, match=r"position_ids for 6 tokens were given and the model pads every text to 12"):
+        model.encode_text(ids, position_ids=torch.arange(6)[None])
+    plain = model.encode_text(ids)
+    assert torch.equal(model.encode_text(ids, position_ids=torch.arange(12)[None]), plain)
+    assert (model.encode_text(ids, position_ids=torch.arange(12).flip(0)[None]) - plain).abs().max() > 1e-3
+
+
+def test_token_types_behind_a_text_that_is_padded_are_the_first():
+    padded, attending = (build("taiyi", text_attends_to_padding=True, **each) for each in (LENGTH, {}))
+    ids, types = torch.zeros((2, 3, 12), dtype=torch.long)
+    ids[:, :6], types[:, :6] = texts(padded), 1
+
+    found = padded.encode_text(ids[:, :6], token_type_ids=types[:, :6])
+
+    assert torch.equal(found, attending.encode_text(ids, token_type_ids=types))
 
 
 def test_a_text_of_padding_alone_gives_no_nan():
@@ -550,6 +603,29 @@ def test_compile_makes_one_graph():
     with torch.no_grad():
         compiled = torch.compile(model, fullgraph=True, backend="eager")(**both(model))
         torch.testing.assert_close(compiled.logits_per_text, model(**both(model)).logits_per_text)
+
+
+def test_padding_inside_the_model_leaves_one_graph_and_every_length_free():
+    model = build("taiyi", text_attends_to_padding=True, **LENGTH)
+    torch._dynamo.reset()
+
+    class Embed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids):
+            return self.model.encode_text(input_ids)
+
+    embed = Embed()
+    free = {"input_ids": {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens", max=12)}}
+    with torch.no_grad():
+        compiled = torch.compile(embed, fullgraph=True, backend="eager", dynamic=True)
+        exported = torch.export.export(embed, (texts(model),), dynamic_shapes=free, strict=False).module()
+        for ids in (texts(model), texts(model)[:2, :4], torch.full((4, 12), 5)):
+            wanted = embed(ids)
+            torch.testing.assert_close(compiled(ids), wanted, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(exported(ids), wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_export_keeps_both_batch_sizes_free():

@@ -61,6 +61,7 @@ def test_the_wheel_holds_what_the_checkout_ships(wheel):
     for folder in ("conversion", "conversion/reference", "conversion/sources", "examples", "model_cards"):
         modules |= {f"hf_zhclip/{folder}/{path.name}" for path in (ROOT / folder).glob("*.py")}
     data = {"hf_zhclip/py.typed", "hf_zhclip/conversion/vocab.txt"}
+    data |= {"hf_zhclip/conversion/bpe_simple_vocab_16e6.txt.gz"}
     data |= {f"hf_zhclip/examples/scenes/{path.name}" for path in (ROOT / "examples" / "scenes").iterdir()}
     data |= {
         f"hf_zhclip/model_cards/{path.name}"

@@ -23,19 +23,19 @@ RULES = (
     (r"conv\d\.weight .*x[13]$|downsample\.0\.weight ", 0.0, 1.4, True),
     (r"visual\.conv1\.weight |patch_embedding\.weight ", 0.0, 0.0015, True),
     (r"(LayerNorm|layer_?norm\d?|layrnorm|ln_\w+|bn\d|downsample\.1)\.weight ", 1.0, 0.2, False),
-    (r"(query|key|q_proj|k_proj|in_proj|Wqkv)[._]weight ", 0.0, 1.6, True),
-    (r"(value|v_proj|out_proj|attention\.output\.dense)\.weight ", 0.0, 1.5, True),
-    (r"(c_fc|fc1|intermediate\.dense)\.weight ", 0.0, 0.6, True),
-    (r"intermediate\.dense\.bias ", -2.5, 0.1, False),
-    (r"\d\.output\.dense\.weight ", 0.0, 50.0, True),
+    (r"(query|key|q_proj|k_proj|q_lin|k_lin|in_proj|Wqkv)[._]weight ", 0.0, 1.6, True),
+    (r"(value|v_proj|out_proj|v_lin|out_lin|attention\.output\.dense)\.weight ", 0.0, 1.5, True),
+    (r"(c_fc|fc1|ffn\.lin1|intermediate\.dense)\.weight ", 0.0, 0.6, True),
+    (r"(ffn\.lin1|intermediate\.dense)\.bias ", -2.5, 0.1, False),
+    (r"(\d\.output\.dense|ffn\.lin2)\.weight ", 0.0, 50.0, True),
     (r"(c_fc|fc1)\.bias ", -2.75, 0.1, False),
     (r"mlp\.(c_proj|fc2)\.weight ", 0.0, 150.0, True),
-    (r"bias ", 0.0, 0.2, False),
+    (r"^head\.1 |bias ", 0.0, 0.2, False),
     (r"", 0.0, 1.0, True),
 )
 # These follow an activation whose outputs are nearly all of one sign: each row's second half is minus the first, so
 # that the mean, which is the same for every input, does not drown the rest.
-PAIRED = r"\d\.output\.dense\.weight$|mlp\.(c_proj|fc2)\.weight$"
+PAIRED = r"(\d\.output\.dense|ffn\.lin2)\.weight$|mlp\.(c_proj|fc2)\.weight$"
 
 
 def seeded_tensor(key: str, shape: Sequence[int]) -> torch.Tensor:

@@ -38,7 +38,21 @@ def last_hidden(
     Raises:
         ValueError: if the texts are longer than the position table.
     """
-    x = layer_norm(tensors, f"{prefix}embeddings.LayerNorm", _embed(tensors, f"{prefix}embeddings.", ids), eps)
+    embedded = _embed(tensors, f"{prefix}embeddings.", ids)
+    return run_layers(tensors, prefix, embedded, heads, activation, eps, key_bias)
+
+
+def run_layers(
+    tensors: Tensors,
+    prefix: str,
+    embedded: torch.Tensor,
+    heads: int,
+    activation: Activation,
+    eps: float,
+    key_bias: torch.Tensor | None,
+) -> torch.Tensor:
+    """The last layer's states from the sum of the embeddings, `(n, length, hidden)`, before their layer norm."""
+    x = layer_norm(tensors, f"{prefix}embeddings.LayerNorm", embedded, eps)
     for number in numbered(tensors, f"{prefix}encoder.layer."):
         layer = f"{prefix}encoder.layer.{number}."
         x = layer_norm(

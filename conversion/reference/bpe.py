@@ -4,6 +4,7 @@ Source: openai/CLIP clip/simple_tokenizer.py for the merging; transformers, mode
 is done to a text before it (NFC, white space, lower case; no ftfy).
 """
 
+import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -13,6 +14,16 @@ ENDINGS = "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"
 # Unicode's White_Space, which a regular expression's \s means there; Python's own counts U+001C to U+001F, too.
 WHITE_SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000")
 WHITE_SPACE |= frozenset(map(chr, range(0x2000, 0x200B)))
+
+SEPARATOR = "\N{COMBINING GREEK YPOGEGRAMMENI}"
+"""In no class of OpenAI's pattern: none of a letter, but for a pattern that ignores case one of its forms is."""
+
+DIGRAPHS = frozenset("\u0132\u0133\u0149") | frozenset(map(chr, [*range(0x1C4, 0x1CD), *range(0x1F1, 0x1F4)]))
+DIGRAPHS |= frozenset(map(chr, range(0xFB00, 0xFB07)))
+QUOTES = dict.fromkeys([0x2BC, *range(0x2018, 0x201C)], "'") | dict.fromkeys(range(0x201C, 0x2020), '"')
+INVISIBLE = frozenset(map(chr, [*range(9), 0xB, *range(0xE, 0x20), 0x7F, 0xFEFF]))
+INVISIBLE |= frozenset(map(chr, [*range(0x206A, 0x2070), *range(0xFFF9, 0xFFFD)]))
+"""Characters that ftfy takes apart, writes plainly, and takes away (ftfy, chardata.py)."""
 
 
 def clip_ids(
@@ -40,6 +51,61 @@ def clip_ids(
                 yield from (ids[token] for token in _merged(word, ranks))
 
     return [[ids[START], *list(encode(text))[: context_length - 2], ids[END]] for text in texts]
+
+
+def openai_ids(
+    texts: Sequence[str], ids: Mapping[str, int], merges: Sequence[tuple[str, str]], context_length: int
+) -> list[list[int]]:
+    """The same as OpenAI's SimpleTokenizer gives them, but for badly decoded characters and HTML entities.
+
+    Source: openai/CLIP, clip/simple_tokenizer.py; ftfy for what is done to a text's characters before it.
+    """
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+
+    def encode(text: str) -> Iterator[int]:
+        for word in _openai_words(mended(text).lower()):
+            yield from [ids[word]] if word in (START, END) else (ids[token] for token in _merged(word, ranks))
+
+    return [[ids[START], *list(encode(text))[: context_length - 2], ids[END]] for text in texts]
+
+
+def mended(text: str) -> str:
+    """Without terminal escapes, ligatures, wide forms, curled quotes and control characters; in NFC."""
+    text = re.sub("\x1b\\[[\\d;]*[a-zA-Z]", "", text)
+    signs = re.sub("[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]", _of_windows, text)
+    plain = "".join(map(_mended_character, signs)).translate(QUOTES)
+    kept = "".join(character for character in plain if character not in INVISIBLE)
+    return unicodedata.normalize("NFC", kept)
+
+
+def _of_windows(match: re.Match) -> str:
+    """The sign that a control character stands for in Windows-1252."""
+    return match[0].encode("latin-1").decode("cp1252")
+
+
+def _mended_character(character: str) -> str:
+    if character == "\N{LATIN SMALL LIGATURE LONG S T}":
+        return "\N{LATIN SMALL LETTER LONG S}t"
+    if character in DIGRAPHS or "\uff01" <= character <= "\uffef":
+        return unicodedata.normalize("NFKC", character)
+    return character
+
+
+def _openai_words(text: str) -> Iterator[str]:
+    """As `_words`, with the two special tokens among them where no word before has taken their beginning."""
+    place = 0
+    while place < len(text):
+        if text[place] in WHITE_SPACE or text[place] == SEPARATOR:
+            place += 1
+            continue
+        word = next((token for token in (START, END, *ENDINGS, "'ſ") if text.startswith(token, place)), None)
+        if word is None:
+            kind, end = _kind(text[place]), place + 1
+            while kind != "N" and end < len(text) and _kind(text[end]) == kind and text[end] != SEPARATOR:
+                end += 1
+            word = text[place:end]
+        yield word
+        place += len(word)
 
 
 def _parts(text: str, special: Collection[str]) -> Iterator[str]:

@@ -43,6 +43,19 @@ def transformers_ids(texts: Sequence[str], vocab: Sequence[str], context_length:
     are removed. Its tables are those of Unicode 8: punctuation, format characters and marks that came later are
     classed here by the newer tables of Python.
     """
+    return stated_ids(texts, vocab, context_length, lowercase=True, strip_accents=True, cjk_alone=True)
+
+
+def stated_ids(
+    texts: Sequence[str],
+    vocab: Sequence[str],
+    context_length: int,
+    *,
+    lowercase: bool,
+    strip_accents: bool,
+    cjk_alone: bool,
+) -> list[list[int]]:
+    """The same where a folder states how a text is prepared, as those of cased vocabularies do."""
     index = {line.rstrip("\r\n"): number for number, line in enumerate(vocab)}
 
     def encode(text: str) -> Iterator[int]:
@@ -50,8 +63,27 @@ def transformers_ids(texts: Sequence[str], vocab: Sequence[str], context_length:
             if SPECIAL.fullmatch(part):
                 yield index[part]
                 continue
-            for word in _transformers_words(part):
+            for word in _transformers_words(part, lowercase, strip_accents, cjk_alone):
                 yield from _pieces(word, index, 100)
+
+    return [_framed(encode(text), index, context_length) for text in texts]
+
+
+def wukong_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """Ids as Wukong's SimpleTokenizer gives them (Noah_WuKong, data/tokenizer/simple_tokenizer.py), unpadded.
+
+    Words of up to 100 characters are cut into pieces; [UNK], [CLS] and [SEP] where they stand alone are themselves;
+    everything in the general categories C is removed, unassigned characters by the table of the Python at hand.
+    """
+    index = {line.strip(): number for number, line in enumerate(vocab)}
+
+    def encode(text: str) -> Iterator[int]:
+        for word in _spaced(_cleaned(text, removed=("Cc", "Cf", "Cs", "Co", "Cn")), _is_cjk).split():
+            if word in ("[UNK]", "[CLS]", "[SEP]"):
+                yield index[word]
+                continue
+            for part in _split_punctuation(_without_accents(word.lower())):
+                yield from _pieces(part, index, 100)
 
     return [_framed(encode(text), index, context_length) for text in texts]
 
@@ -67,10 +99,12 @@ def _cn_clip_words(text: str) -> list[str]:
     return " ".join(part for word in words for part in _split_punctuation(word)).split()
 
 
-def _transformers_words(text: str) -> list[str]:
+def _transformers_words(text: str, lowercase: bool, strip_accents: bool, cjk_alone: bool) -> list[str]:
     """tokenizers' BertNormalizer and BertPreTokenizer: no accents, then lower case a character at a time."""
-    text = _spaced(_cleaned(text, removed=("Cc", "Cf", "Co")), _is_cjk_in_tokenizers)
-    text = "".join(character.lower() for character in _without_accents(text))
+    text = _cleaned(text, removed=("Cc", "Cf", "Co"))
+    text = _spaced(text, _is_cjk_in_tokenizers) if cjk_alone else text
+    text = _without_accents(text) if strip_accents else text
+    text = "".join(character.lower() for character in text) if lowercase else text
     return [part for word in text.split() for part in _split_punctuation(word)]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from .. import towers
-from ..errors import InputError
-from ..hf_config import bert_shapes, check_activation, count_layers, vit_shapes
+from ..hf_config import bert_shapes, count_layers, vit_shapes
 from ..mapping import Rule, drop, log_inverse, rename
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..unstated import tower_facts
 
 CONTEXT_LENGTH = 64
 """models/prd2.py and r2d2.py: `tokenize_text` pads and cuts to it."""
@@ -68,7 +68,6 @@ TEXT = {
         "layer_norm_eps": 1e-12,
     },
 }
-UNSTATED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 
 REMOVED = r"(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]"
 """Control, format and private-use characters (transformers, models/bert/tokenization_bert.py: BasicTokenizer)."""
@@ -94,19 +93,12 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         layers=count_layers(shapes, FC1),
         intermediate=shapes.get(FC1.format(0), (0,))[0],
     )
-    sizes = ("hidden_size", "num_hidden_layers", "intermediate_size")
-    text_name, text_facts = _published(TEXT, tuple(text[field] for field in sizes))
-    vision_name, vision_facts = _published(VISION, tuple(vision[field] for field in (*sizes, "patch_size")))
-    facts = {
-        "text_config": {**text_facts, **_stated(config, "text_config", text)},
-        "vision_config": {**vision_facts, **_stated(config, "vision_config", vision)},
-    }
-    _refuse_unstated(facts)
-    for side, found in (("text_config", text), ("vision_config", vision)):
-        _check(facts[side], side, found["hidden_size"])
+    names, facts = tower_facts(
+        config, {"text_config": text, "vision_config": vision}, {"text_config": TEXT, "vision_config": VISION}
+    )
     cross_encoder = "itm_head.weight" in shapes
     return Description(
-        architecture=f"{'R2D2' if cross_encoder else 'PRD2'} {vision_name}@{text_name}",
+        architecture=f"{'R2D2' if cross_encoder else 'PRD2'} {names['vision_config']}@{names['text_config']}",
         facts=facts,
         text=Tower(
             {"model_type": "bert", **text, **facts["text_config"], "pad_token_id": 0},
@@ -125,51 +117,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         image_size=vision["image_size"],
         limits=(CROSS_ENCODER_LIMIT, *LIMITS) if cross_encoder else LIMITS,
     )
-
-
-def _published(table: Mapping[tuple, Mapping[str, Any]], sizes: tuple[int, ...]) -> tuple[str, Mapping[str, Any]]:
-    """The name and the facts of a published size; of any other its sizes and nothing."""
-    for (name, *published), facts in table.items():
-        if tuple(published) == sizes:
-            return name, facts
-    return "x".join(map(str, sizes)), {}
-
-
-def _stated(config: Mapping[str, Any], side: str, found: Mapping[str, int]) -> dict[str, Any]:
-    """What `--config` says of one tower, held against the shapes."""
-    stated = config.get(side, {})
-    if not isinstance(stated, Mapping):
-        raise InputError(f"--config states {side} {stated!r}; an object with fields was wanted.")
-    wrong = [
-        f"{side}.{field}: stated {stated[field]!r}, the shapes say {value}"
-        for field, value in found.items()
-        if field in stated and stated[field] != value
-    ]
-    if wrong:
-        raise InputError(f"--config contradicts the weights: {'; '.join(wrong)}. Correct the file or leave these out.")
-    return {field: stated[field] for field in UNSTATED if field in stated}
-
-
-def _refuse_unstated(facts: Mapping[str, Mapping[str, Any]]) -> None:
-    missing = [f"  {side}.{field}" for side, known in facts.items() for field in UNSTATED if field not in known]
-    if missing:
-        raise InputError(
-            "This is not a published size, and a weight file does not hold these facts. A wrong one would load all "
-            "the same and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, as in "
-            "R2D2's checkpoints/*/*config.json, under text_config and vision_config, and pass --config FILE."
-        )
-
-
-def _check(facts: Mapping[str, Any], side: str, width: int) -> None:
-    heads, eps = facts["num_attention_heads"], facts["layer_norm_eps"]
-    if type(heads) is not int or heads < 1 or width % heads:
-        raise InputError(
-            f"--config states {side}.num_attention_heads {heads!r}, which does not divide the width {width}. Correct "
-            "it."
-        )
-    if type(eps) not in (int, float) or not 0 < eps < 1:
-        raise InputError(f"--config states {side}.layer_norm_eps {eps!r}; a small number was wanted. Correct it.")
-    check_activation(facts["hidden_act"], f"The {side} of --config")
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:

@@ -18,6 +18,15 @@ TEXT_TOWERS = {
 }
 VISION_TOWERS = {"clip_vision_model": ("pooler", "cls"), "zhclip_resnet": ("pooler",)}
 
+# What a config.json of a text tower alone leaves out: no field of it means anything there.
+OF_A_PAIR = (
+    "projection_dim",
+    "logit_scale_init_value",
+    "text_projection_type",
+    "visual_projection_type",
+    "vision_pooling",
+)
+
 
 @strict
 class ZhCLIPResNetConfig(PreTrainedConfig):
@@ -69,12 +78,13 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
 
 @strict
 class ZhCLIPConfig(PreTrainedConfig):
-    """A dual encoder made of a text tower and a vision tower.
+    """A dual encoder made of a text tower and a vision tower, or a text tower that stands alone.
 
     Args:
         text_config: config of the text tower, or its dict with `model_type`: bert, xlm-roberta, distilbert or
             clip_text_model.
-        vision_config: the same for images: clip_vision_model or zhclip_resnet.
+        vision_config: the same for images: clip_vision_model or zhclip_resnet. None together with the `architectures`
+            of a text tower alone stays None: there is none, and no shared space.
         projection_dim: width of the shared space.
         logit_scale_init_value: log of the factor on the cosines, where a checkpoint holds no `logit_scale`.
         text_pooling: "cls" (last hidden state of the first token), "pooler" (the tower's tanh pooler), "mean" (over
@@ -85,6 +95,9 @@ class ZhCLIPConfig(PreTrainedConfig):
             or "cls" (the CLS token as it leaves the last layer; the tower then has no post-layernorm).
         text_attends_to_padding: the text tower sees padding as if it were text, whatever mask is given: the published
             usage of Taiyi-CLIP. An embedding then depends on how far its text was padded.
+        text_padded_length: the model itself pads every text on the right to this many tokens, and takes none that is
+            longer, so that an embedding no longer depends on the other texts of a batch. Only with
+            `text_attends_to_padding`: the fine-tune example of Taiyi-CLIP pads to 77. Left out, nothing is padded.
         tokenizer_class: the tokenizer of a folder whose tokenizer_config.json names none; by default that of the text
             tower's type.
     """
@@ -104,12 +117,14 @@ class ZhCLIPConfig(PreTrainedConfig):
     visual_projection_type: Projection = "linear"
     vision_pooling: Literal["pooler", "cls"] = "pooler"
     text_attends_to_padding: bool = False
+    text_padded_length: int | None = None
     tokenizer_class: str | None = None
     architectures: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name, default in self._default_towers.items():
-            setattr(self, name, _tower_config(name, getattr(self, name), default))
+            if not (name == "vision_config" and self._says_text_alone()):
+                setattr(self, name, _tower_config(name, getattr(self, name), default))
         if self._auto_class is None:
             # Not a repo's own copy of this class: transformers then saves no code that the field could name.
             kwargs.pop("auto_map", None)
@@ -133,6 +148,14 @@ class ZhCLIPConfig(PreTrainedConfig):
             raise ValueError(_unconverted(str(pretrained_model_name_or_path), *_family(config_dict)))
         return config_dict, kwargs
 
+    def _says_text_alone(self) -> bool:
+        return self.vision_config is None and self.architectures == ["ZhCLIPTextModel"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field; of a text tower alone without those of a pair."""
+        left_out = OF_A_PAIR if self.vision_config is None else ()
+        return {name: value for name, value in super().to_dict().items() if name not in left_out}
+
     @property
     def text_width(self) -> int:
         """Width of the pooled text, before the projection."""
@@ -151,7 +174,12 @@ class ZhCLIPConfig(PreTrainedConfig):
 
     @property
     def max_text_positions(self) -> int:
-        """Longest text in tokens."""
+        """Longest text in tokens: the tower's positions, or the length that texts are padded to."""
+        return self.text_positions if self.text_padded_length is None else self.text_padded_length
+
+    @property
+    def text_positions(self) -> int:
+        """How many tokens the text tower has positions for."""
         text = self.text_config
         # fairseq's numbering, which XLM-R keeps: positions start behind the pad id.
         taken = text.pad_token_id + 1 if text.model_type == "xlm-roberta" else 0
@@ -160,11 +188,16 @@ class ZhCLIPConfig(PreTrainedConfig):
     def validate_model(self) -> None:
         """Refuses what no model can be built from, towers first: the other checks read their fields."""
         self._check_tower("text_config", TEXT_TOWERS)
-        self._check_tower("vision_config", VISION_TOWERS)
         self._check_pooling("text", TEXT_TOWERS[self.text_config.model_type][0])
-        self._check_pooling("vision", VISION_TOWERS[self.vision_config.model_type])
         self._check_end_token()
         self._check_padding()
+        self._check_padded_length()
+        if self.vision_config is not None:
+            self._check_pair()
+
+    def _check_pair(self) -> None:
+        self._check_tower("vision_config", VISION_TOWERS)
+        self._check_pooling("vision", VISION_TOWERS[self.vision_config.model_type])
         self._check_projection("text_projection_type", self.text_width)
         self._check_projection("visual_projection_type", self.vision_width)
 
@@ -194,6 +227,20 @@ class ZhCLIPConfig(PreTrainedConfig):
         if not (isinstance(pad, int) and 0 <= pad < size):
             raise ValueError(
                 f"text_config.pad_token_id is {pad!r}; wanted an id below vocab_size {size} to mask padding by"
+            )
+
+    def _check_padded_length(self) -> None:
+        length = self.text_padded_length
+        if length is None:
+            return
+        if not self.text_attends_to_padding:
+            raise ValueError(
+                f"text_padded_length is {length} without text_attends_to_padding; padding that is masked changes no "
+                "embedding: set both or neither"
+            )
+        if not 1 <= length <= self.text_positions:
+            raise ValueError(
+                f"text_padded_length is {length}; wanted 1 to {self.text_positions}, the positions of the text tower"
             )
 
     def _check_projection(self, field: str, width: int) -> None:

@@ -147,6 +147,7 @@ class _TextTower(ZhCLIPPreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         """Runs the text tower; `pooler_output` is (n, width), pooled as the config says."""
         self._check_text_length(input_ids)
+        input_ids, token_type_ids = self._padded(input_ids, token_type_ids, position_ids)
         attention_mask = self._text_mask(input_ids, attention_mask)
         if self.config.text_config.model_type not in _TOWERS_WITH_TOKEN_TYPES:
             token_type_ids = None
@@ -159,6 +160,27 @@ class _TextTower(ZhCLIPPreTrainedModel):
             attentions=outputs.attentions,
         )
 
+    def _padded(
+        self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None, position_ids: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Ids and token types (n, text_padded_length), where the config states one.
+
+        How much is missing is read from the shape, so that compile and export need no branch on values.
+        """
+        wanted = self.config.text_padded_length
+        if wanted is None:
+            return input_ids, token_type_ids
+        if position_ids is not None and position_ids.shape[-1] != wanted:
+            raise ValueError(
+                f"position_ids for {position_ids.shape[-1]} tokens were given and the model pads every text to "
+                f"{wanted} (text_padded_length): give all {wanted}, or leave them out"
+            )
+        missing = wanted - input_ids.shape[-1]
+        input_ids = nn.functional.pad(input_ids, (0, missing), value=self.config.text_config.pad_token_id)
+        if token_type_ids is not None:
+            token_type_ids = nn.functional.pad(token_type_ids, (0, missing))
+        return input_ids, token_type_ids
+
     def _text_mask(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
         """The tower's mask (n, length), by arithmetic alone: a branch on its values would break compile and export."""
         if self.config.text_attends_to_padding:
@@ -168,11 +190,13 @@ class _TextTower(ZhCLIPPreTrainedModel):
         return (input_ids != self.config.text_config.pad_token_id).long()
 
     def _check_text_length(self, input_ids: torch.Tensor) -> None:
-        length, positions = input_ids.shape[-1], self.config.max_text_positions
-        if length > positions:
+        length, longest = input_ids.shape[-1], self.config.max_text_positions
+        if length > longest:
+            pads = self.config.text_padded_length is not None
+            found = f"pads every text to {longest}" if pads else f"has positions for {longest}"
             raise ValueError(
-                f"a text of {length} tokens was given and the model has positions for {positions}: "
-                f"truncate with tokenizer(..., truncation=True, max_length={positions})"
+                f"a text of {length} tokens was given and the model {found}: "
+                f"truncate with tokenizer(..., truncation=True, max_length={longest})"
             )
 
 
@@ -198,11 +222,14 @@ class _ProjectedTextTower(_TextTower):
             token_type_ids: (n, length); towers without token types ignore it.
             position_ids: (n, length).
 
+        Where the config states a `text_padded_length`, the tower sees texts of that length, and its states and
+        attentions are as long; `position_ids` then have to be, too.
+
         Returns:
             The tower's output, with the projected vectors (n, projection_dim), not normalised, in `pooler_output`.
 
         Raises:
-            ValueError: a text is longer than the tower's positions.
+            ValueError: a text is longer than the tower's positions, or than the length that texts are padded to.
         """
         outputs = self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
         outputs.pooler_output = self.text_projection(outputs.pooler_output)
@@ -460,6 +487,11 @@ def _text_tower(config: ZhCLIPConfig) -> PreTrainedModel:
 
 
 def _vision_tower(config: ZhCLIPConfig) -> PreTrainedModel:
+    if config.vision_config is None:
+        raise ValueError(
+            "the config is that of a text tower alone: it has no vision_config. Load it with ZhCLIPTextModel or "
+            "AutoModel; it stands in no space with images"
+        )
     tower = _tower(config.vision_config)
     if config.vision_pooling == "cls":
         # Such a checkpoint has no post-layernorm; without it, the pooled output is the raw CLS token.

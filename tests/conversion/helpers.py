@@ -64,6 +64,31 @@ def r2d2(folder: Path) -> Original:
     return Original(checkpoints.prd2_file(folder / "checkpoint_best.pth"), {"config": config})
 
 
+def taiyi_finetune(folder: Path) -> Original:
+    """Makes a checkpoint of Taiyi's fine-tune, and the JSON that states its head counts."""
+    config = checkpoints.prd2_config(folder / "facts.json")
+    return Original(checkpoints.taiyi_finetune_file(folder / "epoch=0-step=2272.ckpt"), {"config": config})
+
+
+def sentence_transformers(folder: Path) -> Original:
+    """Makes a text model of sentence-transformers, and its CLIPModel."""
+    text = checkpoints.sentence_transformers_folder(folder / "multilingual")
+    return Original(text, {"vision": checkpoints.sentence_transformers_clip(folder / "clip")})
+
+
+def multilingual_clip(folder: Path) -> Original:
+    """Makes a Multilingual-CLIP text repo, the config of its base, and the CLIP that it was trained towards."""
+    config = checkpoints.multilingual_clip_config(folder / "base.json")
+    vision = checkpoints.clip_folder(folder / "clip")
+    return Original(checkpoints.multilingual_clip_folder(folder / "mclip"), {"vision": vision, "config": config})
+
+
+def wukong(folder: Path) -> Original:
+    """Makes a Wukong checkpoint, and the JSON that states its head count."""
+    config = checkpoints.wukong_config(folder / "facts.json")
+    return Original(checkpoints.wukong_file(folder / "wukong_vit_b_g.ckpt"), {"config": config})
+
+
 FAMILIES: dict[str, Callable[[Path], Original]] = {
     "cn_clip_vit": cn_clip(checkpoints.cn_clip_vit),
     "cn_clip_flash": cn_clip(lambda: checkpoints.cn_clip_vit(flash=True, pooler=True), prefix=""),
@@ -73,10 +98,19 @@ FAMILIES: dict[str, Callable[[Path], Original]] = {
     "bert_clip": lambda folder: Original(checkpoints.bert_clip_config(folder / "bert_clip")),
     "chinese_clip": lambda folder: Original(checkpoints.chinese_clip_folder(folder / "chinese_clip")),
     "taiyi_clip": lambda folder: Original(checkpoints.taiyi_clip_folder(folder / "taiyi_clip")),
+    "openai_clip": lambda folder: Original(
+        checkpoints.openai_clip_file(folder / "ViT.pt"), {"tokenizer": checkpoints.bpe_folder(folder / "vocabulary")}
+    ),
     "hf_clip": lambda folder: Original(checkpoints.clip_folder(folder / "clip")),
     "taiyi_head": taiyi(head=True),
     "taiyi_plain": taiyi(head=False),
     "r2d2": r2d2,
+    "multilingual_clip": multilingual_clip,
+    "taiyi_finetune": taiyi_finetune,
+    "sentence_transformers": sentence_transformers,
+    "wukong": wukong,
+    "open_clip": lambda folder: Original(checkpoints.open_clip_folder(folder / "open_clip")),
+    "open_clip_xlm_roberta": lambda folder: Original(checkpoints.open_clip_xlm_roberta_folder(folder / "open_clip")),
 }
 
 

@@ -393,8 +393,8 @@ def a_lora_folder(tmp):
     return [tmp / "lora"]
 
 
-@case("TorchScript", "torch.jit.load")
-def a_torchscript_archive(tmp):
+@case("no format that is known here", "weight")
+def a_torchscript_archive_of_another_model(tmp):
     torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(tmp / "x.pt")
     return [tmp / "x.pt"]
 
@@ -480,7 +480,6 @@ def relative(*keys: str) -> Callable[[Path], list[Any]]:
 
 RELATIVES = {
     "Wukong with token reduction": ("visual.conv1.weight", "visual.token_reduction.0.weight"),
-    "FILIP Wukong": ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.0.ln.w"),
     "EasyNLP's Wukong": ("model.visual_encoder.a", "model.text_encoder.b", "model.logit_scale"),
     "EasyNLP's Chinese CLIP": ("chinese_clip.bert.embeddings.word_embeddings.weight", "chinese_clip.visual.proj"),
     "EasyNLP's CLIP": ("vision_encoder.a", "vision_projection.weight", "text_encoder.b", "text_projection.weight"),
@@ -488,22 +487,17 @@ RELATIVES = {
     "before August 2022": ("vision_encoder.a", "text_encoder.b", "logit_scale"),
     "PRD2 / R2D2": ("visual_encoder.a", "text_encoder.b", "vision_proj.weight", "text_proj.weight", "temp"),
     "AltCLIP": ("text_model.roberta.a", "text_model.transformation.weight", "vision_model.b"),
-    "Multilingual-CLIP": ("transformer.a", "LinearTransformation.weight"),
-    "a Lightning fine-tune of Taiyi-CLIP": ("clip_model.vision_model.a", "text_encoder.bert.b"),
-    "open_clip with a Hugging Face text tower": ("visual.a", "text.transformer.b", "text.proj.weight"),
-    "OpenAI CLIP or open_clip": (
-        "visual.proj",
-        "token_embedding.weight",
-        "transformer.resblocks.0.ln_1.weight",
-        "positional_embedding",
-    ),
+    "open_clip with a text tower of Hugging Face": ("visual.a", "text.transformer.b", "text.proj.weight"),
+    "open_clip with an image tower of timm": ("visual.trunk.a", "text.ln_final.weight"),
+    "SigLIP as open_clip has it": ("visual.trunk.a", "logit_bias"),
+    "CoCa as open_clip has it": ("visual.attn_pool.query", "text_decoder.text_projection"),
 }
 for title, keys in RELATIVES.items():
     CASES[title] = relative(*keys), (title,)
 
 
-@case("open_clip folder")
-def an_open_clip_folder(tmp):
+@case("holds none of", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+def an_open_clip_folder_without_weights(tmp):
     (tmp / "folder").mkdir()
     (tmp / "folder" / "open_clip_config.json").write_text("{}")
     return [tmp / "folder"]
@@ -515,7 +509,7 @@ def something_else_altogether(tmp):
     return [tmp / "x.pt"]
 
 
-@case("do not decide", "config.json names BertModel", "--format taiyi")
+@case("do not decide", "config.json names BertModel", "--format taiyi", "'... Linear Weights.pkl'")
 def a_plain_bert(tmp):
     return [c.taiyi_folder(tmp / "text", head=False)]
 
@@ -768,12 +762,12 @@ def a_bert_clip_file_without_a_vocabulary(tmp):
 # Arguments
 
 
-@case("--context-length 65 does not fit: the model has 64 positions")
+@case("--context-length 65 does not fit: the model takes 3 to 64 tokens")
 def a_context_longer_than_the_model(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 65]
 
 
-@case("--context-length 2 does not fit", "3 at least")
+@case("--context-length 2 does not fit", "the model takes 3 to 64 tokens")
 def a_context_without_room_for_a_word(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 2]
 

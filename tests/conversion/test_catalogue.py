@@ -5,19 +5,27 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
 
 from hf_zhclip.conversion import catalogue
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.read import Checkpoint
 from hf_zhclip.conversion.sources import SOURCES
 
-KEYS = Path(__file__).parents[1] / "keys"
+from tests.published import KEYS, part
+
 LARGE, WIDE, HUGE = "chinese-clip-vit-large-patch14", "chinese-clip-vit-large-patch14-336px", "ViT-H-14"
 TAIYI = "Taiyi-CLIP-Roberta-102M-Chinese"
+MODELSCOPE = "multi-modal_clip-vit-large-patch14_336_zh"
 
 # cn_clip/clip/utils.py and the usage that each project publishes: name -> what convert takes.
 PUBLISHED = {
+    "CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k": (
+        "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
+        None,
+    ),
+    "CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k": (
+        "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
+        None,
+    ),
     "chinese-clip-vit-base-patch16": ("OFA-Sys/chinese-clip-vit-base-patch16:clip_cn_vit-b-16.pt", None),
     "chinese-clip-vit-large-patch14": ("OFA-Sys/chinese-clip-vit-large-patch14:clip_cn_vit-l-14.pt", None),
     "chinese-clip-vit-large-patch14-336px": (
@@ -34,11 +42,34 @@ PUBLISHED = {
     "QA-CLIP-ViT-B-16": ("TencentARC/QA-CLIP:QA-CLIP-base.pt", None),
     "QA-CLIP-ViT-L-14": ("TencentARC/QA-CLIP:QA-CLIP-large.pt", None),
     "QA-CLIP-ViT-L-14-336": ("TencentARC/QA-CLIP:QA-CLIP-large-336.pt", None),
+    "multi-modal_clip-vit-base-patch16_zh": ("modelscope:damo/multi-modal_clip-vit-base-patch16_zh", None),
+    "multi-modal_clip-vit-large-patch14_zh": ("modelscope:damo/multi-modal_clip-vit-large-patch14_zh", None),
+    "multi-modal_clip-vit-large-patch14_336_zh": ("modelscope:damo/multi-modal_clip-vit-large-patch14_336_zh", None),
+    "multi-modal_clip-vit-huge-patch14_zh": ("modelscope:damo/multi-modal_clip-vit-huge-patch14_zh", None),
     "clip-vit-bert-chinese-1M": ("YeungNLP/clip-vit-bert-chinese-1M", None),
+    "openai-RN50": ("RN50.pt", None),
+    "openai-RN101": ("RN101.pt", None),
+    "openai-RN50x4": ("RN50x4.pt", None),
+    "openai-RN50x16": ("RN50x16.pt", None),
+    "openai-RN50x64": ("RN50x64.pt", None),
+    "openai-ViT-B-32": ("ViT-B-32.pt", None),
+    "openai-ViT-B-16": ("ViT-B-16.pt", None),
+    "openai-ViT-L-14": ("ViT-L-14.pt", None),
+    "openai-ViT-L-14-336px": ("ViT-L-14-336px.pt", None),
+    "prd2_pretrain_250m": ("prd2_pretrain_250m.pth", None),
+    "r2d2_pretrain_250m": ("r2d2_pretrain_250m.pth", None),
     "clip-vit-base-patch32": ("openai/clip-vit-base-patch32", None),
     "clip-vit-base-patch16": ("openai/clip-vit-base-patch16", None),
     "clip-vit-large-patch14": ("openai/clip-vit-large-patch14", None),
     "clip-vit-large-patch14-336": ("openai/clip-vit-large-patch14-336", None),
+    "clip-ViT-B-32-multilingual-v1": (
+        "sentence-transformers/clip-ViT-B-32-multilingual-v1",
+        "sentence-transformers/clip-ViT-B-32",
+    ),
+    "LABSE-Vit-L-14": ("M-CLIP/LABSE-Vit-L-14", "openai/clip-vit-large-patch14"),
+    "XLM-Roberta-Large-Vit-B-32": ("M-CLIP/XLM-Roberta-Large-Vit-B-32", "openai/clip-vit-base-patch32"),
+    "XLM-Roberta-Large-Vit-L-14": ("M-CLIP/XLM-Roberta-Large-Vit-L-14", "openai/clip-vit-large-patch14"),
+    "XLM-Roberta-Large-Vit-B-16Plus": ("M-CLIP/XLM-Roberta-Large-Vit-B-16Plus", None),
     "Taiyi-CLIP-Roberta-102M-Chinese": (
         "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese",
         "openai/clip-vit-base-patch32",
@@ -59,6 +90,8 @@ PUBLISHED = {
 
 # Keys and shapes as the originals' own classes have them, text and image part.
 SHAPES = {
+    "CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k": ("open_clip-xlm-roberta-base-vit-b-32",),
+    "CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k": ("open_clip-xlm-roberta-large-vit-h-14",),
     "chinese-clip-vit-base-patch16": ("cn_clip-vit-b-16",),
     "chinese-clip-vit-large-patch14": ("cn_clip-vit-l-14",),
     "chinese-clip-vit-large-patch14-336px": ("cn_clip-vit-l-14-336",),
@@ -72,17 +105,55 @@ SHAPES = {
     "QA-CLIP-ViT-B-16": ("cn_clip-vit-b-16",),
     "QA-CLIP-ViT-L-14": ("cn_clip-vit-l-14",),
     "QA-CLIP-ViT-L-14-336": ("cn_clip-vit-l-14-336",),
+    "multi-modal_clip-vit-base-patch16_zh": ("modelscope-vit-b-16",),
+    "multi-modal_clip-vit-large-patch14_zh": ("modelscope-vit-l-14",),
+    "multi-modal_clip-vit-large-patch14_336_zh": ("modelscope-vit-l-14-336",),
+    "multi-modal_clip-vit-huge-patch14_zh": ("modelscope-vit-h-14",),
     "clip-vit-bert-chinese-1M": ("bert_clip",),
+    "openai-RN50": ("openai_clip-rn50",),
+    "openai-RN101": ("openai_clip-rn101",),
+    "openai-RN50x4": ("openai_clip-rn50x4",),
+    "openai-RN50x16": ("openai_clip-rn50x16",),
+    "openai-RN50x64": ("openai_clip-rn50x64",),
+    "openai-ViT-B-32": ("openai_clip-vit-b-32",),
+    "openai-ViT-B-16": ("openai_clip-vit-b-16",),
+    "openai-ViT-L-14": ("openai_clip-vit-l-14",),
+    "openai-ViT-L-14-336px": ("openai_clip-vit-l-14-336",),
+    "prd2_pretrain_250m": ("prd2",),
+    "r2d2_pretrain_250m": ("r2d2",),
     "clip-vit-base-patch32": ("hf_clip-vit-base-patch32",),
     "clip-vit-base-patch16": ("hf_clip-vit-base-patch16",),
     "clip-vit-large-patch14": ("hf_clip-vit-large-patch14",),
     "clip-vit-large-patch14-336": ("hf_clip-vit-large-patch14-336",),
+    "clip-ViT-B-32-multilingual-v1": ("sentence_transformers-multilingual", "hf_clip-vit-base-patch32"),
+    "LABSE-Vit-L-14": ("multilingual_clip-labse-vit-l-14", "hf_clip-vit-large-patch14"),
+    "XLM-Roberta-Large-Vit-B-32": ("multilingual_clip-xlm-r-vit-b-32", "hf_clip-vit-base-patch32"),
+    "XLM-Roberta-Large-Vit-L-14": ("multilingual_clip-xlm-r-vit-l-14", "hf_clip-vit-large-patch14"),
+    "XLM-Roberta-Large-Vit-B-16Plus": ("multilingual_clip-xlm-r-vit-b-16-plus", "open_clip-vit-b-16-plus-240"),
     "Taiyi-CLIP-Roberta-102M-Chinese": ("taiyi-102m", "hf_clip-vit-base-patch32"),
     "Taiyi-CLIP-Roberta-large-326M-Chinese": ("taiyi-326m", "hf_clip-vit-large-patch14"),
     "Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese": ("taiyi-102m-vit-l", "hf_clip-vit-large-patch14"),
     "Taiyi-CLIP-RoBERTa-326M-ViT-H-Chinese": ("taiyi-326m-vit-h", "hf_clip-vit-huge-patch14"),
 }
-IMAGE = ("visual.", "vision_model.", "visual_projection.")
+IMAGE = ("visual.", "vision_model.", "visual_projection.", "visual_encoder.", "vision_proj.")
+# Text towers whose tokenizer keeps capitals; do_lower_case of RoBERTa-wwm-ext, RBT3 and mengzi is true.
+CASED = {
+    "LaBSE",
+    "bert-base-multilingual-cased",
+    "distilbert-base-multilingual-cased",
+    "xlm-roberta-base",
+    "xlm-roberta-large",
+}
+# What lies in the files and is in no embedding: format -> how the keys begin.
+LEFT_OUT = {
+    "multilingual_clip": ("transformer.pooler.",),
+    "modelscope": ("bert.pooler.",),
+    "openai_clip": ("input_resolution", "context_length", "vocab_size"),
+    "prd2": (
+        *("text_encoder.pooler.", "visual_encoder.post_layernorm."),
+        *("text_joint_layer.", "img_joint_layer.", "img_joint_proj.", "itm_head"),
+    ),
+}
 NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
 
 T2I, I2T, ZERO, TUNED = "text-to-image retrieval", "image-to-text retrieval", "zero-shot", "fine-tuned"
@@ -148,6 +219,34 @@ FIGURES = {
         (I2T, "COCO-CN", ZERO): "R@1 66.2 R@5 88.3 R@10 95.7",
         ("zero-shot image classification", "ImageNet", ZERO): "Top1 58.1",
     },
+    "LABSE-Vit-L-14": {
+        (
+            T2I,
+            "MS-COCO",
+            ZERO,
+        ): "En 91.6 De 89.6 Es 89.5 Fr 89.9 Zh 88.9 It 90.1 Pl 89.8 Ko 80.8 Ru 85.5 Tr 89.8 Jp 73.9"
+    },
+    "XLM-Roberta-Large-Vit-B-32": {
+        (
+            T2I,
+            "MS-COCO",
+            ZERO,
+        ): "En 91.8 De 88.7 Es 89.1 Fr 89.4 Zh 89.3 It 89.8 Pl 91.4 Ko 82.1 Ru 86.1 Tr 88.8 Jp 81.0"
+    },
+    "XLM-Roberta-Large-Vit-L-14": {
+        (
+            T2I,
+            "MS-COCO",
+            ZERO,
+        ): "En 92.4 De 90.6 Es 91.0 Fr 90.0 Zh 89.7 It 91.1 Pl 91.3 Ko 85.2 Ru 85.8 Tr 90.3 Jp 81.9"
+    },
+    "XLM-Roberta-Large-Vit-B-16Plus": {
+        (
+            T2I,
+            "MS-COCO",
+            ZERO,
+        ): "En 95.0 De 93.0 Es 93.6 Fr 93.1 Zh 94.0 It 93.1 Pl 94.4 Ko 89.0 Ru 90.0 Tr 93.0 Jp 84.2"
+    },
     TAIYI: {
         ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 41.00% Top5 69.19%",
         (T2I, "Flickr30k-CNA", ZERO): "Top1 44.06% Top5 71.42% Top10 80.84%",
@@ -158,8 +257,8 @@ FIGURES = {
 
 
 def recorded(name: str) -> dict[str, tuple[int, ...]]:
-    value = json.loads((KEYS / f"{name}.json").read_text(encoding="utf-8"))
-    return {key: tuple(shape) for key, shape in value["keys"].items()}
+    left_out = LEFT_OUT.get(KEYS[name]["format"], ())
+    return {key: tuple(shape) for key, shape in KEYS[name]["keys"].items() if not key.startswith(left_out)}
 
 
 def text_of(name: str) -> str:
@@ -206,27 +305,39 @@ def test_the_parameters_are_those_of_the_originals_own_classes(name):
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
-def test_the_towers_are_described_as_the_conversion_describes_them(name):
+def test_the_towers_are_described_as_the_conversion_describes_them(name, tmp_path):
     entry, (text, *image) = catalogue.find(name), SHAPES[name]
-
-    def describe(format, keys):
-        value = json.loads((KEYS / f"{keys}.json").read_text(encoding="utf-8"))
-        tensors = {key: torch.empty(shape, device="meta") for key, shape in value["keys"].items()}
-        config = value["config"] if SOURCES[format].reads_config_json else {}
-        return SOURCES[format].describe(Checkpoint(Path("."), (), "zip", tensors), config)
-
-    described = describe(entry.format, text)
-    vision = describe("hf_clip", image[0]) if image else described
+    assert entry.format == KEYS[text]["format"]
+    described = part(text, tmp_path).describe()
+    vision = part(image[0], tmp_path).describe() if image else described
     wanted = (described.text.pooling, described.text.projection, described.context_length, described.image_order)
     assert (entry.text.pooling, entry.text.projection, entry.text.context_length, entry.image.order) == wanted
-    assert entry.text.positions == described.text.config["max_position_embeddings"]
-    assert entry.text.lower_case is True  # do_lower_case of RoBERTa-wwm-ext, RBT3 and mengzi
+    # XLM-R's positions begin behind its padding, whose id is 1.
+    taken = 2 if entry.text.model_type == "xlm-roberta" else 0
+    assert entry.text.positions == described.text.config["max_position_embeddings"] - taken
+    assert entry.text.model_type == described.text.config["model_type"]
+    assert entry.text.lower_case is (entry.text.tower not in CASED)
     assert (entry.image.model_type, entry.image.projection, entry.image.size, entry.width) == (
         vision.vision.config["model_type"],
         vision.vision.projection,
         vision.image_size,
         vision.vision.width,
     )
+
+
+def test_where_something_is_published_is_a_hub_modelscope_or_a_page_for_a_person():
+    places = {name: catalogue.find(name).published for name in ("RN50", MODELSCOPE, "prd2_pretrain_250m")}
+    assert {name: (place.on_hub, place.by_hand) for name, place in places.items()} == {
+        "RN50": (True, False),
+        MODELSCOPE: (False, False),
+        "prd2_pretrain_250m": (False, True),
+    }
+    assert [place.url for place in places.values()] == [
+        "https://huggingface.co/OFA-Sys/chinese-clip-rn50",
+        f"https://www.modelscope.cn/models/damo/{MODELSCOPE}",
+        "https://drive.google.com/file/d/15zDdam7_-YT0suA3Wc226vvxcyBxWZ_O/view",
+    ]
+    assert catalogue.find_by_hub(f"modelscope:damo/{MODELSCOPE}", None).name == MODELSCOPE
 
 
 def test_the_figures_are_those_that_were_published_digit_by_digit():
@@ -238,7 +349,9 @@ def test_the_figures_are_those_that_were_published_digit_by_digit():
         for entry in catalogue.entries()
         if entry.figures
     }
-    assert found == FIGURES
+    # ModelScope's own page, which is the source of both.
+    same = {MODELSCOPE: FIGURES[WIDE], "multi-modal_clip-vit-large-patch14_zh": FIGURES[LARGE]}
+    assert found == {**FIGURES, **same}
 
 
 def test_what_is_not_known_is_said_to_be_unknown():
@@ -269,6 +382,13 @@ def test_a_file_that_is_no_entry_is_refused_by_file_and_field(old, new, message)
     assert message in str(caught.value) and "clip-vit-bert-chinese-1M.yaml" in str(caught.value)
 
 
+def test_a_page_without_the_name_of_its_file_is_refused():
+    with pytest.raises(InputError, match="published.file is None; of a page, the name of the file there is wanted"):
+        catalogue.parse(
+            text_of("prd2_pretrain_250m").replace("prd2_pretrain_250m.pth", "null"), "prd2_pretrain_250m.yaml"
+        )
+
+
 def test_a_row_of_figures_is_read_as_strictly():
     with pytest.raises(InputError, match=r"figures\.rows\[0\]\.values\.R@1 is 56\.3; wanted str"):
         catalogue.parse(text_of(LARGE).replace('R@1: "56.3"', "R@1: 56.3", 1), f"{LARGE}.yaml")
@@ -280,6 +400,7 @@ def test_the_list_is_a_table_for_people_and_json_for_machines():
     assert len(table) == len(PUBLISHED) + 1
     assert any("ViT-B-16" in line and "188M" in line and "mit" in line for line in table)
     assert any("--vision openai/clip-vit-base-patch32" in line for line in table)
+    assert any(line.startswith("prd2_pretrain_250m ") and "https://drive.google.com/" in line for line in table)
     value = json.loads(json.dumps([entry.to_json() for entry in catalogue.list()]))
     assert value[0]["license"].keys() == {"id", "published", "en", "zh", "read"}
     assert {each["name"]: (each["source"], each["vision"]) for each in value} == PUBLISHED

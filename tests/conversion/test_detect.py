@@ -16,6 +16,7 @@ def checkpoint(shapes, **config):
 
 
 BERT_CLIP = c.bert_clip()
+OPENAI_CLIP_SCALARS: dict[str, tuple[int, ...]] = dict.fromkeys(c.OPENAI_CLIP_SCALARS, ())
 PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
 
 
@@ -28,6 +29,13 @@ PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
         (checkpoint(c.cn_clip_resnet()), "cn_clip", "certain", "6 keys"),
         (checkpoint(c.prd2()), "prd2", "certain", "7 keys that no other"),
         (checkpoint(c.r2d2()), "prd2", "certain", "7 keys"),
+        (checkpoint(c.taiyi_finetune()), "taiyi_finetune", "certain", "8 keys that no other"),
+        (
+            checkpoint({f"model.{key}": shape for key, shape in c.taiyi_finetune().items()}),
+            "taiyi_finetune",
+            "certain",
+            "8 keys that no other",
+        ),
         (
             checkpoint(BERT_CLIP, architectures=["BertCLIPModel"]),
             "bert_clip",
@@ -47,6 +55,8 @@ PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
             "likely",
             "classifier.weight [768, 1024]",
         ),
+        (checkpoint(c.openai_clip() | OPENAI_CLIP_SCALARS), "openai_clip", "certain", "11 keys that no other"),
+        (checkpoint(c.openai_clip(resnet=True) | OPENAI_CLIP_SCALARS), "openai_clip", "certain", "11 keys"),
         (checkpoint(c.hf_clip_vision()), "hf_clip", "certain", "4 keys"),
         (checkpoint(c.hf_clip()), "hf_clip", "certain", "7 keys"),
         (
@@ -174,15 +184,11 @@ def test_keys_do_not_outweigh_a_config_that_names_another_model(shapes, architec
 @pytest.mark.parametrize(
     ("keys", "title"),
     [
-        (("visual.proj", "text.transformer.resblocks.0.ln_1.weight", "text.text_projection"), "CustomTextCLIP"),
+        (("visual.conv1.weight", "text.transformer.block.0.layer.0.layer_norm.weight", "text.proj.weight"), "mT5"),
         (("embeddings.word_embeddings.weight", "transformer.layer.0.attention.q_lin.weight"), "DistilBERT"),
         (
             ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.0.output.dense.weight"),
-            "Multilingual-CLIP's first models",
-        ),
-        (
-            ("model.clip_model.logit_scale", "model.text_encoder.bert.pooler.dense.weight"),
-            "Lightning fine-tune of Taiyi",
+            "Multilingual-CLIP without its LinearTransformation",
         ),
         (("embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.weight"), "BERT without a pooler"),
     ],

@@ -24,6 +24,7 @@ from tests.conversion.helpers import PICTURES, contents, entries
 KEYS = Path(__file__).parents[1] / "keys"
 CLASSES = {
     "hf_clip": "CLIPModel",
+    "wukong": "CLIPModel",
     "cn_clip_vit": "ChineseCLIPModel",
     "bert_clip": "VisionTextDualEncoderModel",
     "taiyi_plain": "VisionTextDualEncoderModel",
@@ -253,6 +254,15 @@ def test_a_model_that_went_home_converts_into_the_same_repo(family, repo, origin
             [
                 "the tanh pooler of texts: cn_clip takes the state of [CLS] as it is",
                 "the bias of the text projection",
+                CROPPED,
+            ],
+        ),
+        (
+            "taiyi_finetune",
+            [
+                "the tanh pooler of texts: cn_clip takes the state of [CLS] as it is",
+                "the bias of the text projection",
+                "that the text tower attends to padding: cn_clip always masks it",
                 CROPPED,
             ],
         ),

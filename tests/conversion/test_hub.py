@@ -106,7 +106,10 @@ def test_offline_the_cache_is_asked(hub, monkeypatch):
 
     locate("user/repo")
 
-    assert hub.calls == [("folder", ("user/repo",), {})]
+    ((kind, arguments, options),) = hub.calls
+    assert (kind, arguments) == ("folder", ("user/repo",))
+    # What has to be there of all that the repository lists; test_mirror.py asks the real client.
+    assert "config.json" in options["allow_patterns"] and "*" not in "".join(options["allow_patterns"])
 
 
 @pytest.mark.parametrize("source", ["user/repo", "user/repo:x.pt"])
@@ -182,6 +185,20 @@ def test_a_name_stands_for_what_was_published_and_an_id_for_what_is_there_now(so
     locate(source)
 
     assert hub.revision == revision
+
+
+def test_a_name_that_is_published_on_a_page_says_where_to_fetch_it_and_what_then(tmp_path, monkeypatch, hub):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError,
+        match=r"prd2_pretrain_250m is published at https://drive\.google\.com/\S+, .* Fetch prd2_pretrain_250m\.pth "
+        r"there, and run `zhclip convert prd2_pretrain_250m\.pth OUT --format prd2` beside it\.",
+    ):
+        locate("PRD2_pretrain_250m")
+    assert hub.calls == []
+
+    (tmp_path / "prd2_pretrain_250m.pth").write_text("x")
+    assert locate("prd2_pretrain_250m.pth").name == "prd2_pretrain_250m.pth"
 
 
 def test_what_exists_here_wins_over_a_name_of_the_catalogue(tmp_path, monkeypatch, hub):

@@ -2,11 +2,15 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from huggingface_hub import ModelCard
 
+from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.hub import locate, read_source
+from hf_zhclip.conversion.hub import locate, published, read_source
 
-from tests.checkpoints import cn_clip_file
+from tests.checkpoints import cn_clip_file, modelscope_folder
+
+ENTRY = "multi-modal_clip-vit-base-patch16_zh"
 
 
 class NotExistError(Exception):
@@ -54,7 +58,7 @@ def test_a_folder_or_a_file_of_modelscope_is_fetched_by_its_own_package(package)
     assert locate("modelscope:damo/model").as_posix() == "cache/damo/model"
     # By these names in modelscope/hub/snapshot_download.py, of old versions too; the suite is offline.
     assert package.options["local_files_only"] is True
-    assert {"*.json", "pytorch_model*.bin"} <= set(package.options["allow_file_pattern"])
+    assert {"*.json", "*pytorch_model*.bin"} <= set(package.options["allow_file_pattern"])
     locate("modelscope:damo/model:sub/x.pt")
 
     assert package.calls == [("folder", "damo/model"), ("file", "damo/model", "sub/x.pt")]
@@ -64,6 +68,30 @@ def test_a_source_from_modelscope_keeps_its_name(package, tmp_path):
     package.answer = str(cn_clip_file(tmp_path / "x.pt"))
 
     assert read_source("modelscope:damo/model:x.pt").name == "modelscope:damo/model:x.pt"
+
+
+def test_a_name_of_the_catalogue_is_fetched_where_it_is_published(package):
+    locate(ENTRY)
+
+    assert package.calls == [("folder", f"damo/{ENTRY}")]
+    assert published(f"modelscope:damo/{ENTRY}").name == published(ENTRY).name == ENTRY
+    assert published(f"damo/{ENTRY}") is None  # that is on the hub, if anywhere
+    assert published(f"modelscope:damo/{ENTRY}:x.pt") is None
+
+
+@pytest.mark.parametrize("source", [ENTRY, f"modelscope:damo/{ENTRY}"])
+def test_a_repo_from_modelscope_is_named_as_there_and_has_no_base_model_on_the_hub(package, source, tmp_path):
+    package.answer = str(modelscope_folder(tmp_path / "cache"))
+
+    report = convert(source, tmp_path / "out")
+
+    (recorded,) = report.sources
+    assert (recorded["name"], recorded["hub"]) == (f"modelscope:damo/{ENTRY}", None)
+    assert report.conversion["catalogue"] == ENTRY
+    assert report.conversion["command"] == f"zhclip convert modelscope:damo/{ENTRY} out"
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "base_model" not in ModelCard(text).data.to_dict()
+    assert f"[modelscope:damo/{ENTRY}](https://www.modelscope.cn/models/damo/{ENTRY})" in text
 
 
 @pytest.mark.parametrize(

@@ -7,31 +7,7 @@ from hf_zhclip.conversion import inspect
 from hf_zhclip.conversion.errors import InputError
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES
 from tests.weights import seeded_state_dict
-
-FORMATS = {
-    "cn_clip_vit": ("cn_clip", "certain"),
-    "cn_clip_flash": ("cn_clip", "certain"),
-    "cn_clip_resnet": ("cn_clip", "certain"),
-    "easynlp": ("easynlp", "certain"),
-    "modelscope": ("modelscope", "certain"),
-    "bert_clip": ("bert_clip", "certain"),
-    "chinese_clip": ("chinese_clip", "certain"),
-    "taiyi_clip": ("taiyi_clip", "certain"),
-    "r2d2": ("prd2", "certain"),
-    "hf_clip": ("hf_clip", "certain"),
-    "taiyi_head": (None, None),
-    "taiyi_plain": (None, None),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_format_is_named_or_left_open(family, original):
-    found = inspect(original(family).source)
-
-    assert (found.format, found.certainty) == FORMATS[family]
-    assert "--format taiyi" in found.why if found.format is None else found.title
 
 
 def test_a_training_checkpoint_is_told_from_its_headers(original):

@@ -41,6 +41,7 @@ def config(repo):
         ("bert_clip", "VisionTextDualEncoderModel"),
         ("taiyi_plain", "VisionTextDualEncoderModel"),
         ("hf_clip", "CLIPModel"),
+        ("openai_clip", "CLIPModel"),
     ],
 )
 def test_a_family_has_its_class(family, name, config):
@@ -63,6 +64,14 @@ def test_a_family_has_its_class(family, name, config):
         (
             "taiyi_head",
             ["  VisionTextDualEncoderModel would lose:", "    the bias of the text projection"],
+        ),
+        (
+            "taiyi_finetune",
+            [
+                "  VisionTextDualEncoderModel would lose:",
+                "    the bias of the text projection",
+                "    that the text tower attends to padding whatever mask it is given",
+            ],
         ),
     ],
 )

@@ -24,6 +24,7 @@ FAMILIES = {
     "BertCLIP": ("bert_clip", c.bert_clip(), BERT_CLIP_CONFIG),
     "Taiyi": ("taiyi", c.taiyi(head=True), c.BERT_CONFIG),
     "CLIP": ("hf_clip", c.hf_clip(), {"text_config": c.CLIP_TEXT_CONFIG, "vision_config": c.VISION_CONFIG}),
+    "OpenAI's CLIP": ("openai_clip", c.openai_clip(), {}),
     "CLIP's image side": ("hf_clip", c.hf_clip_vision(), {"vision_config": c.VISION_CONFIG}),
 }
 PARTNERS = {"Taiyi": "CLIP's image side", "CLIP's image side": "Taiyi"}

@@ -41,9 +41,8 @@ def copy(repo, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_repo_is_verified_against_its_original(family, repo):
     found = repo(family)
-    arguments = {key: value for key, value in found.original.arguments.items() if key != "tokenizer"}
 
-    report = verify(found.path, found.original.source, **arguments)
+    report = verify(found.path, found.original.source, **found.original.arguments)
 
     assert report.passed
     assert {each.step for each in report.comparisons} == {"files", "tensors", *NUMBERS}

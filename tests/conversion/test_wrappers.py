@@ -17,13 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import zhclip_cli
 from hf_zhclip.conversion import convert, inspect
-from hf_zhclip.conversion.detect import detect
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.read import choose, read
 from hf_zhclip.conversion.wrappers import WRAPPERS
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES
 
 AVERAGED = 7.0
 """The logit scale of every average here; that of raw weights is 4 and a little."""
@@ -167,69 +165,11 @@ def test_the_full_state_of_fsdp_is_read_and_its_flat_pieces_are_refused(group, t
             read(path)
 
 
-# Every family in every wrapper
+# Averages beside the weights
 
 
 def prefixed(prefix):
     return lambda tensors: {prefix + key: tensor for key, tensor in tensors.items()}
-
-
-def in_the_middle(prefix):
-    """The wrapper around each tower."""
-    return lambda tensors: {key.replace(".", f".{prefix}", 1): tensor for key, tensor in tensors.items()}
-
-
-NESTS = {
-    "bare": (lambda tensors: tensors, ()),
-    "state_dict": (lambda tensors: {"state_dict": tensors, "epoch": 3}, ()),
-    "model": (lambda tensors: {"model": tensors, "optimizer": {"state": {}}}, ()),
-    "ddp": (prefixed("module."), ("module.",)),
-    "compile": (prefixed("_orig_mod."), ("_orig_mod.",)),
-    "ddp_of_compile": (prefixed("module._orig_mod."), ("module.", "_orig_mod.")),
-    "lightning_deepspeed": (prefixed("_forward_module."), ("_forward_module.",)),
-    "fsdp_inside": (in_the_middle("_fsdp_wrapped_module."), ("_fsdp_wrapped_module.",)),
-    "averaged": (
-        lambda tensors: {"n_averaged": torch.tensor(5), **prefixed("module.")(tensors)},
-        ("n_averaged",),
-    ),
-    "ema": (lambda tensors: {"state_dict": tensors, "state_dict_ema": tensors}, ()),
-    "lightning": (
-        lambda tensors: {"state_dict": tensors, "pytorch-lightning_version": "2.5.0", "hyper_parameters": {"lr": 1}},
-        ("pytorch-lightning_version",),
-    ),
-    "deepspeed": (
-        lambda tensors: {"module": tensors, "ds_version": "0.16.0", "mp_world_size": 1, "buffer_names": []},
-        ("ds_version",),
-    ),
-}
-
-
-def named(checkpoint, format):
-    """The format of a checkpoint, or what is asked where nothing names it."""
-    try:
-        return detect(checkpoint, format).source.name
-    except InputError as error:
-        return str(error).replace(checkpoint.name, "NAME")
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_is_named_alike_in_every_wrapper(family, original, tmp_path):
-    found = original(family)
-    plain = read(found.source)
-    # One number a tensor: nothing but keys and shapes is looked at.
-    tensors = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in plain.tensors.items()}
-    bare = read(saved(tmp_path / "file.pt", tensors))
-    expected = named(bare, found.arguments.get("format"))
-    assert " " not in expected or "--format" in expected, expected
-
-    for name, (nest, wrappers) in NESTS.items():
-        checkpoint = read(saved(tmp_path / "file.pt", nest(tensors)))
-
-        assert (checkpoint.shapes, checkpoint.wrappers) == (plain.shapes, wrappers), name
-        assert named(checkpoint, found.arguments.get("format")) == expected, name
-
-
-# Averages beside the weights
 
 
 def lit_ema(raw, average):

@@ -31,24 +31,35 @@ def test_a_card_is_what_the_template_makes_of_its_entry(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_header_holds_only_what_the_hub_knows(name):
-    data = ModelCard(text_of(name)).data.to_dict()
+    data, entry = ModelCard(text_of(name)).data.to_dict(), catalogue.find(name)
     assert data["pipeline_tag"] in PIPELINE_TAGS and data["library_name"] in LIBRARIES
-    assert data["language"] == (["en"] if name.startswith("clip-vit-") and "chinese" not in name else ["zh"])
-    assert set(data["language"]) <= LANGUAGES and ("chinese" in data["tags"]) == ("zh" in data["language"])
-    assert data.get("license", "other") in LICENSES and ("license" in data) == (not name.startswith("clip-vit-"))
-    assert data["base_model_relation"] in RELATIONS and all("/" in base for base in data["base_model"])
+    assert tuple(data["language"]) == entry.languages
+    # `multilingual` is the hub's own word, beside the codes of ISO 639.
+    assert set(data["language"]) <= {*LANGUAGES, "multilingual"} and ("chinese" in data["tags"]) == (
+        "zh" in data["language"]
+    )
+    assert data.get("license", "other") in LICENSES and data.get("license") == entry.license.id
+    # The hub links a base model to its own page: what is published elsewhere can't be named there.
+    elsewhere = entry.published.repo.startswith(("modelscope:", "https://"))
+    assert ("base_model" in data) == ("base_model_relation" in data) == (not elsewhere)
+    assert data.get("base_model_relation", "quantized") in RELATIONS
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", base) for base in data.get("base_model", ()))
     results = [result for each in data.get("model-index", ()) for result in each["results"]]
     assert all(result["task"]["type"] in PIPELINE_TAGS and result["source"]["url"] for result in results)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_says_that_nobody_has_verified_it_and_how_to(name):
-    text = text_of(name)
+    text, entry = text_of(name), catalogue.find(name)
     assert "No conversion report: not verified" in text and "没有转换报告：未经验证" in text
-    assert text.count(f"zhclip convert {name} {name}\n") == 2
+    command = f"zhclip convert {name} {name}\n"
+    if entry.published.repo.startswith("https://"):
+        command = f"zhclip convert {entry.published.file} {name} --format {entry.format}\n"
+        assert text.count(f"[{entry.published.file}]({entry.published.repo})") == 2
+    assert text.count(command) == 2
     blocks = re.findall(r"^```\w+\n.*?^```$", text, re.MULTILINE | re.DOTALL)
     chinese, english = text.split("\n## English\n")
-    assert (chinese.count("小写"), english.count("lower-cased")) == (1, 1)
+    assert (chinese.count("小写"), english.count("lower-cased")) == (entry.text.lower_case,) * 2
     assert "英文原文" not in chinese
-    assert ("--to cn_clip" in text) == (name.startswith(("chinese-clip", "QA-CLIP")) and not name.endswith("-hf"))
+    assert ("--to cn_clip" in text) == (entry.format in ("cn_clip", "modelscope"))
     assert blocks[: len(blocks) // 2] == blocks[len(blocks) // 2 :]

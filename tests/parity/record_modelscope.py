@@ -239,6 +239,7 @@ def write_keys(name: str, text: dict, vision: dict, made_by: str) -> None:
         "architecture": "CLIPForMultiModalEmbedding",
         "made_by": made_by,
         "config": {**vision, **text},
+        "beside": {"text_model_config.json": None, "vision_model_config.json": None},
         "keys": {key: list(tensor.shape) for key, tensor in sorted(build(text, vision).state_dict().items())},
     }
     (FOLDER / f"{name}.json").write_text(_compact(value), encoding="utf-8")

@@ -1,0 +1,33 @@
+"""The BERT inside a BertCLIP, saved by itself without the text projection: a text tower that ends in no shared space.
+
+Source: CLIP-Chinese, save_bert_checkpoint.py (`BertCLIPTextModel.text_model.save_pretrained`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from . import bert, hf_config, wordpiece
+from .layers import Config, Tensors, normalize
+
+
+@torch.no_grad()
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """The tanh pooler's output, L2-normalised, `(n, hidden)` float32, of ids `(n, length)` padded with 0."""
+    return normalize(bert.tanh_pooler(tensors, "", _states(tensors, ids, config)))
+
+
+@torch.no_grad()
+def text_states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """The last layer's states, each L2-normalised, `(n, length, hidden)` float32; those of padding mean nothing."""
+    return normalize(_states(tensors, ids, config))
+
+
+def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
+    return wordpiece.transformers_ids(texts, vocab, context_length)
+
+
+def _states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    facts = hf_config.flat(config, hf_config.BERT)
+    return bert.last_hidden(tensors, "", ids, facts.heads, facts.activation, facts.eps, bert.padding_bias(ids))

@@ -1,0 +1,61 @@
+"""OpenAI's CLIP, a vision transformer or a modified ResNet with a causal text transformer.
+
+Source: openai/CLIP, clip/model.py (`build_model`, `CLIP`), clip/clip.py (`tokenize`, `_transform`) and
+clip/simple_tokenizer.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from . import bpe, openai_text, openai_vision, pictures
+from .layers import Config, Tensors, normalize, quick_gelu
+
+HEAD_WIDTH = 64
+EPS = 1e-5
+
+
+@torch.no_grad()
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)`, padded with what is no higher.
+
+    The state is taken at the first highest id of a text, which is that of its end.
+    """
+    heads = len(tensors["ln_final.weight"]) // HEAD_WIDTH
+    ends = ids.argmax(dim=1)
+    return openai_text.embed(tensors, "", "transformer.resblocks.", ids, ends, heads, quick_gelu, EPS)
+
+
+@torch.no_grad()
+def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised image embeddings, `(n, embed)` float32, of pixels `(n, 3, r, r)`."""
+    heads = openai_vision.width(tensors) // HEAD_WIDTH
+    if openai_vision.is_resnet(tensors):
+        return normalize(openai_vision.resnet(tensors, pixels, heads))
+    return normalize(openai_vision.vit(tensors, pixels, heads, quick_gelu, EPS))
+
+
+def logit_scale(tensors: Tensors, config: Config) -> float:
+    """The log scale, as stored."""
+    return float(tensors["logit_scale"])
+
+
+def image_size(tensors: Tensors, config: Config) -> int:
+    """Side of the square input, in pixels."""
+    return openai_vision.image_size(tensors)
+
+
+def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
+    """Ids of each text, unpadded, at most `context_length`; as `tokenize` gives them where it truncates.
+
+    Args:
+        vocab: with `ids` and `merges`, see `bpe.openai_ids`.
+    """
+    return bpe.openai_ids(texts, vocab.ids, vocab.merges, context_length)
+
+
+def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+    """`(3, size, size)` float32: short side to `size`, torchvision's centre crop, RGB."""
+    return pictures.crop_then_rgb(image, size)

@@ -1,0 +1,70 @@
+"""Fengshen's fine-tune of Taiyi-CLIP: Taiyi's classifier on texts of 77 ids without a mask, and an OpenAI CLIP.
+
+Source: Fengshenbang-LM, fengshen/examples/clip_finetune/clip_finetune_flickr.py (`validation_step`) and
+fengshen/data/clip_dataloader/flickr.py (`__getitem__`, `image_transform`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from . import bert, clip_vision, hf_config, pictures, wordpiece
+from .layers import Config, Tensors, linear, normalize
+
+PADDED = 77  # `context_length`, to which the tokenizer pads; only its input_ids go into the model
+
+
+@torch.no_grad()
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised text embeddings, `(n, labels)` float32, of ids `(n, up to 77)` padded with 0.
+
+    Every position of the 77 is attended to, padding as well.
+
+    Raises:
+        ValueError: if the texts are longer, which the original cuts.
+    """
+    if ids.shape[1] > PADDED:
+        raise ValueError(f"texts of {ids.shape[1]} ids, and the original cuts at {PADDED}: truncate them")
+    tensors = _bare(tensors)
+    facts = hf_config.nested(config, "text_config", hf_config.BERT)
+    ids = F.pad(ids, (0, PADDED - ids.shape[1]), value=bert.PAD)
+    states = bert.last_hidden(tensors, "text_encoder.bert.", ids, facts.heads, facts.activation, facts.eps, None)
+    pooled = bert.tanh_pooler(tensors, "text_encoder.bert.", states)
+    return normalize(linear(tensors, "text_encoder.classifier", pooled))
+
+
+@torch.no_grad()
+def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised image embeddings, `(n, projection)` float32."""
+    return clip_vision.embed(_clip(tensors), pixels, hf_config.nested(config, "vision_config", hf_config.CLIP_VISION))
+
+
+def logit_scale(tensors: Tensors, config: Config) -> float:
+    """The log scale of the CLIP, as stored."""
+    return _clip(tensors)["logit_scale"].item()
+
+
+def image_size(tensors: Tensors, config: Config) -> int:
+    """Side of the square input, in pixels, that the position table was made for."""
+    return clip_vision.image_size(_clip(tensors))
+
+
+def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizer gives them."""
+    return wordpiece.transformers_ids(texts, vocab, context_length)
+
+
+def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+    """`(3, size, size)` float32: short side, torchvision's centre crop, then RGB."""
+    return pictures.crop_then_rgb(image, size)
+
+
+def _bare(tensors: Tensors) -> Tensors:
+    """Keys as the LightningModule has them; some files have `model.` in front."""
+    return {key.removeprefix("model."): tensor for key, tensor in tensors.items()}
+
+
+def _clip(tensors: Tensors) -> Tensors:
+    return {key.removeprefix("clip_model."): tensor for key, tensor in _bare(tensors).items()}

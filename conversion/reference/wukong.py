@@ -1,0 +1,66 @@
+"""Wukong with global similarity: a causal transformer of word pieces and a CLIP ViT, under the names of its release.
+
+Source: Noah_WuKong of huawei-noah/Pretrained-Language-Model: model/wukong.py, model/language/transformer.py,
+model/vision/vision_transformer.py, configs/wukong_vit_{b,l}/*_g.py, data/tokenizer/simple_tokenizer.py, and
+`img_transform` of main.py. Its loader takes `loss.logit_scale` out of a file; that it is a logarithm says the port in
+EasyNLP, appzoo/wukong_clip/model.py (`logit_scale.exp()`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from . import openai_text, openai_vision, pictures, wordpiece
+from .layers import Config, Tensors, normalize, quick_gelu
+
+EPS = 1e-5
+TEXT_HEADS = {512: 8, 768: 12}
+"""configs/: by the width of the published sizes."""
+
+
+@torch.no_grad()
+def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)` padded with 0.
+
+    The feature is the state of the last id, counted by how many are not 0.
+
+    Raises:
+        LookupError: if the head count is neither in the config nor that of a published width.
+    """
+    width = tensors["transformer.text_projection"].shape[0]
+    heads = config.get("text", {}).get("heads", TEXT_HEADS.get(width))
+    if heads is None:
+        raise LookupError(
+            f"a text width of {width} is of no published size ({sorted(TEXT_HEADS)}), and a weight file does not "
+            "state its heads: give text.heads"
+        )
+    ends = (ids != 0).sum(dim=1) - 1
+    return openai_text.embed(tensors, "transformer.", "transformer.resblocks.", ids, ends, heads, quick_gelu, EPS)
+
+
+@torch.no_grad()
+def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """L2-normalised image embeddings, `(n, embed)` float32, of pixels `(n, 3, r, r)`; a head is 64 wide."""
+    heads = openai_vision.width(tensors) // 64
+    return normalize(openai_vision.vit(tensors, pixels, heads, quick_gelu, EPS))
+
+
+def logit_scale(tensors: Tensors, config: Config) -> float:
+    """The log scale, as stored."""
+    return float(tensors["loss.logit_scale"])
+
+
+def image_size(tensors: Tensors, config: Config) -> int:
+    """Side of the square input, in pixels."""
+    return openai_vision.image_size(tensors)
+
+
+def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids."""
+    return wordpiece.wukong_ids(texts, vocab, context_length)
+
+
+def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+    """`(3, size, size)` float32: short side, centre crop as torchvision rounds it, then RGB."""
+    return pictures.crop_then_rgb(image, size)

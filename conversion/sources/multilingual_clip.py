@@ -1,0 +1,250 @@
+"""Multilingual-CLIP (M-CLIP): a multilingual text tower trained towards a published CLIP, which brings the image part.
+
+The models of 2022 are one folder. Those of 2021 are a plain BERT or DistilBERT, whose head is a pickle of its own.
+"""
+
+import pickle
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from .. import towers
+from ..companions import HEAD
+from ..errors import InputError
+from ..hf_config import DEFAULTS, bert_shapes, distilbert_shapes, tower_config
+from ..mapping import Rule, Shape, drop, rename, transpose
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..tokenizer import MULTILINGUAL
+
+LIMITS = (
+    "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
+    "understands them is not known.",
+)
+"""multilingual_clip/TeacherLearning/Dataset.py leaves longer captions out; inference cuts nothing."""
+
+BODY = "transformer."
+WEIGHT, BIAS = HEAD + "0", HEAD + "1"
+BASE = "base_config"
+"""Where the base model's config.json lies in the facts."""
+
+WITH_LINEAR = (
+    *towers.bert(BODY),
+    drop(BODY + "pooler.*"),
+    rename("LinearTransformation.*", "text_projection.*"),
+)
+# legacy_multilingual_clip.py, _load_head: Keras keeps (in, out), and the class takes it transposed.
+PICKLED = (transpose(WEIGHT, "text_projection.weight"), rename(BIAS, "text_projection.bias"))
+BERT = (*towers.bert(""), drop("pooler.*"), *PICKLED)
+DISTILBERT = (*towers.distilbert(""), *PICKLED)
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The table of a whole folder, or of the tower that has its head beside it."""
+    if WEIGHT not in keys:
+        return WITH_LINEAR
+    return DISTILBERT if any(key.startswith("transformer.layer.") for key in keys) else BERT
+
+
+def base_model(config: Mapping[str, Any]) -> str | None:
+    """The model that a config.json leaves the facts of the tower to."""
+    name = config.get("modelBase")
+    return name if isinstance(name, str) else None
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the tower from the config.json of its base, or from its own, held against the shapes."""
+    shapes = checkpoint.shapes
+    pickled = WEIGHT in shapes
+    sizes: Callable[[Mapping[str, Shape], str], dict[str, int]] = bert_shapes
+    kinds: tuple[str, ...] = ("xlm-roberta", "bert")
+    if pickled:
+        sizes, kinds = (
+            (distilbert_shapes, ("distilbert",)) if rules(shapes) is DISTILBERT else (bert_shapes, ("bert",))
+        )
+    base = config.get(BASE, config)
+    text = _tower(base, kinds, sizes(shapes, "" if pickled else BODY))
+    rows, columns = shapes[WEIGHT][::-1] if pickled else shapes["LinearTransformation.weight"]
+    _check_sizes(config, {"transformerDimensions": columns, "numDims": rows})
+    kind = text["model_type"]
+    return Description(
+        architecture=f"{TITLES[kind]} {columns}, Multilingual-CLIP {rows}",
+        facts={**({"modelBase": name} if (name := base_model(config)) else {}), BASE: text},
+        text=Tower(text, "mean", "linear_bias", rows),
+        # README.md: pictures go through the own transform of OpenAI's CLIP, or of open_clip.
+        image_order="crop_then_rgb",
+        context_length=text["max_position_embeddings"] - (text["pad_token_id"] + 1 if kind == "xlm-roberta" else 0),
+        limits=LIMITS,
+    )
+
+
+TITLES = {"xlm-roberta": "XLM-RoBERTa", "bert": "BERT", "distilbert": "DistilBERT"}
+
+
+def _tower(base: Mapping[str, Any], kinds: Collection[str], found: Mapping[str, int]) -> dict[str, Any]:
+    """The tower's config.
+
+    Raises:
+        InputError: when nothing states it, or what does is of another kind or contradicts the shapes.
+    """
+    kind = base.get("model_type")
+    if kind not in kinds:
+        said = f"states model_type {kind!r}" if base else "is not there"
+        raise InputError(
+            f"The config.json of the text tower {said}, and the keys are those of {' or '.join(kinds)}. Pass the "
+            "config.json of the model that it was trained from (xlm-roberta-large, LaBSE ...): --config FILE."
+        )
+    return tower_config(kind, [base], found, "text tower")
+
+
+def _check_sizes(config: Mapping[str, Any], found: Mapping[str, int]) -> None:
+    """Holds the widths that an M-CLIP config.json states against the weights."""
+    wrong = [
+        f"{key}: stated {config[key]!r}, the weights say {size}"
+        for key, size in found.items()
+        if key in config and config[key] != size
+    ]
+    if wrong:
+        raise InputError(f"config.json does not fit the weights: {'; '.join(wrong)}. Take both from one folder.")
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The folder's own tokenizer: XLM-R's, or BERT's, cased or not."""
+    from ..tokenizer import bert_tokenizer, is_unigram, xlm_roberta_tokenizer
+
+    unigram = vocabulary is not None and is_unigram(vocabulary)
+    return (xlm_roberta_tokenizer if unigram else bert_tokenizer)(vocabulary, context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness from the classes of the package multilingual-clip, or None where it is not installed."""
+    if find_spec("multilingual_clip") is None:
+        return None
+    base = facts.config[BASE]
+    model = (_legacy_peer if WEIGHT in tensors else _peer)(tensors, _body(tensors, base)).eval()
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(model(ids), dim=-1)
+
+    return Witness(name=f"multilingual-clip {version('multilingual-clip')}", level="peer", encode_text=encode_text)
+
+
+def _body(tensors: Mapping[str, torch.Tensor], base: Mapping[str, Any]) -> Any:
+    """transformers' own model of the tower, which AutoModel would give the package."""
+    import transformers
+
+    fields = {key: base[key] for key in DEFAULTS[base["model_type"]]}
+    model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(base["model_type"], **fields))
+    prefix = "" if WEIGHT in tensors else BODY
+    own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    own = {key: tensor for key, tensor in own.items() if not key.endswith("position_ids") and not _is_head(key)}
+    if not any(key.startswith("pooler.") for key in own):
+        model.pooler = None
+    model.load_state_dict(own, strict=True)
+    return model
+
+
+def _is_head(key: str) -> bool:
+    return key.startswith((HEAD, "LinearTransformation."))
+
+
+def _peer(tensors: Mapping[str, torch.Tensor], body: Any) -> Any:
+    """MultilingualCLIP, which takes ids here in place of texts."""
+    from multilingual_clip import pt_multilingual_clip
+
+    rows, columns = tensors["LinearTransformation.weight"].shape
+    config = pt_multilingual_clip.MultilingualCLIP.config_class(transformerDimSize=columns, imageDimSize=rows)
+    with _without_the_hub(pt_multilingual_clip, body):
+        model = pt_multilingual_clip.MultilingualCLIP(config)
+    head = {key: tensors[f"LinearTransformation.{key}"] for key in ("weight", "bias")}
+    model.LinearTransformation.load_state_dict(head, strict=True)
+    return _OnIds(model, lambda ids: model(None, _given(ids, body)))
+
+
+def _legacy_peer(tensors: Mapping[str, torch.Tensor], body: Any) -> Any:
+    """The same of 2021, which reads its head from a pickle: one that is written here."""
+    from multilingual_clip import legacy_multilingual_clip
+
+    with tempfile.TemporaryDirectory() as folder, _without_the_hub(legacy_multilingual_clip, body):
+        file = Path(folder) / "Linear Weights.pkl"
+        file.write_bytes(pickle.dumps([tensors[key].float().numpy() for key in (WEIGHT, BIAS)]))
+        model = legacy_multilingual_clip.MultilingualClip("", "", file.name, weights_dir=f"{folder}/")
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        model.tokenizer = _given(ids, body)
+        return model(None)
+
+    return _OnIds(model, forward)
+
+
+class _OnIds(torch.nn.Module):
+    """A model of the package, called with padded ids."""
+
+    def __init__(self, model: torch.nn.Module, call: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.model, self.call = model, call
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.call(ids)
+
+
+def _given(ids: torch.Tensor, body: Any) -> Callable[..., dict[str, torch.Tensor]]:
+    """A tokenizer that has made these ids of whatever it is asked."""
+    inputs = {"input_ids": ids, "attention_mask": (ids != body.config.pad_token_id).long()}
+    return lambda *texts, **options: inputs
+
+
+@contextmanager
+def _without_the_hub(module: Any, body: Any) -> Iterator[None]:
+    """Gives a module of the package this model and no tokenizer where it would download them."""
+    transformers = module.transformers
+    module.transformers = SimpleNamespace(
+        AutoModel=SimpleNamespace(from_pretrained=lambda name: body),
+        AutoTokenizer=SimpleNamespace(from_pretrained=lambda name: None),
+    )
+    try:
+        yield
+    finally:
+        module.transformers = transformers
+
+
+SOURCE = Source(
+    name="multilingual_clip",
+    title="Multilingual-CLIP (M-CLIP)",
+    part="text",
+    signatures=(
+        Signature(
+            required=(
+                "transformer.embeddings.word_embeddings.weight",
+                "transformer.encoder.layer.{}.intermediate.dense.weight",
+                "LinearTransformation.weight",
+                "LinearTransformation.bias",
+            ),
+        ),
+        *(
+            Signature(required=("embeddings.word_embeddings.weight", layer, WEIGHT, BIAS))
+            for layer in ("encoder.layer.{}.intermediate.dense.weight", "transformer.layer.{}.ffn.lin1.weight")
+        ),
+    ),
+    describe=describe,
+    rules=rules,
+    home=lambda config: _home(config["text_config"]["model_type"]),
+    original=original,
+    tokenizer=tokenizer,
+    vocabulary=MULTILINGUAL,
+    limits=LIMITS,
+    languages=("multilingual",),
+    base_model=base_model,
+)
+
+
+def _home(model_type: str) -> tuple[Rule, ...]:
+    """The whole folder's table, where there is one of such a tower."""
+    return DISTILBERT if model_type == "distilbert" else WITH_LINEAR

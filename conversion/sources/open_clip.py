@@ -1,0 +1,209 @@
+"""open_clip's CLIP and CustomTextCLIP with its own text transformer, whole or as the image part of a pair."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import open_clip_model, towers
+from ..errors import InputError
+from ..mapping import Rule, Shape
+from ..open_clip_model import SCALE, Allowed, check_fields, check_inner, check_sizes
+from ..openai_towers import text_sizes, text_tower
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..tokenizer import OPENAI_BPE, OPENAI_BPE_FILE, Bpe, openai_clip_tokenizer, read_openai_bpe
+
+CUSTOM = "text."
+"""What CustomTextCLIP puts in front of the keys of its text tower."""
+
+HEADS = 8
+"""What CLIPTextCfg takes where a config states no heads (open_clip, model.py)."""
+
+
+def _no_tokenizer(value: Any) -> bool:
+    return not value or value == {"clean": "lower"}
+
+
+TEXT: dict[str, Allowed] = {
+    **open_clip_model.BLOCKS,
+    "context_length": open_clip_model.anything,
+    "vocab_size": open_clip_model.anything,
+    "heads": open_clip_model.anything,
+    "hf_tokenizer_name": open_clip_model.unset,
+    "tokenizer_mode": open_clip_model.unset,
+    "tokenizer_kwargs": _no_tokenizer,
+    "embed_cls": open_clip_model.unset,
+    # Only a token behind the text or a mask of padding would read it.
+    "pad_id": open_clip_model.anything,
+    "eos_id": open_clip_model.anything,
+    "no_causal_mask": open_clip_model.unset,
+    "final_ln_after_pool": open_clip_model.anything,
+    "pool_type": open_clip_model.only("argmax", "eos"),
+    "proj_bias": open_clip_model.unset,
+    "proj_type": open_clip_model.only("linear"),
+    "hf_model_name": open_clip_model.unset,
+    **dict.fromkeys(("hf_model_pretrained", "hf_proj_type", "hf_pooler_type"), open_clip_model.anything),
+}
+
+
+def prefix(keys: Collection[str]) -> str:
+    """What stands in front of the text tower's keys."""
+    return CUSTOM if CUSTOM + "positional_embedding" in keys else ""
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """Both towers and the scale."""
+    return _tables(prefix(keys), open_clip_model.image_rules(keys))
+
+
+def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The tables of open_clip's CLIP for a converted config."""
+    return _tables("", open_clip_model.home_image_rules(config))
+
+
+def _tables(text: str, image: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return (
+        *towers.openai_text(text, f"{text}transformer.resblocks."),
+        open_clip_model.masks(text),
+        *image,
+        SCALE,
+    )
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads both towers from the JSON beside the weights or the one that was stated, held against the shapes."""
+    shapes, stated = checkpoint.shapes, open_clip_model.facts(config, checkpoint.name)
+    image = describe_image(checkpoint, config)
+    text = _text(shapes, stated["model_cfg"])
+    width, layers = text.config["hidden_size"], text.config["num_hidden_layers"]
+    return Description(
+        architecture=f"{image.architecture} with CLIP text {width}x{layers}",
+        facts=stated,
+        text=text,
+        vision=image.vision,
+        image_order=open_clip_model.image_order(stated, image.image_size),
+        context_length=text.config["max_position_embeddings"],
+        image_size=image.image_size,
+        limits=open_clip_model.limits(stated, open_clip_model.OWN_LIMITS),
+    )
+
+
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the image tower alone."""
+    stated = open_clip_model.facts(config, checkpoint.name)
+    name, vision = open_clip_model.vision_tower(checkpoint.shapes, stated)
+    return Description(architecture=name, facts=stated, vision=vision, image_size=vision.config["image_size"])
+
+
+def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
+    stated, start = model["text_cfg"], prefix(shapes)
+    blocks, where = f"{start}transformer.resblocks.", "The text_cfg"
+    check_fields(stated, TEXT, where)
+    sizes = text_sizes(shapes, start, blocks)
+    found = {"vocab_size": sizes["vocab_size"], "context_length": sizes["max_position_embeddings"]}
+    found |= {"width": sizes["hidden_size"], "layers": sizes["num_hidden_layers"]}
+    check_sizes(stated, found, where)
+    check_inner(stated, sizes["hidden_size"], sizes["intermediate_size"], where)
+    # The highest id is where "argmax" pools; the tokenizer has its two ends behind all other words.
+    end = sizes["vocab_size"] - 1
+    if stated.get("pool_type") == "eos" and stated.get("eos_id") != end:
+        raise InputError(
+            f"The text_cfg of open_clip's config pools at eos_id {stated.get('eos_id')}; only the last word's, {end}, "
+            "is supported, at which its own tokenizer ends a text."
+        )
+    return text_tower(
+        shapes,
+        start,
+        blocks,
+        heads=open_clip_model.heads(stated.get("heads", HEADS), sizes["hidden_size"], "heads"),
+        activation=open_clip_model.activation(model),
+        eps=open_clip_model.eps(stated),
+        ends=(end - 1, end),
+        pad=end,
+    )
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """open_clip's SimpleTokenizer, over OpenAI's merges or over the user's own."""
+    return openai_clip_tokenizer(vocabulary, context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness from the installed open_clip."""
+    peer = open_clip_model.installed()
+    if peer is None:
+        return None
+    stated = open_clip_model.facts(facts.config, "the report")
+    build = peer.CustomTextCLIP if prefix(tensors) else peer.CLIP
+    model = build(**open_clip_model.arguments(stated)).eval()
+    model.load_state_dict(open_clip_model.without_buffers(tensors), strict=True)
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        # open_clip's CLIP takes texts of the full length alone.
+        padded = torch.nn.functional.pad(ids, (0, model.context_length - ids.shape[1]))
+        return model.encode_text(padded, normalize=True)
+
+    return Witness(
+        name=open_clip_model.peer_name(),
+        level="peer",
+        encode_text=encode_text,
+        encode_image=lambda each: model.encode_image(each, normalize=True),
+        token_ids=_peer_ids(peer, facts.vocab, facts.context_length),
+        pixels=open_clip_model.pixels(peer, stated, facts.image_size),
+        logit_scale=lambda: model.logit_scale.item(),
+    )
+
+
+def _peer_ids(peer: Any, words: Bpe, context_length: int) -> Any:
+    """SimpleTokenizer; None for another vocabulary than the one in open_clip."""
+    if list(words.merges) != list(read_openai_bpe(OPENAI_BPE_FILE).merges):
+        return None
+    tokenizer = peer.SimpleTokenizer(context_length=context_length)
+    end = tokenizer.eot_token_id
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        return [row[: row.index(end) + 1] for row in tokenizer(list(texts)).tolist()]
+
+    return token_ids
+
+
+def original_image(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness of an image part, from open_clip's image tower alone."""
+    return open_clip_model.image_witness(tensors, facts.config)
+
+
+def _signatures() -> tuple[Signature, ...]:
+    text = (
+        "token_embedding.weight",
+        "positional_embedding",
+        "transformer.resblocks.{}.mlp.c_fc.weight",
+        "ln_final.weight",
+        "text_projection",
+    )
+    # Those of OpenAI's own archives, which state their activation, and of what else open_clip trains.
+    absent = ("input_resolution", "context_length", "vocab_size", *open_clip_model.NOT_CLIP)
+    return tuple(
+        Signature(required=(*(start + key for key in text), *image, "logit_scale"), absent=absent)
+        for start in ("", CUSTOM)
+        for image in (open_clip_model.VIT_KEYS, open_clip_model.RESNET_KEYS)
+    )
+
+
+SOURCE = Source(
+    name="open_clip",
+    title="open_clip's CLIP",
+    part="dual",
+    signatures=_signatures(),
+    describe=describe,
+    rules=rules,
+    home=home,
+    original=original,
+    tokenizer=tokenizer,
+    limits=open_clip_model.OWN_LIMITS,
+    vocabulary=OPENAI_BPE,
+    languages=("en",),
+    describe_image=describe_image,
+    original_image=original_image,
+)

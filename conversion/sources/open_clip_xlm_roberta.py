@@ -1,0 +1,230 @@
+"""open_clip's CustomTextCLIP with XLM-R of Hugging Face as its text tower (xlm-roberta-base-ViT-B-32 and its like)."""
+
+import json
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import open_clip_model, towers
+from ..errors import InputError
+from ..hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activation
+from ..mapping import Rule, Shape, rename
+from ..open_clip_model import SCALE, Allowed, check_fields, check_sizes
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..tokenizer import XLM_ROBERTA, with_mending, xlm_roberta_tokenizer
+
+BODY, PROJECTION = "text.transformer.", "text.proj."
+CONTEXT_LENGTH = 77
+"""What open_clip cuts a text to where its config states no context_length (factory.py, get_tokenizer)."""
+
+# The config.json of each published body, as far as weights do not hold it or it is held against them.
+COMMON = {
+    "vocab_size": 250002,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+}
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+BODIES: dict[str, dict[str, Any]] = {
+    organisation + name: {**COMMON, **sizes}
+    for name, sizes in (("xlm-roberta-base", BASE), ("xlm-roberta-large", LARGE))
+    for organisation in ("", "FacebookAI/")
+}
+
+POOLINGS = {
+    "mean_pooler": "mean",
+    "cls_pooler": "pooler",
+    "cls_last_hidden_state_pooler": "cls",
+    # open_clip's hf_configs.py names the mean for this architecture.
+    None: "mean",
+}
+PROJECTIONS = {"mlp": "mlp", "linear": "linear", None: "none"}
+PROJECTION_KEYS = {
+    "mlp": {PROJECTION + "0.weight", PROJECTION + "2.weight"},
+    "linear": {PROJECTION + "weight"},
+    "none": set[str](),
+}
+
+
+def _no_tokenizer(value: Any) -> bool:
+    return not value or value == {"clean": "whitespace"}
+
+
+TEXT: dict[str, Allowed] = {
+    "hf_model_name": open_clip_model.only(*BODIES),
+    "hf_model_config": open_clip_model.anything,
+    "hf_pooler_type": open_clip_model.only(*POOLINGS),
+    "hf_proj_type": open_clip_model.only(*PROJECTIONS),
+    "hf_model_pretrained": open_clip_model.anything,
+    "hf_tokenizer_name": open_clip_model.anything,
+    "tokenizer_mode": open_clip_model.unset,
+    "tokenizer_kwargs": _no_tokenizer,
+    "context_length": open_clip_model.anything,
+    "output_tokens": open_clip_model.unset,
+    # With a text tower of Hugging Face, nothing reads these.
+    **dict.fromkeys(("vocab_size", "width", "heads", "layers", "mlp_ratio"), open_clip_model.anything),
+}
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """Both towers and the scale, with the text's pooler and projection where they are there."""
+    pooler = any(key.startswith(BODY + "pooler.") for key in keys)
+    projection = any(key.startswith(PROJECTION) for key in keys)
+    return _tables(pooler, projection, open_clip_model.image_rules(keys))
+
+
+def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The same tables for a converted config."""
+    pooler, projection = config["text_pooling"] == "pooler", config["text_projection_type"] != "none"
+    return _tables(pooler, projection, open_clip_model.home_image_rules(config))
+
+
+def _tables(pooler: bool, projection: bool, image: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return (
+        *towers.bert(BODY),
+        *(towers.bert_pooler(BODY) if pooler else ()),
+        *((rename(PROJECTION + "*", "text_projection.*"),) if projection else ()),
+        *image,
+        SCALE,
+    )
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads both towers from the JSON beside the weights or the one that was stated, held against the shapes."""
+    stated = open_clip_model.facts(config, checkpoint.name)
+    image, text = describe_image(checkpoint, config), _text(checkpoint.shapes, stated["model_cfg"])
+    positions = text.config["max_position_embeddings"] - text.config["pad_token_id"] - 1
+    length = stated["model_cfg"]["text_cfg"].get("context_length", CONTEXT_LENGTH)
+    if not isinstance(length, int) or not 3 <= length <= positions:
+        raise InputError(f"open_clip's config states context_length {length!r}; the weights have {positions}.")
+    width, layers = text.config["hidden_size"], text.config["num_hidden_layers"]
+    return Description(
+        architecture=f"{image.architecture} with XLM-R {width}x{layers}",
+        facts=stated,
+        text=text,
+        vision=image.vision,
+        image_order=open_clip_model.image_order(stated, image.image_size),
+        context_length=length,
+        image_size=image.image_size,
+        limits=open_clip_model.limits(stated, open_clip_model.LIMITS),
+    )
+
+
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the image tower alone."""
+    stated = open_clip_model.facts(config, checkpoint.name)
+    name, vision = open_clip_model.vision_tower(checkpoint.shapes, stated)
+    return Description(architecture=name, facts=stated, vision=vision, image_size=vision.config["image_size"])
+
+
+def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
+    stated, where = model["text_cfg"], "The text_cfg"
+    check_fields({"hf_model_name": None, **stated}, TEXT, where)
+    config = body_config(stated)
+    check_sizes(config, bert_shapes(shapes, BODY), f"The body {stated['hf_model_name']}")
+    check_activation(config["hidden_act"], "hf_model_config")
+    open_clip_model.heads(config["num_attention_heads"], config["hidden_size"], "num_attention_heads")
+    pooling = POOLINGS[stated.get("hf_pooler_type", "mean_pooler")]
+    _check_pooler(pooling, shapes)
+    projection = PROJECTIONS[stated.get("hf_proj_type", "mlp")]
+    _check_projection(projection, shapes)
+    return Tower(config, pooling, projection, model["embed_dim"])
+
+
+def body_config(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The body's own config.json: what was published under its name, with what hf_model_config replaces."""
+    fields = {**XLM_ROBERTA_DEFAULTS, **BODIES[stated["hf_model_name"]], **(stated.get("hf_model_config") or {})}
+    if unknown := sorted(fields.keys() - XLM_ROBERTA_DEFAULTS.keys()):
+        raise InputError(f"hf_model_config of open_clip's config states {', '.join(unknown)}, not known here.")
+    return {"model_type": "xlm-roberta", **fields}
+
+
+def _check_pooler(pooling: str, shapes: Mapping[str, Shape]) -> None:
+    found = any(key.startswith(BODY + "pooler.") for key in shapes)
+    if found != (pooling == "pooler"):
+        has = "has" if found else "has no"
+        raise InputError(
+            f"The text tower {has} {BODY}pooler.*, and open_clip's config pools by {pooling!r}: open_clip builds a "
+            "pooler for cls_pooler alone, and loads no other. State the hf_pooler_type of the training."
+        )
+
+
+def _check_projection(projection: str, shapes: Mapping[str, Shape]) -> None:
+    found = {key for key in shapes if key.startswith(PROJECTION)}
+    if found != PROJECTION_KEYS[projection]:
+        raise InputError(
+            f"The text tower ends in {', '.join(sorted(found)) or 'no projection'}, and open_clip's config states "
+            f"another: with hf_proj_type {projection!r} there is "
+            f"{', '.join(sorted(PROJECTION_KEYS[projection])) or 'none'}. Take both from one model."
+        )
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The folder's own XLM-R tokenizer, with what ftfy does to characters in front of it (HFTokenizer)."""
+    return with_mending(xlm_roberta_tokenizer(vocabulary, context_length))
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness from the installed open_clip, its text tower built from a config of its own: nothing is fetched."""
+    peer = open_clip_model.installed()
+    if peer is None:
+        return None
+    stated = open_clip_model.facts(facts.config, "the report")
+    arguments = open_clip_model.arguments(stated)
+    with tempfile.TemporaryDirectory() as folder:
+        config = json.dumps(body_config(arguments["text_cfg"]))
+        (Path(folder) / "config.json").write_text(config, encoding="utf-8")
+        # Of its fields this version takes those that it knows; what was replaced is in the config that lies there.
+        text = {key: value for key, value in arguments["text_cfg"].items() if key != "hf_model_config"}
+        text |= {"hf_model_name": folder, "hf_model_pretrained": False}
+        model = peer.CustomTextCLIP(**{**arguments, "text_cfg": text}).eval()
+    model.load_state_dict(open_clip_model.without_buffers(tensors), strict=True)
+    return Witness(
+        name=open_clip_model.peer_name(),
+        level="peer",
+        encode_text=lambda ids: model.encode_text(ids, normalize=True),
+        encode_image=lambda each: model.encode_image(each, normalize=True),
+        pixels=open_clip_model.pixels(peer, stated, facts.image_size),
+        logit_scale=lambda: model.logit_scale.item(),
+    )
+
+
+def original_image(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness of an image part, from open_clip's image tower alone."""
+    return open_clip_model.image_witness(tensors, facts.config)
+
+
+SOURCE = Source(
+    name="open_clip_xlm_roberta",
+    title="open_clip's CLIP with XLM-R as its text tower",
+    part="dual",
+    signatures=tuple(
+        Signature(
+            required=(
+                BODY + "embeddings.word_embeddings.weight",
+                BODY + "encoder.layer.{}.intermediate.dense.weight",
+                *image,
+                "logit_scale",
+            ),
+            absent=open_clip_model.NOT_CLIP,
+        )
+        for image in (open_clip_model.VIT_KEYS, open_clip_model.RESNET_KEYS)
+    ),
+    describe=describe,
+    rules=rules,
+    home=home,
+    original=original,
+    tokenizer=tokenizer,
+    limits=open_clip_model.LIMITS,
+    vocabulary=XLM_ROBERTA,
+    languages=("multilingual", "zh"),
+    describe_image=describe_image,
+    original_image=original_image,
+)

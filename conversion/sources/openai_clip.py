@@ -1,0 +1,226 @@
+"""OpenAI's own CLIP: TorchScript archives of a ViT or a ResNet with a causal text tower, or their state dicts."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import towers
+from ..errors import InputError
+from ..mapping import Rule, Shape, drop, rename
+from ..openai_towers import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..tokenizer import OPENAI_BPE, OPENAI_BPE_FILE, Bpe, openai_clip_tokenizer, read_openai_bpe
+
+HEAD_WIDTH = 64
+ACTIVATION = "quick_gelu"
+EPS = 1e-5
+"""Of every model of openai/CLIP, whose clip/model.py has no other (`build_model`, `QuickGELU`, nn.LayerNorm)."""
+
+ORDER = "crop_then_rgb"
+"""clip/clip.py, `_transform`."""
+
+BLOCKS = "transformer.resblocks."
+
+VIT = "visual.transformer.resblocks.{}.mlp.c_fc.weight", "visual.proj"
+RESNET = "visual.layer1.{}.conv1.weight", "visual.attnpool.positional_embedding"
+"""Keys by which either image tower is known."""
+
+SCALARS = ("input_resolution", "context_length", "vocab_size")
+"""Buffers that the archives hold beside the weights."""
+
+VITS = {
+    (768, 32, 224): "ViT-B/32",
+    (768, 16, 224): "ViT-B/16",
+    (1024, 14, 224): "ViT-L/14",
+    (1024, 14, 336): "ViT-L/14@336px",
+}
+"""By width, patch and image size."""
+
+RESNETS = {
+    (3, 4, 6, 3, 64, 224): "RN50",
+    (3, 4, 23, 3, 64, 224): "RN101",
+    (4, 6, 10, 6, 80, 288): "RN50x4",
+    (6, 8, 18, 8, 96, 384): "RN50x16",
+    (3, 15, 36, 10, 128, 448): "RN50x64",
+}
+"""By the blocks of its four layers, width and image size."""
+
+LIMITS = (
+    "Badly decoded characters and HTML entities stay as they are: OpenAI's own code mends them first (ftfy, "
+    "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+    "A text that is too long is cut, and ends in <|endoftext|> all the same: OpenAI's tokenize does so where it is "
+    "told truncate=True, and refuses the text where it is not.",
+)
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """Both towers and the scale; what the archives say of their sizes is dropped."""
+    return _tables(resnet=RESNET[-1] in keys)
+
+
+def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The same from a converted config."""
+    return _tables(resnet=config["vision_config"]["model_type"] == "zhclip_resnet")
+
+
+def _tables(resnet: bool) -> tuple[Rule, ...]:
+    image = towers.OPENAI_RESNET if resnet else towers.openai_vit("in_proj_")
+    scalars = tuple(drop(name) for name in SCALARS)
+    return (*towers.openai_text("", BLOCKS), *image, rename("logit_scale", "logit_scale"), *scalars)
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads both towers from the shapes; everything else is the same in every model of openai/CLIP."""
+    if config:
+        raise InputError(
+            "Of OpenAI's CLIP the shapes state everything that its code leaves open, so that --config has nothing to "
+            "state. Leave it out; a model with other facts is open_clip's (--format open_clip)."
+        )
+    shapes = checkpoint.shapes
+    text, (name, vision) = _text(shapes), _vision(shapes)
+    size = vision.config["image_size"]
+    found = {"input_resolution": size, "context_length": text.config["max_position_embeddings"]}
+    _check_scalars(checkpoint, {**found, "vocab_size": text.config["vocab_size"]})
+    return Description(
+        architecture=f"{name} with CLIP text {text.config['hidden_size']}x{text.config['num_hidden_layers']}",
+        facts={},
+        text=text,
+        vision=vision,
+        image_order=ORDER,
+        context_length=text.config["max_position_embeddings"],
+        image_size=size,
+        limits=LIMITS,
+    )
+
+
+def _text(shapes: Mapping[str, Shape]) -> Tower:
+    words, width = shapes["token_embedding.weight"][0], shapes["token_embedding.weight"][-1]
+    return text_tower(
+        shapes,
+        "",
+        BLOCKS,
+        heads=_heads(width, "The text tower"),
+        activation=ACTIVATION,
+        eps=EPS,
+        # The last two words; the state of the highest id of a text is taken, so that its end has to be the last.
+        ends=(words - 2, words - 1),
+        # OpenAI pads with 0, an ordinary word: what follows the end is not seen, whatever it is.
+        pad=words - 1,
+    )
+
+
+def _vision(shapes: Mapping[str, Shape]) -> tuple[str, Tower]:
+    """The image tower, under its published name where it has one."""
+    if is_resnet(shapes):
+        width = shapes["visual.layer1.0.conv1.weight"][0] * RESNET_WIDENING
+        tower = resnet_tower(shapes, _heads(width, "The attention pool of the image tower"))
+        sizes = (*tower.config["layers"], tower.config["width"], tower.config["image_size"])
+        return f"OpenAI CLIP {RESNETS.get(sizes, f'ResNet {sizes[:4]}')}", tower
+    width = shapes["visual.conv1.weight"][0]
+    tower = vit_tower(shapes, _heads(width, "The image tower"), ACTIVATION, EPS)
+    patch, layers = tower.config["patch_size"], tower.config["num_hidden_layers"]
+    name = VITS.get((width, patch, tower.config["image_size"]), f"ViT {width}x{layers}/{patch}")
+    return f"OpenAI CLIP {name}", tower
+
+
+def _heads(width: int, where: str) -> int:
+    if width < HEAD_WIDTH or width % HEAD_WIDTH:
+        raise InputError(
+            f"{where} is {width} wide, and OpenAI's CLIP has one head for each {HEAD_WIDTH}: it is not of OpenAI's. "
+            "Where it is open_clip's, pass --format open_clip, and with --config what states its heads."
+        )
+    return width // HEAD_WIDTH
+
+
+def _check_scalars(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
+    """Holds what an archive says of its sizes against the shapes."""
+    there = {name: checkpoint.tensors[name] for name in found if name in checkpoint.tensors}
+    # Where a checkpoint is known by its shapes alone there is nothing to hold against them.
+    said = {name: tensor.tolist() for name, tensor in there.items() if not tensor.is_meta}
+    if wrong := [
+        f"{name} {said[name]}, where the shapes say {found[name]}" for name in said if said[name] != found[name]
+    ]:
+        raise InputError(
+            f"{checkpoint.name} contradicts itself: it states {'; '.join(wrong)}. Weights and numbers are not of one "
+            "model: fetch the file again."
+        )
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """OpenAI's SimpleTokenizer, over its own merges or over the user's."""
+    return openai_clip_tokenizer(vocabulary, context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness from OpenAI's own package, where it is installed."""
+    try:
+        from clip import clip as peer
+        from clip.model import build_model
+    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
+        return None
+    weights = {key: tensor.float() for key, tensor in tensors.items() if key not in SCALARS}
+    # It rounds the weights to 16 bits, which those of OpenAI's archives have: of others, the bits are put back.
+    model = build_model(dict(weights)).float()
+    model.load_state_dict(weights, strict=True)
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        # It takes texts of the full length alone.
+        padded = torch.nn.functional.pad(ids, (0, model.context_length - ids.shape[1]))
+        return torch.nn.functional.normalize(model.encode_text(padded), dim=-1)
+
+    return Witness(
+        name="OpenAI's clip",
+        level="peer",
+        encode_text=encode_text,
+        encode_image=lambda pixels: torch.nn.functional.normalize(model.encode_image(pixels), dim=-1),
+        token_ids=_peer_ids(peer, facts.vocab, facts.context_length),
+        pixels=peer._transform(facts.image_size),
+        logit_scale=lambda: model.logit_scale.item(),
+    )
+
+
+def _peer_ids(peer: Any, words: Bpe, context_length: int) -> Callable[[Sequence[str]], list[list[int]]] | None:
+    """The package's `tokenize`; None for another vocabulary than the one in it."""
+    if list(words.merges) != list(read_openai_bpe(OPENAI_BPE_FILE).merges):
+        return None
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        rows = peer.tokenize(list(texts), context_length, truncate=True).tolist()
+        return [row[: row.index(max(row)) + 1] for row in rows]
+
+    return token_ids
+
+
+def _signatures() -> tuple[Signature, ...]:
+    text = (
+        "token_embedding.weight",
+        "positional_embedding",
+        BLOCKS + "{}.mlp.c_fc.weight",
+        "ln_final.weight",
+        "text_projection",
+        "logit_scale",
+    )
+    archives = tuple(Signature(required=(*SCALARS, *text, *image)) for image in (VIT, RESNET))
+    # open_clip has the same keys, and its models another activation, head width or image order.
+    bare = tuple(Signature(required=(*text, *image), absent=SCALARS, decides="format") for image in (VIT, RESNET))
+    return archives + bare
+
+
+SOURCE = Source(
+    name="openai_clip",
+    title="OpenAI's CLIP (openai/CLIP)",
+    part="dual",
+    signatures=_signatures(),
+    describe=describe,
+    rules=rules,
+    home=home,
+    original=original,
+    tokenizer=tokenizer,
+    vocabulary=OPENAI_BPE,
+    reads_config_json=False,
+    limits=LIMITS,
+    languages=("en",),
+)

@@ -1,0 +1,291 @@
+"""sentence-transformers' multilingual CLIP: a DistilBERT or BERT, pooled, with a Dense into the space of a CLIP.
+
+The paired CLIP brings the image part: sentence-transformers/clip-ViT-B-32 is a CLIPModel in a folder 0_CLIPModel.
+A Normalize behind the Dense is left out: `encode_text` normalises anyway.
+"""
+
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import towers
+from ..errors import InputError
+from ..hf_config import DEFAULTS, bert_shapes, distilbert_shapes, tower_config
+from ..hf_folder import text_limit
+from ..mapping import Rule, Shape, drop, rename
+from ..modules_json import DENSE
+from ..peers import clip_pixels
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..tokenizer import STATED_WORDPIECE, WordPieces, read_wordpieces
+
+LIMITS = (
+    "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
+    "encode_text gives them L2-normalised.",
+)
+
+WEIGHT, BIAS = DENSE + "linear.weight", DENSE + "linear.bias"
+PROJECTION = (rename(DENSE + "linear.*", "text_projection.*"),)
+DISTILBERT = (*towers.distilbert(""), *PROJECTION)
+BERT = (*towers.bert(""), drop("pooler.*"), *PROJECTION)
+TABLES: Mapping[str, tuple[Rule, ...]] = {"distilbert": DISTILBERT, "bert": BERT}
+
+SHAPES: Mapping[str, Callable[[Mapping[str, Shape], str], dict[str, int]]] = {
+    "distilbert": distilbert_shapes,
+    "bert": bert_shapes,
+}
+
+POOLINGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""Switches of configs before version 5.5, and what is written since (modules/pooling.py)."""
+
+SUPPORTED_POOLINGS = ("mean", "cls")
+
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+PLAIN: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "Transformer": {
+        "transformer_task": ("feature-extraction",),
+        "module_output_name": ("token_embeddings",),
+        "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
+        "processing_kwargs": ({},),
+        "unpad_inputs": (True, False),
+        **dict.fromkeys(("query_length", "document_length", "query_expansion"), ()),
+        **dict.fromkeys(("model_args", "tokenizer_args", "config_args", "cache_dir"), ({},)),
+        **dict.fromkeys(("model_kwargs", "processor_kwargs", "config_kwargs"), ({},)),
+    },
+    "Pooling": {"include_prompt": (True, False)},
+    "Dense": {
+        "activation_function": (IDENTITY,),
+        "module_input_name": ("sentence_embedding",),
+        "module_output_name": ("sentence_embedding",),
+        "use_residual": (False,),
+    },
+}
+"""Fields of each module's config and the values under which it computes what is computed here; null always does."""
+
+READ = {
+    "Transformer": ("max_seq_length", "do_lower_case"),
+    "Pooling": ("word_embedding_dimension", "embedding_dimension", "pooling_mode", *POOLINGS),
+    "Dense": ("in_features", "out_features", "bias"),
+}
+"""Fields that are looked at one by one."""
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The table of the tower that these keys are of, with the projection."""
+    return DISTILBERT if any(key.startswith("transformer.layer.") for key in keys) else BERT
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the tower from its config.json and the rest from the configs of the modules, held against the shapes."""
+    shapes = checkpoint.shapes
+    transformer, pooling, dense = _modules(config)
+    kind = "distilbert" if rules(shapes) is DISTILBERT else "bert"
+    if (stated := config.get("model_type")) != kind:
+        raise InputError(
+            f"config.json states model_type {stated!r}, and the keys are those of {kind}. Supported are "
+            f"{' and '.join(TABLES)}, each with its own keys."
+        )
+    text = tower_config(kind, [config], SHAPES[kind](shapes, ""), "text part")
+    _check_sizes(pooling, dense, shapes)
+    _check_case(transformer, checkpoint.folder)
+    pooled = _pooling(pooling)
+    projection = "linear_bias" if BIAS in shapes else "linear"
+    return Description(
+        architecture=f"{TITLES[kind]} {shapes[WEIGHT][1]}, {pooled} pooling, Dense {shapes[WEIGHT][0]}",
+        facts={**text, "text_pooling": pooled},
+        text=Tower(text, pooled, projection, shapes[WEIGHT][0]),
+        # sentence-transformers gives pictures to CLIPProcessor as they are (modules/clip_model.py).
+        image_order="rgb_then_crop",
+        context_length=_context_length(checkpoint.folder, transformer, text["max_position_embeddings"]),
+        limits=LIMITS,
+    )
+
+
+TITLES = {"distilbert": "DistilBERT", "bert": "BERT"}
+
+
+def _modules(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What Transformer, Pooling and Dense state.
+
+    Raises:
+        InputError: naming each field under which one computes something else.
+    """
+    if not (modules := config.get("modules")):
+        raise InputError(
+            "Nothing says how the text tower is pooled, and what follows its projection: name the folder that holds "
+            "modules.json, with 1_Pooling and 2_Dense in it."
+        )
+    wrong = [f"{module['type']} states {each}" for module in modules for each in _unsupported(module)]
+    if prompt := config.get("default_prompt_name"):
+        wrong.append(f"config_sentence_transformers.json puts the prompt {prompt!r} before every text")
+    if wrong:
+        raise InputError(
+            f"These modules are not converted: {'; '.join(wrong)}. Supported are mean or cls pooling, and a Dense "
+            f"with activation_function {IDENTITY} (without that field sentence-transformers takes Tanh)."
+        )
+    return modules
+
+
+def _unsupported(module: Mapping[str, Any]) -> list[str]:
+    kind = module["type"]
+    plain, read = PLAIN[kind], READ[kind]
+    stated = {key: value for key, value in module.items() if key != "type" and key not in read}
+    if kind == "Dense":
+        stated = {"activation_function": "torch.nn.modules.activation.Tanh", **stated}
+    return [
+        f"{key} {value!r}" for key, value in stated.items() if value is not None and value not in plain.get(key, ())
+    ]
+
+
+def _pooling(stated: Mapping[str, Any]) -> str:
+    """The one pooling of a Pooling's config, old or new.
+
+    Raises:
+        InputError: when it is another, or several joined.
+    """
+    mode = stated.get("pooling_mode")
+    # No switch at all is the class's default.
+    modes = [mode] if isinstance(mode, str) else mode or [new for old, new in POOLINGS.items() if stated.get(old)]
+    modes = list(modes) or ["mean"]
+    if len(modes) != 1 or modes[0] not in SUPPORTED_POOLINGS:
+        raise InputError(
+            f"1_Pooling states the pooling {' and '.join(map(str, modes))}; supported is one of "
+            f"{', '.join(SUPPORTED_POOLINGS)}."
+        )
+    return modes[0]
+
+
+def _check_sizes(pooling: Mapping[str, Any], dense: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    """Holds what Pooling and Dense state of their sizes against the Dense's weights."""
+    rows, columns = shapes[WEIGHT]
+    found = {
+        "embedding_dimension": (pooling.get("embedding_dimension", pooling.get("word_embedding_dimension")), columns),
+        "in_features": (dense.get("in_features"), columns),
+        "out_features": (dense.get("out_features"), rows),
+        "bias": (dense.get("bias", True), BIAS in shapes),
+    }
+    if wrong := [f"{key}: stated {said}, the weights say {is_}" for key, (said, is_) in found.items() if said != is_]:
+        raise InputError(f"The modules do not fit their weights: {'; '.join(wrong)}. Take all from one folder.")
+
+
+def _check_case(transformer: Mapping[str, Any], folder: Path | None) -> None:
+    """Refuses lower case that the tokenizer does not make itself: it would keep the accents that BERT's strips."""
+    if not transformer.get("do_lower_case"):
+        return
+    if folder is None or not STATED_WORDPIECE.lies_in(folder) or not read_wordpieces(folder).lowercase:
+        raise InputError(
+            "sentence_bert_config.json states do_lower_case True, and the tokenizer beside it keeps capitals: texts "
+            "would be lower-cased before it, which is not converted. If the model was trained so, its tokenizer has "
+            "to state do_lower_case, too."
+        )
+
+
+def _context_length(folder: Path | None, transformer: Mapping[str, Any], positions: int) -> int:
+    """The longest text in tokens: max_seq_length goes before the tokenizer's own (modules/transformer.py)."""
+    stated = transformer.get("max_seq_length")
+    if stated is None:
+        return min(text_limit(folder, positions), positions)
+    if not isinstance(stated, int) or isinstance(stated, bool) or not 3 <= stated <= positions:
+        raise InputError(
+            f"sentence_bert_config.json states max_seq_length {stated!r}; a number from 3 to {positions}, the "
+            "positions of the text tower, was wanted."
+        )
+    return stated
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The folder's own BERT tokenizer, cased or not."""
+    from ..tokenizer import bert_tokenizer
+
+    return bert_tokenizer(vocabulary, context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """The witness from the modules of sentence-transformers on transformers' own tower, or None without the first."""
+    if find_spec("sentence_transformers") is None:
+        return None
+    import transformers
+
+    package = import_module("sentence_transformers")
+    pool, dense = _peer_modules(tensors, facts.config)
+    kind = facts.config["model_type"]
+    fields = {key: facts.config[key] for key in DEFAULTS[kind]}
+    body = {key: tensor for key, tensor in tensors.items() if not key.startswith((DENSE, "pooler."))}
+    body.pop("embeddings.position_ids", None)
+    options = {"add_pooling_layer": False} if kind == "bert" else {}
+    model_class = {"bert": transformers.BertModel, "distilbert": transformers.DistilBertModel}[kind]
+    model = model_class(model_class.config_class(**fields), **options).eval()
+    model.load_state_dict(body, strict=True)
+    words: WordPieces = facts.vocab
+    words_of = transformers.BertTokenizer(
+        vocab={token: number for number, token in enumerate(words.tokens)},
+        do_lower_case=words.lowercase,
+        strip_accents=words.strip_accents,
+        tokenize_chinese_chars=words.cjk_alone,
+    )
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        mask = (ids != 0).long()
+        features = {"token_embeddings": model(input_ids=ids, attention_mask=mask)[0], "attention_mask": mask}
+        return torch.nn.functional.normalize(dense(pool(features))["sentence_embedding"], dim=-1)
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        stripped = [text.strip() for text in texts]
+        return words_of(stripped, truncation=True, max_length=facts.context_length)["input_ids"]
+
+    return Witness(
+        name=f"sentence-transformers {package.__version__}",
+        level="peer",
+        encode_text=encode_text,
+        token_ids=token_ids,
+        pixels=clip_pixels(facts.image_size),
+    )
+
+
+def _peer_modules(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Its Pooling and its Dense, under the names that its versions 2 to 6 all have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        modules = import_module("sentence_transformers.models")
+    rows, columns = tensors[WEIGHT].shape
+    pool = modules.Pooling(columns, pooling_mode=config["text_pooling"])
+    dense = modules.Dense(columns, rows, bias=BIAS in tensors, activation_function=torch.nn.Identity())
+    weights = {key.removeprefix(DENSE): tensor for key, tensor in tensors.items() if key.startswith(DENSE)}
+    dense.load_state_dict(weights, strict=True)
+    return pool, dense
+
+
+def _signature(layer: str) -> Signature:
+    return Signature(required=("embeddings.word_embeddings.weight", layer, WEIGHT))
+
+
+SOURCE = Source(
+    name="sentence_transformers",
+    title="sentence-transformers' multilingual CLIP",
+    part="text",
+    signatures=(
+        _signature("transformer.layer.{}.ffn.lin1.weight"),
+        _signature("encoder.layer.{}.intermediate.dense.weight"),
+    ),
+    describe=describe,
+    rules=rules,
+    home=lambda config: TABLES[config["text_config"]["model_type"]],
+    original=original,
+    tokenizer=tokenizer,
+    vocabulary=STATED_WORDPIECE,
+    limits=LIMITS,
+    languages=("multilingual", "zh"),
+)

@@ -1,0 +1,172 @@
+"""Fengshen's fine-tune of Taiyi-CLIP on Flickr30k-CNA (IDEA-CCNL/Fengshenbang-LM, fengshen/examples/clip_finetune).
+
+A Lightning checkpoint of two whole models: an OpenAI CLIP, whose text tower is not used, and Taiyi's classifier.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import towers
+from ..hf_config import bert_shapes, clip_vision_shapes
+from ..mapping import Rule, drop, rename
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..unstated import Published, tower_facts
+
+LENGTH = 77
+"""data/clip_dataloader/flickr.py cuts texts at it and pads them to it, and takes the ids alone: no mask."""
+
+ATTRIBUTE = "model."
+"""What a file has in front where the LightningModule was itself an attribute, or its keys were saved so."""
+
+CLIP = "clip_model."
+BERT = "text_encoder.bert."
+CLASSIFIER = "text_encoder.classifier."
+
+TABLE = (
+    *towers.bert(BERT),
+    *towers.bert_pooler(BERT),
+    rename(f"{CLASSIFIER}*", "text_projection.*"),
+    *towers.prefixed(CLIP, (*towers.HF_CLIP_VISION, rename("logit_scale", "logit_scale"))),
+)
+ENGLISH = drop(f"{CLIP}text_model.*"), drop(f"{CLIP}text_projection.weight")
+"""The text tower of the CLIP, which no embedding passes through."""
+
+LIMITS = (
+    "Every text is padded to 77 tokens and the text tower attends to the padding, as in its training. The model pads "
+    "by itself (text_padded_length in config.json), takes no text of more tokens, and heeds no mask.",
+    "A checkpoint of this training does not hold the heads, activation and eps of its towers. Here they are those of "
+    "OpenAI's CLIP and of chinese-roberta-wwm-ext, with which the example starts; where a training started with other "
+    "models of the same sizes, state theirs with --config.",
+)
+
+# Facts that no weight file holds, from the config.json of openai/clip-vit-* and of hfl/chinese-roberta-wwm-ext*.
+OPENAI = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+ROBERTA = {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
+PUBLISHED: Mapping[str, Published] = {
+    "text_config": {
+        ("chinese-roberta-wwm-ext", 768, 12, 3072): {"num_attention_heads": 12, **ROBERTA},
+        ("chinese-roberta-wwm-ext-large", 1024, 24, 4096): {"num_attention_heads": 16, **ROBERTA},
+    },
+    "vision_config": {
+        ("ViT-B/32", 768, 12, 3072, 32): {"num_attention_heads": 12, **OPENAI},
+        ("ViT-B/16", 768, 12, 3072, 16): {"num_attention_heads": 12, **OPENAI},
+        ("ViT-L/14", 1024, 24, 4096, 14): {"num_attention_heads": 16, **OPENAI},
+    },
+}
+
+KEYS = (
+    f"{CLIP}vision_model.encoder.layers.{{}}.mlp.fc1.weight",
+    f"{CLIP}visual_projection.weight",
+    f"{CLIP}logit_scale",
+    f"{BERT}embeddings.word_embeddings.weight",
+    f"{BERT}encoder.layer.{{}}.intermediate.dense.weight",
+    f"{BERT}pooler.dense.weight",
+    f"{CLASSIFIER}weight",
+    f"{CLASSIFIER}bias",
+)
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The table, under the prefix where these keys have it."""
+    table = (*TABLE, *ENGLISH)
+    return towers.prefixed(ATTRIBUTE, table) if f"{ATTRIBUTE}{CLIP}logit_scale" in keys else table
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
+
+    `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
+    """
+    shapes = {key.removeprefix(ATTRIBUTE): shape for key, shape in checkpoint.shapes.items()}
+    clip = {key.removeprefix(CLIP): shape for key, shape in shapes.items() if key.startswith(CLIP)}
+    found = {"text_config": bert_shapes(shapes, BERT), "vision_config": clip_vision_shapes(clip)}
+    names, facts = tower_facts(config, found, PUBLISHED)
+    text = {"model_type": "bert", **found["text_config"], **facts["text_config"], "pad_token_id": 0}
+    vision = {"model_type": "clip_vision_model", **found["vision_config"], **facts["vision_config"]}
+    return Description(
+        architecture=f"Taiyi-CLIP fine-tune {names['vision_config']}@{names['text_config']}",
+        facts={"text_config": text, "vision_config": vision},
+        text=Tower(text, "pooler", "linear_bias", shapes[f"{CLASSIFIER}weight"][0]),
+        vision=Tower(vision, "pooler", "linear", clip["visual_projection.weight"][0]),
+        # torchvision's transform of the validation and the test; the training crops at random instead.
+        image_order="crop_then_rgb",
+        context_length=LENGTH,
+        image_size=vision["image_size"],
+        limits=LIMITS,
+        text_attends_to_padding=True,
+        text_padded_length=LENGTH,
+    )
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """BertTokenizer over the vocabulary of chinese-roberta-wwm-ext, which is the packaged one, or over the user's."""
+    from ..tokenizer import bert_tokenizer, default_vocab
+
+    return bert_tokenizer(vocabulary or default_vocab(), context_length)
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
+    """The witness by the steps of `validation_step`: transformers' classes, ids padded to 77 and no mask.
+
+    Its pixels are torchvision's, which the reference computes.
+    """
+    import transformers
+
+    bare = {
+        key.removeprefix(ATTRIBUTE): tensor for key, tensor in tensors.items() if not key.endswith(".position_ids")
+    }
+    labels = len(bare[f"{CLASSIFIER}weight"])
+    text = transformers.BertForSequenceClassification(
+        transformers.BertConfig(**_fields(facts.config["text_config"]), num_labels=labels)
+    ).eval()
+    text.load_state_dict(_under("text_encoder.", bare), strict=True)
+    vision = transformers.CLIPVisionModelWithProjection(
+        transformers.CLIPVisionConfig(**_fields(facts.config["vision_config"]), projection_dim=labels)
+    ).eval()
+    clip = _under(CLIP, bare)
+    image = {key: clip[key] for key in clip if key.startswith(("vision_model.", "visual_projection."))}
+    vision.load_state_dict(image, strict=True)
+    tokenizer = transformers.BertTokenizer(vocab={line: number for number, line in enumerate(facts.vocab)})
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        padded = torch.nn.functional.pad(ids, (0, LENGTH - ids.shape[1]), value=tokenizer.pad_token_id)
+        return torch.nn.functional.normalize(text(padded).logits, dim=-1)
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
+
+    return Witness(
+        name=f"transformers {transformers.__version__}",
+        level="peer",
+        encode_text=encode_text,
+        encode_image=lambda pixels: torch.nn.functional.normalize(vision(pixel_values=pixels).image_embeds, dim=-1),
+        token_ids=token_ids,
+        logit_scale=lambda: clip["logit_scale"].item(),
+    )
+
+
+def _fields(tower: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in tower.items() if key != "model_type"}
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+SOURCE = Source(
+    name="taiyi_finetune",
+    title="a Lightning fine-tune of Taiyi-CLIP (Fengshen's clip_finetune)",
+    part="dual",
+    signatures=(Signature(required=KEYS), Signature(required=tuple(ATTRIBUTE + key for key in KEYS))),
+    describe=describe,
+    rules=rules,
+    home=lambda config: TABLE,
+    original=original,
+    tokenizer=tokenizer,
+    limits=LIMITS,
+    reads_config_json=False,
+)

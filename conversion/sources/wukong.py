@@ -1,0 +1,209 @@
+"""Wukong with global similarity (`_g`), of Huawei Noah's Ark Lab: the PyTorch release and MindSpore's numpy pickle."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import openai_towers, towers
+from ..errors import InputError
+from ..mapping import Rule, Shape, rename
+from ..read import Checkpoint
+from ..source import Description, Facts, Signature, Source, Witness
+
+TEXT, BLOCKS = "transformer.", "transformer.resblocks."
+SCALE = "loss.logit_scale"
+
+# model/language/transformer.py and model/vision/vision_transformer.py.
+ACTIVATION = "quick_gelu"
+EPS = 1e-5
+"""torch's own, which the model was trained with.
+
+The pickle of the MindSpore release holds the same weights under torch's names (src/tools/model_utils.py), for a port
+whose layer norms have MindSpore's 1e-7; nobody trained with that.
+"""
+
+VISION_HEAD_WIDTH = 64
+"""model/vision/vision_transformer.py: `heads = width // 64`."""
+
+PAD, CLS, SEP = 0, 101, 102
+"""data/tokenizer: texts are padded with zeros; model/wukong.py takes the last id that is none, which is [SEP]."""
+
+# (text width, embedding, image width, patch) -> name and heads of the text tower: configs/wukong_vit_{b,l}/*_g.py.
+PUBLISHED: Mapping[tuple[int, ...], tuple[str, int]] = {
+    (512, 512, 768, 32): ("ViT-B-32", 8),
+    (768, 768, 1024, 14): ("ViT-L-14", 12),
+}
+
+LIMITS = (
+    "The words [CLS], [SEP] and [UNK] where they stand alone in a text: Wukong's own tokenizer takes them for its "
+    "special tokens, the converted one for ordinary characters, because here the first [SEP] ends a text.",
+    "Characters that Unicode added or reclassified lately, or has not assigned: the ids that Wukong's own tokenizer "
+    "gives them change with the Python that runs it, and it drops those that this Python's Unicode does not have.",
+    "Lone surrogates, halves of characters in badly cut text: Wukong's own tokenizer drops them, the converted one "
+    "refuses the text.",
+    "Pictures that are neither RGB nor grey: they are resized in their own mode and then made RGB, as Wukong's image "
+    "transform does; the loader of its ImageNet script makes them RGB before that.",
+)
+"""What a card says of texts and pictures: where they can differ from Wukong's own."""
+
+MINDSPORE_LIMIT = (
+    "The MindSpore code for which this file was released computes in half precision and with an epsilon of 1e-7; the "
+    "weights are those of the PyTorch release, trained with 1e-5, which is what counts here."
+)
+"""What a card says where the weights come from a pickle of numpy arrays."""
+
+REMOVED = r"(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]"
+"""Control, format and private-use characters (data/tokenizer/simple_tokenizer.py: `is_control`)."""
+
+WORD_LIMIT = 100
+"""Characters in a word, above which it is [UNK] (the same file: `max_input_chars_per_word`)."""
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """Both towers and, where it is there, the scale of the loss."""
+    scale = (rename(SCALE, "logit_scale"),) if SCALE in keys else ()
+    return (*towers.openai_text(TEXT, BLOCKS), *towers.openai_vit(fused="in_proj_"), *scale)
+
+
+def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The one layout that there is."""
+    return rules((SCALE,))
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads the sizes from shapes; the heads of the text tower are the published ones or stated in `config`.
+
+    `config` is the dict of upstream's configs/*/*.py as JSON: `is_token_wise`, and `heads` under `text`.
+    """
+    shapes = checkpoint.shapes
+    name, heads = _variant(shapes, config)
+    if SCALE not in shapes:
+        raise InputError(
+            f"{checkpoint.name} holds no {SCALE}, the factor on Wukong's cosines, and it is not made up here. If you "
+            f"know it, write its logarithm into the state dict under that key and save it again: state_dict['{SCALE}']"
+            " = torch.tensor(FACTOR).log(). Embeddings do not depend on it; a factor of 1 leaves bare cosines."
+        )
+    text = openai_towers.text_tower(
+        shapes, TEXT, BLOCKS, heads=heads, activation=ACTIVATION, eps=EPS, ends=(CLS, SEP), pad=PAD
+    )
+    heads_in_vision = shapes["visual.conv1.weight"][0] // VISION_HEAD_WIDTH
+    vision = openai_towers.vit_tower(shapes, heads_in_vision, ACTIVATION, EPS)
+    from_numpy = checkpoint.container.startswith("pickle of numpy arrays")
+    return Description(
+        architecture=f"Wukong {name} (global)",
+        facts={"is_token_wise": False, "text": {"heads": heads}},
+        text=text,
+        vision=vision,
+        image_order="crop_then_rgb",
+        context_length=text.config["max_position_embeddings"],
+        image_size=vision.config["image_size"],
+        limits=(*LIMITS, MINDSPORE_LIMIT) if from_numpy else LIMITS,
+    )
+
+
+def _variant(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[str, int]:
+    """The name of a size and the heads of its text tower, published or stated.
+
+    Raises:
+        InputError: for what scores token by token, and for a size that is not published and not stated either.
+    """
+    text, vision = shapes[TEXT + "text_projection"], shapes["visual.conv1.weight"]
+    sizes = (*text, vision[0], vision[-1])
+    name, published = PUBLISHED.get(sizes, (f"ViT {vision[0]}/{vision[-1]}", None))
+    token_wise = config.get("is_token_wise", False if published else None)
+    stated = config.get("text", {})
+    if not isinstance(stated, Mapping):
+        raise InputError(f"--config states text {stated!r}; an object with the field heads was wanted.")
+    heads = stated.get("heads", published)
+    if token_wise is True:
+        raise InputError(
+            "--config states is_token_wise true: such a Wukong scores token by token, so that no single vector stands "
+            "for a picture or a text. It can't be converted."
+        )
+    if token_wise is None or heads is None:
+        raise InputError(
+            f"Texts of width {text[0]} that end in {text[-1]} numbers, with a {name}, are not a published size of "
+            "Wukong's, and a weight file does not hold its text heads, nor whether it scores token by token. A wrong "
+            "number of heads would load all the same and give wrong embeddings. Write both into a JSON file, as in "
+            'its configs: {"is_token_wise": false, "text": {"heads": NUMBER}}, and pass --config FILE.'
+        )
+    if vision[0] < VISION_HEAD_WIDTH or vision[0] % VISION_HEAD_WIDTH:
+        raise InputError(
+            f"The image tower is {vision[0]} wide; a multiple of {VISION_HEAD_WIDTH}, the width of its heads, was "
+            "wanted."
+        )
+    if token_wise is not False:
+        raise InputError(f"--config states is_token_wise {token_wise!r}; true or false was wanted.")
+    if type(heads) is not int or heads < 1 or text[0] % heads:
+        raise InputError(
+            f"--config states text.heads {heads!r}, which does not divide the width {text[0]}. Correct it."
+        )
+    return name, heads
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """Wukong's SimpleTokenizer as a fast tokenizer.
+
+    It is cn_clip's but for the length of a word and private-use characters, which it removes. The vocabulary of the
+    releases ships with this package.
+
+    Raises:
+        InputError: for a vocabulary in which [PAD] and [SEP] have other ids than the model pools by.
+    """
+    from tokenizers import Regex, normalizers
+
+    from ..tokenizer import ACCENT, FINAL_SIGMA, cn_clip_tokenizer, default_vocab, read_vocab
+
+    vocab = default_vocab() if vocabulary is None else read_vocab(vocabulary)
+    if len(vocab) <= SEP or (vocab[PAD], vocab[SEP]) != ("[PAD]", "[SEP]"):
+        raise InputError(
+            f"Wukong pads with id {PAD} and ends a text with id {SEP}; the vocabulary has {vocab[PAD]!r} and "
+            f"{vocab[SEP] if len(vocab) > SEP else 'nothing'!r} there. Pass the vocabulary that it was trained with: "
+            "--tokenizer PATH."
+        )
+    fast = cn_clip_tokenizer(vocab, context_length)
+    fast.backend_tokenizer.model.max_input_chars_per_word = WORD_LIMIT
+    fast.backend_tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(REMOVED), ""),
+            normalizers.Replace(Regex(FINAL_SIGMA), "ς"),
+            normalizers.Lowercase(),
+            normalizers.NFD(),
+            normalizers.Replace(Regex(ACCENT), ""),
+        ]
+    )
+    return fast
+
+
+def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
+    """Wukong is not a package that can be installed; its recorded outputs prove the reference instead."""
+    return None
+
+
+SOURCE = Source(
+    name="wukong",
+    title="Wukong with global similarity (Huawei Noah, `_g`)",
+    part="dual",
+    signatures=(
+        Signature(
+            required=(
+                "visual.conv1.weight",
+                "visual.transformer.resblocks.{}.mlp.c_fc.weight",
+                "visual.proj",
+                "transformer.token_embedding.weight",
+                "transformer.resblocks.{}.mlp.c_fc.weight",
+                "transformer.text_projection",
+            ),
+            absent=("visual.token_reduction.*", "visual.token_learner.*"),
+        ),
+    ),
+    describe=describe,
+    rules=rules,
+    home=home,
+    original=original,
+    tokenizer=tokenizer,
+    limits=LIMITS,
+    reads_config_json=False,
+)
