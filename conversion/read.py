@@ -243,7 +243,7 @@ def _read_distributed(folder: Path) -> Checkpoint:
     )
     # accelerate puts it into a folder of its own, beside the config.json of the step.
     outer = folder.parent if folder.name.startswith("pytorch_model_fsdp_") else folder
-    return _with_config(outer, checkpoint) if (outer / "config.json").exists() else checkpoint
+    return _with_config(outer, checkpoint) if _config_files(outer, CONFIGS) else checkpoint
 
 
 def _read_deepspeed(folder: Path) -> Checkpoint:
@@ -266,7 +266,7 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
             f"`python zero_to_fp32.py . OUT` in {folder}, and convert OUT."
         )
     checkpoint = _read_weights(step / states[0])
-    return _with_config(folder, checkpoint) if (folder / "config.json").exists() else checkpoint
+    return _with_config(folder, checkpoint) if _config_files(folder, CONFIGS) else checkpoint
 
 
 def _refuse_ranks(folder: Path) -> Checkpoint:

@@ -1,6 +1,7 @@
 """open_clip's CLIP and CustomTextCLIP with its own text transformer, whole or as the image part of a pair."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..errors import InputError
 from ..mapping import Rule, Shape
 from ..open_clip_model import SCALE, Allowed, check_fields, check_inner, check_sizes
 from ..openai_towers import text_sizes, text_tower
-from ..read import Checkpoint
+from ..read import OPEN_CLIP_CONFIG, Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
 from ..tokenizer import OPENAI_BPE, OPENAI_BPE_FILE, Bpe, openai_clip_tokenizer, read_openai_bpe
 
@@ -184,11 +185,16 @@ def _signatures() -> tuple[Signature, ...]:
     )
     # Those of OpenAI's own archives, which state their activation, and of what else open_clip trains.
     absent = ("input_resolution", "context_length", "vocab_size", *open_clip_model.NOT_CLIP)
-    return tuple(
-        Signature(required=(*(start + key for key in text), *image, "logit_scale"), absent=absent)
-        for start in ("", CUSTOM)
-        for image in (open_clip_model.VIT_KEYS, open_clip_model.RESNET_KEYS)
+    custom, plain = (
+        tuple(
+            Signature(required=(*(start + key for key in text), *image, "logit_scale"), absent=absent)
+            for image in (open_clip_model.VIT_KEYS, open_clip_model.RESNET_KEYS)
+        )
+        for start in (CUSTOM, "")
     )
+    # The keys of a plain one are OpenAI's, whose models have another activation.
+    beside = tuple(replace(each, beside=(OPEN_CLIP_CONFIG,)) for each in plain)
+    return *custom, *beside, *(replace(each, decides="format") for each in plain)
 
 
 SOURCE = Source(

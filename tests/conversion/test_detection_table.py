@@ -44,6 +44,7 @@ ALONE: dict[str, str | set[str]] = {
     "taiyi_head": {"taiyi"},
     "taiyi_plain": PLAIN_BERT,
     "modelscope": "cn_clip",
+    "open_clip": {"openai_clip", "open_clip"},
     "sentence_transformers": set(),
 }
 """Families that their weights alone do not name: the candidates that are asked about, or the format that they are.
@@ -323,6 +324,7 @@ UNDECIDED = {
     "the same under a class that has no format": (checkpoints.bert_clip(), "VisionTextDualEncoderModel", BERT_DUAL),
     "a plain BERT without a config": (checkpoints.taiyi(head=False), None, PLAIN_BERT),
     "a plain BERT with its own config": (checkpoints.taiyi(head=False), "BertModel", PLAIN_BERT),
+    "OpenAI's keys without what its archives add": (checkpoints.open_clip(), None, {"openai_clip", "open_clip"}),
     "a classifier of a size that was not published": (checkpoints.taiyi(head=True), None, {"taiyi"}),
 }
 

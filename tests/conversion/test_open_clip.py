@@ -71,9 +71,8 @@ def test_a_training_checkpoint_takes_a_bare_file_of_model_configs(tmp_path):
     (tmp_path / "RN.json").write_text(json.dumps(bare))
     vocabulary = c.open_clip_folder(tmp_path / "vocabulary")
 
-    report = convert(
-        tmp_path / "epoch_5.pt", tmp_path / "out", config=tmp_path / "RN.json", tokenizer=vocabulary / "vocab.json"
-    )
+    said = {"config": tmp_path / "RN.json", "tokenizer": vocabulary / "vocab.json", "format": "open_clip"}
+    report = convert(tmp_path / "epoch_5.pt", tmp_path / "out", **said)
 
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["vision_config"]["model_type"] == "zhclip_resnet"
@@ -87,7 +86,7 @@ def test_a_training_checkpoint_takes_a_bare_file_of_model_configs(tmp_path):
 def test_without_a_config_it_is_asked_for(tmp_path):
     torch.save({"state_dict": seeded_state_dict(c.open_clip())}, tmp_path / "epoch_5.pt")
     with pytest.raises(InputError, match=r"which activation, heads and pooling epoch_5\.pt .* Pass --config FILE"):
-        convert(tmp_path / "epoch_5.pt", tmp_path / "out")
+        convert(tmp_path / "epoch_5.pt", tmp_path / "out", format="open_clip")
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,12 @@ from types import ModuleType
 import torch
 
 
+def package(name: str) -> ModuleType:
+    """A module of an original's package; where it is missing, the test that asks for it fails."""
+    torchvision_transforms()
+    return importlib.import_module(name)
+
+
 def torchvision_transforms() -> ModuleType:
     """torchvision.transforms, also of a build for another torch, whose missing operators are never called."""
     if sys.modules.get("torchvision", "") is None:  # hidden from transformers by hf_zhclip
@@ -19,5 +25,4 @@ def torchvision_transforms() -> ModuleType:
 
 def cn_clip(module: str) -> ModuleType:
     """A module of cn_clip, such as "clip.utils"."""
-    torchvision_transforms()
-    return importlib.import_module(f"cn_clip.{module}")
+    return package(f"cn_clip.{module}")

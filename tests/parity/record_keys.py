@@ -218,7 +218,8 @@ def _open_clip(structure: str) -> Record:
     text = config["text_cfg"]
     stated = {"model_cfg": config, "preprocess_cfg": {"interpolation": "bicubic", "resize_mode": "shortest"}}
     if "hf_model_name" not in text:
-        return record("open_clip", open_clip.CLIP(**config), config=stated)
+        beside = {"open_clip_config.json": None}
+        return record("open_clip", open_clip.CLIP(**config), config=stated, beside=beside)
     sizes = {"xlm-roberta-base": BASE, "xlm-roberta-large": LARGE}[text["hf_model_name"]]
     body = transformers.XLMRobertaConfig(
         **sizes, vocab_size=250002, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5

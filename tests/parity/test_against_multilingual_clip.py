@@ -7,12 +7,12 @@ from unittest.mock import patch
 import pytest
 import torch
 import transformers
-from multilingual_clip import legacy_multilingual_clip, pt_multilingual_clip
 from transformers import AutoModel, AutoProcessor
 
 from hf_zhclip.conversion import convert, samples
 
 from tests import checkpoints, unigram
+from tests.parity.peers import package
 from tests.weights import seeded_state_dict
 
 pytestmark = pytest.mark.parity
@@ -32,12 +32,13 @@ WIDE = {
 LARGE = ["multilingual_clip-labse-vit-l-14", "multilingual_clip-xlm-r-vit-b-32", "multilingual_clip-xlm-r-vit-l-14"]
 
 
-def peer(base: dict, width: int) -> pt_multilingual_clip.MultilingualCLIP:
+def peer(base: dict, width: int) -> torch.nn.Module:
     """The package's class, with the model that it would download."""
+    original = package("multilingual_clip.pt_multilingual_clip").MultilingualCLIP
     body = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**base))
     sizes = {"transformerDimSize": body.config.hidden_size, "imageDimSize": width}
     with patch.object(transformers.AutoModel, "from_pretrained", lambda name: body):
-        model = pt_multilingual_clip.MultilingualCLIP(pt_multilingual_clip.MultilingualCLIP.config_class(**sizes))
+        model = original(original.config_class(**sizes))
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     model.load_state_dict(seeded_state_dict(shapes))
     return model.eval()
@@ -71,7 +72,8 @@ def test_against_multilingual_clip(base, tmp_path):
 def test_against_the_classes_of_2021_on_their_own_files(distilbert, tmp_path):
     source = checkpoints.multilingual_clip_legacy_folder(tmp_path / "source", distilbert)
     (name,) = (file.name for file in source.glob("*.pkl"))
-    model = legacy_multilingual_clip.MultilingualClip(str(source), str(source), name, f"{source}/").eval()
+    original = package("multilingual_clip.legacy_multilingual_clip").MultilingualClip
+    model = original(str(source), str(source), name, f"{source}/").eval()
     ours, processor = converted(source, None, checkpoints.clip_folder(tmp_path / "clip"), tmp_path)
 
     batch = processor(text=TEXTS)

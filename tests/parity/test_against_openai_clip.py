@@ -2,13 +2,11 @@
 
 import html
 import json
+from functools import cache
+from typing import Any
 
-import ftfy
 import pytest
 import torch
-from clip import clip as peer
-from clip.model import build_model
-from clip.simple_tokenizer import SimpleTokenizer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoProcessor, CLIPModel, CLIPTokenizer
@@ -20,6 +18,7 @@ from hf_zhclip.conversion.reference.bpe import clip_ids, openai_ids
 from hf_zhclip.conversion.tokenizer import clip_tokenizer, openai_clip_tokenizer
 
 from tests import checkpoints
+from tests.parity.peers import package
 from tests.parity.record_keys import OPENAI_CLIP, openai_clip
 from tests.weights import seeded_state_dict
 
@@ -44,7 +43,9 @@ def archive(model: torch.nn.Module, path) -> dict[str, torch.Tensor]:
     """Traces and saves it as OpenAI does, its matrices in 16 bits; gives what torch itself reads."""
     size = int(model.input_resolution)
     with torch.no_grad():
-        traced = torch.jit.trace(model, (torch.zeros(1, 3, size, size), peer.tokenize(["a"])), check_trace=False)
+        traced = torch.jit.trace(
+            model, (torch.zeros(1, 3, size, size), package("clip").tokenize(["a"])), check_trace=False
+        )
     for parameter in traced.parameters():
         parameter.requires_grad_(False)
         if parameter.dim() > 1:
@@ -71,11 +72,11 @@ def test_against_openai_clip(name, tmp_path):
     model = AutoModel.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(tmp_path / "out")
     pictures = [picture for _, picture in samples.pictures()]
-    transform = peer._transform(int(original.input_resolution))
+    transform = package("clip.clip")._transform(int(original.input_resolution))
     pixels = torch.stack([processor(images=[each], return_tensors="pt")["pixel_values"][0] for each in pictures])
     assert torch.equal(pixels, torch.stack([transform(each) for each in pictures]))
 
-    ids = peer.tokenize(TEXTS, truncate=True)
+    ids = package("clip").tokenize(TEXTS, truncate=True)
     batch = processor(text=TEXTS, return_tensors="pt")
     for text, wanted in zip(TEXTS, ids.tolist(), strict=True):
         assert processor(text=[text])["input_ids"] == [wanted[: wanted.index(49407) + 1]]
@@ -102,7 +103,12 @@ def unit(embeddings: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(embeddings, dim=-1)
 
 
-ORIGINAL = SimpleTokenizer()
+@cache
+def tokenizer() -> Any:
+    """The original's."""
+    return package("clip.simple_tokenizer").SimpleTokenizer()
+
+
 OURS = openai_clip_tokenizer(None, 77)
 ODD = [chr(code) for code in range(0xFF01, 0xFFF0)] + list("ĲŉǱǈﬀﬃﬅﬆʼ‘’‛“‟\x1b\x07\x85\ufeff\u2028\u3000\u0345ΣσςſİK")
 ODD += ["<|startoftext|>", "<|endoftext|>", "<|ENDOFTEXT|>", "<|", "|>", "'s", "'ſ", "'LL", "\x1b[31m", "ΟΔΟΣ "]
@@ -112,25 +118,26 @@ WRITTEN = st.characters(exclude_categories=("Cs", "Cn"))
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(WRITTEN | st.sampled_from(ODD) | st.text(WRITTEN, max_size=5), max_size=20).map("".join))
 def test_ids_are_the_originals_wherever_neither_bad_decoding_nor_html_is_mended(text):
+    ftfy = package("ftfy")
     mended = ftfy.fix_text(text, fix_encoding=False, unescape_html=False)
     assume(ftfy.fix_text(text) == mended and html.unescape(mended) == mended)
 
-    wanted = ORIGINAL.encode(text)
+    wanted = tokenizer().encode(text)
 
     assert OURS(text, add_special_tokens=False)["input_ids"] == wanted
-    assert openai_ids([text], ORIGINAL.encoder, list(ORIGINAL.bpe_ranks), 10**6) == [[49406, *wanted, 49407]]
+    assert openai_ids([text], tokenizer().encoder, list(tokenizer().bpe_ranks), 10**6) == [[49406, *wanted, 49407]]
 
 
 def test_the_packaged_vocabulary_is_the_originals():
-    assert OURS.get_vocab() == ORIGINAL.encoder and len(OURS) == 49408
+    assert OURS.get_vocab() == tokenizer().encoder and len(OURS) == 49408
 
 
 @pytest.fixture(scope="module")
 def hugging_face(tmp_path_factory):
     """OpenAI's vocabulary in the files of a Hugging Face repo, as ours and as transformers read it."""
     folder = tmp_path_factory.mktemp("clip")
-    (folder / "vocab.json").write_text(json.dumps(ORIGINAL.encoder), encoding="utf-8")
-    lines = ["#version: 0.2", *map(" ".join, ORIGINAL.bpe_ranks), ""]
+    (folder / "vocab.json").write_text(json.dumps(tokenizer().encoder), encoding="utf-8")
+    lines = ["#version: 0.2", *map(" ".join, tokenizer().bpe_ranks), ""]
     (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
     return clip_tokenizer(folder, 77), CLIPTokenizer.from_pretrained(folder)
 
@@ -143,14 +150,14 @@ def test_on_the_same_vocabulary_a_hugging_face_repo_has_the_ids_of_transformers(
     special = {"<|startoftext|>", "<|endoftext|>"}
 
     assert ours(text)["input_ids"] == wanted
-    assert clip_ids([text], ORIGINAL.encoder, list(ORIGINAL.bpe_ranks), special, 10**6) == [wanted]
+    assert clip_ids([text], tokenizer().encoder, list(tokenizer().bpe_ranks), special, 10**6) == [wanted]
 
 
 @pytest.mark.parametrize("resnet", [False, True])
 @torch.no_grad()
 def test_the_reference_computes_what_the_original_computes(resnet):
     tensors = seeded_state_dict(checkpoints.openai_clip(resnet))
-    model = build_model(dict(tensors)).float()
+    model = package("clip.model").build_model(dict(tensors)).float()
     model.load_state_dict(tensors, strict=True)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(2, 3, checkpoints.SIZE, checkpoints.SIZE, generator=generator)
