@@ -19,7 +19,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from . import catalogue
 from .card_words import IMAGE_ORDERS, LANGUAGES, LEVELS, LICENCE_BY, MULTILINGUAL, PADDING, translate
-from .catalogue import Entry
+from .catalogue import Entry, Image, Text
 from .cn_clip_file import CONFIG, PROCESSOR, RESNET, VIT, home_for
 from .doors import CODE_FILES, SENTENCE_TRANSFORMERS
 from .errors import InputError, WorkError
@@ -293,19 +293,17 @@ def _goes_home(repo: Repo) -> bool:
 
 def _model_of_entry(entry: Entry) -> Model:
     """What the catalogue knows; the towers' widths are not in it."""
+    image = entry.image
     config = {
         "text_config": {"model_type": entry.text.model_type, "is_decoder": False},
-        "vision_config": {"model_type": entry.image.model_type},
         "text_pooling": entry.text.pooling,
-        "text_projection_type": entry.text.projection,
-        "visual_projection_type": entry.image.projection,
-        "vision_pooling": "pooler",
         "text_attends_to_padding": False,
+        **(_pair_config(entry.text, image) if image else {}),
     }
     return Model(
         config=config,
-        image_order=entry.image.order,
-        image_size=entry.image.size,
+        image_order=image.order if image else None,
+        image_size=image.size if image else None,
         context_length=entry.text.context_length,
         positions=entry.text.positions,
         width=entry.width,
@@ -314,15 +312,24 @@ def _model_of_entry(entry: Entry) -> Model:
         lower_case=entry.text.lower_case,
         # A source may have towers of two kinds, but a BERT's ends are always the same.
         ends=WORDPIECE.ends if entry.text.model_type == "bert" else SOURCES[entry.format].vocabulary.ends,
-        cn_clip=_entry_goes_home(entry, config),
-        files=frozenset(SENTENCE_TRANSFORMERS),
+        cn_clip=image is not None and _entry_goes_home(entry.text, image, config),
+        files=frozenset(SENTENCE_TRANSFORMERS if image else ()),
     )
 
 
-def _entry_goes_home(entry: Entry, config: Mapping[str, Any]) -> bool:
+def _pair_config(text: Text, image: Image) -> dict[str, Any]:
+    return {
+        "vision_config": {"model_type": image.model_type},
+        "text_projection_type": text.projection,
+        "visual_projection_type": image.projection,
+        "vision_pooling": "pooler",
+    }
+
+
+def _entry_goes_home(text: Text, image: Image, config: Mapping[str, Any]) -> bool:
     """Whether cn_clip has a place for all that the catalogue knows of it."""
-    facts = {**config, "image_order": entry.image.order, "lower_cased": entry.text.lower_case}
-    tower = RESNET if entry.image.model_type == "zhclip_resnet" else VIT
+    facts = {**config, "image_order": image.order, "lower_cased": text.lower_case}
+    tower = RESNET if image.model_type == "zhclip_resnet" else VIT
     demands = [demand for demand in (*CONFIG, *tower, *PROCESSOR) if demand.field in HOME]
     return all(demand.loss(facts) is None for demand in demands)
 

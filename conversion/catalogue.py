@@ -64,12 +64,15 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """The text tower: pooling and projection, positions, the original's longest text in tokens, and its casing."""
+    """The text tower: pooling and projection, positions, the original's longest text in tokens, and its casing.
+
+    `projection` is None where the tower stands alone: what it pools is no embedding.
+    """
 
     tower: str
     model_type: str
     pooling: str
-    projection: str
+    projection: str | None
     positions: int
     context_length: int
     lower_case: bool
@@ -139,7 +142,11 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One published checkpoint; `source` and `vision` are what `convert` takes, `width` is that of its vectors."""
+    """One published checkpoint; `source` and `vision` are what `convert` takes, `width` is that of its vectors.
+
+    `config` is what `--config` would have to state where nothing beside the weights does. A text tower that was
+    published alone has no `image`, and its `width` is that of what it pools.
+    """
 
     name: str
     title: str
@@ -148,8 +155,9 @@ class Entry:
     format: str
     published: Place
     image_part: Place | None
+    config: Mapping[str, Any] | None
     text: Text
-    image: Image
+    image: Image | None
     width: int
     parameters: Parameters
     license: License
@@ -183,7 +191,7 @@ class Entry:
 
     @property
     def towers(self) -> str:
-        return f"{self.image.tower} + {self.text.tower}"
+        return f"{self.image.tower} + {self.text.tower}" if self.image else self.text.tower
 
     def to_json(self) -> dict[str, Any]:
         """Every fact, and what `convert` takes."""
@@ -260,6 +268,8 @@ def _line(entry: Entry) -> tuple[str, ...]:
 
 def _read(wanted: Any, value: Any, file: str, field: str) -> Any:
     """A value of a type that the dataclasses above use, checked on the way."""
+    if wanted is Any:
+        return _read_json(value, file, field)
     if dataclasses.is_dataclass(wanted):
         return _read_fields(typing.cast(type, wanted), value, file, field)
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
@@ -272,6 +282,17 @@ def _read(wanted: Any, value: Any, file: str, field: str) -> Any:
         _check(value, dict, file, field)
         return {_read(str, key, file, field): _read(arguments[1], value[key], file, f"{field}.{key}") for key in value}
     _check(value, wanted, file, field)
+    return value
+
+
+def _read_json(value: Any, file: str, field: str) -> Any:
+    """A value that JSON has, too; YAML also has dates, sets and keys that are no strings."""
+    if isinstance(value, dict):
+        return _read(Mapping[str, Any], value, file, field)
+    if isinstance(value, builtins.list):
+        return [_read_json(each, file, f"{field}[{place}]") for place, each in enumerate(value)]
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise InputError(f"{file}: field {field} is {value!r}; wanted a value of JSON.")
     return value
 
 

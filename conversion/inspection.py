@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .detect import Detection, detect
+from .detect import Detection
 from .errors import InputError, UnknownFormat
-from .hub import read_source
+from .hub import published, read_source
 from .mapping import fold
-from .parts import Part
+from .parts import Part, detect_published
 from .read import Checkpoint, check_ema, choose, read_json
 from .wrappers import WRAPPERS
 
@@ -75,8 +75,10 @@ def inspect(
     if ema is not None:
         checkpoint = choose(checkpoint, ema)
         check_ema(ema, [checkpoint])
+    entry = published(source)
+    known = (entry.config if entry else None) or {}
     try:
-        detection: Detection | None = detect(checkpoint, format)
+        detection: Detection | None = detect_published(checkpoint, format, entry)
         why = detection.why
     except UnknownFormat as error:
         detection, why = None, str(error)
@@ -87,7 +89,7 @@ def inspect(
         title=detection.source.title if detection else None,
         certainty=detection.certainty if detection else None,
         why=why,
-        architecture=_architecture(checkpoint, detection, read_json(Path(config)) if config else {}),
+        architecture=_architecture(checkpoint, detection, read_json(Path(config)) if config else {}, known),
         wrappers=checkpoint.wrappers,
         average=checkpoint.average.name if checkpoint.average else None,
         training=checkpoint.training,
@@ -97,12 +99,14 @@ def inspect(
     )
 
 
-def _architecture(checkpoint: Checkpoint, detection: Detection | None, stated: Mapping[str, Any]) -> str | None:
+def _architecture(
+    checkpoint: Checkpoint, detection: Detection | None, stated: Mapping[str, Any], known: Mapping[str, Any]
+) -> str | None:
     if detection is None:
         return None
     try:
         own = checkpoint.config if detection.source.reads_config_json else {}
-        return Part(detection.source, checkpoint, stated or own, detection.why).describe().architecture
+        return Part(detection.source, checkpoint, stated or own or known, detection.why).describe().architecture
     except InputError as error:
         return f"not stated in full: {error}"
 

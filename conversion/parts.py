@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 
 from .bases import base_config
-from .detect import detect
+from .catalogue import Entry
+from .detect import Detection, detect
 from .errors import InputError, MappingError
 from .hub import published, read_source
 from .mapping import Plan, Rule, check_claims, drop, fold, plan
@@ -123,7 +124,8 @@ def identify(
 ) -> list[Part]:
     """The parts that make one model: one that is complete by itself, or a text part and an image part.
 
-    Of a published checkpoint the catalogue knows the format and the image part; what the user states goes first.
+    Of a published checkpoint the catalogue knows the format, the image part and, where nothing beside the weights
+    states it, the config; what the user states goes first.
     `ema` chooses between weights and their average, in the part that holds both.
 
     Raises:
@@ -138,13 +140,10 @@ def _parts(
     source: str | Path, vision: str | Path | None, format: str | None, config: str | Path | None, ema: str | None
 ) -> list[Part]:
     stated = read_json(Path(config)) if config else {}
-    if entry := published(source):
+    entry = published(source)
+    if entry is not None:
         vision = vision or entry.vision
-        first = _part(source, format or entry.format, stated, ema)
-        if format is None:
-            first = replace(first, why=f"published: it is {entry.name} of the catalogue, and the keys agree")
-    else:
-        first = _part(source, format, stated, ema)
+    first = _part(source, format, stated, ema, entry)
     if not first.holds_text:
         raise InputError(
             f"{source} is {first.source.title}, but an image tower alone: it serves as --vision beside a text model "
@@ -162,12 +161,28 @@ def _parts(
     return [first, _vision_part(vision, ema)]
 
 
-def _part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: str | None) -> Part:
+def _part(
+    path: str | Path,
+    format: str | None,
+    stated: Mapping[str, Any],
+    ema: str | None,
+    entry: Entry | None = None,
+) -> Part:
     checkpoint = choose(read_source(path), ema)
-    detection = detect(checkpoint, format)
+    detection = detect_published(checkpoint, format, entry)
+    why = f"{detection.certainty}: {detection.why}"
     own = checkpoint.config if detection.source.reads_config_json else {}
-    facts = _facts(detection.source, path, own, stated)
-    return Part(detection.source, checkpoint, facts, f"{detection.certainty}: {detection.why}")
+    if not own and not stated and entry is not None and entry.config:
+        stated, why = entry.config, f"{why}; its config is the catalogue's"
+    return Part(detection.source, checkpoint, _facts(detection.source, path, own, stated), why)
+
+
+def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | None) -> Detection:
+    """`detect`, with the catalogue's word for a published checkpoint where the user states no format."""
+    if entry is None or format is not None:
+        return detect(checkpoint, format)
+    why = f"it is {entry.name} of the catalogue, and the keys agree"
+    return replace(detect(checkpoint, entry.format), certainty="published", why=why)
 
 
 def _facts(source: Source, path: str | Path, own: Mapping[str, Any], stated: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -149,6 +149,7 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
         return "tensors", comparisons
     witness = _witness(parts, request, written)
     processor = load_processor(out)
+    _check_vocabulary(witness, model)
     if is_text_alone(written.config):
         ids, id_comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
         return witness.level, [*comparisons, *id_comparisons, *_compare_text_alone(model, witness, ids)]
@@ -274,6 +275,16 @@ def _compare_tensors(
 
 def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
     return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
+
+
+def _check_vocabulary(witness: Witness, model: Any) -> None:
+    """Refuses a vocabulary of more words than the model has rows, before it is asked for one of them."""
+    highest, rows = max(map(max, witness.token_ids(samples.TEXTS))), model.config.text_config.vocab_size
+    if highest >= rows:
+        raise InputError(
+            f"The vocabulary of the original goes up to id {highest} at least, and the model has {rows} rows for its "
+            "words: they are not of one model. Pass the one that it was converted with: --tokenizer PATH."
+        )
 
 
 def _compare_ids(encode: Callable[..., Any], pad: int, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ PUBLISHED = {
     "multi-modal_clip-vit-large-patch14_zh": ("modelscope:damo/multi-modal_clip-vit-large-patch14_zh", None),
     "multi-modal_clip-vit-large-patch14_336_zh": ("modelscope:damo/multi-modal_clip-vit-large-patch14_336_zh", None),
     "multi-modal_clip-vit-huge-patch14_zh": ("modelscope:damo/multi-modal_clip-vit-huge-patch14_zh", None),
+    "bert-from-clip-chinese-1M": ("YeungNLP/bert-from-clip-chinese-1M", None),
     "clip-vit-bert-chinese-1M": ("YeungNLP/clip-vit-bert-chinese-1M", None),
     "openai-RN50": ("RN50.pt", None),
     "openai-RN101": ("RN101.pt", None),
@@ -109,6 +111,7 @@ SHAPES = {
     "multi-modal_clip-vit-large-patch14_zh": ("modelscope-vit-l-14",),
     "multi-modal_clip-vit-large-patch14_336_zh": ("modelscope-vit-l-14-336",),
     "multi-modal_clip-vit-huge-patch14_zh": ("modelscope-vit-h-14",),
+    "bert-from-clip-chinese-1M": ("bert_from_clip",),
     "clip-vit-bert-chinese-1M": ("bert_clip",),
     "openai-RN50": ("openai_clip-rn50",),
     "openai-RN101": ("openai_clip-rn101",),
@@ -286,6 +289,7 @@ def test_a_place_on_the_hub_is_known_with_its_file_alone():
     assert catalogue.find_by_hub(repo, file).name == "chinese-clip-rn50"
     assert catalogue.find_by_hub(repo, None) is None  # the whole repo is another format
     assert catalogue.find_by_hub("YeungNLP/clip-vit-bert-chinese-1M", None).format == "bert_clip"
+    assert catalogue.find_by_hub("YeungNLP/bert-from-clip-chinese-1M", None).format == "bert_from_clip"
     both = "OFA-Sys/chinese-clip-vit-base-patch16"  # cn_clip's file and transformers' files lie in one repo
     assert catalogue.find_by_hub(both, "clip_cn_vit-b-16.pt").format == "cn_clip"
     assert catalogue.find_by_hub(both, None).format == "chinese_clip"
@@ -310,19 +314,40 @@ def test_the_towers_are_described_as_the_conversion_describes_them(name, tmp_pat
     assert entry.format == KEYS[text]["format"]
     described = part(text, tmp_path).describe()
     vision = part(image[0], tmp_path).describe() if image else described
-    wanted = (described.text.pooling, described.text.projection, described.context_length, described.image_order)
-    assert (entry.text.pooling, entry.text.projection, entry.text.context_length, entry.image.order) == wanted
+    wanted = (described.text.pooling, described.text.projection, described.context_length)
+    assert (entry.text.pooling, entry.text.projection, entry.text.context_length) == wanted
     # XLM-R's positions begin behind its padding, whose id is 1.
     taken = 2 if entry.text.model_type == "xlm-roberta" else 0
     assert entry.text.positions == described.text.config["max_position_embeddings"] - taken
     assert entry.text.model_type == described.text.config["model_type"]
     assert entry.text.lower_case is (entry.text.tower not in CASED)
-    assert (entry.image.model_type, entry.image.projection, entry.image.size, entry.width) == (
+    if vision.vision is None:
+        assert (entry.image, described.image_order, entry.width) == (None, None, described.text.width)
+        return
+    image = entry.image
+    assert (image.order, image.model_type, image.projection, image.size, entry.width) == (
+        described.image_order,
         vision.vision.config["model_type"],
         vision.vision.projection,
         vision.image_size,
         vision.vision.width,
     )
+
+
+def test_a_config_in_the_catalogue_says_what_the_originals_own_config_says():
+    # open_clip 3.2.0: _pcfg of pretrained.py, which both names are published with.
+    pictures = {
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    found = {entry.name: entry.config for entry in catalogue.entries() if entry.config is not None}
+    assert found == {
+        name: {"model_cfg": KEYS[SHAPES[name][0]]["config"]["model_cfg"], "preprocess_cfg": pictures}
+        for name in PUBLISHED
+        if name.startswith("CLIP-")
+    }
 
 
 def test_where_something_is_published_is_a_hub_modelscope_or_a_page_for_a_person():
@@ -382,6 +407,29 @@ def test_a_file_that_is_no_entry_is_refused_by_file_and_field(old, new, message)
     assert message in str(caught.value) and "clip-vit-bert-chinese-1M.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[1]", "field config is [1]; wanted dict"),
+        ("{heads: {1: 2}}", "field config.heads is 1; wanted str"),
+        ("{layers: [12, {since: 2021-01-01}]}", "field config.layers[1].since is datetime.date(2021, 1, 1); wanted a"),
+    ],
+)
+def test_a_config_that_is_no_json_is_refused_by_its_field(config, message):
+    text = text_of("clip-vit-bert-chinese-1M").replace("config: null", f"config: {config}")
+    with pytest.raises(InputError) as caught:
+        catalogue.parse(text, "clip-vit-bert-chinese-1M.yaml")
+    assert message in str(caught.value)
+
+
+def test_a_config_nests_as_json_does():
+    text = text_of("clip-vit-bert-chinese-1M").replace(
+        "config: null", "config: {a: {b: [1, 0.5, null, true, {c: d}]}}"
+    )
+    found = catalogue.parse(text, "clip-vit-bert-chinese-1M.yaml").config
+    assert found == {"a": {"b": [1, 0.5, None, True, {"c": "d"}]}}
+
+
 def test_a_page_without_the_name_of_its_file_is_refused():
     with pytest.raises(InputError, match="published.file is None; of a page, the name of the file there is wanted"):
         catalogue.parse(
@@ -398,6 +446,9 @@ def test_the_list_is_a_table_for_people_and_json_for_machines():
     table = catalogue.table().splitlines()
     assert table[0].split() == ["name", "family", "towers", "parameters", "licence", "source"]
     assert len(table) == len(PUBLISHED) + 1
+    assert any(
+        re.search("^bert-from-clip-chinese-1M +BertCLIP +mengzi-bert-base +102M +unknown", line) for line in table
+    )
     assert any("ViT-B-16" in line and "188M" in line and "mit" in line for line in table)
     assert any("--vision openai/clip-vit-base-patch32" in line for line in table)
     assert any(line.startswith("prd2_pretrain_250m ") and "https://drive.google.com/" in line for line in table)

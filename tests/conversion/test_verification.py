@@ -52,6 +52,12 @@ def test_a_repo_is_verified_against_its_original(family, repo):
     }
 
 
+def test_a_vocabulary_that_the_model_has_no_rows_for_is_asked_for(repo):
+    converted = repo("openai_clip")
+    with pytest.raises(InputError, match=r"up to id \d+ at least, and the model has \d+ rows.*--tokenizer PATH"):
+        verify(converted.path, converted.original.source)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_repo_is_verified_by_its_own_tensors_mapped_back(family, repo):
     report = verify(repo(family).path)

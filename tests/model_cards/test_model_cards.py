@@ -63,3 +63,19 @@ def test_a_card_says_that_nobody_has_verified_it_and_how_to(name):
     assert "英文原文" not in chinese
     assert ("--to cn_clip" in text) == (entry.format in ("cn_clip", "modelscope"))
     assert blocks[: len(blocks) // 2] == blocks[len(blocks) // 2 :]
+
+
+def test_the_card_of_a_text_tower_alone_says_what_it_can_not_do_in_both_languages():
+    text = text_of("bert-from-clip-chinese-1M")
+    chinese, english = text.split("\n## English\n")
+    data = ModelCard(text).data
+    assert data.pipeline_tag == "feature-extraction" and data.tags == ["zhclip", "bert", "chinese", "safetensors"]
+    assert "单独的文本塔（mengzi-bert-base，102,267,648 个参数，状态维度 768）" in chinese
+    assert "a text tower by itself (mengzi-bert-base, 102,267,648 parameters, states of 768)" in english
+    assert "### 它不能做什么" in chinese and "它的向量与图片不在同一个空间里" in chinese
+    assert "### What it can't do" in english and "its vectors stand in no space with pictures" in english
+    for half in (chinese, english):
+        assert "AutoTokenizer" in half and "ZhCLIPTextModelWithProjection" in half
+        assert not any(
+            word in half for word in ("AutoProcessor", "SentenceTransformer(", "cn_clip", "pokemon", "None")
+        )
