@@ -47,7 +47,8 @@ cards: $(VENV)/.done
 
 # The originals' own packages; one that is missing is a failure, not a skip.
 parity: $(PARITY)/.done
-	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and not slow" tests $(PYTEST_ARGS)
+	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "parity and not slow" \
+		tests $(PYTEST_ARGS)
 
 # Full-size models of several GB each.
 parity-large: $(PARITY)/.done

@@ -342,11 +342,6 @@ CHINESE = {
         "如果文本自身含有 <|startoftext|> 或 <|endoftext|>，会像 OpenAI 自己的代码那样把它们当作特殊标记；"
         "在 open_clip 中，这两个标记叫作 <start_of_text> 和 <end_of_text>。"
     ),
-    "Nothing beside the weights says how pictures are prepared; they are as open_clip prepares them unless told "
-    "otherwise: resized on the short side, cropped, and normalised with CLIP's mean and deviation.": (
-        "权重旁没有文件说明图片的预处理方式；这里采用 open_clip 的默认做法：按短边缩放、裁剪，再用 CLIP 的均值和标准差"
-        "归一化。"
-    ),
 }
 """English -> Chinese."""
 

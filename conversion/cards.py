@@ -595,9 +595,8 @@ def _against(report: Report) -> list[str]:
     """What `verify` is told about the original."""
     first, *others = report.sources
     words = shlex.split(report.conversion["command"])
-    stated = [
-        words[words.index(flag) :][:2] for flag in ("--format", "--tokenizer", "--config", "--ema") if flag in words
-    ]
+    flags = "--format", "--vision-format", "--tokenizer", "--config", "--vision-config", "--ema"
+    stated = [words[words.index(flag) :][:2] for flag in flags if flag in words]
     pairs = [["--against", _origin(first)], *(["--vision", _origin(other)] for other in others), *stated]
     return [word for pair in pairs for word in pair]
 

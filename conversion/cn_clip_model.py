@@ -135,12 +135,10 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
 
     `by` names in errors what stated the config.
     """
-    stated = {key: value for key, value in config.items() if value is not None and key in FIELDS}
-    if "vision_width" in stated and not _published_vision(shapes):
-        stated.setdefault("vision_head_width", UPSTREAM_HEAD_WIDTH)
-    _refuse_unstated(shapes, stated)
+    stated = _stated(shapes, config)
+    _refuse_unstated({**_unstated_text(shapes), **_unstated_vision(shapes)}, stated)
     text_name, text = _text(shapes, stated, by)
-    vision_name, vision, size = (_resnet if is_resnet(shapes) else _vit)(shapes, stated, by)
+    vision_name, vision, size = _vision(shapes, stated, by)
     return Description(
         architecture=f"{vision_name}@{text_name}",
         facts=stated,
@@ -151,6 +149,27 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
         image_size=size,
         limits=LIMITS,
     )
+
+
+def describe_image(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Description:
+    """The same of the image tower alone, of which a pair takes nothing else."""
+    stated = _stated(shapes, config)
+    _refuse_unstated(_unstated_vision(shapes), stated)
+    name, vision, size = _vision(shapes, stated, by)
+    return Description(architecture=name, facts=stated, vision=vision, image_size=size)
+
+
+def _stated(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str, Any]:
+    stated = {key: value for key, value in config.items() if value is not None and key in FIELDS}
+    if "vision_width" in stated and not _published_vision(shapes):
+        stated.setdefault("vision_head_width", UPSTREAM_HEAD_WIDTH)
+    return stated
+
+
+def check_fields(config: Mapping[str, Any]) -> None:
+    """Refuses a field of the user's file that cn_clip's model_configs do not have: a misspelt one would be ignored."""
+    if unknown := sorted(config.keys() - FIELDS):
+        raise InputError(f"--config states {', '.join(unknown)}; known are {', '.join(sorted(FIELDS))}. Correct it.")
 
 
 def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower]:
@@ -176,6 +195,10 @@ def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tu
     return name, Tower(config, pooling="cls", projection="linear", width=width)
 
 
+def _vision(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower, int]:
+    return (_resnet if is_resnet(shapes) else _vit)(shapes, stated, by)
+
+
 def _vit(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower, int]:
     sizes = vit_sizes(shapes)
     width, layers, patch, size = (
@@ -199,16 +222,27 @@ def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> 
     return name, resnet_tower(shapes, width * RESNET_WIDENING // head_width), size
 
 
-def _refuse_unstated(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> None:
+def _unstated_text(shapes: Mapping[str, Shape]) -> dict[str, str]:
+    """What the shapes of a text tower don't say, and the candidates; of a published size nothing."""
+    sizes = bert_shapes(shapes, "bert.")
+    key = sizes["hidden_size"], sizes["num_hidden_layers"], sizes["intermediate_size"]
+    if _published(TEXT_HEADS, key):
+        return {}
+    return {
+        "text_num_attention_heads": f"one of {_divisors(key[0])}",
+        "text_hidden_act": f'"{TEXT_ACTIVATION}" in every published model',
+    }
+
+
+def _unstated_vision(shapes: Mapping[str, Shape]) -> dict[str, str]:
+    """The same of the image tower."""
+    if _published_vision(shapes):
+        return {}
+    return {"vision_head_width": f"one of {_divisors(_vision_width(shapes))}"}
+
+
+def _refuse_unstated(wanted: Mapping[str, str], stated: Mapping[str, Any]) -> None:
     """Refuses a size that is not published until all that its shapes don't say is stated."""
-    text = bert_shapes(shapes, "bert.")
-    text_key = text["hidden_size"], text["num_hidden_layers"], text["intermediate_size"]
-    wanted: dict[str, str] = {}
-    if not _published(TEXT_HEADS, text_key):
-        wanted["text_num_attention_heads"] = f"one of {_divisors(text_key[0])}"
-        wanted["text_hidden_act"] = f'"{TEXT_ACTIVATION}" in every published model'
-    if not _published_vision(shapes):
-        wanted["vision_head_width"] = f"one of {_divisors(_vision_width(shapes))}"
     if lines := [f"  {field}: {candidates}" for field, candidates in wanted.items() if field not in stated]:
         raise InputError(
             "This is not a published size, and a weight file does not hold these facts. Every candidate would load, "
@@ -242,7 +276,9 @@ def _divisors(width: int) -> str:
 
 def _heads(by: str, stated: Mapping[str, Any], field: str, published: int | None, width: int) -> int:
     value = stated.get(field, published)
-    if not isinstance(value, int) or value < 1 or width % value:
+    if type(value) is not int:
+        raise InputError(f"{by} states {field} {value!r}; a whole number was wanted. Correct it.")
+    if value < 1 or width % value:
         raise InputError(f"{by} states {field} {value!r}, which does not divide the width {width}. Correct it.")
     return value
 

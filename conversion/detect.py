@@ -1,6 +1,6 @@
 """Which source claims these keys; exactly one must."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .errors import InputError, UnknownFormat
@@ -8,6 +8,7 @@ from .mapping import Shape, fold, matches, plan
 from .read import Checkpoint
 from .source import Signature, Source
 from .sources import SOURCES
+from .wrappers import OWN_SCRIPT
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ LEGACY_HEAD = (
     "If it is one of Multilingual-CLIP's first models (M-BERT-Base-ViT-B ...), put the pickle of its head into its "
     "folder: '... Linear Weights.pkl', which legacy_get-weights.sh of FreddeFrallan/Multilingual-CLIP fetches."
 )
+
+OPENAI_OR_OPEN_CLIP = (
+    "A model that was trained with open_clip: --format open_clip --config FILE, with its open_clip_config.json, whose "
+    "model_cfg is the JSON of its name in open_clip's model_configs. OpenAI's own weights, or a model that was "
+    "fine-tuned from them: --format openai_clip."
+)
+
+CHOICES = {"embeddings.word_embeddings.weight": LEGACY_HEAD, "token_embedding.weight": OPENAI_OR_OPEN_CLIP}
+"""What helps to choose among formats of the same keys, by a key that these have."""
+
+SHARED_TYPES = ("clip",)
+"""Model types that classes of other projects (BertCLIP, TaiyiCLIP) keep from the one that they are derived from."""
 
 # What may have been done to a model of any format, or has the keys of one in other sizes: these are named even where a
 # source claims the other keys.
@@ -83,6 +96,12 @@ RELATIVES = (
         "It is another architecture under the same name, which is not converted: fetch today's version of the model.",
     ),
     Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOT_YET),
+    Relative(
+        "SigLIP as Hugging Face has it",
+        ("text_model.head.*", "vision_model.head.probe", "logit_bias"),
+        "It pools its pictures through an attention, and its logits have a bias beside the scale, which the converted "
+        "model has no place for: it is not converted.",
+    ),
     Relative(
         "SigLIP as open_clip has it",
         ("visual.*", "logit_bias"),
@@ -151,9 +170,9 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UnknownFormat(_choose(checkpoint, [detection.source for detection in found]))
+        raise _choose(checkpoint, [detection.source for detection in found])
     if open_ := [source for source in SOURCES.values() if _fitting(source, checkpoint)]:
-        raise UnknownFormat(_choose(checkpoint, open_))
+        raise _choose(checkpoint, open_)
     raise UnknownFormat(_unknown(checkpoint))
 
 
@@ -162,7 +181,15 @@ def _named(checkpoint: Checkpoint, format: str) -> Detection:
         raise InputError(f"There is no format {format!r}; there are {', '.join(SOURCES)}.")
     source = SOURCES[format]
     if not _fitting(source, checkpoint):
-        raise UnknownFormat(f"{checkpoint.name} is not {source.title}.\n{_difference(source, checkpoint)}")
+        raise UnknownFormat(
+            f"{checkpoint.name} is not {source.title}.\n{_difference(source, checkpoint)}", "contradicted"
+        )
+    if (other := _told(checkpoint)) and _contradicts(checkpoint, source, other):
+        raise UnknownFormat(
+            f"config.json names {', '.join(_classes(checkpoint))}, which is {other.title} [{other.name}]; --format "
+            f"says {format}, whose model computes something else. Correct one of them.",
+            "contradicted",
+        )
     return Detection(source, "stated", f"--format {format}, and the keys agree")
 
 
@@ -171,10 +198,10 @@ def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
     signature = _fitting(source, checkpoint)
     if signature is None:
         return None
-    said = {*_architectures(checkpoint), str(checkpoint.config.get("model_type"))} & set(signature.architectures)
+    said = set(_classes(checkpoint)) & set(signature.architectures)
     if signature.decides == "architectures" and said:
         return Detection(source, "certain", f"keys, and config.json names {', '.join(sorted(said))}")
-    if signature.architectures and _architectures(checkpoint) and not said:
+    if signature.architectures and _classes(checkpoint) and not said:
         return None
     sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in signature.sizes.items())
     if signature.decides == "keys" and sizes:
@@ -187,9 +214,27 @@ def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
     return None
 
 
-def _architectures(checkpoint: Checkpoint) -> list[str]:
-    found = checkpoint.config.get("architectures")
-    return [str(name) for name in found] if isinstance(found, list) else []
+def _classes(checkpoint: Checkpoint) -> list[str]:
+    """What config.json names: its classes, else its model type, which several of them may share."""
+    found, kind = checkpoint.config.get("architectures"), checkpoint.config.get("model_type")
+    named = [str(name) for name in found] if isinstance(found, list) else []
+    return named or ([kind] if isinstance(kind, str) and kind not in SHARED_TYPES else [])
+
+
+def _told(checkpoint: Checkpoint) -> Source | None:
+    """The source that knows a class that config.json names; of two, the one that has these keys, too."""
+    named = set(_classes(checkpoint))
+    known = [
+        source
+        for source in SOURCES.values()
+        if any(named & set(signature.architectures) for signature in source.signatures)
+    ]
+    return next((source for source in known if _fitting(source, checkpoint)), known[0] if known else None)
+
+
+def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
+    """Whether another source, whose class is named, is meant: it has these keys, or the stated one knows classes."""
+    return other is not source and bool(_fitting(other, checkpoint) or _fitting(source, checkpoint).architectures)
 
 
 def _fitting(source: Source, checkpoint: Checkpoint) -> Signature | None:
@@ -213,7 +258,7 @@ def _refuse_placeholders(checkpoint: Checkpoint) -> None:
     if empty:
         raise UnknownFormat(
             f"{checkpoint.name} holds empty placeholders in place of weights ({', '.join(fold(empty)[:3])} …): it is "
-            "a part of a DeepSpeed ZeRO-3 checkpoint. Run `python zero_to_fp32.py . OUT` in its folder, convert OUT."
+            f"a part of a DeepSpeed ZeRO-3 checkpoint. {OWN_SCRIPT}"
         )
 
 
@@ -221,19 +266,32 @@ def _refuse_converted(checkpoint: Checkpoint) -> None:
     if checkpoint.config.get("model_type") == "zhclip":
         raise UnknownFormat(
             f"{checkpoint.name} is converted already: after `import hf_zhclip`, AutoModel.from_pretrained loads it. "
-            "`zhclip export` writes it in another format; for another dtype or other files convert the original again."
+            "`zhclip export` writes it in another format; for another dtype or other files convert the original "
+            "again.",
+            "converted",
         )
 
 
-def _choose(checkpoint: Checkpoint, candidates: Iterable[Source]) -> str:
+def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownFormat:
+    """What to say of keys that several sources have; none is offered where config.json names another class."""
     names = ", ".join(f"--format {source.name} ({source.title})" for source in candidates)
-    said = _architectures(checkpoint)
+    said = _classes(checkpoint)
+    if said and all(_fitting(source, checkpoint).architectures for source in candidates):
+        return UnknownFormat(_named_otherwise(checkpoint, f"config.json names {', '.join(said)}"))
     word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
-    return (
+    helps = [help for key, help in CHOICES.items() if _any(key, checkpoint.tensors)]
+    return UnknownFormat(
         f"The keys of {checkpoint.name} do not decide what it is, and {word}. Other models of the same keys pool "
-        f"differently, so this is not guessed. If you know which one it is, say so: {names}."
-        + (f" {LEGACY_HEAD}" if _any("embeddings.word_embeddings.weight", checkpoint.tensors) else "")
+        f"differently, so this is not guessed. If you know which one it is, say so: {' '.join([f'{names}.', *helps])}",
+        "undecided",
     )
+
+
+def _named_otherwise(checkpoint: Checkpoint, word: str) -> str:
+    """Of a class that none of those with the same keys has: none of them is meant."""
+    if told := _told(checkpoint):
+        return f"{word}, but {checkpoint.name} is not {told.title}.\n{_difference(told, checkpoint)}"
+    return f"{word}, which is not converted."
 
 
 def _unknown(checkpoint: Checkpoint) -> str:

@@ -26,7 +26,15 @@ class InputError(ZhclipError, ValueError):
 
 
 class UnknownFormat(InputError):
-    """No source claims these keys, or more than one does."""
+    """No source is found for these keys; `verdict` says why.
+
+    "unknown": none claims them; "undecided": more than one could; "contradicted": they are not of the format that was
+    stated; "converted": they are a converted repo's.
+    """
+
+    def __init__(self, message, verdict="unknown"):
+        super().__init__(message)
+        self.verdict = verdict
 
 
 class MappingError(InputError):

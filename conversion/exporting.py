@@ -93,15 +93,23 @@ def export(
     progress(f"Reading {out}")
     repo = read_repo(out)
     if repo.is_text_alone:
-        raise InputError(_TEXT_ALONE.format(out=out, here=_quoted(out), there=_quoted(destination)))
+        there = destination.with_suffix("") if to == "cn_clip" else destination
+        raise InputError(f"{out} {_TEXT_ALONE[to]}{_SAVE_TOWER.format(here=_quoted(out), there=_quoted(there))}")
     if to == "cn_clip":
         return _to_cn_clip(repo, destination, ddp, force, progress)
     return _to_transformers(repo, destination, also_legacy, max_shard_size, force, progress)
 
 
-_TEXT_ALONE = """\
-{out} holds a text tower alone, and only a model of both towers is exported. The tower is transformers' own class, \
-which writes itself:
+_TEXT_ALONE = {
+    "transformers": "holds a text tower alone, and only a model of both towers is exported. ",
+    "cn_clip": "holds a text tower alone, and cn_clip has no place for a text tower alone. ",
+}
+
+_SAVE_TOWER = """\
+The tower is transformers' own class, which writes itself:
+    import hf_zhclip
+    from transformers import AutoModel, AutoTokenizer
+
     AutoModel.from_pretrained({here}).text_model.save_pretrained({there})
     AutoTokenizer.from_pretrained({here}).save_pretrained({there})"""
 

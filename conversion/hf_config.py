@@ -161,6 +161,22 @@ ACTIVATION_FIELDS = {"distilbert": "activation"}
 HEAD_FIELDS = {"distilbert": ("n_heads", "dim")}
 """Where a tower's config calls its activation, and its heads and width, otherwise than the others do."""
 
+ALIASES = {"distilbert": {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}}
+"""Second names of fields (transformers, `attribute_map`)."""
+
+FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+CAUSAL = {"is_causal": True}
+"""Fields that change a number and have one value here; CLIP's own mask is lifted by `is_causal` (masking_utils.py)."""
+
+
+def check_there(config: Mapping[str, Any]) -> None:
+    """Refuses weights without the config.json that states what their shapes don't say."""
+    if not config:
+        raise InputError(
+            "There is no config.json beside the weights, or nothing in it. Fetch it from where they were published, "
+            "into their folder, or pass it: --config FILE."
+        )
+
 
 def tower_config(
     model_type: str, stated: Sequence[Mapping[str, Any]], found: Mapping[str, int], where: str
@@ -185,7 +201,7 @@ def tower_config(
         if not conflicts:
             check_activation(config[ACTIVATION_FIELDS.get(model_type, "hidden_act")], f"The {where} of config.json")
             _check_heads(config, *HEAD_FIELDS.get(model_type, ("num_attention_heads", "hidden_size")), where)
-            _check_positions(each, where)
+            _check_unheld(each, model_type, where)
             return {"model_type": model_type, **config}
         wrong += conflicts
     detail = "; ".join(dict.fromkeys(wrong)) or "it is absent"
@@ -222,7 +238,16 @@ def _check_heads(config: Mapping[str, Any], heads: str, width: str, where: str) 
         )
 
 
-def _check_positions(config: Mapping[str, Any], where: str) -> None:
-    kind = config.get("position_embedding_type", "absolute")
-    if kind != "absolute":
-        raise InputError(f"The {where} of config.json states {kind} positions; only absolute ones are supported.")
+def _check_unheld(config: Mapping[str, Any], model_type: str, where: str) -> None:
+    """Refuses what changes a number and has no place in the tower's config."""
+    fixed = {**FIXED, **CAUSAL} if model_type == "clip_text_model" else FIXED
+    wanted = {key: value for key, value in fixed.items() if config.get(key) is not None}
+    # transformers reads a size under either name.
+    names = {other: config.get(own, DEFAULTS[model_type][own]) for other, own in ALIASES.get(model_type, {}).items()}
+    wanted |= {key: value for key, value in names.items() if key in config}
+    if wrong := [
+        f"{key} {config[key]!r}, where {value!r} was wanted" for key, value in wanted.items() if config[key] != value
+    ]:
+        raise InputError(
+            f"The {where} of config.json states {'; '.join(wrong)}: it would change the numbers, and is not supported."
+        )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .hf_config import bert_shapes, clip_vision_shapes, tower_config
+from .hf_config import bert_shapes, check_there, clip_vision_shapes, tower_config
 from .mapping import Shape
 from .read import read_json
 
@@ -34,6 +34,7 @@ TOLERANCE = 1e-6
 
 def dual_towers(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The configs of text and image tower under `text_model.` and `vision_model.`, held against the shapes."""
+    check_there(config)
     # `text_config_dict`, which files of 2022 carry, replaces `text_config` in every one of the classes that read it.
     text = [config[key] for key in ("text_config_dict", "text_config") if config.get(key)]
     vision = [config[key] for key in ("vision_config_dict", "vision_config") if config.get(key)]

@@ -108,6 +108,7 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
+    hub_modelscope.check_inside(repo, file)
     try:
         if file is not None:
             return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))

@@ -26,6 +26,7 @@ def download(source: str) -> Path:
     match = ID.fullmatch(source)
     if match is None:
         raise InputError(f"{source} names nothing on ModelScope. Wanted: modelscope:user/repo or …/repo:file.")
+    check_inside(match["repo"], match["file"])
     modelscope, errors = _package()
     raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
     failures: tuple[type[Exception], ...] = (*raised, OSError, ValueError)
@@ -40,6 +41,19 @@ def download(source: str) -> Path:
         if getattr(getattr(error, "response", None), "status_code", None) == 404:
             raise InputError(ABSENT.format(source, error)) from error
         raise WorkError(f"{source} could not be downloaded: {error or type(error).__name__}") from error
+
+
+def check_inside(repo: str, file: str | None) -> None:
+    """Refuses a file that is no path inside its repository, on this hub or the other.
+
+    Raises:
+        InputError: for an absolute path, one with `..`, or one with backslashes.
+    """
+    if file is not None and (file.startswith("/") or "\\" in file or ".." in file.split("/")):
+        raise InputError(
+            f"{file!r} is no path inside of {repo}. Wanted: a file as the repository's page names it; one of this "
+            "machine is named by its path alone."
+        )
 
 
 def _package() -> tuple[ModuleType, ModuleType]:

@@ -14,16 +14,30 @@ from .parts import Part, detect_published
 from .read import Checkpoint, check_ema, choose, read_json
 from .wrappers import WRAPPERS
 
+VERDICTS = {
+    "unknown": "not a format that is converted",
+    "undecided": "undecided: say --format",
+    "contradicted": "not the format that was stated",
+    "converted": "already converted",
+}
+"""What a page says of a checkpoint without a format, by the `verdict` of UnknownFormat."""
+
 
 @dataclass(frozen=True)
 class Inspection:
-    """The findings; `format` is None where no source claims the checkpoint, and `why` then says what it may be."""
+    """The findings; `format` is None where no source is found for the checkpoint.
+
+    `verdict` is then one of `VERDICTS`, otherwise "known", and `why` says what it may be.
+    """
 
     name: str
     container: str
+    file: str
+    left_aside: tuple[str, ...]
     format: str | None
     title: str | None
     certainty: str | None
+    verdict: str
     why: str
     architecture: str | None
     wrappers: tuple[str, ...]
@@ -42,8 +56,9 @@ class Inspection:
 
     def summary(self) -> str:
         """The page without the keys."""
-        what = f"{self.title} [{self.format}], {self.certainty}" if self.format else "not a format that is converted"
+        what = f"{self.title} [{self.format}], {self.certainty}" if self.format else VERDICTS[self.verdict]
         lines = [f"{self.name}: {what}", f"  why: {self.why}", f"  container: {self.container}"]
+        lines += [f"  read: {self.file}; left aside: {', '.join(self.left_aside)}"] if self.left_aside else []
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
         lines += [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
         if self.average:
@@ -79,15 +94,18 @@ def inspect(
     known = (entry.config if entry else None) or {}
     try:
         detection: Detection | None = detect_published(checkpoint, format, entry)
-        why = detection.why
+        verdict, why = "known", detection.why
     except UnknownFormat as error:
-        detection, why = None, str(error)
+        detection, verdict, why = None, error.verdict, str(error)
     return Inspection(
         name=checkpoint.name,
         container=checkpoint.container,
+        file=checkpoint.files[0].name,
+        left_aside=checkpoint.left_aside,
         format=detection.source.name if detection else None,
         title=detection.source.title if detection else None,
         certainty=detection.certainty if detection else None,
+        verdict=verdict,
         why=why,
         architecture=_architecture(checkpoint, detection, read_json(Path(config)) if config else {}, known),
         wrappers=checkpoint.wrappers,

@@ -219,6 +219,18 @@ def check(plans: Sequence[Plan], target_shapes: Mapping[str, Shape]) -> None:
         raise MappingError(_table({title: lines for title, lines in problems.items() if lines}))
 
 
+def matrix(shapes: Mapping[str, Shape], key: str) -> tuple[int, int]:
+    """The rows and columns of a weight.
+
+    Raises:
+        MappingError: when it has another number of dimensions.
+    """
+    shape = shapes[key]
+    if len(shape) != 2:
+        raise MappingError(f"{key} has the shape {list(shape)}; a matrix was wanted.")
+    return shape[0], shape[1]
+
+
 def claimed(rules: Iterable[Rule], keys: Iterable[str]) -> list[str]:
     """Those of the keys that some rule takes."""
     rules = tuple(rules)

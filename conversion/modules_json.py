@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .containers import open_file
 from .errors import InputError
 
@@ -125,8 +127,15 @@ def projection(folder: Path) -> Projection | None:
     if (folder / SETTINGS).is_file():
         files.append(folder / SETTINGS)
         config["default_prompt_name"] = _object(folder / SETTINGS).get("default_prompt_name")
-    tensors = {DENSE + str(key): tensor for key, tensor in open_file(weights).top.items()}
-    return Projection(tensors, tuple(files), config)
+    return Projection(_tensors(weights), tuple(files), config)
+
+
+def _tensors(weights: Path) -> dict[str, torch.Tensor]:
+    """Those of a Dense's file, under keys that begin as a Dense's do here."""
+    top = open_file(weights).top
+    if wrong := [f"a {type(value).__name__} as {key}" for key, value in top.items() if not torch.is_tensor(value)]:
+        raise InputError(f"{weights} holds {', '.join(wrong)}; a state dict of tensors was wanted.")
+    return {DENSE + str(key): tensor for key, tensor in top.items()}
 
 
 def _object(file: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """open_clip's models: what their JSON says, their image towers, and what is the same whatever their text tower is.
 
-The JSON is an open_clip_config.json (`model_cfg` and `preprocess_cfg`), or a file of open_clip's model_configs alone.
+The JSON is an open_clip_config.json: `model_cfg`, which open_clip's model_configs hold by name, and `preprocess_cfg`.
 """
 
 import importlib
@@ -21,16 +21,19 @@ from .source import Tower, Witness
 EPS = 1e-5
 """Of every LayerNorm, where norm_kwargs states no other: that of torch's class."""
 
-HEAD_WIDTH = 64
-"""What CLIPVisionCfg takes where a config states no head_width (open_clip, model.py)."""
+VISION_DEFAULTS = {
+    "layers": 12,
+    "width": 768,
+    "head_width": 64,
+    "mlp_ratio": 4.0,
+    "patch_size": 16,
+    "image_size": 224,
+}
+"""What CLIPVisionCfg takes where a config does not state it (open_clip 3.2.0, model.py)."""
 
 ORDER = "crop_then_rgb"
 """That of `resize_mode` "shortest" (open_clip, transform.py), the only one that is supported."""
 
-UNSTATED_PICTURES = (
-    "Nothing beside the weights says how pictures are prepared; they are as open_clip prepares them unless told "
-    "otherwise: resized on the short side, cropped, and normalised with CLIP's mean and deviation."
-)
 LIMITS = (
     "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, html.unescape). "
     "What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
@@ -64,15 +67,19 @@ def only(*values: Any) -> Allowed:
     return lambda value: value in values
 
 
+def number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 def _only_eps(value: Any) -> bool:
-    return unset(value) or (isinstance(value, Mapping) and set(value) == {"eps"})
+    return unset(value) or (isinstance(value, Mapping) and set(value) == {"eps"} and number(value["eps"]))
 
 
-SIZES = ("width", "layers", "mlp_ratio")
 # By field of open_clip's dataclasses (3.2.0, model.py): which of its values change no number here. What a field of
 # training says is any; what a size says is held against the shapes.
 BLOCKS: dict[str, Allowed] = {
-    **dict.fromkeys(SIZES, anything),
+    **dict.fromkeys(("width", "layers"), anything),
+    "mlp_ratio": number,
     "ls_init_value": unset,
     "act_kwargs": unset,
     "norm_kwargs": _only_eps,
@@ -102,7 +109,8 @@ VISION: dict[str, Allowed] = {
     ),
 }
 MODEL: dict[str, Allowed] = {
-    **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg", "quick_gelu"), anything),
+    **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg"), anything),
+    "quick_gelu": only(True, False, None),
     **dict.fromkeys(("custom_text", "init_logit_scale", "cast_dtype", "output_dict"), anything),
     "init_logit_bias": unset,
     "nonscalar_logit_scale": unset,
@@ -121,8 +129,12 @@ NORMALISATION = ("mean", "std")
 """What of the pictures belongs to the image tower; the rest is the text's family's in a pair."""
 
 
+WRITTEN = '{"model_cfg": {...}, "preprocess_cfg": {"resize_mode": "shortest"}}'
+"""What a user writes where no open_clip_config.json was published."""
+
+
 def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`model_cfg` and `preprocess_cfg` of a config, or of a file of model_configs alone.
+    """`model_cfg` and `preprocess_cfg` of a config.
 
     Raises:
         InputError: when nothing states them, or they are no JSON objects.
@@ -130,18 +142,22 @@ def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not config:
         raise InputError(
             f"Nothing says which activation, heads and pooling {name} was trained with: no weight file of open_clip "
-            "holds them. Pass --config FILE with the open_clip_config.json of its repository, or with the JSON of its "
-            "name from open_clip's model_configs (ViT-B-32.json has erf GELU and ViT-B-32-quickgelu.json QuickGELU, "
-            "with which OpenAI's own weights were trained). For an image part, lay it beside the weights as "
-            "open_clip_config.json, and name these open_clip_pytorch_model.bin or open_clip_model.safetensors."
+            "holds them. Pass --config FILE with the open_clip_config.json of its repository, or with "
+            f"{WRITTEN}, whose model_cfg is the JSON of its name in open_clip's model_configs (ViT-B-32.json has erf "
+            "GELU and ViT-B-32-quickgelu.json QuickGELU, with which OpenAI's own weights were trained)."
         )
     found = {"model_cfg": config.get("model_cfg", config), "preprocess_cfg": config.get("preprocess_cfg") or {}}
     model = found["model_cfg"]
     parts = {**found, "vision_cfg": _get(model, "vision_cfg"), "text_cfg": _get(model, "text_cfg")}
     if wrong := [f"{key} {value!r}" for key, value in parts.items() if not isinstance(value, Mapping)]:
         raise InputError(
-            f"The config of {name} states {', '.join(wrong)}; JSON objects were wanted, as in open_clip_config.json "
-            "or in a file of open_clip's model_configs."
+            f"The config of {name} states {', '.join(wrong)}; JSON objects were wanted, as in open_clip_config.json."
+        )
+    if not found["preprocess_cfg"]:
+        raise InputError(
+            f"The config of {name} does not say how pictures are prepared: some of open_clip's models squash them and "
+            "others crop them, and no file of its model_configs says which. State it as preprocess_cfg beside the "
+            f"model_cfg: {WRITTEN}."
         )
     return found
 
@@ -168,19 +184,20 @@ def check_fields(stated: Mapping[str, Any], known: Mapping[str, Allowed], where:
 
 
 def check_sizes(stated: Mapping[str, Any], found: Mapping[str, Any], where: str) -> None:
-    """Refuses a config that is of another model than the weights; what it leaves out is not compared.
+    """Refuses a config that is of another model than the weights; what it leaves out is the caller's to fill in.
 
     Raises:
         InputError: naming field by field what was stated and what the shapes say.
     """
     wrong = [
-        f"{key}: stated {stated[key]!r}, the shapes say {value!r}"
+        f"{key}: stated {stated.get(key)!r}, the shapes say {value!r}"
         for key, value in found.items()
-        if stated.get(key) is not None and _plain(stated[key]) != value
+        if _plain(stated.get(key)) != value
     ]
     if wrong:
         raise InputError(
-            f"{where} of open_clip's config does not fit the weights: {'; '.join(wrong)}. Take both from one model."
+            f"{where} of open_clip's config does not fit the weights: {'; '.join(wrong)}. Take both from one model; "
+            "what a config leaves out is stated by open_clip's default."
         )
 
 
@@ -198,7 +215,7 @@ def eps(stated: Mapping[str, Any]) -> float:
 
 def inner_width(stated: Mapping[str, Any], width: int) -> int:
     """Of a tower's perceptrons (open_clip, transformer.py)."""
-    return int(width * stated.get("mlp_ratio", 4.0))
+    return int(width * stated["mlp_ratio"])
 
 
 def activation(model: Mapping[str, Any]) -> str:
@@ -210,9 +227,11 @@ def heads(value: Any, width: int, field: str) -> int:
     """A number of heads or a head's width, which has to divide the tower's width.
 
     Raises:
-        InputError: when it does not.
+        InputError: when it does not, or is no whole number.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1 or width % value:
+    if type(value) is not int:
+        raise InputError(f"open_clip's config states {field} {value!r}; a whole number was wanted.")
+    if value < 1 or width % value:
         raise InputError(f"open_clip's config states {field} {value!r}, which does not divide the width {width}.")
     return value
 
@@ -240,7 +259,7 @@ def vision_tower(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tupl
         InputError: when the config is not of these weights, or states what is not supported.
     """
     model = stated["model_cfg"]
-    vision = model["vision_cfg"]
+    vision = {**VISION_DEFAULTS, **model["vision_cfg"]}
     check_fields(model, MODEL, "The model_cfg")
     check_pictures(stated["preprocess_cfg"], NORMALISATION)
     if is_resnet(shapes):
@@ -250,7 +269,7 @@ def vision_tower(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tupl
         check_sizes(vision, {key: sizes[key] for key in ("layers", "width", "image_size")}, "The vision_cfg")
         check_sizes(model, {"embed_dim": sizes["output_dim"]}, "The model_cfg")
         width = sizes["width"] * RESNET_WIDENING
-        tower = resnet_tower(shapes, width // heads(vision.get("head_width", HEAD_WIDTH), width, "head_width"))
+        tower = resnet_tower(shapes, width // heads(vision["head_width"], width, "head_width"))
         return f"ResNet {sizes['width']} {sizes['layers']}", tower
     check_fields(vision, VISION, "The vision_cfg")
     sizes = vit_sizes(shapes)
@@ -260,7 +279,7 @@ def vision_tower(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tupl
     check_sizes(vision, found, "The vision_cfg")
     check_inner(vision, width, sizes["intermediate_size"], "The vision_cfg")
     check_sizes(model, {"embed_dim": shapes["visual.proj"][-1]}, "The model_cfg")
-    head_width = heads(vision.get("head_width", HEAD_WIDTH), width, "head_width")
+    head_width = heads(vision["head_width"], width, "head_width")
     tower = vit_tower(shapes, width // head_width, activation(model), eps(vision))
     return f"ViT {width}x{found['layers']}/{sizes['patch_size']}", tower
 
@@ -291,13 +310,9 @@ def image_order(stated: Mapping[str, Any], size: int) -> str:
     """
     pictures = stated["preprocess_cfg"]
     check_pictures(pictures, pictures)
-    check_sizes(pictures, {"size": size}, "The preprocess_cfg")
+    if pictures.get("size") is not None:
+        check_sizes(pictures, {"size": size}, "The preprocess_cfg")
     return ORDER
-
-
-def limits(stated: Mapping[str, Any], of_texts: tuple[str, ...]) -> tuple[str, ...]:
-    """What a card says of texts, and of pictures where their preparation is not stated."""
-    return of_texts if stated["preprocess_cfg"] else (*of_texts, UNSTATED_PICTURES)
 
 
 def _close(value: Any, wanted: tuple[float, ...]) -> bool:

@@ -1,6 +1,8 @@
 """SOURCE and --vision -> the parts of a model: each read, detected and described by itself, then joined."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from .bases import base_config
-from .catalogue import Entry
+from .catalogue import Entry, entries
 from .detect import Detection, detect
 from .errors import InputError, MappingError
 from .hub import published, read_source
@@ -87,7 +89,8 @@ class Part:
         """
         check_claims(self.plan)
         try:
-            return self._describe()
+            with _naming_options_of(self.role):
+                return self._describe()
         except LookupError as error:
             shapes = "\n".join(f"  {line}" for line in fold(f"{key} {shape}" for key, shape in self._shapes().items()))
             raise MappingError(
@@ -102,6 +105,17 @@ class Part:
 
     def _shapes(self) -> dict[str, list[int]]:
         return {key: list(shape) for key, shape in self.checkpoint.shapes.items()}
+
+
+@contextmanager
+def _naming_options_of(role: Role) -> Iterator[None]:
+    """Lets what an image part is refused for name the options that state something of it, not the text part's."""
+    try:
+        yield
+    except InputError as error:
+        if role == "image":
+            error.args = (re.sub(r"(?<![\w-])--(config|format)\b", r"--vision-\1", str(error)),)
+        raise
 
 
 def image_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
@@ -121,23 +135,32 @@ def identify(
     format: str | None,
     config: str | Path | None,
     ema: str | None = None,
+    vision_format: str | None = None,
+    vision_config: str | Path | None = None,
 ) -> list[Part]:
     """The parts that make one model: one that is complete by itself, or a text part and an image part.
 
     Of a published checkpoint the catalogue knows the format, the image part and, where nothing beside the weights
     states it, the config; what the user states goes first.
-    `ema` chooses between weights and their average, in the part that holds both.
+    `ema` chooses between weights and their average, in the part that holds both. `vision_format` and `vision_config`
+    say of the image part what `format` and `config` say of the source.
 
     Raises:
         InputError: when a part is no known format, is missing, or is one too many.
     """
-    parts = _parts(source, vision, format, config, ema)
+    parts = _parts(source, vision, format, config, ema, vision_format, vision_config)
     check_ema(ema, [part.checkpoint for part in parts])
     return parts
 
 
 def _parts(
-    source: str | Path, vision: str | Path | None, format: str | None, config: str | Path | None, ema: str | None
+    source: str | Path,
+    vision: str | Path | None,
+    format: str | None,
+    config: str | Path | None,
+    ema: str | None,
+    vision_format: str | None,
+    vision_config: str | Path | None,
 ) -> list[Part]:
     stated = read_json(Path(config)) if config else {}
     entry = published(source)
@@ -145,20 +168,30 @@ def _parts(
         vision = vision or entry.vision
     first = _part(source, format, stated, ema, entry)
     if not first.holds_text:
+        texts = ", ".join(sorted(each.name for each in SOURCES.values() if each.part == "text"))
         raise InputError(
-            f"{source} is {first.source.title}, but an image tower alone: it serves as --vision beside a text model "
-            "(Taiyi). By itself it is not converted: without a text there is nothing to compare a picture with."
+            f"{source} is {first.source.title}, but an image tower alone: it serves as --vision beside a text tower "
+            f"({texts}). By itself it is not converted: without a text there is nothing to compare a picture with."
         )
     if why := COMPLETE.get(first.source.part):
-        if vision is not None:
-            raise InputError(f"{source} is {first.source.title} and {why}; leave out --vision.")
+        options = {"--vision": vision, "--vision-format": vision_format, "--vision-config": vision_config}
+        if given := [name for name, value in options.items() if value is not None]:
+            raise InputError(f"{source} is {first.source.title} and {why}; leave out {' and '.join(given)}.")
         return [first]
     if vision is None:
         raise InputError(
             f"{source} is {first.source.title}: a text tower alone. Its image tower is published apart; name it with "
-            "--vision, for example --vision openai/clip-vit-base-patch32 for Taiyi-102M."
+            f"--vision{_example(first.source)}."
         )
-    return [first, _vision_part(vision, ema)]
+    return [first, _vision_part(vision, vision_format, read_json(Path(vision_config)) if vision_config else {}, ema)]
+
+
+def _example(source: Source) -> str:
+    """What was published of a text source with its image tower, as an example; of one without, what kind is wanted."""
+    for entry in entries():
+        if entry.format == source.name and entry.image_part and entry.image_part.on_hub:
+            return f", for example --vision {entry.vision} for {entry.name}"
+    return ": the whole CLIP that it was trained against"
 
 
 def _part(
@@ -197,8 +230,9 @@ def _facts(source: Source, path: str | Path, own: Mapping[str, Any], stated: Map
     return {**own, "base_config": stated} if own and stated else {**(own or stated), "base_config": base_config(base)}
 
 
-def _vision_part(path: str | Path, ema: str | None) -> Part:
-    part = replace(_part(path, None, {}, ema), role="image")
+def _vision_part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: str | None) -> Part:
+    with _naming_options_of("image"):
+        part = replace(_part(path, format, stated, ema), role="image")
     if part.source.part in ("text", "alone"):
         raise InputError(
             f"--vision {path} is {part.source.title}: a text tower alone. A model that holds an image tower was "

@@ -48,6 +48,8 @@ def convert(
     dtype: str = "keep",
     tokenizer: str | Path | None = None,
     config: str | Path | None = None,
+    vision_format: str | None = None,
+    vision_config: str | Path | None = None,
     context_length: int | None = None,
     ema: str | None = None,
     max_shard_size: str = "5GB",
@@ -69,6 +71,8 @@ def convert(
         dtype: `keep`, or what floats are cast to.
         tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own.
         config: a JSON that states what no weight file holds, with the fields of cn_clip's model_configs.
+        vision_format: `format` of the image part.
+        vision_config: `config` of the image part.
         context_length: the longest text in tokens, up to the model's positions; by default the original's.
         ema: `use` or `ignore`, where a file holds a moving average (EMA) beside the weights; never guessed.
         report: a second place for the report, which is written even when verification fails.
@@ -86,19 +90,22 @@ def convert(
     out = Path(out)
     _check_arguments(out, dtype, max_shard_size, report, force)
     progress(f"Reading {source}")
-    parts = identify(source, vision, format, config, ema)
-    check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, report)
+    parts = identify(source, vision, format, config, ema, vision_format, vision_config)
+    check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
     description = describe(parts)
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
+    for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
+        progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
     if description.vision is None:
         progress(TEXT_ALONE)
     model_config, shapes = build(description)
     settings = _settings(description, dtype, context_length, model_config.max_text_positions)
-    inputs = {"format": format, "tokenizer": tokenizer, "config": config, "context_length": context_length, "ema": ema}
+    stated = {"format": format, "vision_format": vision_format, "tokenizer": tokenizer, "config": config}
+    inputs = {**stated, "vision_config": vision_config, "context_length": context_length, "ema": ema}
     outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
     lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
-    settings["catalogue"] = entry_name(source, parts, tokenizer, config)
+    settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
     settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
     _check_tokenizer(words, model_config)

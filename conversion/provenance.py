@@ -31,7 +31,7 @@ def command(parts: Sequence[Part], out: Path, options: Mapping[str, Any]) -> str
     words += [word for name in others for word in ("--vision", name)]
     for name, value in options.items():
         if value and value != DEFAULTS.get(name):
-            shown = Path(value).name if name in ("tokenizer", "config") else str(value)
+            shown = Path(value).name if name in ("tokenizer", "config", "vision_config") else str(value)
             words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [shown])
     return shlex.join(words)
 
@@ -52,6 +52,7 @@ def record(part: Part) -> dict[str, Any]:
         "name": checkpoint.name,
         "hub": published_at(checkpoint),
         "files": {file.name: sha256(file) for file in checkpoint.files},
+        "left_aside": list(checkpoint.left_aside),
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
         "ema": checkpoint.ema,

@@ -67,7 +67,7 @@ class Checkpoint:
     """What was read: `tensors` maps source keys to memory-mapped tensors.
 
     Where a file holds a moving average beside the weights, `average` is that until `choose` has settled which of the
-    two is meant; `ema` then says how.
+    two is meant; `ema` then says how. `left_aside` names the files of other sets of weights in its folder.
     """
 
     path: Path
@@ -82,6 +82,7 @@ class Checkpoint:
     revision: str = ""
     average: Average | None = None
     ema: str | None = None
+    left_aside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -147,7 +148,9 @@ def _read_folder(folder: Path) -> Checkpoint:
     inner = body(folder)
     if found := _weights(inner):
         _refuse_two_steps(inner, found)
-        return _with_step(folder, _with_companions(folder, _with_config(inner, _read_weights(inner / found[0]))))
+        first, *others = found
+        checkpoint = replace(_with_config(inner, _read_weights(inner / first)), left_aside=tuple(others))
+        return _with_step(folder, _with_companions(folder, checkpoint))
     for is_one, read_one in FOLDERS:
         if is_one(folder):
             return _with_step(folder, read_one(folder))
@@ -155,11 +158,12 @@ def _read_folder(folder: Path) -> Checkpoint:
 
 
 def _weights(folder: Path) -> list[str]:
-    """The names of a folder's weight files, those first that are read."""
+    """The names of a folder's weight files, the one first that is read."""
     of_transformers, of_open_clip = (
         [name for name in names if (folder / name).exists()] for names in (WEIGHTS, OPEN_CLIP_WEIGHTS)
     )
-    return of_open_clip if of_open_clip and not (of_transformers and is_transformers(folder)) else of_transformers
+    own_first = of_open_clip and not (of_transformers and is_transformers(folder))
+    return [*of_open_clip, *of_transformers] if own_first else [*of_transformers, *of_open_clip]
 
 
 def is_transformers(folder: Path) -> bool:
@@ -253,17 +257,18 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
         tag = (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
         if not is_file_name(tag) or not (step := folder / tag).is_dir():
             raise InputError(f"{folder / 'latest'} names {tag!r}, and there is no such folder in {folder}.")
+    home = folder if any((folder / name).is_file() for name in DEEPSPEED_HOME) else folder.resolve().parent
     states = sorted(path.name for path in step.glob("*_model_states.pt"))
     if any(name.startswith("zero_pp_rank_") for name in states):
         raise InputError(
             f"{step} is a DeepSpeed ZeRO-3 checkpoint, whose weights are divided over its ranks. Run DeepSpeed's own "
-            f"`python zero_to_fp32.py . OUT` in {folder}, and convert OUT. (Seen: {states[0]}.)"
+            f"`python zero_to_fp32.py . OUT` in {home}, and convert OUT. (Seen: {states[0]}.)"
         )
     if len(states) != 1:
         found = f"{len(states)} files of model states ({some(states)})" if states else "no *_model_states.pt"
         raise InputError(
             f"{step} holds {found}; one was wanted, as DeepSpeed writes without tensor parallelism. Run its own "
-            f"`python zero_to_fp32.py . OUT` in {folder}, and convert OUT."
+            f"`python zero_to_fp32.py . OUT` in {home}, and convert OUT."
         )
     checkpoint = _read_weights(step / states[0])
     return _with_config(folder, checkpoint) if _config_files(folder, CONFIGS) else checkpoint
@@ -274,7 +279,10 @@ def _refuse_ranks(folder: Path) -> Checkpoint:
     raise InputError(f"{folder} holds {LOCAL_SHARDS} (Seen: {names}.)")
 
 
-DEEPSPEED_FILES = ("latest", "zero_to_fp32.py", "*_model_states.pt", "*_optim_states.pt")
+DEEPSPEED_HOME = ("latest", "zero_to_fp32.py")
+"""What lies in the folder that DeepSpeed saves into, above those of the steps."""
+
+DEEPSPEED_FILES = (*DEEPSPEED_HOME, "*_model_states.pt", "*_optim_states.pt")
 
 FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Checkpoint]], ...] = (
     (lambda folder: (folder / ".metadata").is_file(), _read_distributed),

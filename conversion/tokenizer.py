@@ -66,6 +66,29 @@ BERT_SETTINGS = {
 }
 """Settings of tokenizer_config.json: their names in tokenizer.json, and what BertTokenizer takes without them."""
 
+SETTINGS: Mapping[str, tuple[Any, ...]] = {
+    "truncation_side": ("right",),
+    "padding_side": ("right",),
+    "split_special_tokens": (False,),
+}
+BERT_KINDS: Mapping[str, tuple[Any, ...]] = {
+    **SETTINGS,
+    "do_lower_case": (True, False),
+    "strip_accents": (True, False, None),
+    "tokenize_chinese_chars": (True, False),
+}
+XLM_ROBERTA_SETTINGS: Mapping[str, tuple[Any, ...]] = {**SETTINGS, "add_prefix_space": (True,)}
+"""Fields of tokenizer_config.json that change ids or where they stand, and the values that are taken.
+
+Positions count from the left, so that padding there would shift them, and a text's first token would not come first.
+"""
+
+NAMED_TOKENS = tuple(XLM_ROBERTA_TOKENS)
+"""Fields of tokenizer_config.json that name one token."""
+
+MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder")
+"""Those that name several: in a list, or as the values of an object."""
+
 # Character classes of cn_clip/clip/bert_tokenizer.py, written so that regex engines of other languages read them too.
 CONTROL = r"(?![\t\n\r])[\p{Cc}\p{Cf}\uFFFD]"
 ACCENT = r"\p{Mn}"
@@ -179,9 +202,9 @@ def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokeni
             "found no vocabulary beside the weights (tokenizer.json, or vocab.json with merges.txt), and none fits "
             "every model; wanted the one that it was trained with: --tokenizer PATH."
         )
-    read_bpe(source)
     folder = source if source.is_dir() else source.parent
-    _check_tokenizer_class(folder, "CLIPTokenizer")
+    _check_settings(folder, SETTINGS, "CLIPTokenizer")
+    read_bpe(source)
     original = CLIPTokenizer.from_pretrained(folder)
     backend = original.backend_tokenizer
     backend.no_truncation()
@@ -216,7 +239,8 @@ def xlm_roberta_tokenizer(source: Path | None, context_length: int) -> PreTraine
             "it was trained with: --tokenizer PATH."
         )
     unigram = read_unigram(source)
-    _check_tokenizer_class(unigram.file.parent, "XLMRobertaTokenizer")
+    _check_settings(unigram.file.parent, XLM_ROBERTA_SETTINGS, "XLMRobertaTokenizer")
+    _check_xlm_roberta_tokens(unigram)
     backend = Tokenizer.from_file(str(unigram.file))
     backend.no_truncation()
     backend.no_padding()
@@ -381,7 +405,9 @@ def read_bpe(path: Path) -> Bpe:
         merges = [_pair(merge, file) for merge in model["merges"]]
         special = {entry["content"] for entry in added}
     _check_bpe(ids, file)
-    return Bpe(ids, merges, frozenset({*special, *CLIP_ENDS, *_stated_special_tokens(folder)}))
+    bpe = Bpe(ids, merges, frozenset({*special, *CLIP_ENDS, *_stated_special_tokens(folder)}))
+    _check_merges(bpe, file)
+    return bpe
 
 
 def read_openai_bpe(path: Path) -> Bpe:
@@ -399,6 +425,11 @@ def read_openai_bpe(path: Path) -> Bpe:
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no gzip of UTF-8 text, or is damaged: {error}. Fetch it again.") from error
     merges = [_pair(line, path) for line in lines[1 : 1 + OPENAI_MERGES] if line]
+    if len(merges) < OPENAI_MERGES:
+        raise InputError(
+            f"{path} has {len(merges)} merges, OpenAI's vocabulary needs {OPENAI_MERGES}: damaged or truncated, fetch "
+            "it again."
+        )
     letters = _byte_letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), *CLIP_ENDS]
     return Bpe(_ids(tokens), merges, frozenset(CLIP_ENDS))
@@ -427,7 +458,7 @@ def _stated_special_tokens(folder: Path) -> Iterable[str]:
         settings = _optional_json(folder / name)
         for field in ("bos_token", "eos_token", "unk_token", "pad_token"):
             if token := settings.get(field):
-                yield token["content"] if isinstance(token, dict) else token
+                yield _content(token, field, folder / name)
 
 
 def _check_bpe(ids: Mapping[str, int], file: Path) -> None:
@@ -438,6 +469,26 @@ def _check_bpe(ids: Mapping[str, int], file: Path) -> None:
         raise InputError(
             f"found no {', '.join(sorted(absent)[:5])} among the {len(ids)} tokens of {file}; wanted a byte-level BPE "
             "that has every byte, alone and at the end of a word."
+        )
+
+
+def _check_merges(bpe: Bpe, file: Path) -> None:
+    """Refuses merges that are not those of the vocabulary: with fewer, words fall apart into other ids than theirs."""
+    apart = file.name == "vocab.json"
+    name, whose = (file.with_name("merges.txt"), file.name) if apart else (file, "its vocabulary")
+    made = {"".join(pair) for pair in bpe.merges}
+    used = made.union(*bpe.merges)
+    if foreign := sorted(used - bpe.ids.keys()):
+        raise InputError(
+            f"{name} has merges with {', '.join(foreign[:5])}, which {whose} does not hold: they belong to another "
+            "vocabulary, or are damaged. Fetch both again."
+        )
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    needed = bpe.ids.keys() - bpe.special - {letter + end for letter in letters for end in ("", "</w>")}
+    if absent := sorted(needed - made):
+        raise InputError(
+            f"{name} has {len(bpe.merges)} merges, {whose} needs {len(needed)} (nothing makes "
+            f"{', '.join(absent[:5])}): damaged or truncated, fetch it again."
         )
 
 
@@ -662,16 +713,52 @@ def _ids(vocab: Sequence[str]) -> dict[str, int]:
     return {token: number for number, token in enumerate(vocab)}
 
 
-def _check_tokenizer_class(folder: Path, wanted: str, *equal: str) -> None:
-    """Refuses a folder that states another class than the one wanted, or those that give the same ids."""
-    declared = _optional_json(folder / "tokenizer_config.json").get("tokenizer_class") or wanted
-    if declared.removesuffix("Fast") not in (wanted, *equal):
-        raise InputError(f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {wanted}.")
+def _check_settings(folder: Path, taken: Mapping[str, tuple[Any, ...]], *classes: str) -> None:
+    """Refuses a folder whose tokenizer_config.json states another class than these, or a setting that is not taken."""
+    config = _optional_json(folder / "tokenizer_config.json")
+    declared = config.get("tokenizer_class") or classes[0]
+    if str(declared).removesuffix("Fast") not in classes:
+        raise InputError(
+            f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {classes[0]}."
+        )
+    for key in taken.keys() & config.keys():
+        # The type, too: 0 is no False to the class that reads it.
+        if (type(config[key]), config[key]) not in [(type(value), value) for value in taken[key]]:
+            wanted = " or ".join(map(json.dumps, taken[key]))
+            raise InputError(f"found {key} {config[key]!r} in tokenizer_config.json of {folder}; wanted {wanted}.")
+    for name in NAMED_TOKENS:
+        if config.get(name) is not None:
+            _content(config[name], name, folder / "tokenizer_config.json")
+
+
+def _content(token: Any, name: str, file: Path) -> str:
+    """A token that is stated as a text, or as an object that holds one."""
+    content = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(content, str):
+        raise InputError(f"found {name} {token!r} in {file}; wanted a token's text, or an object with its content.")
+    return content
+
+
+def _check_xlm_roberta_tokens(unigram: Unigram) -> None:
+    """Refuses special tokens that tokenizer_config.json states otherwise than tokenizer.json, which goes into use."""
+    file = unigram.file.parent / "tokenizer_config.json"
+    config = _optional_json(file)
+    for name, wanted in XLM_ROBERTA_TOKENS.items():
+        if config.get(name) is not None and _content(config[name], name, file) != wanted:
+            raise InputError(f"found {name} {config[name]!r} in {file}; wanted {wanted}, XLM-R's.")
+    for name in MORE_TOKENS:
+        stated = config.get(name) or []
+        tokens = list(stated.values()) if isinstance(stated, dict) else stated
+        if not isinstance(tokens, list) or any(_content(each, name, file) not in unigram.special for each in tokens):
+            raise InputError(
+                f"found {name} {stated!r} in {file}; wanted a list or an object of special tokens that "
+                f"{unigram.file.name} has, too."
+            )
 
 
 def _check_bert_folder(folder: Path) -> None:
     read_vocab(folder)
-    _check_tokenizer_class(folder, "BertTokenizer", "DistilBertTokenizer")
+    _check_settings(folder, BERT_KINDS, "BertTokenizer", "DistilBertTokenizer")
     config = _optional_json(folder / "tokenizer_config.json")
     # BertTokenizer takes its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json says.
     normalizer = _optional_json(folder / "tokenizer.json").get("normalizer") or {}

@@ -73,7 +73,11 @@ def _refuse_unstated(facts: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _check(facts: Mapping[str, Any], side: str, width: int) -> None:
     heads, eps = facts["num_attention_heads"], facts["layer_norm_eps"]
-    if type(heads) is not int or heads < 1 or width % heads:
+    if type(heads) is not int:
+        raise InputError(
+            f"--config states {side}.num_attention_heads {heads!r}; a whole number was wanted. Correct it."
+        )
+    if heads < 1 or width % heads:
         raise InputError(
             f"--config states {side}.num_attention_heads {heads!r}, which does not divide the width {width}. Correct "
             "it."

@@ -48,14 +48,16 @@ def verify(
     format: str | None = None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    vision_format: str | None = None,
+    vision_config: str | Path | None = None,
     ema: str | None = None,
 ) -> Report:
     """Compares a converted repo with its original, or without one with its own tensors mapped back.
 
     Args:
         out: a converted folder.
-        against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer` and `ema` as for
-            `convert`.
+        against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer`, `vision_format`,
+            `vision_config` and `ema` as for `convert`.
 
     Raises:
         ParityError: when a comparison fails; its `report` holds all of them.
@@ -64,6 +66,12 @@ def verify(
     out = Path(out)
     if not (out / "config.json").exists():
         raise InputError(f"{out} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+    kind = read_json(out / "config.json").get("model_type")
+    if kind != "zhclip":
+        raise InputError(
+            f"{out} is no converted repo: its config.json is of model_type {kind!r}. `zhclip convert {out} OUT` makes "
+            "one; verify OUT."
+        )
     before = read_report(out)
     request = Request(
         out=str(out),
@@ -75,7 +83,7 @@ def verify(
     if against is None:
         request = replace(request, recorded=before.sources)
     else:
-        parts = identify(against, vision, format, config, ema)
+        parts = identify(against, vision, format, config, ema, vision_format, vision_config)
         vocabulary = witness_vocabulary(parts, tokenizer)
         request = replace(request, parts=[part.request() for part in parts], tokenizer=vocabulary)
     level, comparisons = in_fresh_process(request)

@@ -74,7 +74,10 @@ WRAPPERS = {
 }
 """What `Checkpoint.wrappers` names, and what each of them is."""
 
-OWN_SCRIPT = "Run `python zero_to_fp32.py . OUT` in the folder that holds it, and convert OUT."
+OWN_SCRIPT = (
+    "Run DeepSpeed's own `python zero_to_fp32.py . OUT` in the folder above that of the step, where `latest` is, and "
+    "convert OUT."
+)
 
 LOCAL_SHARDS = (
     "local shards of FSDP, flat pieces that only the same number of processes can read. Resume there and save with "

@@ -165,7 +165,7 @@ def _add_convert(commands) -> None:
     parser = _add(commands, "convert", _convert, "turn a checkpoint into a verified safetensors repo")
     parser.add_argument("source", metavar="SOURCE", help=SOURCE)
     parser.add_argument("out", metavar="OUT", help="the folder to make")
-    _add_shared(parser, "vision", "format", "tokenizer", "config", "ema", "json")
+    _add_shared(parser, *OF_THE_ORIGINAL, "json")
     parser.add_argument(
         "--dtype",
         default="keep",
@@ -188,7 +188,7 @@ def _add_verify(commands) -> None:
     parser = _add(commands, "verify", _verify, "compare a converted repo with its original again")
     parser.add_argument("out", metavar="OUT", help="a converted folder")
     parser.add_argument("--against", metavar="SOURCE", help=f"the original: {SOURCE}; by default OUT mapped back")
-    _add_shared(parser, "vision", "format", "tokenizer", "config", "ema", "json")
+    _add_shared(parser, *OF_THE_ORIGINAL, "json")
 
 
 def _add_export(commands) -> None:
@@ -240,6 +240,10 @@ def _add_demo(commands) -> None:
     parser.add_argument("folder", nargs="?", default="demo", help="where to write the repo and the picture (demo)")
 
 
+OF_THE_ORIGINAL = ("vision", "format", "vision_format", "tokenizer", "config", "vision_config", "ema")
+"""What is said of an original that is converted, or compared with."""
+
+
 def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
     arguments: dict[str, dict[str, Any]] = {
         "vision": {"metavar": "SOURCE", "help": "the image part of a text model that was published without one"},
@@ -249,6 +253,8 @@ def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
             "metavar": "FILE",
             "help": "a JSON that states what no weight file holds, in the fields of the original's own config",
         },
+        "vision_format": {"metavar": "NAME", "help": "the image part's format, where its keys can't decide"},
+        "vision_config": {"metavar": "FILE", "help": "the JSON that states the same of the image part"},
         "ema": {
             "choices": ("use", "ignore"),
             "help": "which weights to take of a file that holds a moving average (EMA) beside them",

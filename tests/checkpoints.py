@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -139,6 +140,11 @@ def bpe() -> tuple[dict[str, int], list[str]]:
 def bert_clip() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of a BertCLIP model."""
     return hf_clip_vision() | bert("text_model.", pooler=True) | {"text_projection.weight": (EMBED, HIDDEN)}
+
+
+def dual_encoder() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a VisionTextDualEncoderModel as transformers 4 saves it: BertCLIP's, but for a name."""
+    return {re.sub(r"^vision_model\.", "vision_model.vision_model.", key): shape for key, shape in bert_clip().items()}
 
 
 def chinese_clip() -> dict[str, tuple[int, ...]]:
@@ -359,6 +365,20 @@ def bert_clip_folder(folder: Path, **config: object) -> Path:
     state_dict["text_model.embeddings.position_ids"] = torch.arange(POSITIONS)[None]
     state_dict["vision_model.embeddings.position_ids"] = torch.arange((SIZE // PATCH) ** 2 + 1)[None]
     torch.save(state_dict, folder / "pytorch_model.bin")
+    return folder
+
+
+def dual_encoder_folder(folder: Path, shapes: Mapping[str, tuple[int, ...]], **text: object) -> Path:
+    """A VisionTextDualEncoderModel repo of transformers, with the files of its processor."""
+    towers = {"text_config": {**BERT_CONFIG, **text}, "vision_config": VISION_CONFIG}
+    named = {"model_type": "vision-text-dual-encoder", "architectures": ["VisionTextDualEncoderModel"]}
+    _folder(folder, {**named, "projection_dim": EMBED, "logit_scale_init_value": 2.6592, **towers})
+    images = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": SIZE}, "crop_size": SIZE}
+    processor = {"image_processor": images, "processor_class": "VisionTextDualEncoderProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    limit = {"tokenizer_class": "BertTokenizer", "model_max_length": 20}
+    (folder / "tokenizer_config.json").write_text(json.dumps(limit), encoding="utf-8")
+    save_file(seeded_state_dict(shapes), folder / "model.safetensors")
     return folder
 
 

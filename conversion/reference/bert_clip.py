@@ -26,7 +26,8 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
     """L2-normalised image embeddings, `(n, projection)` float32, of pixels `(n, 3, r, r)`."""
-    return clip_vision.embed(tensors, pixels, hf_config.nested(config, "vision_config", hf_config.CLIP_VISION))
+    facts = hf_config.nested(config, "vision_config", hf_config.CLIP_VISION)
+    return clip_vision.embed(_plain(tensors), pixels, facts)
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
@@ -36,7 +37,7 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
-    return clip_vision.image_size(tensors)
+    return clip_vision.image_size(_plain(tensors))
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
@@ -47,3 +48,8 @@ def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
     return pictures.rgb_then_crop(image, size)
+
+
+def _plain(tensors: Tensors) -> Tensors:
+    """Of a VisionTextDualEncoderModel that transformers 4 saved: its image tower's prefix once."""
+    return {key.replace("vision_model.vision_model.", "vision_model."): tensor for key, tensor in tensors.items()}

@@ -1,48 +1,84 @@
-"""BertCLIP (yangjianxin1/CLIP-Chinese): a BERT with its tanh pooler and a CLIP ViT in one Hugging Face folder."""
+"""BertCLIP (yangjianxin1/CLIP-Chinese): a BERT with its tanh pooler and a CLIP ViT in one Hugging Face folder.
 
-from collections.abc import Collection, Mapping
+transformers' own VisionTextDualEncoderModel of a BERT and a CLIP ViT is the same model under another class.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import towers
-from ..hf_folder import check_pictures, dual_towers
+from ..errors import InputError
+from ..hf_config import BERT_DEFAULTS, CLIP_VISION_DEFAULTS
+from ..hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, rename
+from ..peers import clip_pixels
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
 
 ORDER = "rgb_then_crop"
 """component/dataset.py: convert("RGB"), then CLIPFeatureExtractor."""
 
-RULES = (
-    *towers.bert("text_model."),
-    *towers.bert_pooler("text_model."),
-    *towers.HF_CLIP_VISION,
+DUAL_ENCODER = "vision-text-dual-encoder"
+"""The model type of transformers' class."""
+
+TOWERS = {"text_config": ("bert",), "vision_config": ("clip_vision_model", "clip", "chinese_clip_vision_model")}
+"""Of the towers that a dual encoder can be made of, those that compute what BertCLIP's do; RoBERTa has BERT's keys."""
+
+DOUBLED = "vision_model.vision_model."
+"""How transformers 4 begins the keys of a dual encoder's image tower."""
+
+HEADS = (
+    rename("visual_projection.weight", "visual_projection.weight"),
     rename("text_projection.weight", "text_projection.weight"),
     rename("logit_scale", "logit_scale"),
 )
+TEXT = (*towers.bert("text_model."), *towers.bert_pooler("text_model."))
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """One table serves every file of this family."""
-    return RULES
+    """The table, with the image tower under the name that it has in these keys."""
+    return _table(DOUBLED if any(key.startswith(DOUBLED) for key in keys) else "vision_model.")
+
+
+def _table(vision: str) -> tuple[Rule, ...]:
+    norm = rename(f"{vision}post_layernorm.*", "vision_model.post_layernorm.*")
+    return (*TEXT, *towers.hf_clip_vit(vision), norm, *HEADS)
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from the folder's config.json, held against the shapes."""
-    shapes = checkpoint.shapes
+    shapes = {key.replace(DOUBLED, "vision_model."): shape for key, shape in checkpoint.shapes.items()}
+    dual_encoder = config.get("model_type") == DUAL_ENCODER
+    if dual_encoder:
+        _check_towers(config)
     text, vision = dual_towers(shapes, config)
     check_pictures(checkpoint.folder, ORDER, vision["image_size"])
+    facts = {"text_config": text, "vision_config": vision}
+    positions = text["max_position_embeddings"]
     return Description(
-        architecture="BertCLIP",
-        facts={"text_config": text, "vision_config": vision},
+        architecture="VisionTextDualEncoder of BERT and CLIP ViT" if dual_encoder else "BertCLIP",
+        facts={"model_type": DUAL_ENCODER, **facts} if dual_encoder else facts,
         text=Tower(text, "pooler", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
         image_order=ORDER,
-        context_length=text["max_position_embeddings"],
+        context_length=min(text_limit(checkpoint.folder, positions), positions),
         image_size=vision["image_size"],
     )
+
+
+def _check_towers(config: Mapping[str, Any]) -> None:
+    """Refuses a dual encoder of towers that have these keys and compute something else."""
+    for where, known in TOWERS.items():
+        tower = config.get(where)
+        kind = tower.get("model_type") if isinstance(tower, Mapping) else None
+        if kind not in known:
+            raise InputError(
+                f"The {where} of config.json names the model type {kind!r}; of VisionTextDualEncoderModel those of "
+                f"{' and '.join(each[0] for each in TOWERS.values())} are converted."
+            )
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
@@ -53,32 +89,83 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
 
 
 def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """CLIP-Chinese is not a package that can be installed; its recorded outputs prove the reference instead."""
-    return None
+    """The witness from transformers' own VisionTextDualEncoderModel, where the checkpoint is one.
 
+    CLIP-Chinese is not a package that can be installed; its recorded outputs prove the reference instead.
+    """
+    if facts.config.get("model_type") != DUAL_ENCODER:
+        return None
+    import transformers
+
+    stated = facts.config["text_config"], facts.config["vision_config"]
+    text, vision = (
+        {key: each[key] for key in defaults}
+        for each, defaults in zip(stated, (BERT_DEFAULTS, CLIP_VISION_DEFAULTS), strict=True)
+    )
+    model = transformers.VisionTextDualEncoderModel(
+        transformers.VisionTextDualEncoderConfig(
+            text_config={"model_type": "bert", **text},
+            vision_config={"model_type": "clip_vision_model", **vision},
+            projection_dim=len(tensors["text_projection.weight"]),
+        )
+    ).eval()
+    model.load_state_dict(_state_dict(tensors), strict=True)
+    tokenizer = transformers.BertTokenizer(vocab={line: number for number, line in enumerate(facts.vocab)})
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        output = model.get_text_features(input_ids=ids, attention_mask=(ids != 0).long())
+        return torch.nn.functional.normalize(output.pooler_output, dim=-1)
+
+    def encode_image(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
+
+    return Witness(
+        name=f"transformers {transformers.__version__}",
+        level="peer",
+        encode_text=encode_text,
+        encode_image=encode_image,
+        token_ids=token_ids,
+        pixels=clip_pixels(facts.image_size),
+        logit_scale=lambda: model.logit_scale.item(),
+    )
+
+
+def _state_dict(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What from_pretrained makes of the keys: the image tower's prefix once, no buffers."""
+    return {
+        key.replace(DOUBLED, "vision_model."): tensor for key, tensor in tensors.items() if "position_ids" not in key
+    }
+
+
+def _signature(vision: str, architectures: tuple[str, ...]) -> Signature:
+    required = (
+        "text_model.embeddings.word_embeddings.weight",
+        "text_model.encoder.layer.{}.intermediate.dense.weight",
+        "text_model.pooler.dense.weight",
+        "text_projection.weight",
+        f"{vision}encoder.layers.{{}}.mlp.fc1.weight",
+        "visual_projection.weight",
+        "logit_scale",
+    )
+    return Signature(required=required, decides="architectures", architectures=architectures)
+
+
+DUAL_ENCODERS = "VisionTextDualEncoderModel", DUAL_ENCODER
 
 SOURCE = Source(
     name="bert_clip",
-    title="BertCLIP (yangjianxin1/CLIP-Chinese)",
+    title="BertCLIP (yangjianxin1/CLIP-Chinese), VisionTextDualEncoderModel",
     part="dual",
     signatures=(
-        Signature(
-            required=(
-                "text_model.embeddings.word_embeddings.weight",
-                "text_model.encoder.layer.{}.intermediate.dense.weight",
-                "text_model.pooler.dense.weight",
-                "text_projection.weight",
-                "vision_model.encoder.layers.{}.mlp.fc1.weight",
-                "visual_projection.weight",
-                "logit_scale",
-            ),
-            decides="architectures",
-            architectures=("BertCLIPModel", "TextCLIPModel"),
-        ),
+        _signature("vision_model.", ("BertCLIPModel", "TextCLIPModel", *DUAL_ENCODERS)),
+        _signature(DOUBLED, DUAL_ENCODERS),
     ),
     describe=describe,
     rules=rules,
-    home=lambda config: RULES,
+    home=lambda config: _table("vision_model."),
     original=original,
     tokenizer=tokenizer,
 )

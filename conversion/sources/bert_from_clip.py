@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import towers
-from ..hf_config import BERT_DEFAULTS, bert_shapes, tower_config
+from ..hf_config import BERT_DEFAULTS, bert_shapes, check_there, tower_config
 from ..mapping import Rule
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
@@ -31,7 +31,8 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the tower from the folder's config.json, held against the shapes."""
-    text = tower_config("bert", [config] if config else [], bert_shapes(checkpoint.shapes, ""), "text part")
+    check_there(config)
+    text = tower_config("bert", [config], bert_shapes(checkpoint.shapes, ""), "text part")
     return Description(
         architecture=f"bare BERT {text['hidden_size']}x{text['num_hidden_layers']}",
         facts=text,

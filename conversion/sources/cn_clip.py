@@ -6,15 +6,23 @@ Projects that took cn_clip over with its keys (QA-CLIP) are this format, too.
 from collections.abc import Mapping
 from typing import Any
 
-from ..cn_clip_model import LIMITS, home, original, rules, signatures, tokenizer
+from ..cn_clip_model import LIMITS, check_fields, home, original, rules, signatures, tokenizer
 from ..cn_clip_model import describe as describe_shapes
+from ..cn_clip_model import describe_image as describe_image_shapes
 from ..read import Checkpoint
 from ..source import Description, Source
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from shapes, and what they don't say from what the user states."""
+    check_fields(config)
     return describe_shapes(checkpoint.shapes, config)
+
+
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """The same of the image tower alone."""
+    check_fields(config)
+    return describe_image_shapes(checkpoint.shapes, config)
 
 
 SOURCE = Source(
@@ -29,4 +37,5 @@ SOURCE = Source(
     tokenizer=tokenizer,
     reads_config_json=False,
     limits=LIMITS,
+    describe_image=describe_image,
 )

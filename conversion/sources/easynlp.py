@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .. import cn_clip_model, towers
-from ..mapping import Rule
+from ..mapping import Rule, Shape
 from ..read import Checkpoint
 from ..source import Description, Facts, Source, Witness
 
@@ -39,11 +39,21 @@ def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from config.json, which has the fields of cn_clip's model_configs, and from shapes."""
-    shapes = cn_clip_model.bare(checkpoint.shapes, PREFIX)
-    by = "config.json" if checkpoint.config else "--config"
-    described = cn_clip_model.describe(shapes, {**config, "vision_head_width": HEAD_WIDTH}, by)
+    described = cn_clip_model.describe(*_given(checkpoint, config))
     # easynlp/appzoo/clip/data.py: the short side, the centre, then RGB; and transformers' BertTokenizer.
     return replace(described, image_order="crop_up_then_rgb", limits=LIMITS)
+
+
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """The same of the image tower alone."""
+    return cn_clip_model.describe_image(*_given(checkpoint, config))
+
+
+def _given(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Mapping[str, Shape], Mapping[str, Any], str]:
+    """The shapes under cn_clip's names, what is stated and what is always so, and by what."""
+    shapes = cn_clip_model.bare(checkpoint.shapes, PREFIX)
+    by = "config.json" if checkpoint.config else "--config"
+    return shapes, {**config, "vision_head_width": HEAD_WIDTH}, by
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
@@ -70,4 +80,5 @@ SOURCE = Source(
     original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
+    describe_image=describe_image,
 )

@@ -10,6 +10,7 @@ from .. import towers
 from ..hf_config import (
     CLIP_TEXT_DEFAULTS,
     CLIP_VISION_DEFAULTS,
+    check_there,
     clip_text_shapes,
     clip_vision_shapes,
     tower_config,
@@ -67,6 +68,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the image tower alone from the folder's config.json, held against the shapes."""
+    check_there(config)
     check_normalisation(checkpoint.folder)
     shapes = checkpoint.shapes
     stated = _stated(config, "vision_config")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from .. import cn_clip_model, towers
-from ..mapping import Rule
+from ..mapping import Rule, Shape
 from ..read import MODELSCOPE, Checkpoint
 from ..source import Description, Facts, Source, Witness
 
@@ -22,9 +22,18 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from the folder's two JSON files, held against the shapes; a file alone from shapes."""
+    return cn_clip_model.describe(*_given(checkpoint, config))
+
+
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """The same of the image tower alone."""
+    return cn_clip_model.describe_image(*_given(checkpoint, config))
+
+
+def _given(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Mapping[str, Shape], Mapping[str, Any], str]:
+    """The shapes under cn_clip's names, what is stated, and by what."""
     shapes = cn_clip_model.bare(checkpoint.shapes, _prefix(checkpoint.tensors))
-    by = " or ".join(MODELSCOPE) if checkpoint.config else "--config"
-    return cn_clip_model.describe(shapes, config, by)
+    return shapes, config, " or ".join(MODELSCOPE) if checkpoint.config else "--config"
 
 
 def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
@@ -47,4 +56,5 @@ SOURCE = Source(
     original=original,
     tokenizer=cn_clip_model.tokenizer,
     limits=cn_clip_model.LIMITS,
+    describe_image=describe_image,
 )

@@ -19,7 +19,7 @@ from .. import towers
 from ..companions import HEAD
 from ..errors import InputError
 from ..hf_config import DEFAULTS, bert_shapes, distilbert_shapes, tower_config
-from ..mapping import Rule, Shape, drop, rename, transpose
+from ..mapping import Rule, Shape, drop, matrix, rename, transpose
 from ..read import Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
 from ..tokenizer import MULTILINGUAL
@@ -71,7 +71,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         )
     base = config.get(BASE, config)
     text = _tower(base, kinds, sizes(shapes, "" if pickled else BODY))
-    rows, columns = shapes[WEIGHT][::-1] if pickled else shapes["LinearTransformation.weight"]
+    rows, columns = matrix(shapes, WEIGHT)[::-1] if pickled else matrix(shapes, "LinearTransformation.weight")
     _check_sizes(config, {"transformerDimensions": columns, "numDims": rows})
     kind = text["model_type"]
     return Description(

@@ -19,8 +19,8 @@ from ..tokenizer import OPENAI_BPE, OPENAI_BPE_FILE, Bpe, openai_clip_tokenizer,
 CUSTOM = "text."
 """What CustomTextCLIP puts in front of the keys of its text tower."""
 
-HEADS = 8
-"""What CLIPTextCfg takes where a config states no heads (open_clip, model.py)."""
+DEFAULTS = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
+"""What CLIPTextCfg takes where a config does not state it (open_clip 3.2.0, model.py)."""
 
 
 def _no_tokenizer(value: Any) -> bool:
@@ -87,7 +87,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         image_order=open_clip_model.image_order(stated, image.image_size),
         context_length=text.config["max_position_embeddings"],
         image_size=image.image_size,
-        limits=open_clip_model.limits(stated, open_clip_model.OWN_LIMITS),
+        limits=open_clip_model.OWN_LIMITS,
     )
 
 
@@ -99,7 +99,7 @@ def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Descrip
 
 
 def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
-    stated, start = model["text_cfg"], prefix(shapes)
+    stated, start = {**DEFAULTS, **model["text_cfg"]}, prefix(shapes)
     blocks, where = f"{start}transformer.resblocks.", "The text_cfg"
     check_fields(stated, TEXT, where)
     sizes = text_sizes(shapes, start, blocks)
@@ -118,7 +118,7 @@ def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
         shapes,
         start,
         blocks,
-        heads=open_clip_model.heads(stated.get("heads", HEADS), sizes["hidden_size"], "heads"),
+        heads=open_clip_model.heads(stated["heads"], sizes["hidden_size"], "heads"),
         activation=open_clip_model.activation(model),
         eps=open_clip_model.eps(stated),
         ends=(end - 1, end),

@@ -113,7 +113,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         image_order=open_clip_model.image_order(stated, image.image_size),
         context_length=length,
         image_size=image.image_size,
-        limits=open_clip_model.limits(stated, open_clip_model.LIMITS),
+        limits=open_clip_model.LIMITS,
     )
 
 
@@ -140,10 +140,21 @@ def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
 
 def body_config(stated: Mapping[str, Any]) -> dict[str, Any]:
     """The body's own config.json: what was published under its name, with what hf_model_config replaces."""
-    fields = {**XLM_ROBERTA_DEFAULTS, **BODIES[stated["hf_model_name"]], **(stated.get("hf_model_config") or {})}
+    replaced = stated.get("hf_model_config") or {}
+    if not isinstance(replaced, Mapping):
+        raise InputError(f"open_clip's config states hf_model_config {replaced!r}; a JSON object was wanted.")
+    fields = {**XLM_ROBERTA_DEFAULTS, **BODIES[stated["hf_model_name"]], **replaced}
     if unknown := sorted(fields.keys() - XLM_ROBERTA_DEFAULTS.keys()):
         raise InputError(f"hf_model_config of open_clip's config states {', '.join(unknown)}, not known here.")
+    for key, default in XLM_ROBERTA_DEFAULTS.items():
+        _check_kind(key, fields[key], default)
     return {"model_type": "xlm-roberta", **fields}
+
+
+def _check_kind(key: str, value: Any, default: Any) -> None:
+    wanted, kinds = ("a word", str) if isinstance(default, str) else ("a number", (type(default), int))
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InputError(f"hf_model_config of open_clip's config states {key} {value!r}; {wanted} was wanted.")
 
 
 def _check_pooler(pooling: str, shapes: Mapping[str, Shape]) -> None:
@@ -203,7 +214,8 @@ def original_image(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness
 
 SOURCE = Source(
     name="open_clip_xlm_roberta",
-    title="open_clip's CLIP with XLM-R as its text tower",
+    # All that the keys know; another body than XLM-R is refused by the config, which names it.
+    title="open_clip's CLIP with a BERT, RoBERTa or XLM-R of Hugging Face as its text tower",
     part="dual",
     signatures=tuple(
         Signature(

@@ -10,7 +10,7 @@ from .. import towers
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, rename
 from ..openai_towers import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
-from ..read import Checkpoint
+from ..read import OPEN_CLIP_CONFIG, Checkpoint
 from ..source import Description, Facts, Signature, Source, Tower, Witness
 from ..tokenizer import OPENAI_BPE, OPENAI_BPE_FILE, Bpe, openai_clip_tokenizer, read_openai_bpe
 
@@ -84,6 +84,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     size = vision.config["image_size"]
     found = {"input_resolution": size, "context_length": text.config["max_position_embeddings"]}
     _check_scalars(checkpoint, {**found, "vocab_size": text.config["vocab_size"]})
+    _check_beside(checkpoint, {"text_config": text.config, "vision_config": vision.config})
     return Description(
         architecture=f"{name} with CLIP text {text.config['hidden_size']}x{text.config['num_hidden_layers']}",
         facts={},
@@ -147,6 +148,25 @@ def _check_scalars(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
             f"{checkpoint.name} contradicts itself: it states {'; '.join(wrong)}. Weights and numbers are not of one "
             "model: fetch the file again."
         )
+
+
+def _check_beside(checkpoint: Checkpoint, towers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses weights beside which lies what says that they are not OpenAI's; `towers` has what is ours."""
+    if any(file.name == OPEN_CLIP_CONFIG for file in checkpoint.files):
+        raise InputError(
+            f"{OPEN_CLIP_CONFIG} lies beside the weights of {checkpoint.name}: it states which activation and heads "
+            "they have, and OpenAI's may be others. As open_clip's it is known by that file: leave --format or "
+            "--vision-format out."
+        )
+    for side, ours in towers.items():
+        said = checkpoint.config.get(side)
+        for field in ("hidden_act", "num_attention_heads", "layer_norm_eps"):
+            if isinstance(said, Mapping) and field in ours and said.get(field, ours[field]) != ours[field]:
+                raise InputError(
+                    f"The config.json beside {checkpoint.name} contradicts --format openai_clip: its {side} states "
+                    f"{field} {said[field]!r}, where OpenAI's CLIP has {ours[field]!r}. Take weights and config.json "
+                    "from one model."
+                )
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:

@@ -17,7 +17,7 @@ from .. import towers
 from ..errors import InputError
 from ..hf_config import DEFAULTS, bert_shapes, distilbert_shapes, tower_config
 from ..hf_folder import text_limit
-from ..mapping import Rule, Shape, drop, rename
+from ..mapping import Rule, Shape, drop, matrix, rename
 from ..modules_json import DENSE
 from ..peers import clip_pixels
 from ..read import Checkpoint
@@ -73,7 +73,10 @@ PLAIN: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "use_residual": (False,),
     },
 }
-"""Fields of each module's config and the values under which it computes what is computed here; null always does."""
+"""Fields of each module's config and the values under which it computes what is computed here.
+
+Null always does, but for an activation's, of which sentence-transformers can read none.
+"""
 
 READ = {
     "Transformer": ("max_seq_length", "do_lower_case"),
@@ -103,10 +106,11 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     _check_case(transformer, checkpoint.folder)
     pooled = _pooling(pooling)
     projection = "linear_bias" if BIAS in shapes else "linear"
+    rows, columns = matrix(shapes, WEIGHT)
     return Description(
-        architecture=f"{TITLES[kind]} {shapes[WEIGHT][1]}, {pooled} pooling, Dense {shapes[WEIGHT][0]}",
+        architecture=f"{TITLES[kind]} {columns}, {pooled} pooling, Dense {rows}",
         facts={**text, "text_pooling": pooled},
-        text=Tower(text, pooled, projection, shapes[WEIGHT][0]),
+        text=Tower(text, pooled, projection, rows),
         # sentence-transformers gives pictures to CLIPProcessor as they are (modules/clip_model.py).
         image_order="rgb_then_crop",
         context_length=_context_length(checkpoint.folder, transformer, text["max_position_embeddings"]),
@@ -146,7 +150,9 @@ def _unsupported(module: Mapping[str, Any]) -> list[str]:
     if kind == "Dense":
         stated = {"activation_function": "torch.nn.modules.activation.Tanh", **stated}
     return [
-        f"{key} {value!r}" for key, value in stated.items() if value is not None and value not in plain.get(key, ())
+        f"{key} {value!r}"
+        for key, value in stated.items()
+        if value not in plain.get(key, ()) and (value is not None or key == "activation_function")
     ]
 
 
@@ -157,12 +163,14 @@ def _pooling(stated: Mapping[str, Any]) -> str:
         InputError: when it is another, or several joined.
     """
     mode = stated.get("pooling_mode")
-    # No switch at all is the class's default.
-    modes = [mode] if isinstance(mode, str) else mode or [new for old, new in POOLINGS.items() if stated.get(old)]
-    modes = list(modes) or ["mean"]
+    switches = [new for old, new in POOLINGS.items() if stated.get(old)]
+    if mode is None:
+        # No switch at all is the class's default; all of them off is no pooling.
+        mode = switches if stated.keys() & POOLINGS.keys() else "mean"
+    modes = mode if isinstance(mode, list) else [mode]
     if len(modes) != 1 or modes[0] not in SUPPORTED_POOLINGS:
         raise InputError(
-            f"1_Pooling states the pooling {' and '.join(map(str, modes))}; supported is one of "
+            f"1_Pooling states the pooling {' and '.join(map(str, modes)) or 'none'}; supported is one of "
             f"{', '.join(SUPPORTED_POOLINGS)}."
         )
     return modes[0]
@@ -170,7 +178,7 @@ def _pooling(stated: Mapping[str, Any]) -> str:
 
 def _check_sizes(pooling: Mapping[str, Any], dense: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
     """Holds what Pooling and Dense state of their sizes against the Dense's weights."""
-    rows, columns = shapes[WEIGHT]
+    rows, columns = matrix(shapes, WEIGHT)
     found = {
         "embedding_dimension": (pooling.get("embedding_dimension", pooling.get("word_embedding_dimension")), columns),
         "in_features": (dense.get("in_features"), columns),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import towers
-from ..hf_config import BERT_DEFAULTS, bert_shapes, tower_config
+from ..hf_config import BERT_DEFAULTS, bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
 from ..peers import clip_pixels
 from ..read import Checkpoint
@@ -45,9 +45,10 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the text tower from the folder's config.json, held against the shapes."""
+    check_there(config)
     shapes = checkpoint.shapes
     prefix = "bert." if has_head(shapes) else ""
-    text = tower_config("bert", [config] if config else [], bert_shapes(shapes, prefix), "text part")
+    text = tower_config("bert", [config], bert_shapes(shapes, prefix), "text part")
     if has_head(shapes):
         tower = Tower(text, "pooler", "linear_bias", shapes["classifier.weight"][0])
     else:

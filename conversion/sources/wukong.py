@@ -136,7 +136,9 @@ def _variant(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[st
         )
     if token_wise is not False:
         raise InputError(f"--config states is_token_wise {token_wise!r}; true or false was wanted.")
-    if type(heads) is not int or heads < 1 or text[0] % heads:
+    if type(heads) is not int:
+        raise InputError(f"--config states text.heads {heads!r}; a whole number was wanted. Correct it.")
+    if heads < 1 or text[0] % heads:
         raise InputError(
             f"--config states text.heads {heads!r}, which does not divide the width {text[0]}. Correct it."
         )

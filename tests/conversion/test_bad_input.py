@@ -520,7 +520,7 @@ def a_bert_clip_file_without_its_config(tmp):
     return [tmp / "x.bin"]
 
 
-@case("do not decide", "config.json names CLIPModel", "pool", "--format bert_clip")
+@case("config.json names CLIPModel", "is not Hugging Face CLIPModel", "this does not:\n  text_model.embeddings.token")
 def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
 
@@ -543,6 +543,11 @@ def taiyi_without_its_image_tower(tmp):
     return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi"]
 
 
+@case("--vision, for example --vision sentence-transformers/clip-ViT-B-32 for clip-ViT-B-32-multilingual-v1")
+def another_text_tower_without_its_image_tower(tmp):
+    return [c.sentence_transformers_folder(tmp / "text")]
+
+
 @case("ends in 32 numbers and the image tower in 48", "--vision")
 def a_pair_of_different_widths(tmp):
     return [c.taiyi_folder(tmp / "text", head=False), "--format", "taiyi", "--vision", c.clip_folder(tmp / "clip")]
@@ -553,7 +558,7 @@ def one_part_too_many(tmp):
     return [c.bert_clip_config(tmp / "both"), "--vision", c.clip_folder(tmp / "clip")]
 
 
-@case("serves as --vision beside a text model")
+@case("serves as --vision beside a text tower", "multilingual_clip, sentence_transformers, taiyi")
 def an_image_tower_alone(tmp):
     return [c.clip_vision_folder(tmp / "clip")]
 
@@ -629,7 +634,22 @@ def a_head_width_that_does_not_divide(tmp):
     return cn_clip(tmp, vit(), vision_head_width=24)
 
 
-@case("text_num_attention_heads '4'")
+@case("states vision_head_width '16'; a whole number was wanted")
+def a_head_width_in_quotes(tmp):
+    return cn_clip(tmp, vit(), vision_head_width="16")
+
+
+@case("states vision_head_width True; a whole number was wanted")
+def a_head_width_that_is_a_truth(tmp):
+    return cn_clip(tmp, vit(), vision_head_width=True)
+
+
+@case("--config states typo_field", "known are", "vision_head_width")
+def a_field_that_cn_clip_does_not_know(tmp):
+    return cn_clip(tmp, vit(), typo_field=1)
+
+
+@case("text_num_attention_heads '4'; a whole number was wanted")
 def heads_that_are_no_number(tmp):
     return cn_clip(tmp, vit(), text_num_attention_heads="4")
 
@@ -671,6 +691,27 @@ def a_config_json_without_a_tower(tmp):
     return edited_config(tmp, text_config=None)
 
 
+def without_config(folder: Path, format: str) -> list[Any]:
+    (folder / "config.json").unlink()
+    return [folder, "--format", format]
+
+
+@case("There is no config.json beside the weights", "Fetch it from where they were published")
+def a_folder_without_its_config_json(tmp):
+    return without_config(c.bert_clip_config(tmp / "bert_clip"), "bert_clip")
+
+
+@case("There is no config.json beside the weights")
+def a_clip_folder_without_its_config_json(tmp):
+    return without_config(c.clip_folder(tmp / "clip"), "hf_clip")
+
+
+@case("There is no config.json beside the weights")
+def a_taiyi_folder_without_its_config_json(tmp):
+    folder, vision = c.taiyi_folder(tmp / "text", head=True), c.clip_folder(tmp / "clip")
+    return [*without_config(folder, "taiyi"), "--vision", vision]
+
+
 @case("text_config of config.json is 'bert'", "a JSON object was wanted")
 def a_config_json_with_a_word_for_a_tower(tmp):
     return edited_config(tmp, text_config="bert")
@@ -701,7 +742,7 @@ def a_config_json_with_a_word_for_eps(tmp):
     return edited_config(tmp, text_config={"layer_norm_eps": "tiny"})
 
 
-@case("relative_key", "only absolute ones")
+@case("position_embedding_type 'relative_key', where 'absolute' was wanted")
 def relative_positions(tmp):
     return edited_config(tmp, text_config={"position_embedding_type": "relative_key"})
 

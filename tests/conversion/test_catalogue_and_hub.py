@@ -107,7 +107,6 @@ def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_pat
     assert (described.text.pooling, described.text.projection, described.text.width) == ("mean", "mlp", entry.width)
     assert described.vision.config["num_attention_heads"] == {512: 768 // 64, 1024: 1280 // 80}[entry.width]
     assert described.vision.config["hidden_act"] == "gelu" and described.image_order == entry.image.order
-    assert not any("Nothing beside the weights" in limit for limit in described.limits)
 
 
 @pytest.mark.parametrize("source", [BERT, f"YeungNLP/{BERT}"])

@@ -121,6 +121,19 @@ def test_of_a_published_size_the_published_heads_stand_where_a_config_states_onl
     assert described.vision.config["num_attention_heads"] == 16
 
 
+def test_every_field_of_its_published_configs_is_known():
+    # cn_clip 1.6.0, clip/model_configs: the union of the fields of its nine files.
+    image = {f"vision_{field}" for field in ("layers", "width", "patch_size", "head_width")}
+    image |= {"embed_dim", "image_resolution"}
+    sizes = {"hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"}
+    others = {"attention_probs_dropout_prob", "hidden_act", "hidden_dropout_prob", "initializer_range"}
+    text = {f"text_{field}" for field in sizes | others | {"type_vocab_size"}} | {"vocab_size"}
+
+    cn_clip_model.check_fields(dict.fromkeys(image | text))
+    with pytest.raises(InputError, match="--config states vision_with; known are embed_dim, "):
+        cn_clip_model.check_fields({"vision_with": 768})
+
+
 def test_a_vocabulary_of_another_size_is_asked_for_and_not_taken_from_the_package(tmp_path):
     shapes = {**checkpoints.cn_clip_vit(), "bert.embeddings.word_embeddings.weight": (21130, checkpoints.HIDDEN)}
     source = checkpoints.cn_clip_file(tmp_path / "x.pt", shapes)

@@ -46,6 +46,19 @@ PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
         (checkpoint(BERT_CLIP, architectures=["TaiyiCLIPModel"]), "taiyi_clip", "certain", "names TaiyiCLIPModel"),
         (checkpoint(BERT_CLIP, architectures=["ChineseCLIPModel"]), "chinese_clip", "certain", "names Chinese"),
         (checkpoint(BERT_CLIP, model_type="chinese_clip"), "chinese_clip", "certain", "names chinese_clip"),
+        (
+            checkpoint(BERT_CLIP, architectures=["VisionTextDualEncoderModel"]),
+            "bert_clip",
+            "certain",
+            "names VisionText",
+        ),
+        (checkpoint(BERT_CLIP, model_type="vision-text-dual-encoder"), "bert_clip", "certain", "names vision-text"),
+        (
+            checkpoint(c.dual_encoder(), architectures=["VisionTextDualEncoderModel"]),
+            "bert_clip",
+            "certain",
+            "names V",
+        ),
         (checkpoint(c.chinese_clip(), architectures=["ChineseCLIPModel"]), "chinese_clip", "certain", "6 keys"),
         (checkpoint(c.chinese_clip()), "chinese_clip", "certain", "6 keys that no other"),
         (checkpoint(PUBLISHED_TAIYI), "taiyi", "likely", "classifier.weight [512, 768]"),
@@ -87,7 +100,6 @@ def test_the_order_of_keys_does_not_matter():
     ("found", "candidate"),
     [
         (checkpoint(BERT_CLIP), "bert_clip"),
-        (checkpoint(BERT_CLIP, architectures=["VisionTextDualEncoderModel"]), "bert_clip"),
         (checkpoint(BERT_CLIP, architectures="BertCLIPModel"), "bert_clip"),
         (checkpoint(BERT_CLIP, architectures=None), "bert_clip"),
         (checkpoint(c.taiyi(head=True)), "taiyi"),
@@ -162,23 +174,71 @@ def test_without_a_config_every_model_of_the_same_keys_is_a_candidate(prefix, ca
     assert str(error.value).count("--format ") == len(candidates)
 
 
+WITHOUT_POOLER = {key: shape for key, shape in BERT_CLIP.items() if "pooler" not in key}
+
+
 @pytest.mark.parametrize(
-    ("shapes", "architecture", "candidate"),
+    ("shapes", "config", "said"),
     [
-        (c.hf_clip_vision(), "MetaClip2Model", "hf_clip"),
-        ({key: shape for key, shape in BERT_CLIP.items() if "pooler" not in key}, "TaiyiCLIPModel", "chinese_clip"),
+        (c.hf_clip_vision(), {"architectures": ["MetaClip2Model"]}, "MetaClip2Model, which is not converted"),
+        (BERT_CLIP, {"architectures": ["BlipModel"]}, "BlipModel, which is not converted"),
+        (BERT_CLIP, {"model_type": "blip"}, "blip, which is not converted"),
+        (WITHOUT_POOLER, {"architectures": ["TaiyiCLIPModel"]}, "TaiyiCLIPModel(.|\n)*text_model.pooler.dense.weight"),
+        (WITHOUT_POOLER, {"model_type": "vision-text-dual-encoder"}, "vision-text-dual(.|\n)*text_model.pooler.dense"),
+    ],
+)
+def test_keys_do_not_outweigh_a_config_that_names_another_model_and_no_format_is_offered(shapes, config, said):
+    with pytest.raises(UnknownFormat, match=f"config.json names {said}") as error:
+        detect(checkpoint(shapes, **config))
+
+    assert "--format" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["BertModel", "BertForSequenceClassification"])
+def test_a_plain_berts_class_does_not_decide_and_the_formats_of_its_keys_are_offered(name):
+    with pytest.raises(UnknownFormat, match="--format bert_from_clip|--format taiyi"):
+        detect(checkpoint(c.taiyi(head=name != "BertModel"), architectures=[name]))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "config", "format", "title"),
+    [
+        (BERT_CLIP, {"architectures": ["BertCLIPModel"]}, "chinese_clip", "BertCLIPModel, which is BertCLIP"),
+        (BERT_CLIP, {"architectures": ["TaiyiCLIPModel"], "model_type": "clip"}, "bert_clip", "TaiyiCLIPModel, which"),
+        (BERT_CLIP, {"model_type": "vision-text-dual-encoder"}, "chinese_clip", "vision-text-dual-encoder, which is"),
+        (WITHOUT_POOLER, {"architectures": ["TaiyiCLIPModel"]}, "chinese_clip", "TaiyiCLIPModel, which is Fengshen"),
+    ],
+)
+def test_a_stated_format_does_not_outweigh_a_config_that_names_another(shapes, config, format, title):
+    with pytest.raises(UnknownFormat, match=f"config.json names {title}.*--format says {format}.*[Cc]orrect one"):
+        detect(checkpoint(shapes, **config), format)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "config", "format"),
+    [
+        (BERT_CLIP, {"architectures": ["MyBertCLIP"]}, "bert_clip"),
+        (BERT_CLIP, {"architectures": ["BertCLIPModel"], "model_type": "clip"}, "bert_clip"),
+        (BERT_CLIP, {"model_type": "clip"}, "bert_clip"),
+        # EasyNLP writes ChineseCLIP's model type beside keys that the class does not have.
         (
-            {key: shape for key, shape in BERT_CLIP.items() if "pooler" not in key},
-            "VisionTextDualEncoderModel",
-            "chinese_clip",
+            {f"chinese_clip.{key}": shape for key, shape in c.cn_clip_vit().items()},
+            {"model_type": "chinese_clip"},
+            "easynlp",
         ),
     ],
 )
-def test_keys_do_not_outweigh_a_config_that_names_another_model(shapes, architecture, candidate):
-    found = checkpoint(shapes, architectures=[architecture])
+def test_a_stated_format_decides_where_the_config_names_no_other_that_is_known(shapes, config, format):
+    assert detect(checkpoint(shapes, **config), format).certainty == "stated"
 
-    with pytest.raises(UnknownFormat, match=rf"config.json names {architecture}(.|\n)*--format {candidate}"):
-        detect(found)
+
+def test_for_openais_bare_keys_it_is_said_how_to_choose():
+    with pytest.raises(UnknownFormat) as error:
+        detect(checkpoint(c.openai_clip()))
+
+    message = str(error.value)
+    assert "trained with open_clip: --format open_clip --config FILE" in message and "model_configs" in message
+    assert "fine-tuned from them: --format openai_clip" in message
 
 
 @pytest.mark.parametrize(
@@ -191,6 +251,7 @@ def test_keys_do_not_outweigh_a_config_that_names_another_model(shapes, architec
             "Multilingual-CLIP without its LinearTransformation",
         ),
         (("embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.weight"), "BERT without a pooler"),
+        (("text_model.head.weight", "vision_model.head.probe", "logit_bias"), "SigLIP"),
     ],
 )
 def test_text_towers_and_relatives_that_are_not_converted_are_refused_by_name(keys, title):

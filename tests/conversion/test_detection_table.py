@@ -321,7 +321,7 @@ def test_a_format_that_is_stated_is_taken_where_the_weights_do_not_decide(family
 
 UNDECIDED = {
     "a BertCLIP, or one of its relatives, without a config": (checkpoints.bert_clip(), None, BERT_DUAL),
-    "the same under a class that has no format": (checkpoints.bert_clip(), "VisionTextDualEncoderModel", BERT_DUAL),
+    "the same under a class that has no format": (checkpoints.bert_clip(), "BlipModel", set()),
     "a plain BERT without a config": (checkpoints.taiyi(head=False), None, PLAIN_BERT),
     "a plain BERT with its own config": (checkpoints.taiyi(head=False), "BertModel", PLAIN_BERT),
     "OpenAI's keys without what its archives add": (checkpoints.open_clip(), None, {"openai_clip", "open_clip"}),
@@ -339,6 +339,16 @@ def test_where_nothing_decides_the_candidates_are_named_and_the_format_asked_for
 
     keys = fold(f"{key} {list(shape)}" for key, shape in shapes.items())
     check(tmp_path / "pytorch_model.bin", WRAPS["bare"], (), keys, candidates)
+
+
+def test_keys_that_bert_and_roberta_have_too_claim_no_xlm_r(tmp_path):
+    tensors = {key: torch.zeros(()).expand(shape) for key, shape in checkpoints.open_clip_xlm_roberta(50).items()}
+    torch.save(tensors, tmp_path / "file.pt")
+
+    found = inspect(tmp_path / "file.pt")
+
+    assert (found.format, found.certainty) == ("open_clip_xlm_roberta", "certain")
+    assert found.title == "open_clip's CLIP with a BERT, RoBERTa or XLM-R of Hugging Face as its text tower"
 
 
 def test_the_table_holds_every_wrapper_in_every_kind_and_every_container():

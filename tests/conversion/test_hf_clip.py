@@ -157,6 +157,32 @@ def _half_a_merge(folder):
     (folder / "merges.txt").write_text("#version: 0.2\na\n")
 
 
+def _of_tokenizer_json(folder, **changes):
+    """In place of vocab.json and merges.txt, the same as a tokenizer.json, with another model."""
+    CLIPTokenizerFast.from_pretrained(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"] |= changes
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _empty_merges(folder):
+    (folder / "merges.txt").write_text("")
+
+
+def _truncated_merges(folder):
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "merges.txt").write_text("\n".join(lines[:-4]), encoding="utf-8")
+
+
+def _merges_of_another_vocabulary(folder):
+    with (folder / "merges.txt").open("a", encoding="utf-8") as file:
+        file.write("q q\n")
+
+
+def _truncated_tokenizer_json(folder):
+    _of_tokenizer_json(folder, merges=[["t", "h"]])
+
+
 def _no_ends(folder):
     (folder / "vocab.json").write_text("{}")
 
@@ -178,6 +204,10 @@ def _word_pieces(folder):
     [
         (_no_merges, "found no file .*merges.txt; wanted the merges"),
         (_half_a_merge, "found the merge 'a' in .*merges.txt; wanted two tokens"),
+        (_empty_merges, r"merges.txt has 0 merges, vocab.json needs 11 .* damaged or truncated, fetch it again"),
+        (_truncated_merges, "merges.txt has 7 merges, vocab.json needs 11 .*damaged or truncated"),
+        (_merges_of_another_vocabulary, "merges.txt has merges with qq, which vocab.json does not hold"),
+        (_truncated_tokenizer_json, "tokenizer.json has 1 merges, its vocabulary needs 11 "),
         (_no_ends, r"found no <\|startoftext\|>, <\|endoftext\|> among the 0 tokens"),
         (_no_bytes, "wanted a byte-level BPE that has every byte"),
         (_another_class, "found tokenizer_class 'GPT2Tokenizer'"),

@@ -157,6 +157,14 @@ def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(source, hub):
     assert hub.calls == []
 
 
+@pytest.mark.parametrize("file", ["../../x", "/etc/passwd", "a/../x", "a\\x"])
+def test_a_file_outside_of_a_repository_is_refused(file, hub):
+    with pytest.raises(InputError, match="is no path inside of user/repo. Wanted: a file as"):
+        locate(f"user/repo:{file}")
+
+    assert hub.calls == []
+
+
 def test_a_source_from_the_hub_keeps_its_name_there(tmp_path, monkeypatch, hub):
     fetched = cn_clip_file(tmp_path / "0a1b2c3d")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file, revision: str(fetched))

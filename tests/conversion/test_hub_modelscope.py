@@ -118,6 +118,14 @@ def test_what_is_no_name_of_modelscope_is_refused(package, source):
     assert package.calls == []
 
 
+@pytest.mark.parametrize("file", ["../../x", "/etc/passwd", "a/../x"])
+def test_a_file_outside_of_a_repository_is_refused(package, file):
+    with pytest.raises(InputError, match="is no path inside of damo/model. Wanted: a file as"):
+        locate(f"modelscope:damo/model:{file}")
+
+    assert package.calls == []
+
+
 def test_without_the_package_the_way_to_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "modelscope", None)
 

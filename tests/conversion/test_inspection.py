@@ -59,7 +59,24 @@ def test_what_no_source_claims_is_still_described(tmp_path):
     assert "no format that is known here" in found.why
     assert found.keys == ("model.a.{0...1}.w [2, 3]",)
     assert found.dtypes == {"float32": 1, "float16": 1}
+    assert found.verdict == "unknown"
     assert "not a format that is converted" in found.text()
+
+
+def test_what_is_undecided_is_called_so_and_not_unknown(tmp_path):
+    found = inspect(c.taiyi_folder(tmp_path / "taiyi", head=True))
+
+    assert (found.format, found.verdict) == (None, "undecided")
+    assert "taiyi: undecided: say --format" in found.text()
+    assert "not a format" not in found.text()
+
+
+def test_a_converted_repo_is_called_so(repo):
+    found = inspect(repo("cn_clip_vit").path)
+
+    assert (found.format, found.verdict) == (None, "converted")
+    assert f"{found.name}: already converted" in found.text()
+    assert "not a format" not in found.text()
 
 
 def test_a_damaged_model_of_a_known_format_is_described_as_far_as_it_goes(tmp_path):
@@ -76,7 +93,9 @@ def test_a_damaged_model_of_a_known_format_is_described_as_far_as_it_goes(tmp_pa
 
 def test_a_stated_format_is_held_against_the_keys(original):
     assert inspect(original("taiyi_head").source, format="taiyi").certainty == "stated"
-    assert "is not Taiyi-CLIP" in inspect(original("cn_clip_vit").source, format="taiyi").why
+    other = inspect(original("cn_clip_vit").source, format="taiyi")
+    assert "is not Taiyi-CLIP" in other.why
+    assert "not the format that was stated" in other.text() and other.verdict == "contradicted"
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

@@ -224,6 +224,16 @@ def test_a_pickle_that_is_no_head_is_refused_and_nothing_in_it_is_run(content, l
     assert "executed" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4)])
+def test_a_head_that_is_no_matrix_is_an_error_in_words(shape, tmp_path, clip):
+    folder = checkpoints.multilingual_clip_folder(tmp_path / "mclip")
+    file = folder / "pytorch_model.bin"
+    torch.save({**torch.load(file), "LinearTransformation.weight": torch.zeros(shape)}, file)
+    base = checkpoints.multilingual_clip_config(tmp_path / "base.json", "xlm-roberta")
+    with pytest.raises(InputError, match=r"LinearTransformation\.weight"):
+        describe(identify(folder, clip, None, base))
+
+
 # XLM-R's tokenizer
 
 TEXTS = [

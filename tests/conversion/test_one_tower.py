@@ -258,8 +258,14 @@ def test_it_is_not_exported_and_the_way_out_is_named(one, tmp_path):
         with pytest.raises(InputError) as error:
             export(one.path, destination, to=to)
         assert "holds a text tower alone" in str(error.value)
-        assert ".text_model.save_pretrained(" in str(error.value)
+        said = str(error.value)
+        assert "import hf_zhclip" in said and "from transformers import AutoModel, AutoTokenizer" in said
+        assert ".text_model.save_pretrained(" in said
+        assert ("cn_clip has no place for a text tower alone" in said) == (to == "cn_clip")
+        assert '.pt"' not in said
     assert not any(tmp_path.iterdir())
+    exec(said[said.index("import hf_zhclip") :].replace("\n    ", "\n"), {})
+    assert type(transformers.AutoModel.from_pretrained(tmp_path / "x")) is transformers.BertModel
 
 
 def test_a_repo_without_its_tokenizer_is_refused_by_name(copied):

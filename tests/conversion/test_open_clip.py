@@ -62,13 +62,13 @@ def test_both_classes_convert_and_are_told_by_their_keys(prefix, tmp_path):
     assert report.conversion["image_order"] == "crop_then_rgb"
 
 
-def test_a_training_checkpoint_takes_a_bare_file_of_model_configs(tmp_path):
+def test_a_training_checkpoint_takes_a_file_of_model_configs_and_how_pictures_are_prepared(tmp_path):
     tensors = {f"module.{key}": value for key, value in seeded_state_dict(c.open_clip(resnet=True)).items()}
     tensors["module.attn_mask"] = torch.full((c.POSITIONS, c.POSITIONS), float("-inf")).triu(1)
     top = {"epoch": 5, "name": "run", "optimizer": {"state": {}}, "scaler": {"scale": 65536.0}}
     torch.save({**top, "state_dict": tensors}, tmp_path / "epoch_5.pt")
     bare = c.open_clip_config(c.OPEN_CLIP_TEXT, c.OPEN_CLIP_RESNET, quick_gelu=True)["model_cfg"]
-    (tmp_path / "RN.json").write_text(json.dumps(bare))
+    (tmp_path / "RN.json").write_text(json.dumps({"model_cfg": bare, "preprocess_cfg": {"resize_mode": "shortest"}}))
     vocabulary = c.open_clip_folder(tmp_path / "vocabulary")
 
     said = {"config": tmp_path / "RN.json", "tokenizer": vocabulary / "vocab.json", "format": "open_clip"}
@@ -78,9 +78,39 @@ def test_a_training_checkpoint_takes_a_bare_file_of_model_configs(tmp_path):
     assert config["vision_config"]["model_type"] == "zhclip_resnet"
     assert config["vision_config"]["num_attention_heads"] == 16 * 32 // 64
     assert config["text_config"]["hidden_act"] == "quick_gelu"
-    assert any(
-        "Nothing beside the weights says how pictures are prepared" in each for each in report.conversion["limits"]
-    )
+    assert report.conversion["image_order"] == "crop_then_rgb"
+
+
+@pytest.mark.parametrize("bare", [True, False], ids=["a file of model_configs", "an open_clip_config.json"])
+@pytest.mark.parametrize("describe", [PLAIN.describe, PLAIN.describe_image], ids=["whole", "image part"])
+def test_how_pictures_are_prepared_has_to_be_stated(bare, describe, plain):
+    """Some of open_clip's models squash them, and their model_configs don't say so."""
+    model = stated(plain, "model_cfg")["model_cfg"]
+    config = model if bare else {"model_cfg": model, "preprocess_cfg": {}}
+    with pytest.raises(InputError, match="how pictures are prepared") as error:
+        describe(read(plain), config)
+    assert '{"model_cfg": {...}, "preprocess_cfg": {"resize_mode": "shortest"}}' in str(error.value)
+
+
+def test_what_a_config_leaves_out_has_open_clips_defaults(plain):
+    """As of 3.2.0, model.py: CLIPVisionCfg and CLIPTextCfg."""
+    model = stated(plain, "model_cfg")["model_cfg"]
+    pictures = {"resize_mode": "shortest"}
+    for side, field, default in (
+        ("vision_cfg", "layers", 12),
+        ("vision_cfg", "width", 768),
+        ("vision_cfg", "image_size", 224),
+        ("text_cfg", "context_length", 77),
+        ("text_cfg", "vocab_size", 49408),
+        ("text_cfg", "width", 512),
+        ("text_cfg", "layers", 12),
+    ):
+        less = {key: value for key, value in model[side].items() if key != field}
+        with pytest.raises(InputError, match=f"The {side} .* does not fit the weights: {field}: stated {default}, "):
+            PLAIN.describe(read(plain), {"model_cfg": {**model, side: less}, "preprocess_cfg": pictures})
+    bare = {key: value for key, value in model.items() if key != "embed_dim"}
+    with pytest.raises(InputError, match="embed_dim: stated None"):
+        PLAIN.describe(read(plain), {"model_cfg": bare, "preprocess_cfg": pictures})
 
 
 def test_without_a_config_it_is_asked_for(tmp_path):
@@ -98,6 +128,13 @@ PLAIN_REFUSED = [
     ("vision_cfg", "output_tokens", True),
     ("vision_cfg", "act_kwargs", {"approximate": "tanh"}),
     ("vision_cfg", "norm_kwargs", {"eps": 1e-6, "elementwise_affine": False}),
+    ("vision_cfg", "norm_kwargs", {"eps": None}),
+    ("text_cfg", "norm_kwargs", {"eps": "1e-6"}),
+    ("text_cfg", "norm_kwargs", {"eps": 0}),
+    ("vision_cfg", "mlp_ratio", None),
+    ("text_cfg", "mlp_ratio", "4"),
+    ("text_cfg", "mlp_ratio", [4.0]),
+    ("model_cfg", "quick_gelu", "false"),
     ("vision_cfg", "block_type", "custom"),
     ("vision_cfg", "qk_norm", True),
     ("vision_cfg", "timm_model_name", "vit_base_patch16"),
@@ -168,6 +205,7 @@ def test_what_changes_no_number_changes_nothing(side, field, value, plain):
         ("vision_cfg", "width", 80),
         ("vision_cfg", "image_size", 240),
         ("vision_cfg", "patch_size", 32),
+        ("vision_cfg", "patch_size", None),
         ("vision_cfg", "mlp_ratio", 3.0),
         ("vision_cfg", "head_width", 48),
         ("text_cfg", "layers", 3),
@@ -182,6 +220,11 @@ def test_what_changes_no_number_changes_nothing(side, field, value, plain):
 def test_a_config_of_another_model_is_refused(side, field, value, plain):
     with pytest.raises(InputError, match=field):
         described(plain, side=side, **{field: value})
+
+
+def test_heads_in_quotes_are_called_no_whole_number(plain):
+    with pytest.raises(InputError, match="states heads '4'; a whole number was wanted"):
+        described(plain, side="text_cfg", heads="4")
 
 
 def test_the_epsilon_of_norm_kwargs_is_taken(plain):
@@ -230,6 +273,11 @@ def test_every_pooler_and_projection_converts(text, projection, pooler, wanted, 
         ({"context_length": 77}, "context_length 77; the weights have 62"),
         ({"hf_model_config": None}, "does not fit the weights: vocab_size: stated 250002"),
         ({"hf_model_config": {"rope_theta": 1}}, "rope_theta, not known here"),
+        ({"hf_model_config": "x"}, "hf_model_config 'x'; a JSON object was wanted"),
+        ({"hf_model_config": {"hidden_size": None}}, "hidden_size None; a number was wanted"),
+        ({"hf_model_config": {"pad_token_id": "x"}}, "pad_token_id 'x'; a number was wanted"),
+        ({"hf_model_config": {"max_position_embeddings": None}}, "max_position_embeddings None; a number was wanted"),
+        ({"hf_model_config": {"hidden_act": 3}}, "hidden_act 3; a word was wanted"),
     ],
 )
 def test_a_text_tower_that_the_config_does_not_fit_is_refused(text, match, with_xlm_roberta):

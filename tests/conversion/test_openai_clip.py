@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 
 import pytest
 import torch
@@ -93,6 +94,32 @@ def test_a_bare_state_dict_is_never_claimed_and_is_converted_where_the_format_is
 def test_a_config_has_nothing_to_state(tmp_path):
     with pytest.raises(InputError, match="--config has nothing to state.*--format open_clip"):
         openai_clip.describe(read(bare(tmp_path / "x.pt")), {"heads": 8})
+
+
+def test_a_folder_of_open_clip_states_its_own_facts(tmp_path):
+    """Its activation may be another, and its heads: what lies beside the weights is not passed over."""
+    folder = checkpoints.open_clip_folder(tmp_path / "open_clip")
+    torch.save(seeded_state_dict(checkpoints.openai_clip()), folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(
+        InputError, match=r"open_clip_config\.json lies beside the weights.* leave --format or --vision-format out"
+    ):
+        openai_clip.describe(read(folder), {})
+
+
+@pytest.mark.parametrize(
+    ("side", "field", "value", "wanted"),
+    [("text_config", "hidden_act", "gelu", "quick_gelu"), ("vision_config", "num_attention_heads", 99, 2)],
+)
+def test_a_config_json_beside_the_weights_may_not_contradict(side, field, value, wanted, tmp_path):
+    path = bare(tmp_path / "pytorch_model.bin")
+    config = tmp_path / "config.json"
+    for said in ({"model_type": "clip"}, {"model_type": "clip", side: {field: wanted}}):
+        config.write_text(json.dumps(said))
+        openai_clip.describe(read(tmp_path), {})
+    config.write_text(json.dumps({"model_type": "clip", side: {field: value}}))
+    with pytest.raises(InputError, match=f"{side} states {field} {value!r}, where OpenAI's CLIP has {wanted!r}"):
+        openai_clip.describe(read(tmp_path), {})
+    assert path.exists()
 
 
 def test_a_width_that_openais_heads_do_not_divide_is_refused(tmp_path):
@@ -189,6 +216,7 @@ def test_a_users_vocabulary_takes_the_place_of_the_packaged_one(bpe):
         (b"no gzip", "is no gzip of UTF-8 text, or is damaged"),
         (gzip.compress(b"\xff\xfe"), "is no gzip of UTF-8 text, or is damaged"),
         (gzip.compress(b"title\na b c\n"), "found the merge 'a b c'"),
+        (gzip.compress(b"title\nt he\nh e\n"), "x.txt.gz has 2 merges, OpenAI's vocabulary needs 48894: damaged"),
         (OPENAI_BPE_FILE.read_bytes()[:1000], "is no gzip of UTF-8 text, or is damaged"),
     ],
 )

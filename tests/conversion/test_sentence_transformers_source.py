@@ -104,7 +104,7 @@ def test_the_first_module_may_lie_in_a_folder_of_its_own(folder):
     ("stated", "pooling"),
     [
         ({**OLD, "pooling_mode_cls_token": True}, "cls"),
-        ({**OLD}, "mean"),  # no switch at all: modules/pooling.py
+        ({key: ... for key in OLD}, "mean"),  # no switch at all: modules/pooling.py
         ({"pooling_mode_mean_tokens": ..., "pooling_mode_cls_token": ..., "pooling_mode": ["cls"]}, "cls"),
     ],
 )
@@ -137,9 +137,13 @@ def test_without_any_limit_the_positions_are_the_limit(folder):
             "states the pooling max; supported is one of mean, cls",
         ),
         ("1_Pooling", {"pooling_mode_cls_token": True}, "states the pooling cls and mean"),
+        ("1_Pooling", {**OLD}, "states the pooling none; supported"),
+        ("1_Pooling", {"pooling_mode": 5}, "states the pooling 5; supported"),
+        ("1_Pooling", {"pooling_mode": []}, "states the pooling none; supported"),
         ("1_Pooling", {"pooling_mode_other": True}, "Pooling states pooling_mode_other True"),
         ("1_Pooling", {"word_embedding_dimension": 7}, "embedding_dimension: stated 7, the weights say 32"),
         ("2_Dense", {"activation_function": "torch.nn.modules.activation.Tanh"}, r"activation_function 'torch.*Tanh'"),
+        ("2_Dense", {"activation_function": None}, "Dense states activation_function None"),
         ("2_Dense", {"activation_function": ...}, r"activation_function 'torch.*Tanh'"),
         ("2_Dense", {"use_residual": True}, "Dense states use_residual True"),
         ("2_Dense", {"module_input_name": "token_embeddings"}, "module_input_name 'token_embeddings'"),
@@ -207,6 +211,21 @@ def test_a_file_that_was_not_fetched_is_named(name, folder):
     (folder / name).unlink()
     with pytest.raises(InputError, match=f"{Path(name).parent}.* (holds none|does not exist).*Fetch it, too"):
         read(folder)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1.0], 3])
+def test_what_is_no_tensor_in_a_dense_is_an_error_in_words(value, folder):
+    file = folder / "2_Dense/pytorch_model.bin"
+    torch.save({"linear.weight": value}, file)
+    with pytest.raises(InputError, match=rf"2_Dense/pytorch_model.bin holds a {type(value).__name__} .*linear.weight"):
+        read(folder)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 5, 2)])
+def test_a_dense_that_is_no_matrix_is_an_error_in_words(shape, folder):
+    torch.save({"linear.weight": torch.zeros(shape)}, folder / "2_Dense/pytorch_model.bin")
+    with pytest.raises(InputError, match=r"2_Dense.linear.weight"):
+        describe(folder)
 
 
 def test_of_two_files_of_a_dense_safetensors_is_read(folder):

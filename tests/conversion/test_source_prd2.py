@@ -71,7 +71,7 @@ def test_of_another_size_everything_that_a_weight_file_does_not_hold_has_to_be_s
         ("text_config", {"hidden_size": 768}, "text_config.hidden_size: stated 768, the shapes say 32"),
         ("vision_config", {"patch_size": 14}, "vision_config.patch_size: stated 14, the shapes say 16"),
         ("vision_config", {"num_attention_heads": 5}, "vision_config.num_attention_heads 5, which does not divide"),
-        ("text_config", {"num_attention_heads": "4"}, "text_config.num_attention_heads '4', which does not divide"),
+        ("text_config", {"num_attention_heads": "4"}, "num_attention_heads '4'; a whole number was wanted"),
         ("text_config", {"layer_norm_eps": 0}, "text_config.layer_norm_eps 0; a small number was wanted"),
         ("text_config", {"hidden_act": "gelu_new"}, "states the activation 'gelu_new'"),
     ],

@@ -8,7 +8,16 @@ import pytest
 from transformers import AutoTokenizer, BertTokenizer
 
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.tokenizer import bert_tokenizer, cn_clip_tokenizer, default_vocab, read_vocab
+from hf_zhclip.conversion.tokenizer import (
+    bert_tokenizer,
+    clip_tokenizer,
+    cn_clip_tokenizer,
+    default_vocab,
+    read_vocab,
+    xlm_roberta_tokenizer,
+)
+
+from tests import checkpoints, unigram
 
 RECORD = json.loads(
     (Path(__file__).parents[1] / "parity" / "recorded" / "cn_clip_token_ids.json").read_text(encoding="utf-8")
@@ -107,7 +116,7 @@ class TestBert:
             {"do_lower_case": False},
             {"do_lower_case": True, "strip_accents": False},
             {"tokenize_chinese_chars": False, "tokenizer_class": "BertTokenizer"},
-            {"model_max_length": 512, "tokenizer_class": "BertTokenizerFast", "padding_side": "left"},
+            {"model_max_length": 512, "tokenizer_class": "BertTokenizerFast", "padding_side": "right"},
         ],
     )
     @pytest.mark.parametrize("form", ["vocab.txt", "tokenizer.json"])
@@ -121,7 +130,7 @@ class TestBert:
             BertTokenizer.from_pretrained(source).backend_tokenizer.save(str(source / "tokenizer.json"))
             (source / "vocab.txt").unlink()
         reloaded = self.check(source, tmp_path / "saved")
-        assert reloaded.padding_side == (config or {}).get("padding_side", "right")
+        assert (reloaded.padding_side, reloaded.truncation_side) == ("right", "right")
 
     def test_settings_change_the_ids(self, small_folder):
         lower = bert_tokenizer(small_folder, 9)("Cats é").input_ids
@@ -166,6 +175,82 @@ class TestBert:
         (small_folder / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}', encoding="utf-8")
         with pytest.raises(InputError, match="found tokenizer_class 'T5Tokenizer'"):
             bert_tokenizer(small_folder, 9)
+
+
+# What changes the ids of transformers' own class of each (5.23), where padding stands, or is no value for it.
+ALTERING = [
+    ("truncation_side", "left"),
+    ("truncation_side", None),
+    ("padding_side", "left"),
+    ("padding_side", "x"),
+    ("split_special_tokens", True),
+    ("tokenizer_class", 3),
+    ("unk_token", 3),
+    ("pad_token", {"special": True}),
+]
+ALTERING_BERT = [
+    ("do_lower_case", "false"),
+    ("do_lower_case", None),
+    ("do_lower_case", 0),
+    ("strip_accents", "x"),
+    ("tokenize_chinese_chars", []),
+]
+ALTERING_XLM_ROBERTA = [
+    ("add_prefix_space", False),
+    ("eos_token", "<mask>"),
+    ("pad_token", {"__type": "AddedToken", "content": "<unk>"}),
+    ("additional_special_tokens", ["the"]),
+    ("extra_special_tokens", {"image_token": "the"}),
+    ("added_tokens_decoder", {"9": {"content": "the", "special": True}}),
+    ("additional_special_tokens", 3),
+]
+
+PUBLISHED_XLM_ROBERTA = {
+    **{"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>"},
+    "pad_token": "<pad>",
+    "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "normalized": True},
+    "added_tokens_decoder": {"1": {"content": "<pad>", "special": True}},
+    "additional_special_tokens": [],
+    "extra_special_tokens": {},
+    "tokenizer_class": "XLMRobertaTokenizerFast",
+    "model_max_length": 512,
+    "padding_side": "right",
+    "truncation_side": "right",
+    "split_special_tokens": False,
+    "add_prefix_space": True,
+    "clean_up_tokenization_spaces": False,
+}
+
+
+class TestSettingsThatChangeIds:
+    def check(self, tokenizer, folder, key, value):
+        tokenizer(folder, 12)
+        file = folder / "tokenizer_config.json"
+        stated = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        file.write_text(json.dumps({**stated, key: value}), encoding="utf-8")
+        with pytest.raises(InputError) as error:
+            tokenizer(folder, 12)
+        assert f"{key} {value!r}" in str(error.value) and "tokenizer_config.json" in str(error.value)
+
+    @pytest.mark.parametrize(("key", "value"), [*ALTERING, *ALTERING_BERT])
+    def test_of_bert_are_refused(self, key, value, small_folder):
+        self.check(bert_tokenizer, small_folder, key, value)
+
+    @pytest.mark.parametrize(("key", "value"), ALTERING)
+    def test_of_clip_are_refused(self, key, value, tmp_path):
+        self.check(clip_tokenizer, checkpoints.clip_folder(tmp_path / "clip"), key, value)
+
+    @pytest.mark.parametrize(("key", "value"), [*ALTERING, *ALTERING_XLM_ROBERTA])
+    def test_of_xlm_r_are_refused(self, key, value, tmp_path):
+        unigram.tokenizer_file(tmp_path / "tokenizer.json")
+        self.check(xlm_roberta_tokenizer, tmp_path, key, value)
+
+    def test_what_published_xlm_r_folders_state_is_taken(self, tmp_path):
+        unigram.tokenizer_file(tmp_path / "tokenizer.json")
+        plain = xlm_roberta_tokenizer(tmp_path, 12)("猫<mask>猫").input_ids
+        stated = json.dumps(PUBLISHED_XLM_ROBERTA)
+        (tmp_path / "tokenizer_config.json").write_text(stated, encoding="utf-8")
+        assert xlm_roberta_tokenizer(tmp_path, 12)("猫<mask>猫").input_ids == plain
 
 
 class TestReadVocab:

@@ -321,6 +321,11 @@ def test_a_damaged_repo_is_refused_in_words(damage, error, message, copy):
         verify(out)
 
 
+def test_an_unconverted_folder_is_to_be_converted_first(original):
+    with pytest.raises(InputError, match="is no converted repo: its config.json is of model_type .*zhclip convert"):
+        verify(original("bert_clip").source)
+
+
 @pytest.mark.parametrize("name", ["nowhere", "file"])
 def test_what_is_no_repo_is_refused(name, tmp_path):
     (tmp_path / "file").write_text("x")

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -516,6 +518,27 @@ def test_deepspeed_checkpoints_in_parts_are_refused_with_the_script_that_merges_
     for path, wanted in cases:
         with pytest.raises(InputError, match=wanted):
             read(path)
+
+
+@pytest.mark.parametrize("place", [".", "global_step7"])
+@pytest.mark.parametrize("shards", [("zero_pp_rank_0_mp_rank_00",), ("mp_rank_00", "mp_rank_01")])
+def test_of_a_deepspeed_checkpoint_in_parts_the_folder_of_the_script_is_named(place, shards, tmp_path, monkeypatch):
+    folder = tmp_path / "ds"
+    for shard in shards:
+        deepspeed_folder(folder, f"{shard}_model_states.pt")
+
+    for named in (folder / place, Path(".")):
+        monkeypatch.chdir(folder / place)
+        with pytest.raises(InputError) as error:
+            read(named)
+        found = re.search(r"zero_to_fp32\.py \. OUT` in (.+?), ", str(error.value))[1]
+        assert (Path(found).resolve() / "zero_to_fp32.py").is_file()
+
+
+def test_of_a_part_alone_the_script_lies_in_the_folder_above(tmp_path):
+    file = saved(tmp_path / "optim.pt", {"optimizer_state_dict": {}, "ds_version": "0.16"})
+    with pytest.raises(InputError, match="in the folder above that of the step, where `latest` is"):
+        read(file)
 
 
 # transformers' Trainer

@@ -1,0 +1,39 @@
+"""What a config.json may state of a tower: each field that changes a number is taken, or refused by its name."""
+
+import pytest
+
+from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.hf_config import DEFAULTS, tower_config
+
+# transformers 5.23: is_decoder masks what follows (modeling_bert.py, modeling_xlm_roberta.py), is_causal lifts CLIP's
+# own mask (masking_utils.py), attribute_map gives DistilBERT's sizes a second name (configuration_distilbert.py).
+REFUSED = [
+    ("bert", "is_decoder", True),
+    ("bert", "add_cross_attention", True),
+    ("bert", "position_embedding_type", "relative_key"),
+    ("xlm-roberta", "is_decoder", True),
+    ("xlm-roberta", "add_cross_attention", True),
+    ("clip_text_model", "is_causal", False),
+    ("distilbert", "num_attention_heads", 6),
+    ("distilbert", "hidden_size", 512),
+]
+
+
+@pytest.mark.parametrize(("kind", "field", "value"), REFUSED)
+def test_a_field_that_changes_a_number_is_refused_by_its_name(kind, field, value):
+    with pytest.raises(InputError, match=f"The text_config of config.json states {field} {value!r}"):
+        tower_config(kind, [{field: value}], {}, "text_config")
+
+
+@pytest.mark.parametrize(
+    ("kind", "stated"),
+    [
+        ("bert", {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}),
+        ("bert", {"is_decoder": None, "use_cache": True, "classifier_dropout": None, "tie_word_embeddings": False}),
+        ("clip_text_model", {"is_causal": True}),
+        # The positions are stored, whatever they were made from.
+        ("distilbert", {"sinusoidal_pos_embds": True, "num_attention_heads": 12, "hidden_size": 768}),
+    ],
+)
+def test_what_changes_none_is_let_be(kind, stated):
+    assert tower_config(kind, [stated], {}, "text_config") == {"model_type": kind, **DEFAULTS[kind]}
