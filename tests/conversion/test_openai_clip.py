@@ -219,6 +219,8 @@ def test_a_users_vocabulary_takes_the_place_of_the_packaged_one(bpe):
         (gzip.compress(b"title\nt he\nh e\n"), "x.txt.gz has 2 merges, OpenAI's vocabulary needs 48894: damaged"),
         (OPENAI_BPE_FILE.read_bytes()[:1000], "is no gzip of UTF-8 text, or is damaged"),
     ],
+    # Not their bytes, which hold the time.
+    ids=["no gzip", "no text", "no pair", "too few", "cut off"],
 )
 def test_a_damaged_file_of_merges_is_refused(content, message, tmp_path):
     (tmp_path / "x.txt.gz").write_bytes(content)
