@@ -483,8 +483,10 @@ def _check_merges(bpe: Bpe, file: Path) -> None:
             f"{name} has merges with {', '.join(foreign[:5])}, which {whose} does not hold: they belong to another "
             "vocabulary, or are damaged. Fetch both again."
         )
-    letters = pre_tokenizers.ByteLevel.alphabet()
-    needed = bpe.ids.keys() - bpe.special - {letter + end for letter in letters for end in ("", "</w>")}
+    letters = {*pre_tokenizers.ByteLevel.alphabet()}
+    # A token with another character than these fills a row that no text reaches.
+    reached = {token for token in bpe.ids if letters.issuperset(token.removesuffix("</w>"))}
+    needed = reached - bpe.special - {letter + end for letter in letters for end in ("", "</w>")}
     if absent := sorted(needed - made):
         raise InputError(
             f"{name} has {len(bpe.merges)} merges, {whose} needs {len(needed)} (nothing makes "
