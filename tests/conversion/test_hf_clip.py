@@ -221,6 +221,13 @@ def test_a_folder_without_clips_vocabulary_is_refused(break_, message, folder, t
         clip_tokenizer(tmp_path / "folder", 40)
 
 
+def test_a_row_that_no_text_reaches_needs_no_merge(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "folder")
+    ids, _ = c.bpe()
+    (tmp_path / "folder" / "vocab.json").write_text(json.dumps({**ids, "<not used>": len(ids)}), encoding="utf-8")
+    assert read_bpe(tmp_path / "folder").ids["<not used>"] == len(ids)
+
+
 def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one_that_counts(folder, tmp_path):
     with pytest.raises(InputError, match="--tokenizer PATH"):
         clip_tokenizer(None, 40)
