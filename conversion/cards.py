@@ -194,7 +194,7 @@ def _unverified(report: Report | None, why: str | None) -> str | None:
 
 
 def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file() or read_json(folder / "config.json").get("model_type") != "zhclip":
+    if not (folder / "config.json").is_file() or read_json(folder / "config.json").get("model_type") != "hf_zhclip":
         raise InputError(f"{folder} is no converted repo. `zhclip convert SOURCE OUT` makes one.")
 
 
@@ -329,7 +329,7 @@ def _pair_config(text: Text, image: Image) -> dict[str, Any]:
 def _entry_goes_home(text: Text, image: Image, config: Mapping[str, Any]) -> bool:
     """Whether cn_clip has a place for all that the catalogue knows of it."""
     facts = {**config, "image_order": image.order, "lower_cased": text.lower_case}
-    tower = RESNET if image.model_type == "zhclip_resnet" else VIT
+    tower = RESNET if image.model_type == "hf_zhclip_resnet" else VIT
     demands = [demand for demand in (*CONFIG, *tower, *PROCESSOR) if demand.field in HOME]
     return all(demand.loss(facts) is None for demand in demands)
 
@@ -440,7 +440,7 @@ def _metadata(
         base_model_relation=relation if bases else None,
         datasets=list(entry.training.datasets) or None if entry else None,
         tags=[
-            *(["zhclip", model.config["text_config"]["model_type"]] if model.is_text_alone else ["clip", "zhclip"]),
+            *(["hf_zhclip", model.config["text_config"]["model_type"]] if model.is_text_alone else ["clip", "hf_zhclip"]),
             *(["chinese"] if "zh" in languages else []),
             *([] if model.is_text_alone else ["image-text-retrieval"]),
             "safetensors",

@@ -38,7 +38,7 @@ CONFIG = (
     Demand(
         "text_attends_to_padding", (False,), {True: "that the text tower attends to padding: cn_clip always masks it"}
     ),
-    Demand("vision_config.model_type", ("clip_vision_model", "zhclip_resnet"), {}),
+    Demand("vision_config.model_type", ("clip_vision_model", "hf_zhclip_resnet"), {}),
     Demand("vision_config.num_channels", (3,), {}),
     Demand("vision_pooling", ("pooler",), {"cls": "the raw class token: cn_clip applies a layer norm to it"}),
 )
@@ -128,7 +128,7 @@ def home_for(repo: Repo) -> Home:
         InputError: naming everything that cn_clip has no place for.
     """
     facts = _facts(repo)
-    tower = RESNET if repo.config["vision_config"]["model_type"] == "zhclip_resnet" else VIT
+    tower = RESNET if repo.config["vision_config"]["model_type"] == "hf_zhclip_resnet" else VIT
     lost = [loss for demand in (*CONFIG, *tower, *PROCESSOR) if (loss := demand.loss(facts)) is not None]
     if lost:
         raise InputError(

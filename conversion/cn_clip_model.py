@@ -114,7 +114,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     """The tables of cn_clip's own plain layout for a converted config."""
-    return _tables(config["vision_config"]["model_type"] == "zhclip_resnet", flash_text=False, flash_vision=False)
+    return _tables(config["vision_config"]["model_type"] == "hf_zhclip_resnet", flash_text=False, flash_vision=False)
 
 
 def _tables(resnet: bool, flash_text: bool, flash_vision: bool) -> tuple[Rule, ...]:
@@ -350,7 +350,7 @@ def _peer_arguments(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, An
 
 def model_config(text: Mapping[str, Any], vision: Mapping[str, Any], embed_dim: int) -> dict[str, Any]:
     """The fields of cn_clip's model_configs, from the configs of the two towers."""
-    resnet = vision["model_type"] == "zhclip_resnet"
+    resnet = vision["model_type"] == "hf_zhclip_resnet"
     width = vision["width"] if resnet else vision["hidden_size"]
     fields = (
         *("hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),

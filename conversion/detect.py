@@ -263,7 +263,7 @@ def _refuse_placeholders(checkpoint: Checkpoint) -> None:
 
 
 def _refuse_converted(checkpoint: Checkpoint) -> None:
-    if checkpoint.config.get("model_type") == "zhclip":
+    if checkpoint.config.get("model_type") == "hf_zhclip":
         raise UnknownFormat(
             f"{checkpoint.name} is converted already: after `import hf_zhclip`, AutoModel.from_pretrained loads it. "
             "`zhclip export` writes it in another format; for another dtype or other files convert the original "

@@ -83,7 +83,7 @@ NOT_CAUSAL = Demand(
 CLIP_VIT = Demand(
     "vision_config.model_type",
     ("clip_vision_model",),
-    {"zhclip_resnet": "the image tower: it is CLIP's modified ResNet, and no class of transformers has one"},
+    {"hf_zhclip_resnet": "the image tower: it is CLIP's modified ResNet, and no class of transformers has one"},
 )
 POST_LAYERNORM = Demand(
     "vision_pooling", ("pooler",), {"cls": "the raw class token: there a layer norm would be applied to it"}

@@ -243,7 +243,7 @@ def image_rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 def home_image_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     """The same, from the config of a converted model."""
-    resnet = config["vision_config"]["model_type"] == "zhclip_resnet"
+    resnet = config["vision_config"]["model_type"] == "hf_zhclip_resnet"
     return towers.OPENAI_RESNET if resnet else towers.openai_vit("in_proj_")
 
 

@@ -71,7 +71,7 @@ def vit_tower(shapes: Mapping[str, Shape], heads: int, activation: str, eps: flo
 def resnet_tower(shapes: Mapping[str, Shape], heads: int) -> Tower:
     """A modified ResNet under `visual.`; `heads` are those of its attention pool, which also projects."""
     sizes = resnet_sizes(shapes)
-    config = {"model_type": "zhclip_resnet", **sizes, "num_attention_heads": heads}
+    config = {"model_type": "hf_zhclip_resnet", **sizes, "num_attention_heads": heads}
     return Tower(config, "pooler", "none", sizes["output_dim"])
 
 

@@ -198,7 +198,7 @@ def refuse_marked(place: str | Path, names: Collection[str]) -> None:
 def _is_converted(folder: Path) -> bool:
     """Whether it is a repo of this package, which holds sentence-transformers' files, too."""
     path = folder / "config.json"
-    return path.exists() and read_json(path).get("model_type") == "zhclip"
+    return path.exists() and read_json(path).get("model_type") == "hf_zhclip"
 
 
 def _refuse_two_steps(folder: Path, found: Iterable[str]) -> None:

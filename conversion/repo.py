@@ -73,9 +73,9 @@ def read_repo(path: Path) -> Repo:
 
 
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:
-    if config.get("model_type") != "zhclip":
+    if config.get("model_type") != "hf_zhclip":
         raise InputError(
-            f"{path} is of model_type {config.get('model_type')!r}, and a converted repo (zhclip) was wanted. "
+            f"{path} is of model_type {config.get('model_type')!r}, and a converted repo (hf_zhclip) was wanted. "
             f"`zhclip convert {path} OUT` makes one of a checkpoint."
         )
     if (architectures := config.get("architectures")) != ["ZhCLIPModel"] and not is_text_alone(config):

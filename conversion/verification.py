@@ -67,7 +67,7 @@ def verify(
     if not (out / "config.json").exists():
         raise InputError(f"{out} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
     kind = read_json(out / "config.json").get("model_type")
-    if kind != "zhclip":
+    if kind != "hf_zhclip":
         raise InputError(
             f"{out} is no converted repo: its config.json is of model_type {kind!r}. `zhclip convert {out} OUT` makes "
             "one; verify OUT."

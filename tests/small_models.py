@@ -18,7 +18,7 @@ TEXT = {
 }
 VISION = {
     "clip_vision_model": LAYER | {"image_size": 64, "patch_size": 16},
-    "zhclip_resnet": {
+    "hf_zhclip_resnet": {
         "layers": [1, 2, 1, 1],
         "width": 8,
         "image_size": 64,
@@ -29,7 +29,7 @@ VISION = {
 # name -> text tower, its pooling and projection; vision tower, its pooling and projection
 VARIANTS = {
     "cn_clip": ("bert", "cls", "linear", "clip_vision_model", "pooler", "linear"),
-    "cn_clip_rn50": ("bert", "cls", "linear", "zhclip_resnet", "pooler", "none"),
+    "cn_clip_rn50": ("bert", "cls", "linear", "hf_zhclip_resnet", "pooler", "none"),
     "bert_clip": ("bert", "pooler", "linear", "clip_vision_model", "pooler", "linear"),
     "taiyi": ("bert", "pooler", "linear_bias", "clip_vision_model", "pooler", "linear"),
     "taiyi_large": ("bert", "pooler", "none", "clip_vision_model", "pooler", "none"),
@@ -38,7 +38,7 @@ VARIANTS = {
     "open_clip": ("xlm-roberta", "pooler", "mlp", "clip_vision_model", "pooler", "mlp"),
     "multilingual": ("distilbert", "mean", "linear", "clip_vision_model", "pooler", "linear"),
     "wukong": ("clip_text_model", "eos", "linear", "clip_vision_model", "pooler", "linear"),
-    "openai_rn50": ("clip_text_model", "eos", "linear", "zhclip_resnet", "pooler", "none"),
+    "openai_rn50": ("clip_text_model", "eos", "linear", "hf_zhclip_resnet", "pooler", "none"),
 }
 
 

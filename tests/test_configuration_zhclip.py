@@ -7,7 +7,7 @@ from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPResNetConfig
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 50}
 VIT = {"model_type": "clip_vision_model", "hidden_size": 24, "num_attention_heads": 4}
-RESNET = {"model_type": "zhclip_resnet", "output_dim": 16}
+RESNET = {"model_type": "hf_zhclip_resnet", "output_dim": 16}
 PADDED = {"text_config": BERT, "text_attends_to_padding": True}
 
 
@@ -90,7 +90,7 @@ def test_a_field_of_a_tower_can_be_overridden_on_load(tmp_path):
             {"text_config": {"model_type": "clip_text_model", "eos_token_id": None}, "text_pooling": "eos"},
             "eos_token_id is None",
         ),
-        ({"vision_config": RESNET, "vision_pooling": "cls"}, "vision_pooling is 'cls'; a zhclip_resnet tower offers"),
+        ({"vision_config": RESNET, "vision_pooling": "cls"}, "vision_pooling is 'cls'; a hf_zhclip_resnet tower offers"),
         ({"text_config": BERT | {"pad_token_id": None}}, "pad_token_id is None"),
         ({"text_config": BERT | {"pad_token_id": 50}}, "pad_token_id is 50"),
         (

@@ -97,7 +97,7 @@ def test_automodel_builds_from_configs_that_were_never_saved():
 
     assert type(AutoModel.from_config(ZhCLIPConfig(**CONFIG))) is ZhCLIPModel
     assert type(AutoModel.from_config(ZhCLIPResNetConfig(**resnet))) is ZhCLIPResNetModel
-    assert type(AutoConfig.for_model("zhclip_resnet", **resnet)) is ZhCLIPResNetConfig
+    assert type(AutoConfig.for_model("hf_zhclip_resnet", **resnet)) is ZhCLIPResNetConfig
 
 
 def test_the_mapping_lists_the_classes_themselves():

@@ -63,7 +63,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     """The same from a converted config."""
-    return _tables(resnet=config["vision_config"]["model_type"] == "zhclip_resnet")
+    return _tables(resnet=config["vision_config"]["model_type"] == "hf_zhclip_resnet")
 
 
 def _tables(resnet: bool) -> tuple[Rule, ...]:

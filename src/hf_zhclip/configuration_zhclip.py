@@ -16,7 +16,7 @@ TEXT_TOWERS = {
     "distilbert": (("cls", "mean"), "DistilBertTokenizer"),
     "clip_text_model": (("eos",), "CLIPTokenizer"),
 }
-VISION_TOWERS = {"clip_vision_model": ("pooler", "cls"), "zhclip_resnet": ("pooler",)}
+VISION_TOWERS = {"clip_vision_model": ("pooler", "cls"), "hf_zhclip_resnet": ("pooler",)}
 
 # What a config.json of a text tower alone leaves out: no field of it means anything there.
 OF_A_PAIR = (
@@ -41,7 +41,7 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
         num_channels: channels of the input.
     """
 
-    model_type = "zhclip_resnet"
+    model_type = "hf_zhclip_resnet"
     base_config_key = "vision_config"
 
     layers: list[int] | tuple[int, ...] = (3, 4, 6, 3)
@@ -83,7 +83,7 @@ class ZhCLIPConfig(PreTrainedConfig):
     Args:
         text_config: config of the text tower, or its dict with `model_type`: bert, xlm-roberta, distilbert or
             clip_text_model.
-        vision_config: the same for images: clip_vision_model or zhclip_resnet. None together with the `architectures`
+        vision_config: the same for images: clip_vision_model or hf_zhclip_resnet. None together with the `architectures`
             of a text tower alone stays None: there is none, and no shared space.
         projection_dim: width of the shared space.
         logit_scale_init_value: log of the factor on the cosines, where a checkpoint holds no `logit_scale`.
@@ -102,7 +102,7 @@ class ZhCLIPConfig(PreTrainedConfig):
             tower's type.
     """
 
-    model_type = "zhclip"
+    model_type = "hf_zhclip"
     sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}
     keys_to_ignore_at_inference = ["text_model_output", "vision_model_output"]
     _default_towers: ClassVar[dict[str, str]] = {"text_config": "bert", "vision_config": "clip_vision_model"}
@@ -165,7 +165,7 @@ class ZhCLIPConfig(PreTrainedConfig):
     def vision_width(self) -> int:
         """Width of the pooled image, before the projection."""
         vision = self.vision_config
-        return vision.output_dim if vision.model_type == "zhclip_resnet" else vision.hidden_size
+        return vision.output_dim if vision.model_type == "hf_zhclip_resnet" else vision.hidden_size
 
     @property
     def is_text_causal(self) -> bool:
@@ -299,7 +299,7 @@ def _family(config_dict: dict[str, Any]) -> tuple[str, str]:
 def _unconverted(source: str, family: str, arguments: str) -> str:
     quoted = f'"{source}"' if " " in source else source
     return (
-        f"{source} is {family}, not a ZhCLIP repository (model_type 'zhclip'). Convert it first:\n"
+        f"{source} is {family}, not a ZhCLIP repository (model_type 'hf_zhclip'). Convert it first:\n"
         f"    zhclip convert {quoted} OUT{arguments}\n"
         "and load the folder OUT."
     )

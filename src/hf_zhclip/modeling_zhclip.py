@@ -502,7 +502,7 @@ def _vision_tower(config: ZhCLIPConfig) -> PreTrainedModel:
 def _tower(config: PreTrainedConfig, **options) -> PreTrainedModel:
     # By its name: a repo's own code is not registered with AutoModel, and transformers/dynamic_module_utils.py imports
     # a local repo's config file twice, as two classes.
-    make = ZhCLIPResNetModel._from_config if config.model_type == "zhclip_resnet" else AutoModel.from_config
+    make = ZhCLIPResNetModel._from_config if config.model_type == "hf_zhclip_resnet" else AutoModel.from_config
     # transformers sets the whole model's dtype as the default while it builds; a tower's own config may say another.
     return make(config, dtype=torch.get_default_dtype(), **options)
 

@@ -539,13 +539,13 @@ def test_a_folder_that_is_no_whole_repo_is_told_what_it_lacks(changed, original,
         return str(error.value)
 
     assert "has no config.json. `zhclip convert SOURCE OUT` makes one" in told(tmp_path / "nowhere")
-    assert "is of model_type 'clip', and a converted repo (zhclip) was wanted" in told(original("bert_clip").source)
+    assert "is of model_type 'clip', and a converted repo (hf_zhclip) was wanted" in told(original("bert_clip").source)
     out = changed("cn_clip_vit", architectures=["ZhCLIPTextModel"])
     assert "holds ['ZhCLIPTextModel']; a whole model (ZhCLIPModel) was wanted" in told(out)
-    (out / "config.json").write_text(json.dumps({"model_type": "zhclip", "architectures": ["ZhCLIPModel"]}))
+    (out / "config.json").write_text(json.dumps({"model_type": "hf_zhclip", "architectures": ["ZhCLIPModel"]}))
     assert "wrong shapes:" in told(out)
     (out / "config.json").write_text(
-        json.dumps({"model_type": "zhclip", "architectures": ["ZhCLIPModel"], "text_pooling": "middle"})
+        json.dumps({"model_type": "hf_zhclip", "architectures": ["ZhCLIPModel"], "text_pooling": "middle"})
     )
     assert "No model can be built from" in told(out)
 

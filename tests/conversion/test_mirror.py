@@ -116,7 +116,7 @@ def test_a_model_is_loaded_by_the_mirror_s_name_and_again_offline(mirror, tmp_pa
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     mirror.requests.clear()
     model, _ = load(TEXT, vision=CLIP, format="taiyi")
-    assert model.config.model_type == "zhclip" and mirror.requests == []
+    assert model.config.model_type == "hf_zhclip" and mirror.requests == []
 
 
 @pytest.mark.parametrize(

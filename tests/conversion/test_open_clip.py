@@ -75,7 +75,7 @@ def test_a_training_checkpoint_takes_a_file_of_model_configs_and_how_pictures_ar
     report = convert(tmp_path / "epoch_5.pt", tmp_path / "out", **said)
 
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert config["vision_config"]["model_type"] == "zhclip_resnet"
+    assert config["vision_config"]["model_type"] == "hf_zhclip_resnet"
     assert config["vision_config"]["num_attention_heads"] == 16 * 32 // 64
     assert config["text_config"]["hidden_act"] == "quick_gelu"
     assert report.conversion["image_order"] == "crop_then_rgb"

@@ -69,7 +69,7 @@ def test_the_card_of_a_text_tower_alone_says_what_it_can_not_do_in_both_language
     text = text_of("bert-from-clip-chinese-1M")
     chinese, english = text.split("\n## English\n")
     data = ModelCard(text).data
-    assert data.pipeline_tag == "feature-extraction" and data.tags == ["zhclip", "bert", "chinese", "safetensors"]
+    assert data.pipeline_tag == "feature-extraction" and data.tags == ["hf_zhclip", "bert", "chinese", "safetensors"]
     assert "单独的文本塔（mengzi-bert-base，102,267,648 个参数，状态维度 768）" in chinese
     assert "a text tower by itself (mengzi-bert-base, 102,267,648 parameters, states of 768)" in english
     assert "### 它不能做什么" in chinese and "它的向量与图片不在同一个空间里" in chinese
