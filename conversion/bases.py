@@ -1,11 +1,11 @@
 """Config of the model that a checkpoint was trained from, where its own config.json only names that model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .errors import InputError, ZhclipError
 from .hub import locate
-from .read import read_json
 
 _XLM_ROBERTA = {
     "model_type": "xlm-roberta",
@@ -41,17 +41,20 @@ OWNERS = {"FacebookAI/": "", "google-bert/": ""}
 """Names that the hub gave to whom it had had without an owner."""
 
 
-def base_config(name: str) -> Mapping[str, Any]:
-    """The published config of a base by name, else the config.json that lies on the hub, or in its cache.
+def published_base(name: str) -> Mapping[str, Any] | None:
+    """The published config of a base that is known here by its name."""
+    plain = next((name.removeprefix(owner) for owner in OWNERS if name.startswith(owner)), name)
+    return BASES.get(plain)
+
+
+def base_file(name: str) -> Path:
+    """The config.json of another base, on the hub or in its cache.
 
     Raises:
-        InputError: when it is known by neither; it then has to be stated.
+        InputError: when it is not to be had; it then has to be stated.
     """
-    plain = next((name.removeprefix(owner) for owner in OWNERS if name.startswith(owner)), name)
-    if plain in BASES:
-        return BASES[plain]
     try:
-        return read_json(locate(f"{name}:config.json"))
+        return locate(f"{name}:config.json")
     except ZhclipError as error:
         raise InputError(
             f"config.json names {name!r} as the model that the text tower was trained from, and leaves the head count "

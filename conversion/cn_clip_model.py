@@ -3,17 +3,11 @@
 A house differs in the prefix of the keys, in what lies beside the weights, and in what it does to pictures and texts.
 """
 
-import importlib
-import importlib.metadata
 import json
 import re
-import tempfile
-from collections.abc import Collection, Mapping, Sequence
-from importlib import resources
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-
-import torch
 
 from . import towers
 from .errors import InputError
@@ -28,7 +22,7 @@ from .openai_towers import (
     vit_sizes,
     vit_tower,
 )
-from .source import Description, Facts, Signature, Tower, Witness
+from .source import Description, Signature, Tower
 
 Value = TypeVar("Value")
 
@@ -141,7 +135,6 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
     vision_name, vision, size = _vision(shapes, stated, by)
     return Description(
         architecture=f"{vision_name}@{text_name}",
-        facts=stated,
         text=text,
         vision=vision,
         image_order="squash_then_rgb",
@@ -156,7 +149,7 @@ def describe_image(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: s
     stated = _stated(shapes, config)
     _refuse_unstated(_unstated_vision(shapes), stated)
     name, vision, size = _vision(shapes, stated, by)
-    return Description(architecture=name, facts=stated, vision=vision, image_size=size)
+    return Description(architecture=name, vision=vision, image_size=size)
 
 
 def _stated(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,47 +300,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return cn_clip_tokenizer(read_vocab(vocabulary) if vocabulary else default_vocab(), context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from the installed cn_clip, built float32 as its evaluation does (no rounding through fp16)."""
-    try:
-        peer = importlib.import_module("cn_clip.clip.model")
-        utils = importlib.import_module("cn_clip.clip.utils")
-    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
-        return None
-    model = peer.CLIP(**_peer_arguments(tensors, facts.config)).eval()
-    model.load_state_dict(_peer_state_dict(peer, tensors), strict=True)
-    preprocess = utils.image_transform(facts.image_size)
-    tokenizer = _peer_tokenizer(facts.vocab)
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        pieces = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
-        ends = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
-        return [[ends[0], *ids[: facts.context_length - 2], ends[1]] for ids in pieces]
-
-    return Witness(
-        name=f"cn_clip {importlib.metadata.version('cn_clip')}",
-        level="peer",
-        encode_text=lambda ids: torch.nn.functional.normalize(model.encode_text(ids), dim=-1),
-        encode_image=lambda pixels: torch.nn.functional.normalize(model.encode_image(pixels), dim=-1),
-        token_ids=token_ids,
-        pixels=preprocess,
-        logit_scale=lambda: model.logit_scale.item(),
-    )
-
-
-def _peer_arguments(tensors: Mapping[str, torch.Tensor], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of cn_clip's CLIP; where the size is published its own model_configs state them, not we."""
-    description = describe({key: tuple(tensor.shape) for key, tensor in tensors.items()}, stated)
-    folder = resources.files("cn_clip.clip") / "model_configs"
-    files = [folder / f"{name}.json" for name in description.architecture.split("@")]
-    if all(file.is_file() for file in files):
-        arguments = {key: value for file in files for key, value in json.loads(file.read_text("utf-8")).items()}
-    else:
-        arguments = model_config(description.text.config, description.vision.config, description.text.width)
-    stated = {key: value for key, value in stated.items() if value is not None and key in arguments}
-    return {**arguments, **stated, "vision_layers": _plain(arguments["vision_layers"])}
-
-
 def model_config(text: Mapping[str, Any], vision: Mapping[str, Any], embed_dim: int) -> dict[str, Any]:
     """The fields of cn_clip's model_configs, from the configs of the two towers."""
     resnet = vision["model_type"] == "hf_zhclip_resnet"
@@ -367,22 +319,3 @@ def model_config(text: Mapping[str, Any], vision: Mapping[str, Any], embed_dim: 
         "vocab_size": text["vocab_size"],
         **{f"text_{field}": text[field] for field in fields},
     }
-
-
-def _peer_state_dict(peer: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    left_out = "bert.pooler.", "bert.embeddings.position_ids"
-    state_dict = {key: tensor for key, tensor in tensors.items() if not key.startswith(left_out)}
-    flash = [key for key in state_dict if ".Wqkv." in key]
-    if flash:
-        # Upstream's converter only works on keys with DDP's prefix (cn_clip/clip/model.py, convert_state_dict).
-        state_dict = peer.convert_state_dict({f"module.{key}": tensor for key, tensor in state_dict.items()})
-        state_dict = {key.removeprefix("module."): tensor for key, tensor in state_dict.items()}
-    return state_dict
-
-
-def _peer_tokenizer(vocab: Sequence[str]) -> Any:
-    tokenizers = importlib.import_module("cn_clip.clip.bert_tokenizer")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "vocab.txt"
-        path.write_text("".join(f"{line}\n" for line in vocab), encoding="utf-8")
-        return tokenizers.FullTokenizer(vocab_file=str(path))

@@ -3,20 +3,15 @@
 The JSON is an open_clip_config.json: `model_cfg`, which open_clip's model_configs hold by name, and `preprocess_cfg`.
 """
 
-import importlib
-import importlib.metadata
 from collections.abc import Callable, Collection, Iterable, Mapping
-from types import ModuleType
 from typing import Any
-
-import torch
 
 from . import towers
 from .errors import InputError
 from .hf_folder import MEAN, STD, TOLERANCE
 from .mapping import Rule, Shape, drop, rename
 from .openai_towers import RESNET_WIDENING, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
-from .source import Tower, Witness
+from .source import Tower
 
 EPS = 1e-5
 """Of every LayerNorm, where norm_kwargs states no other: that of torch's class."""
@@ -323,51 +318,3 @@ def _close(value: Any, wanted: tuple[float, ...]) -> bool:
 
 
 # The original's own package
-
-
-def installed() -> ModuleType | None:
-    """open_clip, where it is installed and can be imported."""
-    try:
-        return importlib.import_module("open_clip")
-    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
-        return None
-
-
-def arguments(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """What open_clip's classes take of a model_cfg."""
-    model = stated["model_cfg"]
-    return {key: model[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu") if key in model}
-
-
-def without_buffers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors without the buffers that older versions saved, and today's do not take."""
-    return {key: value for key, value in tensors.items() if not key.endswith(("attn_mask", "embeddings.position_ids"))}
-
-
-def pixels(peer: ModuleType, stated: Mapping[str, Any], size: int) -> Callable:
-    """open_clip's own preparation of a picture at inference."""
-    pictures = {key: value for key, value in stated["preprocess_cfg"].items() if key not in ("size", "mode")}
-    return importlib.import_module(f"{peer.__name__}.transform").image_transform(size, is_train=False, **pictures)
-
-
-def image_witness(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Witness | None:
-    """The witness of an image part: open_clip's image tower alone."""
-    peer = installed()
-    if peer is None:
-        return None
-    stated = facts(config, "the image part")
-    model = stated["model_cfg"]
-    build = importlib.import_module(f"{peer.__name__}.model")._build_vision_tower
-    visual = build(model["embed_dim"], dict(model["vision_cfg"]), bool(model.get("quick_gelu"))).eval()
-    own = {key.removeprefix("visual."): value for key, value in tensors.items() if key.startswith("visual.")}
-    visual.load_state_dict(own, strict=True)
-    return Witness(
-        name=peer_name(),
-        level="peer",
-        encode_image=lambda each: torch.nn.functional.normalize(visual(each), dim=-1),
-        logit_scale=lambda: tensors["logit_scale"].item(),
-    )
-
-
-def peer_name() -> str:
-    return f"open_clip {importlib.metadata.version('open_clip_torch')}"

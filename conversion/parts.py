@@ -3,21 +3,22 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from .bases import base_config
+from .bases import base_file, published_base
 from .catalogue import Entry, entries
 from .detect import Detection, detect
 from .errors import InputError, MappingError
+from .evidence import gather
 from .hub import published, read_source
 from .mapping import Plan, Rule, check_claims, drop, fold, plan
 from .read import Checkpoint, check_ema, choose, read, read_json
-from .source import Description, Facts, Source, Witness
+from .source import Description, Evidence, Source
 from .sources import SOURCES
 
 Role = Literal["whole", "image"]
@@ -35,28 +36,42 @@ IMAGE_SIDE = ("vision_model.", "visual_projection.", "logit_scale")
 
 @dataclass(frozen=True)
 class Part:
-    """A checkpoint, the source that claims it, and the JSON that states what its tensors don't."""
+    """A checkpoint, the source that claims it, and the JSON that states what its tensors don't.
+
+    `config` is what `describe` is given: all that is stated, joined. `stated` is the user's own word or the
+    catalogue's, and `base` the name and the config.json of a base model that had to be fetched.
+    """
 
     source: Source
     checkpoint: Checkpoint
     config: Mapping[str, Any]
     why: str
     role: Role = "whole"
+    stated: Mapping[str, Any] = field(default_factory=dict)
+    base: tuple[str, Path] | None = None
 
     def request(self) -> dict[str, Any]:
         """What another process needs to read the same part again."""
         return {
             "path": str(self.checkpoint.path),
             "format": self.source.name,
-            "config": dict(self.config),
             "role": self.role,
             "ema": self.checkpoint.ema,
+            "stated": dict(self.stated),
+            "base": self.base and [self.base[0], str(self.base[1])],
         }
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> "Part":
         checkpoint = choose(read(Path(request["path"])), request["ema"])
-        return cls(SOURCES[request["format"]], checkpoint, request["config"], "stated", request["role"])
+        base = (request["base"][0], Path(request["base"][1])) if request["base"] else None
+        source = SOURCES[request["format"]]
+        return cls(source, checkpoint, {}, "stated", request["role"], request["stated"], base)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What a witness is given of it beside its tensors."""
+        return gather(self.checkpoint, self.stated, self.base)
 
     @cached_property
     def plan(self) -> Plan:
@@ -71,12 +86,6 @@ class Part:
     def home(self, config: Mapping[str, Any]) -> tuple[Rule, ...]:
         """The source's table of its plainest layout, from a converted model's config; of an image part its side."""
         return self._in_role(self.source.home(config))
-
-    def original(self, tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-        """The witness from the original's own package; of an image part, from one that can do without the text."""
-        if self.role == "whole":
-            return self.source.original(tensors, facts)
-        return self.source.original_image(tensors, facts) if self.source.original_image else None
 
     def _in_role(self, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
         return rules if self.role == "whole" else image_rules(rules)
@@ -207,7 +216,8 @@ def _part(
     own = checkpoint.config if detection.source.reads_config_json else {}
     if not own and not stated and entry is not None and entry.config:
         stated, why = entry.config, f"{why}; its config is the catalogue's"
-    return Part(detection.source, checkpoint, _facts(detection.source, path, own, stated), why)
+    config, base = _facts(detection.source, path, own, stated)
+    return Part(detection.source, checkpoint, config, why, stated=stated, base=base)
 
 
 def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | None) -> Detection:
@@ -218,16 +228,26 @@ def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | 
     return replace(detect(checkpoint, entry.format), certainty="published", why=why)
 
 
-def _facts(source: Source, path: str | Path, own: Mapping[str, Any], stated: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is stated beside the weights or by the user, with the config of a base model that it leaves facts to."""
+def _facts(
+    source: Source, path: str | Path, own: Mapping[str, Any], stated: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], tuple[str, Path] | None]:
+    """What is stated beside the weights or by the user, with the config of a base model that it leaves facts to.
+
+    The second is that base's name and config.json, where it had to be fetched.
+    """
     base = source.base_model(own or stated) if source.base_model else None
     if own and stated and base is None:
         raise InputError(
             f"{path} states its own facts beside the weights, so --config has nothing to state. Leave it out."
         )
     if base is None:
-        return stated or own
-    return {**own, "base_config": stated} if own and stated else {**(own or stated), "base_config": base_config(base)}
+        return stated or own, None
+    if own and stated:
+        return {**own, "base_config": stated}, None
+    if (published := published_base(base)) is not None:
+        return {**(own or stated), "base_config": published}, None
+    file = base_file(base)
+    return {**(own or stated), "base_config": read_json(file)}, (base, file)
 
 
 def _vision_part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: str | None) -> Part:
@@ -269,10 +289,20 @@ def find_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | 
     return folder if folder is not None and parts[0].source.vocabulary.lies_in(folder) else None
 
 
-def witness_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> str | None:
-    """The same for a witness, or what ships with the package; None: what the converted repo has."""
+def witness_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path:
+    """The same for a witness, or what ships with the package.
+
+    Raises:
+        InputError: when there is none.
+    """
     found = find_vocabulary(parts, stated) or parts[0].source.vocabulary.default
-    return None if found is None else str(found)
+    if found is None:
+        names = " or ".join(parts[0].source.vocabulary.files)
+        raise InputError(
+            f"There is no vocabulary beside {parts[0].checkpoint.name} ({names}). Pass the vocabulary that it was "
+            "trained with: --tokenizer PATH."
+        )
+    return found
 
 
 def join_tensors(parts: Sequence[Part]) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ from . import mapping, verification
 from .cards import write_card
 from .doors import add_code, add_legacy, add_sentence_transformers
 from .errors import InputError, ParityError
+from .evidence import vocabulary_hashes
 from .parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
 from .provenance import command, entry_name, record
 from .report import FILE, Report, sha256
@@ -107,6 +108,7 @@ def convert(
     lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
     settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
     settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
+    settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
     _check_tokenizer(words, model_config)
     processor = _processor(description, words)
@@ -156,6 +158,7 @@ def _settings(description: Description, dtype: str, context_length: int | None, 
         "dtype": dtype,
         "context_length": longest,
         "trained_context_length": description.context_length,
+        "stated_context_length": context_length,
         "limits": list(description.limits),
         "image_order": description.image_order,
     }
@@ -270,8 +273,8 @@ def _prove(
         out=str(folder),
         parts=[part.request() for part in parts],
         dtype=settings["dtype"],
-        tokenizer=witness_vocabulary(parts, tokenizer),
-        context_length=settings["context_length"],
+        vocabulary=str(witness_vocabulary(parts, tokenizer)),
+        context_length=settings["stated_context_length"],
         tensors_only=skip,
     )
     level, comparisons = verification.in_fresh_process(request)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .evidence import to_report
 from .hub import HUB_ID, published
 from .mapping import fold
 from .parts import Part
@@ -57,5 +58,5 @@ def record(part: Part) -> dict[str, Any]:
         "wrappers": list(checkpoint.wrappers),
         "ema": checkpoint.ema,
         "dropped": fold(part.plan.dropped),
-        "facts": dict(part.describe().facts),
+        "evidence": to_report(part.evidence),
     }

@@ -13,7 +13,7 @@ from .errors import InputError
 from .read import read_json
 
 FILE = "conversion_report.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PACKAGES = ("hf-zhclip", "transformers", "torch", "safetensors", "tokenizers", "pillow")
 
 Level = Literal["peer", "reference", "tensors"]
@@ -81,9 +81,10 @@ class Report:
         return "\n".join(_line(each) for each in self.comparisons if not each.passed)
 
 
-SOURCE_KINDS: dict[str, Any] = {"format": str, "name": str, "hub": dict | None, "files": dict, "facts": dict}
+SOURCE_KINDS: dict[str, Any] = {"format": str, "name": str, "hub": dict | None, "files": dict, "evidence": dict}
 CONVERSION_KINDS: dict[str, Any] = {
     **{"architecture": str, "dtype": str, "context_length": int, "trained_context_length": int | None},
+    **{"stated_context_length": int | None, "vocabulary": dict},
     **{
         "limits": list,
         "image_order": str | None,

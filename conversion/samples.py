@@ -17,8 +17,9 @@ TEXTS = (
     "很长的句子要被截断" * 80,
 )
 
-EMBEDDED = 4
-"""How many of the pictures, from the first, are also put through the towers."""
+EMBEDDED_TEXTS = 5
+EMBEDDED = 3
+"""How many of the texts and of the pictures, from the first, are also put through the towers; so is the last text."""
 
 
 def pictures() -> Iterator[tuple[str, Image.Image]]:

@@ -1,6 +1,7 @@
 """A checkpoint format to the rest: a `Source`, the `Description` that it gives, and the `Witness` of its numbers."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -52,12 +53,10 @@ class Description:
 
     A part has one tower of the two, and so has a text tower that stands alone, which brings no pictures.
 
-    `facts` is the source's own JSON as far as it counts: what a witness is given, and what the report records.
     `limits` are sentences for the card. `text_attends_to_padding` and `text_padded_length` are those of ZhCLIPConfig.
     """
 
     architecture: str
-    facts: Mapping[str, Any]
     text: Tower | None = None
     vision: Tower | None = None
     image_order: str | None = None
@@ -69,36 +68,53 @@ class Description:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a witness is given of one part beside its tensors: nothing that the conversion has concluded.
+
+    `files` are the JSON files that lie with the weights, as they lie there, by their place as seen from the weights'
+    folder; `hashes` are the SHA-256 of the same. `stated` is the JSON that the user gave, or that the catalogue has.
+    """
+
+    files: Mapping[str, Any]
+    hashes: Mapping[str, str]
+    stated: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a witness has found of a source by its own code (`reference/`), for the peer's package to be built from.
+
+    `config` is the source's own JSON, `vocab` what the witness has read at the path of the vocabulary; a text tower
+    alone has no `image_size`.
+    """
+
+    config: Mapping[str, Any]
+    vocab: Any
+    context_length: int | None
+    image_size: int | None
+
+
+@dataclass(frozen=True)
 class Witness:
     """Somebody else who computes what the checkpoint computes: the original's own package, or the reference.
 
     Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with the tokenizer's pad id,
-    `encode_image` pixels `(n, 3, size, size)`; both give L2-normalised float32 `(n, width)`. `logit_scale` is the
-    stored logarithm. Of a text tower alone `encode_text` gives the pooled vectors, and `text_states` the states of all
-    tokens, `(n, length, width)`, normalised likewise.
+    `encode_image` pixels `(n, 3, size, size)`; both give L2-normalised `(n, width)` in the dtype that `computing_in`
+    sets. `logit_scale` is the stored logarithm. Of a text tower alone `encode_text` gives the pooled vectors, and
+    `text_states` the states of all tokens, `(n, length, width)`, normalised likewise. `training` gives the fields of
+    config.json that no number shows, by tower.
     """
 
     name: str
     level: Literal["peer", "reference"]
+    computing_in: Callable[[torch.dtype], AbstractContextManager]
     encode_text: Callable[[torch.Tensor], torch.Tensor] | None = None
     encode_image: Callable[[torch.Tensor], torch.Tensor] | None = None
     token_ids: Callable[[Sequence[str]], list[list[int]]] | None = None
     pixels: Callable[[Image.Image], torch.Tensor] | None = None
     logit_scale: Callable[[], float] | None = None
     text_states: Callable[[torch.Tensor], torch.Tensor] | None = None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a witness may know of a conversion beside the tensors.
-
-    `config` is the source's own JSON, `vocab` what its `Vocabulary` reads; a text tower alone has no `image_size`.
-    """
-
-    config: Mapping[str, Any]
-    vocab: Any
-    context_length: int
-    image_size: int | None
+    training: Callable[[], Mapping[str, Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +131,8 @@ class Source:
     a card says of texts before anything is converted. `base_model` names the model to whose config.json this one's own
     leaves the facts of its tower; what is found there lies in the config under `base_config`.
 
-    `describe_image` and `original_image` are for an image part whose folder may hold no text tower at all: without
-    them the whole is described and its text left out, and the reference is the witness.
+    `describe_image` is for an image part whose folder may hold no text tower at all: without it the whole is
+    described and its text left out.
     """
 
     name: str
@@ -126,12 +142,10 @@ class Source:
     describe: Callable[[Checkpoint, Mapping[str, Any]], Description]
     rules: Callable[[Collection[str]], tuple[Rule, ...]]
     home: Callable[[Mapping[str, Any]], tuple[Rule, ...]]
-    original: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None]
     tokenizer: Callable[[Path | None, int], Any] | None = None
     vocabulary: Vocabulary = WORDPIECE
     reads_config_json: bool = True
     limits: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("zh",)
     describe_image: Callable[[Checkpoint, Mapping[str, Any]], Description] | None = None
-    original_image: Callable[[Mapping[str, torch.Tensor], Facts], Witness | None] | None = None
     base_model: Callable[[Mapping[str, Any]], str | None] | None = None

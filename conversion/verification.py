@@ -7,31 +7,24 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch.nn.functional import normalize
 
-from . import samples
+from . import evidence, samples, witnesses
 from .errors import InputError, ParityError, WorkError, ZhclipError
-from .mapping import claimed, inverse, plan
-from .parts import Part, describe, identify, join_tensors, witness_vocabulary
+from .mapping import check_claims, claimed, inverse, plan
+from .parts import Part, identify, join_tensors, witness_vocabulary
+from .precision import Tower, bounded, compare_logits, compare_tower, difference, normalized
 from .read import Checkpoint, read, read_json
-from .repo import is_text_alone, load_processor
+from .repo import check_tensors, is_text_alone, load_processor
 from .report import FILE, Comparison, Level, Report, changed_files, read_report
-from .source import Facts, Witness
+from .source import Witness
 from .sources import SOURCES
+from .witnesses import Testimony
 from .write import DTYPES, same_bits, target_dtype
-
-BOUND = 1e-5
-"""Largest absolute difference of L2-normalised float32 embeddings."""
-
-COSINE = 0.999999
-"""Smallest cosine between two embeddings of the same input."""
-
 
 PROGRAM = (
     "import sys; sys.path[:] = [place for place in sys.path if place]; "
@@ -77,15 +70,15 @@ def verify(
         out=str(out),
         parts=[],
         dtype=before.conversion["dtype"],
-        tokenizer=str(tokenizer) if tokenizer else None,
-        context_length=before.conversion["context_length"],
+        vocabulary=str(recorded_vocabulary(before, out)),
+        context_length=before.conversion["stated_context_length"],
+        recorded=before.sources,
     )
-    if against is None:
-        request = replace(request, recorded=before.sources)
-    else:
+    if against is not None:
         parts = identify(against, vision, format, config, ema, vision_format, vision_config)
-        vocabulary = witness_vocabulary(parts, tokenizer)
-        request = replace(request, parts=[part.request() for part in parts], tokenizer=vocabulary)
+        vocabulary = str(witness_vocabulary(parts, tokenizer))
+        requests = [part.request() for part in parts]
+        request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
     level, comparisons = in_fresh_process(request)
     comparisons = [_compare_files(out, before), *comparisons]
     report = Report(before.sources, before.conversion, level, comparisons, before.files)
@@ -98,15 +91,26 @@ def _compare_files(out: Path, report: Report) -> Comparison:
     return _exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
 
 
+def recorded_vocabulary(report: Report, out: Path) -> Path:
+    """The vocabulary that a report names where it ships with the package, else the repo's own."""
+    default = SOURCES[report.sources[0]["format"]].vocabulary.default
+    if default is not None and evidence.vocabulary_hashes(default) == report.conversion["vocabulary"]:
+        return default
+    return out
+
+
 @dataclass(frozen=True)
 class Request:
-    """What the fresh process is asked; either the `parts` of the original, or what a report `recorded` of them."""
+    """What the fresh process is asked; either the `parts` of the original, or what a report `recorded` of them.
+
+    `vocabulary` is the file or folder that the witness reads; `context_length` is the user's own word, if any.
+    """
 
     out: str
     parts: Sequence[Mapping[str, Any]]
     dtype: str
-    tokenizer: str | None
-    context_length: int
+    vocabulary: str
+    context_length: int | None
     recorded: Sequence[Mapping[str, Any]] = ()
     tensors_only: bool = False
 
@@ -150,67 +154,67 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     transformers.logging.set_verbosity_error()
     out = Path(request.out)
     written = read(out)
-    parts = [Part.from_request(each) for each in request.parts] or _mapped_back(written, request.recorded)
+    check_tensors(out, written)
+    parts = [Part.from_request(each) for each in request.parts]
     model = _load(out)
-    comparisons = list(_compare_tensors(parts if request.parts else [], written, model, request.dtype))
+    comparisons = list(_compare_tensors(parts, written, model, request.dtype))
     if request.tensors_only:
         return "tensors", comparisons
-    witness = _witness(parts, request, written)
-    processor = load_processor(out)
-    _check_vocabulary(witness, model)
-    if is_text_alone(written.config):
-        ids, id_comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
-        return witness.level, [*comparisons, *id_comparisons, *_compare_text_alone(model, witness, ids)]
-    ids, id_comparisons = _compare_ids(processor, processor.tokenizer.pad_token_id, witness)
-    pixels, pixel_comparisons = _compare_pixels(processor, witness)
-    comparisons += id_comparisons + pixel_comparisons
-    comparisons += _compare_embeddings(model, witness, ids, pixels)
+    testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(written, request)
+    witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
+    with witnesses.in_words():
+        comparisons += _compare_numbers(model, load_processor(out), witness, request.dtype)
     return witness.level, comparisons
 
 
+def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -> Iterator[Comparison]:
+    """Fields that no number shows, ids, pixels, vectors and logits."""
+    own = model.dtype
+    yield from _compare_training(model.config, witness)
+    _check_vocabulary(witness, model)
+    if is_text_alone(model.config.to_dict()):
+        ids, comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
+        yield from comparisons
+        for tower in _text_alone(model, witness, ids, processor.pad_token_id):
+            yield from compare_tower(tower, own, witness)[1]
+        return
+    ids, comparisons = _compare_ids(processor, processor.tokenizer.pad_token_id, witness)
+    yield from comparisons
+    pixels, comparisons = _compare_pixels(processor, witness)
+    yield from comparisons
+    text, comparisons = compare_tower(_text(model, witness, ids), own, witness)
+    yield from comparisons
+    image, comparisons = compare_tower(_image(model, witness, pixels), own, witness)
+    yield from comparisons
+    yield from compare_logits(model, _with_rounded_scale(witness, dtype), text, image)
+
+
 def _load(out: Path) -> Any:
+    """The model as users load it, in the dtype that its config states."""
     import transformers
 
     try:
-        return transformers.AutoModel.from_pretrained(out, dtype=torch.float32).eval()
+        return transformers.AutoModel.from_pretrained(out, dtype="auto", attn_implementation="sdpa").eval()
     except (StrictDataclassError, ValueError, LookupError, TypeError, RuntimeError, OSError) as error:
         raise WorkError(f"{out} does not load through AutoModel: {error}") from error
 
 
-def _mapped_back(written: Checkpoint, recorded: Sequence[Mapping[str, Any]]) -> list[Part]:
-    """The parts of the original, from the converted tensors by the inverse tables."""
-    parts = []
-    for each in recorded:
-        part = Part(SOURCES[each["format"]], written, each["facts"], "recorded", each["role"])
+def _testimony(part: Part, dtype: str) -> Testimony:
+    return Testimony(part.source.name, part.role, _rounded(part.checkpoint.tensors, dtype), part.evidence)
+
+
+def _mapped_back(written: Checkpoint, request: Request) -> list[Testimony]:
+    """What the original was, as far as a repo tells: its tensors by the inverse tables, the rest by the report."""
+    found = []
+    for each in request.recorded:
+        given = evidence.of_report(each["evidence"])
+        part = Part(SOURCES[each["format"]], written, {}, "recorded", each["role"], given.stated)
         table = inverse(part.home(written.config))
         own = {key: written.tensors[key] for key in claimed(table, written.tensors)}
         backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
-        checkpoint = Checkpoint(written.path, (), "mapped back", dict(backwards.run(own)))
-        parts.append(replace(part, checkpoint=checkpoint))
-    return parts
-
-
-def _witness(parts: Sequence[Part], request: Request, written: Checkpoint) -> Witness:
-    """The original's own package where it is installed, the reference for whatever that leaves open."""
-    # What was mapped back has no dropped keys that a description may need: its facts are those of the report.
-    recorded = not request.parts
-    size = (written.config["vision_config"] or {}).get("image_size") if recorded else describe(parts).image_size
-    vocab = parts[0].source.vocabulary.read(Path(request.tokenizer) if request.tokenizer else written.path)
-    witnesses = []
-    for part in parts:
-        tensors = _rounded(part.checkpoint.tensors, request.dtype)
-        facts = Facts(part.config if recorded else part.describe().facts, vocab, request.context_length, size)
-        reference = _reference(part.source.name, tensors, facts)
-        peer = part.original(tensors, facts)
-        witnesses.append(_in_role(part, _completed(peer, reference) if peer else reference))
-    return _with_rounded_scale(join_witnesses(witnesses), request.dtype)
-
-
-def _in_role(part: Part, witness: Witness) -> Witness:
-    """Of an image part what it gives; texts and the image order are the text family's."""
-    if part.role == "whole":
-        return witness
-    return Witness(witness.name, witness.level, encode_image=witness.encode_image, logit_scale=witness.logit_scale)
+        check_claims(backwards)
+        found.append(Testimony(part.source.name, part.role, dict(backwards.run(own)), given))
+    return found
 
 
 def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:
@@ -228,33 +232,6 @@ def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
     if dtype not in DTYPES:
         return witness
     return replace(witness, logit_scale=lambda: float(torch.tensor(witness.logit_scale()).to(DTYPES[dtype])))
-
-
-def _reference(name: str, tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
-    module = import_module(f".reference.{name}", __package__)
-    offers: dict[str, Callable] = {
-        "encode_text": lambda ids: module.encode_text(tensors, ids, facts.config),
-        "encode_image": lambda pixels: module.encode_image(tensors, pixels, facts.config),
-        "token_ids": lambda texts: module.token_ids(texts, facts.vocab, facts.context_length),
-        "pixels": lambda image: module.pixels(image, tensors, facts.image_size),
-        "logit_scale": lambda: module.logit_scale(tensors, facts.config),
-        "text_states": lambda ids: module.text_states(tensors, ids, facts.config),
-    }
-    return Witness("reference", "reference", **{key: call for key, call in offers.items() if hasattr(module, key)})
-
-
-CALLS = ("encode_text", "encode_image", "token_ids", "pixels", "logit_scale", "text_states")
-
-
-def _completed(peer: Witness, reference: Witness) -> Witness:
-    return replace(peer, **{call: getattr(peer, call) or getattr(reference, call) for call in CALLS})
-
-
-def join_witnesses(witnesses: Sequence[Witness]) -> Witness:
-    """The witness of a pair: each call from the part that can answer it, the level that of the weaker."""
-    calls = {call: next((found for each in witnesses if (found := getattr(each, call))), None) for call in CALLS}
-    level: Literal["peer", "reference"] = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
-    return Witness(" and ".join(dict.fromkeys(each.name for each in witnesses)), level, **calls)
 
 
 def _compare_tensors(
@@ -285,6 +262,18 @@ def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
     return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
 
 
+def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
+    """Fields of config.json that change no vector and a later training: dropout, initial values, unused ids."""
+    found = config.to_dict()
+    for side, fields in witness.training().items():
+        if not fields:
+            continue
+        own = found.get(side) or {}
+        different = [name for name, value in fields.items() if name not in own or own[name] != value]
+        told = f" ({', '.join(different)})" if different else ""
+        yield _exact("config", f"{len(fields)} fields of {side} for training{told}", witness.name, len(different))
+
+
 def _check_vocabulary(witness: Witness, model: Any) -> None:
     """Refuses a vocabulary of more words than the model has rows, before it is asked for one of them."""
     highest, rows = max(map(max, witness.token_ids(samples.TEXTS))), model.config.text_config.vocab_size
@@ -295,13 +284,18 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
         )
 
 
-def _compare_ids(encode: Callable[..., Any], pad: int, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
+def _compare_ids(
+    encode: Callable[..., Any], pad: int, witness: Witness
+) -> tuple[list[torch.Tensor], list[Comparison]]:
+    """Batches of the witness's ids: short texts padded together, a cut one, one by itself; and the comparison."""
     expected = witness.token_ids(samples.TEXTS)
     ours = [encode(text=[text])["input_ids"][0] for text in samples.TEXTS]
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
     rows = [torch.tensor(ids) for ids in expected]
-    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
-    return padded, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
+    short = torch.nn.utils.rnn.pad_sequence(rows[: samples.EMBEDDED_TEXTS], batch_first=True, padding_value=pad)
+    # Some embeddings hang on how far a text is padded, so that the first comes by itself, too.
+    batches = [short, rows[-1][None], rows[0][None]]
+    return batches, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
 
 
 def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
@@ -309,58 +303,33 @@ def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, lis
     for name, image in samples.pictures():
         expected = witness.pixels(image)
         ours = processor(images=[image], return_tensors="pt")["pixel_values"][0]
-        difference = _difference(ours, expected)
-        comparisons.append(
-            Comparison("pixels", name, witness.name, "max abs difference", 0, difference, difference == 0)
-        )
+        comparisons.append(bounded("pixels", name, witness.name, 0, difference(ours, expected)))
         pixels.append(expected)
     return torch.stack(pixels[: samples.EMBEDDED]), comparisons
 
 
-def _compare_embeddings(model: Any, witness: Witness, ids: torch.Tensor, pixels: torch.Tensor) -> Iterator[Comparison]:
-    alone = torch.tensor(witness.token_ids(samples.TEXTS[:1]))
-    text, image = _first_alone(witness.encode_text, ids, alone), witness.encode_image(pixels)
-    yield from _compare_tower("text", _first_alone(model.encode_text, ids, alone), text, witness.name)
-    yield from _compare_tower("image", model.encode_image(pixel_values=pixels), image, witness.name)
-    scale = torch.tensor(witness.logit_scale())
-    logits = model(input_ids=ids, pixel_values=pixels).logits_per_image
-    difference = _difference(logits / scale.exp(), image @ text.t())
-    yield _bounded("logits", "logits_per_image / exp(logit_scale)", witness.name, BOUND, difference)
-    difference = _difference(model.logit_scale.detach(), scale)
-    yield _bounded("logits", "logit_scale", witness.name, 0, difference)
+def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Tower:
+    modules = [model.text_model, model.text_projection]
+    return Tower("text", "embeddings", modules, model.encode_text, witness.encode_text, batches)
 
 
-def _first_alone(encode: Callable[[torch.Tensor], torch.Tensor], ids: torch.Tensor, alone: torch.Tensor) -> Any:
-    """The embeddings of a batch, of which the first text comes by itself: some hang on how far a text is padded."""
-    return torch.cat([encode(alone), encode(ids[1:])])
+def _image(model: Any, witness: Witness, pixels: torch.Tensor) -> Tower:
+    modules = [model.vision_model, model.visual_projection]
+    return Tower("image", "embeddings", modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]])
 
 
-def _compare_text_alone(model: Any, witness: Witness, ids: torch.Tensor) -> Iterator[Comparison]:
+def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Tower]:
     """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
-    outputs, kept = model(input_ids=ids), ids != model.config.text_config.pad_token_id
-    ours, expected = normalize(outputs.last_hidden_state, dim=-1)[kept], witness.text_states(ids)[kept]
-    yield from _compare_tower("states", ours, expected, witness.name, f"states of {len(expected)} tokens")
-    ours, expected = normalize(outputs.pooler_output, dim=-1), witness.encode_text(ids)
-    yield from _compare_tower("pooled", ours, expected, witness.name, f"pooled states of {len(expected)} texts")
 
+    def states(encode: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda ids: encode(ids)[ids != pad]
 
-def _compare_tower(
-    step: str, ours: torch.Tensor, expected: torch.Tensor, witness: str, what: str | None = None
-) -> Iterator[Comparison]:
-    what = what or f"embeddings of {len(expected)} inputs"
-    yield _bounded(step, what, witness, BOUND, _difference(ours, expected))
-    # Weights with NaN (--allow-nonfinite) give NaN on both sides, which agrees; NaN on one side alone does not.
-    undefined = (ours.isnan() & expected.isnan()).any(-1)
-    cosine = float((ours.double() * expected.double()).sum(-1).masked_fill(undefined, 1.0).min())
-    yield Comparison(step, what, witness, "smallest cosine", COSINE, cosine, cosine >= COSINE)
+    def last_hidden(ids: torch.Tensor) -> torch.Tensor:
+        return model(input_ids=ids).last_hidden_state
 
+    def pooled(ids: torch.Tensor) -> torch.Tensor:
+        return model(input_ids=ids).pooler_output
 
-def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    if a.shape != b.shape:
-        return float("inf")
-    same = (a == b) | (a.isnan() & b.isnan())
-    return float((a.double() - b.double()).abs().masked_fill(same, 0.0).max())
-
-
-def _bounded(step: str, what: str, witness: str, bound: float, result: float) -> Comparison:
-    return Comparison(step, what, witness, "max abs difference", bound, result, result <= bound)
+    modules = [model.text_model]
+    yield Tower("states", "states", modules, states(normalized(last_hidden)), states(witness.text_states), batches)
+    yield Tower("pooled", "pooled states", modules, normalized(pooled), witness.encode_text, batches)

@@ -6,13 +6,13 @@ in place of `query`, `key`, `value` and `attention.output.dense`.
 
 import torch
 
-from .layers import Activation, Tensors, attention, layer_norm, linear, numbered, weight
+from .layers import Activation, Tensors, attention, layer_norm, linear, numbered, weight, wide
 
 PAD = 0
 
 
 def padding_bias(ids: torch.Tensor) -> torch.Tensor:
-    """`(n, length)`: -10000 where the id is padding, which leaves it exactly no weight after a float32 softmax."""
+    """`(n, length)`: -10000 where the id is padding, which leaves it exactly no weight after a softmax."""
     return (ids == PAD) * -10000.0
 
 
@@ -33,7 +33,7 @@ def last_hidden(
         key_bias: `(n, length)`, see `padding_bias`; None lets every position be attended to.
 
     Returns:
-        `(n, length, hidden)` float32.
+        `(n, length, hidden)`.
 
     Raises:
         ValueError: if the texts are longer than the position table.
@@ -63,6 +63,17 @@ def run_layers(
     return x
 
 
+def sizes(tensors: Tensors, prefix: str) -> dict[str, int]:
+    """The sizes that tell one BERT from another."""
+    width = tensors[f"{prefix}embeddings.word_embeddings.weight"].shape[1]
+    return {"hidden_size": width, "num_hidden_layers": len(numbered(tensors, f"{prefix}encoder.layer."))}
+
+
+def positions(tensors: Tensors, prefix: str) -> int:
+    """The longest text in ids that the position table serves."""
+    return len(tensors[f"{prefix}embeddings.position_embeddings.weight"])
+
+
 def tanh_pooler(tensors: Tensors, prefix: str, states: torch.Tensor) -> torch.Tensor:
     """`tanh(W h + b)` of the first position's state, `(n, hidden)`."""
     return torch.tanh(linear(tensors, f"{prefix}pooler.dense", states[:, 0]))
@@ -76,9 +87,9 @@ def _embed(tensors: Tensors, prefix: str, ids: torch.Tensor) -> torch.Tensor:
         raise ValueError(
             f"texts of {length} ids, but the checkpoint has {len(positions)} text positions: truncate them"
         )
-    words = tensors[f"{prefix}word_embeddings.weight"][ids].to(torch.float32)
+    words = wide(tensors[f"{prefix}word_embeddings.weight"][ids])
     types = weight(tensors, f"{prefix}token_type_embeddings.weight")
-    return words + positions[:length].to(torch.float32) + types[0]
+    return words + wide(positions[:length]) + types[0]
 
 
 def _attend(tensors: Tensors, layer: str, x: torch.Tensor, heads: int, key_bias: torch.Tensor | None) -> torch.Tensor:

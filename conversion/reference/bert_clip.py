@@ -5,18 +5,23 @@ tanh pooler's output, projected without a bias; `token_type_ids` are dropped and
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
-from . import bert, clip_vision, hf_config, pictures, wordpiece
+from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
+from .files import Files, config_json, text_limit
 from .layers import Config, Tensors, normalize, weight
+
+config = config_json
+vocabulary = vocabularies.wordpiece
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)` padded with 0."""
-    facts = hf_config.nested(config, "text_config", hf_config.BERT)
+    """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)` padded with 0."""
+    facts = hf_config.facts(_text(tensors, config))
     mask = bert.padding_bias(ids)
     states = bert.last_hidden(tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, mask)
     pooled = bert.tanh_pooler(tensors, "text_model.", states)
@@ -25,9 +30,8 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, projection)` float32, of pixels `(n, 3, r, r)`."""
-    facts = hf_config.nested(config, "vision_config", hf_config.CLIP_VISION)
-    return clip_vision.embed(_plain(tensors), pixels, facts)
+    """L2-normalised image embeddings, `(n, projection)`, of pixels `(n, 3, r, r)`."""
+    return clip_vision.embed(_plain(tensors), pixels, hf_config.facts(_vision(tensors, config)))
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
@@ -40,6 +44,20 @@ def image_size(tensors: Tensors, config: Config) -> int:
     return clip_vision.image_size(_plain(tensors))
 
 
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: what the folder's tokenizer states, at most the positions."""
+    longest = bert.positions(tensors, "text_model.")
+    return min(text_limit(files, longest), longest)
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training."""
+    return {
+        "text_config": hf_config.of_training(_text(tensors, config), "bert"),
+        "vision_config": hf_config.of_training(_vision(tensors, config), "clip"),
+    }
+
+
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
     return wordpiece.transformers_ids(texts, vocab, context_length)
@@ -48,6 +66,14 @@ def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
     return pictures.rgb_then_crop(image, size)
+
+
+def _text(tensors: Tensors, config: Config) -> Config:
+    return hf_config.fitting(config, "text_config", hf_config.BERT, bert.sizes(tensors, "text_model."))
+
+
+def _vision(tensors: Tensors, config: Config) -> Config:
+    return hf_config.fitting(config, "vision_config", hf_config.CLIP_VISION, clip_vision.sizes(_plain(tensors)))
 
 
 def _plain(tensors: Tensors) -> Tensors:

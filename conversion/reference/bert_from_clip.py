@@ -4,23 +4,38 @@ Source: CLIP-Chinese, save_bert_checkpoint.py (`BertCLIPTextModel.text_model.sav
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from . import bert, hf_config, wordpiece
+from . import bert, hf_config, vocabularies, wordpiece
+from .files import Files, config_json
 from .layers import Config, Tensors, normalize
+
+config = config_json
+vocabulary = vocabularies.wordpiece
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """The tanh pooler's output, L2-normalised, `(n, hidden)` float32, of ids `(n, length)` padded with 0."""
+    """The tanh pooler's output, L2-normalised, `(n, hidden)`, of ids `(n, length)` padded with 0."""
     return normalize(bert.tanh_pooler(tensors, "", _states(tensors, ids, config)))
 
 
 @torch.no_grad()
 def text_states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """The last layer's states, each L2-normalised, `(n, length, hidden)` float32; those of padding mean nothing."""
+    """The last layer's states, each L2-normalised, `(n, length, hidden)`; those of padding mean nothing."""
     return normalize(_states(tensors, ids, config))
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as many as there are positions."""
+    return bert.positions(tensors, "")
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the tower for a later training."""
+    return {"text_config": hf_config.of_training({**hf_config.BERT, **config}, "bert")}
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

@@ -9,15 +9,31 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from . import bert, clip_vision, hf_config, pictures, wordpiece
+from . import bert, bert_clip, clip_vision, hf_config, pictures, vocabularies, wordpiece
+from .bert_clip import training
+from .files import Files, config_json, text_limit
 from .layers import Config, Tensors, normalize, weight
+
+CONTEXT_LENGTH = 52
+"""cn_clip/clip/utils.py, with which these models were trained."""
+
+config = config_json
+vocabulary = vocabularies.wordpiece
+
+__all__ = ["training"]
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)` padded with 0."""
+    """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)` padded with 0."""
     tensors = _with_new_norms(tensors)
-    facts = hf_config.nested(config, "text_config", hf_config.BERT)
+    return first_state(tensors, ids, config)
+
+
+def first_state(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
+    """The state of [CLS] with the padding masked, projected and L2-normalised."""
+    sizes = bert.sizes(tensors, "text_model.")
+    facts = hf_config.facts(hf_config.fitting(config, "text_config", hf_config.BERT, sizes))
     mask = bert.padding_bias(ids)
     states = bert.last_hidden(tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, mask)
     return normalize(states[:, 0] @ weight(tensors, "text_projection.weight").T)
@@ -25,9 +41,8 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, projection)` float32, of pixels `(n, 3, r, r)`."""
-    facts = hf_config.nested(config, "vision_config", hf_config.CLIP_VISION)
-    return clip_vision.embed(_with_new_norms(tensors), pixels, facts)
+    """L2-normalised image embeddings, `(n, projection)`, of pixels `(n, 3, r, r)`."""
+    return bert_clip.encode_image(_with_new_norms(tensors), pixels, config)
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
@@ -38,6 +53,11 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return clip_vision.image_size(tensors)
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: what the folder's tokenizer states or 52, at most the positions."""
+    return min(text_limit(files, CONTEXT_LENGTH), bert.positions(tensors, "text_model."))
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

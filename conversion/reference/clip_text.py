@@ -3,7 +3,7 @@
 import torch
 
 from .hf_config import Facts
-from .layers import Tensors, attention, layer_norm, linear, normalize, numbered, weight
+from .layers import Tensors, attention, layer_norm, linear, normalize, numbered, weight, wide
 
 LEGACY_END = 2
 
@@ -18,7 +18,7 @@ def embed(tensors: Tensors, ids: torch.Tensor, facts: Facts, end: int) -> torch.
         end: the config's eos_token_id; the legacy 2 stands for the highest id of a text.
 
     Returns:
-        `(n, projection)` float32.
+        `(n, projection)`.
 
     Raises:
         ValueError: if the texts are longer than the position table.
@@ -29,6 +29,11 @@ def embed(tensors: Tensors, ids: torch.Tensor, facts: Facts, end: int) -> torch.
     states = layer_norm(tensors, "text_model.final_layer_norm", x, facts.eps)
     pooled = states[torch.arange(len(ids)), end_places(ids, end)]
     return normalize(pooled @ weight(tensors, "text_projection.weight").T)
+
+
+def positions(tensors: Tensors) -> int:
+    """The longest text in ids that the position table serves."""
+    return len(tensors["text_model.embeddings.position_embedding.weight"])
 
 
 def end_places(ids: torch.Tensor, end: int) -> torch.Tensor:
@@ -49,8 +54,8 @@ def _embed(tensors: Tensors, ids: torch.Tensor) -> torch.Tensor:
         raise ValueError(
             f"texts of {length} ids, but the checkpoint has {len(positions)} text positions: truncate them"
         )
-    words = tensors["text_model.embeddings.token_embedding.weight"][ids].to(torch.float32)
-    return words + positions[:length].to(torch.float32)
+    words = wide(tensors["text_model.embeddings.token_embedding.weight"][ids])
+    return words + wide(positions[:length])
 
 
 def _block(tensors: Tensors, layer: str, x: torch.Tensor, facts: Facts) -> torch.Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from .hf_config import Facts
-from .layers import Tensors, attention, layer_norm, linear, normalize, numbered, square_side, weight
+from .layers import Tensors, attention, layer_norm, linear, normalize, numbered, square_side, weight, wide
 
 
 def embed(tensors: Tensors, pixels: torch.Tensor, facts: Facts) -> torch.Tensor:
@@ -14,7 +14,7 @@ def embed(tensors: Tensors, pixels: torch.Tensor, facts: Facts) -> torch.Tensor:
         pixels: `(n, 3, r, r)`.
 
     Returns:
-        `(n, projection)` float32.
+        `(n, projection)`.
     """
     x = last_hidden(tensors, "vision_model.", pixels, facts)
     pooled = layer_norm(tensors, "vision_model.post_layernorm", x[:, 0], facts.eps)
@@ -30,6 +30,12 @@ def last_hidden(tensors: Tensors, prefix: str, pixels: torch.Tensor, facts: Fact
     return x
 
 
+def sizes(tensors: Tensors) -> dict[str, int]:
+    """The sizes that tell one tower from another."""
+    width = len(tensors["vision_model.embeddings.class_embedding"])
+    return {"hidden_size": width, "num_hidden_layers": len(numbered(tensors, "vision_model.encoder.layers."))}
+
+
 def image_size(tensors: Tensors, prefix: str = "vision_model.") -> int:
     """The side in pixels that the position table was made for."""
     patch = tensors[f"{prefix}embeddings.patch_embedding.weight"].shape[-1]
@@ -39,7 +45,7 @@ def image_size(tensors: Tensors, prefix: str = "vision_model.") -> int:
 def _patches(tensors: Tensors, prefix: str, pixels: torch.Tensor) -> torch.Tensor:
     """Class token, then the patches row by row, plus positions: `(n, 1 + patches, width)`."""
     kernel = weight(tensors, f"{prefix}patch_embedding.weight")
-    patches = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
+    patches = F.conv2d(wide(pixels), kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
     first = weight(tensors, f"{prefix}class_embedding").expand(len(pixels), 1, -1)
     return torch.cat([first, patches], dim=1) + weight(tensors, f"{prefix}position_embedding.weight")
 

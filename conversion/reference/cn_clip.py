@@ -4,12 +4,20 @@ Source: Chinese-CLIP, cn_clip/clip/model.py, modeling_bert.py, utils.py and mode
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
-from . import bert, openai_vision, pictures, wordpiece
+from . import bert, openai_vision, pictures, vocabularies, wordpiece
+from .files import Files, stated_alone
 from .layers import ACTIVATIONS, Config, Tensors, normalize, quick_gelu, weight
+
+config = stated_alone
+vocabulary = vocabularies.wordpiece
+
+CONTEXT_LENGTH = 52
+"""cn_clip/clip/utils.py, `tokenize`."""
 
 TEXT_EPS = 1e-12
 TEXT_ACTIVATION = "gelu"
@@ -19,11 +27,16 @@ VISION_ACTIVATION = quick_gelu
 VIT_HEAD_WIDTHS = {768: 64, 1024: 64, 1280: 80}
 RESNET_HEAD_WIDTHS = {2048: 64}
 TEXT_HEADS = {768: 12, 1024: 16}
+UPSTREAM_HEAD_WIDTH = 64
+"""What cn_clip/clip/model.py takes where a vision config names no vision_head_width."""
+
+TRAINING = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02}
+"""Of every text tower in model_configs/."""
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)` padded with 0.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)` padded with 0.
 
     The padding mask is always made inside; the feature is the first position's state, without a pooler.
 
@@ -32,7 +45,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     """
     hidden = tensors["bert.embeddings.word_embeddings.weight"].shape[1]
     heads = _fact(config, "text_num_attention_heads", TEXT_HEADS, hidden)
-    activation = ACTIVATIONS[config.get("text_hidden_act", TEXT_ACTIVATION)]
+    activation = ACTIVATIONS[_stated(config, "text_hidden_act", TEXT_ACTIVATION)]
     mask = bert.padding_bias(ids)
     states = bert.last_hidden(tensors, "bert.", ids, heads, activation, TEXT_EPS, mask)
     return normalize(states[:, 0] @ weight(tensors, "text_projection"))
@@ -40,7 +53,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, embed)` float32, of pixels `(n, 3, r, r)`.
+    """L2-normalised image embeddings, `(n, embed)`, of pixels `(n, 3, r, r)`.
 
     Raises:
         LookupError: if the head width is neither in the config nor that of a published size.
@@ -48,7 +61,7 @@ def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torc
     width = openai_vision.width(tensors)
     resnet = openai_vision.is_resnet(tensors)
     published = RESNET_HEAD_WIDTHS if resnet else VIT_HEAD_WIDTHS
-    heads = width // _fact(config, "vision_head_width", published, width)
+    heads = width // _fact(_with_upstream_width(config, published, width), "vision_head_width", published, width)
     if resnet:
         return normalize(openai_vision.resnet(tensors, pixels, heads))
     return normalize(openai_vision.vit(tensors, pixels, heads, VISION_ACTIVATION, VISION_EPS))
@@ -64,6 +77,17 @@ def image_size(tensors: Tensors, config: Config) -> int:
     return openai_vision.image_size(tensors)
 
 
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids."""
+    return CONTEXT_LENGTH
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training."""
+    stated = {field: _stated(config, f"text_{field}", value) for field, value in TRAINING.items()}
+    return {"text_config": stated, "vision_config": openai_vision.training(tensors)}
+
+
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as cn_clip's `tokenize` gives them."""
     return wordpiece.cn_clip_ids(texts, vocab, context_length)
@@ -74,9 +98,20 @@ def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
     return pictures.squash_then_rgb(image, size)
 
 
+def _stated(config: Config, field: str, otherwise: Any) -> Any:
+    return otherwise if config.get(field) is None else config[field]
+
+
+def _with_upstream_width(config: Config, published: dict[int, int], width: int) -> Config:
+    """Of a size that is not published, a config that states the tower and no head width means upstream's."""
+    if width in published or config.get("vision_width") is None:
+        return config
+    return {**config, "vision_head_width": _stated(config, "vision_head_width", UPSTREAM_HEAD_WIDTH)}
+
+
 def _fact(config: Config, field: str, published: dict[int, int], width: int) -> int:
     """The config's own value, or the one of the published size of this width."""
-    if field in config:
+    if config.get(field) is not None:
         return config[field]
     if width not in published:
         raise LookupError(

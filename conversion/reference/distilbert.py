@@ -5,7 +5,7 @@ Source: transformers, models/distilbert/modeling_distilbert.py. Its positions, s
 
 import torch
 
-from .layers import Activation, Tensors, attention, layer_norm, linear, numbered
+from .layers import Activation, Tensors, attention, layer_norm, linear, numbered, wide
 
 
 def last_hidden(
@@ -25,7 +25,7 @@ def last_hidden(
         key_bias: `(n, length)`, see `bert.padding_bias`; None lets every position be attended to.
 
     Returns:
-        `(n, length, hidden)` float32.
+        `(n, length, hidden)`.
 
     Raises:
         ValueError: if the texts are longer than the position table.
@@ -49,5 +49,5 @@ def _embed(tensors: Tensors, prefix: str, ids: torch.Tensor) -> torch.Tensor:
         raise ValueError(
             f"texts of {length} ids, but the checkpoint has {len(positions)} text positions: truncate them"
         )
-    words = tensors[f"{prefix}word_embeddings.weight"][ids].to(torch.float32)
-    return words + positions[:length].to(torch.float32)
+    words = wide(tensors[f"{prefix}word_embeddings.weight"][ids])
+    return words + wide(positions[:length])

@@ -4,24 +4,30 @@ Source: EasyNLP, easynlp/appzoo/clip/{model,data,predictor}.py and modelzoo/mode
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
 from . import cn_clip, pictures, wordpiece
+from .files import config_json
 from .layers import Config, Tensors
+
+config = config_json
+vocabulary = cn_clip.vocabulary
+context_length = cn_clip.context_length
 
 PREFIX = "chinese_clip."
 HEADS = {"vision_head_width": 64}  # written into the class, whatever the width
 
 
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32; the mask is made inside, `attention_mask` is not used."""
+    """L2-normalised text embeddings, `(n, embed)`; the mask is made inside, `attention_mask` is not used."""
     return cn_clip.encode_text(_bare(tensors), ids, config)
 
 
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, embed)` float32."""
+    """L2-normalised image embeddings, `(n, embed)`."""
     return cn_clip.encode_image(_bare(tensors), pixels, {**config, **HEADS})
 
 
@@ -33,6 +39,11 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels, that the position table was made for."""
     return cn_clip.image_size(_bare(tensors), config)
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training."""
+    return cn_clip.training(_bare(tensors), config)
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from . import bpe, clip_text, clip_vision, hf_config, pictures
+from . import bpe, clip_text, clip_vision, hf_config, pictures, vocabularies
+from .files import Files, config_json
 from .layers import Config, Tensors
+
+config = config_json
+vocabulary = vocabularies.clip_bpe
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)`, padded with whatever id."""
+    """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)`, padded with whatever id."""
     facts = hf_config.nested(config, "text_config", hf_config.CLIP_TEXT)
     end = hf_config.chosen(config, "text_config", hf_config.CLIP_TEXT)["eos_token_id"]
     return clip_text.embed(tensors, ids, facts, end)
@@ -23,8 +27,8 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, projection)` float32, of pixels `(n, 3, r, r)`."""
-    return clip_vision.embed(tensors, pixels, hf_config.nested(config, "vision_config", hf_config.CLIP_VISION))
+    """L2-normalised image embeddings, `(n, projection)`, of pixels `(n, 3, r, r)`."""
+    return clip_vision.embed(tensors, pixels, hf_config.facts(_vision(config)))
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
@@ -35,6 +39,20 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return clip_vision.image_size(tensors)
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as many as there are positions."""
+    return clip_text.positions(tensors)
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the towers for a later training, and ids that the text tower never looks for."""
+    vision = {"vision_config": hf_config.of_training(_vision(config), "clip")}
+    if config.get("text_config") is None and config.get("text_config_dict") is None:
+        return vision
+    text = hf_config.chosen(config, "text_config", hf_config.CLIP_TEXT)
+    return {"text_config": hf_config.of_training(text, "clip_text"), **vision}
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
@@ -49,3 +67,10 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
     return pictures.rgb_then_crop(image, size)
+
+
+def _vision(config: Config) -> Config:
+    """The fields of the image tower, which a folder of that tower alone states at the top."""
+    if config.get("model_type") == "clip_vision_model":
+        return {**hf_config.CLIP_VISION, **config}
+    return hf_config.chosen(config, "vision_config", hf_config.CLIP_VISION)

@@ -1,8 +1,10 @@
-"""Formulas that more than one architecture uses. Tensors are read under source keys and used in float32."""
+"""Formulas that more than one architecture uses. Tensors are read under source keys; `computing_in` says how wide."""
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,9 +15,27 @@ Config = Mapping[str, Any]
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
 
+_DTYPE: ContextVar[torch.dtype] = ContextVar("dtype", default=torch.float32)
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Lets every formula compute in `dtype`; without it they do in float32, as the peers' packages do."""
+    token = _DTYPE.set(dtype)
+    try:
+        yield
+    finally:
+        _DTYPE.reset(token)
+
+
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in the dtype of `computing_in`."""
+    return tensor.to(_DTYPE.get())
+
+
 def weight(tensors: Tensors, key: str) -> torch.Tensor:
-    """The tensor in float32; the copy of a narrower one lives only as long as its use."""
-    return tensors[key].to(torch.float32)
+    """The tensor under `key`, see `wide`; the copy of a narrower one lives only as long as its use."""
+    return wide(tensors[key])
 
 
 def linear(tensors: Tensors, name: str, x: torch.Tensor) -> torch.Tensor:

@@ -4,24 +4,39 @@ Source: modelscope, models/multi_modal/clip/{model,modeling_bert,bert_tokenizer}
 The folder's text_model_config.json and vision_model_config.json state what cn_clip's model_configs state.
 """
 
+from typing import Any
+
 import torch
 from PIL import Image
 
 from . import cn_clip, pictures
+from .files import Files, Json
 from .layers import Config, Tensors
 
 PREFIX = "clip_model."
 
 token_ids = cn_clip.token_ids  # the same tokenizer, over the folder's vocab.txt
+vocabulary = cn_clip.vocabulary
+context_length = cn_clip.context_length
+
+
+def config(files: Files, stated: Json) -> Json:
+    """Both files of the folder, of which the text's counts where both state a field; else what the user stated."""
+    return {**files.get("vision_model_config.json", {}), **files.get("text_model_config.json", {})} or stated
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training."""
+    return cn_clip.training(_bare(tensors), config)
 
 
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32: `forward` of CLIPForMultiModalEmbedding."""
+    """L2-normalised text embeddings, `(n, embed)`: `forward` of CLIPForMultiModalEmbedding."""
     return cn_clip.encode_text(_bare(tensors), ids, config)
 
 
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, embed)` float32."""
+    """L2-normalised image embeddings, `(n, embed)`."""
     return cn_clip.encode_image(_bare(tensors), pixels, config)
 
 

@@ -10,16 +10,64 @@ from typing import Any
 import torch
 from PIL import Image
 
-from . import bert, distilbert, pictures, unigram, wordpiece, xlm_roberta
-from .layers import ACTIVATIONS, Config, Tensors, linear, normalize, weight
+from . import bert, distilbert, hf_config, pictures, unigram, vocabularies, wordpiece, xlm_roberta
+from .files import Files, Json
+from .layers import ACTIVATIONS, Config, Tensors, linear, normalize, weight, wide
 
 DISTILBERT_EPS = 1e-12
 """Written into its layers (transformers, models/distilbert/modeling_distilbert.py)."""
 
 
+vocabulary = vocabularies.multilingual
+
+_LARGE = {"num_attention_heads": 16}
+_XLM_ROBERTA = {"model_type": "xlm-roberta", "layer_norm_eps": 1e-5}
+BASES: Mapping[str, Config] = {
+    "xlm-roberta-base": _XLM_ROBERTA,
+    "xlm-roberta-large": {**_XLM_ROBERTA, **_LARGE},
+    "LaBSE": {"model_type": "bert"},
+    "bert-base-multilingual-cased": {"model_type": "bert"},
+}
+"""The published config.json of the models that were trained on, as far as it differs from its class's defaults."""
+
+DEFAULTS: Mapping[str, Config] = {
+    "bert": hf_config.BERT,
+    "xlm-roberta": hf_config.XLM_ROBERTA,
+    "distilbert": hf_config.DISTILBERT,
+}
+TRAINING = {"bert": "bert", "xlm-roberta": "xlm_roberta", "distilbert": "distilbert"}
+
+
+OWNERS = ("FacebookAI/", "google-bert/", "sentence-transformers/")
+
+
+def _published(name: str) -> Config | None:
+    owner = next((owner for owner in OWNERS if name.startswith(owner)), "")
+    return BASES.get(name.removeprefix(owner))
+
+
+def config(files: Files, stated: Json) -> Json:
+    """The tower's fields under `base_config`: from the base model that config.json names, else from its own.
+
+    The base's are what the user stated, else what is published under its name, else its config.json that was fetched.
+
+    Raises:
+        LookupError: if the base is known by neither.
+        ValueError: if the tower is of another kind.
+    """
+    own = files.get("config.json") or stated
+    base = own
+    if isinstance(name := own.get("modelBase"), str):
+        base = (stated if own is not stated else {}) or _published(name) or files[f"{name}:config.json"]
+    kind = base.get("model_type")
+    if kind not in DEFAULTS:
+        raise ValueError(f"the text tower's model_type is {kind!r}; this reference has {sorted(DEFAULTS)}")
+    return {"base_config": {**DEFAULTS[kind], **base}}
+
+
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, projection)` float32, of padded ids `(n, length)`.
+    """L2-normalised text embeddings, `(n, projection)`, of padded ids `(n, length)`.
 
     Args:
         config: the config.json of the model that the tower is, under `base_config`.
@@ -29,8 +77,8 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     """
     base = config["base_config"]
     pad, states = TOWERS[base["model_type"]]
-    prefix = "transformer." if "LinearTransformation.weight" in tensors else ""
-    kept = (ids != pad).to(torch.float32).unsqueeze(-1)
+    prefix = _prefix(tensors)
+    kept = wide(ids != pad).unsqueeze(-1)
     pooled = (states(tensors, prefix, ids, base) * kept).sum(dim=1) / kept.sum(dim=1)
     if prefix:
         return normalize(linear(tensors, "LinearTransformation", pooled))
@@ -62,6 +110,22 @@ TOWERS: Mapping[str, tuple[int, States]] = {
     "distilbert": (bert.PAD, _distilbert),
 }
 """By model type: the pad id, and the states of the last layer."""
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as many as there are positions; XLM-R counts from behind its pad id."""
+    places = bert.positions(tensors, _prefix(tensors))
+    return places - xlm_roberta.PAD - 1 if config["base_config"]["model_type"] == "xlm-roberta" else places
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    base = config["base_config"]
+    return {"text_config": hf_config.of_training(base, TRAINING[base["model_type"]])}
+
+
+def _prefix(tensors: Tensors) -> str:
+    return "transformer." if "LinearTransformation.weight" in tensors else ""
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from . import bpe, openai_text, openai_vision, pictures
+from . import bpe, openai_text, openai_vision, pictures, vocabularies
+from .files import Files, Json
 from .layers import ACTIVATIONS, Activation, Config, Tensors, normalize
+
+vocabulary = vocabularies.openai_bpe
 
 TEXT_HEADS = 8
 HEAD_WIDTH = 64
@@ -18,16 +21,22 @@ EPS = 1e-5
 """What open_clip's dataclasses take of what a config leaves out."""
 
 
+def config(files: Files, stated: Json) -> Json:
+    """The open_clip_config.json beside the weights or stated; a file of model_configs is its model_cfg."""
+    found = files.get("open_clip_config.json") or stated
+    return found if "model_cfg" in found else {"model_cfg": found}
+
+
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)`, padded with what is no higher.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)`, padded with what is no higher.
 
     The state is taken at the first highest id of a text, which is that of its end ("argmax").
 
     Args:
         config: an open_clip_config.json.
     """
-    prefix = "text." if "text.positional_embedding" in tensors else ""
+    prefix = _prefix(tensors)
     text = config["model_cfg"]["text_cfg"]
     ends, heads = ids.argmax(dim=1), text.get("heads", TEXT_HEADS)
     return openai_text.embed(
@@ -37,7 +46,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, embed)` float32, of pixels `(n, 3, r, r)`."""
+    """L2-normalised image embeddings, `(n, embed)`, of pixels `(n, 3, r, r)`."""
     vision = config["model_cfg"]["vision_cfg"]
     heads = openai_vision.width(tensors) // vision.get("head_width", HEAD_WIDTH)
     if openai_vision.is_resnet(tensors):
@@ -53,6 +62,23 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return openai_vision.image_size(tensors)
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as many as there are positions."""
+    return openai_text.positions(tensors, _prefix(tensors))
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training; the two last words are a text's ends."""
+    prefix = _prefix(tensors)
+    words = len(tensors[f"{prefix}token_embedding.weight"])
+    text = openai_text.training(tensors, prefix, first=words - 2, pad=words - 1)
+    return {"text_config": text, "vision_config": openai_vision.training(tensors)}
+
+
+def _prefix(tensors: Tensors) -> str:
+    return "text." if "text.positional_embedding" in tensors else ""
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -9,23 +9,28 @@ from typing import Any
 
 import torch
 
-from . import bert, unigram, xlm_roberta
+from . import bert, hf_config, openai_vision, unigram, vocabularies, xlm_roberta
 from .bpe import mended
+from .files import Files
 from .layers import ACTIVATIONS, Config, Tensors, gelu, normalize, weight
-from .open_clip import encode_image, image_size, logit_scale, pixels
+from .open_clip import config, encode_image, image_size, logit_scale, pixels
+
+vocabulary = vocabularies.unigram
 
 BODY = "text.transformer."
 # config.json of xlm-roberta-base and -large: heads by width.
 HEADS = {768: 12, 1024: 16}
 EPS = 1e-5
 ACTIVATION = "gelu"
+CONTEXT_LENGTH = 77
+"""factory.py, `get_tokenizer`, where a config states none."""
 
-__all__ = ["encode_image", "encode_text", "image_size", "logit_scale", "pixels", "token_ids"]
+__all__ = ["config", "encode_image", "encode_text", "image_size", "logit_scale", "pixels", "token_ids"]
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)`, padded on the right with 1.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)`, padded on the right with 1.
 
     Args:
         config: an open_clip_config.json.
@@ -60,6 +65,18 @@ def _project(tensors: Tensors, pooled: torch.Tensor) -> torch.Tensor:
         inner = gelu(pooled @ weight(tensors, "text.proj.0.weight").T)
         return inner @ weight(tensors, "text.proj.2.weight").T
     return pooled @ weight(tensors, "text.proj.weight").T if "text.proj.weight" in tensors else pooled
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as the config states it."""
+    return config["model_cfg"]["text_cfg"].get("context_length", CONTEXT_LENGTH)
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training, and ids that the text tower never looks for."""
+    text = {**hf_config.XLM_ROBERTA, **(config["model_cfg"]["text_cfg"].get("hf_model_config") or {})}
+    stated = hf_config.of_training(text, "xlm_roberta")
+    return {"text_config": stated, "vision_config": openai_vision.training(tensors)}
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -10,8 +10,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from . import bpe, openai_text, openai_vision, pictures
+from . import bpe, openai_text, openai_vision, pictures, vocabularies
+from .files import Files, stated_alone
 from .layers import Config, Tensors, normalize, quick_gelu
+
+config = stated_alone
+vocabulary = vocabularies.openai_bpe
 
 HEAD_WIDTH = 64
 EPS = 1e-5
@@ -19,7 +23,7 @@ EPS = 1e-5
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)`, padded with what is no higher.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)`, padded with what is no higher.
 
     The state is taken at the first highest id of a text, which is that of its end.
     """
@@ -30,7 +34,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, embed)` float32, of pixels `(n, 3, r, r)`."""
+    """L2-normalised image embeddings, `(n, embed)`, of pixels `(n, 3, r, r)`."""
     heads = openai_vision.width(tensors) // HEAD_WIDTH
     if openai_vision.is_resnet(tensors):
         return normalize(openai_vision.resnet(tensors, pixels, heads))
@@ -45,6 +49,18 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return openai_vision.image_size(tensors)
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as many as there are positions."""
+    return openai_text.positions(tensors, "")
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training; the two last words are a text's ends."""
+    words = len(tensors["token_embedding.weight"])
+    text = openai_text.training(tensors, "", first=words - 2, pad=words - 1)
+    return {"text_config": text, "vision_config": openai_vision.training(tensors)}
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

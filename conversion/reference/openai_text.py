@@ -3,11 +3,25 @@
 Source: openai/CLIP, clip/model.py (`CLIP.encode_text`).
 """
 
+from typing import Any
+
 import torch
 
 from .clip_text import future_bias
-from .layers import Activation, Tensors, layer_norm, normalize, numbered, weight
+from .layers import Activation, Tensors, layer_norm, normalize, numbered, weight, wide
 from .openai_vision import block
+
+
+def positions(tensors: Tensors, prefix: str) -> int:
+    """The longest text in ids that the position table serves."""
+    return len(tensors[f"{prefix}positional_embedding"])
+
+
+def training(tensors: Tensors, prefix: str, first: int, pad: int) -> dict[str, Any]:
+    """What config.json keeps for a later training, and the ids that this tower never looks for."""
+    width = tensors[f"{prefix}text_projection"].shape[-1]
+    initial = {"initializer_range": 0.02, "initializer_factor": 1.0}
+    return {"attention_dropout": 0.0, "projection_dim": width, **initial, "bos_token_id": first, "pad_token_id": pad}
 
 
 def embed(
@@ -29,7 +43,7 @@ def embed(
         ends: `(n,)`, the place of each text whose state is taken; what follows is never seen by it.
 
     Returns:
-        `(n, embed)` float32.
+        `(n, embed)`.
 
     Raises:
         ValueError: if the texts are longer than the position table.
@@ -39,7 +53,7 @@ def embed(
         raise ValueError(
             f"texts of {length} ids, but the checkpoint has {len(positions)} text positions: truncate them"
         )
-    x = tensors[f"{prefix}token_embedding.weight"][ids].to(torch.float32) + positions[:length].to(torch.float32)
+    x = wide(tensors[f"{prefix}token_embedding.weight"][ids]) + wide(positions[:length])
     for number in numbered(tensors, blocks):
         x = block(tensors, f"{blocks}{number}.", x, heads, activation, eps, pair_bias=future_bias(length))
     states = layer_norm(tensors, f"{prefix}ln_final", x, eps)

@@ -3,10 +3,12 @@
 Source: openai/CLIP, clip/model.py. Also reads the layout of cn_clip's flash-attention switch (`attn.Wqkv.*`).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
-from .layers import Activation, Tensors, attention, layer_norm, linear, numbered, square_side, weight
+from .layers import Activation, Tensors, attention, layer_norm, linear, numbered, square_side, weight, wide
 
 BATCH_NORM_EPS = 1e-5
 RESNET_STRIDE = 32
@@ -31,6 +33,14 @@ def width(tensors: Tensors) -> int:
     return tensors["visual.conv1.weight"].shape[0]
 
 
+def training(tensors: Tensors) -> dict[str, Any]:
+    """What config.json keeps of a vision transformer for a later training; of a ResNet nothing."""
+    if is_resnet(tensors):
+        return {}
+    initial = {"initializer_range": 0.02, "initializer_factor": 1.0}
+    return {"attention_dropout": 0.0, "projection_dim": tensors["visual.proj"].shape[-1], **initial}
+
+
 def vit(tensors: Tensors, pixels: torch.Tensor, heads: int, activation: Activation, eps: float) -> torch.Tensor:
     """`VisionTransformer.forward`: the class position after `ln_post`, times `visual.proj` `(width, embed)`.
 
@@ -38,10 +48,10 @@ def vit(tensors: Tensors, pixels: torch.Tensor, heads: int, activation: Activati
         pixels: `(n, 3, r, r)`.
 
     Returns:
-        `(n, embed)` float32, not normalised.
+        `(n, embed)`, not normalised.
     """
     kernel = weight(tensors, "visual.conv1.weight")
-    patches = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
+    patches = F.conv2d(wide(pixels), kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
     first = weight(tensors, "visual.class_embedding").expand(len(pixels), 1, -1)
     x = torch.cat([first, patches], dim=1) + weight(tensors, "visual.positional_embedding")
     x = layer_norm(tensors, "visual.ln_pre", x, eps)
@@ -76,9 +86,9 @@ def resnet(tensors: Tensors, pixels: torch.Tensor, heads: int) -> torch.Tensor:
         heads: those of the attention pool.
 
     Returns:
-        `(n, embed)` float32, not normalised.
+        `(n, embed)`, not normalised.
     """
-    x = pixels
+    x = wide(pixels)
     for number, stride in ((1, 2), (2, 1), (3, 1)):
         x = F.relu(_conv_norm(tensors, "visual.", number, x, stride=stride, padding=1))
     x = F.avg_pool2d(x, 2)

@@ -7,12 +7,20 @@ checkpoints/, and prd2_inference_demo.py for the pictures.
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
-from . import bert, clip_vision, hf_config, pictures, wordpiece
+from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
+from .files import Files, stated_alone
 from .layers import Config, Tensors, linear, normalize
+
+config = stated_alone
+vocabulary = vocabularies.wordpiece
+
+CONTEXT_LENGTH = 64
+"""models/prd2.py, `tokenize_text`."""
 
 # checkpoints/hfl_roberta/config.json and r2d2_config/vision_config*.json: heads by width.
 TEXT_HEADS = {768: 12}
@@ -21,7 +29,7 @@ VISION_HEADS = {768: 12, 1024: 16}
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)` padded with 0.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)` padded with 0.
 
     The feature is the first position's state with the padding masked, as `tokenize_text` gives the mask.
 
@@ -29,7 +37,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
         LookupError: if the head count is neither in the config nor that of a published size.
     """
     width = len(tensors["text_encoder.embeddings.LayerNorm.bias"])
-    facts = _facts(config, "text_config", hf_config.BERT, TEXT_HEADS, width)
+    facts = hf_config.of_size(config, "text_config", hf_config.BERT, TEXT_HEADS, width)
     mask = bert.padding_bias(ids)
     states = bert.last_hidden(tensors, "text_encoder.", ids, facts.heads, facts.activation, facts.eps, mask)
     return normalize(linear(tensors, "text_proj", states[:, 0]))
@@ -37,7 +45,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, embed)` float32, of pixels `(n, 3, r, r)`.
+    """L2-normalised image embeddings, `(n, embed)`, of pixels `(n, 3, r, r)`.
 
     The feature is the class position as it leaves the last layer: `last_hidden_state` of transformers' CLIP vision
     model is taken before `post_layernorm`.
@@ -46,7 +54,7 @@ def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torc
         LookupError: if the head count is neither in the config nor that of a published size.
     """
     width = len(tensors["visual_encoder.embeddings.class_embedding"])
-    facts = _facts(config, "vision_config", hf_config.CLIP_VISION, VISION_HEADS, width)
+    facts = hf_config.of_size(config, "vision_config", hf_config.CLIP_VISION, VISION_HEADS, width)
     states = clip_vision.last_hidden(tensors, "visual_encoder.", pixels, facts)
     return normalize(linear(tensors, "vision_proj", states[:, 0]))
 
@@ -59,6 +67,16 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return clip_vision.image_size(tensors, "visual_encoder.")
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids."""
+    return min(CONTEXT_LENGTH, bert.positions(tensors, "text_encoder."))
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training: what their classes start with."""
+    return hf_config.class_defaults()
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
@@ -74,15 +92,3 @@ def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, then squashed to a square."""
     return pictures.rgb_then_squash(image, size)
-
-
-def _facts(config: Config, side: str, defaults: Config, published: dict[int, int], width: int) -> hf_config.Facts:
-    """Of one tower: the config's own word first, then the head count of a published width; activation and eps."""
-    stated = config.get(side, {})
-    if "num_attention_heads" not in stated and width not in published:
-        raise LookupError(
-            f"a width of {width} is of no published size ({sorted(published)}), and a weight file does not state its "
-            f"heads: give {side}.num_attention_heads"
-        )
-    heads = {"num_attention_heads": published[width]} if width in published else {}
-    return hf_config.flat({**heads, **stated}, defaults)

@@ -3,22 +3,70 @@
 Source: sentence-transformers, modules/pooling.py and modules/dense.py, on transformers' DistilBertModel or BertModel.
 """
 
+import posixpath
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 
-from . import bert, distilbert, hf_config, pictures, wordpiece
-from .layers import ACTIVATIONS, Config, Tensors, normalize, weight
+from . import bert, distilbert, hf_config, pictures, vocabularies, wordpiece
+from .files import Files, Json, named, text_limit
+from .layers import ACTIVATIONS, Config, Tensors, normalize, weight, wide
 
 DISTILBERT_EPS = 1e-12
 """Written into its layers (transformers, models/distilbert/modeling_distilbert.py)."""
 
 
+vocabulary = vocabularies.stated_wordpiece
+
+POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+"""The switches of configs before version 5.5; without any, the class takes the mean (modules/pooling.py)."""
+
+DEFAULTS: Config = {"bert": hf_config.BERT, "distilbert": hf_config.DISTILBERT}
+
+
+def config(files: Files, stated: Json) -> Json:
+    """The tower's config.json with its class's defaults, and `text_pooling` and `max_seq_length` of the modules.
+
+    Raises:
+        LookupError: if a file of the modules is not there.
+        ValueError: if another pooling is stated.
+    """
+    own = files.get("config.json") or stated
+    place, modules = named(files, "modules.json") or ("", [])
+    paths = {each["type"].rpartition(".")[2]: posixpath.join(place, each["path"]) for each in modules}
+    pooling = files[posixpath.normpath(posixpath.join(paths["Pooling"], "config.json"))]
+    transformer = next((files[name] for name in files if TRANSFORMER.fullmatch(posixpath.basename(name))), {})
+    return {
+        **DEFAULTS.get(own.get("model_type"), {}),
+        **own,
+        "text_pooling": _pooling(pooling),
+        "max_seq_length": transformer.get("max_seq_length"),
+    }
+
+
+TRANSFORMER = re.compile(r"sentence_\w+?_config\.json|sentence_xlm-roberta_config\.json")
+"""What the first module states."""
+
+
+def _pooling(stated: Json) -> str:
+    if stated.get("pooling_mode") is not None:
+        mode = stated["pooling_mode"]
+        return mode[0] if isinstance(mode, list) and len(mode) == 1 else mode
+    switches = [name for name, value in stated.items() if name.startswith("pooling_mode_")]
+    on = [name for name in switches if stated[name]]
+    if not switches:
+        return "mean"
+    if len(on) != 1 or on[0] not in POOLINGS:
+        raise ValueError(f"the pooling is {on}; one of {sorted(POOLINGS)} was wanted")
+    return POOLINGS[on[0]]
+
+
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)` padded with 0.
+    """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)` padded with 0.
 
     Args:
         config: the tower's config.json, and `text_pooling`: "mean" or "cls".
@@ -28,7 +76,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     """
     states = _states(tensors, ids, config)
     if config["text_pooling"] == "mean":
-        kept = (ids != bert.PAD).to(torch.float32).unsqueeze(-1)
+        kept = wide(ids != bert.PAD).unsqueeze(-1)
         pooled = (states * kept).sum(dim=1) / kept.sum(dim=1)
     elif config["text_pooling"] == "cls":
         pooled = states[:, 0]
@@ -47,6 +95,19 @@ def _states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor
         return distilbert.last_hidden(tensors, "", ids, config["n_heads"], activation, DISTILBERT_EPS, mask)
     facts = hf_config.flat(config, hf_config.BERT)
     return bert.last_hidden(tensors, "", ids, facts.heads, facts.activation, facts.eps, mask)
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: the module's max_seq_length, else what the tokenizer states, at most the positions."""
+    if config["max_seq_length"] is not None:
+        return config["max_seq_length"]
+    places = bert.positions(tensors, "")
+    return min(text_limit(files, places), places)
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    return {"text_config": hf_config.of_training(config, config["model_type"])}
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -6,12 +6,17 @@ tanh pooler output is the feature.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
-from . import bert, hf_config, pictures, wordpiece
+from . import bert, hf_config, pictures, vocabularies, wordpiece
+from .files import Files, config_json
 from .layers import Config, Tensors, linear, normalize
+
+config = config_json
+vocabulary = vocabularies.wordpiece
 
 
 @torch.no_grad()
@@ -23,14 +28,24 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
             usage, which gives no attention mask: an embedding then depends on the longest text of its batch.
 
     Returns:
-        `(n, projection)` float32, or `(n, hidden)` where the checkpoint has no classifier.
+        `(n, projection)`, or `(n, hidden)` where the checkpoint has no classifier.
     """
     facts = hf_config.flat(config, hf_config.BERT)
     mask = None if config.get("attend_to_padding", False) else bert.padding_bias(ids)
-    prefix = "bert." if _has_classifier(tensors) else ""
+    prefix = _prefix(tensors)
     states = bert.last_hidden(tensors, prefix, ids, facts.heads, facts.activation, facts.eps, mask)
     pooled = bert.tanh_pooler(tensors, prefix, states)
     return normalize(linear(tensors, "classifier", pooled) if _has_classifier(tensors) else pooled)
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as many as there are positions."""
+    return bert.positions(tensors, _prefix(tensors))
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    return {"text_config": hf_config.of_training({**hf_config.BERT, **config}, "bert")}
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
@@ -45,6 +60,10 @@ def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
     (short side, crop, RGB).
     """
     return pictures.rgb_then_crop(image, size) if _has_classifier(tensors) else pictures.crop_then_rgb(image, size)
+
+
+def _prefix(tensors: Tensors) -> str:
+    return "bert." if _has_classifier(tensors) else ""
 
 
 def _has_classifier(tensors: Tensors) -> bool:

@@ -5,29 +5,32 @@ which fengshen/examples/pretrain_taiyi_clip/pretrain.py trains; processing_taiyi
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
-from . import bert, clip_vision, hf_config, pictures, wordpiece
-from .layers import Config, Tensors, normalize, weight
+from . import bert, bert_clip, chinese_clip, clip_vision, pictures, vocabularies, wordpiece
+from .files import Files, config_json, text_limit
+from .layers import Config, Tensors
+
+CONTEXT_LENGTH = 77
+"""--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
+
+config = config_json
+vocabulary = vocabularies.wordpiece
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, projection)` float32, of ids `(n, length)` padded with 0."""
-    tensors = _without_lightning(tensors)
-    facts = hf_config.nested(config, "text_config", hf_config.BERT)
-    mask = bert.padding_bias(ids)
-    states = bert.last_hidden(tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, mask)
-    return normalize(states[:, 0] @ weight(tensors, "text_projection.weight").T)
+    """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)` padded with 0."""
+    return chinese_clip.first_state(_without_lightning(tensors), ids, config)
 
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, projection)` float32, of pixels `(n, 3, r, r)`."""
-    facts = hf_config.nested(config, "vision_config", hf_config.CLIP_VISION)
-    return clip_vision.embed(_without_lightning(tensors), pixels, facts)
+    """L2-normalised image embeddings, `(n, projection)`, of pixels `(n, 3, r, r)`."""
+    return bert_clip.encode_image(_without_lightning(tensors), pixels, config)
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
@@ -38,6 +41,16 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return clip_vision.image_size(_without_lightning(tensors))
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: what the folder's tokenizer states or 77, at most the positions."""
+    return min(text_limit(files, CONTEXT_LENGTH), bert.positions(_without_lightning(tensors), "text_model."))
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training."""
+    return bert_clip.training(_without_lightning(tensors), config)
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

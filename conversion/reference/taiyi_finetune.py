@@ -5,20 +5,26 @@ fengshen/data/clip_dataloader/flickr.py (`__getitem__`, `image_transform`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from . import bert, clip_vision, hf_config, pictures, wordpiece
+from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
+from .files import Files, stated_alone
 from .layers import Config, Tensors, linear, normalize
 
+config = stated_alone
+vocabulary = vocabularies.wordpiece
+
+HEADS = {768: 12, 1024: 16}  # of hfl/chinese-roberta-wwm-ext* and openai/clip-vit-*, by width
 PADDED = 77  # `context_length`, to which the tokenizer pads; only its input_ids go into the model
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, labels)` float32, of ids `(n, up to 77)` padded with 0.
+    """L2-normalised text embeddings, `(n, labels)`, of ids `(n, up to 77)` padded with 0.
 
     Every position of the 77 is attended to, padding as well.
 
@@ -28,7 +34,8 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     if ids.shape[1] > PADDED:
         raise ValueError(f"texts of {ids.shape[1]} ids, and the original cuts at {PADDED}: truncate them")
     tensors = _bare(tensors)
-    facts = hf_config.nested(config, "text_config", hf_config.BERT)
+    width = len(tensors["text_encoder.bert.embeddings.LayerNorm.weight"])
+    facts = hf_config.of_size(config, "text_config", hf_config.BERT, HEADS, width)
     ids = F.pad(ids, (0, PADDED - ids.shape[1]), value=bert.PAD)
     states = bert.last_hidden(tensors, "text_encoder.bert.", ids, facts.heads, facts.activation, facts.eps, None)
     pooled = bert.tanh_pooler(tensors, "text_encoder.bert.", states)
@@ -37,8 +44,11 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, projection)` float32."""
-    return clip_vision.embed(_clip(tensors), pixels, hf_config.nested(config, "vision_config", hf_config.CLIP_VISION))
+    """L2-normalised image embeddings, `(n, projection)`."""
+    tensors = _clip(tensors)
+    width = len(tensors["vision_model.embeddings.class_embedding"])
+    facts = hf_config.of_size(config, "vision_config", hf_config.CLIP_VISION, HEADS, width)
+    return clip_vision.embed(tensors, pixels, facts)
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
@@ -49,6 +59,16 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels, that the position table was made for."""
     return clip_vision.image_size(_clip(tensors))
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids."""
+    return PADDED
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training: what their classes start with."""
+    return hf_config.class_defaults()
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

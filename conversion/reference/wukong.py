@@ -7,12 +7,17 @@ EasyNLP, appzoo/wukong_clip/model.py (`logit_scale.exp()`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
-from . import openai_text, openai_vision, pictures, wordpiece
+from . import openai_text, openai_vision, pictures, vocabularies, wordpiece
+from .files import Files, stated_alone
 from .layers import Config, Tensors, normalize, quick_gelu
+
+config = stated_alone
+vocabulary = vocabularies.wordpiece
 
 EPS = 1e-5
 TEXT_HEADS = {512: 8, 768: 12}
@@ -21,7 +26,7 @@ TEXT_HEADS = {512: 8, 768: 12}
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)` float32, of ids `(n, length)` padded with 0.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)` padded with 0.
 
     The feature is the state of the last id, counted by how many are not 0.
 
@@ -41,7 +46,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised image embeddings, `(n, embed)` float32, of pixels `(n, 3, r, r)`; a head is 64 wide."""
+    """L2-normalised image embeddings, `(n, embed)`, of pixels `(n, 3, r, r)`; a head is 64 wide."""
     heads = openai_vision.width(tensors) // 64
     return normalize(openai_vision.vit(tensors, pixels, heads, quick_gelu, EPS))
 
@@ -54,6 +59,17 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 def image_size(tensors: Tensors, config: Config) -> int:
     """Side of the square input, in pixels."""
     return openai_vision.image_size(tensors)
+
+
+def context_length(tensors: Tensors, config: Config, files: Files) -> int:
+    """The longest text in ids: as many as there are positions."""
+    return openai_text.positions(tensors, "transformer.")
+
+
+def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of both towers for a later training; 101 is [CLS] and 0 the padding."""
+    text = openai_text.training(tensors, "transformer.", first=101, pad=0)
+    return {"text_config": text, "vision_config": openai_vision.training(tensors)}
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

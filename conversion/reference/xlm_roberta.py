@@ -6,13 +6,13 @@ Source: transformers, models/xlm_roberta/modeling_xlm_roberta.py; fairseq, modul
 import torch
 
 from . import bert
-from .layers import Activation, Tensors, weight
+from .layers import Activation, Tensors, weight, wide
 
 PAD = 1
 
 
 def padding_bias(ids: torch.Tensor) -> torch.Tensor:
-    """`(n, length)`: -10000 where the id is padding, which leaves it exactly no weight after a float32 softmax."""
+    """`(n, length)`: -10000 where the id is padding, which leaves it exactly no weight after a softmax."""
     return (ids == PAD) * -10000.0
 
 
@@ -25,7 +25,7 @@ def last_hidden(
     eps: float,
     key_bias: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The last layer's states, `(n, length, hidden)` float32; arguments as `bert.last_hidden` has them.
+    """The last layer's states, `(n, length, hidden)`; arguments as `bert.last_hidden` has them.
 
     Raises:
         ValueError: if the texts are longer than the position table.
@@ -38,7 +38,7 @@ def last_hidden(
         )
     kept = ids != PAD
     places = kept.long().cumsum(dim=1) * kept + PAD
-    words = tensors[f"{own}word_embeddings.weight"][ids].to(torch.float32)
+    words = wide(tensors[f"{own}word_embeddings.weight"][ids])
     types = weight(tensors, f"{own}token_type_embeddings.weight")
-    embedded = words + table[places].to(torch.float32) + types[0]
+    embedded = words + wide(table[places]) + types[0]
     return bert.run_layers(tensors, prefix, embedded, heads, activation, eps, key_bias)

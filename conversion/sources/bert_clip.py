@@ -3,20 +3,16 @@
 transformers' own VisionTextDualEncoderModel of a BERT and a CLIP ViT is the same model under another class.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import towers
 from ..errors import InputError
-from ..hf_config import BERT_DEFAULTS, CLIP_VISION_DEFAULTS
 from ..hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, rename
-from ..peers import clip_pixels
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 
 ORDER = "rgb_then_crop"
 """component/dataset.py: convert("RGB"), then CLIPFeatureExtractor."""
@@ -56,11 +52,9 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         _check_towers(config)
     text, vision = dual_towers(shapes, config)
     check_pictures(checkpoint.folder, ORDER, vision["image_size"])
-    facts = {"text_config": text, "vision_config": vision}
     positions = text["max_position_embeddings"]
     return Description(
         architecture="VisionTextDualEncoder of BERT and CLIP ViT" if dual_encoder else "BertCLIP",
-        facts={"model_type": DUAL_ENCODER, **facts} if dual_encoder else facts,
         text=Tower(text, "pooler", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
         image_order=ORDER,
@@ -86,58 +80,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     from ..tokenizer import bert_tokenizer
 
     return bert_tokenizer(vocabulary, context_length)
-
-
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from transformers' own VisionTextDualEncoderModel, where the checkpoint is one.
-
-    CLIP-Chinese is not a package that can be installed; its recorded outputs prove the reference instead.
-    """
-    if facts.config.get("model_type") != DUAL_ENCODER:
-        return None
-    import transformers
-
-    stated = facts.config["text_config"], facts.config["vision_config"]
-    text, vision = (
-        {key: each[key] for key in defaults}
-        for each, defaults in zip(stated, (BERT_DEFAULTS, CLIP_VISION_DEFAULTS), strict=True)
-    )
-    model = transformers.VisionTextDualEncoderModel(
-        transformers.VisionTextDualEncoderConfig(
-            text_config={"model_type": "bert", **text},
-            vision_config={"model_type": "clip_vision_model", **vision},
-            projection_dim=len(tensors["text_projection.weight"]),
-        )
-    ).eval()
-    model.load_state_dict(_state_dict(tensors), strict=True)
-    tokenizer = transformers.BertTokenizer(vocab={line: number for number, line in enumerate(facts.vocab)})
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        output = model.get_text_features(input_ids=ids, attention_mask=(ids != 0).long())
-        return torch.nn.functional.normalize(output.pooler_output, dim=-1)
-
-    def encode_image(pixels: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
-
-    return Witness(
-        name=f"transformers {transformers.__version__}",
-        level="peer",
-        encode_text=encode_text,
-        encode_image=encode_image,
-        token_ids=token_ids,
-        pixels=clip_pixels(facts.image_size),
-        logit_scale=lambda: model.logit_scale.item(),
-    )
-
-
-def _state_dict(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What from_pretrained makes of the keys: the image tower's prefix once, no buffers."""
-    return {
-        key.replace(DOUBLED, "vision_model."): tensor for key, tensor in tensors.items() if "position_ids" not in key
-    }
 
 
 def _signature(vision: str, architectures: tuple[str, ...]) -> Signature:
@@ -166,6 +108,5 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: _table("vision_model."),
-    original=original,
     tokenizer=tokenizer,
 )

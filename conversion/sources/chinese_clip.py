@@ -1,18 +1,14 @@
 """Hugging Face's ChineseCLIPModel (OFA-Sys/chinese-clip-vit-*): cn_clip's ViT models under transformers' names."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from PIL import Image
-
 from .. import towers
-from ..hf_config import BERT_DEFAULTS, CLIP_VISION_DEFAULTS
 from ..hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 
 CONTEXT_LENGTH = 52
 """What these models were trained with (cn_clip/clip/utils.py); the repos' own tokenizers state no limit."""
@@ -56,7 +52,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     size = f"{vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}"
     return Description(
         architecture=f"ChineseCLIP ViT {size}@BERT {text['hidden_size']}x{text['num_hidden_layers']}",
-        facts={"text_config": text, "vision_config": vision},
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
         image_order=ORDER,
@@ -73,55 +68,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary, context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
-    """The witness from transformers' own ChineseCLIPModel, with the attention mask that its processor gives."""
-    import transformers
-
-    text, vision = facts.config["text_config"], facts.config["vision_config"]
-    config = transformers.ChineseCLIPConfig(
-        text_config={key: text[key] for key in BERT_DEFAULTS},
-        vision_config={key: vision[key] for key in CLIP_VISION_DEFAULTS},
-        projection_dim=len(tensors["text_projection.weight"]),
-    )
-    model = transformers.ChineseCLIPModel(config).eval()
-    model.load_state_dict(_state_dict(tensors), strict=True)
-    tokenizer = transformers.BertTokenizer(vocab={line: number for number, line in enumerate(facts.vocab)})
-    square = {"height": facts.image_size, "width": facts.image_size}
-    # The published processor's transformers converted with Pillow; today's would lay transparent pictures on white.
-    processor = transformers.ChineseCLIPImageProcessorPil(size=square, do_center_crop=False, do_convert_rgb=False)
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        output = model.get_text_features(input_ids=ids, attention_mask=(ids != 0).long())
-        return torch.nn.functional.normalize(output.pooler_output, dim=-1)
-
-    def encode_image(pixels: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
-
-    def preprocess(image: Image.Image) -> torch.Tensor:
-        return processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
-
-    return Witness(
-        name=f"transformers {transformers.__version__}",
-        level="peer",
-        encode_text=encode_text,
-        encode_image=encode_image,
-        token_ids=token_ids,
-        pixels=preprocess,
-        logit_scale=lambda: model.logit_scale.item(),
-    )
-
-
-def _state_dict(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What from_pretrained makes of the keys: gamma and beta renamed, what the class does not have left out."""
-    names = {"gamma": "weight", "beta": "bias"}
-    kept = {key: value for key, value in tensors.items() if ".pooler." not in key and "position_ids" not in key}
-    split = {key: key.rpartition(".") for key in kept}
-    return {f"{stem}{dot}{names.get(last, last)}": kept[key] for key, (stem, dot, last) in split.items()}
-
-
 CLASSES = ("ChineseCLIPModel", "chinese_clip")
 
 SOURCE = Source(
@@ -135,7 +81,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: TABLE,
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
 )

@@ -6,7 +6,7 @@ Projects that took cn_clip over with its keys (QA-CLIP) are this format, too.
 from collections.abc import Mapping
 from typing import Any
 
-from ..cn_clip_model import LIMITS, check_fields, home, original, rules, signatures, tokenizer
+from ..cn_clip_model import LIMITS, check_fields, home, rules, signatures, tokenizer
 from ..cn_clip_model import describe as describe_shapes
 from ..cn_clip_model import describe_image as describe_image_shapes
 from ..read import Checkpoint
@@ -33,7 +33,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=home,
-    original=original,
     tokenizer=tokenizer,
     reads_config_json=False,
     limits=LIMITS,

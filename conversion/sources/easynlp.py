@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import cn_clip_model, towers
 from ..mapping import Rule, Shape
 from ..read import Checkpoint
-from ..source import Description, Facts, Source, Witness
+from ..source import Description, Source
 
 PREFIX = "chinese_clip."
 HEAD_WIDTH = 64
@@ -63,12 +61,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary or default_vocab(), context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The towers from the installed cn_clip, whose forward EasyNLP copied (recorded outputs prove it)."""
-    witness = cn_clip_model.original(cn_clip_model.bare(tensors, PREFIX), facts)
-    return witness and replace(witness, token_ids=None, pixels=None)
-
-
 SOURCE = Source(
     name="easynlp",
     title="EasyNLP's Chinese CLIP (chinese_clip.)",
@@ -77,7 +69,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=home,
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
     describe_image=describe_image,

@@ -1,15 +1,11 @@
 """Hugging Face CLIPModel repos (openai/clip-vit-*, laion/CLIP-*), whole or as the image part of a pair."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import towers
 from ..hf_config import (
-    CLIP_TEXT_DEFAULTS,
-    CLIP_VISION_DEFAULTS,
     check_there,
     clip_text_shapes,
     clip_vision_shapes,
@@ -17,10 +13,9 @@ from ..hf_config import (
 )
 from ..hf_folder import check_normalisation, check_pictures
 from ..mapping import Rule, drop, rename
-from ..peers import clip_pixels
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
-from ..tokenizer import BPE, Bpe, clip_tokenizer
+from ..source import Description, Signature, Source, Tower
+from ..tokenizer import BPE, clip_tokenizer
 
 TEXT = (*towers.HF_CLIP_TEXT, rename("text_projection.weight", "text_projection.weight"))
 SCALE = (rename("logit_scale", "logit_scale"),)
@@ -56,7 +51,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     text = tower_config("clip_text_model", _stated(config, "text_config"), clip_text_shapes(shapes), "text_config")
     return Description(
         architecture=f"{image.architecture} with CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
-        facts={"text_config": text, **image.facts},
         text=Tower(text, "eos", "linear", shapes["text_projection.weight"][0]),
         vision=image.vision,
         image_order=ORDER,
@@ -75,7 +69,6 @@ def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Descrip
     vision = tower_config("clip_vision_model", stated, clip_vision_shapes(shapes), "vision_config")
     return Description(
         architecture=f"CLIP ViT {vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}",
-        facts={"vision_config": vision},
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
         image_size=vision["image_size"],
     )
@@ -97,63 +90,6 @@ def _stated(config: Mapping[str, Any], tower: str) -> list[Mapping[str, Any]]:
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own CLIP tokenizer."""
     return clip_tokenizer(vocabulary, context_length)
-
-
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
-    """The witness from transformers' own CLIPModel, which is the original of these repos."""
-    import transformers
-
-    text = {key: facts.config["text_config"][key] for key in CLIP_TEXT_DEFAULTS}
-    vision = {key: facts.config["vision_config"][key] for key in CLIP_VISION_DEFAULTS}
-    width = len(tensors["visual_projection.weight"])
-    model = transformers.CLIPModel(
-        transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=width)
-    ).eval()
-    model.load_state_dict(_without_position_ids(tensors), strict=True)
-    words: Bpe = facts.vocab
-    tokenizer = transformers.CLIPTokenizer(vocab=dict(words.ids), merges=list(words.merges))
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        pooled = model.text_model(input_ids=ids).pooler_output
-        return torch.nn.functional.normalize(model.text_projection(pooled), dim=-1)
-
-    def encode_image(pixels: torch.Tensor) -> torch.Tensor:
-        pooled = model.vision_model(pixel_values=pixels).pooler_output
-        return torch.nn.functional.normalize(model.visual_projection(pooled), dim=-1)
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
-
-    return Witness(
-        name=f"transformers {transformers.__version__}",
-        level="peer",
-        encode_text=encode_text,
-        encode_image=encode_image,
-        token_ids=token_ids,
-        pixels=clip_pixels(facts.image_size),
-        logit_scale=lambda: model.logit_scale.item(),
-    )
-
-
-def original_image(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
-    """The witness of an image part, from transformers' own CLIPVisionModelWithProjection."""
-    import transformers
-
-    fields = {key: facts.config["vision_config"][key] for key in CLIP_VISION_DEFAULTS}
-    config = transformers.CLIPVisionConfig(**{**fields, "projection_dim": len(tensors["visual_projection.weight"])})
-    model = transformers.CLIPVisionModelWithProjection(config).eval()
-    image = {key: value for key, value in tensors.items() if key.startswith(("vision_model.", "visual_projection."))}
-    model.load_state_dict(_without_position_ids(image), strict=True)
-    return Witness(
-        name=f"transformers {transformers.__version__}",
-        level="peer",
-        encode_image=lambda pixels: torch.nn.functional.normalize(model(pixel_values=pixels).image_embeds, dim=-1),
-        logit_scale=lambda: tensors["logit_scale"].item(),
-    )
-
-
-def _without_position_ids(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: tensor for key, tensor in tensors.items() if not key.endswith("embeddings.position_ids")}
 
 
 VISION_KEYS = (
@@ -191,11 +127,9 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: (*TEXT, *towers.HF_CLIP_VISION, *SCALE),
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
     vocabulary=BPE,
     languages=("en",),
     describe_image=describe_image,
-    original_image=original_image,
 )

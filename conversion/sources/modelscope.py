@@ -3,12 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import torch
-
 from .. import cn_clip_model, towers
 from ..mapping import Rule, Shape
 from ..read import MODELSCOPE, Checkpoint
-from ..source import Description, Facts, Source, Witness
+from ..source import Description, Source
 
 PREFIX = "clip_model."
 """What its trainer saves in front of every key (models/multi_modal/clip/model.py loads either)."""
@@ -36,11 +34,6 @@ def _given(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Mapping[s
     return shapes, config, " or ".join(MODELSCOPE) if checkpoint.config else "--config"
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from the installed cn_clip: ModelScope's class is a copy of its own (recorded outputs prove it)."""
-    return cn_clip_model.original(cn_clip_model.bare(tensors, _prefix(tensors)), facts)
-
-
 def _prefix(keys: Collection[str]) -> str:
     return PREFIX if any(key.startswith(PREFIX) for key in keys) else ""
 
@@ -53,7 +46,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=cn_clip_model.home,
-    original=original,
     tokenizer=cn_clip_model.tokenizer,
     limits=cn_clip_model.LIMITS,
     describe_image=describe_image,

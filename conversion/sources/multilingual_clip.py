@@ -3,25 +3,17 @@
 The models of 2022 are one folder. Those of 2021 are a plain BERT or DistilBERT, whose head is a pickle of its own.
 """
 
-import pickle
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import version
-from importlib.util import find_spec
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-
-import torch
 
 from .. import towers
 from ..companions import HEAD
 from ..errors import InputError
-from ..hf_config import DEFAULTS, bert_shapes, distilbert_shapes, tower_config
+from ..hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..mapping import Rule, Shape, drop, matrix, rename, transpose
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 from ..tokenizer import MULTILINGUAL
 
 LIMITS = (
@@ -33,7 +25,7 @@ LIMITS = (
 BODY = "transformer."
 WEIGHT, BIAS = HEAD + "0", HEAD + "1"
 BASE = "base_config"
-"""Where the base model's config.json lies in the facts."""
+"""Where the base model's config.json lies in what `describe` is given."""
 
 WITH_LINEAR = (
     *towers.bert(BODY),
@@ -76,7 +68,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     kind = text["model_type"]
     return Description(
         architecture=f"{TITLES[kind]} {columns}, Multilingual-CLIP {rows}",
-        facts={**({"modelBase": name} if (name := base_model(config)) else {}), BASE: text},
         text=Tower(text, "mean", "linear_bias", rows),
         # README.md: pictures go through the own transform of OpenAI's CLIP, or of open_clip.
         image_order="crop_then_rgb",
@@ -123,98 +114,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return (xlm_roberta_tokenizer if unigram else bert_tokenizer)(vocabulary, context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from the classes of the package multilingual-clip, or None where it is not installed."""
-    if find_spec("multilingual_clip") is None:
-        return None
-    base = facts.config[BASE]
-    model = (_legacy_peer if WEIGHT in tensors else _peer)(tensors, _body(tensors, base)).eval()
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(model(ids), dim=-1)
-
-    return Witness(name=f"multilingual-clip {version('multilingual-clip')}", level="peer", encode_text=encode_text)
-
-
-def _body(tensors: Mapping[str, torch.Tensor], base: Mapping[str, Any]) -> Any:
-    """transformers' own model of the tower, which AutoModel would give the package."""
-    import transformers
-
-    fields = {key: base[key] for key in DEFAULTS[base["model_type"]]}
-    model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(base["model_type"], **fields))
-    prefix = "" if WEIGHT in tensors else BODY
-    own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-    own = {key: tensor for key, tensor in own.items() if not key.endswith("position_ids") and not _is_head(key)}
-    if not any(key.startswith("pooler.") for key in own):
-        model.pooler = None
-    model.load_state_dict(own, strict=True)
-    return model
-
-
-def _is_head(key: str) -> bool:
-    return key.startswith((HEAD, "LinearTransformation."))
-
-
-def _peer(tensors: Mapping[str, torch.Tensor], body: Any) -> Any:
-    """MultilingualCLIP, which takes ids here in place of texts."""
-    from multilingual_clip import pt_multilingual_clip
-
-    rows, columns = tensors["LinearTransformation.weight"].shape
-    config = pt_multilingual_clip.MultilingualCLIP.config_class(transformerDimSize=columns, imageDimSize=rows)
-    with _without_the_hub(pt_multilingual_clip, body):
-        model = pt_multilingual_clip.MultilingualCLIP(config)
-    head = {key: tensors[f"LinearTransformation.{key}"] for key in ("weight", "bias")}
-    model.LinearTransformation.load_state_dict(head, strict=True)
-    return _OnIds(model, lambda ids: model(None, _given(ids, body)))
-
-
-def _legacy_peer(tensors: Mapping[str, torch.Tensor], body: Any) -> Any:
-    """The same of 2021, which reads its head from a pickle: one that is written here."""
-    from multilingual_clip import legacy_multilingual_clip
-
-    with tempfile.TemporaryDirectory() as folder, _without_the_hub(legacy_multilingual_clip, body):
-        file = Path(folder) / "Linear Weights.pkl"
-        file.write_bytes(pickle.dumps([tensors[key].float().numpy() for key in (WEIGHT, BIAS)]))
-        model = legacy_multilingual_clip.MultilingualClip("", "", file.name, weights_dir=f"{folder}/")
-
-    def forward(ids: torch.Tensor) -> torch.Tensor:
-        model.tokenizer = _given(ids, body)
-        return model(None)
-
-    return _OnIds(model, forward)
-
-
-class _OnIds(torch.nn.Module):
-    """A model of the package, called with padded ids."""
-
-    def __init__(self, model: torch.nn.Module, call: Callable[[torch.Tensor], torch.Tensor]):
-        super().__init__()
-        self.model, self.call = model, call
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.call(ids)
-
-
-def _given(ids: torch.Tensor, body: Any) -> Callable[..., dict[str, torch.Tensor]]:
-    """A tokenizer that has made these ids of whatever it is asked."""
-    inputs = {"input_ids": ids, "attention_mask": (ids != body.config.pad_token_id).long()}
-    return lambda *texts, **options: inputs
-
-
-@contextmanager
-def _without_the_hub(module: Any, body: Any) -> Iterator[None]:
-    """Gives a module of the package this model and no tokenizer where it would download them."""
-    transformers = module.transformers
-    module.transformers = SimpleNamespace(
-        AutoModel=SimpleNamespace(from_pretrained=lambda name: body),
-        AutoTokenizer=SimpleNamespace(from_pretrained=lambda name: None),
-    )
-    try:
-        yield
-    finally:
-        module.transformers = transformers
-
-
 SOURCE = Source(
     name="multilingual_clip",
     title="Multilingual-CLIP (M-CLIP)",
@@ -236,7 +135,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: _home(config["text_config"]["model_type"]),
-    original=original,
     tokenizer=tokenizer,
     vocabulary=MULTILINGUAL,
     limits=LIMITS,

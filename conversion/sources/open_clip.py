@@ -1,11 +1,9 @@
 """open_clip's CLIP and CustomTextCLIP with its own text transformer, whole or as the image part of a pair."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from .. import open_clip_model, towers
 from ..errors import InputError
@@ -13,8 +11,8 @@ from ..mapping import Rule, Shape
 from ..open_clip_model import SCALE, Allowed, check_fields, check_inner, check_sizes
 from ..openai_towers import text_sizes, text_tower
 from ..read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
-from ..tokenizer import OPENAI_BPE, OPENAI_BPE_FILE, Bpe, openai_clip_tokenizer, read_openai_bpe
+from ..source import Description, Signature, Source, Tower
+from ..tokenizer import OPENAI_BPE, openai_clip_tokenizer
 
 CUSTOM = "text."
 """What CustomTextCLIP puts in front of the keys of its text tower."""
@@ -81,7 +79,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     width, layers = text.config["hidden_size"], text.config["num_hidden_layers"]
     return Description(
         architecture=f"{image.architecture} with CLIP text {width}x{layers}",
-        facts=stated,
         text=text,
         vision=image.vision,
         image_order=open_clip_model.image_order(stated, image.image_size),
@@ -95,7 +92,7 @@ def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Descrip
     """Reads the image tower alone."""
     stated = open_clip_model.facts(config, checkpoint.name)
     name, vision = open_clip_model.vision_tower(checkpoint.shapes, stated)
-    return Description(architecture=name, facts=stated, vision=vision, image_size=vision.config["image_size"])
+    return Description(architecture=name, vision=vision, image_size=vision.config["image_size"])
 
 
 def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
@@ -131,50 +128,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return openai_clip_tokenizer(vocabulary, context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from the installed open_clip."""
-    peer = open_clip_model.installed()
-    if peer is None:
-        return None
-    stated = open_clip_model.facts(facts.config, "the report")
-    build = peer.CustomTextCLIP if prefix(tensors) else peer.CLIP
-    model = build(**open_clip_model.arguments(stated)).eval()
-    model.load_state_dict(open_clip_model.without_buffers(tensors), strict=True)
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        # open_clip's CLIP takes texts of the full length alone.
-        padded = torch.nn.functional.pad(ids, (0, model.context_length - ids.shape[1]))
-        return model.encode_text(padded, normalize=True)
-
-    return Witness(
-        name=open_clip_model.peer_name(),
-        level="peer",
-        encode_text=encode_text,
-        encode_image=lambda each: model.encode_image(each, normalize=True),
-        token_ids=_peer_ids(peer, facts.vocab, facts.context_length),
-        pixels=open_clip_model.pixels(peer, stated, facts.image_size),
-        logit_scale=lambda: model.logit_scale.item(),
-    )
-
-
-def _peer_ids(peer: Any, words: Bpe, context_length: int) -> Any:
-    """SimpleTokenizer; None for another vocabulary than the one in open_clip."""
-    if list(words.merges) != list(read_openai_bpe(OPENAI_BPE_FILE).merges):
-        return None
-    tokenizer = peer.SimpleTokenizer(context_length=context_length)
-    end = tokenizer.eot_token_id
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        return [row[: row.index(end) + 1] for row in tokenizer(list(texts)).tolist()]
-
-    return token_ids
-
-
-def original_image(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness of an image part, from open_clip's image tower alone."""
-    return open_clip_model.image_witness(tensors, facts.config)
-
-
 def _signatures() -> tuple[Signature, ...]:
     text = (
         "token_embedding.weight",
@@ -205,11 +158,9 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=home,
-    original=original,
     tokenizer=tokenizer,
     limits=open_clip_model.OWN_LIMITS,
     vocabulary=OPENAI_BPE,
     languages=("en",),
     describe_image=describe_image,
-    original_image=original_image,
 )

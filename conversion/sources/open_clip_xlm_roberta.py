@@ -1,12 +1,8 @@
 """open_clip's CustomTextCLIP with XLM-R of Hugging Face as its text tower (xlm-roberta-base-ViT-B-32 and its like)."""
 
-import json
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from .. import open_clip_model, towers
 from ..errors import InputError
@@ -14,7 +10,7 @@ from ..hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activation
 from ..mapping import Rule, Shape, rename
 from ..open_clip_model import SCALE, Allowed, check_fields, check_sizes
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 from ..tokenizer import XLM_ROBERTA, with_mending, xlm_roberta_tokenizer
 
 BODY, PROJECTION = "text.transformer.", "text.proj."
@@ -107,7 +103,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     width, layers = text.config["hidden_size"], text.config["num_hidden_layers"]
     return Description(
         architecture=f"{image.architecture} with XLM-R {width}x{layers}",
-        facts=stated,
         text=text,
         vision=image.vision,
         image_order=open_clip_model.image_order(stated, image.image_size),
@@ -121,7 +116,7 @@ def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Descrip
     """Reads the image tower alone."""
     stated = open_clip_model.facts(config, checkpoint.name)
     name, vision = open_clip_model.vision_tower(checkpoint.shapes, stated)
-    return Description(architecture=name, facts=stated, vision=vision, image_size=vision.config["image_size"])
+    return Description(architecture=name, vision=vision, image_size=vision.config["image_size"])
 
 
 def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
@@ -182,36 +177,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return with_mending(xlm_roberta_tokenizer(vocabulary, context_length))
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from the installed open_clip, its text tower built from a config of its own: nothing is fetched."""
-    peer = open_clip_model.installed()
-    if peer is None:
-        return None
-    stated = open_clip_model.facts(facts.config, "the report")
-    arguments = open_clip_model.arguments(stated)
-    with tempfile.TemporaryDirectory() as folder:
-        config = json.dumps(body_config(arguments["text_cfg"]))
-        (Path(folder) / "config.json").write_text(config, encoding="utf-8")
-        # Of its fields this version takes those that it knows; what was replaced is in the config that lies there.
-        text = {key: value for key, value in arguments["text_cfg"].items() if key != "hf_model_config"}
-        text |= {"hf_model_name": folder, "hf_model_pretrained": False}
-        model = peer.CustomTextCLIP(**{**arguments, "text_cfg": text}).eval()
-    model.load_state_dict(open_clip_model.without_buffers(tensors), strict=True)
-    return Witness(
-        name=open_clip_model.peer_name(),
-        level="peer",
-        encode_text=lambda ids: model.encode_text(ids, normalize=True),
-        encode_image=lambda each: model.encode_image(each, normalize=True),
-        pixels=open_clip_model.pixels(peer, stated, facts.image_size),
-        logit_scale=lambda: model.logit_scale.item(),
-    )
-
-
-def original_image(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness of an image part, from open_clip's image tower alone."""
-    return open_clip_model.image_witness(tensors, facts.config)
-
-
 SOURCE = Source(
     name="open_clip_xlm_roberta",
     # All that the keys know; another body than XLM-R is refused by the config, which names it.
@@ -232,11 +197,9 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=home,
-    original=original,
     tokenizer=tokenizer,
     limits=open_clip_model.LIMITS,
     vocabulary=XLM_ROBERTA,
     languages=("multilingual", "zh"),
     describe_image=describe_image,
-    original_image=original_image,
 )

@@ -1,18 +1,16 @@
 """OpenAI's own CLIP: TorchScript archives of a ViT or a ResNet with a causal text tower, or their state dicts."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from .. import towers
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, rename
 from ..openai_towers import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
 from ..read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
-from ..tokenizer import OPENAI_BPE, OPENAI_BPE_FILE, Bpe, openai_clip_tokenizer, read_openai_bpe
+from ..source import Description, Signature, Source, Tower
+from ..tokenizer import OPENAI_BPE, openai_clip_tokenizer
 
 HEAD_WIDTH = 64
 ACTIVATION = "quick_gelu"
@@ -87,7 +85,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     _check_beside(checkpoint, {"text_config": text.config, "vision_config": vision.config})
     return Description(
         architecture=f"{name} with CLIP text {text.config['hidden_size']}x{text.config['num_hidden_layers']}",
-        facts={},
         text=text,
         vision=vision,
         image_order=ORDER,
@@ -174,46 +171,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return openai_clip_tokenizer(vocabulary, context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from OpenAI's own package, where it is installed."""
-    try:
-        from clip import clip as peer
-        from clip.model import build_model
-    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
-        return None
-    weights = {key: tensor.float() for key, tensor in tensors.items() if key not in SCALARS}
-    # It rounds the weights to 16 bits, which those of OpenAI's archives have: of others, the bits are put back.
-    model = build_model(dict(weights)).float()
-    model.load_state_dict(weights, strict=True)
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        # It takes texts of the full length alone.
-        padded = torch.nn.functional.pad(ids, (0, model.context_length - ids.shape[1]))
-        return torch.nn.functional.normalize(model.encode_text(padded), dim=-1)
-
-    return Witness(
-        name="OpenAI's clip",
-        level="peer",
-        encode_text=encode_text,
-        encode_image=lambda pixels: torch.nn.functional.normalize(model.encode_image(pixels), dim=-1),
-        token_ids=_peer_ids(peer, facts.vocab, facts.context_length),
-        pixels=peer._transform(facts.image_size),
-        logit_scale=lambda: model.logit_scale.item(),
-    )
-
-
-def _peer_ids(peer: Any, words: Bpe, context_length: int) -> Callable[[Sequence[str]], list[list[int]]] | None:
-    """The package's `tokenize`; None for another vocabulary than the one in it."""
-    if list(words.merges) != list(read_openai_bpe(OPENAI_BPE_FILE).merges):
-        return None
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        rows = peer.tokenize(list(texts), context_length, truncate=True).tolist()
-        return [row[: row.index(max(row)) + 1] for row in rows]
-
-    return token_ids
-
-
 def _signatures() -> tuple[Signature, ...]:
     text = (
         "token_embedding.weight",
@@ -237,7 +194,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=home,
-    original=original,
     tokenizer=tokenizer,
     vocabulary=OPENAI_BPE,
     reads_config_json=False,

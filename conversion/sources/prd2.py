@@ -4,13 +4,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import towers
 from ..hf_config import bert_shapes, count_layers, vit_shapes
 from ..mapping import Rule, drop, log_inverse, rename
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 from ..unstated import tower_facts
 
 CONTEXT_LENGTH = 64
@@ -99,7 +97,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     cross_encoder = "itm_head.weight" in shapes
     return Description(
         architecture=f"{'R2D2' if cross_encoder else 'PRD2'} {names['vision_config']}@{names['text_config']}",
-        facts=facts,
         text=Tower(
             {"model_type": "bert", **text, **facts["text_config"], "pad_token_id": 0},
             pooling="cls",
@@ -144,11 +141,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return fast
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """R2D2 is not a package that can be installed; its recorded outputs prove the reference instead."""
-    return None
-
-
 SOURCE = Source(
     name="prd2",
     title="PRD2 / R2D2 (yuxie11/R2D2)",
@@ -169,7 +161,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: RULES,
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
     reads_config_json=False,

@@ -4,25 +4,19 @@ The paired CLIP brings the image part: sentence-transformers/clip-ViT-B-32 is a 
 A Normalize behind the Dense is left out: `encode_text` normalises anyway.
 """
 
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import towers
 from ..errors import InputError
-from ..hf_config import DEFAULTS, bert_shapes, distilbert_shapes, tower_config
+from ..hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..hf_folder import text_limit
 from ..mapping import Rule, Shape, drop, matrix, rename
 from ..modules_json import DENSE
-from ..peers import clip_pixels
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
-from ..tokenizer import STATED_WORDPIECE, WordPieces, read_wordpieces
+from ..source import Description, Signature, Source, Tower
+from ..tokenizer import STATED_WORDPIECE, read_wordpieces
 
 LIMITS = (
     "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
@@ -109,7 +103,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     rows, columns = matrix(shapes, WEIGHT)
     return Description(
         architecture=f"{TITLES[kind]} {columns}, {pooled} pooling, Dense {rows}",
-        facts={**text, "text_pooling": pooled},
         text=Tower(text, pooled, projection, rows),
         # sentence-transformers gives pictures to CLIPProcessor as they are (modules/clip_model.py).
         image_order="rgb_then_crop",
@@ -221,61 +214,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary, context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """The witness from the modules of sentence-transformers on transformers' own tower, or None without the first."""
-    if find_spec("sentence_transformers") is None:
-        return None
-    import transformers
-
-    package = import_module("sentence_transformers")
-    pool, dense = _peer_modules(tensors, facts.config)
-    kind = facts.config["model_type"]
-    fields = {key: facts.config[key] for key in DEFAULTS[kind]}
-    body = {key: tensor for key, tensor in tensors.items() if not key.startswith((DENSE, "pooler."))}
-    body.pop("embeddings.position_ids", None)
-    options = {"add_pooling_layer": False} if kind == "bert" else {}
-    model_class = {"bert": transformers.BertModel, "distilbert": transformers.DistilBertModel}[kind]
-    model = model_class(model_class.config_class(**fields), **options).eval()
-    model.load_state_dict(body, strict=True)
-    words: WordPieces = facts.vocab
-    words_of = transformers.BertTokenizer(
-        vocab={token: number for number, token in enumerate(words.tokens)},
-        do_lower_case=words.lowercase,
-        strip_accents=words.strip_accents,
-        tokenize_chinese_chars=words.cjk_alone,
-    )
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        mask = (ids != 0).long()
-        features = {"token_embeddings": model(input_ids=ids, attention_mask=mask)[0], "attention_mask": mask}
-        return torch.nn.functional.normalize(dense(pool(features))["sentence_embedding"], dim=-1)
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        stripped = [text.strip() for text in texts]
-        return words_of(stripped, truncation=True, max_length=facts.context_length)["input_ids"]
-
-    return Witness(
-        name=f"sentence-transformers {package.__version__}",
-        level="peer",
-        encode_text=encode_text,
-        token_ids=token_ids,
-        pixels=clip_pixels(facts.image_size),
-    )
-
-
-def _peer_modules(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Its Pooling and its Dense, under the names that its versions 2 to 6 all have."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        modules = import_module("sentence_transformers.models")
-    rows, columns = tensors[WEIGHT].shape
-    pool = modules.Pooling(columns, pooling_mode=config["text_pooling"])
-    dense = modules.Dense(columns, rows, bias=BIAS in tensors, activation_function=torch.nn.Identity())
-    weights = {key.removeprefix(DENSE): tensor for key, tensor in tensors.items() if key.startswith(DENSE)}
-    dense.load_state_dict(weights, strict=True)
-    return pool, dense
-
-
 def _signature(layer: str) -> Signature:
     return Signature(required=("embeddings.word_embeddings.weight", layer, WEIGHT))
 
@@ -291,7 +229,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: TABLES[config["text_config"]["model_type"]],
-    original=original,
     tokenizer=tokenizer,
     vocabulary=STATED_WORDPIECE,
     limits=LIMITS,

@@ -1,17 +1,14 @@
 """Taiyi-CLIP (IDEA-CCNL): a BERT that was trained towards a published CLIP, which brings the image part."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import towers
-from ..hf_config import BERT_DEFAULTS, bert_shapes, check_there, tower_config
+from ..hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
-from ..peers import clip_pixels
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 
 LIMITS = (
     "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest text of "
@@ -55,7 +52,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         tower = Tower(text, "pooler", "none", text["hidden_size"])
     return Description(
         architecture=HEAD_SIZES.get(shapes.get("classifier.weight", ()), f"Taiyi-CLIP {text['hidden_size']}"),
-        facts=text,
         text=tower,
         # The head's models were published with CLIPProcessor, the others with open_clip's transform.
         image_order="rgb_then_crop" if has_head(shapes) else "crop_then_rgb",
@@ -69,37 +65,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     from ..tokenizer import bert_tokenizer
 
     return bert_tokenizer(vocabulary, context_length)
-
-
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
-    """The witness by the published recipe, whose package is transformers itself, with the attention mask given."""
-    import transformers
-
-    head = has_head(tensors)
-    fields = {key: facts.config[key] for key in BERT_DEFAULTS}
-    if head:
-        config = transformers.BertConfig(**fields, num_labels=tensors["classifier.weight"].shape[0])
-        model = transformers.BertForSequenceClassification(config).eval()
-    else:
-        model = transformers.BertModel(transformers.BertConfig(**fields)).eval()
-    state_dict = {key: tensor for key, tensor in tensors.items() if not key.endswith("embeddings.position_ids")}
-    model.load_state_dict(state_dict, strict=True)
-    tokenizer = transformers.BertTokenizer(vocab={line: number for number, line in enumerate(facts.vocab)})
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        output = model(input_ids=ids, attention_mask=(ids != 0).long())
-        return torch.nn.functional.normalize(output.logits if head else output.pooler_output, dim=-1)
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
-
-    return Witness(
-        name=f"transformers {transformers.__version__}",
-        level="peer",
-        encode_text=encode_text,
-        token_ids=token_ids,
-        pixels=clip_pixels(facts.image_size) if head else None,
-    )
 
 
 SOURCE = Source(
@@ -130,7 +95,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: WITH_HEAD if config["text_projection_type"] == "linear_bias" else WITHOUT_HEAD,
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
 )

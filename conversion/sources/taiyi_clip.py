@@ -4,13 +4,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import towers
 from ..hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 
 CONTEXT_LENGTH = 77
 """--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
@@ -60,7 +58,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     return Description(
         architecture="TaiyiCLIP",
-        facts={"text_config": text, "vision_config": vision},
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
         image_order=ORDER,
@@ -77,11 +74,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary, context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """Fengshen needs a transformers of 2022; the recorded outputs of its own class prove the reference instead."""
-    return None
-
-
 SOURCE = Source(
     name="taiyi_clip",
     title="Fengshen TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM)",
@@ -94,7 +86,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: TABLE,
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
 )

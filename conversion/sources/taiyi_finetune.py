@@ -3,17 +3,15 @@
 A Lightning checkpoint of two whole models: an OpenAI CLIP, whose text tower is not used, and Taiyi's classifier.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from .. import towers
 from ..hf_config import bert_shapes, clip_vision_shapes
 from ..mapping import Rule, drop, rename
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Tower, Witness
+from ..source import Description, Signature, Source, Tower
 from ..unstated import Published, tower_facts
 
 LENGTH = 77
@@ -89,7 +87,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     vision = {"model_type": "clip_vision_model", **found["vision_config"], **facts["vision_config"]}
     return Description(
         architecture=f"Taiyi-CLIP fine-tune {names['vision_config']}@{names['text_config']}",
-        facts={"text_config": text, "vision_config": vision},
         text=Tower(text, "pooler", "linear_bias", shapes[f"{CLASSIFIER}weight"][0]),
         vision=Tower(vision, "pooler", "linear", clip["visual_projection.weight"][0]),
         # torchvision's transform of the validation and the test; the training crops at random instead.
@@ -109,54 +106,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary or default_vocab(), context_length)
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness:
-    """The witness by the steps of `validation_step`: transformers' classes, ids padded to 77 and no mask.
-
-    Its pixels are torchvision's, which the reference computes.
-    """
-    import transformers
-
-    bare = {
-        key.removeprefix(ATTRIBUTE): tensor for key, tensor in tensors.items() if not key.endswith(".position_ids")
-    }
-    labels = len(bare[f"{CLASSIFIER}weight"])
-    text = transformers.BertForSequenceClassification(
-        transformers.BertConfig(**_fields(facts.config["text_config"]), num_labels=labels)
-    ).eval()
-    text.load_state_dict(_under("text_encoder.", bare), strict=True)
-    vision = transformers.CLIPVisionModelWithProjection(
-        transformers.CLIPVisionConfig(**_fields(facts.config["vision_config"]), projection_dim=labels)
-    ).eval()
-    clip = _under(CLIP, bare)
-    image = {key: clip[key] for key in clip if key.startswith(("vision_model.", "visual_projection."))}
-    vision.load_state_dict(image, strict=True)
-    tokenizer = transformers.BertTokenizer(vocab={line: number for number, line in enumerate(facts.vocab)})
-
-    def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        padded = torch.nn.functional.pad(ids, (0, LENGTH - ids.shape[1]), value=tokenizer.pad_token_id)
-        return torch.nn.functional.normalize(text(padded).logits, dim=-1)
-
-    def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
-
-    return Witness(
-        name=f"transformers {transformers.__version__}",
-        level="peer",
-        encode_text=encode_text,
-        encode_image=lambda pixels: torch.nn.functional.normalize(vision(pixel_values=pixels).image_embeds, dim=-1),
-        token_ids=token_ids,
-        logit_scale=lambda: clip["logit_scale"].item(),
-    )
-
-
-def _fields(tower: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in tower.items() if key != "model_type"}
-
-
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-
-
 SOURCE = Source(
     name="taiyi_finetune",
     title="a Lightning fine-tune of Taiyi-CLIP (Fengshen's clip_finetune)",
@@ -165,7 +114,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=lambda config: TABLE,
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
     reads_config_json=False,

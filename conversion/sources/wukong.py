@@ -4,13 +4,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import openai_towers, towers
 from ..errors import InputError
 from ..mapping import Rule, Shape, rename
 from ..read import Checkpoint
-from ..source import Description, Facts, Signature, Source, Witness
+from ..source import Description, Signature, Source
 
 TEXT, BLOCKS = "transformer.", "transformer.resblocks."
 SCALE = "loss.logit_scale"
@@ -93,7 +91,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     from_numpy = checkpoint.container.startswith("pickle of numpy arrays")
     return Description(
         architecture=f"Wukong {name} (global)",
-        facts={"is_token_wise": False, "text": {"heads": heads}},
         text=text,
         vision=vision,
         image_order="crop_then_rgb",
@@ -179,11 +176,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return fast
 
 
-def original(tensors: Mapping[str, torch.Tensor], facts: Facts) -> Witness | None:
-    """Wukong is not a package that can be installed; its recorded outputs prove the reference instead."""
-    return None
-
-
 SOURCE = Source(
     name="wukong",
     title="Wukong with global similarity (Huawei Noah, `_g`)",
@@ -204,7 +196,6 @@ SOURCE = Source(
     describe=describe,
     rules=rules,
     home=home,
-    original=original,
     tokenizer=tokenizer,
     limits=LIMITS,
     reads_config_json=False,
