@@ -293,7 +293,7 @@ PIXELS = {
         differs=(DROPPED_FIRST,),
     ),
 }
-"""By image order; measured with transformers 5.18 and 5.23 on pictures of every mode (test_natives.py)."""
+"""By image order; measured with transformers 5.18 and 5.24 on pictures of every mode (test_natives.py)."""
 
 TORCHVISION = (
     "Where torchvision is installed, transformers resizes with it: normalised values then differ by up to 0.015. "

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -520,6 +521,84 @@ def test_flash_attention_reaches_the_tower_that_asked_for_it(tmp_path, variant, 
         AutoModel.from_pretrained(tmp_path, attn_implementation={tower: "flash_attention_2"}, dtype=torch.bfloat16)
 
 
+# Precision
+
+# How far eager and sdpa attention may part: (text, image) embeddings in float64, then in float32. Each bound is about
+# four times what was measured with AVX-512, AVX2 and SSE.
+# - float64: 4.6e-8 for CLIP's towers, because transformers' eager attention takes their softmax in float32 even where
+#   the scores are doubles (modeling_clip.py). 5e-15 for BERT, XLM-R and DistilBERT, and 4e-16 for our ResNet: their
+#   softmax keeps a double.
+# - float32: 9e-6 for the texts of BERT, XLM-R and DistilBERT, whose seeded weights make a sharp attention. Else 5e-7.
+EAGER_AND_SDPA = {
+    "cn_clip": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "cn_clip_rn50": ((2e-14, 2e-15), (4e-5, 1e-6)),
+    "bert_clip": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "taiyi": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "taiyi_large": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "prd2": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "mclip": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "open_clip": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "multilingual": ((2e-14, 2e-7), (4e-5, 2e-6)),
+    "wukong": ((2e-7, 2e-7), (2e-6, 2e-6)),
+    "openai_rn50": ((2e-7, 2e-15), (2e-6, 1e-6)),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_eager_and_sdpa_attention_are_no_further_apart_than_the_table_says(variant):
+    for dtype, bounds in zip((torch.float64, torch.float32), EAGER_AND_SDPA[variant], strict=True):
+        models = [build(variant, attn_implementation=attention).to(dtype) for attention in ("eager", "sdpa")]
+        with torch.no_grad():
+            eager, sdpa = (model(input_ids=texts(model), pixel_values=images().to(dtype)) for model in models)
+        for name, bound in zip(("text_embeds", "image_embeds"), bounds, strict=True):
+            assert (eager[name] - sdpa[name]).abs().max() <= bound, (name, dtype)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_and_loss_in_double_are_those_of_a_plain_computation_in_double(variant):
+    model = build(variant).double()
+    scale = math.exp(model.logit_scale.item())
+
+    with torch.no_grad():
+        output = model(input_ids=texts(model), pixel_values=images().double(), return_loss=True)
+    text, image = (vectors.numpy() for vectors in (output.text_embeds, output.image_embeds))
+    logits = scale * text @ image.T
+    rows, columns = (np.log(np.exp(each).sum(axis=1)) - np.diag(each) for each in (logits, logits.T))
+
+    assert {value.dtype for value in (output.text_embeds, output.logits_per_text, output.loss)} == {torch.float64}
+    np.testing.assert_allclose(output.logits_per_text.numpy(), logits, rtol=0, atol=1e-14 * scale)
+    assert output.loss.item() == pytest.approx((rows.mean() + columns.mean()) / 2, abs=1e-14 * scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_half_precision_is_widened_to_float32_for_the_scale_and_the_loss(dtype):
+    model = build("cn_clip").to(dtype)
+
+    output = model(input_ids=texts(model), pixel_values=images().to(dtype), return_loss=True)
+
+    wanted = output.text_embeds @ output.image_embeds.t() * model.logit_scale.float().exp()
+    assert torch.equal(output.logits_per_text, wanted) and wanted.dtype == dtype
+    wide, pairs = wanted.float(), torch.arange(3)
+    loss = (nn.functional.cross_entropy(wide, pairs) + nn.functional.cross_entropy(wide.t(), pairs)) / 2
+    assert torch.equal(output.loss, loss) and loss.dtype == torch.float32
+
+
+def test_the_gradient_of_the_loss_in_double_is_that_of_small_steps():
+    logits = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
+
+    # A loss in float32 does not see gradcheck's steps of 1e-6.
+    assert torch.autograd.gradcheck(contrastive_loss, logits)
+
+
+def test_a_scale_that_the_config_states_keeps_all_its_digits_in_double():
+    stated = 2.659260036932778
+
+    model = build("cn_clip").config_class
+    config = model.from_dict(build("cn_clip").config.to_dict() | {"logit_scale_init_value": stated})
+
+    assert ZhCLIPModel._from_config(config, dtype=torch.float64).logit_scale.item() == stated
+
+
 # Training
 
 
@@ -596,13 +675,17 @@ def test_trainer_does_not_rescale_the_loss():
 # Compile and export
 
 
-def test_compile_makes_one_graph():
-    model = build("openai_rn50")
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_compile_makes_one_graph(dtype, attention):
+    model = build("openai_rn50", attn_implementation=attention).to(dtype)
     torch._dynamo.reset()
 
     with torch.no_grad():
-        compiled = torch.compile(model, fullgraph=True, backend="eager")(**both(model))
-        torch.testing.assert_close(compiled.logits_per_text, model(**both(model)).logits_per_text)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")(**both(model), return_loss=True)
+        wanted = model(**both(model), return_loss=True)
+    torch.testing.assert_close(compiled.logits_per_text, wanted.logits_per_text)
+    torch.testing.assert_close(compiled.loss, wanted.loss)
 
 
 def test_padding_inside_the_model_leaves_one_graph_and_every_length_free():
@@ -628,8 +711,9 @@ def test_padding_inside_the_model_leaves_one_graph_and_every_length_free():
             torch.testing.assert_close(exported(ids), wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_export_keeps_both_batch_sizes_free():
-    model = build("mclip")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_export_keeps_both_batch_sizes_free(dtype):
+    model = build("mclip").to(dtype)
 
     class Embed(nn.Module):
         def __init__(self):
@@ -642,7 +726,8 @@ def test_export_keeps_both_batch_sizes_free():
 
     free = {"input_ids": {0: torch.export.Dim("texts")}, "pixel_values": {0: torch.export.Dim("images")}}
     with torch.no_grad():
-        exported = torch.export.export(Embed(), (texts(model), images()), dynamic_shapes=free, strict=False).module()
-        ids, pixels = torch.cat([texts(model), texts(model)[:2]]), images(2)
+        inputs = (texts(model), images().to(dtype))
+        exported = torch.export.export(Embed(), inputs, dynamic_shapes=free, strict=False).module()
+        ids, pixels = torch.cat([texts(model), texts(model)[:2]]), images(2).to(dtype)
         for found, wanted in zip(exported(ids, pixels), Embed()(ids, pixels), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)

@@ -7,6 +7,7 @@ from transformers import AutoModel, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from hf_zhclip import ZhCLIPResNetConfig, ZhCLIPResNetModel
+from hf_zhclip.modeling_zhclip_resnet import eager_attention_forward
 
 from tests.weights import seeded_state_dict
 
@@ -192,3 +193,33 @@ def test_half_precision_weights_take_float_images():
     model = resnet().to(torch.bfloat16)
 
     assert model(IMAGES).pooler_output.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_double_stays_a_double_to_the_end(attention):
+    model, pixels = resnet(attn_implementation=attention).double(), IMAGES.double()
+
+    with torch.no_grad():
+        found, wanted = model(pixels).pooler_output, by_hand(model, pixels)
+
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, wanted, atol=1e-14 * wanted.abs().max().item(), rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_eager_softmax_of_half_precision_is_taken_in_float32(dtype):
+    query, key, value = torch.randn(3, 2, 4, 5, 8).to(dtype)
+
+    _, weights = eager_attention_forward(None, query, key, value, None, scaling=8**-0.5)
+
+    scores = query @ key.transpose(-1, -2) * 8**-0.5
+    assert torch.equal(weights, scores.float().softmax(-1).to(dtype))
+
+
+def test_the_gradient_of_eager_attention_in_double_is_that_of_small_steps():
+    inputs = [torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+    def attend(query, key, value):
+        return eager_attention_forward(None, query, key, value, None, scaling=0.5)
+
+    assert torch.autograd.gradcheck(attend, inputs)

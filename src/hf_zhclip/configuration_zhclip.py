@@ -83,8 +83,8 @@ class ZhCLIPConfig(PreTrainedConfig):
     Args:
         text_config: config of the text tower, or its dict with `model_type`: bert, xlm-roberta, distilbert or
             clip_text_model.
-        vision_config: the same for images: clip_vision_model or hf_zhclip_resnet. None together with the `architectures`
-            of a text tower alone stays None: there is none, and no shared space.
+        vision_config: the same for images: clip_vision_model or hf_zhclip_resnet. None together with the
+            `architectures` of a text tower alone stays None: there is none, and no shared space.
         projection_dim: width of the shared space.
         logit_scale_init_value: log of the factor on the cosines, where a checkpoint holds no `logit_scale`.
         text_pooling: "cls" (last hidden state of the first token), "pooler" (the tower's tanh pooler), "mean" (over

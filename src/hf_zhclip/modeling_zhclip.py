@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .configuration_zhclip import ZhCLIPConfig, refuse_checkpoint_file
-from .modeling_zhclip_resnet import ZhCLIPResNetModel
+from .modeling_zhclip_resnet import ZhCLIPResNetModel, at_least_float32
 
 # Every top-level part of a two-tower repository; each class holds some of them.
 _PARTS = ("logit_scale", "text_model", "vision_model", "text_projection", "visual_projection")
@@ -364,7 +364,8 @@ class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
     def _logits(self, text_embeds: torch.Tensor, image_embeds: torch.Tensor) -> torch.Tensor:
         """(texts, images), on the device of the texts: towers and scale may lie on three devices."""
         cosines = text_embeds @ image_embeds.t().to(text_embeds.device)
-        return cosines * self.logit_scale.float().exp().to(text_embeds.device)
+        scale = self.logit_scale.to(at_least_float32(self.logit_scale.dtype)).exp()
+        return cosines * scale.to(text_embeds.device)
 
 
 class ZhCLIPTextModel(_TextTower):
@@ -474,7 +475,7 @@ _TOWERS_WITH_POOLER = ("bert", "xlm-roberta")
 
 def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
     """Symmetric contrastive loss, a scalar, of (n, n) logits whose diagonal holds the pairs (Radford et al. 2021)."""
-    logits = logits.float()
+    logits = logits.to(at_least_float32(logits.dtype))
     pairs = torch.arange(len(logits), device=logits.device)
     return (nn.functional.cross_entropy(logits, pairs) + nn.functional.cross_entropy(logits.t(), pairs)) / 2
 

@@ -59,10 +59,15 @@ class ZhCLIPBottleneck(GradientCheckpointingLayer):
         return (hidden_states + residual).relu()
 
 
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of steps that half precision is too narrow for: float32, or float64 where that is given."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Softmax attention in plain operations, with the signature of transformers' attention interface."""
     weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
-    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.softmax(weights, dim=-1, dtype=at_least_float32(weights.dtype)).to(query.dtype)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
 
 
