@@ -1,0 +1,524 @@
+"""The vocabularies that the originals read, read again from their files with the standard library alone.
+
+Whatever a file holds, a reader here returns or raises ValueError or LookupError with what was found and wanted.
+Source: transformers 5, tokenization_utils_base.py (`_from_pretrained`: what the files of a folder add to each other)
+and models/bert, models/clip; openai/CLIP, clip/simple_tokenizer.py; huggingface/tokenizers, added_vocabulary.rs.
+"""
+
+import base64
+import gzip
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+MOST_BYTES = 1 << 28
+"""More than any vocabulary's file; XLM-R's has 17 MB."""
+
+MOST_ROWS = 1 << 24
+"""More than any model has words."""
+
+BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+XLM_ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+CLIP_NAMED = {
+    **{"bos_token": START, "eos_token": END, "unk_token": END, "sep_token": None, "pad_token": END},
+    **{"cls_token": None, "mask_token": None},
+}
+"""What CLIPTokenizer takes for its tokens where no file names them, in the order in which it adds them."""
+
+OPENAI_MERGES = 49152 - 256 - 2
+"""How many lines behind the title OpenAI's tokenizer takes."""
+
+FROZEN_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""Classes that do what tokenizer.json says; BertTokenizer takes its vocabulary alone from there."""
+
+KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class WordPieces:
+    """A WordPiece vocabulary, its tokens in the order of their ids, and how a text is prepared for it."""
+
+    tokens: Sequence[str]
+    lowercase: bool
+    strip_accents: bool
+    cjk_alone: bool
+
+
+@dataclass(frozen=True)
+class Bpe:
+    """A byte-level BPE: tokens with their ids, merges in their order, and the tokens that a text is cut at first."""
+
+    ids: Mapping[str, int]
+    merges: tuple[tuple[str, str], ...]
+    special: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """A unigram model: pieces with scores in the order of their ids; the rest is as `unigram.xlm_roberta_ids` says."""
+
+    pieces: Sequence[tuple[str, float]]
+    unknown: int
+    normalizers: Sequence[Mapping[str, Any]]
+    splits: bool
+    special: Mapping[str, int]
+    greedy: frozenset[str]
+
+
+def wordpiece(path: Path) -> list[str]:
+    """The tokens of a vocab.txt, of a tokenizer.json, or of a folder with either, in the order of their ids.
+
+    Raises:
+        ValueError, LookupError: for anything else.
+    """
+    file = _first(path, "tokenizer.json", "vocab.txt") if os.path.isdir(path) else path
+    tokens = _tokens_of_json(file) if file.suffix == ".json" else _lines(_text(file, "one token a line"))
+    _require(BERT_TOKENS, tokens, file)
+    if len(set(tokens)) < len(tokens):
+        twice = [token for token, count in Counter(tokens).items() if count > 1]
+        raise ValueError(f"found {', '.join(map(repr, twice[:5]))} twice or more in {file}; wanted each token once.")
+    return tokens
+
+
+def stated_wordpiece(path: Path) -> WordPieces:
+    """The same with the settings that BertTokenizer finds in the folder; of a file alone, its defaults.
+
+    Raises:
+        ValueError, LookupError: for a folder or file without a WordPiece vocabulary, and for settings of other types.
+    """
+    lowercase, accents, cjk_alone = _bert_settings(path) if os.path.isdir(path) else (True, None, True)
+    # BERT's own rule (google-research/bert, tokenization.py): accents go where capitals go.
+    return WordPieces(wordpiece(path), lowercase, lowercase if accents is None else accents, cjk_alone)
+
+
+def clip_bpe(path: Path) -> Bpe:
+    """What CLIPTokenizer reads from a folder: tokenizer.json, else vocab.json with merges.txt, and the settings there.
+
+    Args:
+        path: the folder, or the first of those files in it.
+
+    Raises:
+        ValueError, LookupError: for anything else, and for merges that do not fit their vocabulary.
+    """
+    folder = path if os.path.isdir(path) else path.parent
+    file = _first(folder, "tokenizer.json", "vocab.json")
+    if path not in (folder, file):
+        raise ValueError(f"found {path} beside {file.name}, which goes first; wanted their folder: {folder}.")
+    if file.name == "vocab.json":
+        ids, merges, added = _object(file), _merge_lines(folder / "merges.txt"), []
+    else:
+        content = _object(file)
+        model = _model(content, "BPE", dict, file)
+        ids, added = model["vocab"], _added(content, file)
+        merges = [_pair(each, file) for each in _field(model, "merges", list, file)]
+    _check_ids(ids, file)
+    _check_bpe(ids, merges, file)
+    special = _clip_special(folder, added)
+    bpe = Bpe(_extended(ids, special), tuple(merges), frozenset(special))
+    _check_all_made(bpe, file)
+    return bpe
+
+
+def openai_bpe(path: Path) -> Bpe:
+    """OpenAI's vocabulary from its file of merges (.txt.gz), or what `clip_bpe` reads.
+
+    Ids: the 256 letters of the bytes, the same at the end of a word, what each merge makes, and the two ends.
+
+    Raises:
+        ValueError, LookupError: for anything else.
+    """
+    if os.path.isdir(path) or path.suffix != ".gz":
+        return clip_bpe(path)
+    lines = _text(path, "OpenAI's merges").split("\n")[1 : 1 + OPENAI_MERGES]
+    merges = [_pair(line.split(), path) for line in lines if line.strip()]
+    if len(merges) < OPENAI_MERGES:
+        raise ValueError(f"found {len(merges)} merges in {path}; wanted {OPENAI_MERGES}, OpenAI's: it may be cut.")
+    letters = _letters()
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), START, END]
+    ids = {token: number for number, token in enumerate(tokens)}
+    _check_bpe(ids, merges, path)
+    return Bpe(ids, tuple(merges), frozenset((START, END)))
+
+
+def unigram(path: Path) -> Unigram:
+    """XLM-R's unigram model from a tokenizer.json, or a folder with it: the source's, or a converted repo's.
+
+    Raises:
+        ValueError, LookupError: for anything else.
+    """
+    file = _first(path, "tokenizer.json", "sentencepiece.bpe.model") if os.path.isdir(path) else path
+    if file.suffix == ".model":
+        raise LookupError(f"found {file} but no tokenizer.json; wanted the tokenizer.json of the same repository.")
+    content = _object(file)
+    model = _model(content, "Unigram", list, file)
+    if model.get("byte_fallback"):
+        raise ValueError(f"found byte_fallback in {file}; wanted XLM-R's, which has no pieces for single bytes.")
+    pieces = [_piece(each, file) for each in model["vocab"]]
+    unknown = _field(model, "unk_id", int, file)
+    if not 0 <= unknown < len(pieces):
+        raise ValueError(f"found unk_id {_short(unknown)} and {len(pieces)} pieces in {file}; wanted one of theirs.")
+    added = _added(content, file)
+    ids = _extended({piece: number for number, (piece, _) in enumerate(pieces)}, [token for _, token, _ in added])
+    _require(XLM_ROBERTA_TOKENS, ids, file)
+    _check_ends(content, file)
+    return Unigram(
+        pieces=pieces,
+        unknown=unknown,
+        normalizers=_own_steps(content, file),
+        splits=_splits(content, file),
+        special={token: ids[token] for _, token, _ in added},
+        greedy=frozenset(token for _, token, takes_space in added if takes_space),
+    )
+
+
+def multilingual(path: Path) -> Unigram | WordPieces:
+    """XLM-R's model, or BERT's vocabulary with its settings, as the folder or file holds the one or the other.
+
+    Raises:
+        ValueError, LookupError: for anything else.
+    """
+    names = ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model")
+    file = _first(path, *names) if os.path.isdir(path) else path
+    if file.suffix == ".model":
+        return unigram(path)
+    pieces = file.suffix == ".json" and type(_field(_object(file), "model", dict, file).get("vocab")) is list
+    return unigram(path) if pieces else stated_wordpiece(path)
+
+
+# Files.
+
+
+def _first(folder: Path, *names: str) -> Path:
+    for name in names:
+        if os.path.isfile(folder / name):
+            return folder / name
+    raise LookupError(f"found no vocabulary in {folder}; wanted {' or '.join(names)} there.")
+
+
+def _text(file: Path, wanted: str) -> str:
+    if not os.path.isfile(file):
+        raise LookupError(f"found no file {file}; wanted {wanted}.")
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"found {file}, which can not be read ({error}); wanted {wanted}.") from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"found more than {MOST_BYTES} bytes in {file}; wanted {wanted}.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"found bytes in {file} that are no UTF-8 ({error.reason}); wanted {wanted}.") from error
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as Python's text files have them, without empty ones at the end; U+2028 and its like end none."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
+
+
+def _object(file: Path) -> dict[str, Any]:
+    text = _text(file, "a JSON object")
+    try:
+        content = json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_number)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(f"found JSON nested too deep in {file}; wanted a JSON object.") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"found half a character (a lone surrogate) in {file}; wanted text.") from error
+    except ValueError as error:
+        raise ValueError(f"found no sound JSON in {file} ({error}); wanted a JSON object.") from error
+    if type(content) is not dict:
+        raise ValueError(f"found {_kind(content)} in {file}; wanted a JSON object.")
+    return content
+
+
+def _optional(file: Path) -> dict[str, Any]:
+    return _object(file) if os.path.isfile(file) else {}
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = sorted(key for key, _ in pairs)
+        raise ValueError(f"the key {next(a for a, b in zip(keys, keys[1:], strict=False) if a == b)!r} stands twice")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+# Values. JSON's types are exact: a bool is no int here.
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else KINDS.get(type(value), "a number")
+
+
+def _short(value: Any) -> str:
+    """The value for a message; a number of thousands of digits can't be written."""
+    return f"a number of {value.bit_length()} bits" if type(value) is int and abs(value) > 1 << 64 else repr(value)
+
+
+def _checked(value: Any, kind: type, what: str, file: Path) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"found {_kind(value)} as {what} in {file}; wanted {KINDS[kind]}.")
+    return value
+
+
+def _field(holder: Mapping[str, Any], name: str, kind: type, file: Path) -> Any:
+    if name not in holder:
+        raise LookupError(f"found no {name} in {file}; wanted {KINDS[kind]} of that name.")
+    return _checked(holder[name], kind, name, file)
+
+
+def _row(value: Any, what: str, file: Path) -> int:
+    if type(value) is not int or not 0 <= value < MOST_ROWS:
+        found = _short(value) if type(value) is int else _kind(value)
+        raise ValueError(f"found {found} as {what} in {file}; wanted a whole number from 0 to {MOST_ROWS - 1}.")
+    return value
+
+
+def _require(wanted: Iterable[str], tokens: Iterable[str], file: Path) -> None:
+    found = frozenset(tokens)
+    if absent := [token for token in wanted if token not in found]:
+        raise LookupError(f"found no {', '.join(absent[:5])} among the {len(found)} tokens of {file}; wanted each.")
+
+
+def _check_ids(ids: Mapping[str, Any], file: Path) -> None:
+    rows = {_row(number, f"the id of {token!r}", file) for token, number in ids.items()}
+    if len(rows) < len(ids):
+        raise ValueError(f"found {len(ids)} tokens with {len(rows)} ids in {file}; wanted an id for each.")
+
+
+# What a tokenizer.json holds.
+
+
+def _model(content: Mapping[str, Any], kind: str, vocabulary: type, file: Path) -> dict[str, Any]:
+    """Its model; old files don't say of what type it is."""
+    model = _field(content, "model", dict, file)
+    if model.get("type", kind) != kind:
+        found = model["type"] if type(model["type"]) is str else _kind(model["type"])
+        raise ValueError(f"found a model of type {found} in {file}; wanted {kind}.")
+    _field(model, "vocab", vocabulary, file)
+    return model
+
+
+def _added(content: Mapping[str, Any], file: Path) -> list[tuple[int, str, bool]]:
+    """Each of added_tokens: its id, its text, and whether it takes the white space on its left with it."""
+    listed = [] if content.get("added_tokens") is None else _field(content, "added_tokens", list, file)
+    found = []
+    for each in listed:
+        _checked(each, dict, "an added token", file)
+        number, token = _row(each.get("id"), "the id of an added token", file), _token(each, "an added token", file)
+        found.append((number, token, _checked(each.get("lstrip", False), bool, "lstrip", file)))
+    return sorted(found)
+
+
+def _token(stated: Any, what: str, file: Path) -> str:
+    """A token that is stated as a text, or as an object with its content."""
+    token = stated.get("content") if type(stated) is dict else stated
+    if not _checked(token, str, f"the text of {what}", file):
+        raise ValueError(f"found an empty text as {what} in {file}; wanted a token.")
+    return token
+
+
+def _extended(ids: Mapping[str, int], added: Iterable[str]) -> dict[str, int]:
+    """With ids for the tokens that the model lacks: those behind its last, whatever the file says of them."""
+    found = dict(ids)
+    for token in added:
+        found.setdefault(token, len(found))
+    return found
+
+
+def _tokens_of_json(file: Path) -> list[str]:
+    content = _object(file)
+    vocab = _model(content, "WordPiece", dict, file)["vocab"]
+    _check_ids(vocab, file)
+    ids = _extended(vocab, (token for _, token, _ in _added(content, file)))
+    if set(ids.values()) != set(range(len(ids))):
+        raise ValueError(f"found {len(ids)} tokens in {file} whose ids leave gaps; wanted 0 to {len(ids) - 1}.")
+    return sorted(ids, key=lambda token: ids[token])
+
+
+def _bert_settings(folder: Path) -> tuple[bool, bool | None, bool]:
+    """Whether BertTokenizer lower-cases, strips accents (None: not said) and parts CJK characters."""
+    file, names = folder / "tokenizer_config.json", ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+    stated = _optional(file)
+    if stated.get("tokenizer_class") in FROZEN_CLASSES:
+        file, names = folder / "tokenizer.json", ("lowercase", "strip_accents", "handle_chinese_chars")
+        stated = _field(_object(file), "normalizer", dict, file)
+        if stated.get("type") != "BertNormalizer":
+            raise ValueError(f"found a normalizer of another type in {file}; wanted BertNormalizer.")
+        _field(stated, names[0], bool, file), _field(stated, names[2], bool, file)
+    lowercase = _checked(stated.get(names[0], True), bool, names[0], file)
+    accents = None if stated.get(names[1]) is None else _checked(stated[names[1]], bool, names[1], file)
+    return lowercase, accents, _checked(stated.get(names[2], True), bool, names[2], file)
+
+
+# BPE.
+
+
+def _letters() -> list[str]:
+    """GPT-2's letter for each byte, in the order of OpenAI's ids: the visible ones of Latin-1, then U+0100 on."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    return [*map(chr, visible), *(chr(256 + number) for number in range(256 - len(visible)))]
+
+
+def _merge_lines(file: Path) -> list[tuple[str, str]]:
+    lines = _lines(_text(file, "the merges that belong to the vocab.json beside it"))
+    return [_pair(line, file) for line in lines if line and not line.startswith("#version")]
+
+
+def _pair(merge: Any, file: Path) -> tuple[str, str]:
+    parts = merge.split(" ") if type(merge) is str else merge
+    if type(parts) is not list or [type(part) for part in parts] != [str, str]:
+        raise ValueError(f"found {str(merge)[:80]!r} as a merge in {file}; wanted two tokens.")
+    return parts[0], parts[1]
+
+
+def _check_bpe(ids: Mapping[str, int], merges: Sequence[tuple[str, str]], file: Path) -> None:
+    """Refuses what could meet a token without an id: in a text's bytes, in a merge, or at its ends."""
+    _require((START, END), ids, file)
+    _require((letter + end for letter in _letters() for end in ("", "</w>")), ids, file)
+    for first, second in merges:
+        if not {first, second, first + second} <= ids.keys():
+            raise ValueError(
+                f"found the merge {first} {second} beside {file}, which lacks its tokens; wanted its own."
+            )
+
+
+def _check_all_made(bpe: Bpe, file: Path) -> None:
+    """Refuses merges that were cut: some token that bytes can make is not made."""
+    letters = frozenset(_letters())
+    made = {first + second for first, second in bpe.merges} | bpe.special
+    for token in bpe.ids.keys() - made:
+        plain = token.removesuffix("</w>")
+        if len(plain) > 1 and letters.issuperset(plain):
+            raise ValueError(f"found no merge that makes {token!r} of {file}; wanted all: they may be cut.")
+
+
+def _clip_special(folder: Path, added: Sequence[tuple[int, str, bool]]) -> list[str]:
+    """The tokens that CLIPTokenizer cuts a text at, in the order in which it adds them."""
+    file = folder / "tokenizer_config.json"
+    settings = _optional(file)
+    if "added_tokens_decoder" in settings:
+        # transformers then leaves special_tokens_map.json and what tokenizer.json adds alone.
+        stated = _field(settings, "added_tokens_decoder", dict, file)
+        tokens = [(_number(key, file), _token(each, "an added token", file)) for key, each in stated.items()]
+    else:
+        settings = {**settings, **_optional(folder / "special_tokens_map.json")}
+        tokens = [(number, token) for number, token, _ in added]
+        more = folder / "added_tokens.json"
+        tokens += [
+            (_row(number, "an id", more), _token(token, "a token", more)) for token, number in _optional(more).items()
+        ]
+    return list(dict.fromkeys([*(token for _, token in sorted(tokens)), *_named(settings, file)]))
+
+
+def _named(settings: Mapping[str, Any], file: Path) -> list[str]:
+    """The tokens that the settings name, after CLIPTokenizer's defaults."""
+    named = [_token(each, name, file) for name in CLIP_NAMED if (each := settings.get(name, CLIP_NAMED[name]))]
+    if named[:2] != [START, END]:
+        raise ValueError(f"found {named[:2]} as the ends of a text in {file}; wanted {START} and {END}, CLIP's.")
+    more = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    listed = list(more.values()) if type(more) is dict else _checked(more, list, "special tokens", file)
+    return [*named, *(_token(each, "a special token", file) for each in listed)]
+
+
+def _number(key: str, file: Path) -> int:
+    if not (key.isascii() and key.isdecimal() and len(key) < 9):
+        raise ValueError(f"found the id {key[:80]!r} of an added token in {file}; wanted a whole number.")
+    return int(key)
+
+
+# Unigram.
+
+
+def _piece(stated: Any, file: Path) -> tuple[str, float]:
+    if type(stated) is not list or len(stated) != 2 or type(stated[0]) is not str:
+        raise ValueError(f"found {_kind(stated)} among the pieces of {file}; wanted a text and its score in each.")
+    piece, score = stated
+    if type(score) not in (int, float) or not -1e30 < score < 1e30:
+        raise ValueError(f"found {_kind(score)} as the score of {piece!r} in {file}; wanted a logarithm.")
+    return piece, float(score)
+
+
+def _steps(content: Mapping[str, Any], name: str, parts: str, file: Path) -> list[dict[str, Any]]:
+    """A step that may be none, one, or a sequence; sequences within are steps."""
+    if content.get(name) is None:
+        return []
+    step = _field(content, name, dict, file)
+    listed = _field(step, parts, list, file) if step.get("type") == "Sequence" else [step]
+    for each in listed:
+        _field(_checked(each, dict, f"a part of {name}", file), "type", str, file)
+    return listed
+
+
+def _own_steps(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
+    """The steps of XLM-R's normaliser.
+
+    A converted repo of open_clip's has others in front, which stand for ftfy and end in NFC: `bpe.mended` is their
+    witness. XLM-R's own have no NFC.
+    """
+    steps = _steps(content, "normalizer", "normalizers", file)
+    kinds = [step["type"] for step in steps]
+    front = len(kinds) - kinds[::-1].index("NFC") if "NFC" in kinds else 0
+    if front and set(kinds[: front - 1]) != {"Replace"}:
+        raise ValueError(f"found NFC behind {', '.join(kinds[: front - 1]) or 'nothing'} in {file}; wanted XLM-R's.")
+    own = [part for step in steps[front:] for part in _steps({"it": step}, "it", "normalizers", file)]
+    for step in own:
+        _check_step(step, file)
+    return own
+
+
+def _check_step(step: Mapping[str, Any], file: Path) -> None:
+    """Refuses steps that `unigram.xlm_roberta_ids` does not know."""
+    if step["type"] == "Precompiled":
+        _check_map(_field(step, "precompiled_charsmap", str, file), file)
+    elif step["type"] == "Strip":
+        _field(step, "strip_left", bool, file), _field(step, "strip_right", bool, file)
+    elif step["type"] != "Replace" or step.get("pattern") != {"Regex": " {2,}"}:
+        raise ValueError(f"found the normalizer {step['type']} in {file}; wanted XLM-R's: a map, and spaces joined.")
+    else:
+        _field(step, "content", str, file)
+
+
+def _check_map(text: str, file: Path) -> None:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(
+            f"found a character map in {file} that is no base64 ({error}); wanted SentencePiece's."
+        ) from error
+    size = int.from_bytes(content[:4], "little")
+    if size < 4 or size % 4 or len(content) < 4 + size:
+        raise ValueError(f"found a character map of {len(content)} bytes in {file}, which is cut; wanted it whole.")
+
+
+def _splits(content: Mapping[str, Any], file: Path) -> bool:
+    """Whether words end at every white space, not at spaces alone."""
+    steps = _steps(content, "pre_tokenizer", "pretokenizers", file)
+    kinds = [step["type"] for step in steps]
+    if kinds not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):
+        raise ValueError(f"found the pre-tokenizers {kinds} in {file}; wanted WhitespaceSplit and Metaspace, XLM-R's.")
+    wanted = {"replacement": "▁", "prepend_scheme": "always", "add_prefix_space": True, "split": True}
+    if other := [name for name, value in wanted.items() if steps[-1].get(name, value) != value]:
+        raise ValueError(f"found another {', '.join(other)} of Metaspace in {file}; wanted XLM-R's: {wanted}.")
+    return len(kinds) == 2
+
+
+def _check_ends(content: Mapping[str, Any], file: Path) -> None:
+    single = _field(_field(content, "post_processor", dict, file), "single", list, file)
+    around = [next(iter(each.values()), None) if type(each) is dict else None for each in single]
+    found = [each.get("id") if type(each) is dict else None for each in around]
+    if found != ["<s>", "A", "</s>"]:
+        raise ValueError(f"found {str(found)[:80]} as a text and its ends in {file}; wanted <s>, A and </s>, XLM-R's.")
