@@ -320,7 +320,7 @@ def _added(content: Mapping[str, Any], file: Path) -> list[tuple[int, str, bool]
         _checked(each, dict, "an added token", file)
         number, token = _row(each.get("id"), "the id of an added token", file), _token(each, "an added token", file)
         found.append((number, token, _checked(each.get("lstrip", False), bool, "lstrip", file)))
-    return sorted(found)
+    return found
 
 
 def _token(stated: Any, what: str, file: Path) -> str:
@@ -343,7 +343,8 @@ def _tokens_of_json(file: Path) -> list[str]:
     content = _object(file)
     vocab = _model(content, "WordPiece", dict, file)["vocab"]
     _check_ids(vocab, file)
-    ids = _extended(vocab, (token for _, token, _ in _added(content, file)))
+    # transformers adds them in the order of the ids that are stated, the tokenizers library in that of the file.
+    ids = _extended(vocab, (token for _, token, _ in sorted(_added(content, file))))
     if set(ids.values()) != set(range(len(ids))):
         raise ValueError(f"found {len(ids)} tokens in {file} whose ids leave gaps; wanted 0 to {len(ids) - 1}.")
     return sorted(ids, key=lambda token: ids[token])
@@ -413,15 +414,15 @@ def _clip_special(folder: Path, added: Sequence[tuple[int, str, bool]]) -> list[
     if "added_tokens_decoder" in settings:
         # transformers then leaves special_tokens_map.json and what tokenizer.json adds alone.
         stated = _field(settings, "added_tokens_decoder", dict, file)
-        tokens = [(_number(key, file), _token(each, "an added token", file)) for key, each in stated.items()]
+        tokens = {_number(key, file): _token(each, "an added token", file) for key, each in stated.items()}
     else:
         settings = {**settings, **_optional(folder / "special_tokens_map.json")}
-        tokens = [(number, token) for number, token, _ in added]
         more = folder / "added_tokens.json"
-        tokens += [
-            (_row(number, "an id", more), _token(token, "a token", more)) for token, number in _optional(more).items()
-        ]
-    return list(dict.fromkeys([*(token for _, token in sorted(tokens)), *_named(settings, file)]))
+        tokens = {
+            _row(number, "an id", more): _token(token, "a token", more) for token, number in _optional(more).items()
+        }
+        tokens |= {number: token for number, token, _ in added}
+    return list(dict.fromkeys([*(tokens[number] for number in sorted(tokens)), *_named(settings, file)]))
 
 
 def _named(settings: Mapping[str, Any], file: Path) -> list[str]:

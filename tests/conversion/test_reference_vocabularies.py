@@ -94,6 +94,12 @@ class TestWordPiece:
         file = changed(tmp_path / "tokenizer.json", lambda it: it["added_tokens"].append(added(number, token)))
         assert vocabularies.wordpiece(tmp_path) == in_order(Tokenizer.from_file(str(file)).get_vocab())
 
+    def test_added_tokens_go_by_their_ids_as_in_bert_tokenizer(self, tmp_path):
+        BertTokenizer.from_pretrained(vocab_file(tmp_path)).backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+        more = [added(12, "<b>"), added(11, "<a>")]
+        changed(tmp_path / "tokenizer.json", lambda it: it["added_tokens"].extend(more))
+        assert vocabularies.wordpiece(tmp_path) == in_order(BertTokenizer.from_pretrained(tmp_path).get_vocab())
+
     def test_tokenizer_json_goes_before_vocab_txt(self, tmp_path):
         BertTokenizer.from_pretrained(vocab_file(tmp_path)).backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
         vocab_file(tmp_path, [*SMALL, "more"])
@@ -213,7 +219,7 @@ class TestClipBpe:
             changed(folder / form, lambda it: it["added_tokens"].append(added(525, "<q>")))
         write_json(folder / "tokenizer_config.json", settings)
         write_json(folder / "special_tokens_map.json", {"mask_token": {"content": "<m2>"}, "sep_token": "<s>"})
-        write_json(folder / "added_tokens.json", {"<more>": 600, "<first>": 30})
+        write_json(folder / "added_tokens.json", {"<more>": 600, "<first>": 30, "<same>": 525})
         check_clip(folder)
 
     @pytest.mark.parametrize(
@@ -349,7 +355,7 @@ class TestUnigram:
 
     def test_added_tokens_have_the_ids_that_the_library_gives_them(self, tmp_path):
         def change(content):
-            content["added_tokens"] += [added(7, "一"), added(900, "<far>"), added(901, "<farther>", lstrip=True)]
+            content["added_tokens"] += [added(7, "一"), added(900, "<far>"), added(80, "<farther>", lstrip=True)]
 
         self.check(changed(unigram.tokenizer_file(tmp_path / "tokenizer.json"), change))
 
