@@ -18,11 +18,11 @@ from . import cn_clip_file, mapping, native_process, samples
 from .errors import InputError, ParityError, WorkError
 from .mapping import plan
 from .natives import PIXELS, Native, differences, native_for
+from .precision import SAMENESS
 from .read import read_json
 from .repo import Repo, read_repo
 from .report import Comparison
 from .staging import check_absent, check_absent_file, check_apart, staging, staging_file
-from .verification import BOUND, COSINE
 from .write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 
 SUFFIXES = (".pt", ".pth")
@@ -293,8 +293,8 @@ def _own_embeddings(repo: Repo, inputs: Mapping[str, torch.Tensor]) -> dict[str,
     from transformers import AutoModel
 
     with _without_bars():
-        model = AutoModel.from_pretrained(repo.path, dtype=torch.float32).eval()
-    outputs = model(**inputs)
+        model = AutoModel.from_pretrained(repo.path, dtype=torch.float64, attn_implementation="sdpa").eval()
+    outputs = model(**{**inputs, "pixel_values": inputs["pixel_values"].double()})
     return {"text": outputs.text_embeds, "image": outputs.image_embeds, "logit_scale": model.logit_scale.detach()}
 
 
@@ -334,10 +334,11 @@ def _compare(
     yield _at_most("ids", f"token ids of {len(ours['token_ids'])} texts", "number that differ", 0, different)
     for key, tensor in theirs.items():
         exact = key not in ("text", "image")
-        yield _at_most(key, "values", "max abs difference", 0 if exact else BOUND, _difference(ours[key], tensor))
+        yield _at_most(key, "values", "max abs difference", 0 if exact else SAMENESS, _difference(ours[key], tensor))
     for key in ("text", "image"):
         cosine = float((ours[key].double() * theirs[key].double()).sum(-1).min())
-        yield Comparison(key, "embeddings", "the repo", "smallest cosine", COSINE, cosine, cosine >= COSINE)
+        bound = 1 - SAMENESS
+        yield Comparison(key, "embeddings", "the repo", "smallest cosine", bound, cosine, cosine >= bound)
 
 
 def _at_most(step: str, what: str, measure: str, bound: float, result: float) -> Comparison:

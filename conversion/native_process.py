@@ -17,7 +17,7 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         request: `folder`, what was exported; `samples`, the path of samples.py; `inputs`, a safetensors file with
             `input_ids`, `attention_mask` and `pixel_values`; `pictures`, the names of those to preprocess; `outputs`,
-            the safetensors file to write: `text`, `image` (L2-normalised, float32), `logit_scale`, `pixels.<name>`.
+            the safetensors file to write: `text`, `image` (L2-normalised, float64), `logit_scale`, `pixels.<name>`.
 
     Returns:
         `class`, the model's; `keys`, what is missing, unexpected or of another shape; `token_ids` of the sample texts,
@@ -29,9 +29,11 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
 
     transformers.logging.set_verbosity_error()
     folder = request["folder"]
-    model, loading = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    options = {"dtype": torch.float64, "attn_implementation": "sdpa"}
+    model, loading = transformers.AutoModel.from_pretrained(folder, **options, output_loading_info=True)
     model.eval()
     inputs = load_file(request["inputs"])
+    inputs["pixel_values"] = inputs["pixel_values"].double()
     with torch.no_grad():
         outputs = model(**inputs)
     results = {

@@ -93,6 +93,8 @@ CONVERSION_KINDS: dict[str, Any] = {
         "verification_skipped": bool,
     },
 }
+EVIDENCE_KINDS: dict[str, Any] = {"files": dict, "stated": dict}
+FILE_KINDS: dict[str, Any] = {"sha256": str, "content": dict | list}
 COMPARISON_KINDS: dict[str, Any] = {
     **dict.fromkeys(("step", "what", "witness", "measure"), str),
     **{"bound": int | float, "result": int | float | None, "passed": bool},
@@ -108,6 +110,9 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
     _check_fields("sources", fields["sources"], SOURCE_KINDS)
     _check_fields("comparisons", fields["comparisons"], COMPARISON_KINDS)
+    for source in fields["sources"]:
+        _check_fields("evidence", [source["evidence"]], EVIDENCE_KINDS)
+        _check_fields("evidence", list(source["evidence"]["files"].values()), FILE_KINDS)
 
 
 def _check_fields(where: str, values: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any]) -> None:

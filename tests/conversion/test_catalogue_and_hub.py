@@ -64,7 +64,7 @@ def test_it_converts_to_what_it_is_with_its_config_beside_it(own, tmp_path):
     recorded = read_report(tmp_path / "out")
     assert recorded.conversion["catalogue"] == XLM_R
     assert recorded.conversion["command"] == f"zhclip convert laion/{XLM_R} out"
-    assert recorded.sources[0]["facts"]["model_cfg"] == own["model_cfg"]
+    assert recorded.sources[0]["evidence"]["stated"]["model_cfg"] == own["model_cfg"]
     assert set(recorded.sources[0]["files"]) == {"open_clip_pytorch_model.bin"}
     assert verify(tmp_path / "out", f"laion/{XLM_R}").passed
     whole = c.open_clip_xlm_roberta_folder(tmp_path / "whole")

@@ -104,9 +104,18 @@ def test_easynlps_other_layouts_are_refused_by_name_with_the_reason(keys, title)
 )
 def test_a_wrong_fact_in_the_files_is_seen_by_the_comparison(family, planted, step, repo):
     found = repo(family)
-    recorded = [{**each, "facts": {**each["facts"], **planted}} for each in found.report.sources]
+    (source,) = found.report.sources
+    files = {
+        name: {**each, "content": {**each["content"], **planted}} for name, each in source["evidence"]["files"].items()
+    }
+    recorded = [{**source, "evidence": {**source["evidence"], "files": files}}]
     request = verification.Request(
-        out=str(found.path), parts=[], dtype="keep", tokenizer=None, context_length=52, recorded=recorded
+        out=str(found.path),
+        parts=[],
+        dtype="keep",
+        vocabulary=str(found.path),
+        context_length=None,
+        recorded=recorded,
     )
     _, comparisons = compare_here(request)
     assert step in {each.step for each in comparisons if not each.passed}

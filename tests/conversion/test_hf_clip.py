@@ -285,7 +285,8 @@ def test_erf_gelu_of_laions_repos_is_kept(folder, tmp_path):
     towers = {side: {**each, "hidden_act": "gelu"} for side, each in CONFIG.items()}
     report = convert(edited(folder, tmp_path / "laion", **towers), tmp_path / "out")
     assert report.level == "peer"
-    assert [report.sources[0]["facts"][side]["hidden_act"] for side in towers] == ["gelu", "gelu"]
+    content = report.sources[0]["evidence"]["files"]["config.json"]["content"]
+    assert [content[side]["hidden_act"] for side in towers] == ["gelu", "gelu"]
 
 
 def test_an_alien_text_tower_is_no_whole_model(folder, tmp_path):

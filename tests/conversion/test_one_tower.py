@@ -20,13 +20,12 @@ import hf_zhclip
 from hf_zhclip.conversion import card, convert, export, inspect, load, push, samples, verify
 from hf_zhclip.conversion.cards import render
 from hf_zhclip.conversion.errors import InputError, ParityError, UnknownFormat
+from hf_zhclip.conversion.peers import bert_from_clip as peers
 from hf_zhclip.conversion.reference import bert_from_clip as reference
 from hf_zhclip.conversion.repo import read_repo
 from hf_zhclip.conversion.report import read_report
 from hf_zhclip.conversion.source import Facts
-from hf_zhclip.conversion.sources import SOURCES
 from hf_zhclip.conversion.tokenizer import default_vocab
-from hf_zhclip.conversion.verification import BOUND
 
 from tests import checkpoints as c
 from tests.conversion.helpers import Original, Repo, contents, save_time
@@ -36,6 +35,9 @@ from tests.weights import seeded_state_dict
 FORMAT = {"format": "bert_from_clip"}
 TEXTS = ["一只猫", "两只可爱的小狗在草地上奔跑", "[MASK]"]
 SPACE = "its vectors stand in no space with pictures"
+BOUND = 1e-5
+"""Of float32 embeddings, L2-normalised."""
+
 OF_A_PAIR = ("projection_dim", "text_projection_type", "visual_projection_type", "logit_scale_init_value")
 
 
@@ -206,8 +208,9 @@ def test_a_wrong_fact_fails_the_comparison_with_the_original(one, copied, name, 
 
 def test_the_reference_computes_what_bert_model_computes(one):
     tensors = torch.load(one.original.source / "pytorch_model.bin", weights_only=True)
-    facts = Facts(read_report(one.path).sources[0]["facts"], default_vocab(), c.POSITIONS, None)
-    peer = SOURCES["bert_from_clip"].original(tensors, facts)
+    config = read_report(one.path).sources[0]["evidence"]["files"]["config.json"]["content"]
+    facts = Facts(config, default_vocab(), c.POSITIONS, None)
+    peer = peers.original(tensors, facts)
 
     ids = reference.token_ids(samples.TEXTS, facts.vocab, facts.context_length)
     assert ids == peer.token_ids(samples.TEXTS)

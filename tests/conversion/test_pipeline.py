@@ -235,7 +235,7 @@ def test_the_report_says_what_was_read_and_what_was_left_out(repo):
     assert vit.sources[0]["format"] == "cn_clip"
     assert vit.sources[0]["wrappers"] == ["module."]
     assert vit.sources[0]["container"] == "torch.save zip"
-    assert vit.sources[0]["facts"] == c.CN_CLIP_FACTS
+    assert vit.sources[0]["evidence"] == {"files": {}, "stated": c.CN_CLIP_FACTS}
     assert flash.sources[0]["wrappers"] == []
     assert flash.sources[0]["dropped"] == ["bert.pooler.dense.bias", "bert.pooler.dense.weight"]
     assert [each["format"] for each in pair.sources] == ["taiyi", "hf_clip"]

@@ -64,6 +64,7 @@ def repo_of(folder, files, level="reference", passed=True):
     comparison = Comparison("embeddings", "text", "reference", "max abs", 1e-5, 0.0 if passed else 1.0, passed)
     conversion = {
         **{"architecture": "ViT", "dtype": "keep", "context_length": 52, "trained_context_length": 52, "limits": []},
+        **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},
         **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
     }
     report = Report([], conversion, level, [comparison], hashes)

@@ -11,9 +11,10 @@ def report(*results: float) -> Report:
     comparisons = [
         Comparison("text", "embeddings", "reference", "difference", 1e-5, each, each <= 1e-5) for each in results
     ]
-    source = {"format": "cn_clip", "name": "x.pt", "hub": None, "files": {}, "facts": {}}
+    source = {"format": "cn_clip", "name": "x.pt", "hub": None, "files": {}, "evidence": {"files": {}, "stated": {}}}
     conversion = {
         **{"architecture": "x", "dtype": "keep", "context_length": 52, "trained_context_length": 52, "limits": []},
+        **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},
         **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
     }
     return Report([source], conversion, "reference", comparisons, {"config.json": "00"})
@@ -42,7 +43,7 @@ def test_a_report_without_comparisons_proves_nothing():
 def test_a_report_of_another_version_is_refused(tmp_path, text):
     (tmp_path / FILE).write_text(text, encoding="utf-8")
 
-    with pytest.raises(InputError, match=r"is of no version that is known here \(2\). Convert it again"):
+    with pytest.raises(InputError, match=r"is of no version that is known here \(3\). Convert it again"):
         read_report(tmp_path)
 
 
