@@ -440,7 +440,11 @@ def _metadata(
         base_model_relation=relation if bases else None,
         datasets=list(entry.training.datasets) or None if entry else None,
         tags=[
-            *(["hf_zhclip", model.config["text_config"]["model_type"]] if model.is_text_alone else ["clip", "hf_zhclip"]),
+            *(
+                ["hf_zhclip", model.config["text_config"]["model_type"]]
+                if model.is_text_alone
+                else ["clip", "hf_zhclip"]
+            ),
             *(["chinese"] if "zh" in languages else []),
             *([] if model.is_text_alone else ["image-text-retrieval"]),
             "safetensors",

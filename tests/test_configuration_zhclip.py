@@ -90,7 +90,10 @@ def test_a_field_of_a_tower_can_be_overridden_on_load(tmp_path):
             {"text_config": {"model_type": "clip_text_model", "eos_token_id": None}, "text_pooling": "eos"},
             "eos_token_id is None",
         ),
-        ({"vision_config": RESNET, "vision_pooling": "cls"}, "vision_pooling is 'cls'; a hf_zhclip_resnet tower offers"),
+        (
+            {"vision_config": RESNET, "vision_pooling": "cls"},
+            "vision_pooling is 'cls'; a hf_zhclip_resnet tower offers",
+        ),
         ({"text_config": BERT | {"pad_token_id": None}}, "pad_token_id is None"),
         ({"text_config": BERT | {"pad_token_id": 50}}, "pad_token_id is 50"),
         (

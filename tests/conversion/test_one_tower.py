@@ -228,7 +228,12 @@ def test_the_card_says_what_it_is_and_what_it_can_not_do(one):
     chinese, english = text.split("\n## English\n")
 
     header = ModelCard(text).data
-    assert header.pipeline_tag == "feature-extraction" and header.tags == ["hf_zhclip", "bert", "chinese", "safetensors"]
+    assert header.pipeline_tag == "feature-extraction" and header.tags == [
+        "hf_zhclip",
+        "bert",
+        "chinese",
+        "safetensors",
+    ]
     assert "### What it can't do" in english and SPACE in english
     assert "### 它不能做什么" in chinese and "它的向量与图片不在同一个空间里" in chinese
     assert "（英文原文）" not in chinese

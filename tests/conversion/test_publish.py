@@ -72,7 +72,11 @@ def repo_of(folder, files, level="reference", passed=True):
     return folder
 
 
-FILES = {"config.json": b'{"model_type": "hf_zhclip"}\n', "tokenizer.json": b"{}\n", "model.safetensors": b"w" * 100_000}
+FILES = {
+    "config.json": b'{"model_type": "hf_zhclip"}\n',
+    "tokenizer.json": b"{}\n",
+    "model.safetensors": b"w" * 100_000,
+}
 
 
 @pytest.fixture
