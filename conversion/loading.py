@@ -12,6 +12,7 @@ from huggingface_hub.constants import HF_HOME
 
 from .errors import InputError
 from .hub import locate, published
+from .namesakes import refuse_namesake
 from .pipeline import convert
 from .read import FSDP_FILE, WEIGHTS, read
 from .repo import load_processor
@@ -52,6 +53,8 @@ def load(
         "config": _existing(config) if config else None,
     }
     path = locate(source)
+    if path.is_dir():
+        refuse_namesake(path, source)
     words: dict[str, Any] = {"format": format, "context_length": context_length, "ema": ema}
     folder = _cache() / _key(path, stated, words)
     if not (folder / FILE).exists():

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from . import samples
 from .errors import InputError, ParityError, WorkError, ZhclipError
 from .mapping import claimed, inverse, plan
+from .namesakes import refuse_namesake
 from .parts import Part, describe, identify, join_tensors, witness_vocabulary
 from .read import Checkpoint, read, read_json
 from .repo import is_text_alone, load_processor
@@ -66,6 +67,7 @@ def verify(
     out = Path(out)
     if not (out / "config.json").exists():
         raise InputError(f"{out} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+    refuse_namesake(out)
     kind = read_json(out / "config.json").get("model_type")
     if kind != "hf_zhclip":
         raise InputError(

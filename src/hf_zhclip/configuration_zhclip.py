@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -173,8 +173,8 @@ class ZhCLIPConfig(PreTrainedConfig):
         if not isinstance(config_dict, dict):
             found = type(config_dict).__name__
             raise ValueError(f"config.json of {pretrained_model_name_or_path} holds a {found}; an object was wanted")
-        if said := namesake(pretrained_model_name_or_path, config_dict, **hub):
-            raise ValueError(said.words)
+        if kind := namesake(pretrained_model_name_or_path, config_dict, **hub):
+            raise ValueError(namesake_words(kind, pretrained_model_name_or_path))
         if config_dict.get("model_type") != cls.model_type:
             raise ValueError(_unconverted(str(pretrained_model_name_or_path), *_family(config_dict)))
         return config_dict, kwargs
@@ -295,14 +295,7 @@ def refuse_checkpoint_file(source: str | os.PathLike) -> None:
         raise ValueError(_unconverted(name, kind, ""))
 
 
-class Namesake(NamedTuple):
-    """What a config.json of `SHARED_TYPE` is, a key of `NAMESAKES`, and what to say of it."""
-
-    kind: str
-    words: str
-
-
-def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: Any) -> Namesake | None:
+def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: Any) -> str | None:
     """Tells apart what may bear the model type of another project, which was this package's, too.
 
     Args:
@@ -311,15 +304,19 @@ def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: A
         **hub: what `from_pretrained` was given to find files on the hub, such as `revision`.
 
     Returns:
-        None where config.json is of any other type.
+        A key of `NAMESAKES`; None where config.json is of any other type.
     """
     if config_dict.get("model_type") != SHARED_TYPE:
         return None
     place = os.fspath(source)
-    kind = "saved" if "text_pooling" in config_dict else "other"
     if _has_report(os.path.dirname(place) if os.path.isfile(place) else place, hub):
-        kind = "older"
-    return Namesake(kind, NAMESAKES[kind].format(source=place, quoted=_quoted(place)))
+        return "older"
+    return "saved" if "text_pooling" in config_dict else "other"
+
+
+def namesake_words(kind: str, source: str | os.PathLike) -> str:
+    """What to say of a namesake: what it is, and what to do."""
+    return NAMESAKES[kind].format(source=os.fspath(source), quoted=_quoted(os.fspath(source)))
 
 
 def other_image_processor(source: str | os.PathLike, found: str) -> str:
