@@ -52,11 +52,11 @@ class ZhCLIPProcessor(ProcessorMixin):
         raise ValueError(other_image_processor(pretrained_model_name_or_path, found))
 
     @classmethod
-    def _of_other_project(cls) -> type | None:
+    def _of_other_project(cls) -> type[ProcessorMixin] | None:
         from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-        registered = PROCESSOR_MAPPING._extra_content.values()
-        return next((each for each in registered if each.__name__ == cls.__name__ and each is not cls), None)
+        named = (each for each in PROCESSOR_MAPPING._extra_content.values() if each.__name__ == cls.__name__)
+        return next((each for each in named if each is not cls), None)
 
     def __call__(self, images=None, text=None, **kwargs: Unpack[ZhCLIPProcessorKwargs]) -> BatchFeature:
         """Prepares texts, pictures, or both.

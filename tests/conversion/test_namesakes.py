@@ -21,12 +21,14 @@ from transformers import (
 )
 
 import zhclip_cli
+from hf_zhclip import ZhCLIPConfig
 from hf_zhclip.conversion import card, convert, export, inspect, load, push, verify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.report import FILE, read_report
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries
+from tests.loopback_hub import connect, serve
 
 OTHER = "ZH-CLIP (thu-ml/zh-clip)"
 
@@ -201,6 +203,33 @@ def test_a_fine_tuned_repo_of_an_older_version_is_told_how_to_go_on(repo, tmp_pa
         except UnknownFormat as error:
             said = str(error)
         assert "replace 'zhclip' by 'hf_zhclip'" in said and "thu-ml" not in said
+
+
+def test_on_the_hub_the_two_are_told_apart_the_same_way(repo, tmp_path, monkeypatch):
+    older, theirs = old(repo("bert_clip").path, tmp_path / "OLD"), c.zh_clip_folder(tmp_path / "theirs")
+    with serve(tmp_path / "server", {"hf_writer": ("user",)}) as hub:
+        hub.waits = connect(monkeypatch, hub, "hf_writer", tmp_path)
+        hub.add("user/old", contents(older))
+        hub.add("user/theirs", contents(theirs))
+
+        for said in (
+            inspect("user/old").why,
+            words_of(load, "user/old"),
+            words_of(ZhCLIPConfig.from_pretrained, "user/old"),
+        ):
+            assert "`zhclip convert user/old NEW`" in said
+        for said in (
+            inspect("user/theirs").why,
+            words_of(load, "user/theirs"),
+            words_of(ZhCLIPConfig.from_pretrained, "user/theirs"),
+        ):
+            assert said.startswith(f"user/theirs is {OTHER}")
+
+
+def words_of(function: Callable[[str], Any], name: str) -> str:
+    with pytest.raises(ValueError) as error:
+        function(name)
+    return str(error.value)
 
 
 # What transformers loads by itself
