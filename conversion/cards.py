@@ -25,6 +25,7 @@ from .doors import CODE_FILES, SENTENCE_TRANSFORMERS
 from .errors import InputError, WorkError
 from .hub import HUB_ID
 from .hub_values import LICENSES
+from .namesakes import refuse_namesake
 from .natives import fits
 from .read import read_json
 from .repo import Repo, read_repo
@@ -194,6 +195,7 @@ def _unverified(report: Report | None, why: str | None) -> str | None:
 
 
 def _check_folder(folder: Path) -> None:
+    refuse_namesake(folder)
     if not (folder / "config.json").is_file() or read_json(folder / "config.json").get("model_type") != "hf_zhclip":
         raise InputError(f"{folder} is no converted repo. `zhclip convert SOURCE OUT` makes one.")
 

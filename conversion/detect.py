@@ -3,8 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hf_zhclip.configuration_zhclip import OTHER_PROJECT
+
 from .errors import InputError, UnknownFormat
 from .mapping import Shape, fold, matches, plan
+from .namesakes import refuse_namesake_checkpoint
 from .read import Checkpoint
 from .source import Signature, Source
 from .sources import SOURCES
@@ -22,6 +25,11 @@ class Relative:
 
 
 NOT_YET = "This version does not convert it."
+
+NOTHING_TO_CONVERT = "There is nothing to convert: AutoModel of transformers loads its folder by itself."
+
+STOCK_TYPES = {"altclip": "AltCLIP", "siglip": "SigLIP", "siglip2": "SigLIP 2", "metaclip_2": "MetaCLIP 2"}
+"""Dual encoders that transformers has itself and that no source reads, by the model type of their config.json."""
 
 TOKEN_WISE = (
     "It scores token by token, so that no single vector stands for a picture or a text: it can't be converted."
@@ -95,12 +103,19 @@ RELATIVES = (
         ("vision_encoder.*", "text_encoder.*", "logit_scale"),
         "It is another architecture under the same name, which is not converted: fetch today's version of the model.",
     ),
-    Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOT_YET),
     Relative(
-        "SigLIP as Hugging Face has it",
+        OTHER_PROJECT,
+        (
+            *("text_projection.0.weight", "text_projection.2.weight", "visual_projection.bias"),
+            *("text_model.embeddings.word_embeddings.weight", "vision_model.embeddings.class_embedding"),
+        ),
+        NOT_YET,
+    ),
+    Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOTHING_TO_CONVERT),
+    Relative(
+        "SigLIP or SigLIP 2 as Hugging Face has them",
         ("text_model.head.*", "vision_model.head.probe", "logit_bias"),
-        "It pools its pictures through an attention, and its logits have a bias beside the scale, which the converted "
-        "model has no place for: it is not converted.",
+        NOTHING_TO_CONVERT,
     ),
     Relative(
         "SigLIP as open_clip has it",
@@ -161,6 +176,8 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     """
     _refuse_placeholders(checkpoint)
     _refuse_converted(checkpoint)
+    refuse_namesake_checkpoint(checkpoint)
+    _refuse_stock(checkpoint)
     if altered := _relative(checkpoint, ALTERED):
         raise UnknownFormat(altered)
     if format is not None:
@@ -270,6 +287,12 @@ def _refuse_converted(checkpoint: Checkpoint) -> None:
             "again.",
             "converted",
         )
+
+
+def _refuse_stock(checkpoint: Checkpoint) -> None:
+    kind = checkpoint.config.get("model_type")
+    if isinstance(kind, str) and kind in STOCK_TYPES:
+        raise UnknownFormat(f"{checkpoint.name} is {STOCK_TYPES[kind]}. {NOTHING_TO_CONVERT}")
 
 
 def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownFormat:

@@ -22,6 +22,7 @@ from .read import (
     read,
     refuse_marked,
 )
+from .report import FILE as REPORT
 
 PARTS = (".distcp", "_model_states.pt", "_optim_states.pt")
 """How files end of torch.distributed.checkpoint and of DeepSpeed."""
@@ -32,7 +33,7 @@ SNAPSHOT = re.compile(r"/snapshots/(?P<commit>[0-9a-f]{40})(/|$)")
 
 BESIDE = (
     *("config.json", OPEN_CLIP_CONFIG, "text_model_config.json", "vision_model_config.json"),
-    *("preprocessor_config.json", "processor_config.json"),
+    *("preprocessor_config.json", "processor_config.json", REPORT),
     *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
     *(modules_json.FILE, modules_json.SETTINGS, *modules_json.TRANSFORMER_CONFIGS),
 )

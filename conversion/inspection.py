@@ -10,6 +10,7 @@ from .detect import Detection
 from .errors import InputError, UnknownFormat
 from .hub import published, read_source
 from .mapping import fold
+from .namesakes import mending
 from .parts import Part, detect_published
 from .read import Checkpoint, check_ema, choose, read_json
 from .wrappers import WRAPPERS
@@ -19,6 +20,7 @@ VERDICTS = {
     "undecided": "undecided: say --format",
     "contradicted": "not the format that was stated",
     "converted": "already converted",
+    "older": "a repo of an older version",
 }
 """What a page says of a checkpoint without a format, by the `verdict` of UnknownFormat."""
 
@@ -96,7 +98,7 @@ def inspect(
         detection: Detection | None = detect_published(checkpoint, format, entry)
         verdict, why = "known", detection.why
     except UnknownFormat as error:
-        detection, verdict, why = None, error.verdict, str(error)
+        detection, verdict, why = None, error.verdict, mending(checkpoint) or str(error)
     return Inspection(
         name=checkpoint.name,
         container=checkpoint.container,

@@ -10,13 +10,19 @@ from typing import Any
 from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
 
+from hf_zhclip.configuration_zhclip import ZhCLIPConfig
+
 from .errors import InputError
 from .hub import locate, published
+from .namesakes import refuse_namesake
 from .pipeline import convert
 from .read import FSDP_FILE, WEIGHTS, read
 from .repo import load_processor
 from .report import FILE, sha256, versions
 from .write import write_json
+
+MODEL_TYPE = ZhCLIPConfig.model_type
+"""Of the copies in the cache: versions of the same number have written others, which AutoModel does not know."""
 
 
 def load(
@@ -52,6 +58,8 @@ def load(
         "config": _existing(config) if config else None,
     }
     path = locate(source)
+    if path.is_dir():
+        refuse_namesake(path, source)
     words: dict[str, Any] = {"format": format, "context_length": context_length, "ema": ema}
     folder = _cache() / _key(path, stated, words)
     if not (folder / FILE).exists():
@@ -78,6 +86,7 @@ def _key(path: Path, stated: dict[str, Path | None], words: dict[str, Any]) -> s
         **{role: _content(place, weights=role == "vision") for role, place in stated.items() if place},
         **words,
         "versions": versions(),
+        "model_type": MODEL_TYPE,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

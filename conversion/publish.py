@@ -14,6 +14,7 @@ from typing import Any
 from .doors import CODE_FILES
 from .errors import InputError, WorkError
 from .hub_errors import explain, unclear
+from .namesakes import refuse_namesake
 from .report import FILE, Report, read_report, sha256
 
 CARD = "README.md"
@@ -197,6 +198,7 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Wanted: one that `zhclip convert` made.")
+    refuse_namesake(folder)
     there, left_out = _listing(folder)
     report, reason = _proof(folder, there)
     named = {FILE, *(report.files if report is not None else ())} - {CARD}

@@ -10,6 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from .errors import InputError
 from .mapping import check, plan, rename
+from .namesakes import refuse_namesake
 from .read import Checkpoint, read, read_json
 
 
@@ -64,6 +65,7 @@ def read_repo(path: Path) -> Repo:
     """
     if not (path / "config.json").is_file():
         raise InputError(f"{path} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+    refuse_namesake(path)
     _check_config(path, read_json(path / "config.json"))
     config, shapes = _build(path)
     tensors = read(path).tensors

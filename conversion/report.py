@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .errors import InputError
+from .namesakes import refuse_namesake
 from .read import read_json
 
 FILE = "conversion_report.json"
@@ -140,6 +141,7 @@ def read_report(folder: Path) -> Report:
         raise InputError(f"{folder} has no {FILE}, which says what it was converted from. Convert it again.")
     value = read_json(path)
     if value.get("format_version") != FORMAT_VERSION:
+        refuse_namesake(folder)
         raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
     try:
         return Report.from_json(value)

@@ -16,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from . import evidence, samples, witnesses
 from .errors import InputError, ParityError, WorkError, ZhclipError
 from .mapping import check_claims, claimed, inverse, plan
+from .namesakes import refuse_namesake
 from .parts import Part, identify, join_tensors, witness_vocabulary
 from .precision import Tower, bounded, compare_logits, compare_tower, difference, normalized
 from .read import Checkpoint, read, read_json
@@ -59,6 +60,7 @@ def verify(
     out = Path(out)
     if not (out / "config.json").exists():
         raise InputError(f"{out} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+    refuse_namesake(out)
     kind = read_json(out / "config.json").get("model_type")
     if kind != "hf_zhclip":
         raise InputError(

@@ -368,6 +368,44 @@ def bert_clip_folder(folder: Path, **config: object) -> Path:
     return folder
 
 
+def zh_clip() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of ZH-CLIP's ZhCLIPModel (thu-ml/zh-clip, models/zhclip/modeling_zhclip.py)."""
+    hidden = (HIDDEN + EMBED) // 2
+    image = {key: shape for key, shape in hf_clip_vision().items() if key.startswith("vision_model.")}
+    projections = {"text_projection.0.weight": (hidden, HIDDEN), "text_projection.2.weight": (EMBED, hidden)}
+    return image | bert("text_model.", pooler=True) | projections | _linear("visual_projection", EMBED, WIDTH)
+
+
+ZH_CLIP_CONFIG: dict[str, object] = {
+    "model_type": "zhclip",
+    "architectures": ["ZhCLIPModel"],
+    **{"hidden_size": EMBED, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 3072},
+    **{"hidden_act": "gelu", "layer_norm_eps": 1e-12, "num_token_types": 2, "classifier_dropout": None},
+}
+"""What ZH-CLIP's config.json states beside its towers."""
+
+ZH_CLIP_PROCESSOR = "ZhCLIPProcessor"
+"""A class of thu-ml/zh-clip, and one of this package."""
+
+
+def zh_clip_folder(folder: Path, processor_config: bool = False, **config: object) -> Path:
+    """A ZH-CLIP repo; with `processor_config` its processor is saved as transformers 5 saves processors.
+
+    A field of `config` that is None is left out of config.json.
+    """
+    stated = {**ZH_CLIP_CONFIG, "text_config": BERT_CONFIG, "vision_config": VISION_CONFIG, **config}
+    _folder(folder, {name: value for name, value in stated.items() if value is not None})
+    images = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": SIZE}, "crop_size": SIZE}
+    named = {"processor_class": ZH_CLIP_PROCESSOR}
+    if processor_config:
+        _json(folder / "processor_config.json", {"image_processor": images, **named})
+    else:
+        _json(folder / "preprocessor_config.json", {**images, **named})
+    _json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "model_max_length": 77, **named})
+    torch.save(seeded_state_dict(zh_clip()), folder / "pytorch_model.bin")
+    return folder
+
+
 def dual_encoder_folder(folder: Path, shapes: Mapping[str, tuple[int, ...]], **text: object) -> Path:
     """A VisionTextDualEncoderModel repo of transformers, with the files of its processor."""
     towers = {"text_config": {**BERT_CONFIG, **text}, "vision_config": VISION_CONFIG}

@@ -2,6 +2,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import string
 import subprocess
 import sys
@@ -36,6 +37,8 @@ from hf_zhclip import (
     ZhCLIPVisionModelWithProjection,
 )
 from hf_zhclip._torchvision import hide_broken_torchvision
+
+from tests import checkpoints
 
 TOWERS = [
     ZhCLIPModel,
@@ -136,6 +139,70 @@ def test_registering_again_restores_what_is_missing_and_harms_nothing(repository
     for mapping in (IMAGE_PROCESSOR_MAPPING, MODEL_MAPPING, PROCESSOR_MAPPING, TOKENIZER_MAPPING):
         assert ZhCLIPConfig in mapping
     test_every_auto_class_finds_its_class(repository)
+
+
+PROCESSOR_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def test_a_folder_of_the_processor_alone_gives_the_processor(repository, tmp_path):
+    for name in PROCESSOR_FILES:
+        shutil.copy(repository / name, tmp_path)
+
+    assert type(AutoProcessor.from_pretrained(tmp_path)) is ZhCLIPProcessor
+    assert type(ZhCLIPProcessor.from_pretrained(tmp_path)) is ZhCLIPProcessor
+
+
+BESIDE_ZH_CLIP = """
+    import json, sys
+    {first}
+    {second}
+    from transformers import AutoModel, AutoProcessor
+    found = []
+    for folder in sys.argv[1:]:
+        for auto in (AutoModel, AutoProcessor):
+            loaded = auto.from_pretrained(folder)
+            found.append(f"{{type(loaded).__module__}}.{{type(loaded).__name__}}")
+    import zh_clip
+    found.append(type(zh_clip.ZhCLIPProcessor.from_pretrained(sys.argv[1])).__module__)
+    print(json.dumps(found))
+"""
+ZH_CLIP = """
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+
+class ZhCLIPConfig(PreTrainedConfig):
+    model_type = "zhclip"
+
+class ZhCLIPModel(PreTrainedModel):
+    config_class = ZhCLIPConfig
+    base_model_prefix = "zhclip"
+    def __init__(self, config):
+        super().__init__(config)
+        self.visual_projection = nn.Linear(64, config.hidden_size)
+        self.post_init()
+
+class ZhCLIPProcessor(ProcessorMixin):
+    def __init__(self, image_processor=None, tokenizer=None, **kwargs):
+        super().__init__(image_processor, tokenizer)
+
+AutoConfig.register("zhclip", ZhCLIPConfig)
+AutoModel.register(ZhCLIPConfig, ZhCLIPModel)
+AutoProcessor.register(ZhCLIPConfig, ZhCLIPProcessor)
+"""
+"""What a package of ZH-CLIP may register; of its model no more than it takes to be told from another."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("import hf_zhclip", "import zh_clip"), ("import zh_clip", "import hf_zhclip")]
+)
+def test_zh_clip_and_this_package_register_beside_each_other(repository, tmp_path, first, second):
+    (tmp_path / "zh_clip.py").write_text(ZH_CLIP)
+    theirs = checkpoints.zh_clip_folder(tmp_path / "theirs")
+
+    found = run(BESIDE_ZH_CLIP.format(first=first, second=second), str(theirs), str(repository), path=tmp_path)
+
+    ours = ["hf_zhclip.modeling_zhclip.ZhCLIPModel", "hf_zhclip.processing_zhclip.ZhCLIPProcessor"]
+    assert found == ["zh_clip.ZhCLIPModel", "zh_clip.ZhCLIPProcessor", *ours, "zh_clip"]
 
 
 def test_transformers_own_chinese_clip_keeps_its_classes():

@@ -59,6 +59,11 @@ def _register_processor(auto: ModuleType) -> None:
     from .processing_zhclip import ZhCLIPProcessor
 
     auto.AutoProcessor.register(ZhCLIPConfig, ZhCLIPProcessor, exist_ok=True)
+    # AutoProcessor takes the first class of the name that it looks for, and ZH-CLIP has a ZhCLIPProcessor, too. Ours
+    # goes first, because it hands their folders over to theirs.
+    registered = auto.PROCESSOR_MAPPING._extra_content
+    for config in [each for each in registered if each is not ZhCLIPConfig]:
+        registered[config] = registered.pop(config)
 
 
 def _register_tokenizer(auto: ModuleType) -> None:

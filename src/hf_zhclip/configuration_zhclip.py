@@ -1,11 +1,13 @@
 """The configuration of ZhCLIP: two towers, and how each is pooled and projected."""
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import cached_file
 
 Projection = Literal["linear", "linear_bias", "mlp", "none"]
 
@@ -17,6 +19,29 @@ TEXT_TOWERS = {
     "clip_text_model": (("eos",), "CLIPTokenizer"),
 }
 VISION_TOWERS = {"clip_vision_model": ("pooler", "cls"), "hf_zhclip_resnet": ("pooler",)}
+
+SHARED_TYPE = "zhclip"
+"""The model type of ZH-CLIP, which thu-ml published in 2023, and of this package's repos up to report version 2."""
+
+OTHER_PROJECT = "ZH-CLIP (thu-ml/zh-clip)"
+
+# What a config.json of `SHARED_TYPE` may be, and what to say of it.
+NAMESAKES = {
+    "older": (
+        "{source} is a repo of an older version of hf_zhclip, whose model type, 'zhclip', belongs to "
+        f"{OTHER_PROJECT}. `zhclip convert {{quoted}} NEW` makes a repo of this version of it: use the folder NEW."
+    ),
+    "saved": (
+        "{source} was saved from a repo of an older version of hf_zhclip (model_type 'zhclip' beside text_pooling, "
+        "and no conversion_report.json). It needs no conversion: as model_type in its config.json, replace 'zhclip' "
+        "by 'hf_zhclip' and 'zhclip_resnet' by 'hf_zhclip_resnet'."
+    ),
+    "other": (
+        f"{{source}} is {OTHER_PROJECT}: its config.json says model_type 'zhclip'. This version of hf_zhclip does not "
+        "convert it; that project's own code loads it. (A repo of an older version of hf_zhclip has a readable "
+        "conversion_report.json beside its config.json, and here is none.)"
+    ),
+}
 
 # What a config.json of a text tower alone leaves out: no field of it means anything there.
 OF_A_PAIR = (
@@ -143,7 +168,13 @@ class ZhCLIPConfig(PreTrainedConfig):
             ValueError: it is not a ZhCLIP config; the message names the family and the command that converts it.
         """
         refuse_checkpoint_file(pretrained_model_name_or_path)
+        hub = {name: kwargs[name] for name in ("cache_dir", "token", "revision", "subfolder") if kwargs.get(name)}
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not isinstance(config_dict, dict):
+            found = type(config_dict).__name__
+            raise ValueError(f"config.json of {pretrained_model_name_or_path} holds a {found}; an object was wanted")
+        if kind := namesake(pretrained_model_name_or_path, config_dict, **hub):
+            raise ValueError(namesake_words(kind, pretrained_model_name_or_path))
         if config_dict.get("model_type") != cls.model_type:
             raise ValueError(_unconverted(str(pretrained_model_name_or_path), *_family(config_dict)))
         return config_dict, kwargs
@@ -264,6 +295,57 @@ def refuse_checkpoint_file(source: str | os.PathLike) -> None:
         raise ValueError(_unconverted(name, kind, ""))
 
 
+def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: Any) -> str | None:
+    """Tells apart what may bear the model type of another project, which was this package's, too.
+
+    Args:
+        source: where config.json lies: its folder, its path, or a name on the hub.
+        config_dict: what config.json holds; nothing of it is trusted.
+        **hub: what `from_pretrained` was given to find files on the hub, such as `revision`.
+
+    Returns:
+        A key of `NAMESAKES`; None where config.json is of any other type.
+    """
+    if config_dict.get("model_type") != SHARED_TYPE:
+        return None
+    place = os.fspath(source)
+    if _has_report(os.path.dirname(place) if os.path.isfile(place) else place, hub):
+        return "older"
+    return "saved" if "text_pooling" in config_dict else "other"
+
+
+def namesake_words(kind: str, source: str | os.PathLike) -> str:
+    """What to say of a namesake: what it is, and what to do."""
+    return NAMESAKES[kind].format(source=os.fspath(source), quoted=_quoted(os.fspath(source)))
+
+
+def other_image_processor(source: str | os.PathLike, found: str) -> str:
+    """What to say of a folder whose pictures are prepared by the class `found`, which is none of this package."""
+    return (
+        f"{os.fspath(source)} holds a {found}, which states no image_order; a ZhCLIPImageProcessor was wanted. A "
+        "converted repo has it in the processor_config.json that `zhclip convert` wrote. A folder of "
+        f"{OTHER_PROJECT}, whose classes bear the same names, is loaded by that project's own code."
+    )
+
+
+def _has_report(place: str, hub: Mapping[str, Any]) -> bool:
+    """Whether a report of this package lies there; one that can't be read is none."""
+    quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
+    try:
+        path = cached_file(place or os.curdir, "conversion_report.json", **quiet, **hub)
+        if path is None:
+            return False
+        with open(path, encoding="utf-8") as file:
+            report = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(report, dict) and type(report.get("format_version")) is int
+
+
+def _quoted(source: str) -> str:
+    return f'"{source}"' if " " in source else source
+
+
 def _tower_config(name: str, config: Any, default: str) -> PreTrainedConfig:
     if isinstance(config, PreTrainedConfig):
         return config
@@ -284,10 +366,11 @@ def _tower_config(name: str, config: Any, default: str) -> PreTrainedConfig:
 def _family(config_dict: dict[str, Any]) -> tuple[str, str]:
     """The family that a config.json belongs to, and what its conversion needs besides the source."""
     model_type = config_dict.get("model_type")
-    text_type = (config_dict.get("text_config") or {}).get("model_type")
+    text = config_dict.get("text_config")
+    text_type = text.get("model_type") if isinstance(text, dict) else None
     if model_type == "clip" and text_type == "bert":
         return "a BertCLIP checkpoint (model_type 'clip' with a BERT text tower)", ""
-    if model_type == "bert" and "BertForSequenceClassification" in (config_dict.get("architectures") or ()):
+    if model_type == "bert" and "BertForSequenceClassification" in str(config_dict.get("architectures")):
         return "the text tower of a Taiyi-CLIP checkpoint (a BERT classifier)", " --vision VISION"
     if model_type == "chinese_clip":
         return "a Hugging Face ChineseCLIP checkpoint (model_type 'chinese_clip')", ""
@@ -297,9 +380,8 @@ def _family(config_dict: dict[str, Any]) -> tuple[str, str]:
 
 
 def _unconverted(source: str, family: str, arguments: str) -> str:
-    quoted = f'"{source}"' if " " in source else source
     return (
         f"{source} is {family}, not a ZhCLIP repository (model_type 'hf_zhclip'). Convert it first:\n"
-        f"    zhclip convert {quoted} OUT{arguments}\n"
+        f"    zhclip convert {_quoted(source)} OUT{arguments}\n"
         "and load the folder OUT."
     )

@@ -22,6 +22,8 @@ from transformers.image_utils import (
 )
 from transformers.utils import TensorType
 
+from .configuration_zhclip import other_image_processor
+
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
 
@@ -121,6 +123,19 @@ class ZhCLIPImageProcessor(PilBackend):
             # Not a repo's own copy of this class: transformers then saves no code that the field could name.
             kwargs.pop("auto_map", None)
         super().__init__(**kwargs)
+
+    @classmethod
+    def get_image_processor_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """Reads the settings as every image processor does, and refuses another class's.
+
+        Raises:
+            ValueError: they are another class's, and neither they nor the caller state an `image_order`.
+        """
+        fields, kwargs = super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
+        found = fields.get("image_processor_type") or "image processor without a name"
+        if found != cls.__name__ and "image_order" not in {**fields, **kwargs}:
+            raise ValueError(other_image_processor(pretrained_model_name_or_path, found))
+        return fields, kwargs
 
     def preprocess(self, images, **kwargs) -> BatchFeature:
         """Does what a call does.

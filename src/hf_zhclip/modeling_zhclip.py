@@ -67,7 +67,7 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
     """What all ZhCLIP classes share: how they are built, initialised and loaded."""
 
     config: ZhCLIPConfig
-    base_model_prefix = "zhclip"
+    base_model_prefix = "hf_zhclip"
     input_modalities = ["image", "text"]
     # forward's **kwargs would tell Trainer that the loss is normalised by num_items_in_batch; it is a mean over pairs.
     accepts_loss_kwargs = False

@@ -118,7 +118,7 @@ class ZhCLIPResNetModel(PreTrainedModel):
     """CLIP's modified ResNet as a vision tower."""
 
     config: ZhCLIPResNetConfig
-    base_model_prefix = "zhclip_resnet"
+    base_model_prefix = "hf_zhclip_resnet"
     main_input_name = "pixel_values"
     input_modalities = ["image"]
     supports_gradient_checkpointing = True

@@ -6,6 +6,8 @@ from transformers import BatchEncoding
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
+from .configuration_zhclip import other_image_processor
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,6 +32,31 @@ class ZhCLIPProcessor(ProcessorMixin):
             # A repo's own copy of this class writes it into tokenizer_config.json, and saving copies no code for it.
             tokenizer.init_kwargs.pop("auto_map", None)
         self._warned_of_a_cut = False
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Loads the processor of a converted repository; see `ProcessorMixin.from_pretrained`.
+
+        AutoProcessor finds a processor by the name of its class, which a class of ZH-CLIP bears, too: a folder of that
+        project is handed over to its own class where AutoProcessor knows one.
+
+        Raises:
+            ValueError: the folder's pictures are prepared by another image processor than this package's.
+        """
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if hasattr(processor.image_processor, "image_order"):
+            return processor
+        if kwargs.get("_from_auto") and (other := cls._of_other_project()):
+            return other.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        found = type(processor.image_processor).__name__
+        raise ValueError(other_image_processor(pretrained_model_name_or_path, found))
+
+    @classmethod
+    def _of_other_project(cls) -> type[ProcessorMixin] | None:
+        from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+        named = (each for each in PROCESSOR_MAPPING._extra_content.values() if each.__name__ == cls.__name__)
+        return next((each for each in named if each is not cls), None)
 
     def __call__(self, images=None, text=None, **kwargs: Unpack[ZhCLIPProcessorKwargs]) -> BatchFeature:
         """Prepares texts, pictures, or both.

@@ -64,11 +64,12 @@ TRANSFORMERS_NAMES = {
         "SizeDict",
         "infer_channel_dimension_format",
     },
+    "transformers.models.auto.processing_auto": {"PROCESSOR_MAPPING"},
     "transformers.modeling_layers": {"GradientCheckpointingLayer"},
     "transformers.modeling_outputs": {"BaseModelOutputWithPooling"},
     "transformers.modeling_utils": {"ALL_ATTENTION_FUNCTIONS"},
     "transformers.processing_utils": {"ProcessingKwargs", "ProcessorMixin", "Unpack"},
-    "transformers.utils": {"TensorType"},
+    "transformers.utils": {"TensorType", "cached_file"},
     "transformers.utils.generic": {"ModelOutput", "can_return_tuple"},
 }
 

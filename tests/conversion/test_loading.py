@@ -153,6 +153,17 @@ def test_another_version_converts_anew(original, cache, conversions, monkeypatch
     assert len(conversions) == 2
 
 
+def test_a_copy_of_an_older_model_type_is_not_loaded(original, cache, conversions, monkeypatch):
+    """Two versions of one number wrote two types; AutoModel does not know the older one."""
+    found = original("cn_clip_vit")
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "MODEL_TYPE", "zhclip")
+        load(found.source, **found.arguments)
+    load(found.source, **found.arguments)
+
+    assert len(conversions) == 2
+
+
 def test_a_damaged_note_of_a_hash_is_no_obstacle(original, cache, conversions):
     found = original("cn_clip_vit")
     load(found.source, **found.arguments)

@@ -1,0 +1,280 @@
+"""The commands on what bears the model type 'zhclip': ZH-CLIP (thu-ml/zh-clip), and repos of older versions."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import (
+    AltCLIPConfig,
+    AltCLIPModel,
+    AutoModel,
+    MetaClip2Config,
+    MetaClip2Model,
+    Siglip2Config,
+    Siglip2Model,
+    SiglipConfig,
+    SiglipModel,
+)
+
+import zhclip_cli
+from hf_zhclip import ZhCLIPConfig
+from hf_zhclip.conversion import card, convert, export, inspect, load, push, verify
+from hf_zhclip.conversion.errors import InputError, UnknownFormat
+from hf_zhclip.conversion.report import FILE, read_report
+
+from tests import checkpoints as c
+from tests.conversion.helpers import contents, entries
+from tests.loopback_hub import connect, serve
+
+OTHER = "ZH-CLIP (thu-ml/zh-clip)"
+
+COMMANDS: dict[str, Callable[[Path, Path], Any]] = {
+    "verify": lambda folder, out: verify(folder),
+    "export to transformers": lambda folder, out: export(folder, out, to="transformers"),
+    "export to cn_clip": lambda folder, out: export(folder, out.with_suffix(".pt"), to="cn_clip"),
+    "card": lambda folder, out: card(folder),
+    "push": lambda folder, out: push(folder, "user/name", dry_run=True),
+    "forced push": lambda folder, out: push(folder, "user/name", dry_run=True, force_unverified=True),
+    "load": lambda folder, out: load(folder),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))
+
+
+def old(repo, folder: Path, version: int = 2) -> Path:
+    """A converted repo as versions before report version 3 wrote it."""
+    shutil.copytree(repo, folder)
+    config = (folder / "config.json").read_text(encoding="utf-8").replace('"hf_zhclip', '"zhclip')
+    (folder / "config.json").write_text(config, encoding="utf-8")
+    report = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    report["format_version"] = version
+    report["files"]["config.json"] = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    (folder / FILE).write_text(json.dumps(report), encoding="utf-8")
+    return folder
+
+
+# ZH-CLIP
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"processor_config": True},
+        {"architectures": None},
+        {"architectures": None, "text_config": None},
+        {"architectures": "ZhCLIPModel", "text_config": 7, "vision_config": "clip"},
+    ],
+)
+def test_a_folder_of_zh_clip_is_named_by_its_config(tmp_path, changes):
+    folder = c.zh_clip_folder(tmp_path / "theirs", **changes)
+
+    found = inspect(folder)
+
+    assert found.format is None and found.verdict == "unknown"
+    assert OTHER in found.why and "does not convert it" in found.why
+    with pytest.raises(UnknownFormat) as error:
+        convert(folder, tmp_path / "OUT")
+    assert OTHER in str(error.value) and not (tmp_path / "OUT").exists()
+
+
+@pytest.mark.parametrize("format", ["cn_clip", "bert_clip", "hf_clip", "chinese_clip"])
+def test_no_stated_format_makes_another_model_of_zh_clip(tmp_path, format):
+    folder = c.zh_clip_folder(tmp_path / "theirs")
+
+    with pytest.raises(UnknownFormat) as error:
+        convert(folder, tmp_path / "OUT", format=format)
+    assert OTHER in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "zh_clip.bin"])
+def test_a_file_of_zh_clip_without_its_config_is_named_by_its_keys(tmp_path, name):
+    shutil.copy(c.zh_clip_folder(tmp_path / "theirs") / "pytorch_model.bin", tmp_path / name)
+
+    assert f"{name} is {OTHER}. This version does not convert it." in inspect(tmp_path / name).why
+    with pytest.raises(UnknownFormat) as error:
+        convert(tmp_path / name, tmp_path / "OUT")
+    assert OTHER in str(error.value)
+
+
+def test_a_config_of_zh_clip_that_lacks_its_type_leaves_the_keys_to_name_it(tmp_path):
+    folder = c.zh_clip_folder(tmp_path / "theirs", model_type=None)
+
+    assert f"theirs is {OTHER}" in inspect(folder).why
+
+
+def test_a_config_of_zh_clip_that_is_cut_off_is_no_valid_json(tmp_path):
+    folder = c.zh_clip_folder(tmp_path / "theirs")
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text[: len(text) // 2])
+
+    for command in (inspect, lambda path: convert(path, tmp_path / "OUT"), lambda path: card(path), verify):
+        with pytest.raises(InputError, match="config.json is no valid JSON"):
+            command(folder)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_on_a_converted_repo_names_zh_clip(tmp_path, command):
+    folder = c.zh_clip_folder(tmp_path / "theirs")
+    before = contents(folder)
+
+    with pytest.raises(InputError) as error:
+        COMMANDS[command](folder, tmp_path / "OUT")
+    assert OTHER in str(error.value)
+    assert contents(folder) == before and entries(tmp_path) <= {"theirs", "cache"}
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["convert", "OUT"], ["verify"], ["card"]])
+def test_the_command_line_ends_with_2_and_without_a_traceback(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    c.zh_clip_folder(tmp_path / "theirs")
+    command, *rest = arguments
+
+    code = zhclip_cli.main([command, "theirs", *rest])
+
+    out, err = capsys.readouterr()
+    assert code == 2 and OTHER in out + err and "Traceback" not in out + err
+    assert entries(tmp_path) == {"theirs"}
+
+
+# Repos of an older version
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("family", ["bert_clip", "cn_clip_resnet"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_on_a_repo_of_an_older_version_names_what_mends_it(repo, tmp_path, family, command, version):
+    folder = old(repo(family).path, tmp_path / "OLD", version)
+    before = contents(folder)
+
+    with pytest.raises(InputError) as error:
+        COMMANDS[command](folder, tmp_path / "OUT")
+    assert f"`zhclip convert {folder} NEW`" in str(error.value) and "an older version of hf_zhclip" in str(error.value)
+    assert contents(folder) == before and entries(tmp_path) <= {"OLD", "cache"}
+
+
+def test_inspect_names_it_too(repo, tmp_path):
+    folder = old(repo("bert_clip").path, tmp_path / "OLD")
+
+    found = inspect(folder)
+
+    assert (found.format, found.verdict) == (None, "older")
+    assert f"`zhclip convert {folder} NEW`" in found.why
+    assert "OLD: a repo of an older version" in found.text()
+
+
+def test_convert_says_in_one_sentence_that_it_is_a_repo_of_an_older_version(repo, tmp_path):
+    folder = old(repo("bert_clip").path, tmp_path / "OLD")
+
+    with pytest.raises(InputError, match="^A repo of an older version") as error:
+        convert(folder, tmp_path / "NEW")
+    assert "zhclip convert" not in str(error.value) and entries(tmp_path) == {"OLD"}
+
+
+@pytest.mark.parametrize("version", [1, 99, None, "2"])
+def test_a_report_of_another_version_names_it_where_the_repo_is_older(repo, tmp_path, version):
+    of_today = shutil.copytree(repo("bert_clip").path, tmp_path / "TODAY")
+    report = json.loads((of_today / FILE).read_text(encoding="utf-8"))
+    (of_today / FILE).write_text(json.dumps({**report, "format_version": version}), encoding="utf-8")
+
+    with pytest.raises(InputError, match="of no version that is known here") as error:
+        read_report(of_today)
+    assert "zhclip convert" not in str(error.value)
+
+    if type(version) is int:
+        with pytest.raises(InputError, match="`zhclip convert .* NEW`"):
+            read_report(old(repo("bert_clip").path, tmp_path / "OLD", version))
+
+
+def test_a_fine_tuned_repo_of_an_older_version_is_told_how_to_go_on(repo, tmp_path):
+    folder = old(repo("bert_clip").path, tmp_path / "TUNED")
+    (folder / FILE).unlink()
+
+    for command in (inspect, lambda path: convert(path, tmp_path / "NEW")):
+        try:
+            said = command(folder).why
+        except UnknownFormat as error:
+            said = str(error)
+        assert "replace 'zhclip' by 'hf_zhclip'" in said and "thu-ml" not in said
+
+
+def test_on_the_hub_the_two_are_told_apart_the_same_way(repo, tmp_path, monkeypatch):
+    older, theirs = old(repo("bert_clip").path, tmp_path / "OLD"), c.zh_clip_folder(tmp_path / "theirs")
+    with serve(tmp_path / "server", {"hf_writer": ("user",)}) as hub:
+        hub.waits = connect(monkeypatch, hub, "hf_writer", tmp_path)
+        hub.add("user/old", contents(older))
+        hub.add("user/theirs", contents(theirs))
+
+        for said in (
+            inspect("user/old").why,
+            words_of(load, "user/old"),
+            words_of(ZhCLIPConfig.from_pretrained, "user/old"),
+        ):
+            assert "`zhclip convert user/old NEW`" in said
+        for said in (
+            inspect("user/theirs").why,
+            words_of(load, "user/theirs"),
+            words_of(ZhCLIPConfig.from_pretrained, "user/theirs"),
+        ):
+            assert said.startswith(f"user/theirs is {OTHER}")
+
+
+def words_of(function: Callable[[str], Any], name: str) -> str:
+    with pytest.raises(ValueError) as error:
+        function(name)
+    return str(error.value)
+
+
+# What transformers loads by itself
+
+LAYER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+TEXT = LAYER | {"vocab_size": 50, "max_position_embeddings": 20, "bos_token_id": 0, "eos_token_id": 49}
+STOCK = {
+    "AltCLIP": (AltCLIPModel, AltCLIPConfig, "altclip", "AltCLIP"),
+    "SigLIP": (SiglipModel, SiglipConfig, "siglip", "SigLIP or SigLIP 2"),
+    "SigLIP 2": (Siglip2Model, Siglip2Config, "siglip2", "SigLIP or SigLIP 2"),
+    "MetaCLIP 2": (MetaClip2Model, MetaClip2Config, "metaclip_2", None),
+}
+"""Title -> the class of transformers, its config, its model type, and what its keys alone name."""
+
+
+@pytest.fixture(scope="module", params=STOCK)
+def stock(request, tmp_path_factory) -> tuple[str, Path]:
+    model, config, *_ = STOCK[request.param]
+    text = TEXT | ({"project_dim": 32} if request.param == "AltCLIP" else {})
+    folder = tmp_path_factory.mktemp("stock") / "model"
+    model(config(text_config=text, vision_config=LAYER | {"image_size": 32, "patch_size": 16})).save_pretrained(folder)
+    return request.param, folder
+
+
+def test_what_transformers_loads_by_itself_needs_no_conversion(stock, tmp_path):
+    title, folder = stock
+    model, _, model_type, _ = STOCK[title]
+    wanted = f"model is {title}. There is nothing to convert: AutoModel of transformers loads its folder by itself."
+
+    assert json.loads((folder / "config.json").read_text())["model_type"] == model_type
+    assert inspect(folder).why == wanted
+    with pytest.raises(UnknownFormat) as error:
+        convert(folder, tmp_path / "OUT")
+    assert str(error.value) == wanted
+    assert type(AutoModel.from_pretrained(folder)) is model
+
+
+def test_its_weights_alone_are_told_by_their_keys_where_they_have_their_own(stock, tmp_path):
+    title, folder = stock
+    named = STOCK[title][3]
+    shutil.copy(folder / "model.safetensors", tmp_path / "lone.safetensors")
+
+    found = inspect(tmp_path / "lone.safetensors")
+    why = found.why
+    if named is None:  # MetaCLIP 2 has the keys of CLIPModel
+        assert found.format == "hf_clip"
+        return
+    assert why.startswith(f"lone.safetensors is {named}") and "AutoModel of transformers loads" in why
