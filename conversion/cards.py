@@ -627,7 +627,7 @@ def _folded(report: Report) -> list[dict[str, Any]]:
             "witness": tuple(witness.split(" and ")),
             "measure": measure,
             "result": _number(_worst([each.result for each in group], lowest="cosine" in measure)),
-            "bound": ("≥ " if "cosine" in measure else "≤ ") + f"{bound:g}",
+            "bound": ("≥ " if "cosine" in measure else "≤ ") + (f"{bound:.10g}" if bound > 0.5 else f"{bound:.1g}"),
             "passed": all(each.passed for each in group),
         }
         for (step, witness, measure, bound), group in rows.items()

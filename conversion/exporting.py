@@ -252,7 +252,7 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
     comparisons = list(_compare(native, answer, ours, theirs))
     if failed := [each for each in comparisons if not each.passed]:
         lines = "\n".join(
-            f"  {each.step}: {each.what}: {each.measure} {each.result:.9g} ({each.bound:g})" for each in failed
+            f"  {each.step}: {each.what}: {each.measure} {each.result:.9g} ({each.bound:.10g})" for each in failed
         )
         detail = "\n".join(f"  {line}" for line in answer["keys"])
         raise ParityError(

@@ -108,9 +108,9 @@ def convert(
     lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
     settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
     settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
-    settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
     _check_tokenizer(words, model_config)
+    settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
     processor = _processor(description, words)
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)

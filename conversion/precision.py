@@ -57,12 +57,12 @@ def compare_tower(tower: Tower, own: torch.dtype, witness: Witness) -> tuple[tor
     ours, narrow = _ours(tower, own)
     truth = _encoded(tower.theirs, tower.inputs, torch.float64, witness)
     rounded = _encoded(tower.theirs, brief, torch.float32, witness)
-    comparisons = list(_sameness(tower.step, f"{tower.what}, float64", ours, truth, witness.name))
+    comparisons = list(_sameness(tower.step, tower.what, ours, truth, witness.name))
     exact = truth[-len(rounded) :]
     bound = MARGIN * max(difference(rounded, exact), FLOOR)
     for dtype, found in narrow.items():
         name = str(dtype).removeprefix("torch.")
-        what = f"{tower.what}, {name} beside the witness's float64"
+        what = f"{tower.what} in {name}"
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
         comparisons.append(bounded(tower.step, what, witness.name, scaled, difference(found, exact)))
     return ours, comparisons
@@ -105,7 +105,7 @@ def compare_logits(model: Any, witness: Witness, text: torch.Tensor, image: torc
     logits = _logits(model, text, image)
     yield bounded(
         "logits",
-        "logits_per_image / exp(logit_scale), float64",
+        "logits_per_image / exp(logit_scale) in float64",
         witness.name,
         SAMENESS,
         difference(logits / scale.exp(), image @ text.t()),
@@ -131,7 +131,7 @@ def _giving(value: Any) -> Callable[..., Any]:
 
 
 def _sameness(step: str, what: str, ours: torch.Tensor, truth: torch.Tensor, witness: str) -> Iterator[Comparison]:
-    what = f"{what} of {len(truth)} inputs"
+    what = f"{what} of {len(truth)} inputs in float64"
     yield bounded(step, what, witness, SAMENESS, difference(ours, truth))
     if ours.shape != truth.shape:
         return

@@ -125,9 +125,8 @@ def _check_fields(where: str, values: Sequence[Mapping[str, Any]], kinds: Mappin
 
 def _line(each: Comparison) -> str:
     word = "ok  " if each.passed else "FAIL"
-    return (
-        f"  {word} {each.step}: {each.what} against {each.witness}: {each.measure} {each.result:.9g} ({each.bound:g})"
-    )
+    found = f"{each.measure} {each.result:.10g} (bound {each.bound:.10g})"
+    return f"  {word} {each.step}: {each.what} against {each.witness}: {found}"
 
 
 def read_report(folder: Path) -> Report:

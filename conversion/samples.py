@@ -17,9 +17,11 @@ TEXTS = (
     "很长的句子要被截断" * 80,
 )
 
-EMBEDDED_TEXTS = 5
-EMBEDDED = 3
-"""How many of the texts and of the pictures, from the first, are also put through the towers; so is the last text."""
+EMBEDDED = 4
+"""How many of the pictures, from the first, are also put through the towers."""
+
+PROVED_TEXTS, PROVED_PICTURES = 5, 3
+"""How many of each are put through them in double, where a few tell as much as many; the last text comes beside."""
 
 
 def pictures() -> Iterator[tuple[str, Image.Image]]:

@@ -101,8 +101,8 @@ class Witness:
     Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with the tokenizer's pad id,
     `encode_image` pixels `(n, 3, size, size)`; both give L2-normalised `(n, width)` in the dtype that `computing_in`
     sets. `logit_scale` is the stored logarithm. Of a text tower alone `encode_text` gives the pooled vectors, and
-    `text_states` the states of all tokens, `(n, length, width)`, normalised likewise. `training` gives the fields of
-    config.json that no number shows, by tower.
+    `text_states` the states of all tokens, `(n, length, width)`, normalised likewise. `text_training` and
+    `image_training` give the fields of config.json that no number shows.
     """
 
     name: str
@@ -114,7 +114,8 @@ class Witness:
     pixels: Callable[[Image.Image], torch.Tensor] | None = None
     logit_scale: Callable[[], float] | None = None
     text_states: Callable[[torch.Tensor], torch.Tensor] | None = None
-    training: Callable[[], Mapping[str, Mapping[str, Any]]] | None = None
+    text_training: Callable[[], Mapping[str, Any]] | None = None
+    image_training: Callable[[], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

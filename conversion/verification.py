@@ -266,11 +266,11 @@ def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
     """Fields of config.json that change no vector and a later training: dropout, initial values, unused ids."""
-    found = config.to_dict()
-    for side, fields in witness.training().items():
+    towers = {"text_config": witness.text_training, "vision_config": witness.image_training}
+    for side, training in towers.items():
+        fields, own = training() if training else {}, config.to_dict().get(side) or {}
         if not fields:
             continue
-        own = found.get(side) or {}
         different = [name for name, value in fields.items() if name not in own or own[name] != value]
         told = f" ({', '.join(different)})" if different else ""
         yield _exact("config", f"{len(fields)} fields of {side} for training{told}", witness.name, len(different))
@@ -294,7 +294,7 @@ def _compare_ids(
     ours = [encode(text=[text])["input_ids"][0] for text in samples.TEXTS]
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
     rows = [torch.tensor(ids) for ids in expected]
-    short = torch.nn.utils.rnn.pad_sequence(rows[: samples.EMBEDDED_TEXTS], batch_first=True, padding_value=pad)
+    short = torch.nn.utils.rnn.pad_sequence(rows[: samples.PROVED_TEXTS], batch_first=True, padding_value=pad)
     # Some embeddings hang on how far a text is padded, so that the first comes by itself, too.
     batches = [short, rows[-1][None], rows[0][None]]
     return batches, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
@@ -307,7 +307,7 @@ def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, lis
         ours = processor(images=[image], return_tensors="pt")["pixel_values"][0]
         comparisons.append(bounded("pixels", name, witness.name, 0, difference(ours, expected)))
         pixels.append(expected)
-    return torch.stack(pixels[: samples.EMBEDDED]), comparisons
+    return torch.stack(pixels[: samples.PROVED_PICTURES]), comparisons
 
 
 def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Tower:

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -20,7 +20,16 @@ from .errors import InputError
 from .reference.layers import computing_in
 from .source import Evidence, Facts, Witness
 
-CALLS = ("encode_text", "encode_image", "token_ids", "pixels", "logit_scale", "text_states", "training")
+CALLS = (
+    "encode_text",
+    "encode_image",
+    "token_ids",
+    "pixels",
+    "logit_scale",
+    "text_states",
+    "text_training",
+    "image_training",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class _Reader:
         if self.part.role == "whole":
             return whole
         # Of an image part what it gives; texts and the image order are the text family's.
-        calls = {call: getattr(whole, call) for call in ("encode_image", "logit_scale", "training")}
+        calls = {call: getattr(whole, call) for call in ("encode_image", "logit_scale", "image_training")}
         return Witness(whole.name, whole.level, whole.computing_in, **calls)
 
     def _reference(self, facts: Facts) -> Witness:
@@ -100,7 +109,8 @@ class _Reader:
             "pixels": lambda image: module.pixels(image, tensors, facts.image_size),
             "logit_scale": lambda: module.logit_scale(tensors, facts.config),
             "text_states": lambda ids: module.text_states(tensors, ids, facts.config),
-            "training": lambda: module.training(tensors, facts.config),
+            "text_training": lambda: module.text_training(tensors, facts.config),
+            "image_training": lambda: module.image_training(tensors, facts.config),
         }
         calls = {key: call for key, call in offers.items() if hasattr(module, key)}
         return Witness("reference", "reference", computing_in, **calls)
@@ -129,17 +139,9 @@ def _completed(peer: Witness, reference: Witness) -> Witness:
 def _joined(witnesses: Sequence[Witness]) -> Witness:
     """The witness of a pair: each call from the part that can answer it, the level that of the weaker."""
     calls = {call: next((found for each in witnesses if (found := getattr(each, call))), None) for call in CALLS}
-    calls["training"] = partial(_sides, [each.training for each in witnesses])
     level: Literal["peer", "reference"] = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
     name = " and ".join(dict.fromkeys(each.name for each in witnesses))
     return Witness(name, level, _together(witnesses), **calls)
-
-
-def _sides(calls: Sequence[Callable[[], Mapping[str, Any]] | None]) -> dict[str, Any]:
-    """Fields by tower: the text's of the first that has one, the image's of the last."""
-    found = [call() for call in calls if call]
-    # The first part has the text; of a pair, the second counts for the image.
-    return {**found[-1], **{key: value for key, value in found[0].items() if key == "text_config" or len(found) == 1}}
 
 
 def _together(witnesses: Sequence[Witness]) -> Callable[[torch.dtype], AbstractContextManager]:

@@ -50,12 +50,14 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return min(text_limit(files, longest), longest)
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training."""
-    return {
-        "text_config": hf_config.of_training(_text(tensors, config), "bert"),
-        "vision_config": hf_config.of_training(_vision(tensors, config), "clip"),
-    }
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    return hf_config.of_training(_text(tensors, config), "bert")
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return hf_config.of_training(_vision(tensors, config), "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

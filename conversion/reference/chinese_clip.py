@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from . import bert, bert_clip, clip_vision, hf_config, pictures, vocabularies, wordpiece
-from .bert_clip import training
+from .bert_clip import image_training, text_training
 from .files import Files, config_json, text_limit
 from .layers import Config, Tensors, normalize, weight
 
@@ -20,7 +20,7 @@ CONTEXT_LENGTH = 52
 config = config_json
 vocabulary = vocabularies.wordpiece
 
-__all__ = ["training"]
+__all__ = ["image_training", "text_training"]
 
 
 @torch.no_grad()

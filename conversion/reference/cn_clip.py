@@ -82,10 +82,14 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return CONTEXT_LENGTH
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training."""
-    stated = {field: _stated(config, f"text_{field}", value) for field, value in TRAINING.items()}
-    return {"text_config": stated, "vision_config": openai_vision.training(tensors)}
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    return {field: _stated(config, f"text_{field}", value) for field, value in TRAINING.items()}
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return openai_vision.training(tensors)
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

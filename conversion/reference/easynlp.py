@@ -41,9 +41,14 @@ def image_size(tensors: Tensors, config: Config) -> int:
     return cn_clip.image_size(_bare(tensors), config)
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training."""
-    return cn_clip.training(_bare(tensors), config)
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    return cn_clip.text_training(_bare(tensors), config)
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return cn_clip.image_training(_bare(tensors), config)
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

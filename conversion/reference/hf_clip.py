@@ -46,13 +46,14 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return clip_text.positions(tensors)
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the towers for a later training, and ids that the text tower never looks for."""
-    vision = {"vision_config": hf_config.of_training(_vision(config), "clip")}
-    if config.get("text_config") is None and config.get("text_config_dict") is None:
-        return vision
-    text = hf_config.chosen(config, "text_config", hf_config.CLIP_TEXT)
-    return {"text_config": hf_config.of_training(text, "clip_text"), **vision}
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training, and ids that it never looks for."""
+    return hf_config.of_training(hf_config.chosen(config, "text_config", hf_config.CLIP_TEXT), "clip_text")
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return hf_config.of_training(_vision(config), "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -168,8 +168,3 @@ def facts(values: Config) -> Facts:
 def of_training(values: Config, kind: str) -> dict[str, Any]:
     """The fields of a tower that act in training alone; `kind` is one of `TRAINING`."""
     return {key: values[key] for key in TRAINING[kind]}
-
-
-def class_defaults() -> dict[str, Any]:
-    """The same of a BERT and a CLIP ViT of which nothing is stated."""
-    return {"text_config": of_training(BERT, "bert"), "vision_config": of_training(CLIP_VISION, "clip")}

@@ -25,9 +25,14 @@ def config(files: Files, stated: Json) -> Json:
     return {**files.get("vision_model_config.json", {}), **files.get("text_model_config.json", {})} or stated
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training."""
-    return cn_clip.training(_bare(tensors), config)
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    return cn_clip.text_training(_bare(tensors), config)
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return cn_clip.image_training(_bare(tensors), config)
 
 
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:

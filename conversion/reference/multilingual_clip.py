@@ -20,13 +20,19 @@ DISTILBERT_EPS = 1e-12
 
 vocabulary = vocabularies.multilingual
 
-_LARGE = {"num_attention_heads": 16}
-_XLM_ROBERTA = {"model_type": "xlm-roberta", "layer_norm_eps": 1e-5}
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_XLM_ROBERTA = {
+    "model_type": "xlm-roberta",
+    "layer_norm_eps": 1e-5,
+    "vocab_size": 250002,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+}
 BASES: Mapping[str, Config] = {
     "xlm-roberta-base": _XLM_ROBERTA,
     "xlm-roberta-large": {**_XLM_ROBERTA, **_LARGE},
-    "LaBSE": {"model_type": "bert"},
-    "bert-base-multilingual-cased": {"model_type": "bert"},
+    "LaBSE": {"model_type": "bert", "vocab_size": 501153},
+    "bert-base-multilingual-cased": {"model_type": "bert", "vocab_size": 119547},
 }
 """The published config.json of the models that were trained on, as far as it differs from its class's defaults."""
 
@@ -118,10 +124,10 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return places - xlm_roberta.PAD - 1 if config["base_config"]["model_type"] == "xlm-roberta" else places
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     """What config.json keeps of the text tower for a later training."""
     base = config["base_config"]
-    return {"text_config": hf_config.of_training(base, TRAINING[base["model_type"]])}
+    return hf_config.of_training(base, TRAINING[base["model_type"]])
 
 
 def _prefix(tensors: Tensors) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from . import bert, hf_config, openai_vision, unigram, vocabularies, xlm_roberta
+from . import bert, hf_config, unigram, vocabularies, xlm_roberta
 from .bpe import mended
 from .files import Files
 from .layers import ACTIVATIONS, Config, Tensors, gelu, normalize, weight
-from .open_clip import config, encode_image, image_size, logit_scale, pixels
+from .open_clip import config, encode_image, image_size, image_training, logit_scale, pixels
 
 vocabulary = vocabularies.unigram
 
@@ -25,7 +25,16 @@ ACTIVATION = "gelu"
 CONTEXT_LENGTH = 77
 """factory.py, `get_tokenizer`, where a config states none."""
 
-__all__ = ["config", "encode_image", "encode_text", "image_size", "logit_scale", "pixels", "token_ids"]
+__all__ = [
+    "config",
+    "encode_image",
+    "encode_text",
+    "image_size",
+    "image_training",
+    "logit_scale",
+    "pixels",
+    "token_ids",
+]
 
 
 @torch.no_grad()
@@ -72,11 +81,10 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return config["model_cfg"]["text_cfg"].get("context_length", CONTEXT_LENGTH)
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training, and ids that the text tower never looks for."""
-    text = {**hf_config.XLM_ROBERTA, **(config["model_cfg"]["text_cfg"].get("hf_model_config") or {})}
-    stated = hf_config.of_training(text, "xlm_roberta")
-    return {"text_config": stated, "vision_config": openai_vision.training(tensors)}
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    stated = config["model_cfg"]["text_cfg"].get("hf_model_config") or {}
+    return hf_config.of_training({**hf_config.XLM_ROBERTA, **stated}, "xlm_roberta")
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -56,11 +56,15 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return openai_text.positions(tensors, "")
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training; the two last words are a text's ends."""
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training; the two last words are a text's ends."""
     words = len(tensors["token_embedding.weight"])
-    text = openai_text.training(tensors, "", first=words - 2, pad=words - 1)
-    return {"text_config": text, "vision_config": openai_vision.training(tensors)}
+    return openai_text.training(tensors, "", first=words - 2, pad=words - 1)
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return openai_vision.training(tensors)
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -74,9 +74,14 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return min(CONTEXT_LENGTH, bert.positions(tensors, "text_encoder."))
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training: what their classes start with."""
-    return hf_config.class_defaults()
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training: what its class starts with."""
+    return hf_config.of_training(hf_config.BERT, "bert")
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return hf_config.of_training(hf_config.CLIP_VISION, "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

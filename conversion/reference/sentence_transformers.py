@@ -105,9 +105,9 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return min(text_limit(files, places), places)
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     """What config.json keeps of the text tower for a later training."""
-    return {"text_config": hf_config.of_training(config, config["model_type"])}
+    return hf_config.of_training(config, config["model_type"])
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:

@@ -43,9 +43,9 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return bert.positions(tensors, _prefix(tensors))
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     """What config.json keeps of the text tower for a later training."""
-    return {"text_config": hf_config.of_training({**hf_config.BERT, **config}, "bert")}
+    return hf_config.of_training({**hf_config.BERT, **config}, "bert")
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

@@ -48,9 +48,14 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return min(text_limit(files, CONTEXT_LENGTH), bert.positions(_without_lightning(tensors), "text_model."))
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training."""
-    return bert_clip.training(_without_lightning(tensors), config)
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training."""
+    return bert_clip.text_training(_without_lightning(tensors), config)
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return bert_clip.image_training(_without_lightning(tensors), config)
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

@@ -66,10 +66,14 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return openai_text.positions(tensors, "transformer.")
 
 
-def training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of both towers for a later training; 101 is [CLS] and 0 the padding."""
-    text = openai_text.training(tensors, "transformer.", first=101, pad=0)
-    return {"text_config": text, "vision_config": openai_vision.training(tensors)}
+def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the text tower for a later training; 101 is [CLS] and 0 the padding."""
+    return openai_text.training(tensors, "transformer.", first=101, pad=0)
+
+
+def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
+    """What config.json keeps of the image tower for a later training."""
+    return openai_vision.training(tensors)
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

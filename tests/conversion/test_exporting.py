@@ -151,7 +151,7 @@ def wrong_activation(native, config):
 PLANTED = {
     "activation": (
         {"config": wrong_activation},
-        r"image: embeddings: smallest cosine 0\.\d+ \(0\.999999\)",
+        r"image: embeddings: smallest cosine 0\.\d+ \(0\.999999999\)",
     ),
     "keys": (
         {"rules": (rename("vision_model.*", "vision_tower.*"), *NATIVES[0].rules[1:])},

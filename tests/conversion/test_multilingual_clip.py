@@ -110,7 +110,7 @@ def test_no_class_of_transformers_holds_it_and_each_says_why(repo):
 )
 def test_the_facts_of_the_published_bases_are_known_by_name(name, sizes):
     fields = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "layer_norm_eps")
-    found = bases.base_config(name)
+    found = bases.published_base(name)
     assert tuple(found[field] for field in (*fields, "vocab_size", "max_position_embeddings")) == sizes
     assert found["hidden_act"] == "gelu"
 

@@ -81,7 +81,7 @@ def test_of_another_size_everything_that_the_file_does_not_hold_has_to_be_stated
         f"{tower}.{field}" for tower in towers for field in unstated
     ]
     described = taiyi_finetune.describe(found, FACTS)
-    assert [described.facts[tower]["num_attention_heads"] for tower in towers] == [4, 4]
+    assert [tower.config["num_attention_heads"] for tower in (described.text, described.vision)] == [4, 4]
 
 
 def test_what_is_stated_goes_before_what_is_published():
