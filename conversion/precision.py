@@ -101,7 +101,7 @@ def _all(encode: Encode, inputs: Sequence[torch.Tensor], dtype: torch.dtype) -> 
 
 def compare_logits(model: Any, witness: Witness, text: torch.Tensor, image: torch.Tensor) -> Iterator[Comparison]:
     """What `forward` makes of embeddings that are known, in double: the cosines times the factor."""
-    scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)  # type: ignore[misc]
+    scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)
     logits = _logits(model, text, image)
     yield bounded(
         "logits",
