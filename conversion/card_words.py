@@ -359,6 +359,7 @@ PATTERNS = tuple(
         (r"token ids of (\d+) texts", r"\1 条文本的词元 id"),
         (r"embeddings of (\d+) inputs in float64", r"\1 个输入的向量（float64）"),
         (r"embeddings in (\w+)", r"向量（\1）"),
+        (r"embeddings in (\w+), where the witness overflows, too", r"向量（\1，对照方同样溢出）"),
         (r"pooled states of (\d+) inputs in float64", r"\1 个输入池化后的状态（float64）"),
         (r"pooled states in (\w+)", r"池化后的状态（\1）"),
         (r"states of (\d+) inputs in float64", r"\1 个词元的状态（float64）"),
