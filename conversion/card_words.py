@@ -205,6 +205,11 @@ CHINESE = {
         "本仓库由 hf_zhclip 旧版本转换得到的仓库改写而来。原文件中权重以外的说明取自旧仓库的报告，没有重新读取原文件。"
     ),
     "the older repo": "旧仓库",
+    "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
+    "published model of the same size. Weights of this size that were trained with others need theirs in --config.": (
+        "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。同样大小而用"
+        "其他值训练的权重，需要用 --config 写明。"
+    ),
     "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
     "text of its batch; for those numbers set text_attends_to_padding in config.json.": (
         "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数"
