@@ -207,8 +207,8 @@ CHINESE = {
     "the older repo": "旧仓库",
     "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
     "published model of the same size. Weights of this size that were trained with others need theirs in --config.": (
-        "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。同样大小而用"
-        "其他值训练的权重，需要用 --config 写明。"
+        "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。"
+        "同样大小而用其他值训练的权重，需要用 --config 写明。"
     ),
     "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
     "text of its batch; for those numbers set text_attends_to_padding in config.json.": (
