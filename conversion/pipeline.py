@@ -91,16 +91,17 @@ def convert(
     """
     out = Path(out)
     _check_arguments(out, dtype, max_shard_size, report, force)
+    stated = {"format": format, "vision_format": vision_format, "tokenizer": tokenizer, "config": config}
+    inputs = {**stated, "vision_config": vision_config, "context_length": context_length, "ema": ema}
+    outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
+    lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
+    options: dict[str, Any] = {**inputs, **outputs, **lenient}
     progress(f"Reading {source}")
     try:
         parts = identify(source, vision, format, config, ema, vision_format, vision_config)
     except OlderRepo as found:
         check_apart(out, found.checkpoint.path, report)
-        given = {"vision": vision, "format": format, "tokenizer": tokenizer, "config": config, "ema": ema}
-        given |= {"vision_format": vision_format, "vision_config": vision_config, "context_length": context_length}
-        given |= {"with_code": with_code, "also_legacy": also_legacy, "skip_verify": skip_verify, "report": report}
-        given |= {"allow_nonfinite": allow_nonfinite, "max_shard_size": max_shard_size, "dtype": dtype}
-        _refuse_options(source, given)
+        _refuse_options(source, {**options, "vision": vision, "report": report})
         return upgrade(found.checkpoint, out, force, progress)
     check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
     description = describe(parts)
@@ -112,12 +113,8 @@ def convert(
         progress(TEXT_ALONE)
     model_config, shapes = build(description)
     settings = _settings(description, dtype, context_length, model_config.max_text_positions)
-    stated = {"format": format, "vision_format": vision_format, "tokenizer": tokenizer, "config": config}
-    inputs = {**stated, "vision_config": vision_config, "context_length": context_length, "ema": ema}
-    outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
-    lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
     settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
-    settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
+    settings["command"] = command(parts, out, options)
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
     _check_tokenizer(words, model_config)
     settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
