@@ -16,7 +16,7 @@ from .errors import InputError
 from .pipeline import convert
 from .reading.files import sha256
 from .reading.hub import locate, published
-from .reading.namesakes import refuse_namesake
+from .reading.namesakes import refuse_older_folder
 from .reading.read import FSDP_FILE, WEIGHTS, read
 from .repos.repo import load_processor
 from .repos.report import FILE, versions
@@ -60,7 +60,7 @@ def load(
     }
     path = locate(source)
     if path.is_dir():
-        refuse_namesake(path, source)
+        refuse_older_folder(path, source)
     words: dict[str, Any] = {"format": format, "context_length": context_length, "ema": ema}
     folder = _cache() / _key(path, stated, words)
     if not (folder / FILE).exists():

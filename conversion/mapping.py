@@ -8,9 +8,10 @@ the whole key:
     transpose("visual.proj", "visual_projection.weight")
     log_inverse("temp", "logit_scale")
     drop("bert.pooler.*")
+    zero("logit_scale")
 
 The laws: each source key is claimed by exactly one rule, each target key is written once, every rule is used (only a
-drop may idle), and targets and shapes equal those of the model. What breaks one is reported at once, layers folded.
+drop may idle, and a zero needs no source), and targets and shapes equal those of the model. What breaks one is reported at once, layers folded.
 """
 
 import re
@@ -78,10 +79,18 @@ def drop(source: str) -> Rule:
     return Rule("drop", (source,))
 
 
+def zero(target: str) -> Rule:
+    """A scalar 0 that no source key gives, for a model that computes without this parameter.
+
+    No number is made up: as the logarithm of a factor it is the factor 1, which changes nothing.
+    """
+    return Rule("zero", (), (target,))
+
+
 def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The table read backwards; what a drop left out cannot come back."""
+    """The table read backwards; what a drop left out cannot come back, and a zero goes."""
     backwards = {"rename": "rename", "transpose": "transpose", "split": "concat", "concat": "split"}
-    backwards |= {"log_inverse": "inverse_exp", "inverse_exp": "log_inverse"}
+    backwards |= {"log_inverse": "inverse_exp", "inverse_exp": "log_inverse", "zero": "drop"}
     return tuple(Rule(backwards[rule.op], rule.targets, rule.sources) for rule in rules if rule.op != "drop")
 
 
@@ -95,6 +104,8 @@ class Step:
 
     def shapes(self, source_shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         """Target shapes; a `ValueError` says which source shape the operation can't take."""
+        if self.op == "zero":
+            return {self.targets[0]: ()}
         first = source_shapes[self.sources[0]]
         match self.op:
             case "rename" | "log_inverse" | "inverse_exp":
@@ -118,6 +129,8 @@ class Step:
 
     def run(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Target tensors; renames and splits are views, so nothing is copied before it is written."""
+        if self.op == "zero":
+            return {self.targets[0]: _zero_like(tensors)}
         first = tensors[self.sources[0]]
         match self.op:
             case "rename":
@@ -144,6 +157,11 @@ class Plan:
     shapes: Mapping[str, Shape]
     problems: Mapping[str, tuple[str, ...]]
 
+    @property
+    def zeros(self) -> tuple[str, ...]:
+        """Target keys that no source key gives."""
+        return tuple(target for step in self.steps if step.op == "zero" for target in step.targets)
+
     def run(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
         """Target keys and tensors, one step at a time."""
         for step in self.steps:
@@ -166,7 +184,8 @@ def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
 
     single = {key: claimants[0] for key, claimants in claims.items() if len(claimants) == 1}
     steps = []
-    for step in _steps(single, problems):
+    zeros = (Step(rule.op, (), rule.targets) for rule in rules if rule.op == "zero")
+    for step in (*_steps(single, problems), *zeros):
         try:
             steps.append((step, step.shapes(source_shapes)))
         except ValueError as error:
@@ -261,6 +280,12 @@ def _regex(pattern: str) -> re.Pattern:
 def _computed(tensor: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """A function of each number, rounded once: in float64, of which no two machines differ after the rounding."""
     return function(tensor.double()).to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _zero_like(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """A scalar 0 in a float dtype that is there, so that a half-precision model is not called a wider one for it."""
+    floats = (tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    return torch.zeros((), dtype=next(floats, torch.float32))
 
 
 def _claims(rule: Rule, key: str) -> bool:

@@ -111,6 +111,9 @@ def convert(
     progress(f"Found {description.architecture}: {paired}")
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
         progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
+    for part in parts:
+        for key in part.plan.zeros:
+            progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")
     if description.vision is None:
         progress(TEXT_ALONE)
     model_config, shapes = build(description)

@@ -3,11 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hf_zhclip.configuration_zhclip import OTHER_PROJECT
-
 from ..errors import InputError, UnknownFormat
 from ..mapping import Shape, fold, matches, plan
-from ..reading.namesakes import refuse_namesake_checkpoint
+from ..reading.namesakes import refuse_older_checkpoint
 from ..reading.read import Checkpoint
 from ..reading.wrappers import OWN_SCRIPT
 from ..source import Signature, Source
@@ -23,8 +21,6 @@ class Relative:
     advice: str
     sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
 
-
-NOT_YET = "This version does not convert it."
 
 NOTHING_TO_CONVERT = "There is nothing to convert: AutoModel of transformers loads its folder by itself."
 
@@ -103,14 +99,6 @@ RELATIVES = (
         ("vision_encoder.*", "text_encoder.*", "logit_scale"),
         "It is another architecture under the same name, which is not converted: fetch today's version of the model.",
     ),
-    Relative(
-        OTHER_PROJECT,
-        (
-            *("text_projection.0.weight", "text_projection.2.weight", "visual_projection.bias"),
-            *("text_model.embeddings.word_embeddings.weight", "vision_model.embeddings.class_embedding"),
-        ),
-        NOT_YET,
-    ),
     Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOTHING_TO_CONVERT),
     Relative(
         "SigLIP or SigLIP 2 as Hugging Face has them",
@@ -176,7 +164,7 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     """
     _refuse_placeholders(checkpoint)
     _refuse_converted(checkpoint)
-    refuse_namesake_checkpoint(checkpoint)
+    refuse_older_checkpoint(checkpoint)
     _refuse_stock(checkpoint)
     if altered := _relative(checkpoint, ALTERED):
         raise UnknownFormat(altered)

@@ -129,10 +129,17 @@ def _naming_options_of(role: Role) -> Iterator[None]:
 
 
 def image_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    """The table of a dual format for its image side and the scale alone; what it takes for its text is dropped."""
-    kept = [rule for rule in rules if rule.op == "drop" or all(map(_is_image_side, rule.targets))]
+    """The table of a dual format for its image side and the scale alone; what it takes for its text is dropped.
+
+    A zero in place of a scale goes, too: the text model was trained with a factor, and 1 would be a wrong one.
+    """
+    kept = [rule for rule in rules if rule.op == "drop" or _is_image_rule(rule)]
     left_out = [source for rule in rules if rule not in kept for source in rule.sources]
     return (*kept, *map(drop, left_out))
+
+
+def _is_image_rule(rule: Rule) -> bool:
+    return rule.op != "zero" and all(map(_is_image_side, rule.targets))
 
 
 def _is_image_side(target: str) -> bool:

@@ -63,5 +63,6 @@ def record(part: Part) -> dict[str, Any]:
         "wrappers": list(checkpoint.wrappers),
         "ema": checkpoint.ema,
         "dropped": fold(part.plan.dropped),
+        "zeros": list(part.plan.zeros),
         "evidence": to_report(part.evidence),
     }

@@ -19,6 +19,7 @@ from ..sources import (
     taiyi_clip,
     taiyi_finetune,
     wukong,
+    zh_clip,
 )
 
 SOURCES: dict[str, Source] = {
@@ -41,5 +42,6 @@ SOURCES: dict[str, Source] = {
         openai_clip.SOURCE,
         open_clip.SOURCE,
         open_clip_xlm_roberta.SOURCE,
+        zh_clip.SOURCE,
     )
 }

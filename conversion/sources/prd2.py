@@ -67,9 +67,6 @@ TEXT = {
     },
 }
 
-REMOVED = r"(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]"
-"""Control, format and private-use characters (transformers, models/bert/tokenization_bert.py: BasicTokenizer)."""
-
 FC1 = "visual_encoder.encoder.layers.{}.mlp.fc1.weight"
 
 
@@ -121,29 +118,11 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """The slow BertTokenizer of transformers, which upstream uses, as a fast one.
-
-    The fast BertTokenizer has tables of Unicode 8 and takes U+2B820 to U+2B91F for letters; that of Python, and these
-    expressions, are newer. The vocabulary of chinese-roberta-wwm-ext ships with this package.
-    """
-    from tokenizers import Regex, normalizers, pre_tokenizers
-
-    from ..tokenizers.builders import ACCENT, ALONE, bert_tokenizer
+    """The slow BertTokenizer of transformers, which upstream uses; its vocabulary ships with this package."""
+    from ..tokenizers.builders import slow_bert_tokenizer
     from ..tokenizers.vocabularies import default_vocab, read_vocab
 
-    fast = bert_tokenizer(default_vocab() if vocabulary is None else read_vocab(vocabulary), context_length)
-    fast.backend_tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.Replace(Regex(REMOVED), ""),
-            normalizers.Lowercase(),
-            normalizers.NFD(),
-            normalizers.Replace(Regex(ACCENT), ""),
-        ]
-    )
-    fast.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(ALONE), "isolated")]
-    )
-    return fast
+    return slow_bert_tokenizer(default_vocab() if vocabulary is None else read_vocab(vocabulary), context_length)
 
 
 SOURCE = Source(

@@ -56,6 +56,8 @@ MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens", "added_token
 
 # Character classes of cn_clip/clip/bert_tokenizer.py, written so that regex engines of other languages read them too.
 CONTROL = r"(?![\t\n\r])[\p{Cc}\p{Cf}\uFFFD]"
+REMOVED = r"(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]"
+"""The same with private-use characters (transformers, models/bert/tokenization_bert.py: BasicTokenizer)."""
 ACCENT = r"\p{Mn}"
 CJK = (
     "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
@@ -150,6 +152,41 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
         truncation_side=original.truncation_side,
         **{name: getattr(original, name) for name in SPECIAL_TOKENS},
     )
+
+
+def slow_bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> PreTrainedTokenizerFast:
+    """The ids of the slow BertTokenizer of transformers, as a fast tokenizer.
+
+    The fast BertTokenizer has tables of Unicode 8 and takes U+2B820 to U+2B91F for letters; those of Python, and these
+    expressions, are newer.
+
+    Args:
+        source: as for `bert_tokenizer`; of a folder the words have to be lower-cased.
+        context_length: ids at most, [CLS] and [SEP] included.
+
+    Raises:
+        InputError: as `bert_tokenizer`, and for a folder that states another preparation of texts.
+    """
+    fast = bert_tokenizer(source, context_length)
+    stated = fast.backend_tokenizer.normalizer
+    if not (stated.lowercase and stated.strip_accents is not False and stated.handle_chinese_chars):
+        raise InputError(
+            f"found do_lower_case {stated.lowercase}, strip_accents {stated.strip_accents} and tokenize_chinese_chars "
+            f"{stated.handle_chinese_chars} beside {source}, wanted BertTokenizer's own settings: take the tokenizer "
+            "that the model was trained with."
+        )
+    fast.backend_tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(REMOVED), ""),
+            normalizers.Lowercase(),
+            normalizers.NFD(),
+            normalizers.Replace(Regex(ACCENT), ""),
+        ]
+    )
+    fast.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(ALONE), "isolated")]
+    )
+    return fast
 
 
 def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokenizerFast:

@@ -111,6 +111,7 @@ FAMILIES: dict[str, Callable[[Path], Original]] = {
     "wukong": wukong,
     "open_clip": lambda folder: Original(checkpoints.open_clip_folder(folder / "open_clip")),
     "open_clip_xlm_roberta": lambda folder: Original(checkpoints.open_clip_xlm_roberta_folder(folder / "open_clip")),
+    "zh_clip": lambda folder: Original(checkpoints.zh_clip_folder(folder / "zh_clip")),
 }
 
 

@@ -30,6 +30,7 @@ RAW = {
     "easynlp": {"config.json"},
     "modelscope": {"vision_model_config.json", "text_model_config.json"},
     "hf_clip": {"config.json", "tokenizer_config.json"},
+    "zh_clip": {"config.json", "tokenizer_config.json"},
     "open_clip": {"open_clip_config.json"},
     "open_clip_xlm_roberta": {"open_clip_config.json"},
     "multilingual_clip": {"config.json", "tokenizer_config.json"},

@@ -5,7 +5,6 @@ checkpoints/, and prd2_inference_demo.py for the pictures.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,13 +84,8 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as the slow BertTokenizer gives them.
-
-    It differs from the fast one in the characters that the latter's table of ideographs leaves out.
-    """
-    first, last = map(chr, wordpiece.NOT_CJK_IN_TOKENIZERS)
-    apart = [re.sub(f"([{first}-{last}])", r" \1 ", text) for text in texts]
-    return wordpiece.transformers_ids(apart, vocab, context_length)
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as the slow BertTokenizer gives them."""
+    return wordpiece.slow_transformers_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -1,0 +1,124 @@
+"""ZH-CLIP (thu-ml/zh-clip): a BERT pooled by its mean, with a perceptron behind it, and a CLIP ViT in one folder."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..layouts import towers
+from ..layouts.hf_config import bert_shapes, check_there, clip_vision_shapes, tower_config
+from ..layouts.hf_folder import check_pictures
+from ..mapping import Rule, drop, rename, zero
+from ..reading.read import Checkpoint
+from ..source import Description, Signature, Source, Tower
+
+ORDER = "rgb_then_crop"
+"""models/zhclip/processing_zhclip.py: transformers' CLIPImageProcessor of version 4."""
+
+CONTEXT_LENGTH = 77
+"""inference.py: `max_length=77`, whatever the folder's tokenizer states."""
+
+WHOLE_CLIP = "clip"
+"""A model type of `vision_config` that stands for the image tower in it (models/zhclip/configuration_zhclip.py)."""
+
+RULES = (
+    *towers.bert("text_model."),
+    # modeling_zhclip.py pools the last states by itself.
+    drop("text_model.pooler.dense.*"),
+    rename("text_projection.{}.weight", "text_projection.{}.weight"),
+    *towers.hf_clip_vit("vision_model."),
+    rename("vision_model.post_layernorm.*", "vision_model.post_layernorm.*"),
+    rename("visual_projection.*", "visual_projection.*"),
+    # ZhCLIPModel has no scale: nothing multiplies what its two towers give.
+    zero("logit_scale"),
+)
+
+LIMITS = (
+    "ZH-CLIP has no logit_scale. None is made up here: the one that was written is 0, a factor of 1, so that "
+    "logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
+    "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. get_text_features and "
+    "get_image_features give these vectors here, too; its probabilities are the softmax of their products, and not "
+    "what logits_per_image or a zero-shot pipeline gives. How its published figures rank is not known.",
+    "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change with "
+    "the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+    "Lone surrogates, halves of characters in badly cut text: ZH-CLIP's own tokenizer drops them, the converted one "
+    "refuses the text.",
+)
+"""What a card says of scores and texts."""
+
+
+def rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The one table that there is; a drop may find nothing."""
+    return RULES
+
+
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+    """Reads both towers from the folder's config.json, held against the shapes."""
+    check_there(config)
+    shapes = checkpoint.shapes
+    text = tower_config("bert", [_stated(config, "text_config", "bert")], bert_shapes(shapes, "text_model."), "text_config")
+    vision = tower_config("clip_vision_model", _image_configs(config), clip_vision_shapes(shapes), "vision_config")
+    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
+    return Description(
+        architecture="ZH-CLIP",
+        text=Tower(text, "mean", "mlp", shapes["text_projection.2.weight"][0]),
+        vision=Tower(vision, "pooler", "linear_bias", shapes["visual_projection.weight"][0]),
+        image_order=ORDER,
+        context_length=min(CONTEXT_LENGTH, text["max_position_embeddings"]),
+        image_size=vision["image_size"],
+        limits=LIMITS,
+    )
+
+
+def _image_configs(config: Mapping[str, Any]) -> list[Any]:
+    """What is stated of the image tower; of a whole CLIP its `vision_config_dict` goes first, as in CLIPConfig."""
+    vision = _stated(config, "vision_config", "clip_vision_model", WHOLE_CLIP)
+    if vision["model_type"] != WHOLE_CLIP:
+        return [vision]
+    return [vision[key] for key in ("vision_config_dict", "vision_config") if vision.get(key)]
+
+
+def _stated(config: Mapping[str, Any], where: str, *known: str) -> Mapping[str, Any]:
+    """One tower's own config; ZhCLIPConfig builds the tower that its model type names, whatever that is."""
+    tower = config.get(where)
+    kind = tower.get("model_type") if isinstance(tower, Mapping) else None
+    if not isinstance(tower, Mapping) or kind not in known:
+        raise InputError(
+            f"The {where} of config.json names the model type {kind!r}; {' or '.join(known)} was wanted, as ZH-CLIP "
+            "was published with. Other towers are not converted."
+        )
+    return tower
+
+
+def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
+    """The slow BertTokenizer of transformers on the folder's own vocabulary (processing_zhclip.py)."""
+    from ..tokenizers.builders import slow_bert_tokenizer
+
+    return slow_bert_tokenizer(vocabulary, context_length)
+
+
+SOURCE = Source(
+    name="zh_clip",
+    title="ZH-CLIP (thu-ml/zh-clip)",
+    part="dual",
+    signatures=(
+        Signature(
+            required=(
+                "text_model.embeddings.word_embeddings.weight",
+                "text_model.encoder.layer.{}.intermediate.dense.weight",
+                "text_projection.0.weight",
+                "text_projection.2.weight",
+                "vision_model.embeddings.class_embedding",
+                "visual_projection.weight",
+                "visual_projection.bias",
+            ),
+            absent=("logit_scale",),
+            architectures=("ZhCLIPModel", "zhclip"),
+        ),
+    ),
+    describe=describe,
+    rules=rules,
+    home=lambda config: RULES,
+    tokenizer=tokenizer,
+    limits=LIMITS,
+)
