@@ -38,7 +38,8 @@ LIMITS = (
     "logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
     "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. get_text_features and "
     "get_image_features give these vectors here, too; its probabilities are the softmax of their products, and not "
-    "what logits_per_image or a zero-shot pipeline gives. How its published figures rank is not known.",
+    "what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not found in its "
+    "repository.",
     "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change with "
     "the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
     "Lone surrogates, halves of characters in badly cut text: ZH-CLIP's own tokenizer drops them, the converted one "
@@ -56,7 +57,9 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads both towers from the folder's config.json, held against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
-    text = tower_config("bert", [_stated(config, "text_config", "bert")], bert_shapes(shapes, "text_model."), "text_config")
+    text = tower_config(
+        "bert", [_stated(config, "text_config", "bert")], bert_shapes(shapes, "text_model."), "text_config"
+    )
     vision = tower_config("clip_vision_model", _image_configs(config), clip_vision_shapes(shapes), "vision_config")
     check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     return Description(

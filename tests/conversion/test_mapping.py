@@ -21,8 +21,9 @@ from hf_zhclip.conversion.mapping import (
     rename,
     split,
     transpose,
+    zero,
 )
-from hf_zhclip.conversion.sources import bert_clip, cn_clip, hf_clip, taiyi
+from hf_zhclip.conversion.sources import bert_clip, cn_clip, hf_clip, taiyi, zh_clip
 
 from tests import checkpoints
 
@@ -252,6 +253,44 @@ def test_a_temperature_that_went_home_gives_the_same_logarithm_to_the_bit(temper
     assert bits(run(TEMPERATURE, back)["logit_scale"]) == bits(mapped["logit_scale"])
 
 
+ZERO = (rename("a", "x"), zero("scale"))
+
+
+def test_a_zero_fills_a_scalar_that_no_source_key_gives():
+    found = plan(ZERO, {"a": (2,)})
+    check([found], {"x": (2,), "scale": ()})
+
+    assert found.zeros == ("scale",)
+    assert run(ZERO, {"a": torch.ones(2)})["scale"].item() == 0
+    assert plan(TABLE, SHAPES).zeros == ()
+
+
+def test_a_zero_keeps_the_laws():
+    shapes = {"a": (2,)}
+
+    assert "keys that the model does not have:\n  scale []\n" in refusal(ZERO, shapes, {"x": (2,)})
+    assert "wrong shapes:\n  scale: found [], wanted [1]\n" in refusal(ZERO, shapes, {"x": (2,), "scale": (1,)})
+    # A file that holds the scale after all: it would be written over.
+    twice = refusal((*ZERO, rename("scale", "scale")), {**shapes, "scale": ()}, {"x": (2,), "scale": ()})
+    assert "target keys written more than once:\n  scale\n" in twice
+    assert "unknown keys (no rule claims them):\n  scale []\n" in refusal(ZERO, {**shapes, "scale": ()}, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_zero_brings_no_dtype_that_the_source_does_not_have(dtype):
+    mapped = run(ZERO, {"a": torch.ones(2, dtype=dtype)})
+
+    assert {tensor.dtype for tensor in mapped.values()} == {dtype}
+    assert run(ZERO, {"a": torch.ones(2, dtype=torch.int64)})["scale"].dtype == torch.float32
+
+
+def test_a_zero_goes_on_the_way_back():
+    mapped = run(ZERO, {"a": torch.ones(2)})
+
+    assert inverse(ZERO) == (rename("x", "a"), drop("scale"))
+    assert run(inverse(ZERO), mapped).keys() == {"a"}
+
+
 def test_renames_and_splits_copy_nothing():
     tensors = {"a": torch.arange(6.0), "b": torch.arange(6.0)}
     found = plan((rename("a", "x"), split("b", "q", "k")), {"a": (6,), "b": (6,)})
@@ -332,6 +371,7 @@ FAMILY_TABLES = {
     "Taiyi with head": (taiyi.rules, checkpoints.taiyi(head=True)),
     "Taiyi without head": (taiyi.rules, checkpoints.taiyi(head=False)),
     "CLIP": (hf_clip.rules, checkpoints.hf_clip_vision()),
+    "ZH-CLIP": (zh_clip.rules, checkpoints.zh_clip()),
 }
 
 

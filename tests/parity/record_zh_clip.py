@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from tests.parity.record_clip_chinese import TINY_TEXT, TINY_VISION, git, picture_files
-from tests.parity.record_keys import BASE, CHINESE, FOLDER, LARGE, _compact
+from tests.parity.record_keys import CHINESE, FOLDER, LARGE, _compact
 from tests.parity.record_r2d2 import TEXTS
 from tests.weights import fingerprint, seeded_state_dict
 
