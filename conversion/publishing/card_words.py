@@ -289,18 +289,20 @@ CHINESE = {
     "get_image_features give these vectors here, too; its probabilities are the softmax of their products, and not "
     "what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not found in its "
     "repository.": (
-        "ZH-CLIP 自己的推理代码对未归一化向量的内积做 softmax。这里的 get_text_features 和 get_image_features 给出的正是"
-        "这些向量：它的概率是这些向量内积的 softmax，不是 logits_per_image 或 zero-shot pipeline 给出的结果。它公布的"
-        "指标按什么排序，在其代码仓库中没有找到说明。"
+        "ZH-CLIP 自己的推理代码对未归一化向量的内积做 softmax。这里的 get_text_features 和 get_image_features 给出的"
+        "正是这些向量：它的概率是这些向量内积的 softmax，不是 logits_per_image 或 zero-shot pipeline 给出的结果。它公"
+        "布的指标按什么排序，在其代码仓库中没有找到说明。"
     ),
-    "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change with "
-    "the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.": (
+    "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change "
+    "with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is "
+    "U+1171E.": (
         "Unicode 近期新增或重新归类的字符：ZH-CLIP 自己的分词器给出的 id 也随所用的 Python 版本而变。与 Python 3.11（"
         "Unicode 14）相比，已分配的字符中只有 U+1171E 不同。"
     ),
     "Lone surrogates, halves of characters in badly cut text: ZH-CLIP's own tokenizer drops them, the converted one "
     "refuses the text.": (
-        "孤立的代理项（文本被错误截断后留下的半个字符）：ZH-CLIP 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的文本。"
+        "孤立的代理项（文本被错误截断后留下的半个字符）：ZH-CLIP 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的"
+        "文本。"
     ),
     "R2D2's cross-encoder, which scores a picture and a text together, is left out: a dual encoder has no place for "
     "it. R2D2's published figures rank with its score, or with the sum of its score and the cosine; embeddings alone "

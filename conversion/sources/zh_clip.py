@@ -40,8 +40,9 @@ LIMITS = (
     "get_image_features give these vectors here, too; its probabilities are the softmax of their products, and not "
     "what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not found in its "
     "repository.",
-    "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change with "
-    "the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+    "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change "
+    "with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is "
+    "U+1171E.",
     "Lone surrogates, halves of characters in badly cut text: ZH-CLIP's own tokenizer drops them, the converted one "
     "refuses the text.",
 )

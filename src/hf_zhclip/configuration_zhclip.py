@@ -39,7 +39,7 @@ NAMESAKES = {
     "other": (
         f"{{source}} is {OTHER_PROJECT}: its config.json says model_type 'zhclip'. `zhclip convert {{quoted}} OUT` "
         "makes a repo of hf_zhclip of it: use the folder OUT. As it is, that project's own code loads it. (A repo of "
-        "an older version of hf_zhclip has a readable conversion_report.json beside its config.json, and here is none.)"
+        "an older version of hf_zhclip has a readable conversion_report.json beside its config.json; here is none.)"
     ),
 }
 
@@ -324,7 +324,7 @@ def other_image_processor(source: str | os.PathLike, found: str) -> str:
     return (
         f"{os.fspath(source)} holds a {found}, which states no image_order; a ZhCLIPImageProcessor was wanted. A "
         "converted repo has it in the processor_config.json that `zhclip convert` wrote. A folder of "
-        f"{OTHER_PROJECT}, whose classes bear the same names, is one to convert, or to load by that project's own code."
+        f"{OTHER_PROJECT}, whose classes bear the same names, is to be converted, or loaded by that project's code."
     )
 
 

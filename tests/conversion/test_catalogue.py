@@ -59,6 +59,7 @@ PUBLISHED = {
     "openai-ViT-L-14": ("ViT-L-14.pt", None),
     "openai-ViT-L-14-336px": ("ViT-L-14-336px.pt", None),
     "prd2_pretrain_250m": ("prd2_pretrain_250m.pth", None),
+    "zh-clip-vit-roberta-large-patch14": ("thu-ml/zh-clip-vit-roberta-large-patch14", None),
     "r2d2_pretrain_250m": ("r2d2_pretrain_250m.pth", None),
     "clip-vit-base-patch32": ("openai/clip-vit-base-patch32", None),
     "clip-vit-base-patch16": ("openai/clip-vit-base-patch16", None),
@@ -123,6 +124,7 @@ SHAPES = {
     "openai-ViT-L-14": ("openai_clip-vit-l-14",),
     "openai-ViT-L-14-336px": ("openai_clip-vit-l-14-336",),
     "prd2_pretrain_250m": ("prd2",),
+    "zh-clip-vit-roberta-large-patch14": ("zh_clip",),
     "r2d2_pretrain_250m": ("r2d2",),
     "clip-vit-base-patch32": ("hf_clip-vit-base-patch32",),
     "clip-vit-base-patch16": ("hf_clip-vit-base-patch16",),
@@ -151,6 +153,7 @@ CASED = {
 LEFT_OUT = {
     "multilingual_clip": ("transformer.pooler.",),
     "modelscope": ("bert.pooler.",),
+    "zh_clip": ("text_model.pooler.",),
     "openai_clip": ("input_resolution", "context_length", "vocab_size"),
     "prd2": (
         *("text_encoder.pooler.", "visual_encoder.post_layernorm."),
@@ -249,6 +252,14 @@ FIGURES = {
             "MS-COCO",
             ZERO,
         ): "En 95.0 De 93.0 Es 93.6 Fr 93.1 Zh 94.0 It 93.1 Pl 94.4 Ko 89.0 Ru 90.0 Tr 93.0 Jp 84.2"
+    },
+    "zh-clip-vit-roberta-large-patch14": {
+        (T2I, "COCO-CN", ZERO): "R@1 68.00 R@5 89.46 R@10 95.44 Mean 84.30",
+        (I2T, "COCO-CN", ZERO): "R@1 68.50 R@5 90.10 R@10 96.50 Mean 85.03",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 69.64 R@5 90.14 R@10 94.3 Mean 84.69",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 86.6 R@5 97.6 R@10 98.8 Mean 94.33",
+        (T2I, "MUGE", ZERO): "R@1 56.75 R@5 79.75 R@10 86.66 Mean 74.38",
+        ("zero-shot image classification", "ImageNet", ZERO): "ACC1 56.87",
     },
     TAIYI: {
         ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 41.00% Top5 69.19%",

@@ -134,6 +134,10 @@ PLANTED = {
     "a square in place of the crop": ("bert_clip", order("rgb_then_squash"), "pixels"),
     "RGB after the crop": ("taiyi_head", order("crop_then_rgb"), "pixels"),
     "RGB before the crop": ("taiyi_plain", order("rgb_then_crop"), "pixels"),
+    "CLS in place of the mean": ("zh_clip", change("text", pooling="cls"), "text"),
+    "half the heads before a mean": ("zh_clip", change("text", num_attention_heads=2), "text"),
+    "erf GELU before a biased projection": ("zh_clip", change("vision", hidden_act="gelu"), "image"),
+    "a square in place of ZH-CLIP's crop": ("zh_clip", order("rgb_then_squash"), "pixels"),
 }
 
 
@@ -157,6 +161,16 @@ def test_a_pooling_that_leaves_the_pooler_unused_is_refused_for_its_keys(origina
 
     with pytest.raises(MappingError, match=r"keys that the model does not have:\n  text_model\.pooler\.dense\.bias"):
         convert(original("bert_clip").source, tmp_path / "OUT")
+
+
+def test_a_scale_in_place_of_the_one_that_was_never_trained_is_caught(original, tmp_path, monkeypatch):
+    join = pipeline.join_tensors
+    monkeypatch.setattr(pipeline, "join_tensors", lambda parts: join(parts) | {"logit_scale": torch.tensor(2.6592)})
+
+    with pytest.raises(ParityError) as error:
+        convert(original("zh_clip").source, tmp_path / "OUT")
+
+    assert failed_steps(error) == {"tensors", "logits"}
 
 
 # What is wrong with the tables

@@ -8,8 +8,8 @@ It exists only as a repository. In an environment of its own, from this reposito
     ENV/bin/python -m tests.parity.record_zh_clip CHECKOUT
 
 The model, its config and its processor are upstream's (`models.zhclip`), called as `inference.py` calls them; the
-weights are those of tests/weights.py under the keys and shapes of upstream's model. Features are kept as upstream gives
-them: not normalised.
+weights are those of tests/weights.py under the keys and shapes of upstream's model. Features are kept as
+upstream gives them: not normalised.
 """
 
 import hashlib
