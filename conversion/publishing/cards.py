@@ -41,7 +41,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
 """Published task -> the hub's; it has none for retrieval, which is done with features."""
 
-METRICS = {"Top1": "accuracy", "Top5": "accuracy"}
+METRICS = {"Top1": "accuracy", "Top5": "accuracy", "ACC1": "accuracy"}
 """Published metric -> the hub's, of a classification; those of a retrieval are recall."""
 
 CASING = "lower-cased"
