@@ -11,8 +11,8 @@ the whole key:
     zero("logit_scale")
 
 The laws: each source key is claimed by exactly one rule, each target key is written once, every rule is used (only a
-drop may idle, and a zero needs no source), and targets and shapes equal those of the model. What breaks one is reported
-at once, layers folded.
+drop may idle, and a zero needs no source), and targets and shapes equal those of the model. What breaks one is
+reported at once, layers folded.
 """
 
 import re

@@ -1,6 +1,7 @@
 """Folders whose config.json bears the model type that this package once shared with ZH-CLIP (thu-ml/zh-clip).
 
-ZH-CLIP is a source (`sources/zh_clip.py`), and no repo of this package. Which of the two it is, and what to say of it, is decided in `hf_zhclip.configuration_zhclip`; here is who asks.
+ZH-CLIP is a source (`sources/zh_clip.py`), and no repo of this package. Which of the two a folder is, and what to say
+of it, is decided in `hf_zhclip.configuration_zhclip`; here is who asks.
 """
 
 from pathlib import Path
