@@ -171,12 +171,14 @@ class Row:
         return replace(description, **{side: tower})
 
 
-def rows(family: str, description: Description) -> Iterator[Row]:
-    """A row for each other value of each fact.
+def unknown(description: Description) -> list[str]:
+    """Fields of the towers' configs that no table has another value of."""
+    towers = {side: getattr(description, side) for side in STEPS}
+    return [f"{side}.{name}" for side, tower in towers.items() if tower for name in tower.config if name not in CONFIG]
 
-    Raises:
-        KeyError: for a field of a tower's config that the tables do not know.
-    """
+
+def rows(family: str, description: Description) -> Iterator[Row]:
+    """A row for each other value of each fact; see `unknown` for what is left out."""
     alone = description.vision is None
     steps = ALONE if alone else STEPS
     for side in STEPS:
@@ -193,7 +195,8 @@ def rows(family: str, description: Description) -> Iterator[Row]:
 
 def _of_tower(family: str, side: str, tower: Tower, steps: tuple[str, ...]) -> Iterator[Row]:
     for field, value in tower.config.items():
-        yield from _of(family, f"{side}.config", field, value, CONFIG[field], tower.config, steps)
+        if field in CONFIG:
+            yield from _of(family, f"{side}.config", field, value, CONFIG[field], tower.config, steps)
     for field, fact in TOWER_FIELDS.items():
         if not (tower.projection is None and field in OF_A_PAIR):
             yield from _of(family, side, field, getattr(tower, field), fact, tower.config, steps)

@@ -69,13 +69,22 @@ class Prepared:
 
 @cache
 def prepared(family: str) -> Prepared:
-    """The family's checkpoint, made and read once; its tokenizer is made once for each length."""
-    folder = FOLDER / family
+    """A family's checkpoint, made and read once; its tokenizer is made once for each length."""
+    made = make(family, MADE[family])
+    first, *others = made.parts
+    return replace(
+        made, parts=[replace(first, source=replace(first.source, tokenizer=cache(first.source.tokenizer))), *others]
+    )
+
+
+@cache
+def make(name: str, build: Callable[[Path], Original]) -> Prepared:
+    """A checkpoint, made and read once."""
+    folder = FOLDER / name
     folder.mkdir()
-    made = MADE[family](folder)
+    made = build(folder)
     given = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
-    first, *others = identify(made.source, **given)
-    parts = [replace(first, source=replace(first.source, tokenizer=cache(first.source.tokenizer))), *others]
+    parts = identify(made.source, **given)
     tensors = join_tensors(parts)
     write_weights(folder, tensors, "keep", "5GB", False)
     return Prepared(made, parts, describe(parts), tensors, folder / "model.safetensors")

@@ -1,8 +1,11 @@
 """Each fact that a conversion states, planted wrong: the proof notices it, with the original's package and without."""
 
+import dataclasses
+
 import pytest
 
 from hf_zhclip.conversion import pipeline
+from hf_zhclip.conversion.source import Description, Tower
 
 from tests import facts
 from tests.conversion.planting import MADE, WITNESSES, outcome, prepared, share, share_witness, without_packages
@@ -55,7 +58,7 @@ def test_a_planted_fact_is_caught_by_the_original_package(row, plant):
     check(row, "peer", plant)
 
 
-# The tables of facts
+# The harness, and the tables that the rows come from
 
 
 def unplanted(family, level, plant):
@@ -78,3 +81,38 @@ def test_what_is_right_passes_by_the_original_in_transformers(family, plant):
 @pytest.mark.parametrize("family", of("parity"))
 def test_what_is_right_passes_by_the_original_package(family, plant):
     unplanted(family, "peer", plant)
+
+
+@pytest.mark.parametrize("family", MADE)
+def test_every_field_of_a_tower_has_another_value_in_the_tables(family):
+    assert facts.unknown(prepared(family).description) == []
+
+
+@pytest.mark.parametrize("family", MADE)
+def test_every_field_has_a_row(family):
+    description = prepared(family).description
+    wanted = {("whole", name) for name in facts.DESCRIPTION_FIELDS}
+    for side in facts.STEPS:
+        if (tower := getattr(description, side)) is not None:
+            wanted |= {(side, name) for name in facts.TOWER_FIELDS} | {
+                (f"{side}.config", name) for name in tower.config
+            }
+    if description.vision is None:
+        wanted -= {(place, name) for place, name in wanted if name in facts.OF_A_PAIR and "." not in place}
+
+    assert wanted <= {(row.place, row.field) for row in ROWS if row.family == family}
+
+
+def test_every_field_of_a_description_is_planted_or_said_to_reach_no_config():
+    towers = {"text", "vision"}
+
+    assert {each.name for each in dataclasses.fields(Tower)} == {"config", *facts.TOWER_FIELDS}
+    assert {each.name for each in dataclasses.fields(Description)} == {
+        *towers,
+        *facts.DESCRIPTION_FIELDS,
+        *facts.NOT_IN_CONFIG,
+    }
+
+
+def test_every_family_is_in_the_table_of_witnesses():
+    assert WITNESSES.keys() == MADE.keys()

@@ -1,0 +1,432 @@
+"""The same facts planted one step earlier, in what `describe` reads them with: the witness shares none of it.
+
+Two things are wrong at once when a reader is: the description, and whatever else reads with it. A witness that did so
+would agree, and nothing would be caught.
+"""
+
+import ast
+import functools
+import importlib
+import json
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hf_zhclip import conversion
+from hf_zhclip.conversion import (
+    cn_clip_model,
+    hf_config,
+    hf_folder,
+    modules_json,
+    open_clip_model,
+    openai_towers,
+    pipeline,
+    sources,
+    tokenizer,
+    unstated,
+)
+from hf_zhclip.conversion.parts import describe
+from hf_zhclip.conversion.sources import (
+    bert_clip,
+    chinese_clip,
+    easynlp,
+    hf_clip,
+    open_clip,
+    open_clip_xlm_roberta,
+    openai_clip,
+    prd2,
+    sentence_transformers,
+    taiyi_clip,
+    taiyi_finetune,
+    wukong,
+)
+
+from tests import checkpoints, facts
+from tests.conversion.helpers import Original
+from tests.conversion.planting import MADE, make, outcome, prepared, share, without_packages
+
+# Checkpoints that leave to their readers what the others state
+
+SIZES = {
+    "bert": ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings"),
+    "distilbert": ("vocab_size", "dim", "n_layers", "hidden_dim", "max_position_embeddings"),
+    "vision": ("hidden_size", "num_hidden_layers", "intermediate_size", "image_size", "patch_size"),
+}
+"""What weights are held against; a tower whose config states no more than these has the defaults of its class."""
+
+HIDDEN, WIDTH = 48, 96
+"""Widths that the 12 and 8 heads of those classes divide."""
+
+
+def of_sizes(config: Mapping[str, Any], kind: str, **more: Any) -> dict[str, Any]:
+    return {"model_type": config["model_type"], **{name: config[name] for name in SIZES[kind]}, **more}
+
+
+def wider(build: Callable[[Path], Original]) -> Callable[[Path], Original]:
+    """The checkpoint at widths that the classes' heads divide."""
+
+    def made(folder: Path) -> Original:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoints, "HIDDEN", HIDDEN)
+            patch.setattr(checkpoints, "WIDTH", WIDTH)
+            patch.setattr(checkpoints, "POSITIONS", 96)
+            text = {"hidden_size": HIDDEN, "max_position_embeddings": 96}
+            patch.setattr(checkpoints, "BERT_CONFIG", {**checkpoints.BERT_CONFIG, **text})
+            patch.setattr(checkpoints, "CLIP_TEXT_CONFIG", {**checkpoints.CLIP_TEXT_CONFIG, **text})
+            distilbert = {**checkpoints.DISTILBERT_CONFIG, "dim": HIDDEN, "max_position_embeddings": 96}
+            patch.setattr(checkpoints, "DISTILBERT_CONFIG", distilbert)
+            vision = {**checkpoints.VISION_CONFIG, "hidden_size": WIDTH, "intermediate_size": 4 * WIDTH}
+            patch.setattr(checkpoints, "VISION_CONFIG", vision)
+            return build(folder)
+
+    return made
+
+
+def bert_clip_of_sizes(folder: Path) -> Original:
+    text = of_sizes(checkpoints.BERT_CONFIG, "bert")
+    vision = of_sizes(checkpoints.VISION_CONFIG, "vision")
+    return Original(checkpoints.bert_clip_folder(folder / "bert_clip", text_config=text, vision_config=vision))
+
+
+def hf_clip_of_sizes(folder: Path) -> Original:
+    # Its end is the tokenizer's, which a small one does not have at the class's id.
+    text = of_sizes(checkpoints.CLIP_TEXT_CONFIG, "bert", eos_token_id=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "CLIP_TEXT_CONFIG", text)
+        patch.setattr(checkpoints, "VISION_CONFIG", of_sizes(checkpoints.VISION_CONFIG, "vision"))
+        return Original(checkpoints.clip_folder(folder / "clip"))
+
+
+def distilbert_of_sizes(folder: Path) -> Original:
+    clip = checkpoints.sentence_transformers_clip(folder / "clip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "DISTILBERT_CONFIG", of_sizes(checkpoints.DISTILBERT_CONFIG, "distilbert"))
+        text = checkpoints.sentence_transformers_folder(folder / "text")
+    return Original(text, {"vision": clip})
+
+
+def xlm_roberta_of_sizes(folder: Path) -> Original:
+    base = of_sizes({**checkpoints.MCLIP_BASE["xlm-roberta"], "hidden_size": HIDDEN}, "bert", type_vocab_size=1)
+    base["max_position_embeddings"] = 96
+    vision = checkpoints.clip_folder(folder / "clip")
+    text = checkpoints.multilingual_clip_folder(folder / "mclip")
+    (folder / "base.json").write_text(json.dumps(base), encoding="utf-8")
+    return Original(text, {"vision": vision, "config": folder / "base.json"})
+
+
+def upstream_width(folder: Path) -> Original:
+    """A cn_clip whose config states its image tower, and not the width of a head."""
+    stated = {key: value for key, value in checkpoints.MODELSCOPE_VISION.items() if key != "vision_head_width"}
+    (folder / "facts.json").write_text(json.dumps({**stated, **checkpoints.MODELSCOPE_TEXT}), encoding="utf-8")
+    return Original(checkpoints.cn_clip_file(folder / "epoch3.pt"), {"config": folder / "facts.json"})
+
+
+def open_clip_of_sizes(folder: Path) -> Original:
+    """An open_clip whose config leaves its heads to open_clip's classes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, heads in (("OPEN_CLIP_TEXT", "heads"), ("OPEN_CLIP_VISION", "head_width")):
+            stated = {key: value for key, value in getattr(checkpoints, name).items() if key != heads}
+            patch.setattr(checkpoints, name, stated)
+        return Original(checkpoints.open_clip_folder(folder / "open_clip"))
+
+
+def xlm_roberta_of_no_length(folder: Path) -> Original:
+    """An open_clip with XLM-R whose config states neither its pooling nor how long a text may be."""
+    with pytest.MonkeyPatch.context() as patch:
+        text = {key: value for key, value in checkpoints.OPEN_CLIP_XLM_ROBERTA.items() if key != "context_length"}
+        patch.setattr(checkpoints, "OPEN_CLIP_XLM_ROBERTA", text)
+        patch.setattr(checkpoints, "POSITIONS", 96)
+        body = {**checkpoints.OPEN_CLIP_XLM_ROBERTA_BODY, "max_position_embeddings": 96}
+        patch.setattr(checkpoints, "OPEN_CLIP_XLM_ROBERTA_BODY", body)
+        return Original(checkpoints.open_clip_xlm_roberta_folder(folder / "open_clip", hf_pooler_type=None))
+
+
+def openai_resnet(folder: Path) -> Original:
+    file = checkpoints.openai_clip_file(folder / "RN.pt", checkpoints.openai_clip(resnet=True))
+    return Original(file, {"tokenizer": checkpoints.bpe_folder(folder / "vocabulary")})
+
+
+LEFT_OPEN: dict[str, Callable[[Path], Original]] = {
+    "bert_clip of sizes": wider(bert_clip_of_sizes),
+    "hf_clip of sizes": wider(hf_clip_of_sizes),
+    "distilbert of sizes": wider(distilbert_of_sizes),
+    "xlm-roberta of sizes": wider(xlm_roberta_of_sizes),
+    "cn_clip without a head width": upstream_width,
+    "open_clip of sizes": open_clip_of_sizes,
+    "open_clip_xlm_roberta of no length": xlm_roberta_of_no_length,
+    "openai_clip_resnet": openai_resnet,
+    "taiyi_clip of 96 positions": wider(lambda folder: Original(checkpoints.taiyi_clip_folder(folder / "taiyi_clip"))),
+}
+
+
+# What is planted
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of a family's facts that is wrong, and the steps of which the first that fails has to be one."""
+
+    name: str
+    family: str
+    plant: Plant
+    caught_by: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.family}".replace(" ", "_")
+
+
+def everywhere(patch: pytest.MonkeyPatch, module: Any, name: str, value: Any) -> None:
+    """Another function in the place of one, under every name by which a module of this project has imported it."""
+    original = getattr(module, name)
+    for each in [each for key, each in sys.modules.items() if key.startswith(f"{conversion.__name__}.")]:
+        for found in [key for key, held in vars(each).items() if held is original]:
+            patch.setattr(each, found, value)
+
+
+def constant(module: Any, name: str, value: Any) -> Plant:
+    return lambda patch: patch.setattr(module, name, value)
+
+
+def entry(table: dict, key: Any, value: Any) -> Plant:
+    return lambda patch: patch.setitem(table, key, value)
+
+
+def result(module: Any, name: str, change: Callable[[Any], Any]) -> Plant:
+    """What a function gives, changed."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        original = getattr(module, name)
+
+        @functools.wraps(original)
+        def changed(*given: Any, **named: Any) -> Any:
+            return change(original(*given, **named))
+
+        everywhere(patch, module, name, changed)
+
+    return plant
+
+
+def with_fields(**fields: Any) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    return lambda config: {**config, **fields}
+
+
+def readers_of_defaults():
+    """Each default of a tower's class that its shapes do not hold, on a checkpoint that leaves it to the class."""
+    left_to = {
+        "bert": ("bert_clip of sizes", "text", {"vocab_size", "type_vocab_size", *SIZES["bert"]}),
+        "xlm-roberta": ("xlm-roberta of sizes", "text", {"vocab_size", "type_vocab_size", *SIZES["bert"]}),
+        "distilbert": ("distilbert of sizes", "text", set(SIZES["distilbert"])),
+        "clip_text_model": ("hf_clip of sizes", "text", {*SIZES["bert"], "eos_token_id"}),
+        "clip_vision_model": ("hf_clip of sizes", "vision", {*SIZES["vision"], "num_channels"}),
+    }
+    for kind, table in hf_config.DEFAULTS.items():
+        family, side, held = left_to[kind]
+        for field, value in table.items():
+            if field not in held:
+                fact = facts.CONFIG[field]
+                steps = tuple(step for each in fact.caught_by for step in _steps(each, side))
+                for other in fact.others(value, table):
+                    name = f"DEFAULTS-{kind}-{field}-{other}"
+                    yield Reader(name, family, entry(table, field, other), steps)
+
+
+def _steps(step: str, side: str) -> tuple[str, ...]:
+    return facts.STEPS[side] if step == facts.TOWER else (step,)
+
+
+NUMERIC = {
+    "bert": (("num_attention_heads", 2), ("hidden_act", "relu"), ("layer_norm_eps", 1e-5)),
+    "xlm-roberta": (("num_attention_heads", 2), ("hidden_act", "relu"), ("layer_norm_eps", 1e-12)),
+    "distilbert": (("n_heads", 2), ("activation", "relu")),
+    "clip_text_model": (("num_attention_heads", 2), ("hidden_act", "gelu"), ("layer_norm_eps", 1e-12)),
+    "clip_vision_model": (("num_attention_heads", 2), ("hidden_act", "gelu"), ("layer_norm_eps", 1e-12)),
+}
+READ_BY_TOWER_CONFIG = (
+    *("bert_clip", "chinese_clip", "taiyi_clip", "hf_clip", "taiyi_head", "taiyi_plain", "multilingual_clip"),
+    *("sentence_transformers", "bert_from_clip", "dual_encoder"),
+)
+
+
+def readers_of_towers():
+    """What `tower_config` gives of each tower that it reads, and `tower_facts` of those that nothing states."""
+    for family in READ_BY_TOWER_CONFIG:
+        description = prepared(family).description
+        steps = facts.ALONE if description.vision is None else facts.STEPS
+        for side in steps:
+            kind = getattr(description, side).config["model_type"]
+            for field, value in NUMERIC[kind]:
+                plant = result(hf_config, "tower_config", _of_kind(kind, **{field: value}))
+                yield Reader(f"tower_config-{side}-{field}", family, plant, steps[side])
+    for family in ("r2d2", "taiyi_finetune"):
+        for side in facts.STEPS:
+            for field, value in NUMERIC[prepared(family).description.text.config["model_type"]]:
+                value = 1e-6 if field == "layer_norm_eps" else value
+                plant = result(unstated, "tower_facts", _of_side(side, **{field: value}))
+                yield Reader(f"tower_facts-{side}-{field}", family, plant, facts.STEPS[side])
+
+
+def _of_kind(kind: str, **fields: Any) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    return lambda config: {**config, **fields} if config["model_type"] == kind else config
+
+
+def _of_side(side: str, **fields: Any) -> Callable[[tuple], tuple]:
+    def change(found: tuple) -> tuple:
+        names, known = found
+        return names, {**known, f"{side}_config": {**known[f"{side}_config"], **fields}}
+
+    return change
+
+
+def readers_of_openai_towers():
+    """What the towers under OpenAI's names are told of heads, activation and eps."""
+    towers = {
+        "vit_tower": ("vision", ("openai_clip", "open_clip", "open_clip_xlm_roberta", "wukong", "cn_clip_vit")),
+        "text_tower": ("text", ("openai_clip", "open_clip", "wukong")),
+        "resnet_tower": ("vision", ("cn_clip_resnet", "openai_clip_resnet")),
+    }
+    for name, (side, families) in towers.items():
+        fields = (
+            {"num_attention_heads": 4} if name == "resnet_tower" else {"hidden_act": "relu", "layer_norm_eps": 1e-6}
+        )
+        fields = {"num_attention_heads": 8, **fields}
+        for family in families:
+            for field, value in fields.items():
+                plant = result(openai_towers, name, _with_config(**{field: value}))
+                yield Reader(f"{name}-{field}", family, plant, facts.STEPS[side])
+
+
+def _with_config(**fields: Any) -> Callable[[Any], Any]:
+    return lambda tower: replace(tower, config={**tower.config, **fields})
+
+
+TEXT, IMAGE, PIXELS, IDS = ("text",), ("image",), ("pixels",), ("ids",)
+
+CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
+    *((cn_clip_model, "CONTEXT_LENGTH", 51, family, IDS) for family in ("cn_clip_vit", "easynlp", "modelscope")),
+    (cn_clip_model, "UPSTREAM_HEAD_WIDTH", 32, "cn_clip without a head width", IMAGE),
+    (easynlp, "HEAD_WIDTH", 32, "easynlp", IMAGE),
+    (openai_clip, "HEAD_WIDTH", 32, "openai_clip", TEXT),
+    (openai_clip, "ACTIVATION", "gelu", "openai_clip", TEXT),
+    (openai_clip, "EPS", 1e-12, "openai_clip", TEXT),
+    (openai_clip, "ORDER", "rgb_then_crop", "openai_clip", PIXELS),
+    (open_clip_model, "EPS", 1e-12, "open_clip", TEXT),
+    (open_clip_model, "EPS", 1e-12, "open_clip_xlm_roberta", IMAGE),
+    (open_clip_model, "ORDER", "rgb_then_crop", "open_clip", PIXELS),
+    (open_clip_xlm_roberta, "CONTEXT_LENGTH", 76, "open_clip_xlm_roberta of no length", IDS),
+    (wukong, "ACTIVATION", "gelu", "wukong", TEXT),
+    (wukong, "EPS", 1e-7, "wukong", TEXT),
+    (wukong, "VISION_HEAD_WIDTH", 32, "wukong", IMAGE),
+    (wukong, "WORD_LIMIT", 200, "wukong", IDS),
+    (prd2, "CONTEXT_LENGTH", 63, "r2d2", IDS),
+    (taiyi_clip, "CONTEXT_LENGTH", 76, "taiyi_clip of 96 positions", IDS),
+    (taiyi_finetune, "LENGTH", 76, "taiyi_finetune", IDS),
+    (chinese_clip, "CONTEXT_LENGTH", 51, "chinese_clip", IDS),
+    *((module, "ORDER", "crop_then_rgb", family, ("refused", "pixels")) for module, family in ()),
+    (tokenizer, "WORD_LIMIT", 100, "cn_clip_vit", IDS),
+)
+"""A module's constant with another value, the family, and what catches it."""
+
+TABLES: tuple[tuple[str, Plant, str, tuple[str, ...]], ...] = (
+    ("VISION_DEFAULTS", entry(open_clip_model.VISION_DEFAULTS, "head_width", 32), "open_clip of sizes", IMAGE),
+    ("open_clip-DEFAULTS", entry(open_clip.DEFAULTS, "heads", 4), "open_clip of sizes", TEXT),
+    *(
+        (f"BODIES-{field}", entry(open_clip_xlm_roberta.BODIES["xlm-roberta-base"], field, value), family, steps)
+        for family in ("open_clip_xlm_roberta",)
+        for field, value, steps in (
+            ("hidden_act", "quick_gelu", TEXT),
+            ("layer_norm_eps", 1e-12, TEXT),
+            ("pad_token_id", 0, ("refused",)),
+        )
+    ),
+    *(
+        (f"XLM_ROBERTA_DEFAULTS-{field}", entry(hf_config.XLM_ROBERTA_DEFAULTS, field, value), family, ("config",))
+        for family in ("open_clip_xlm_roberta",)
+        for field, value in (("hidden_dropout_prob", 0.2), ("initializer_range", 0.03), ("eos_token_id", 5))
+    ),
+    ("POOLINGS", entry(open_clip_xlm_roberta.POOLINGS, "mean_pooler", "cls"), "open_clip_xlm_roberta", TEXT),
+    ("POOLINGS", entry(open_clip_xlm_roberta.POOLINGS, None, "cls"), "open_clip_xlm_roberta of no length", TEXT),
+    ("PROJECTIONS", entry(open_clip_xlm_roberta.PROJECTIONS, "mlp", "linear"), "open_clip_xlm_roberta", ("refused",)),
+    (
+        "ST-POOLINGS",
+        entry(sentence_transformers.POOLINGS, "pooling_mode_mean_tokens", "cls"),
+        "sentence_transformers",
+        TEXT,
+    ),
+)
+
+FUNCTIONS: tuple[tuple[Any, str, Callable[[Any], Any], str, tuple[str, ...]], ...] = (
+    (cn_clip_model, "_heads", lambda found: 2 * found, "cn_clip_vit", TEXT),
+    (cn_clip_model, "_heads", lambda found: 2 * found, "cn_clip_resnet", TEXT),
+    (open_clip_model, "heads", lambda found: 2 * found, "open_clip", TEXT),
+    (open_clip_model, "activation", lambda found: "quick_gelu", "open_clip", TEXT),
+    (open_clip_model, "activation", lambda found: "quick_gelu", "open_clip_xlm_roberta", IMAGE),
+    (open_clip_model, "eps", lambda found: 1e-12, "open_clip", TEXT),
+    (open_clip_model, "image_order", lambda found: "rgb_then_crop", "open_clip", PIXELS),
+    (openai_clip, "_heads", lambda found: 2 * found, "openai_clip", TEXT),
+    (openai_clip, "_heads", lambda found: 2 * found, "openai_clip_resnet", TEXT),
+    (hf_folder, "text_limit", lambda found: found - 1, "dual_encoder", IDS),
+    (hf_folder, "text_limit", lambda found: found - 1, "chinese_clip", IDS),
+    (sentence_transformers, "_pooling", lambda found: "cls", "sentence_transformers", TEXT),
+    (sentence_transformers, "_context_length", lambda found: found - 1, "sentence_transformers", IDS),
+    (open_clip_xlm_roberta, "body_config", with_fields(num_attention_heads=2), "open_clip_xlm_roberta", TEXT),
+    (hf_clip, "_stated", lambda found: [with_fields(hidden_act="gelu")(found[0])], "hf_clip", TEXT),
+)
+
+
+def readers():
+    yield from readers_of_defaults()
+    yield from readers_of_towers()
+    yield from readers_of_openai_towers()
+    for module, name, value, family, steps in CONSTANTS:
+        yield Reader(f"{_short(module)}.{name}", family, constant(module, name, value), steps)
+    for name, plant, family, steps in TABLES:
+        yield Reader(name, family, plant, steps)
+    for module, name, change, family, steps in FUNCTIONS:
+        yield Reader(f"{_short(module)}.{name}", family, result(module, name, change), steps)
+
+
+def _short(module: Any) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+READERS = list(readers())
+FAMILIES_READ = sorted({reader.family for reader in READERS})
+
+
+@pytest.fixture
+def converted(monkeypatch, tmp_path):
+    """Gives what stops the conversion of a family while its readers have something planted in them.
+
+    Parts were read before; the description and the witness are made anew.
+    """
+
+    def convert(family):
+        made = make(family, {**MADE, **LEFT_OPEN}[family])
+        share(monkeypatch, replace(made, parts=[replace(part) for part in made.parts]))
+        without_packages(monkeypatch)
+        return outcome(made.original, tmp_path / "OUT")
+
+    return convert
+
+
+@pytest.mark.parametrize("family", FAMILIES_READ)
+def test_what_is_read_rightly_passes(family, converted):
+    assert converted(family).step is None
+
+
+@pytest.mark.parametrize("reader", READERS, ids=str)
+def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, converted, monkeypatch):
+    reader.plant(monkeypatch)
+
+    found = converted(reader.family)
+
+    assert found.step in reader.caught_by, found
