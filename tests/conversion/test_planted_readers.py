@@ -4,21 +4,15 @@ Two things are wrong at once when a reader is: the description, and whatever els
 would agree, and nothing would be caught.
 """
 
-import ast
 import functools
-import importlib
 import json
-import pkgutil
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from hf_zhclip import conversion
 from hf_zhclip.conversion import (
     cn_clip_model,
     hf_config,
@@ -26,12 +20,11 @@ from hf_zhclip.conversion import (
     modules_json,
     open_clip_model,
     openai_towers,
-    pipeline,
-    sources,
     tokenizer,
     unstated,
 )
-from hf_zhclip.conversion.parts import describe
+from hf_zhclip.conversion.parts import describe, identify
+from hf_zhclip.conversion.reference import hf_config as reference_config
 from hf_zhclip.conversion.sources import (
     bert_clip,
     chinese_clip,
@@ -49,7 +42,7 @@ from hf_zhclip.conversion.sources import (
 
 from tests import checkpoints, facts
 from tests.conversion.helpers import Original
-from tests.conversion.planting import MADE, make, outcome, prepared, share, without_packages
+from tests.conversion.planting import MADE, everywhere, make, outcome, prepared, share, without_packages
 
 # Checkpoints that leave to their readers what the others state
 
@@ -184,14 +177,6 @@ class Reader:
         return f"{self.name}-{self.family}".replace(" ", "_")
 
 
-def everywhere(patch: pytest.MonkeyPatch, module: Any, name: str, value: Any) -> None:
-    """Another function in the place of one, under every name by which a module of this project has imported it."""
-    original = getattr(module, name)
-    for each in [each for key, each in sys.modules.items() if key.startswith(f"{conversion.__name__}.")]:
-        for found in [key for key, held in vars(each).items() if held is original]:
-            patch.setattr(each, found, value)
-
-
 def constant(module: Any, name: str, value: Any) -> Plant:
     return lambda patch: patch.setattr(module, name, value)
 
@@ -308,7 +293,7 @@ def _with_config(**fields: Any) -> Callable[[Any], Any]:
     return lambda tower: replace(tower, config={**tower.config, **fields})
 
 
-TEXT, IMAGE, PIXELS, IDS = ("text",), ("image",), ("pixels",), ("ids",)
+TEXT, IMAGE, PIXELS, IDS, REFUSED = ("text",), ("image",), ("pixels",), ("ids",), (facts.REFUSED,)
 
 CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
     *((cn_clip_model, "CONTEXT_LENGTH", 51, family, IDS) for family in ("cn_clip_vit", "easynlp", "modelscope")),
@@ -330,7 +315,14 @@ CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
     (taiyi_clip, "CONTEXT_LENGTH", 76, "taiyi_clip of 96 positions", IDS),
     (taiyi_finetune, "LENGTH", 76, "taiyi_finetune", IDS),
     (chinese_clip, "CONTEXT_LENGTH", 51, "chinese_clip", IDS),
-    *((module, "ORDER", "crop_then_rgb", family, ("refused", "pixels")) for module, family in ()),
+    (bert_clip, "ORDER", "rgb_then_squash", "bert_clip", PIXELS),
+    (hf_clip, "ORDER", "rgb_then_squash", "hf_clip", PIXELS),
+    # Beside these two lies an image processor, which the order is held against.
+    (chinese_clip, "ORDER", "rgb_then_crop", "chinese_clip", REFUSED),
+    (taiyi_clip, "ORDER", "rgb_then_squash", "taiyi_clip", REFUSED),
+    # Wukong's tokenizer ends a text with [SEP], the 102nd of its words, and pads with the first.
+    *((wukong, name, value, "wukong", REFUSED) for name, value in (("PAD", 1), ("SEP", 103))),
+    (wukong, "CLS", 100, "wukong", ("config",)),
     (tokenizer, "WORD_LIMIT", 100, "cn_clip_vit", IDS),
 )
 """A module's constant with another value, the family, and what catches it."""
@@ -344,7 +336,7 @@ TABLES: tuple[tuple[str, Plant, str, tuple[str, ...]], ...] = (
         for field, value, steps in (
             ("hidden_act", "quick_gelu", TEXT),
             ("layer_norm_eps", 1e-12, TEXT),
-            ("pad_token_id", 0, ("refused",)),
+            ("pad_token_id", 0, REFUSED),
         )
     ),
     *(
@@ -354,7 +346,7 @@ TABLES: tuple[tuple[str, Plant, str, tuple[str, ...]], ...] = (
     ),
     ("POOLINGS", entry(open_clip_xlm_roberta.POOLINGS, "mean_pooler", "cls"), "open_clip_xlm_roberta", TEXT),
     ("POOLINGS", entry(open_clip_xlm_roberta.POOLINGS, None, "cls"), "open_clip_xlm_roberta of no length", TEXT),
-    ("PROJECTIONS", entry(open_clip_xlm_roberta.PROJECTIONS, "mlp", "linear"), "open_clip_xlm_roberta", ("refused",)),
+    ("PROJECTIONS", entry(open_clip_xlm_roberta.PROJECTIONS, "mlp", "linear"), "open_clip_xlm_roberta", REFUSED),
     (
         "ST-POOLINGS",
         entry(sentence_transformers.POOLINGS, "pooling_mode_mean_tokens", "cls"),
@@ -382,6 +374,37 @@ FUNCTIONS: tuple[tuple[Any, str, Callable[[Any], Any], str, tuple[str, ...]], ..
 )
 
 
+def swapped(tokens: Sequence[str]) -> list[str]:
+    """A vocabulary with two words of the samples in each other's row."""
+    other = {"一": "只", "只": "一"}
+    return [other.get(token, token) for token in tokens]
+
+
+def without_a_merge(found: tokenizer.Bpe) -> tokenizer.Bpe:
+    return replace(found, merges=[pair for pair in found.merges if pair != ("c", "a")])
+
+
+VOCABULARIES: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
+    ("read_vocab", swapped, "modelscope"),
+    ("default_vocab", swapped, "cn_clip_vit"),
+    ("default_vocab", swapped, "r2d2"),
+    ("default_vocab", swapped, "wukong"),
+    ("default_vocab", swapped, "taiyi_finetune"),
+    ("read_bpe", without_a_merge, "openai_clip"),
+    ("read_bpe", without_a_merge, "open_clip"),
+)
+"""A reader of a vocabulary, how it goes wrong, and a family whose tokenizer is made of what it gives."""
+
+CHECKED_ALONE: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
+    ("read_vocab", swapped, "bert_clip"),
+    ("read_bpe", without_a_merge, "hf_clip"),
+    ("read_unigram", lambda found: replace(found, pieces=found.pieces[::-1]), "multilingual_clip"),
+    ("read_unigram", lambda found: replace(found, pieces=found.pieces[::-1]), "open_clip_xlm_roberta"),
+    ("read_wordpieces", lambda found: replace(found, lowercase=not found.lowercase), "sentence_transformers"),
+)
+"""Readers that only check what lies there: the tokenizer is made by transformers or tokenizers from the same files."""
+
+
 def readers():
     yield from readers_of_defaults()
     yield from readers_of_towers()
@@ -392,6 +415,8 @@ def readers():
         yield Reader(name, family, plant, steps)
     for module, name, change, family, steps in FUNCTIONS:
         yield Reader(f"{_short(module)}.{name}", family, result(module, name, change), steps)
+    for name, change, family in VOCABULARIES:
+        yield Reader(f"tokenizer.{name}", family, result(tokenizer, name, change), IDS)
 
 
 def _short(module: Any) -> str:
@@ -430,3 +455,35 @@ def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, co
     found = converted(reader.family)
 
     assert found.step in reader.caught_by, found
+
+
+@pytest.mark.parametrize(("name", "change", "family"), CHECKED_ALONE, ids=lambda value: str(value).split(" ")[0])
+def test_a_reader_that_only_checks_reaches_no_tokenizer(name, change, family, converted, monkeypatch):
+    result(tokenizer, name, change)(monkeypatch)
+
+    assert converted(family).step is None
+
+
+def test_what_the_modules_of_sentence_transformers_state_is_read_twice(monkeypatch, tmp_path):
+    """Parts are read while this is wrong: it is what reads them."""
+
+    def with_cls(found):
+        first, pooling, dense = found.config["modules"]
+        stated = {"type": pooling["type"], "pooling_mode": "cls", "word_embedding_dimension": checkpoints.HIDDEN}
+        return replace(found, config={**found.config, "modules": [first, stated, dense]})
+
+    result(modules_json, "projection", lambda found: found and with_cls(found))(monkeypatch)
+    made = prepared("sentence_transformers")
+    parts = identify(made.original.source, made.original.arguments["vision"], format=None, config=None)
+    share(monkeypatch, replace(made, parts=parts))
+    without_packages(monkeypatch)
+    assert describe(parts).text.pooling == "cls"
+
+    assert outcome(made.original, tmp_path / "OUT").step == "text"
+
+
+def test_were_the_witness_to_share_a_reader_nothing_would_be_caught(converted, monkeypatch):
+    monkeypatch.setitem(hf_config.DEFAULTS["bert"], "hidden_act", "relu")
+    monkeypatch.setitem(reference_config.BERT, "hidden_act", "relu")
+
+    assert converted("bert_clip of sizes").step is None
