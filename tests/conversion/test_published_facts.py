@@ -6,6 +6,7 @@ reference's formulas run on shapes alone, and what they are told of heads, activ
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,11 +15,11 @@ import torch
 from hf_zhclip.conversion import bases, catalogue, cn_clip_model, witnesses
 from hf_zhclip.conversion.parts import Part, _facts
 from hf_zhclip.conversion.reference import layers
-from hf_zhclip.conversion.source import Evidence
+from hf_zhclip.conversion.source import Description, Evidence
 from hf_zhclip.conversion.sources import open_clip_xlm_roberta, prd2, taiyi_finetune, wukong
 
 from tests import published
-from tests.conversion.planting import everywhere
+from tests.conversion.planting import FOLDER, everywhere
 from tests.published import KEYS
 
 ONE_PLACE = {
@@ -84,17 +85,26 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 # What our description states and what the reference computes with
 
 
-@pytest.fixture
-def parts(monkeypatch, tmp_path):
-    """Gives a published size as the part of a model that reading its files would make."""
+@cache
+def recorded(name: str) -> Part:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KEYS, name, PUBLISHED[name])
+        return published.part(name, FOLDER / "published")
 
-    def make(name: str) -> Part:
-        monkeypatch.setitem(KEYS, name, PUBLISHED[name])
-        part = published.part(name, tmp_path)
-        own = {key: value for key, value in part.config.items() if key != "base_config"}
-        return replace(part, config=_facts(part.source, name, own, {})[0])
 
-    return make
+def part_of(name: str) -> Part:
+    """A published size as the part of a model that reading its files would make, its base's config included."""
+    part = recorded(name)
+    own = {key: value for key, value in part.config.items() if key != "base_config"}
+    again = replace(part, config=_facts(part.source, name, own, {})[0])
+    vars(again)["plan"] = part.plan
+    return again
+
+
+@cache
+def description_of(name: str) -> Description:
+    """What is stated of it while nothing is planted."""
+    return part_of(name).describe()
 
 
 def files(part: Part) -> dict[str, Any]:
@@ -124,6 +134,9 @@ def watch(patch: pytest.MonkeyPatch) -> Seen:
     """Lets the reference compute nothing, and notes what it is told on the way."""
     seen = Seen()
 
+    def linear(tensors: layers.Tensors, name: str, x: torch.Tensor) -> torch.Tensor:
+        return torch.empty(*x.shape[:-1], len(tensors[f"{name}.weight"]))
+
     def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, *masks: Any, **more: Any):
         seen.heads.add(heads)
         return query
@@ -139,6 +152,7 @@ def watch(patch: pytest.MonkeyPatch) -> Seen:
 
         return note
 
+    everywhere(patch, layers, "linear", linear)
     everywhere(patch, layers, "attention", attention)
     everywhere(patch, layers, "layer_norm", layer_norm)
     for name in layers.ACTIVATIONS:
@@ -156,9 +170,8 @@ FIELDS = {
 }
 
 
-def differences(part: Part) -> list[str]:
+def differences(part: Part, description: Description) -> list[str]:
     """Facts in which our description of a published size and the reference do not agree: "text heads" and so on."""
-    description = part.describe()
     reader = witnesses._Reader(
         witnesses.Testimony(part.source.name, "whole", part.checkpoint.tensors, Evidence(files(part), {}, {}))
     )
@@ -191,8 +204,8 @@ def _differences(
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_both_know_the_same_of_a_published_size(name, parts):
-    assert differences(parts(name)) == []
+def test_both_know_the_same_of_a_published_size(name):
+    assert differences(part_of(name), description_of(name)) == []
 
 
 # What is planted
@@ -275,13 +288,15 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
-def test_a_table_that_is_wrong_differs_from_the_reference_for_it_has_its_own(wrong, parts, monkeypatch):
-    names = [name for name, recorded in PUBLISHED.items() if recorded["format"] == FORMATS[wrong.table]]
+def test_a_table_that_is_wrong_differs_from_the_reference_for_it_has_its_own(wrong, monkeypatch):
+    names = [name for name, found in PUBLISHED.items() if found["format"] == FORMATS[wrong.table]]
+    right = {name: description_of(name) for name in names}
     wrong.plant(monkeypatch)
 
-    found = {difference for name in names for difference in differences(parts(name))}
+    stated = {name: part_of(name).describe() for name in names}
+    reached = [name for name in names if stated[name] != right[name]]
 
-    assert found == {wrong.differs}
+    assert {each for name in reached for each in differences(part_of(name), stated[name])} == {wrong.differs}
 
 
 def test_what_stands_in_one_place_alone_is_the_catalogue_s_own_word():
