@@ -4,9 +4,12 @@ Two things are wrong at once when a reader is: the description, and whatever els
 would agree, and nothing would be caught.
 """
 
+import ast
 import functools
+import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,14 @@ from typing import Any
 import pytest
 
 from hf_zhclip.conversion import (
+    bases,
     cn_clip_model,
     hf_config,
     hf_folder,
     modules_json,
     open_clip_model,
     openai_towers,
+    sources,
     tokenizer,
     unstated,
 )
@@ -487,3 +492,33 @@ def test_were_the_witness_to_share_a_reader_nothing_would_be_caught(converted, m
     monkeypatch.setitem(reference_config.BERT, "hidden_act", "relu")
 
     assert converted("bert_clip of sizes").step is None
+
+
+# Nothing is left out
+
+NO_FACTS = {
+    "hf_folder.TOLERANCE": "of an image processor's fields, which are checked and then dropped",
+    "openai_towers.RESNET_STRIDE": "a picture's side by the grid of the weights: no ResNet has another",
+    "openai_towers.RESNET_WIDENING": "the width of a ResNet's attention pool, which is in the weights",
+    "cn_clip_model.TEXT_ACTIVATION": "of published sizes alone: test_published_facts.py",
+}
+"""Numbers, activations and image orders of the readers that no row plants, and why."""
+
+
+def constants_of(module: Any) -> Iterator[str]:
+    """Names at a module's top that stand for a number, an activation or an image order."""
+    kinds = (int, float)
+    for statement in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and isinstance(target := statement.targets[0], ast.Name):
+            value = getattr(module, target.id)
+            if target.id.isupper() and (type(value) in kinds or value in (*facts.ACTIVATIONS, *facts.ORDERS)):
+                yield f"{_short(module)}.{target.id}"
+
+
+def test_every_constant_of_a_reader_is_planted_or_said_to_be_no_fact():
+    names = [each.name for each in pkgutil.iter_modules(sources.__path__)]
+    modules = [importlib.import_module(f"{sources.__name__}.{name}") for name in names]
+    modules += [cn_clip_model, open_clip_model, openai_towers, hf_config, hf_folder, unstated, bases]
+    found = {name for module in modules for name in constants_of(module)}
+
+    assert found - {f"{_short(module)}.{name}" for module, name, *_ in CONSTANTS} == NO_FACTS.keys()
