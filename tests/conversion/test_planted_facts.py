@@ -20,7 +20,7 @@ def of(environment):
 
 
 @pytest.fixture
-def plant(monkeypatch, tmp_path):
+def plant(monkeypatch):
     """Gives what stops the conversion of a family whose description has something planted in it."""
 
     def make(family, level, change):
@@ -30,7 +30,7 @@ def plant(monkeypatch, tmp_path):
         share(monkeypatch, made)
         share_witness(monkeypatch, family, level)
         monkeypatch.setattr(pipeline, "describe", lambda parts: change(made.description))
-        return outcome(made.original, tmp_path / "OUT")
+        return outcome(made.original)
 
     return make
 

@@ -433,7 +433,7 @@ FAMILIES_READ = sorted({reader.family for reader in READERS})
 
 
 @pytest.fixture
-def converted(monkeypatch, tmp_path):
+def converted(monkeypatch):
     """Gives what stops the conversion of a family while its readers have something planted in them.
 
     Parts were read before; the description and the witness are made anew.
@@ -443,7 +443,7 @@ def converted(monkeypatch, tmp_path):
         made = make(family, {**MADE, **LEFT_OPEN}[family])
         share(monkeypatch, replace(made, parts=[replace(part) for part in made.parts]))
         without_packages(monkeypatch)
-        return outcome(made.original, tmp_path / "OUT")
+        return outcome(made.original)
 
     return convert
 
@@ -469,7 +469,7 @@ def test_a_reader_that_only_checks_reaches_no_tokenizer(name, change, family, co
     assert converted(family).step is None
 
 
-def test_what_the_modules_of_sentence_transformers_state_is_read_twice(monkeypatch, tmp_path):
+def test_what_the_modules_of_sentence_transformers_state_is_read_twice(monkeypatch):
     """Parts are read while this is wrong: it is what reads them."""
 
     def with_cls(found):
@@ -484,7 +484,7 @@ def test_what_the_modules_of_sentence_transformers_state_is_read_twice(monkeypat
     without_packages(monkeypatch)
     assert describe(parts).text.pooling == "cls"
 
-    assert outcome(made.original, tmp_path / "OUT").step == "text"
+    assert outcome(made.original).step == "text"
 
 
 def test_were_the_witness_to_share_a_reader_nothing_would_be_caught(converted, monkeypatch):
