@@ -58,6 +58,27 @@ def _tower_type(value: str, config: Mapping[str, Any]) -> tuple[str, ...]:
     return OTHER_TOWERS[value]
 
 
+def _neighbours(value: int, config: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(other for other in (value - 1, value + 1) if other >= 0)
+
+
+def _ends(value: int, config: Mapping[str, Any]) -> tuple[int, ...]:
+    # transformers takes 2 for "the highest id of a text" (models/clip): the same vectors, another config.json.
+    last = config["vocab_size"] - 1
+    same = {2: (last,), last: (2,)} if config["model_type"] == "clip_text_model" else {}
+    return *_neighbours(value, config), *same.get(value, ())
+
+
+def _poolings(value: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(other for other in POOLINGS[config["model_type"]] if other != value)
+
+
+def _padded_lengths(value: int | None, text: Mapping[str, Any]) -> tuple[int | None, ...]:
+    taken = text["pad_token_id"] + 1 if text["model_type"] == "xlm-roberta" else 0
+    longest = text["max_position_embeddings"] - taken
+    return (longest,) if value is None else (None, value + 1, longest)
+
+
 def only(*values: Any) -> Values:
     """Those of these values that are others."""
     return lambda value, config: tuple(other for other in values if other != value)
@@ -80,6 +101,16 @@ OTHER_TOWERS = {
     RESNET_TYPE: ("clip_vision_model",),
 }
 
+POOLINGS = {
+    "bert": ("cls", "pooler", "mean"),
+    "xlm-roberta": ("cls", "pooler", "mean"),
+    "distilbert": ("cls", "mean"),
+    # It offers no other.
+    "clip_text_model": ("eos", "cls"),
+    "clip_vision_model": ("pooler", "cls"),
+    RESNET_TYPE: ("pooler", "cls"),
+}
+
 SHAPE = (REFUSED,)
 TRAINING = ("config",)
 
@@ -100,16 +131,16 @@ CONFIG: Mapping[str, Fact] = {
     "initializer_range": Fact(only(0.03), TRAINING),
     "initializer_factor": Fact(only(2.0), TRAINING),
     "projection_dim": Fact(_more, TRAINING),
-    "bos_token_id": Fact(_more, TRAINING),
+    "bos_token_id": Fact(_neighbours, TRAINING),
     # Of a tower that looks at no end token a field of training; else the tokenizer has to end its texts with it.
-    "eos_token_id": Fact(_more, (REFUSED, *TRAINING)),
+    "eos_token_id": Fact(_ends, (REFUSED, *TRAINING)),
     # What is masked has to be what the tokenizer pads with; a causal tower masks nothing.
-    "pad_token_id": Fact(_more, (REFUSED, *TRAINING)),
+    "pad_token_id": Fact(_neighbours, (REFUSED, *TRAINING)),
 }
 """By field of a tower's config."""
 
 TOWER_FIELDS: Mapping[str, Fact] = {
-    "pooling": Fact(only("cls", "pooler", "mean", "eos"), (REFUSED, TOWER)),
+    "pooling": Fact(_poolings, (REFUSED, TOWER)),
     "projection": Fact(only("linear", "linear_bias", "mlp", "none"), SHAPE),
     "width": Fact(_more, SHAPE),
 }
@@ -121,8 +152,7 @@ DESCRIPTION_FIELDS: Mapping[str, Fact] = {
     "context_length": Fact(_more, (REFUSED, "ids")),
     "image_size": Fact(_side, ("pixels",)),
     "text_attends_to_padding": Fact(only(True, False), (REFUSED, TOWER)),
-    # Only a text tower that attends to its padding can be padded to a length.
-    "text_padded_length": Fact(only(None, 76, 78), (REFUSED, "ids", TOWER)),
+    "text_padded_length": Fact(_padded_lengths, (REFUSED, TOWER)),
 }
 
 OF_A_PAIR = ("projection", "width", "image_order", "image_size")
@@ -156,7 +186,9 @@ class Row:
         """The description with this value."""
         changed = {self.field: self.value}
         if self.place == "whole":
-            return replace(description, **changed)
+            # Only a text tower that attends to its padding is padded to a length.
+            attends = {"text_attends_to_padding": True} if self.field == "text_padded_length" else {}
+            return replace(description, **attends, **changed)
         if self.place == "both":
             return replace(description, **{side: replace(getattr(description, side), **changed) for side in STEPS})
         side, _, config = self.place.partition(".")
@@ -186,8 +218,8 @@ def rows(family: str, description: Description) -> Iterator[Row]:
             yield from _of_tower(family, side, tower, steps[side])
     for field, fact in DESCRIPTION_FIELDS.items():
         if not (alone and field in OF_A_PAIR):
-            vision = {} if alone else description.vision.config
-            yield from _of(family, "whole", field, getattr(description, field), fact, vision, steps["text"])
+            tower = description.vision if field == "image_size" else description.text
+            yield from _of(family, "whole", field, getattr(description, field), fact, tower.config, steps["text"])
     if not alone:
         # One width alone makes no pair; both together are projection_dim.
         yield from _of(family, "both", "width", description.text.width, TOWER_FIELDS["width"], {}, ())

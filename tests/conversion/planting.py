@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,13 @@ class Prepared:
     parts: list[Part]
     description: Description
     tensors: dict[str, torch.Tensor]
-    weights: Path
+    folder: Path
+
+    @cached_property
+    def weights(self) -> Path:
+        """The file that a conversion writes."""
+        write_weights(self.folder, self.tensors, "keep", "5GB", False)
+        return self.folder / "model.safetensors"
 
 
 @cache
@@ -88,9 +94,7 @@ def make(name: str, build: Callable[[Path], Original]) -> Prepared:
     made = build(folder)
     given = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
     parts = identify(made.source, **given)
-    tensors = join_tensors(parts)
-    write_weights(folder, tensors, "keep", "5GB", False)
-    return Prepared(made, parts, describe(parts), tensors, folder / "model.safetensors")
+    return Prepared(made, parts, describe(parts), join_tensors(parts), folder)
 
 
 def remembering(witness: Witness) -> Witness:
