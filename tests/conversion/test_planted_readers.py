@@ -224,7 +224,7 @@ def readers_of_defaults():
             if field not in held:
                 fact = facts.CONFIG[field]
                 steps = tuple(step for each in fact.caught_by for step in _steps(each, side))
-                for other in fact.others(value, table):
+                for other in fact.others(value, {**table, "model_type": kind}):
                     name = f"DEFAULTS-{kind}-{field}-{other}"
                     yield Reader(name, family, entry(table, field, other), steps)
 
