@@ -15,7 +15,13 @@ endif
 SOURCES := src conversion examples tests benchmarks
 FAST := not parity and not hub and not slow
 
-.PHONY: demo test test-floor check style cards parity parity-large hub clean
+# They compare embeddings, so that their bounds have to hold for every processor's rounding.
+ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py tests/test_device_map.py \
+	$(addprefix tests/conversion/test_,chinese_clip.py doors.py exporting.py hf_clip.py lora.py multilingual_clip.py \
+	one_tower.py pipeline.py taiyi_finetune.py wukong.py) $(wildcard tests/conversion/test_reference*.py) \
+	$(wildcard tests/conversion/test_verification*.py) tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
+
+.PHONY: demo test test-floor test-rounding check style cards parity parity-large hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -26,6 +32,13 @@ test: $(VENV)/.done
 # The oldest versions that pyproject.toml allows.
 test-floor: $(FLOOR)/.done
 	$(FLOOR)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" tests $(PYTEST_ARGS)
+
+# As a processor with SSE alone would round, then as one with AVX2: PyTorch's own kernels, MKL's and oneDNN's.
+test-rounding: $(VENV)/.done
+	ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_CPU_ISA=SSE41 \
+		$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" $(ROUNDING) $(PYTEST_ARGS)
+	ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 \
+		$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" $(ROUNDING) $(PYTEST_ARGS)
 
 # Types are checked on an installed copy, where conversion/ has its real name.
 check: $(VENV)/.done

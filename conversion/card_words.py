@@ -200,6 +200,16 @@ CHINESE = {
     "understands them is not known.": (
         "它训练时的文本最长 32 个词元；更长的文本在上限之内照样接受，但效果如何没有资料。"
     ),
+    "This repo was made from one that an older version of hf_zhclip had converted. What its original states beside "
+    "the weights is taken from that repo's report; the original's files were not read again.": (
+        "本仓库由 hf_zhclip 旧版本转换得到的仓库改写而来。原文件中权重以外的说明取自旧仓库的报告，没有重新读取原文件。"
+    ),
+    "the older repo": "旧仓库",
+    "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
+    "published model of the same size. Weights of this size that were trained with others need theirs in --config.": (
+        "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。"
+        "同样大小而用其他值训练的权重，需要用 --config 写明。"
+    ),
     "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
     "text of its batch; for those numbers set text_attends_to_padding in config.json.": (
         "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数"
@@ -350,9 +360,11 @@ PATTERNS = tuple(
     (re.compile(pattern), chinese)
     for pattern, chinese in (
         # of a report: what was compared, pictures by mode and size, packages by name and version
+        (r"SHA-256 of (\d+) files", r"\1 个文件的 SHA-256"),
         (r"token ids of (\d+) texts", r"\1 条文本的词元 id"),
         (r"embeddings of (\d+) inputs in float64", r"\1 个输入的向量（float64）"),
         (r"embeddings in (\w+)", r"向量（\1）"),
+        (r"embeddings in (\w+), where the witness overflows, too", r"向量（\1，对照方同样溢出）"),
         (r"pooled states of (\d+) inputs in float64", r"\1 个输入池化后的状态（float64）"),
         (r"pooled states in (\w+)", r"池化后的状态（\1）"),
         (r"states of (\d+) inputs in float64", r"\1 个词元的状态（float64）"),

@@ -37,5 +37,13 @@ class UnknownFormat(InputError):
         self.verdict = verdict
 
 
+class OlderRepo(UnknownFormat):
+    """A repo that an older version of this package wrote; `checkpoint` is what was read of it."""
+
+    def __init__(self, message, checkpoint):
+        super().__init__(message, "older")
+        self.checkpoint = checkpoint
+
+
 class MappingError(InputError):
     """A checkpoint that breaks a law of the mapping."""

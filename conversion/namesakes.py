@@ -4,11 +4,10 @@ Which of the two it is, and what to say of it, is decided in `hf_zhclip.configur
 """
 
 from pathlib import Path
-from typing import NoReturn
 
 from hf_zhclip.configuration_zhclip import namesake, namesake_words
 
-from .errors import InputError, UnknownFormat
+from .errors import InputError, OlderRepo, UnknownFormat
 from .read import Checkpoint, read_json
 
 
@@ -32,14 +31,16 @@ def refuse_namesake_checkpoint(checkpoint: Checkpoint) -> None:
     """The same of a checkpoint that was read, for `inspect` and `convert`.
 
     Raises:
-        UnknownFormat: "older" of a repo of this package, "unknown" of ZH-CLIP.
+        OlderRepo: of a repo of this package, which `convert` takes.
+        UnknownFormat: of a folder that was saved from one, and of ZH-CLIP.
     """
     kind = _kind(checkpoint)
+    if kind is None:
+        return
+    words = namesake_words(kind, checkpoint.hub_id or checkpoint.path)
     if kind == "older":
-        _refuse_older(checkpoint)
-    if kind is not None:
-        words = namesake_words(kind, checkpoint.hub_id or checkpoint.path)
-        raise UnknownFormat(words, "unknown" if kind == "other" else "older")
+        raise OlderRepo(words, checkpoint)
+    raise UnknownFormat(words, "unknown" if kind == "other" else "older")
 
 
 def mending(checkpoint: Checkpoint) -> str | None:
@@ -50,12 +51,3 @@ def mending(checkpoint: Checkpoint) -> str | None:
 
 def _kind(checkpoint: Checkpoint) -> str | None:
     return namesake(checkpoint.folder or checkpoint.path, checkpoint.config)
-
-
-def _refuse_older(checkpoint: Checkpoint) -> NoReturn:
-    # `convert OLD NEW` is going to be decided here.
-    raise UnknownFormat(
-        f"A repo of an older version of hf_zhclip is not converted yet, and {checkpoint.name} is one (model_type "
-        "'zhclip', with a conversion_report.json): convert its original again.",
-        "older",
-    )

@@ -11,13 +11,14 @@ from huggingface_hub.errors import StrictDataclassError
 from . import mapping, verification
 from .cards import write_card
 from .doors import add_code, add_legacy, add_sentence_transformers
-from .errors import InputError, ParityError
+from .errors import InputError, OlderRepo, ParityError
 from .evidence import vocabulary_hashes
 from .parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
-from .provenance import command, entry_name, record
+from .provenance import DEFAULTS, command, entry_name, record
 from .report import FILE, Report, sha256
 from .source import Description, Tower
 from .staging import check_absent, check_apart, staging
+from .upgrade import upgrade
 from .write import (
     DTYPES,
     SPARE_BYTES,
@@ -90,8 +91,18 @@ def convert(
     """
     out = Path(out)
     _check_arguments(out, dtype, max_shard_size, report, force)
+    stated = {"format": format, "vision_format": vision_format, "tokenizer": tokenizer, "config": config}
+    inputs = {**stated, "vision_config": vision_config, "context_length": context_length, "ema": ema}
+    outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
+    lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
+    options: dict[str, Any] = {**inputs, **outputs, **lenient}
     progress(f"Reading {source}")
-    parts = identify(source, vision, format, config, ema, vision_format, vision_config)
+    try:
+        parts = identify(source, vision, format, config, ema, vision_format, vision_config)
+    except OlderRepo as found:
+        check_apart(out, found.checkpoint.path, report)
+        _refuse_options(source, {**options, "vision": vision, "report": report})
+        return upgrade(found.checkpoint, out, force, progress)
     check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
     description = describe(parts)
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
@@ -102,12 +113,8 @@ def convert(
         progress(TEXT_ALONE)
     model_config, shapes = build(description)
     settings = _settings(description, dtype, context_length, model_config.max_text_positions)
-    stated = {"format": format, "vision_format": vision_format, "tokenizer": tokenizer, "config": config}
-    inputs = {**stated, "vision_config": vision_config, "context_length": context_length, "ema": ema}
-    outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
-    lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
     settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
-    settings["command"] = command(parts, out, {**inputs, **outputs, **lenient})
+    settings["command"] = command(parts, out, options)
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
     _check_tokenizer(words, model_config)
     settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
@@ -131,6 +138,16 @@ def convert(
             raise ParityError(f"The result does not compute what {source} computes:\n{proof.failures()}", proof)
         write_card(folder, proof, out.name)
     return proof
+
+
+def _refuse_options(source: str | Path, given: Mapping[str, Any]) -> None:
+    """Refuses what would change a repo of an older version, which comes over as it is."""
+    changed = (name for name, value in given.items() if value and value != DEFAULTS.get(name))
+    if options := [f"--{name.replace('_', '-')}" for name in changed]:
+        raise InputError(
+            f"{source} is a repo of an older version and comes over as it is: leave out {', '.join(options)}. With "
+            "options, convert its original, which its card names."
+        )
 
 
 def _check_arguments(out: Path, dtype: str, max_shard_size: str, report: str | Path | None, force: bool) -> None:

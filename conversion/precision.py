@@ -61,11 +61,21 @@ def compare_tower(tower: Tower, own: torch.dtype, witness: Witness) -> tuple[tor
     exact = truth[-len(rounded) :]
     bound = MARGIN * max(difference(rounded, exact), FLOOR)
     for dtype, found in narrow.items():
-        name = str(dtype).removeprefix("torch.")
-        what = f"{tower.what} in {name}"
+        what = f"{tower.what} in {str(dtype).removeprefix('torch.')}"
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
+        if overflows(found, exact) and overflows(_encoded(tower.theirs, brief, dtype, witness), exact):
+            # Whoever computes with these weights in this dtype gets no numbers: that is theirs, not the conversion's.
+            what = f"{what}, where the witness overflows, too"
+            none = Comparison(tower.step, what, witness.name, "max abs difference", scaled, float("nan"), True)
+            comparisons.append(none)
+            continue
         comparisons.append(bounded(tower.step, what, witness.name, scaled, difference(found, exact)))
     return ours, comparisons
+
+
+def overflows(found: torch.Tensor, exact: torch.Tensor) -> bool:
+    """Whether vectors are no numbers where the exact ones are."""
+    return not found.isfinite().all() and bool(exact.isfinite().all())
 
 
 def _ours(tower: Tower, own: torch.dtype) -> tuple[torch.Tensor, dict[torch.dtype, torch.Tensor]]:
@@ -101,7 +111,7 @@ def _all(encode: Encode, inputs: Sequence[torch.Tensor], dtype: torch.dtype) -> 
 
 def compare_logits(model: Any, witness: Witness, text: torch.Tensor, image: torch.Tensor) -> Iterator[Comparison]:
     """What `forward` makes of embeddings that are known, in double: the cosines times the factor."""
-    scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)  # type: ignore[misc]
+    scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)
     logits = _logits(model, text, image)
     yield bounded(
         "logits",

@@ -27,14 +27,19 @@ DEFAULTS = {"dtype": "keep", "max_shard_size": "5GB"}
 
 def command(parts: Sequence[Part], out: Path, options: Mapping[str, Any]) -> str:
     """The command that converts the same again; of a path its name alone, the rest is nobody's business."""
-    first, *others = (part.checkpoint.name for part in parts)
-    words = ["zhclip", "convert", first, out.name]
-    words += [word for name in others for word in ("--vision", name)]
+    words = []
     for name, value in options.items():
         if value and value != DEFAULTS.get(name):
             shown = Path(value).name if name in ("tokenizer", "config", "vision_config") else str(value)
             words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [shown])
-    return shlex.join(words)
+    return command_of([part.checkpoint.name for part in parts], out.name, words)
+
+
+def command_of(sources: Sequence[str], out: str, options: Sequence[str] = ()) -> str:
+    """`zhclip convert` of a source, or of a text and an image part, into `out`."""
+    first, *others = sources
+    parts = [word for name in others for word in ("--vision", name)]
+    return shlex.join(["zhclip", "convert", first, out, *parts, *options])
 
 
 def published_at(checkpoint: Checkpoint) -> dict[str, str | None] | None:

@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from .errors import InputError
 from .mapping import check, plan, rename
 from .namesakes import refuse_namesake
-from .read import Checkpoint, read, read_json
+from .read import read, read_json
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,6 @@ def read_repo(path: Path) -> Repo:
     check([plan((rename("*", "*"),), {key: tuple(tensor.shape) for key, tensor in tensors.items()})], shapes)
     processor = _tokenizer(path) if is_text_alone(config) else _processor(path, config["vision_config"]["image_size"])
     return Repo(path, config, tensors, processor)
-
-
-def check_tensors(path: Path, written: Checkpoint) -> None:
-    """Refuses a repo that lacks a tensor of its model, or has one too many or of another shape.
-
-    Raises:
-        InputError: naming them, or when no model can be built from its config.json.
-    """
-    shapes = _build(path)[1]
-    check([plan((rename("*", "*"),), written.shapes)], shapes)
 
 
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:

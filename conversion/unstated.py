@@ -10,6 +10,12 @@ UNSTATED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size")
 """What a tower is known by; a text tower has no patch."""
 
+PUBLISHED = (
+    "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
+    "published model of the same size. Weights of this size that were trained with others need theirs in --config."
+)
+"""What a card says where that is so."""
+
 Published = Mapping[tuple, Mapping[str, Any]]
 """(name, width, layers, intermediate size, patch of an image tower) -> what the shapes don't say."""
 

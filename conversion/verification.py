@@ -19,8 +19,8 @@ from .mapping import check_claims, claimed, inverse, plan
 from .namesakes import refuse_namesake
 from .parts import Part, identify, join_tensors, witness_vocabulary
 from .precision import Tower, bounded, compare_logits, compare_tower, difference, normalized
-from .read import Checkpoint, read, read_json
-from .repo import check_tensors, is_text_alone, load_processor
+from .read import Checkpoint, read_json
+from .repo import Repo, is_text_alone, read_repo
 from .report import FILE, Comparison, Level, Report, changed_files, read_report
 from .source import Witness
 from .sources import SOURCES
@@ -48,6 +48,8 @@ def verify(
 ) -> Report:
     """Compares a converted repo with its original, or without one with its own tensors mapped back.
 
+    Without the original nothing is seen of what lies in it: see `unseen`.
+
     Args:
         out: a converted folder.
         against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer`, `vision_format`,
@@ -68,6 +70,7 @@ def verify(
             "one; verify OUT."
         )
     before = read_report(out)
+    _check_formats(out, before)
     request = Request(
         out=str(out),
         parts=[],
@@ -91,6 +94,27 @@ def verify(
 
 def _compare_files(out: Path, report: Report) -> Comparison:
     return _exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
+
+
+def _check_formats(out: Path, report: Report) -> None:
+    """Refuses a report of sources that are not known here: it lies, or a later version wrote it."""
+    formats = [source["format"] for source in report.sources]
+    if not formats or any(each not in SOURCES for each in formats):
+        raise InputError(
+            f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; known are "
+            f"{', '.join(sorted(SOURCES))}. Convert it again."
+        )
+
+
+def unseen(out: str | Path) -> str:
+    """What `verify` can't see of a repo without its original: a sentence with the command that sees it."""
+    out = Path(out)
+    own = recorded_vocabulary(read_report(out), out) == out
+    what = "the weights and the vocabulary" if own else "the weights"
+    return (
+        f"Without the original this compares {what} of {out} with themselves: it can't see whether they are the "
+        f"original's. `zhclip verify {out} --against SOURCE` can."
+    )
 
 
 def recorded_vocabulary(report: Report, out: Path) -> Path:
@@ -155,17 +179,15 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
 
     transformers.logging.set_verbosity_error()
     out = Path(request.out)
-    written = read(out)
-    check_tensors(out, written)
+    repo = read_repo(out)
     parts = [Part.from_request(each) for each in request.parts]
     model = _load(out)
-    comparisons = list(_compare_tensors(parts, written, model, request.dtype))
+    comparisons = list(_compare_tensors(parts, repo.tensors, model, request.dtype))
     if request.tensors_only:
         return "tensors", comparisons
-    testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(written, request)
+    testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
-    with witnesses.in_words():
-        comparisons += _compare_numbers(model, load_processor(out), witness, request.dtype)
+    comparisons += _compare_numbers(model, repo.processor, witness, request.dtype)
     return witness.level, comparisons
 
 
@@ -205,14 +227,15 @@ def _testimony(part: Part, dtype: str) -> Testimony:
     return Testimony(part.source.name, part.role, _rounded(part.checkpoint.tensors, dtype), part.evidence)
 
 
-def _mapped_back(written: Checkpoint, request: Request) -> list[Testimony]:
+def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
     """What the original was, as far as a repo tells: its tensors by the inverse tables, the rest by the report."""
     found = []
     for each in request.recorded:
         given = evidence.of_report(each["evidence"])
+        written = Checkpoint(repo.path, (), "mapped back", repo.tensors)
         part = Part(SOURCES[each["format"]], written, {}, "recorded", each["role"], given.stated)
-        table = inverse(part.home(written.config))
-        own = {key: written.tensors[key] for key in claimed(table, written.tensors)}
+        table = inverse(part.home(repo.config))
+        own = {key: repo.tensors[key] for key in claimed(table, repo.tensors)}
         backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
         check_claims(backwards)
         found.append(Testimony(part.source.name, part.role, dict(backwards.run(own)), given))
@@ -237,25 +260,23 @@ def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
 
 
 def _compare_tensors(
-    parts: Sequence[Part], written: Checkpoint, model: torch.nn.Module, dtype: str
+    parts: Sequence[Part], written: Mapping[str, torch.Tensor], model: torch.nn.Module, dtype: str
 ) -> Iterator[Comparison]:
     if parts:
         expected = join_tensors(parts)
         different = [
             key
-            for key in expected.keys() | written.tensors.keys()
+            for key in expected.keys() | written.keys()
             if key not in expected
-            or key not in written.tensors
-            or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written.tensors[key])
+            or key not in written
+            or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written[key])
         ]
         yield _exact("tensors", "file tensors", "the source's tensors", len(different))
     loaded = model.state_dict()
     different = [
         key
-        for key in loaded.keys() | written.tensors.keys()
-        if key not in loaded
-        or key not in written.tensors
-        or not same_bits(loaded[key], written.tensors[key].to(loaded[key].dtype))
+        for key in loaded.keys() | written.keys()
+        if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
     ]
     yield _exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -66,12 +66,22 @@ def in_words() -> Iterator[None]:
     """Tells what a reference can't find or compute as an error of the input: a reference knows no other."""
     try:
         yield
-    except (LookupError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         said = f"{error.args[0]!r} is not there" if isinstance(error, KeyError) and error.args else str(error)
         raise InputError(
-            f"The witness can't be built from what was published or stated: {said}. Take weights, configs and "
-            "vocabulary from the same place, or state what is missing with --config."
+            f"The witness can't compute from what was published, stated or recorded: {said.rstrip('.')}. Take "
+            "weights, configs and vocabulary from the same place, or state what is missing with --config."
         ) from error
+
+
+def _worded(call: Callable) -> Callable:
+    """The same call, which tells its errors as those of the input."""
+
+    def worded(*inputs: Any) -> Any:
+        with in_words():
+            return call(*inputs)
+
+    return worded
 
 
 class _Reader:
@@ -112,7 +122,7 @@ class _Reader:
             "text_training": lambda: module.text_training(tensors, facts.config),
             "image_training": lambda: module.image_training(tensors, facts.config),
         }
-        calls = {key: call for key, call in offers.items() if hasattr(module, key)}
+        calls = {key: _worded(call) for key, call in offers.items() if hasattr(module, key)}
         return Witness("reference", "reference", computing_in, **calls)
 
     def _peer(self, facts: Facts) -> Witness | None:

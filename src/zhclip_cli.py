@@ -68,9 +68,12 @@ def _convert(options: dict[str, Any], as_json: bool) -> int:
 
 def _verify(options: dict[str, Any], as_json: bool) -> int:
     from hf_zhclip.conversion import ParityError, verify
+    from hf_zhclip.conversion.verification import unseen
 
     try:
         report = verify(**options)
+        if options["against"] is None:
+            _progress(unseen(options["out"]))
     except ParityError as error:
         _print(error.report.to_json(), error.report.text, as_json)
         raise

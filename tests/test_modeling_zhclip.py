@@ -32,6 +32,11 @@ from tests.small_models import TEXT, VARIANTS, both, build, images, seeded, text
 BIDIRECTIONAL = ["cn_clip", "bert_clip", "taiyi", "mclip", "multilingual"]
 ONE_EACH = ["cn_clip", "mclip", "multilingual", "wukong", "cn_clip_rn50"]
 LENGTH = {"text_padded_length": 12}
+# Between two orders of the same sums in double. Largest seen with AVX-512, AVX2 and SSE: 5e-15. In float32 the bound
+# would be that of one processor.
+DOUBLE = {"atol": 1e-13, "rtol": 0}
+# Between transformers' eager and sdpa attention in double: see EAGER_AND_SDPA.
+NARROWED = {"atol": 2e-7, "rtol": 0}
 
 
 @pytest.fixture
@@ -47,9 +52,9 @@ def repository(tmp_path):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_embeddings_are_the_towers_outputs_pooled_and_projected(variant):
-    model = build(variant)
+    model = build(variant).double()
     state, config = model.state_dict(), model.config
-    ids, pixels = texts(model), images()
+    ids, pixels = texts(model), images().double()
     mask = (ids != config.text_config.pad_token_id).long()
     causal = VARIANTS[variant][0] == "clip_text_model"
 
@@ -79,9 +84,10 @@ def test_embeddings_are_the_towers_outputs_pooled_and_projected(variant):
         image = normalize(project(cls_token, "visual"), dim=-1)
         output = model(input_ids=ids, pixel_values=pixels)
 
-    torch.testing.assert_close(output.text_embeds, text)
-    torch.testing.assert_close(output.image_embeds, image)
-    torch.testing.assert_close(output.logits_per_text, text @ image.t() * math.exp(state["logit_scale"]))
+    scale = math.exp(state["logit_scale"])
+    torch.testing.assert_close(output.text_embeds, text, **DOUBLE)
+    torch.testing.assert_close(output.image_embeds, image, **DOUBLE)
+    torch.testing.assert_close(output.logits_per_text / scale, text @ image.t(), **DOUBLE)
     assert torch.equal(output.logits_per_image, output.logits_per_text.t())
     assert (text[0] - text[1]).abs().max() > 1e-2 and (image[0] - image[1]).abs().max() > 1e-2
 
@@ -128,7 +134,7 @@ def test_encode_gives_normalised_vectors_of_the_projection_width(variant):
 
 @pytest.mark.parametrize("variant", BIDIRECTIONAL)
 def test_padding_changes_nothing_whether_or_not_a_mask_is_given(variant):
-    model = build(variant)
+    model = build(variant).double()
     ids = texts(model)
     mask = (ids != model.config.text_config.pad_token_id).long()
 
@@ -141,7 +147,7 @@ def test_padding_changes_nothing_whether_or_not_a_mask_is_given(variant):
         all_ones = model.encode_text(ids, torch.ones_like(ids))
 
     assert torch.equal(given, derived)
-    torch.testing.assert_close(derived[1:2], unpadded, atol=1e-5, rtol=0)
+    torch.testing.assert_close(derived[1:2], unpadded, **DOUBLE)
     assert (all_ones[1] - derived[1]).abs().max() > 1e-2
 
 
@@ -177,7 +183,7 @@ def test_text_attends_to_padding_where_the_config_says_so(variant):
 
 @pytest.mark.parametrize("variant", BIDIRECTIONAL)
 def test_texts_are_padded_to_the_length_that_the_config_says_and_the_padding_is_seen(variant):
-    padded, attending = (build(variant, text_attends_to_padding=True, **each) for each in (LENGTH, {}))
+    padded, attending = (build(variant, text_attends_to_padding=True, **each).double() for each in (LENGTH, {}))
     pad = padded.config.text_config.pad_token_id
     ids = texts(padded)
     long = nn.functional.pad(ids, (0, 6), value=pad)
@@ -192,7 +198,7 @@ def test_texts_are_padded_to_the_length_that_the_config_says_and_the_padding_is_
         # One by one, without any padding of the tokenizer's.
         ends = (ids != pad).sum(dim=1)
         alone = [padded.encode_text(row[None, :end]) for row, end in zip(ids, ends, strict=True)]
-        torch.testing.assert_close(torch.cat(alone), wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(torch.cat(alone), wanted, **DOUBLE)
 
 
 def test_states_and_attentions_are_as_long_as_the_padded_texts():
@@ -488,16 +494,16 @@ def test_each_tower_takes_its_own_attention(repository):
     assert mixed.vision_model.config._attn_implementation == "sdpa"
     eager = AutoModel.from_pretrained(folder, attn_implementation="eager")
     assert eager.vision_model.config._attn_implementation == "eager"
-    wanted = model(**both(model)).text_embeds, model(**both(model)).image_embeds
+    wanted = model.double()(**both(model))
     for other in (mixed, eager):
-        output = other(**both(model))
-        torch.testing.assert_close(output.text_embeds, wanted[0], atol=1e-5, rtol=0)
-        torch.testing.assert_close(output.image_embeds, wanted[1], atol=1e-5, rtol=0)
+        output = other.double()(**both(model))
+        torch.testing.assert_close(output.text_embeds, wanted.text_embeds, **DOUBLE)
+        torch.testing.assert_close(output.image_embeds, wanted.image_embeds, **NARROWED)
 
 
 @pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
 def test_attention_can_be_changed_on_a_loaded_model(variant, caplog):
-    model = build(variant)
+    model = build(variant).double()
     wanted = model.encode_image(images())
     logging.getLogger("transformers").addHandler(caplog.handler)
     try:
@@ -508,7 +514,7 @@ def test_attention_can_be_changed_on_a_loaded_model(variant, caplog):
     assert model.vision_model.config._attn_implementation == "eager"
     assert model.text_model.config._attn_implementation == "sdpa"
     assert caplog.records == []
-    torch.testing.assert_close(model.encode_image(images()), wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.encode_image(images()), wanted, **NARROWED)
 
 
 @pytest.mark.parametrize("tower", ["text_config", "vision_config"])

@@ -31,11 +31,13 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
             projection_dim=len(tensors["text_projection.weight"]),
         )
         model = loaded(transformers.VisionTextDualEncoderModel(config), state_dict)
+    encode_text, encode_image = features(model)
     return Witness(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),
-        **features(model),
+        encode_text=encode_text,
+        encode_image=encode_image,
         token_ids=bert_ids(facts.vocab, facts.context_length),
         pixels=clip_pixels(facts.image_size),
         logit_scale=lambda: tensors["logit_scale"].item(),

@@ -30,11 +30,13 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
     def pixels(image: Image.Image) -> torch.Tensor:
         return processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
+    encode_text, encode_image = features(model)
     return Witness(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),
-        **features(model),
+        encode_text=encode_text,
+        encode_image=encode_image,
         token_ids=bert_ids(facts.vocab, facts.context_length),
         pixels=pixels,
         logit_scale=lambda: tensors["logit_scale"].item(),

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from ..errors import InputError
 
 Tensors = Mapping[str, torch.Tensor]
+Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def computing_in(*modules: torch.nn.Module) -> Callable[[torch.dtype], AbstractC
     for module in modules:
         for norm in module.modules():
             if isinstance(norm, torch.nn.LayerNorm):
-                norm.forward = MethodType(torch.nn.LayerNorm.forward, norm)  # type: ignore[method-assign]
+                norm.forward = MethodType(torch.nn.LayerNorm.forward, norm)
 
     @contextmanager
     def change(dtype: torch.dtype) -> Iterator[None]:
@@ -78,8 +79,8 @@ def bert_ids(vocab: Sequence[str], context_length: int | None) -> Callable[[Sequ
     return lambda texts: tokenizer(list(texts), truncation=True, max_length=context_length)["input_ids"]
 
 
-def features(model: Any) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """`encode_text` and `encode_image` of a dual encoder of transformers over a BERT, whose padding is masked."""
+def features(model: Any) -> tuple[Encode, Encode]:
+    """How texts and pictures are encoded by a dual encoder of transformers over a BERT, whose padding is masked."""
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
         output = model.get_text_features(input_ids=ids, attention_mask=(ids != 0).long())
@@ -88,7 +89,7 @@ def features(model: Any) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     def encode_image(pixels: torch.Tensor) -> torch.Tensor:
         return normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
 
-    return {"encode_text": encode_text, "encode_image": encode_image}
+    return encode_text, encode_image
 
 
 def clip_pixels(size: int | None) -> Callable[[Image.Image], torch.Tensor]:

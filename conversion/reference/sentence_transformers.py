@@ -38,7 +38,8 @@ def config(files: Files, stated: Json) -> Json:
     place, modules = named(files, "modules.json") or ("", [])
     paths = {each["type"].rpartition(".")[2]: posixpath.join(place, each["path"]) for each in modules}
     pooling = files[posixpath.normpath(posixpath.join(paths["Pooling"], "config.json"))]
-    transformer = next((files[name] for name in files if TRANSFORMER.fullmatch(posixpath.basename(name))), {})
+    stated_by = (files[name] for name in files if TRANSFORMER.fullmatch(posixpath.basename(name)))
+    transformer: Json = next(stated_by, {})
     return {
         **DEFAULTS.get(own.get("model_type"), {}),
         **own,

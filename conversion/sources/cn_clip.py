@@ -4,6 +4,7 @@ Projects that took cn_clip over with its keys (QA-CLIP) are this format, too.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..cn_clip_model import LIMITS, check_fields, home, rules, signatures, tokenizer
@@ -11,12 +12,17 @@ from ..cn_clip_model import describe as describe_shapes
 from ..cn_clip_model import describe_image as describe_image_shapes
 from ..read import Checkpoint
 from ..source import Description, Source
+from ..unstated import PUBLISHED
+
+HEADS = {"vision_head_width", "text_num_attention_heads"}
+"""What the user states of a size that is not published."""
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from shapes, and what they don't say from what the user states."""
     check_fields(config)
-    return describe_shapes(checkpoint.shapes, config)
+    described = describe_shapes(checkpoint.shapes, config)
+    return described if HEADS <= config.keys() else replace(described, limits=(*LIMITS, PUBLISHED))
 
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
@@ -35,6 +41,6 @@ SOURCE = Source(
     home=home,
     tokenizer=tokenizer,
     reads_config_json=False,
-    limits=LIMITS,
+    limits=(*LIMITS, PUBLISHED),
     describe_image=describe_image,
 )

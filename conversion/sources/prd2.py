@@ -9,7 +9,7 @@ from ..hf_config import bert_shapes, count_layers, vit_shapes
 from ..mapping import Rule, drop, log_inverse, rename
 from ..read import Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..unstated import tower_facts
+from ..unstated import PUBLISHED, tower_facts
 
 CONTEXT_LENGTH = 64
 """models/prd2.py and r2d2.py: `tokenize_text` pads and cuts to it."""
@@ -112,7 +112,11 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         image_order="rgb_then_squash",
         context_length=min(CONTEXT_LENGTH, text["max_position_embeddings"]),
         image_size=vision["image_size"],
-        limits=(CROSS_ENCODER_LIMIT, *LIMITS) if cross_encoder else LIMITS,
+        limits=(
+            *((CROSS_ENCODER_LIMIT,) if cross_encoder else ()),
+            *LIMITS,
+            *(() if {"text_config", "vision_config"} <= config.keys() else (PUBLISHED,)),
+        ),
     )
 
 
@@ -162,6 +166,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
-    limits=LIMITS,
+    limits=(*LIMITS, PUBLISHED),
     reads_config_json=False,
 )

@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..mapping import Rule, Shape, rename
 from ..read import Checkpoint
 from ..source import Description, Signature, Source
+from ..unstated import PUBLISHED as PUBLISHED_FACTS
 
 TEXT, BLOCKS = "transformer.", "transformer.resblocks."
 SCALE = "loss.logit_scale"
@@ -96,7 +97,11 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         image_order="crop_then_rgb",
         context_length=text.config["max_position_embeddings"],
         image_size=vision.config["image_size"],
-        limits=(*LIMITS, MINDSPORE_LIMIT) if from_numpy else LIMITS,
+        limits=(
+            *LIMITS,
+            *((MINDSPORE_LIMIT,) if from_numpy else ()),
+            *(() if "text" in config else (PUBLISHED_FACTS,)),
+        ),
     )
 
 
@@ -197,6 +202,6 @@ SOURCE = Source(
     rules=rules,
     home=home,
     tokenizer=tokenizer,
-    limits=LIMITS,
+    limits=(*LIMITS, PUBLISHED_FACTS),
     reads_config_json=False,
 )

@@ -170,14 +170,6 @@ def test_inspect_names_it_too(repo, tmp_path):
     assert "OLD: a repo of an older version" in found.text()
 
 
-def test_convert_says_in_one_sentence_that_it_is_a_repo_of_an_older_version(repo, tmp_path):
-    folder = old(repo("bert_clip").path, tmp_path / "OLD")
-
-    with pytest.raises(InputError, match="^A repo of an older version") as error:
-        convert(folder, tmp_path / "NEW")
-    assert "zhclip convert" not in str(error.value) and entries(tmp_path) == {"OLD"}
-
-
 @pytest.mark.parametrize("version", [1, 99, None, "2"])
 def test_a_report_of_another_version_names_it_where_the_repo_is_older(repo, tmp_path, version):
     of_today = shutil.copytree(repo("bert_clip").path, tmp_path / "TODAY")

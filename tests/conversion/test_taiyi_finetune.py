@@ -127,16 +127,12 @@ def test_the_same_repo_comes_of_a_module_that_was_itself_an_attribute(lightning,
     assert wanted.keys() == given.keys() and all(torch.equal(wanted[key], given[key]) for key in wanted)
 
 
-def test_an_image_tower_comes_of_it_for_a_text_tower_that_was_published_alone(original, tmp_path, monkeypatch):
-    c = checkpoints
-    tiny = {
-        "text_config": {("tiny", c.HIDDEN, c.LAYERS, c.INTERMEDIATE): FACTS["text_config"]},
-        "vision_config": {("tiny", c.WIDTH, c.LAYERS, 4 * c.WIDTH, c.PATCH): FACTS["vision_config"]},
-    }
-    monkeypatch.setattr(taiyi_finetune, "PUBLISHED", tiny)
-    text = c.taiyi_folder(tmp_path / "taiyi", head=True)
+def test_an_image_tower_comes_of_it_for_a_text_tower_that_was_published_alone(original, tmp_path):
+    text = checkpoints.taiyi_folder(tmp_path / "taiyi", head=True)
 
-    report = convert(text, tmp_path / "OUT", vision=original("taiyi_finetune").source, format="taiyi")
+    found = original("taiyi_finetune")
+    vision = {"vision": found.source, "vision_config": found.arguments["config"]}
+    report = convert(text, tmp_path / "OUT", **vision, format="taiyi")
 
     config = json.loads((tmp_path / "OUT" / "config.json").read_text(encoding="utf-8"))
     assert report.passed

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints
 from tests.conversion.helpers import FAMILIES, cn_clip, contents, entries
+from tests.weights import seeded_state_dict
 
 NUMBERS = {"config", "ids", "pixels", "text", "image", "logits"}
 
@@ -280,6 +282,12 @@ def test_a_changed_weight_is_caught_against_the_original_by_everything(copy, ori
     assert {"files", "tensors", "text"} <= failed_steps(error)
 
 
+def drop_tensor(out, key):
+    tensors = load_file(out / "model.safetensors")
+    del tensors[key]
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+
+
 def tamper(out):
     tensors = load_file(out / "model.safetensors")
     tensors["text_projection.weight"][0] *= -1
@@ -320,6 +328,15 @@ def test_another_checkpoint_of_the_same_shapes_is_not_the_original(repo, tmp_pat
         (lambda out: (out / "conversion_report.json").write_text("no"), InputError, "no valid JSON"),
         (lambda out: (out / "model.safetensors").unlink(), InputError, "holds none of model.safetensors"),
         (lambda out: (out / "model.safetensors").write_bytes(b"\0" * 99), InputError, "is no checkpoint"),
+        (
+            lambda out: drop_tensor(out, "text_projection.weight"),
+            InputError,
+            r"text_projection\.weight",
+        ),
+        (lambda out: (out / "tokenizer.json").unlink(), InputError, "has no tokenizer.json|does not load"),
+        (lambda out: (out / "processor_config.json").unlink(), InputError, "has no processor_config.json"),
+        (lambda out: (out / "processor_config.json").write_text("{"), InputError, "does not load"),
+        (lambda out: (out / "tokenizer.json").write_text("{"), InputError, "does not load"),
         (lambda out: edit(out / "config.json", text_pooling="max"), InputError, "No model can be built from"),
         (lambda out: edit(out / "config.json", projection_dim=7), InputError, "text_projection.weight"),
     ],
@@ -386,6 +403,41 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     assert str(tmp_path) not in done.stdout
 
 
+# Narrow dtypes
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_rounding_of_the_repos_own_dtype_is_measured_beside_that_of_float32(dtype, original, tmp_path):
+    found = original("cn_clip_vit")
+    report = convert(found.source, tmp_path / "OUT", dtype=dtype, **found.arguments)
+
+    images = [each for each in report.comparisons if each.step == "image"]
+    measured = {each.what: each for each in images if each.measure == "max abs difference"}
+    own, single = measured[f"embeddings in {dtype}"], measured["embeddings in float32"]
+    assert single.result < own.result <= own.bound
+    assert own.bound / single.bound == torch.finfo(getattr(torch, dtype)).eps / torch.finfo(torch.float32).eps
+    assert measured["embeddings of 3 inputs in float64"].result < 1e-12
+
+
+def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tmp_path):
+    tensors = {key: tensor.half() for key, tensor in seeded_state_dict(checkpoints.cn_clip_vit()).items()}
+    block = "visual.transformer.resblocks.0.mlp."
+    large = {
+        block + "c_fc.bias": tensors[block + "c_fc.bias"] + 5,
+        block + "c_proj.weight": tensors[block + "c_proj.weight"] * 3000,
+        block + "c_proj.bias": torch.full((checkpoints.WIDTH,), 6e4).half(),
+    }
+    torch.save({**tensors, **large}, tmp_path / "x.pt")
+    config = checkpoints.cn_clip_config(tmp_path / "facts.json")
+
+    report = convert(tmp_path / "x.pt", tmp_path / "OUT", config=config)
+
+    (own,) = [each for each in report.comparisons if "float16" in each.what and each.step == "image"]
+    assert own.what == "embeddings in float16, where the witness overflows, too"
+    assert own.passed and math.isnan(own.result)
+    json.dumps(report.to_json(), allow_nan=False)
+
+
 # NaN
 
 
@@ -409,7 +461,7 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
     [
         ([0.6, 0.8], (True, True)),
         ([0.600000008, 0.799999994], (False, True)),  # 1e-8 aside: the cosine is 1 - 5e-17
-        ([0.60016, 0.79988], (False, False)),
+        ([0.6003, 0.79977], (False, False)),
     ],
 )
 def test_difference_and_cosine_have_a_bound_each(ours, passed):

@@ -1,0 +1,197 @@
+"""A repo that an older version of this package wrote -> one of today: names and report change, no number does.
+
+What its original stated is taken from its report; the original's own files are not read again, and the card says so.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import verification
+from .cards import write_card
+from .doors import CODE_FILES, add_code
+from .errors import InputError, ParityError
+from .evidence import to_report, vocabulary_hashes
+from .provenance import command_of
+from .read import Checkpoint, read_json
+from .report import FILE, Comparison, Report, sha256
+from .source import Evidence
+from .staging import staging
+from .write import SPARE_BYTES, write_json
+
+FORMER_VERSION = 2
+"""Of the reports whose repos bear the former types."""
+
+TYPES = {"zhclip": "hf_zhclip", "zhclip_resnet": "hf_zhclip_resnet"}
+
+LIMIT = (
+    "This repo was made from one that an older version of hf_zhclip had converted. What its original states beside "
+    "the weights is taken from that repo's report; the original's files were not read again."
+)
+"""What the card says."""
+
+CONVERT_ORIGINAL = "Convert its original again, which its card names."
+
+Stated = Callable[[Mapping[str, Any]], Evidence]
+
+
+def _as_stated(facts: Mapping[str, Any]) -> Evidence:
+    return Evidence({}, {}, facts)
+
+
+def _base(facts: Mapping[str, Any]) -> Evidence:
+    return Evidence({}, {}, facts["base_config"])
+
+
+def _modules(facts: Mapping[str, Any]) -> Evidence:
+    """The pooling, in the place where sentence-transformers states it."""
+    files = {
+        "modules.json": [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}],
+        "1_Pooling/config.json": {"pooling_mode": facts["text_pooling"]},
+    }
+    tower = {key: value for key, value in facts.items() if key != "text_pooling"}
+    return Evidence(files, dict.fromkeys(files, "-"), tower)
+
+
+EVIDENCE: Mapping[str, Stated] = {"multilingual_clip": _base, "sentence_transformers": _modules}
+"""How the facts of a former report are given to a witness, where that is not as if the user had stated them."""
+
+
+def upgrade(
+    former: Checkpoint,
+    out: Path,
+    force: bool,
+    progress: Callable[[str], None],
+) -> Report:
+    """Writes the repo of today and proves it as `verify` proves a repo without its original.
+
+    Raises:
+        InputError: when the former report can't be read, or the files are no longer those that it names.
+        ParityError: when the result does not compute what the report says of it; nothing is left at `out` then.
+    """
+    folder = former.folder or former.path
+    report = _former_report(folder)
+    config = _renamed(read_json(folder / "config.json"))
+    kept = [name for name in report["files"] if name not in ("config.json", *CODE_FILES)]
+    progress(f"Found a repo of an older version: {report['conversion']['architecture']}")
+    with staging(out, sum((folder / name).stat().st_size for name in kept) + SPARE_BYTES, force) as place:
+        _copy(folder, place, kept)
+        _write_config(place, config)
+        if any(name in report["files"] for name in CODE_FILES):
+            add_code(place)
+        progress("Verifying in a fresh process")
+        proof = _prove(place, folder, report, out.name)
+        write_json(place / FILE, proof.to_json())
+        if not proof.passed:
+            raise ParityError(f"The result does not compute what {folder} computes:\n{proof.failures()}", proof)
+        write_card(place, proof, out.name)
+    return proof
+
+
+def _former_report(folder: Path) -> dict[str, Any]:
+    """The report of the former version, whose files are all there as they were.
+
+    Raises:
+        InputError: in words for whatever is wrong with it.
+    """
+    report = read_json(folder / FILE)
+    if report.get("format_version") != FORMER_VERSION:
+        raise InputError(
+            f"{folder / FILE} is of version {report.get('format_version')!r}; {FORMER_VERSION} was wanted. "
+            f"{CONVERT_ORIGINAL}"
+        )
+    try:
+        _check(report)
+        changed = sorted(name for name, digest in report["files"].items() if _differs(folder, name, digest))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / FILE} is no report: {error}. {CONVERT_ORIGINAL}") from error
+    if changed or report["level"] == "tensors" or not report["passed"]:
+        why = f"changed since then: {', '.join(changed)}" if changed else "it was not verified"
+        raise InputError(
+            f"{folder} is not what its report proves ({why}), so that it is not taken. {CONVERT_ORIGINAL}"
+        )
+    return report
+
+
+def _check(report: Mapping[str, Any]) -> None:
+    """Raises LookupError, TypeError or AttributeError for what is not as it was written."""
+    from .sources import SOURCES
+
+    kinds = {"architecture": str, "dtype": str, "context_length": int, "limits": list}
+    if wrong := [name for name, kind in kinds.items() if not isinstance(report["conversion"][name], kind)]:
+        raise TypeError(f"conversion states {wrong[0]} {report['conversion'][wrong[0]]!r}")
+    if not report["sources"] or not all(isinstance(name, str) for name in report["files"]):
+        raise TypeError("it names no source, or no files")
+    for source in report["sources"]:
+        if source["format"] not in SOURCES or not isinstance(source["facts"], Mapping):
+            raise LookupError(f"the format {source['format']!r}")
+
+
+def _differs(folder: Path, name: str, digest: str) -> bool:
+    """Whether a file is gone, lies elsewhere or holds something else; a link out of the folder is not followed."""
+    path = folder / name
+    inside = ".." not in Path(name).parts and not Path(name).is_absolute()
+    return not inside or not path.is_file() or sha256(path) != digest
+
+
+def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json under today's types; code that the repo brought is written anew."""
+    fields = {key: value for key, value in config.items() if key != "auto_map"}
+    vision = fields.get("vision_config")
+    if isinstance(vision, Mapping):
+        kind = vision.get("model_type")
+        fields["vision_config"] = {**vision, "model_type": TYPES.get(kind, kind)}
+    return {**fields, "model_type": TYPES["zhclip"]}
+
+
+def _write_config(place: Path, fields: Mapping[str, Any]) -> None:
+    from huggingface_hub.errors import StrictDataclassError
+
+    from hf_zhclip import ZhCLIPConfig
+
+    try:
+        ZhCLIPConfig.from_dict(dict(fields)).save_pretrained(place)
+    except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"No model can be built from the config.json of the older repo. {error}") from error
+
+
+def _copy(folder: Path, place: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, place / name)
+
+
+def _prove(place: Path, folder: Path, former: Mapping[str, Any], name: str) -> Report:
+    conversion = {
+        **former["conversion"],
+        "stated_context_length": former["conversion"]["context_length"],
+        "vocabulary": vocabulary_hashes(place),
+        "limits": list(dict.fromkeys((*former["conversion"]["limits"], LIMIT))),
+        "command": command_of([folder.name], name),
+        "former_report": sha256(folder / FILE),
+    }
+    sources = [_source(each) for each in former["sources"]]
+    request = verification.Request(
+        out=str(place),
+        parts=[],
+        dtype=conversion["dtype"],
+        vocabulary=str(place),
+        context_length=conversion["context_length"],
+        recorded=sources,
+    )
+    level, comparisons = verification.in_fresh_process(request)
+    files = {path.relative_to(place).as_posix(): sha256(path) for path in sorted(place.rglob("*")) if path.is_file()}
+    return Report(sources, conversion, level, [_same_weights(former, files), *comparisons], files)
+
+
+def _source(former: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in former.items() if key != "facts"}
+    return {**kept, "evidence": to_report(EVIDENCE.get(former["format"], _as_stated)(former["facts"]))}
+
+
+def _same_weights(former: Mapping[str, Any], files: Mapping[str, str]) -> Comparison:
+    weights = [name for name in former["files"] if name.endswith((".safetensors", ".safetensors.index.json"))]
+    different = sum(files.get(name) != former["files"][name] for name in weights)
+    what = f"SHA-256 of {len(weights)} files"
+    return Comparison("tensors", what, "the older repo", "number that differ", 0, different, different == 0)

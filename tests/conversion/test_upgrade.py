@@ -1,0 +1,179 @@
+"""A repo of an older version becomes one of today: what comes over, what is proved, and what is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoProcessor
+
+import zhclip_cli
+from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.errors import InputError, ParityError
+from hf_zhclip.conversion.report import sha256
+
+from tests import checkpoints as c
+from tests.conversion.helpers import contents, entries
+
+# What reports of version 2 called facts: the source's own JSON, as far as it counted.
+FACTS = {
+    "cn_clip_vit": [c.CN_CLIP_FACTS],
+    "cn_clip_resnet": [c.CN_CLIP_FACTS],
+    "bert_clip": [{"text_config": c.BERT_CONFIG, "vision_config": c.VISION_CONFIG}],
+    "hf_clip": [{"text_config": c.CLIP_TEXT_CONFIG, "vision_config": c.VISION_CONFIG}],
+    "taiyi_head": [c.BERT_CONFIG, {"vision_config": c.VISION_CONFIG}],
+    "multilingual_clip": [
+        {"modelBase": "nobody/xlm-roberta", "base_config": c.MCLIP_BASE["xlm-roberta"]},
+        {"vision_config": c.VISION_CONFIG},
+    ],
+    "sentence_transformers": [
+        {**c.DISTILBERT_CONFIG, "text_pooling": "mean"},
+        {"vision_config": c.VISION_CONFIG},
+    ],
+}
+
+
+def edit(path, change):
+    value = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(change(value) or value), encoding="utf-8")
+
+
+def renamed(config):
+    config["model_type"] = "zhclip"
+    if config["vision_config"]["model_type"] == "hf_zhclip_resnet":
+        config["vision_config"]["model_type"] = "zhclip_resnet"
+
+
+@pytest.fixture
+def older(repo, tmp_path):
+    """Gives a folder as the version before wrote it: the former types, a report of version 2."""
+
+    def make(family="cn_clip_vit"):
+        folder = shutil.copytree(repo(family).path, tmp_path / "OLD")
+        edit(folder / "config.json", renamed)
+
+        def former(report):
+            report["format_version"] = 2
+            report["files"]["config.json"] = sha256(folder / "config.json")
+            for name in ("stated_context_length", "vocabulary"):
+                del report["conversion"][name]
+            for source, facts in zip(report["sources"], FACTS[family], strict=True):
+                source["facts"] = facts
+                del source["evidence"]
+
+        edit(folder / "conversion_report.json", former)
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("family", FACTS)
+def test_it_becomes_a_repo_of_today_with_the_same_weights_and_is_proved(family, older, repo, tmp_path):
+    old = older(family)
+    before = contents(old)
+
+    report = convert(old, tmp_path / "NEW")
+
+    new, today = contents(tmp_path / "NEW"), contents(repo(family).path)
+    assert contents(old) == before
+    assert new.keys() == today.keys()
+    assert {name for name in new if new[name] != today[name]} <= {"README.md", "conversion_report.json"}
+    assert report.passed and report.level in ("peer", "reference")
+    assert report.conversion["former_report"] == sha256(old / "conversion_report.json")
+    assert verify(tmp_path / "NEW").passed
+
+
+def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
+    convert(older(), tmp_path / "NEW")
+
+    model = AutoModel.from_pretrained(tmp_path / "NEW")
+    inputs = AutoProcessor.from_pretrained(tmp_path / "NEW")(text=["一只猫"], return_tensors="pt")
+    card = (tmp_path / "NEW" / "README.md").read_text(encoding="utf-8")
+    assert model.config.model_type == "hf_zhclip" and model.encode_text(**inputs).shape == (1, c.EMBED)
+    assert "an older version of hf_zhclip had converted" in card and "旧版本转换得到的仓库" in card
+    assert "zhclip convert OLD NEW" in card
+
+
+def test_the_code_that_travelled_with_it_is_that_of_today(older, tmp_path):
+    old = older("bert_clip")
+    (old / "modeling_zhclip.py").write_text("raise SystemExit('code of an older version')\n")
+    edit(old / "config.json", lambda config: config.update(auto_map={"AutoModel": "modeling_zhclip.ZhCLIPModel"}))
+    edit(
+        old / "conversion_report.json",
+        lambda report: report["files"].update(
+            {name: sha256(old / name) for name in ("modeling_zhclip.py", "config.json")}
+        ),
+    )
+
+    convert(old, tmp_path / "NEW")
+
+    assert "code of an older version" not in (tmp_path / "NEW" / "modeling_zhclip.py").read_text(encoding="utf-8")
+    assert "auto_map" in json.loads((tmp_path / "NEW" / "config.json").read_text(encoding="utf-8"))
+
+
+def test_a_fact_of_its_config_that_its_report_does_not_state_is_seen(older, tmp_path):
+    old = older()
+    edit(old / "config.json", lambda config: config["text_config"].update(num_attention_heads=8))
+    edit(
+        old / "conversion_report.json",
+        lambda report: report["files"].update({"config.json": sha256(old / "config.json")}),
+    )
+
+    with pytest.raises(ParityError, match="text: embeddings"):
+        convert(old, tmp_path / "NEW")
+    assert entries(tmp_path) == {"OLD"}
+
+
+def tamper(folder):
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "logit_scale": torch.tensor(1.0)}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def in_report(**fields):
+    return lambda folder: edit(folder / "conversion_report.json", lambda report: report.update(fields))
+
+
+REFUSED = {
+    "a weight that was changed since": (tamper, r"changed since then: model\.safetensors.*Convert its original"),
+    "a file that is gone": (
+        lambda folder: (folder / "tokenizer.json").unlink(),
+        r"changed since then: tokenizer\.json",
+    ),
+    "what was never verified": (in_report(level="tensors"), "it was not verified"),
+    "what failed": (in_report(passed=False), "it was not verified"),
+    "a report of another version": (in_report(format_version=1), "is of version 1; 2 was wanted"),
+    "a report without sources": (in_report(sources=[]), "is no report: it names no source"),
+    "a source that is not known": (
+        in_report(sources=[{"format": "x", "facts": {}}]),
+        "is no report: .*the format 'x'",
+    ),
+    "facts of another kind": (in_report(sources=[{"format": "cn_clip", "facts": []}]), "is no report"),
+    "files of another kind": (in_report(files=[1]), "is no report"),
+    "a file outside of it": (in_report(files={"../x": "00"}), r"changed since then: \.\./x"),
+    "a config that was cut": (lambda folder: (folder / "config.json").write_text("{"), "is no valid JSON"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_words_and_nothing_is_written(name, older, tmp_path, capsys):
+    damage, said = REFUSED[name]
+    old = older()
+    damage(old)
+
+    with pytest.raises(InputError, match=said):
+        convert(old, tmp_path / "NEW")
+    assert zhclip_cli.main(["convert", str(old), str(tmp_path / "NEW")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert entries(tmp_path) == {"OLD"}
+
+
+def test_options_that_would_change_it_are_refused_by_name(older, tmp_path):
+    with pytest.raises(InputError, match="comes over as it is: leave out --dtype, --with-code"):
+        convert(older(), tmp_path / "NEW", dtype="float16", with_code=True)
+
+
+def test_a_folder_that_exists_is_not_overwritten(older, tmp_path):
+    (tmp_path / "NEW").mkdir()
+    with pytest.raises(InputError, match="exists"):
+        convert(older(), tmp_path / "NEW")
