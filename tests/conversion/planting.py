@@ -27,6 +27,7 @@ from hf_zhclip.conversion.errors import InputError, MappingError, ParityError
 from hf_zhclip.conversion.parts import Part, describe, identify, join_tensors
 from hf_zhclip.conversion.report import Comparison
 from hf_zhclip.conversion.source import Description, Witness
+from hf_zhclip.conversion.sources import SOURCES
 from hf_zhclip.conversion.write import write_weights
 
 from tests import checkpoints
@@ -69,6 +70,11 @@ class Prepared:
     tensors: dict[str, torch.Tensor]
     folder: Path
 
+    def anew(self, tokenizer: bool) -> "Prepared":
+        """The same, of which nothing is kept but what was read; nor its `tokenizer`, if that is asked."""
+        parts = [replace(part, source=SOURCES[part.source.name] if tokenizer else part.source) for part in self.parts]
+        return replace(self, parts=parts)
+
     @cached_property
     def weights(self) -> Path:
         """The file that a conversion writes."""
@@ -77,24 +83,21 @@ class Prepared:
 
 
 @cache
-def prepared(family: str) -> Prepared:
-    """A family's checkpoint, made and read once; its tokenizer is made once for each length."""
-    made = make(family, MADE[family])
-    first, *others = made.parts
-    return replace(
-        made, parts=[replace(first, source=replace(first.source, tokenizer=cache(first.source.tokenizer))), *others]
-    )
-
-
-@cache
 def make(name: str, build: Callable[[Path], Original]) -> Prepared:
-    """A checkpoint, made and read once."""
+    """A checkpoint, made and read once; its tokenizer is made once for each length."""
     folder = FOLDER / name
     folder.mkdir()
     made = build(folder)
     given = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
-    parts = identify(made.source, **given)
+    first, *others = identify(made.source, **given)
+    once = replace(first.source, tokenizer=cache(first.source.tokenizer))
+    parts = [replace(first, source=once), *others]
     return Prepared(made, parts, describe(parts), join_tensors(parts), folder)
+
+
+def prepared(family: str) -> Prepared:
+    """The small checkpoint of a family."""
+    return make(family, MADE[family])
 
 
 def remembering(witness: Witness) -> Witness:

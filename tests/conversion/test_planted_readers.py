@@ -181,6 +181,11 @@ class Reader:
     def __str__(self) -> str:
         return f"{self.name}-{self.family}".replace(" ", "_")
 
+    @property
+    def is_of_tokenizers(self) -> bool:
+        """Whether it may change a tokenizer, which is not made again for the others."""
+        return self.name.startswith(("tokenizer", "wukong"))
+
 
 def constant(module: Any, name: str, value: Any) -> Plant:
     return lambda patch: patch.setattr(module, name, value)
@@ -439,9 +444,9 @@ def converted(monkeypatch):
     Parts were read before; the description and the witness are made anew.
     """
 
-    def convert(family):
+    def convert(family, tokenizer=True):
         made = make(family, {**MADE, **LEFT_OPEN}[family])
-        share(monkeypatch, replace(made, parts=[replace(part) for part in made.parts]))
+        share(monkeypatch, made.anew(tokenizer))
         without_packages(monkeypatch)
         return outcome(made.original)
 
@@ -457,7 +462,7 @@ def test_what_is_read_rightly_passes(family, converted):
 def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, converted, monkeypatch):
     reader.plant(monkeypatch)
 
-    found = converted(reader.family)
+    found = converted(reader.family, tokenizer=reader.is_of_tokenizers)
 
     assert found.step in reader.caught_by, found
 
