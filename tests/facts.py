@@ -111,6 +111,8 @@ POOLINGS = {
     RESNET_TYPE: ("pooler", "cls"),
 }
 
+PROJECTIONS = "linear", "linear_bias", "mlp", "none"
+
 SHAPE = (REFUSED,)
 TRAINING = ("config",)
 
@@ -141,7 +143,7 @@ CONFIG: Mapping[str, Fact] = {
 
 TOWER_FIELDS: Mapping[str, Fact] = {
     "pooling": Fact(_poolings, (REFUSED, TOWER)),
-    "projection": Fact(only("linear", "linear_bias", "mlp", "none"), SHAPE),
+    "projection": Fact(only(*PROJECTIONS), SHAPE),
     "width": Fact(_more, SHAPE),
 }
 
@@ -155,6 +157,9 @@ DESCRIPTION_FIELDS: Mapping[str, Fact] = {
     "text_attends_to_padding": Fact(only(True, False), (REFUSED, TOWER)),
     "text_padded_length": Fact(_padded_lengths, (REFUSED, TOWER)),
 }
+
+PICTURE = Fact(_side, (REFUSED, "pixels"))
+"""The side of a picture wherever it is stated."""
 
 OF_A_PAIR = ("projection", "width", "image_order", "image_size")
 """Fields that mean nothing of a text tower that stands alone, and reach no file of its repo."""
@@ -171,7 +176,8 @@ class Row:
     """One fact of a family's description with another value.
 
     `place` is "text" or "vision" for a field of that Tower, "text.config" or "vision.config" for one of its config,
-    "whole" for a field of the Description, and "both" for a field of both towers.
+    "whole" for a field of the Description. "both" is a field of both towers, and "picture" of the Description and of
+    the image tower's config.
     """
 
     family: str
@@ -192,14 +198,14 @@ class Row:
             return replace(description, **attends, **changed)
         if self.place == "both":
             return replace(description, **{side: replace(getattr(description, side), **changed) for side in STEPS})
+        if self.place == "picture":
+            vision = replace(description.vision, config={**description.vision.config, **changed})
+            return replace(description, vision=vision, **changed)
         side, _, config = self.place.partition(".")
         tower = getattr(description, side)
         # A ResNet's config takes no other field of a ViT's.
-        own = (
-            {key: tower.config[key] for key in RESNET if key in tower.config}
-            if self.value == RESNET_TYPE
-            else tower.config
-        )
+        kept = RESNET if self.value == RESNET_TYPE else tower.config
+        own = {key: tower.config[key] for key in kept if key in tower.config}
         tower = replace(tower, config={**own, **changed}) if config else replace(tower, **changed)
         return replace(description, **{side: tower})
 
@@ -224,6 +230,8 @@ def rows(family: str, description: Description) -> Iterator[Row]:
     if not alone:
         # One width alone makes no pair; both together are projection_dim.
         yield from _of(family, "both", "width", description.text.width, TOWER_FIELDS["width"], {}, ())
+        # So would a reader take it wrong: what is one pixel larger fits the weights of a ViT.
+        yield from _of(family, "picture", "image_size", description.image_size, PICTURE, description.vision.config, ())
 
 
 def _of_tower(family: str, side: str, tower: Tower, steps: tuple[str, ...]) -> Iterator[Row]:

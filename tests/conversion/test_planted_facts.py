@@ -1,11 +1,14 @@
 """Each fact that a conversion states, planted wrong: the proof notices it, with the original's package and without."""
 
 import dataclasses
+import typing
 
 import pytest
 
-from hf_zhclip.conversion import pipeline
+from hf_zhclip.configuration_zhclip import TEXT_TOWERS, VISION_TOWERS, Projection
+from hf_zhclip.conversion import hf_config, pipeline
 from hf_zhclip.conversion.source import Description, Tower
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
 from tests import facts
 from tests.conversion.planting import MADE, WITNESSES, outcome, prepared, share, share_witness, without_packages
@@ -104,14 +107,22 @@ def test_every_field_has_a_row(family):
 
 
 def test_every_field_of_a_description_is_planted_or_said_to_reach_no_config():
-    towers = {"text", "vision"}
-
     assert {each.name for each in dataclasses.fields(Tower)} == {"config", *facts.TOWER_FIELDS}
     assert {each.name for each in dataclasses.fields(Description)} == {
-        *towers,
+        *facts.STEPS,
         *facts.DESCRIPTION_FIELDS,
         *facts.NOT_IN_CONFIG,
     }
+
+
+def test_every_value_that_a_field_may_have_is_in_the_tables():
+    offered = {**{kind: found[0] for kind, found in TEXT_TOWERS.items()}, **VISION_TOWERS}
+
+    assert facts.OTHER_TOWERS.keys() == offered.keys()
+    assert {kind for kind, poolings in offered.items() if set(poolings) - set(facts.POOLINGS[kind])} == set()
+    assert set(facts.ORDERS) == set(IMAGE_ORDERS)
+    assert set(facts.ACTIVATIONS) == set(hf_config.ACTIVATIONS)
+    assert set(facts.PROJECTIONS) == set(typing.get_args(Projection))
 
 
 def test_every_family_is_in_the_table_of_witnesses():
