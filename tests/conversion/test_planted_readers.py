@@ -165,7 +165,6 @@ LEFT_OPEN: dict[str, Callable[[Path], Original]] = {
 
 # What is planted
 
-
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -303,7 +302,8 @@ def _with_config(**fields: Any) -> Callable[[Any], Any]:
     return lambda tower: replace(tower, config={**tower.config, **fields})
 
 
-TEXT, IMAGE, PIXELS, IDS, REFUSED = ("text",), ("image",), ("pixels",), ("ids",), (facts.REFUSED,)
+TEXT, IMAGE, PIXELS, IDS = ("text",), ("image",), ("pixels",), ("ids",)
+REFUSED, TRAINING = (facts.REFUSED,), ("config",)
 
 CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
     *((cn_clip_model, "CONTEXT_LENGTH", 51, family, IDS) for family in ("cn_clip_vit", "easynlp", "modelscope")),
@@ -332,38 +332,28 @@ CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
     (taiyi_clip, "ORDER", "rgb_then_squash", "taiyi_clip", REFUSED),
     # Wukong's tokenizer ends a text with [SEP], the 102nd of its words, and pads with the first.
     *((wukong, name, value, "wukong", REFUSED) for name, value in (("PAD", 1), ("SEP", 103))),
-    (wukong, "CLS", 100, "wukong", ("config",)),
+    (wukong, "CLS", 100, "wukong", TRAINING),
     (tokenizer, "WORD_LIMIT", 100, "cn_clip_vit", IDS),
 )
 """A module's constant with another value, the family, and what catches it."""
 
-TABLES: tuple[tuple[str, Plant, str, tuple[str, ...]], ...] = (
-    ("VISION_DEFAULTS", entry(open_clip_model.VISION_DEFAULTS, "head_width", 32), "open_clip of sizes", IMAGE),
-    ("open_clip-DEFAULTS", entry(open_clip.DEFAULTS, "heads", 4), "open_clip of sizes", TEXT),
-    *(
-        (f"BODIES-{field}", entry(open_clip_xlm_roberta.BODIES["xlm-roberta-base"], field, value), family, steps)
-        for family in ("open_clip_xlm_roberta",)
-        for field, value, steps in (
-            ("hidden_act", "quick_gelu", TEXT),
-            ("layer_norm_eps", 1e-12, TEXT),
-            ("pad_token_id", 0, REFUSED),
-        )
-    ),
-    *(
-        (f"XLM_ROBERTA_DEFAULTS-{field}", entry(hf_config.XLM_ROBERTA_DEFAULTS, field, value), family, ("config",))
-        for family in ("open_clip_xlm_roberta",)
-        for field, value in (("hidden_dropout_prob", 0.2), ("initializer_range", 0.03), ("eos_token_id", 5))
-    ),
-    ("POOLINGS", entry(open_clip_xlm_roberta.POOLINGS, "mean_pooler", "cls"), "open_clip_xlm_roberta", TEXT),
-    ("POOLINGS", entry(open_clip_xlm_roberta.POOLINGS, None, "cls"), "open_clip_xlm_roberta of no length", TEXT),
-    ("PROJECTIONS", entry(open_clip_xlm_roberta.PROJECTIONS, "mlp", "linear"), "open_clip_xlm_roberta", REFUSED),
-    (
-        "ST-POOLINGS",
-        entry(sentence_transformers.POOLINGS, "pooling_mode_mean_tokens", "cls"),
-        "sentence_transformers",
-        TEXT,
-    ),
+BODY = open_clip_xlm_roberta.BODIES["xlm-roberta-base"]
+XLM_R = "open_clip_xlm_roberta"
+TABLES: tuple[tuple[str, dict, Any, Any, str, tuple[str, ...]], ...] = (
+    ("VISION_DEFAULTS", open_clip_model.VISION_DEFAULTS, "head_width", 32, "open_clip of sizes", IMAGE),
+    ("DEFAULTS", open_clip.DEFAULTS, "heads", 4, "open_clip of sizes", TEXT),
+    ("BODIES", BODY, "hidden_act", "quick_gelu", XLM_R, TEXT),
+    ("BODIES", BODY, "layer_norm_eps", 1e-12, XLM_R, TEXT),
+    ("BODIES", BODY, "pad_token_id", 0, XLM_R, REFUSED),
+    ("XLM_ROBERTA_DEFAULTS", hf_config.XLM_ROBERTA_DEFAULTS, "hidden_dropout_prob", 0.2, XLM_R, TRAINING),
+    ("XLM_ROBERTA_DEFAULTS", hf_config.XLM_ROBERTA_DEFAULTS, "initializer_range", 0.03, XLM_R, TRAINING),
+    ("XLM_ROBERTA_DEFAULTS", hf_config.XLM_ROBERTA_DEFAULTS, "eos_token_id", 5, XLM_R, TRAINING),
+    ("POOLINGS", open_clip_xlm_roberta.POOLINGS, "mean_pooler", "cls", XLM_R, TEXT),
+    ("POOLINGS", open_clip_xlm_roberta.POOLINGS, None, "cls", "open_clip_xlm_roberta of no length", TEXT),
+    ("PROJECTIONS", open_clip_xlm_roberta.PROJECTIONS, "mlp", "linear", XLM_R, REFUSED),
+    ("POOLINGS", sentence_transformers.POOLINGS, "pooling_mode_mean_tokens", "cls", "sentence_transformers", TEXT),
 )
+"""A table's name and itself, one of its entries with another value, the family, and what catches it."""
 
 FUNCTIONS: tuple[tuple[Any, str, Callable[[Any], Any], str, tuple[str, ...]], ...] = (
     (cn_clip_model, "_heads", lambda found: 2 * found, "cn_clip_vit", TEXT),
@@ -421,8 +411,8 @@ def readers():
     yield from readers_of_openai_towers()
     for module, name, value, family, steps in CONSTANTS:
         yield Reader(f"{_short(module)}.{name}", family, constant(module, name, value), steps)
-    for name, plant, family, steps in TABLES:
-        yield Reader(name, family, plant, steps)
+    for name, table, key, value, family, steps in TABLES:
+        yield Reader(f"{name}-{key}", family, entry(table, key, value), steps)
     for module, name, change, family, steps in FUNCTIONS:
         yield Reader(f"{_short(module)}.{name}", family, result(module, name, change), steps)
     for name, change, family in VOCABULARIES:
