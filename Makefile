@@ -56,7 +56,7 @@ style: $(VENV)/.done
 
 # The cards of the catalogue, from its YAML and the template.
 cards: $(VENV)/.done
-	$(VENV)/$(BIN)/python -m hf_zhclip.conversion.cards model_cards
+	$(VENV)/$(BIN)/python -m hf_zhclip.conversion.publishing.cards model_cards
 
 # The originals' own packages; one that is missing is a failure, not a skip.
 parity: $(PARITY)/.done

@@ -9,24 +9,24 @@ if __name__ == "conversion":
 
 # Where a public name is defined; it is imported when it is first used.
 _LAZY = {
-    "Entry": "catalogue",
-    "Exported": "exporting",
+    "Entry": "reading.catalogue",
+    "Exported": "exports.exporting",
     "InputError": "errors",
     "MappingError": "errors",
     "ParityError": "errors",
-    "Pushed": "publish",
-    "Report": "report",
+    "Pushed": "publishing.publish",
+    "Report": "repos.report",
     "UnknownFormat": "errors",
     "WorkError": "errors",
     "ZhclipError": "errors",
-    "card": "cards",
+    "card": "publishing.cards",
     "convert": "pipeline",
-    "export": "exporting",
-    "inspect": "inspection",
-    "list": "catalogue",
+    "export": "exports.exporting",
+    "inspect": "detection.inspection",
+    "list": "reading.catalogue",
     "load": "loading",
-    "push": "publish",
-    "verify": "verification",
+    "push": "publishing.publish",
+    "verify": "proof.verification",
 }
 
 # `list` is there for those who ask for it by name; `import *` must not put it over Python's own.

@@ -13,13 +13,14 @@ from huggingface_hub.constants import HF_HOME
 from hf_zhclip.configuration_zhclip import ZhCLIPConfig
 
 from .errors import InputError
-from .hub import locate, published
-from .namesakes import refuse_namesake
 from .pipeline import convert
-from .read import FSDP_FILE, WEIGHTS, read
-from .repo import load_processor
-from .report import FILE, sha256, versions
-from .write import write_json
+from .reading.files import sha256
+from .reading.hub import locate, published
+from .reading.namesakes import refuse_namesake
+from .reading.read import FSDP_FILE, WEIGHTS, read
+from .repos.repo import load_processor
+from .repos.report import FILE, versions
+from .repos.write import write_json
 
 MODEL_TYPE = ZhCLIPConfig.model_type
 """Of the copies in the cache: versions of the same number have written others, which AutoModel does not know."""

@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from . import mapping, verification
-from .cards import write_card
-from .doors import add_code, add_legacy, add_sentence_transformers
+from . import mapping
+from .detection.parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
 from .errors import InputError, OlderRepo, ParityError
-from .evidence import vocabulary_hashes
-from .parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
-from .provenance import DEFAULTS, command, entry_name, record
-from .report import FILE, Report, sha256
-from .source import Description, Tower
-from .staging import check_absent, check_apart, staging
-from .upgrade import upgrade
-from .write import (
+from .proof import verification
+from .publishing.cards import write_card
+from .reading.evidence import vocabulary_hashes
+from .reading.files import sha256
+from .repos.doors import add_code, add_legacy, add_sentence_transformers
+from .repos.provenance import DEFAULTS, command, entry_name, record
+from .repos.report import FILE, Report
+from .repos.staging import check_absent, check_apart, staging
+from .repos.write import (
     DTYPES,
     SPARE_BYTES,
     check_dtypes,
@@ -29,6 +29,8 @@ from .write import (
     write_json,
     write_weights,
 )
+from .source import Description, Tower
+from .upgrade import upgrade
 
 OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import verification
-from .cards import write_card
-from .doors import CODE_FILES, add_code
 from .errors import InputError, ParityError
-from .evidence import to_report, vocabulary_hashes
-from .provenance import command_of
-from .read import Checkpoint, read_json
-from .report import FILE, Comparison, Report, sha256
-from .source import Evidence
-from .staging import staging
-from .write import SPARE_BYTES, write_json
+from .proof import verification
+from .publishing.cards import write_card
+from .reading.evidence import Evidence, to_report, vocabulary_hashes
+from .reading.files import read_json, sha256
+from .reading.read import Checkpoint
+from .repos.doors import CODE_FILES, add_code
+from .repos.provenance import command_of
+from .repos.report import FILE, Comparison, Report
+from .repos.staging import staging
+from .repos.write import SPARE_BYTES, write_json
 
 FORMER_VERSION = 2
 """Of the reports whose repos bear the former types."""

@@ -20,7 +20,7 @@ SHOWN = 5  # pictures a query in the table of queries and on the contact sheet
 def convert_example(out: Path) -> None:
     """Inspect the shipped checkpoint, convert it into the folder `out`, and verify the result; replaces its own."""
     from hf_zhclip.conversion import convert, inspect
-    from hf_zhclip.conversion.report import FILE
+    from hf_zhclip.conversion.repos.report import FILE
 
     print(inspect(CHECKPOINT, config=MODEL_CONFIG).summary())
     report = convert(CHECKPOINT, out, config=MODEL_CONFIG, force=(out / FILE).exists())

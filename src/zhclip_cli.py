@@ -68,7 +68,7 @@ def _convert(options: dict[str, Any], as_json: bool) -> int:
 
 def _verify(options: dict[str, Any], as_json: bool) -> int:
     from hf_zhclip.conversion import ParityError, verify
-    from hf_zhclip.conversion.verification import unseen
+    from hf_zhclip.conversion.proof.verification import unseen
 
     try:
         report = verify(**options)
@@ -105,7 +105,7 @@ def _card(options: dict[str, Any], as_json: bool) -> int:
 
 
 def _list(options: dict[str, Any], as_json: bool) -> int:
-    from hf_zhclip.conversion import catalogue
+    from hf_zhclip.conversion.reading import catalogue
 
     _print([entry.to_json() for entry in catalogue.entries()], catalogue.table, as_json)
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import unigram
 from tests.weights import seeded_state_dict

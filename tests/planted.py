@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from hf_zhclip.conversion.reference import bert, cn_clip, layers
+from hf_zhclip.conversion.proof.reference import bert, cn_clip, layers
 
 SEEN = 0.99
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from hf_zhclip.conversion.parts import Part, Role
-from hf_zhclip.conversion.read import Checkpoint
+from hf_zhclip.conversion.detection.parts import Part, Role
+from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.sources import SOURCES
 
 KEYS: dict[str, dict[str, Any]] = {

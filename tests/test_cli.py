@@ -12,7 +12,9 @@ import torch
 
 import hf_zhclip.conversion
 import zhclip_cli
-from hf_zhclip.conversion import pipeline, report, verification
+from hf_zhclip.conversion import pipeline
+from hf_zhclip.conversion.proof import verification
+from hf_zhclip.conversion.repos import report
 
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES, entries, save_time
@@ -331,7 +333,7 @@ def test_a_repository_that_does_not_exist_ends_with_2(run, tmp_path, monkeypatch
 
 
 def test_a_full_disk_ends_with_1_in_words(original, run, tmp_path, monkeypatch):
-    from hf_zhclip.conversion import write
+    from hf_zhclip.conversion.repos import write
 
     def fail(*_, **__):
         raise OSError(28, "No space left on device")

@@ -58,10 +58,10 @@ def run(*command: object, cwd: Path | None = None) -> str:
 def test_the_wheel_holds_what_the_checkout_ships(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {f"hf_zhclip/{path.name}" for path in (ROOT / "src" / "hf_zhclip").glob("*.py")}
-    for folder in ("conversion", "conversion/reference", "conversion/sources", "examples", "model_cards"):
-        modules |= {f"hf_zhclip/{folder}/{path.name}" for path in (ROOT / folder).glob("*.py")}
-    data = {"hf_zhclip/py.typed", "hf_zhclip/conversion/vocab.txt"}
-    data |= {"hf_zhclip/conversion/bpe_simple_vocab_16e6.txt.gz"}
+    for folder in ("conversion", "examples", "model_cards"):
+        modules |= {f"hf_zhclip/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
+    data = {"hf_zhclip/py.typed"}
+    data |= {f"hf_zhclip/conversion/tokenizers/{name}" for name in ("vocab.txt", "bpe_simple_vocab_16e6.txt.gz")}
     data |= {f"hf_zhclip/examples/scenes/{path.name}" for path in (ROOT / "examples" / "scenes").iterdir()}
     data |= {
         f"hf_zhclip/model_cards/{path.name}"

@@ -12,7 +12,7 @@ from transformers import AutoProcessor, AutoTokenizer
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
-from hf_zhclip.conversion.tokenizer import cn_clip_tokenizer
+from hf_zhclip.conversion.tokenizers.builders import cn_clip_tokenizer
 from hf_zhclip.processing_zhclip import normalize_evaluation_text
 
 from tests.image_modes import rgb, with_alpha

@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from PIL import Image
 
 import zhclip_cli
-from hf_zhclip.conversion.cn_clip_model import FIELDS
+from hf_zhclip.conversion.layouts.cn_clip import FIELDS
 
 from tests import checkpoints
 from tests.conversion.helpers import save_time

@@ -1,7 +1,7 @@
 """The registry: one line a source."""
 
 from ..source import Source
-from . import (
+from ..sources import (
     bert_clip,
     bert_from_clip,
     chinese_clip,

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
 from ..errors import InputError
-from ..hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts import towers
+from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, rename
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
 
 ORDER = "rgb_then_crop"
@@ -77,7 +77,7 @@ def _check_towers(config: Mapping[str, Any]) -> None:
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own BERT tokenizer."""
-    from ..tokenizer import bert_tokenizer
+    from ..tokenizers.builders import bert_tokenizer
 
     return bert_tokenizer(vocabulary, context_length)
 

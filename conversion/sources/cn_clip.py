@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..cn_clip_model import LIMITS, check_fields, home, rules, signatures, tokenizer
-from ..cn_clip_model import describe as describe_shapes
-from ..cn_clip_model import describe_image as describe_image_shapes
-from ..read import Checkpoint
+from ..layouts.cn_clip import LIMITS, check_fields, home, rules, signatures, tokenizer
+from ..layouts.cn_clip import describe as describe_shapes
+from ..layouts.cn_clip import describe_image as describe_image_shapes
+from ..layouts.unstated import PUBLISHED
+from ..reading.read import Checkpoint
 from ..source import Description, Source
-from ..unstated import PUBLISHED
 
 HEADS = {"vision_head_width", "text_num_attention_heads"}
 """What the user states of a size that is not published."""

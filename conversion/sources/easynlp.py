@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import cn_clip_model, towers
+from ..layouts import cn_clip as cn_clip_model
+from ..layouts import towers
 from ..mapping import Rule, Shape
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Source
 
 PREFIX = "chinese_clip."
@@ -56,7 +57,8 @@ def _given(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Mapping[s
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The BERT tokenizer over the folder's vocabulary, or over the packaged one, which Chinese-CLIP's models have."""
-    from ..tokenizer import bert_tokenizer, default_vocab
+    from ..tokenizers.builders import bert_tokenizer
+    from ..tokenizers.vocabularies import default_vocab
 
     return bert_tokenizer(vocabulary or default_vocab(), context_length)
 

@@ -4,18 +4,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
-from ..hf_config import (
-    check_there,
-    clip_text_shapes,
-    clip_vision_shapes,
-    tower_config,
-)
-from ..hf_folder import check_normalisation, check_pictures
+from ..layouts import towers
+from ..layouts.hf_config import check_there, clip_text_shapes, clip_vision_shapes, tower_config
+from ..layouts.hf_folder import check_normalisation, check_pictures
 from ..mapping import Rule, drop, rename
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..tokenizer import BPE, clip_tokenizer
+from ..tokenizers.builders import clip_tokenizer
+from ..tokenizers.vocabularies import BPE
 
 TEXT = (*towers.HF_CLIP_TEXT, rename("text_projection.weight", "text_projection.weight"))
 SCALE = (rename("logit_scale", "logit_scale"),)

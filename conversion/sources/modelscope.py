@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .. import cn_clip_model, towers
+from ..layouts import cn_clip as cn_clip_model
+from ..layouts import towers
 from ..mapping import Rule, Shape
-from ..read import MODELSCOPE, Checkpoint
+from ..reading.read import MODELSCOPE, Checkpoint
 from ..source import Description, Source
 
 PREFIX = "clip_model."

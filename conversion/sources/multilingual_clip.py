@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
-from ..companions import HEAD
 from ..errors import InputError
-from ..hf_config import bert_shapes, distilbert_shapes, tower_config
+from ..layouts import towers
+from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..mapping import Rule, Shape, drop, matrix, rename, transpose
-from ..read import Checkpoint
+from ..reading.companions import HEAD
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..tokenizer import MULTILINGUAL
+from ..tokenizers.vocabularies import MULTILINGUAL
 
 LIMITS = (
     "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
@@ -108,7 +108,8 @@ def _check_sizes(config: Mapping[str, Any], found: Mapping[str, int]) -> None:
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own tokenizer: XLM-R's, or BERT's, cased or not."""
-    from ..tokenizer import bert_tokenizer, is_unigram, xlm_roberta_tokenizer
+    from ..tokenizers.builders import bert_tokenizer, xlm_roberta_tokenizer
+    from ..tokenizers.vocabularies import is_unigram
 
     unigram = vocabulary is not None and is_unigram(vocabulary)
     return (xlm_roberta_tokenizer if unigram else bert_tokenizer)(vocabulary, context_length)

@@ -5,14 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import open_clip_model, towers
 from ..errors import InputError
+from ..layouts import open_clip as open_clip_model
+from ..layouts import towers
+from ..layouts.open_clip import SCALE, Allowed, check_fields, check_inner, check_sizes
+from ..layouts.openai import text_sizes, text_tower
 from ..mapping import Rule, Shape
-from ..open_clip_model import SCALE, Allowed, check_fields, check_inner, check_sizes
-from ..openai_towers import text_sizes, text_tower
-from ..read import OPEN_CLIP_CONFIG, Checkpoint
+from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..tokenizer import OPENAI_BPE, openai_clip_tokenizer
+from ..tokenizers.builders import openai_clip_tokenizer
+from ..tokenizers.vocabularies import OPENAI_BPE
 
 CUSTOM = "text."
 """What CustomTextCLIP puts in front of the keys of its text tower."""

@@ -4,14 +4,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import open_clip_model, towers
 from ..errors import InputError
-from ..hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activation
+from ..layouts import open_clip as open_clip_model
+from ..layouts import towers
+from ..layouts.hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activation
+from ..layouts.open_clip import SCALE, Allowed, check_fields, check_sizes
 from ..mapping import Rule, Shape, rename
-from ..open_clip_model import SCALE, Allowed, check_fields, check_sizes
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..tokenizer import XLM_ROBERTA, with_mending, xlm_roberta_tokenizer
+from ..tokenizers.builders import xlm_roberta_tokenizer
+from ..tokenizers.mending import with_mending
+from ..tokenizers.vocabularies import XLM_ROBERTA
 
 BODY, PROJECTION = "text.transformer.", "text.proj."
 CONTEXT_LENGTH = 77

@@ -4,13 +4,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
 from ..errors import InputError
+from ..layouts import towers
+from ..layouts.openai import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
 from ..mapping import Rule, Shape, drop, rename
-from ..openai_towers import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
-from ..read import OPEN_CLIP_CONFIG, Checkpoint
+from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..tokenizer import OPENAI_BPE, openai_clip_tokenizer
+from ..tokenizers.builders import openai_clip_tokenizer
+from ..tokenizers.vocabularies import OPENAI_BPE
 
 HEAD_WIDTH = 64
 ACTIVATION = "quick_gelu"

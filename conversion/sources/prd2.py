@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
-from ..hf_config import bert_shapes, count_layers, vit_shapes
+from ..layouts import towers
+from ..layouts.hf_config import bert_shapes, count_layers, vit_shapes
+from ..layouts.unstated import PUBLISHED, tower_facts
 from ..mapping import Rule, drop, log_inverse, rename
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..unstated import PUBLISHED, tower_facts
 
 CONTEXT_LENGTH = 64
 """models/prd2.py and r2d2.py: `tokenize_text` pads and cuts to it."""
@@ -128,7 +128,8 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """
     from tokenizers import Regex, normalizers, pre_tokenizers
 
-    from ..tokenizer import ACCENT, ALONE, bert_tokenizer, default_vocab, read_vocab
+    from ..tokenizers.builders import ACCENT, ALONE, bert_tokenizer
+    from ..tokenizers.vocabularies import default_vocab, read_vocab
 
     fast = bert_tokenizer(default_vocab() if vocabulary is None else read_vocab(vocabulary), context_length)
     fast.backend_tokenizer.normalizer = normalizers.Sequence(

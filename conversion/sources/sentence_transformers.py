@@ -8,15 +8,15 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
 from ..errors import InputError
-from ..hf_config import bert_shapes, distilbert_shapes, tower_config
-from ..hf_folder import text_limit
+from ..layouts import towers
+from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
+from ..layouts.hf_folder import text_limit
 from ..mapping import Rule, Shape, drop, matrix, rename
-from ..modules_json import DENSE
-from ..read import Checkpoint
+from ..reading.modules_json import DENSE
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..tokenizer import STATED_WORDPIECE, read_wordpieces
+from ..tokenizers.vocabularies import STATED_WORDPIECE, read_wordpieces
 
 LIMITS = (
     "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
@@ -209,7 +209,7 @@ def _context_length(folder: Path | None, transformer: Mapping[str, Any], positio
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own BERT tokenizer, cased or not."""
-    from ..tokenizer import bert_tokenizer
+    from ..tokenizers.builders import bert_tokenizer
 
     return bert_tokenizer(vocabulary, context_length)
 

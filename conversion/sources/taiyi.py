@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
-from ..hf_config import bert_shapes, check_there, tower_config
+from ..layouts import towers
+from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
 
 LIMITS = (
@@ -62,7 +62,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own BERT tokenizer."""
-    from ..tokenizer import bert_tokenizer
+    from ..tokenizers.builders import bert_tokenizer
 
     return bert_tokenizer(vocabulary, context_length)
 

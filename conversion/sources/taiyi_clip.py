@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
-from ..hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts import towers
+from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, drop, rename
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
 
 CONTEXT_LENGTH = 77
@@ -69,7 +69,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """The folder's own BERT tokenizer."""
-    from ..tokenizer import bert_tokenizer
+    from ..tokenizers.builders import bert_tokenizer
 
     return bert_tokenizer(vocabulary, context_length)
 

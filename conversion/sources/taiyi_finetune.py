@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import towers
-from ..hf_config import bert_shapes, clip_vision_shapes
+from ..layouts import towers
+from ..layouts.hf_config import bert_shapes, clip_vision_shapes
+from ..layouts.unstated import Published, tower_facts
 from ..mapping import Rule, drop, rename
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
-from ..unstated import Published, tower_facts
 
 LENGTH = 77
 """data/clip_dataloader/flickr.py cuts texts at it and pads them to it, and takes the ids alone: no mask."""
@@ -101,7 +101,8 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """BertTokenizer over the vocabulary of chinese-roberta-wwm-ext, which is the packaged one, or over the user's."""
-    from ..tokenizer import bert_tokenizer, default_vocab
+    from ..tokenizers.builders import bert_tokenizer
+    from ..tokenizers.vocabularies import default_vocab
 
     return bert_tokenizer(vocabulary or default_vocab(), context_length)
 

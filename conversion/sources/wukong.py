@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import openai_towers, towers
 from ..errors import InputError
+from ..layouts import openai as openai_towers
+from ..layouts import towers
+from ..layouts.unstated import PUBLISHED as PUBLISHED_FACTS
 from ..mapping import Rule, Shape, rename
-from ..read import Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source
-from ..unstated import PUBLISHED as PUBLISHED_FACTS
 
 TEXT, BLOCKS = "transformer.", "transformer.resblocks."
 SCALE = "loss.logit_scale"
@@ -158,7 +159,8 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """
     from tokenizers import Regex, normalizers
 
-    from ..tokenizer import ACCENT, FINAL_SIGMA, cn_clip_tokenizer, default_vocab, read_vocab
+    from ..tokenizers.builders import ACCENT, FINAL_SIGMA, cn_clip_tokenizer
+    from ..tokenizers.vocabularies import default_vocab, read_vocab
 
     vocab = default_vocab() if vocabulary is None else read_vocab(vocabulary)
     if len(vocab) <= SEP or (vocab[PAD], vocab[SEP]) != ("[PAD]", "[SEP]"):

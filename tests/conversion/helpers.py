@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hf_zhclip.conversion import samples, verification
-from hf_zhclip.conversion.report import Report
+from hf_zhclip.conversion.proof import samples, verification
+from hf_zhclip.conversion.repos.report import Report
 
 from tests import checkpoints
 

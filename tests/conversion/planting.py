@@ -22,13 +22,16 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from hf_zhclip import conversion
-from hf_zhclip.conversion import convert, pipeline, repo, report, verification, witnesses
+from hf_zhclip.conversion import convert, pipeline
+from hf_zhclip.conversion.detection.parts import Part, describe, identify, join_tensors
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError
-from hf_zhclip.conversion.parts import Part, describe, identify, join_tensors
-from hf_zhclip.conversion.report import Comparison
-from hf_zhclip.conversion.source import Description, Witness
+from hf_zhclip.conversion.proof import verification, witnesses
+from hf_zhclip.conversion.proof.witness import Witness
+from hf_zhclip.conversion.repos import repo, report
+from hf_zhclip.conversion.repos.report import Comparison
+from hf_zhclip.conversion.repos.write import write_weights
+from hf_zhclip.conversion.source import Description
 from hf_zhclip.conversion.sources import SOURCES
-from hf_zhclip.conversion.write import write_weights
 
 from tests import checkpoints
 from tests.conversion.helpers import FAMILIES, Original

@@ -16,15 +16,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import zhclip_cli
-from hf_zhclip.conversion import card, card_words, cards, catalogue, exporting, push
-from hf_zhclip.conversion.card_words import CHINESE, IMAGE_ORDERS, translate
-from hf_zhclip.conversion.doors import add_code
+from hf_zhclip.conversion import card, push
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.hub_values import LANGUAGES, LIBRARIES, LICENSES, PIPELINE_TAGS, RELATIONS
-from hf_zhclip.conversion.natives import NATIVES, Demand
-from hf_zhclip.conversion.report import FILE, Comparison, Report, read_report
+from hf_zhclip.conversion.exports import exporting
+from hf_zhclip.conversion.exports.natives import NATIVES, Demand
+from hf_zhclip.conversion.publishing import card_words, cards
+from hf_zhclip.conversion.publishing.card_words import CHINESE, IMAGE_ORDERS, translate
+from hf_zhclip.conversion.publishing.hub_values import LANGUAGES, LIBRARIES, LICENSES, PIPELINE_TAGS, RELATIONS
+from hf_zhclip.conversion.reading import catalogue
+from hf_zhclip.conversion.repos.doors import add_code
+from hf_zhclip.conversion.repos.report import FILE, Comparison, Report, read_report
+from hf_zhclip.conversion.repos.write import write_json
 from hf_zhclip.conversion.sources import SOURCES, easynlp, taiyi_clip
-from hf_zhclip.conversion.write import write_json
 
 from tests.loopback_hub import connect, serve
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_zhclip.conversion import catalogue
 from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.reading import catalogue
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests.published import KEYS, part

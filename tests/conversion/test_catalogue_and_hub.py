@@ -9,10 +9,11 @@ import torch
 import transformers
 
 import hf_zhclip
-from hf_zhclip.conversion import catalogue, convert, inspect, verify
+from hf_zhclip.conversion import convert, inspect, verify
+from hf_zhclip.conversion.detection.parts import describe, identify
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.parts import describe, identify
-from hf_zhclip.conversion.report import read_report
+from hf_zhclip.conversion.reading import catalogue
+from hf_zhclip.conversion.repos.report import read_report
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents
@@ -99,7 +100,7 @@ def test_a_copy_on_disk_is_nobodys_name_and_is_asked_for_its_config(own, tmp_pat
 def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_path, monkeypatch):
     entry = catalogue.find(name)
     weights = replace(checkpoint(f"open_clip-{entry.aliases[0].lower()}", tmp_path), files=(), config={})
-    monkeypatch.setattr("hf_zhclip.conversion.parts.read_source", lambda path: weights)
+    monkeypatch.setattr("hf_zhclip.conversion.detection.parts.read_source", lambda path: weights)
 
     (found,) = identify(name, None, None, None)
 

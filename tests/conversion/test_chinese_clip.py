@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.hf_folder import check_pictures, text_limit
-from hf_zhclip.conversion.natives import native_for
-from hf_zhclip.conversion.read import read, read_json
-from hf_zhclip.conversion.repo import read_repo
+from hf_zhclip.conversion.exports.natives import native_for
+from hf_zhclip.conversion.layouts.hf_folder import check_pictures, text_limit
+from hf_zhclip.conversion.reading.files import read_json
+from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints as c
@@ -106,7 +107,7 @@ def test_old_names_and_an_unused_pooler_change_nothing(original, repo, tmp_path)
 
 
 def test_the_reference_reads_the_old_names_as_the_original_does(original):
-    from hf_zhclip.conversion.reference import chinese_clip as reference
+    from hf_zhclip.conversion.proof.reference import chinese_clip as reference
 
     state_dict = torch.load(original("chinese_clip").source / "pytorch_model.bin")
     names = {".weight": ".gamma", ".bias": ".beta"}

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zhclip.conversion import catalogue, cn_clip_model, convert, inspect, verification
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion import convert, inspect
+from hf_zhclip.conversion.detection.detect import detect
+from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.parts import identify
-from hf_zhclip.conversion.read import Checkpoint, read
+from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
+from hf_zhclip.conversion.proof import verification
+from hf_zhclip.conversion.reading import catalogue
+from hf_zhclip.conversion.reading.read import Checkpoint, read
 
 from tests import checkpoints
 from tests.conversion.helpers import compare_here

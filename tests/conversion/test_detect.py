@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.read import Checkpoint
+from hf_zhclip.conversion.reading.read import Checkpoint
 
 from tests import checkpoints as c
 

@@ -20,9 +20,9 @@ from torch.distributed.checkpoint import save as save_distributed
 
 from hf_zhclip.conversion import inspect
 from hf_zhclip.conversion.mapping import fold
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.reading.wrappers import AVERAGES, TRAINER_STATE, WRAPPERS
 from hf_zhclip.conversion.sources import SOURCES
-from hf_zhclip.conversion.wrappers import AVERAGES, TRAINER_STATE, WRAPPERS
 
 from tests import checkpoints
 from tests.conversion.helpers import FAMILIES

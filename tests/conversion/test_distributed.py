@@ -11,9 +11,9 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorStorageMetadata
 
-from hf_zhclip.conversion.distributed import is_filled
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.read import choose, read
+from hf_zhclip.conversion.reading.distributed import is_filled
+from hf_zhclip.conversion.reading.read import choose, read
 
 from tests.conversion.test_bad_input import Evil
 

@@ -25,15 +25,16 @@ from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 import hf_zhclip
 from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPModel, ZhCLIPProcessor
-from hf_zhclip.conversion.doors import (
+from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.repos.doors import (
     CODE_FILES,
     SENTENCE_TRANSFORMERS,
     add_code,
     add_legacy,
     add_sentence_transformers,
 )
-from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.tokenizer import bert_tokenizer, default_vocab
+from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests.conversion.helpers import FAMILIES, contents, entries
 from tests.pictures import seeded_pictures

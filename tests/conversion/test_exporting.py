@@ -9,13 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from hf_zhclip.conversion import cn_clip_file, convert, exporting, native_process, samples
+from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, ParityError, WorkError
-from hf_zhclip.conversion.exporting import export
+from hf_zhclip.conversion.exports import cn_clip_file, exporting, native_process
+from hf_zhclip.conversion.exports.exporting import export
+from hf_zhclip.conversion.exports.natives import NATIVES
 from hf_zhclip.conversion.mapping import rename
-from hf_zhclip.conversion.natives import NATIVES
-from hf_zhclip.conversion.read import Checkpoint
-from hf_zhclip.conversion.repo import read_repo
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.reading.read import Checkpoint
+from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.sources import cn_clip
 
 from tests import checkpoints

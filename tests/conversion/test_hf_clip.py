@@ -8,13 +8,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTokenizerFast
 
-from hf_zhclip.conversion import cn_clip_model, convert, verify
+from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.detection.parts import image_rules
 from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.mapping import concat, drop, rename, split
-from hf_zhclip.conversion.parts import image_rules
-from hf_zhclip.conversion.read import read
-from hf_zhclip.conversion.reference import bpe, clip_text, cn_clip, hf_clip
-from hf_zhclip.conversion.tokenizer import clip_tokenizer, read_bpe
+from hf_zhclip.conversion.proof.reference import bpe, clip_text, cn_clip, hf_clip
+from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.tokenizers.builders import clip_tokenizer
+from hf_zhclip.conversion.tokenizers.vocabularies import read_bpe
 
 from tests import checkpoints as c
 from tests.inputs import seeded_pixels

@@ -4,7 +4,7 @@ import pytest
 import transformers
 
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.hf_config import DEFAULTS, tower_config
+from hf_zhclip.conversion.layouts.hf_config import DEFAULTS, tower_config
 
 # transformers 5.23: is_decoder masks what follows (modeling_bert.py, modeling_xlm_roberta.py), is_causal lifts CLIP's
 # own mask (masking_utils.py), attribute_map gives DistilBERT's sizes a second name (configuration_distilbert.py).

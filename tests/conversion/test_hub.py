@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub import errors
 
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.hub import locate, published, read_source
+from hf_zhclip.conversion.reading.hub import locate, published, read_source
 
 from tests.checkpoints import cn_clip_file
 

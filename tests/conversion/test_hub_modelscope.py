@@ -6,7 +6,7 @@ from huggingface_hub import ModelCard
 
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.hub import locate, published, read_source
+from hf_zhclip.conversion.reading.hub import locate, published, read_source
 
 from tests.checkpoints import cn_clip_file, modelscope_folder
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.parts import identify
 
 from tests import checkpoints as c
 from tests.weights import seeded_state_dict

@@ -2,10 +2,10 @@
 
 import pytest
 
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.detection.detect import detect
+from hf_zhclip.conversion.detection.parts import describe
 from hf_zhclip.conversion.errors import UnknownFormat
 from hf_zhclip.conversion.mapping import check, claimed, inverse, plan
-from hf_zhclip.conversion.parts import describe
 from hf_zhclip.conversion.pipeline import build
 from hf_zhclip.conversion.sources import SOURCES
 

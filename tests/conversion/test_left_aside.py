@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_zhclip.conversion import convert, inspect
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.reading.read import read
 
 from tests import checkpoints as c
 from tests.weights import seeded_state_dict

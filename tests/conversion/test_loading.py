@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from hf_zhclip import ZhCLIPModel, ZhCLIPProcessor
 from hf_zhclip.conversion import load, loading
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
 from tests.conversion.helpers import entries

@@ -8,10 +8,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModel
 
 import hf_zhclip  # noqa: F401 (registers the Auto classes)
-from hf_zhclip.conversion import exporting, samples
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.exporting import export
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.exports import exporting
+from hf_zhclip.conversion.exports.exporting import export
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.reading.read import read
 
 from tests import checkpoints
 from tests.conversion.test_exporting import answer_here

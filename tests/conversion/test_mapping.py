@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_zhclip.conversion import towers
 from hf_zhclip.conversion.errors import MappingError
+from hf_zhclip.conversion.layouts import towers
 from hf_zhclip.conversion.mapping import (
     check,
     claimed,

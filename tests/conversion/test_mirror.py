@@ -8,9 +8,11 @@ import pytest
 from huggingface_hub import constants
 
 import zhclip_cli
-from hf_zhclip.conversion import exporting, load, native_process, samples
+from hf_zhclip.conversion import load
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.hub import locate
+from hf_zhclip.conversion.exports import exporting, native_process
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.reading.hub import locate
 
 from tests import checkpoints
 from tests.conversion.helpers import contents

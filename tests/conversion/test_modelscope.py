@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from hf_zhclip.conversion import convert, inspect
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.detection.detect import detect
+from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.parts import identify
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.reading.read import read
 
 from tests import checkpoints
 

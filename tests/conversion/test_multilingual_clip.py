@@ -9,13 +9,15 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from hf_zhclip.conversion import bases, convert, verify
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.detection.detect import detect
+from hf_zhclip.conversion.detection.parts import describe, identify, join_tensors
 from hf_zhclip.conversion.errors import InputError, UnknownFormat, WorkError
-from hf_zhclip.conversion.natives import NATIVES
-from hf_zhclip.conversion.parts import describe, identify, join_tensors
-from hf_zhclip.conversion.read import read
-from hf_zhclip.conversion.tokenizer import read_unigram, read_wordpieces, xlm_roberta_tokenizer
+from hf_zhclip.conversion.exports.natives import NATIVES
+from hf_zhclip.conversion.layouts import bases
+from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.tokenizers.builders import xlm_roberta_tokenizer
+from hf_zhclip.conversion.tokenizers.vocabularies import read_unigram, read_wordpieces
 
 from tests import checkpoints, unigram
 

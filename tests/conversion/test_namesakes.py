@@ -24,7 +24,7 @@ import zhclip_cli
 from hf_zhclip import ZhCLIPConfig
 from hf_zhclip.conversion import card, convert, export, inspect, load, push, verify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.report import FILE, read_report
+from hf_zhclip.conversion.repos.report import FILE, read_report
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries

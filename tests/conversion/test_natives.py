@@ -7,7 +7,7 @@ from transformers.models.auto.image_processing_auto import get_image_processor_c
 
 from hf_zhclip import ZhCLIPImageProcessor
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.natives import NATIVES, PIXELS, differences, fits, native_for
+from hf_zhclip.conversion.exports.natives import NATIVES, PIXELS, differences, fits, native_for
 
 from tests.image_modes import PICTURES, rgb
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_zhclip.conversion.containers import open_file
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.numpy_pickle import load
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.reading.containers import open_file
+from hf_zhclip.conversion.reading.numpy_pickle import load
+from hf_zhclip.conversion.reading.read import read
 
 PROTOCOLS = range(6)
 NUMBERS = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")

@@ -17,15 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity, normalize
 
 import hf_zhclip
-from hf_zhclip.conversion import card, convert, export, inspect, load, push, samples, verify
-from hf_zhclip.conversion.cards import render
+from hf_zhclip.conversion import card, convert, export, inspect, load, push, verify
 from hf_zhclip.conversion.errors import InputError, ParityError, UnknownFormat
-from hf_zhclip.conversion.peers import bert_from_clip as peers
-from hf_zhclip.conversion.reference import bert_from_clip as reference
-from hf_zhclip.conversion.repo import read_repo
-from hf_zhclip.conversion.report import read_report
-from hf_zhclip.conversion.source import Facts
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.proof.peers import bert_from_clip as peers
+from hf_zhclip.conversion.proof.reference import bert_from_clip as reference
+from hf_zhclip.conversion.proof.witness import Facts
+from hf_zhclip.conversion.publishing.cards import render
+from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.conversion.repos.report import read_report
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
 from tests.conversion.helpers import Original, Repo, contents, save_time

@@ -9,12 +9,12 @@ import torch
 
 from hf_zhclip import ZhCLIPConfig
 from hf_zhclip.conversion import convert
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.detection.detect import detect
+from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.hub import locate
-from hf_zhclip.conversion.natives import native_for
-from hf_zhclip.conversion.parts import identify
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.exports.natives import native_for
+from hf_zhclip.conversion.reading.hub import locate
+from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.sources.open_clip import SOURCE as PLAIN
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import SOURCE as XLM_ROBERTA
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import body_config

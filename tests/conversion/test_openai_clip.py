@@ -9,12 +9,14 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from hf_zhclip.conversion import convert
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.natives import native_for
-from hf_zhclip.conversion.read import read, read_json
+from hf_zhclip.conversion.exports.natives import native_for
+from hf_zhclip.conversion.reading.files import read_json
+from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.sources import openai_clip
-from hf_zhclip.conversion.tokenizer import OPENAI_BPE_FILE, openai_clip_tokenizer, read_openai_bpe
+from hf_zhclip.conversion.tokenizers.builders import openai_clip_tokenizer
+from hf_zhclip.conversion.tokenizers.vocabularies import OPENAI_BPE_FILE, read_openai_bpe
 
 from tests import checkpoints, published
 from tests.conversion.test_reference_openai_clip import IDS

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from hf_zhclip.conversion.detection.parts import Part, describe
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.mapping import check
-from hf_zhclip.conversion.parts import Part, describe
 from hf_zhclip.conversion.pipeline import build
-from hf_zhclip.conversion.read import Checkpoint
+from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints as c

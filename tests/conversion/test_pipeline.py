@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
-from hf_zhclip.conversion import convert, pipeline, write
+from hf_zhclip.conversion import convert, pipeline
 from hf_zhclip.conversion.errors import InputError, ParityError, WorkError
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.repos import write
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES, contents, entries, save_time

@@ -6,7 +6,8 @@ import typing
 import pytest
 
 from hf_zhclip.configuration_zhclip import TEXT_TOWERS, VISION_TOWERS, Projection
-from hf_zhclip.conversion import hf_config, pipeline
+from hf_zhclip.conversion import pipeline
+from hf_zhclip.conversion.layouts import hf_config
 from hf_zhclip.conversion.source import Description, Tower
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 

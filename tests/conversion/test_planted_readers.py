@@ -16,20 +16,14 @@ from typing import Any
 
 import pytest
 
-from hf_zhclip.conversion import (
-    bases,
-    cn_clip_model,
-    hf_config,
-    hf_folder,
-    modules_json,
-    open_clip_model,
-    openai_towers,
-    sources,
-    tokenizer,
-    unstated,
-)
-from hf_zhclip.conversion.parts import describe, identify
-from hf_zhclip.conversion.reference import hf_config as reference_config
+from hf_zhclip.conversion import sources
+from hf_zhclip.conversion.detection.parts import describe, identify
+from hf_zhclip.conversion.layouts import bases, hf_config, hf_folder, unstated
+from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
+from hf_zhclip.conversion.layouts import open_clip as open_clip_model
+from hf_zhclip.conversion.layouts import openai as openai_towers
+from hf_zhclip.conversion.proof.reference import hf_config as reference_config
+from hf_zhclip.conversion.reading import modules_json
 from hf_zhclip.conversion.sources import (
     bert_clip,
     chinese_clip,
@@ -44,6 +38,7 @@ from hf_zhclip.conversion.sources import (
     taiyi_finetune,
     wukong,
 )
+from hf_zhclip.conversion.tokenizers import builders, vocabularies
 
 from tests import checkpoints, facts
 from tests.conversion.helpers import Original
@@ -183,7 +178,7 @@ class Reader:
     @property
     def is_of_tokenizers(self) -> bool:
         """Whether it may change a tokenizer, which is not made again for the others."""
-        return self.name.startswith(("tokenizer", "wukong"))
+        return self.name.startswith(("tokenizers", "sources.wukong"))
 
 
 def constant(module: Any, name: str, value: Any) -> Plant:
@@ -333,7 +328,7 @@ CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
     # Wukong's tokenizer ends a text with [SEP], the 102nd of its words, and pads with the first.
     *((wukong, name, value, "wukong", REFUSED) for name, value in (("PAD", 1), ("SEP", 103))),
     (wukong, "CLS", 100, "wukong", TRAINING),
-    (tokenizer, "WORD_LIMIT", 100, "cn_clip_vit", IDS),
+    (builders, "WORD_LIMIT", 100, "cn_clip_vit", IDS),
 )
 """A module's constant with another value, the family, and what catches it."""
 
@@ -380,7 +375,7 @@ def swapped(tokens: Sequence[str]) -> list[str]:
     return [other.get(token, token) for token in tokens]
 
 
-def without_a_merge(found: tokenizer.Bpe) -> tokenizer.Bpe:
+def without_a_merge(found: vocabularies.Bpe) -> vocabularies.Bpe:
     return replace(found, merges=[pair for pair in found.merges if pair != ("c", "a")])
 
 
@@ -416,11 +411,11 @@ def readers():
     for module, name, change, family, steps in FUNCTIONS:
         yield Reader(f"{_short(module)}.{name}", family, result(module, name, change), steps)
     for name, change, family in VOCABULARIES:
-        yield Reader(f"tokenizer.{name}", family, result(tokenizer, name, change), IDS)
+        yield Reader(f"tokenizers.vocabularies.{name}", family, result(vocabularies, name, change), IDS)
 
 
 def _short(module: Any) -> str:
-    return module.__name__.rpartition(".")[2]
+    return ".".join(module.__name__.split(".")[-2:])
 
 
 READERS = list(readers())
@@ -459,7 +454,7 @@ def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, co
 
 @pytest.mark.parametrize(("name", "change", "family"), CHECKED_ALONE, ids=lambda value: str(value).split(" ")[0])
 def test_a_reader_that_only_checks_reaches_no_tokenizer(name, change, family, converted, monkeypatch):
-    result(tokenizer, name, change)(monkeypatch)
+    result(vocabularies, name, change)(monkeypatch)
 
     assert converted(family).step is None
 
@@ -492,10 +487,10 @@ def test_were_the_witness_to_share_a_reader_nothing_would_be_caught(converted, m
 # Nothing is left out
 
 NO_FACTS = {
-    "hf_folder.TOLERANCE": "of an image processor's fields, which are checked and then dropped",
-    "openai_towers.RESNET_STRIDE": "a picture's side by the grid of the weights: no ResNet has another",
-    "openai_towers.RESNET_WIDENING": "the width of a ResNet's attention pool, which is in the weights",
-    "cn_clip_model.TEXT_ACTIVATION": "of published sizes alone: test_published_facts.py",
+    "layouts.hf_folder.TOLERANCE": "of an image processor's fields, which are checked and then dropped",
+    "layouts.openai.RESNET_STRIDE": "a picture's side by the grid of the weights: no ResNet has another",
+    "layouts.openai.RESNET_WIDENING": "the width of a ResNet's attention pool, which is in the weights",
+    "layouts.cn_clip.TEXT_ACTIVATION": "of published sizes alone: test_published_facts.py",
 }
 """Numbers, activations and image orders of the readers that no row plants, and why."""
 

@@ -3,9 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from hf_zhclip.conversion import provenance
-from hf_zhclip.conversion.parts import identify
-from hf_zhclip.conversion.read import Checkpoint
+from hf_zhclip.conversion.detection.parts import identify
+from hf_zhclip.conversion.reading.read import Checkpoint
+from hf_zhclip.conversion.repos import provenance
 
 
 def part(path="/home/somebody/epoch3.pt", hub_id="", revision=""):

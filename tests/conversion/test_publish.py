@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 
-from hf_zhclip.conversion import cards, convert
+from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.hub import locate
-from hf_zhclip.conversion.publish import TOKEN, pack, push, with_notice
-from hf_zhclip.conversion.report import FILE, Comparison, Report, read_report, sha256
+from hf_zhclip.conversion.publishing import cards
+from hf_zhclip.conversion.publishing.publish import TOKEN, pack, push, with_notice
+from hf_zhclip.conversion.reading.files import sha256
+from hf_zhclip.conversion.reading.hub import locate
+from hf_zhclip.conversion.repos.report import FILE, Comparison, Report, read_report
+from hf_zhclip.conversion.repos.write import write_json
 from hf_zhclip.conversion.sources import cn_clip
-from hf_zhclip.conversion.write import write_json
 
 from tests.conversion.helpers import contents, entries
 from tests.loopback_hub import connect, environment, serve

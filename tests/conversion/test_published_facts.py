@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from hf_zhclip.conversion import bases, catalogue, cn_clip_model, witnesses
-from hf_zhclip.conversion.parts import Part, _facts
-from hf_zhclip.conversion.reference import layers
-from hf_zhclip.conversion.source import Description, Evidence
+from hf_zhclip.conversion.detection.parts import Part, _facts
+from hf_zhclip.conversion.layouts import bases
+from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
+from hf_zhclip.conversion.proof import witnesses
+from hf_zhclip.conversion.proof.reference import layers
+from hf_zhclip.conversion.reading import catalogue
+from hf_zhclip.conversion.reading.evidence import Evidence
+from hf_zhclip.conversion.source import Description
 from hf_zhclip.conversion.sources import open_clip_xlm_roberta, prd2, taiyi_finetune, wukong
 
 from tests import published

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.reading.read import read
 
 from tests import checkpoints
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from hf_zhclip.conversion import reference
-from hf_zhclip.conversion.reference import bert_clip, cn_clip, hf_clip, layers, pictures, taiyi
+from hf_zhclip.conversion.proof import reference
+from hf_zhclip.conversion.proof.reference import bert_clip, cn_clip, hf_clip, layers, pictures, taiyi
 
 from tests import checkpoints, planted
 from tests.inputs import seeded_ids, seeded_pixels

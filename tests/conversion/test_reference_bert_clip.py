@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zhclip.conversion.reference import bert_clip
+from hf_zhclip.conversion.proof.reference import bert_clip
 
 from tests.pictures import seeded_pictures
 from tests.weights import fingerprint, seeded_state_dict
@@ -26,7 +26,7 @@ def model(request):
 
 @pytest.fixture(scope="module")
 def vocab():
-    content = (ROOT / "conversion/vocab.txt").read_bytes()
+    content = (ROOT / "conversion/tokenizers/vocab.txt").read_bytes()
     assert hashlib.sha256(content).hexdigest() == RECORDED["vocab_sha256"]
     return content.decode("utf-8").split("\n")[:-1]
 

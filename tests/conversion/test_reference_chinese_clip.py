@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import ChineseCLIPConfig, ChineseCLIPImageProcessorPil, ChineseCLIPModel
 
-from hf_zhclip.conversion.reference import chinese_clip, taiyi_clip
+from hf_zhclip.conversion.proof.reference import chinese_clip, taiyi_clip
 
 from tests import planted
 from tests.inputs import seeded_ids, seeded_pixels
@@ -124,7 +124,7 @@ def test_taiyi_clips_embeddings_are_those_that_fengshens_code_gave(recorded):
 
 
 def test_taiyi_clips_ids_and_pixels_are_those_that_fengshens_code_gave():
-    vocab = (ROOT / "conversion/vocab.txt").read_bytes()
+    vocab = (ROOT / "conversion/tokenizers/vocab.txt").read_bytes()
     assert hashlib.sha256(vocab).hexdigest() == RECORDED["vocab_sha256"]
     assert taiyi_clip.token_ids(RECORDED["texts"], vocab.decode("utf-8").split("\n")[:-1], 512) == RECORDED["ids"]
     ours = {

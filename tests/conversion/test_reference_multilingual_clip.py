@@ -6,9 +6,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer, normalizers
 
-from hf_zhclip.conversion import samples
-from hf_zhclip.conversion.reference import multilingual_clip, unigram
-from hf_zhclip.conversion.tokenizer import read_unigram
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.proof.reference import multilingual_clip, unigram
+from hf_zhclip.conversion.tokenizers.vocabularies import read_unigram
 
 from tests import checkpoints
 from tests import unigram as small

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hf_zhclip.conversion.reference import open_clip, open_clip_xlm_roberta
+from hf_zhclip.conversion.proof.reference import open_clip, open_clip_xlm_roberta
 
 from tests import checkpoints as c
 from tests import unigram

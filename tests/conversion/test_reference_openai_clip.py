@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from hf_zhclip.conversion.reference import layers, openai_clip, openai_text, openai_vision
-from hf_zhclip.conversion.tokenizer import OPENAI_BPE_FILE, read_openai_bpe
+from hf_zhclip.conversion.proof.reference import layers, openai_clip, openai_text, openai_vision
+from hf_zhclip.conversion.tokenizers.vocabularies import OPENAI_BPE_FILE, read_openai_bpe
 
 from tests import checkpoints
 from tests.weights import seeded_state_dict

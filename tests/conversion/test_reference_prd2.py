@@ -8,7 +8,7 @@ import PIL
 import pytest
 import torch
 
-from hf_zhclip.conversion.reference import prd2
+from hf_zhclip.conversion.proof.reference import prd2
 
 from tests.pictures import seeded_pictures
 from tests.weights import fingerprint, seeded_state_dict
@@ -73,7 +73,7 @@ def test_the_scale_turns_the_recorded_cosines_into_the_recorded_logits(model, em
 
 
 def test_the_token_ids_are_the_recorded_ones_cut_as_upstream_cuts_them():
-    content = (ROOT / "conversion/vocab.txt").read_bytes()
+    content = (ROOT / "conversion/tokenizers/vocab.txt").read_bytes()
     assert hashlib.sha256(content).hexdigest() == RECORDED["upstream_vocab_sha256"]
 
     assert prd2.token_ids(RECORDED["texts"], content.decode("utf-8").split("\n")[:-1], 64) == RECORDED["ids"]

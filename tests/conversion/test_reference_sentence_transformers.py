@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertModel
 
-from hf_zhclip.conversion.reference import bert, distilbert, layers, sentence_transformers, wordpiece
-from hf_zhclip.conversion.tokenizer import WordPieces
+from hf_zhclip.conversion.proof.reference import bert, distilbert, layers, sentence_transformers, wordpiece
+from hf_zhclip.conversion.tokenizers.vocabularies import WordPieces
 
 from tests import checkpoints
 from tests.weights import seeded_state_dict

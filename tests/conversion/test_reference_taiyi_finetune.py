@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, CLIPConfig, CLIPModel
 
-from hf_zhclip.conversion.reference import taiyi_finetune
+from hf_zhclip.conversion.proof.reference import taiyi_finetune
 
 from tests import checkpoints
 from tests.weights import seeded_state_dict

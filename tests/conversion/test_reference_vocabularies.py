@@ -14,16 +14,17 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.bert.tokenization_bert import load_vocab
 
 from hf_zhclip import conversion
-from hf_zhclip.conversion import tokenizer as conversion_readers
-from hf_zhclip.conversion.parts import identify, witness_vocabulary
-from hf_zhclip.conversion.reference import bpe, vocabularies
-from hf_zhclip.conversion.reference.unigram import xlm_roberta_ids
+from hf_zhclip.conversion.detection.parts import identify, witness_vocabulary
+from hf_zhclip.conversion.proof.reference import bpe, vocabularies
+from hf_zhclip.conversion.proof.reference.unigram import xlm_roberta_ids
+from hf_zhclip.conversion.tokenizers import builders, mending
+from hf_zhclip.conversion.tokenizers import vocabularies as conversion_readers
 
 from tests import checkpoints, unigram
 from tests.conversion.helpers import FAMILIES
 from tests.conversion.test_reference_openai_clip import IDS
 
-PACKAGED = Path(conversion.__file__).parent
+PACKAGED = Path(conversion.__file__).parent / "tokenizers"
 VOCAB_FILE = PACKAGED / "vocab.txt"
 OPENAI_FILE = PACKAGED / "bpe_simple_vocab_16e6.txt.gz"
 SMALL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "猫", "cat", "##s", "Cat", "e", "é"]
@@ -155,7 +156,7 @@ class TestStatedWordPiece:
     def test_a_frozen_folder_says_it_in_tokenizer_json(self, tmp_path, stated):
         source = vocab_file(tmp_path / "source")
         write_json(source / "tokenizer_config.json", stated)
-        conversion_readers.bert_tokenizer(source, 12).save_pretrained(tmp_path / "frozen")
+        builders.bert_tokenizer(source, 12).save_pretrained(tmp_path / "frozen")
         frozen = AutoTokenizer.from_pretrained(tmp_path / "frozen")
         assert found_flags(tmp_path / "frozen") == seen_flags(frozen.backend_tokenizer.normalizer)
         assert found_flags(tmp_path / "frozen") == found_flags(source)
@@ -379,7 +380,7 @@ class TestUnigram:
             }
 
         source = changed(unigram.tokenizer_file(tmp_path / "tokenizer.json"), change)
-        fast = conversion_readers.with_mending(conversion_readers.xlm_roberta_tokenizer(source, 20))
+        fast = mending.with_mending(builders.xlm_roberta_tokenizer(source, 20))
         fast.save_pretrained(tmp_path / "repo")
         assert vocabularies.unigram(tmp_path / "repo") == vocabularies.unigram(source)
         assert len(vocabularies.unigram(source).normalizers) == steps
@@ -692,7 +693,7 @@ def fuzzed_folders(folder):
     text = vocab_file(folder / "text")
     write_json(text / "tokenizer_config.json", {"do_lower_case": False, "strip_accents": True})
     yield text, "stated_wordpiece"
-    conversion_readers.bert_tokenizer(text, 20).save_pretrained(folder / "frozen")
+    builders.bert_tokenizer(text, 20).save_pretrained(folder / "frozen")
     yield folder / "frozen", "stated_wordpiece"
     clip = checkpoints.bpe_folder(folder / "clip")
     write_json(clip / "tokenizer_config.json", CLIP_SETTINGS[-1])
@@ -704,9 +705,7 @@ def fuzzed_folders(folder):
     (folder / "unigram").mkdir()
     file = unigram.tokenizer_file(folder / "unigram" / "tokenizer.json")
     yield folder / "unigram", "unigram"
-    conversion_readers.with_mending(conversion_readers.xlm_roberta_tokenizer(file, 20)).save_pretrained(
-        folder / "repo"
-    )
+    mending.with_mending(builders.xlm_roberta_tokenizer(file, 20)).save_pretrained(folder / "repo")
     yield folder / "repo", "multilingual"
 
 

@@ -8,7 +8,7 @@ import PIL
 import pytest
 import torch
 
-from hf_zhclip.conversion.reference import layers, openai_text, openai_vision, wukong
+from hf_zhclip.conversion.proof.reference import layers, openai_text, openai_vision, wukong
 
 from tests.pictures import seeded_pictures
 from tests.planted import SEEN, Case, cosine, fact, joint_split_as, part, transposed
@@ -125,7 +125,7 @@ def test_a_square_projection_that_is_not_transposed_is_seen():
 
 
 def test_the_token_ids_are_the_recorded_ones_cut_as_upstream_cuts_them():
-    content = (ROOT / "conversion/vocab.txt").read_bytes()
+    content = (ROOT / "conversion/tokenizers/vocab.txt").read_bytes()
     assert hashlib.sha256(content).hexdigest() == RECORDED["upstream_vocab_sha256"]
 
     vocab = content.decode("utf-8").split("\n")[:-1]

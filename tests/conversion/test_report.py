@@ -4,7 +4,7 @@ import math
 import pytest
 
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.report import FILE, Comparison, Report, changed_files, read_report
+from hf_zhclip.conversion.repos.report import FILE, Comparison, Report, changed_files, read_report
 
 
 def report(*results: float) -> Report:

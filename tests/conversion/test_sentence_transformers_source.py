@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from hf_zhclip.conversion import convert, inspect
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion.detection.detect import detect
+from hf_zhclip.conversion.detection.parts import Part, identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.hub import locate
-from hf_zhclip.conversion.natives import native_for
-from hf_zhclip.conversion.parts import Part, identify
-from hf_zhclip.conversion.read import read
-from hf_zhclip.conversion.tokenizer import bert_tokenizer, default_vocab, read_wordpieces
+from hf_zhclip.conversion.exports.natives import native_for
+from hf_zhclip.conversion.reading.hub import locate
+from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab, read_wordpieces
 
 from tests import checkpoints
 

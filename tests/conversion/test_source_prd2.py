@@ -8,9 +8,9 @@ import torch
 
 from hf_zhclip.conversion import convert, export
 from hf_zhclip.conversion.errors import InputError, MappingError
+from hf_zhclip.conversion.exports.natives import native_for
 from hf_zhclip.conversion.mapping import inverse, plan
-from hf_zhclip.conversion.natives import native_for
-from hf_zhclip.conversion.read import Checkpoint
+from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.sources import prd2
 
 from tests import checkpoints

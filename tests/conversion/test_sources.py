@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_zhclip.conversion.parts import describe
+from hf_zhclip.conversion.detection.parts import describe
 
 from tests.published import KEYS, parts
 

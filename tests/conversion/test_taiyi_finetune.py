@@ -12,9 +12,9 @@ from transformers import AutoModel, AutoProcessor, BertConfig, BertForSequenceCl
 from hf_zhclip.conversion import convert, inspect, pipeline
 from hf_zhclip.conversion.errors import InputError, ParityError
 from hf_zhclip.conversion.mapping import plan
-from hf_zhclip.conversion.read import Checkpoint
+from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.sources import taiyi_finetune
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints
 from tests.conversion.helpers import entries

@@ -8,14 +8,13 @@ import pytest
 from transformers import AutoTokenizer, BertTokenizer
 
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.tokenizer import (
+from hf_zhclip.conversion.tokenizers.builders import (
     bert_tokenizer,
     clip_tokenizer,
     cn_clip_tokenizer,
-    default_vocab,
-    read_vocab,
     xlm_roberta_tokenizer,
 )
+from hf_zhclip.conversion.tokenizers.vocabularies import DEFAULT_VOCAB, default_vocab, read_vocab
 
 from tests import checkpoints, unigram
 
@@ -37,9 +36,7 @@ def small_folder(tmp_path):
 
 
 def test_the_packaged_vocabulary_is_googles():
-    import hf_zhclip.conversion.tokenizer as module
-
-    content = (Path(module.__file__).parent / "vocab.txt").read_bytes()
+    content = DEFAULT_VOCAB.read_bytes()
     assert hashlib.sha256(content).hexdigest() == "45bbac6b341c319adc98a532532882e91a9cefc0329aa57bac9ae761c27b291c"
 
 

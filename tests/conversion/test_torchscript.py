@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zhclip.conversion.containers import open_file
 from hf_zhclip.conversion.errors import InputError, ZhclipError
-from hf_zhclip.conversion.read import read
+from hf_zhclip.conversion.reading.containers import open_file
+from hf_zhclip.conversion.reading.read import read
 
 from tests import checkpoints
 
@@ -279,7 +279,7 @@ def test_no_damage_of_a_byte_is_more_than_an_error(archive):
 
 
 def test_another_models_archive_is_no_known_format(tmp_path):
-    from hf_zhclip.conversion.detect import detect
+    from hf_zhclip.conversion.detection.detect import detect
     from hf_zhclip.conversion.errors import UnknownFormat
 
     with pytest.raises(UnknownFormat, match="no format that is known here"):

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoProcessor
 import zhclip_cli
 from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.errors import InputError, ParityError
-from hf_zhclip.conversion.report import sha256
+from hf_zhclip.conversion.reading.files import sha256
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries

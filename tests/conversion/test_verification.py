@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hf_zhclip.conversion import convert, pipeline, precision, verification, verify, witnesses
+from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
-from hf_zhclip.conversion.reference.layers import computing_in
-from hf_zhclip.conversion.report import Comparison, Report
-from hf_zhclip.conversion.source import Witness
+from hf_zhclip.conversion.proof import precision, verification, witnesses
+from hf_zhclip.conversion.proof.reference.layers import computing_in
+from hf_zhclip.conversion.proof.witness import Witness
+from hf_zhclip.conversion.repos.report import Comparison, Report
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints
@@ -225,7 +226,8 @@ def test_a_foreign_tokenizer_is_caught(original, tmp_path, monkeypatch):
 
 
 def bert_in_place_of_cn_clip(vocabulary, context_length):
-    from hf_zhclip.conversion.tokenizer import bert_tokenizer, default_vocab
+    from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
+    from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
     return bert_tokenizer(default_vocab(), context_length)
 

@@ -6,13 +6,15 @@ import shutil
 import pytest
 import torch
 
-from hf_zhclip.conversion import evidence, verification, verify, witnesses
+from hf_zhclip.conversion import verify
+from hf_zhclip.conversion.detection.parts import identify, witness_vocabulary
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.parts import identify, witness_vocabulary
-from hf_zhclip.conversion.precision import difference
-from hf_zhclip.conversion.repo import read_repo
-from hf_zhclip.conversion.report import sha256
-from hf_zhclip.conversion.samples import TEXTS
+from hf_zhclip.conversion.proof import verification, witnesses
+from hf_zhclip.conversion.proof.precision import difference
+from hf_zhclip.conversion.proof.samples import TEXTS
+from hf_zhclip.conversion.reading import evidence
+from hf_zhclip.conversion.reading.files import sha256
+from hf_zhclip.conversion.repos.repo import read_repo
 
 from tests.conversion.helpers import FAMILIES, PICTURES
 

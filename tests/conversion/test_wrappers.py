@@ -20,8 +20,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import zhclip_cli
 from hf_zhclip.conversion import convert, inspect
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.read import choose, read
-from hf_zhclip.conversion.wrappers import WRAPPERS
+from hf_zhclip.conversion.reading.read import choose, read
+from hf_zhclip.conversion.reading.wrappers import WRAPPERS
 
 from tests import checkpoints as c
 

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.write import (
+from hf_zhclip.conversion.repos.write import (
     check_dtypes,
     check_shard_size,
     target_dtype,

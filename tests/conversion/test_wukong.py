@@ -7,14 +7,16 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from hf_zhclip.conversion import convert, export, exporting, inspect, native_process, samples
-from hf_zhclip.conversion.detect import detect
+from hf_zhclip.conversion import convert, export, inspect
+from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
-from hf_zhclip.conversion.natives import native_for
-from hf_zhclip.conversion.read import Checkpoint, read
-from hf_zhclip.conversion.reference import wordpiece
+from hf_zhclip.conversion.exports import exporting, native_process
+from hf_zhclip.conversion.exports.natives import native_for
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.proof.reference import wordpiece
+from hf_zhclip.conversion.reading.read import Checkpoint, read
 from hf_zhclip.conversion.sources import wukong
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints
 from tests.conversion.helpers import entries

@@ -107,7 +107,8 @@ def main() -> None:
         "versions": versions(),
         "required": REQUIRED,
         "required_not_used": REASON,
-        "recipe": "tests/weights.py seeded_state_dict of each model's shapes; tests/pictures.py; conversion/vocab.txt",
+        "recipe": "tests/weights.py seeded_state_dict of each model's shapes; tests/pictures.py; "
+        "conversion/tokenizers/vocab.txt",
         "vocab_sha256": hashlib.sha256(VOCAB.read_bytes()).hexdigest(),
         "texts": TEXTS,
     }

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from hf_zhclip.conversion import samples
+from hf_zhclip.conversion.proof import samples
 
 from tests.parity.record_clip_chinese import VOCAB, rounded
 from tests.parity.record_modelscope import TINY_TEXT, Module, StandIns, vision
@@ -86,7 +86,7 @@ def main() -> None:
                 **{name: metadata.version(name) for name in ("torch", "pillow", "numpy")},
             },
             "recipe": "tests/weights.py seeded_state_dict of the model's shapes; the texts and pictures of "
-            "conversion/samples.py, and those of extra(); conversion/vocab.txt",
+            "conversion/proof/samples.py, and those of extra(); conversion/tokenizers/vocab.txt",
             "config": CONFIG,
             "shapes": {key: list(tensor.shape) for key, tensor in weights.items()},
             "weights_sha256": fingerprint(weights),

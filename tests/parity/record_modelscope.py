@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from hf_zhclip.conversion import samples
+from hf_zhclip.conversion.proof import samples
 
 from tests.parity.peers import torchvision_transforms
 from tests.parity.record_clip_chinese import VOCAB, rounded
@@ -166,7 +166,7 @@ def main() -> None:
             **{name: metadata.version(name) for name in ("torch", "torchvision", "pillow")},
         },
         "recipe": "tests/weights.py seeded_state_dict of each model's shapes, rounded through float16, which loading "
-        "does to most of them; the texts and pictures of conversion/samples.py; conversion/vocab.txt",
+        "does to most of them; the texts and pictures of conversion/proof/samples.py; conversion/tokenizers/vocab.txt",
         "vocab_sha256": sha256(VOCAB.read_bytes()),
         "texts": list(samples.TEXTS),
         "ids": ids[0],

@@ -51,7 +51,8 @@ def main() -> None:
         "upstream": "https://github.com/IDEA-CCNL/Fengshenbang-LM",
         "commit": git(checkout, "rev-parse", "HEAD"),
         "versions": versions(),
-        "recipe": "tests/weights.py seeded_state_dict of each model's shapes; tests/pictures.py; conversion/vocab.txt",
+        "recipe": "tests/weights.py seeded_state_dict of each model's shapes; tests/pictures.py; "
+        "conversion/tokenizers/vocab.txt",
         "vocab_sha256": hashlib.sha256(VOCAB.read_bytes()).hexdigest(),
         "texts": TEXTS,
     }

@@ -17,8 +17,9 @@ from transformers import (
     ChineseCLIPProcessor,
 )
 
-from hf_zhclip.conversion import convert, export, samples
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion import convert, export
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints
 from tests.conversion.test_chinese_clip import from_cn_clip

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from hf_zhclip.conversion import convert
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests.pictures import seeded_pictures
 from tests.weights import fingerprint, seeded_state_dict

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from hf_zhclip.conversion import convert, samples, verify
+from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.proof import samples
 
 from tests.parity.peers import cn_clip
 from tests.weights import seeded_state_dict

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTokenizerFast
 
-from hf_zhclip.conversion import convert, export, samples, verify
+from hf_zhclip.conversion import convert, export, verify
+from hf_zhclip.conversion.proof import samples
 
 from tests.checkpoints import bpe
 from tests.parity.pipelines import rgb_then_crop

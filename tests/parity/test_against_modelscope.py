@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from hf_zhclip.conversion import convert, samples, verification
-from hf_zhclip.conversion.reference import modelscope as reference
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion import convert
+from hf_zhclip.conversion.proof import samples, verification
+from hf_zhclip.conversion.proof.reference import modelscope as reference
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests.conversion.helpers import compare_here
 from tests.weights import fingerprint, seeded_state_dict

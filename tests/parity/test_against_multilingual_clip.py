@@ -9,7 +9,8 @@ import torch
 import transformers
 from transformers import AutoModel, AutoProcessor
 
-from hf_zhclip.conversion import convert, samples
+from hf_zhclip.conversion import convert
+from hf_zhclip.conversion.proof import samples
 
 from tests import checkpoints, unigram
 from tests.parity.peers import package
@@ -120,7 +121,7 @@ def same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 def test_the_ids_of_every_sample_are_those_of_transformers_own_tokenizer(tmp_path):
     unigram.tokenizer_file(tmp_path / "tokenizer.json")
-    from hf_zhclip.conversion.tokenizer import xlm_roberta_tokenizer
+    from hf_zhclip.conversion.tokenizers.builders import xlm_roberta_tokenizer
 
     own = transformers.XLMRobertaTokenizer.from_pretrained(tmp_path)
     wanted = own(list(samples.TEXTS), truncation=True, max_length=512)["input_ids"]

@@ -9,7 +9,8 @@ import pytest
 import torch
 import transformers
 
-from hf_zhclip.conversion import convert, samples, verify
+from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import BODIES
 
 from tests import unigram

@@ -11,11 +11,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoProcessor, CLIPModel, CLIPTokenizer
 
-from hf_zhclip.conversion import convert, export, samples, verify
-from hf_zhclip.conversion.containers import open_file
-from hf_zhclip.conversion.reference import openai_clip as reference
-from hf_zhclip.conversion.reference.bpe import clip_ids, openai_ids
-from hf_zhclip.conversion.tokenizer import clip_tokenizer, openai_clip_tokenizer
+from hf_zhclip.conversion import convert, export, verify
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.proof.reference import openai_clip as reference
+from hf_zhclip.conversion.proof.reference.bpe import clip_ids, openai_ids
+from hf_zhclip.conversion.reading.containers import open_file
+from hf_zhclip.conversion.tokenizers.builders import clip_tokenizer, openai_clip_tokenizer
 
 from tests import checkpoints
 from tests.parity.peers import package

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModel, AutoProcessor, DistilBertConfig, DistilBertModel
 from transformers import CLIPModel as TransformersCLIPModel
 
-from hf_zhclip.conversion import convert, samples, verify
-from hf_zhclip.conversion.tokenizer import SPECIAL_TOKENS, default_vocab
+from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.tokenizers.vocabularies import SPECIAL_TOKENS, default_vocab
 
 from tests import checkpoints
 from tests.published import KEYS

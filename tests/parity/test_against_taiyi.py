@@ -17,8 +17,9 @@ from transformers import (
     CLIPModel,
 )
 
-from hf_zhclip.conversion import convert, samples
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion import convert
+from hf_zhclip.conversion.proof import samples
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests.weights import seeded_state_dict
 

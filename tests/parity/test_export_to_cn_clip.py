@@ -15,8 +15,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from hf_zhclip.conversion import cn_clip_file, convert, samples
-from hf_zhclip.conversion.exporting import Exported, export
+from hf_zhclip.conversion import convert
+from hf_zhclip.conversion.exports import cn_clip_file
+from hf_zhclip.conversion.exports.exporting import Exported, export
+from hf_zhclip.conversion.proof import samples
 from hf_zhclip.processing_zhclip import normalize_evaluation_text
 
 from tests.conversion.helpers import FAMILIES, save_time

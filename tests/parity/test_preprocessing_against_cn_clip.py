@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
-from hf_zhclip.conversion.tokenizer import cn_clip_tokenizer, default_vocab
+from hf_zhclip.conversion.tokenizers.builders import cn_clip_tokenizer
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from hf_zhclip.processing_zhclip import normalize_evaluation_text
 
 from tests.image_modes import PICTURES, values

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_zhclip.conversion.reference import cn_clip
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.proof.reference import cn_clip
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import planted
 from tests.image_modes import PICTURES

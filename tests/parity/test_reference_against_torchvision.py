@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hf_zhclip.conversion.reference import pictures, taiyi
+from hf_zhclip.conversion.proof.reference import pictures, taiyi
 
 from tests.image_modes import PICTURES
 from tests.parity.pipelines import crop_then_rgb

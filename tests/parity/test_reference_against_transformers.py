@@ -17,8 +17,8 @@ from transformers import (
     VisionTextDualEncoderModel,
 )
 
-from hf_zhclip.conversion.reference import bert_clip, hf_clip, hf_config, layers, pictures, taiyi
-from hf_zhclip.conversion.tokenizer import default_vocab
+from hf_zhclip.conversion.proof.reference import bert_clip, hf_clip, hf_config, layers, pictures, taiyi
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import planted
 from tests.image_modes import PICTURES

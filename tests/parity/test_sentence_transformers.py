@@ -16,7 +16,7 @@ from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
 from hf_zhclip.conversion import convert
-from hf_zhclip.conversion.doors import add_code, add_sentence_transformers
+from hf_zhclip.conversion.repos.doors import add_code, add_sentence_transformers
 
 from tests.conversion.helpers import FAMILIES, save_time
 from tests.pictures import seeded_pictures

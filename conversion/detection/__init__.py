@@ -1,0 +1,1 @@
+"""Which source claims these keys, and the parts that make one model."""

@@ -1,0 +1,290 @@
+"""A repo back in cn_clip's own file: whether cn_clip has a place for all of it, under which names, and the file."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import mapping
+from ..errors import InputError, WorkError
+from ..layouts import cn_clip as cn_clip_model
+from ..mapping import inverse, plan
+from ..proof import samples
+from ..repos.repo import Repo
+from ..repos.write import same_bits
+from ..tokenizers.builders import cn_clip_tokenizer
+from ..tokenizers.vocabularies import default_vocab
+from .natives import Demand
+
+CONFIG = (
+    Demand("text_config.model_type", ("bert",), {}),
+    Demand("text_config.is_decoder", (False,), {True: "the causal mask of the text tower: cn_clip's BERT has none"}),
+    Demand("text_config.layer_norm_eps", (1e-12,), {}),
+    Demand("text_config.pad_token_id", (0,), {}),
+    Demand("text_config.hidden_act", ("gelu", "relu", "swish"), {}),
+    Demand(
+        "text_pooling", ("cls",), {"pooler": "the tanh pooler of texts: cn_clip takes the state of [CLS] as it is"}
+    ),
+    Demand(
+        "text_projection_type",
+        ("linear",),
+        {
+            "linear_bias": "the bias of the text projection",
+            "mlp": "the second layer of the text projection and the GELU between the two",
+            "none": "that texts have no projection: cn_clip always has one",
+        },
+    ),
+    Demand(
+        "text_attends_to_padding", (False,), {True: "that the text tower attends to padding: cn_clip always masks it"}
+    ),
+    Demand("vision_config.model_type", ("clip_vision_model", "hf_zhclip_resnet"), {}),
+    Demand("vision_config.num_channels", (3,), {}),
+    Demand("vision_pooling", ("pooler",), {"cls": "the raw class token: cn_clip applies a layer norm to it"}),
+)
+VIT = (
+    Demand("vision_config.hidden_act", ("quick_gelu",), {}),
+    Demand("vision_config.layer_norm_eps", (1e-5,), {}),
+    Demand("mlp_ratio", (4,), {}),
+    Demand(
+        "visual_projection_type",
+        ("linear",),
+        {
+            "linear_bias": "the bias of the image projection",
+            "mlp": "the second layer of the image projection and the GELU between the two",
+            "none": "that images have no projection: cn_clip always has one behind a ViT",
+        },
+    ),
+)
+RESNET = (Demand("visual_projection_type", ("none",), {}),)
+CROPPED = "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square"
+PROCESSOR = (
+    Demand(
+        "image_order",
+        ("squash_then_rgb",),
+        {
+            "rgb_then_squash": "the image order: here pictures are made RGB before they are resized, in cn_clip after",
+            "crop_then_rgb": CROPPED,
+            "rgb_then_crop": CROPPED,
+            "crop_up_then_rgb": CROPPED,
+        },
+    ),
+    Demand("resample", (3,), {}),
+    Demand("image_mean", ((0.48145466, 0.4578275, 0.40821073),), {}),
+    Demand("image_std", ((0.26862954, 0.26130258, 0.27577711),), {}),
+    Demand("same_vocabulary", (True,), {False: "the vocabulary: it is not the one that cn_clip's tokenizer has"}),
+    Demand("lower_cased", (True,), {False: "upper case and accents in texts: cn_clip's tokenizer removes them"}),
+)
+"""What cn_clip/clip/utils.py fixes in image_transform and tokenize."""
+
+VISION: dict[str, dict[str, Any]] = {
+    name: dict(zip(("vision_width", "vision_layers", "vision_patch_size", "vision_head_width"), sizes, strict=True))
+    | {"embed_dim": embed_dim, "image_resolution": resolution}
+    for name, *sizes, embed_dim, resolution in (
+        ("ViT-B-16", 768, 12, 16, 64, 512, 224),
+        ("ViT-B-32", 768, 12, 32, 64, 512, 224),
+        ("ViT-L-14", 1024, 24, 14, 64, 768, 224),
+        ("ViT-L-14-336", 1024, 24, 14, 64, 768, 336),
+        ("ViT-H-14", 1280, 32, 14, 80, 1024, 224),
+        ("RN50", 64, [3, 4, 6, 3], None, 64, 1024, 224),
+    )
+}
+TEXT: dict[str, dict[str, Any]] = {
+    name: {
+        **dict(zip(("text_hidden_size", "text_num_hidden_layers", "text_intermediate_size"), sizes, strict=True)),
+        **{"text_num_attention_heads": heads, "text_max_position_embeddings": 512, "text_type_vocab_size": 2},
+        **{"text_hidden_act": "gelu", "vocab_size": 21128},
+    }
+    for name, *sizes, heads in (
+        ("RoBERTa-wwm-ext-base-chinese", 768, 12, 3072, 12),
+        ("RoBERTa-wwm-ext-large-chinese", 1024, 24, 4096, 16),
+        ("RBT3-chinese", 768, 3, 3072, 12),
+    )
+}
+"""What cn_clip/clip/model_configs states of each name, but for what only training looks at."""
+
+PREFIX = "module."
+"""DistributedDataParallel's, which cn_clip's training saves and resumes."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The model in cn_clip's words: names of its model_configs (None: there is no such size), and what they state."""
+
+    vision: str | None
+    text: str | None
+    model_config: Mapping[str, Any]
+
+    @property
+    def architecture(self) -> str:
+        """Both names as cn_clip joins them."""
+        return f"{self.vision}@{self.text}" if self.vision and self.text else "no published size"
+
+
+def home_for(repo: Repo) -> Home:
+    """The model in cn_clip's words.
+
+    Raises:
+        InputError: naming everything that cn_clip has no place for.
+    """
+    facts = _facts(repo)
+    tower = RESNET if repo.config["vision_config"]["model_type"] == "hf_zhclip_resnet" else VIT
+    lost = [loss for demand in (*CONFIG, *tower, *PROCESSOR) if (loss := demand.loss(facts)) is not None]
+    if lost:
+        raise InputError(
+            f"cn_clip has no place for this model, and nothing was written. It would lose of {repo.path}:\n"
+            + "\n".join(f"  {loss}" for loss in lost)
+        )
+    model_config = cn_clip_model.model_config(
+        repo.config["text_config"], repo.config["vision_config"], repo.config["projection_dim"]
+    )
+    return Home(_name(VISION, model_config), _name(TEXT, model_config), model_config)
+
+
+def _facts(repo: Repo) -> dict[str, Any]:
+    """The config, and what of the processor cn_clip has fixed."""
+    image_processor, tokenizer = repo.processor.image_processor, repo.processor.tokenizer
+    vision, cased = repo.config["vision_config"], "Clip CAFÉ"
+    same_vocabulary = _is_cn_clips(tokenizer.get_vocab())
+    return {
+        **repo.config,
+        "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"] if "intermediate_size" in vision else None,
+        "image_order": image_processor.image_order,
+        "resample": int(image_processor.resample),
+        "image_mean": tuple(image_processor.image_mean),
+        "image_std": tuple(image_processor.image_std),
+        "same_vocabulary": same_vocabulary,
+        # Of another vocabulary the words themselves are lost, and nothing can be said of case.
+        "lower_cased": not same_vocabulary or tokenizer(cased)["input_ids"] == _tokenizer(repo)(cased)["input_ids"],
+    }
+
+
+def _is_cn_clips(ids: Mapping[str, int]) -> bool:
+    """Whether all words have cn_clip's ids; two hold a line separator, which no text reaches and transformers cuts."""
+    vocab = default_vocab()
+    words = {token: number for number, token in enumerate(vocab) if token.split() == [token]}
+    return len(ids) == len(vocab) and all(ids.get(token) == number for token, number in words.items())
+
+
+def _tokenizer(repo: Repo) -> Any:
+    return cn_clip_tokenizer(default_vocab(), repo.processor.tokenizer.model_max_length)
+
+
+def _name(table: Mapping[str, Mapping[str, Any]], model_config: Mapping[str, Any]) -> str | None:
+    """The published size that states just this."""
+    same = (name for name, stated in table.items() if all(model_config[key] == value for key, value in stated.items()))
+    return next(same, None)
+
+
+def state_dict(repo: Repo, ddp: bool) -> dict[str, torch.Tensor]:
+    """The repo's tensors under cn_clip's keys, in the layout without flash attention; views wherever that is possible.
+
+    A ViT's q, k and v are joined, which takes a third of its memory.
+    """
+    table = inverse(cn_clip_model.home(repo.config))
+    mapped = plan(table, {key: tuple(tensor.shape) for key, tensor in repo.tensors.items()})
+    mapping.check([mapped], mapped.shapes)
+    return {(PREFIX if ddp else "") + key: _alone(tensor) for key, tensor in mapped.run(repo.tensors)}
+
+
+def _alone(tensor: torch.Tensor) -> torch.Tensor:
+    # torch.save writes the whole memory behind a view, and its strides.
+    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
+
+
+def write(file: Path, tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    """Writes a checkpoint as cn_clip/training/main.py saves it, without an optimizer's state."""
+    try:
+        with file.open("wb") as opened:
+            torch.save({"epoch": 0, "step": 0, "name": name, "state_dict": dict(tensors)}, opened)
+    except RuntimeError as error:  # how torch tells a full disk
+        raise WorkError(f"The checkpoint could not be written: {error}. Nothing was left there.") from error
+
+
+def check_written(file: Path, repo: Repo) -> None:
+    """Reads a checkpoint back, maps it as `convert` would, and compares keys and bits with the repo's.
+
+    Raises:
+        WorkError: when it does not hold what the repo holds.
+    """
+    saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    plain = {key.removeprefix(PREFIX): tensor for key, tensor in saved.items()}
+    mapped = plan(cn_clip_model.rules(plain), {key: tuple(tensor.shape) for key, tensor in plain.items()})
+    found = dict(mapped.run(plain))
+    shared = found.keys() & repo.tensors.keys()
+    different = [key for key in shared if not same_bits(found[key], repo.tensors[key])]
+    if different := [*different, *(found.keys() ^ repo.tensors.keys())]:
+        raise WorkError(f"Read back, the checkpoint differs in {', '.join(mapping.fold(different))}. Check the disk.")
+
+
+def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:
+    """Sentences: what a user of the file gets, or has to do, other than with the repo."""
+    tokenizer, there = repo.processor.tokenizer, _tokenizer(repo)
+    texts = [text for text in samples.TEXTS if tokenizer(text)["input_ids"] != there(text)["input_ids"]]
+    length = tokenizer.model_max_length
+    sentences = {
+        "load_from_name puts most weights through float16, on a CPU too. cn_clip's evaluation scripts with "
+        "--precision amp or fp32 take them as they are.": True,
+        f"Texts are cut at {length} tokens here, and there at 52 unless told: "
+        f"tokenize(texts, context_length={length}).": length != cn_clip_model.CONTEXT_LENGTH,
+        f"The token ids of some texts are others there, such as those of {''.join(texts[:1])[:40]!r}.": bool(texts),
+        "cn_clip's training resumes from it with --resume FILE --reset-optimizer --reset-data-offset: it holds no "
+        "optimizer's state.": ddp,
+        "cn_clip's training does not resume from it: that wants keys with module. (--ddp).": not ddp,
+        "cn_clip's evaluation scripts take its own sizes alone (--vision-model, --text-model), and this is none.": (
+            home.vision is None or home.text is None
+        ),
+    }
+    return tuple(sentence for sentence, holds in sentences.items() if holds)
+
+
+def how_to_load(file: Path, home: Home) -> str:
+    """Python that loads the file with cn_clip's load_from_name, and states a size that cn_clip does not know."""
+    names = {"vision": home.vision or _file_name(file, "vision"), "text": home.text or _file_name(file, "text")}
+    fields = {"vision": ("vision_", "embed_dim", "image_resolution"), "text": ("text_", "vocab_size")}
+    configs = {
+        names[side]: {key: value for key, value in home.model_config.items() if key.startswith(fields[side])}
+        for side, published in (("vision", home.vision), ("text", home.text))
+        if published is None
+    }
+    return _LOAD.format(
+        states=_STATE.format(configs=configs) if configs else "",
+        path=json.dumps(str(file), ensure_ascii=False),
+        resolution=home.model_config["image_resolution"],
+        **names,
+    )
+
+
+def _file_name(file: Path, side: str) -> str:
+    return re.sub(r"[^\w.-]", "-", f"{file.stem}-{side}")
+
+
+_STATE = """\
+import json
+from pathlib import Path
+
+import cn_clip.clip
+
+# cn_clip has no model_configs of this size; these go into its folder.
+folder = Path(cn_clip.clip.__file__).parent / "model_configs"
+configs = {configs!r}
+for name, config in configs.items():
+    (folder / f"{{name}}.json").write_text(json.dumps(config))
+
+"""
+_LOAD = """\
+{states}from cn_clip.clip import load_from_name
+
+model, preprocess = load_from_name(
+    {path},
+    device="cpu",
+    vision_model_name="{vision}",
+    text_model_name="{text}",
+    input_resolution={resolution},
+)
+model.eval()
+"""

@@ -1,0 +1,372 @@
+"""export(): a repo -> a folder that plain transformers loads, or a file that cn_clip loads."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load, save_file
+
+from .. import mapping
+from ..errors import InputError, ParityError, WorkError
+from ..mapping import plan
+from ..proof import samples
+from ..proof.precision import SAMENESS
+from ..reading.files import read_json
+from ..repos.repo import Repo, read_repo
+from ..repos.report import Comparison
+from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
+from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
+from . import cn_clip_file, native_process
+from .natives import PIXELS, Native, differences, native_for
+
+SUFFIXES = (".pt", ".pth")
+"""What cn_clip's files are called."""
+
+PROGRAM = (
+    "import runpy, sys; sys.path[:] = [place for place in sys.path if place]; "
+    "runpy.run_path(sys.argv[1], run_name='__main__')"
+)
+"""The fresh process; a torch.py that lies in the current folder is not the one to import."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: which class or format and why, what is not the same there, and code that loads it."""
+
+    to: Literal["transformers", "cn_clip"]
+    path: str
+    wrote: str
+    why: str
+    differs: tuple[str, ...]
+    load: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `json` can write."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """A page for people."""
+        lines = [f"{self.path}: {self.wrote}", self.why]
+        if self.differs:
+            lines += ["Not the same there:", *(f"  - {sentence}" for sentence in self.differs)]
+        return "\n".join([*lines, "To load it:", *(f"    {line}".rstrip() for line in self.load.splitlines())])
+
+
+def export(
+    out: str | Path,
+    destination: str | Path,
+    *,
+    to: str,
+    ddp: bool = False,
+    also_legacy: bool = False,
+    max_shard_size: str = "5GB",
+    force: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Takes a repo to people who do not have hf_zhclip.
+
+    Args:
+        out: a folder that `convert` made, or that `save_pretrained` made of one after fine-tuning.
+        destination: what to write: a folder for transformers, a file (`.pt`) for cn_clip.
+        to: `transformers`: a stock class where one computes exactly what the repo computes; `cn_clip`: a checkpoint
+            as cn_clip's trainer saves it.
+        ddp: for cn_clip: name the keys as its training does (`module.`), which resuming it wants.
+        also_legacy: for transformers: write the files that older readers want, too.
+        max_shard_size: for transformers: the largest weight file.
+        force: replace `destination` where it exists.
+        progress: called with one line before each long step.
+
+    Raises:
+        InputError: when the repo or an argument is wrong, or nothing there can hold the model: it names everything
+            that would be lost.
+        ParityError: when what was written does not compute what the repo computes; nothing is left.
+        WorkError: when the system failed; nothing is left either.
+    """
+    out, destination = Path(out), Path(destination)
+    _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
+    progress(f"Reading {out}")
+    repo = read_repo(out)
+    if repo.is_text_alone:
+        there = destination.with_suffix("") if to == "cn_clip" else destination
+        raise InputError(f"{out} {_TEXT_ALONE[to]}{_SAVE_TOWER.format(here=_quoted(out), there=_quoted(there))}")
+    if to == "cn_clip":
+        return _to_cn_clip(repo, destination, ddp, force, progress)
+    return _to_transformers(repo, destination, also_legacy, max_shard_size, force, progress)
+
+
+_TEXT_ALONE = {
+    "transformers": "holds a text tower alone, and only a model of both towers is exported. ",
+    "cn_clip": "holds a text tower alone, and cn_clip has no place for a text tower alone. ",
+}
+
+_SAVE_TOWER = """\
+The tower is transformers' own class, which writes itself:
+    import hf_zhclip
+    from transformers import AutoModel, AutoTokenizer
+
+    AutoModel.from_pretrained({here}).text_model.save_pretrained({there})
+    AutoTokenizer.from_pretrained({here}).save_pretrained({there})"""
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def _check_arguments(
+    out: Path, destination: Path, to: str, ddp: bool, also_legacy: bool, max_shard_size: str, force: bool
+) -> None:
+    if to not in ("transformers", "cn_clip"):
+        raise InputError(f"--to {to!r} is no place to go; there are transformers and cn_clip.")
+    if to == "transformers":
+        if ddp:
+            raise InputError("--ddp names keys as cn_clip's training does; leave it out, or pass --to cn_clip.")
+        if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
+            raise InputError(f"{destination} looks like a file, and --to transformers writes a folder. Name a folder.")
+        check_shard_size(max_shard_size)
+        check_absent(destination, force)
+    else:
+        if also_legacy:
+            raise InputError("--also-legacy writes files for older transformers; leave it out with --to cn_clip.")
+        if destination.suffix not in SUFFIXES:
+            raise InputError(f"{destination} is no name of a {' or '.join(SUFFIXES)} file, which cn_clip's are.")
+        check_absent_file(destination, force)
+    check_apart(destination, out)
+
+
+# transformers
+
+
+def _to_transformers(
+    repo: Repo,
+    destination: Path,
+    also_legacy: bool,
+    max_shard_size: str,
+    force: bool,
+    progress: Callable[[str], None],
+) -> Exported:
+    native = native_for(repo.config)
+    order = repo.processor.image_processor.image_order
+    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force) as folder:
+        progress(f"Writing {native.name}")
+        config = _native_config(native, repo)
+        tensors = _native_tensors(native, repo, config.dtype)
+        write_weights(folder, tensors, "keep", max_shard_size, allow_nonfinite=True)  # bits as they are
+        config.save_pretrained(folder)
+        processor = _native_processor(native, repo)
+        processor.save_pretrained(folder)
+        if also_legacy:
+            from ..repos.doors import add_legacy
+
+            add_legacy(folder, processor)
+        progress("Verifying in a fresh process, without hf_zhclip")
+        _verify_native(native, repo, folder)
+    return Exported(
+        to="transformers",
+        path=str(destination),
+        wrote=native.name,
+        why=f"transformers' own {native.name} is exact for this model: {native.holds}.",
+        differs=differences(native, order),
+        load=_LOAD_NATIVE.format(path=_quoted(destination)),
+    )
+
+
+_LOAD_NATIVE = """\
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained({path}).eval()
+processor = AutoProcessor.from_pretrained({path}, backend="pil")
+texts, images = ["一只猫", "一只狗"], [Image.new("RGB", (320, 240))]
+inputs = processor(text=texts, images=images, padding=True, truncation=True, return_tensors="pt")
+with torch.no_grad():
+    print(model(**inputs).logits_per_image.softmax(dim=-1))
+"""
+
+
+def _native_config(native: Native, repo: Repo) -> Any:
+    import transformers
+
+    fields = native.config(repo.config)
+    stated = repo.config.get("dtype")
+    dtype = stated or str(widest_float(repo.tensors, "keep")).removeprefix("torch.")
+    return transformers.AutoConfig.for_model(native.model_type, **fields, architectures=[native.name], dtype=dtype)
+
+
+def _native_tensors(native: Native, repo: Repo, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The repo's tensors under the class's keys, views all of them; loading holds them against the class itself."""
+    tensors = {**repo.tensors, **_identities(repo, dtype)}
+    mapped = plan(native.rules, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    mapping.check([mapped], mapped.shapes)
+    return dict(mapped.run(tensors))
+
+
+def _identities(repo: Repo, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Identity matrices in place of the projections that the repo does without."""
+    sides = {"text_projection_type": "text_projection.weight", "visual_projection_type": "visual_projection.weight"}
+    width = repo.config["projection_dim"]
+    return {key: torch.eye(width, dtype=dtype) for field, key in sides.items() if repo.config[field] == "none"}
+
+
+def _native_processor(native: Native, repo: Repo) -> Any:
+    import transformers
+
+    ours, tokenizer = repo.processor.image_processor, repo.processor.tokenizer
+    for trace in ("is_local", "local_files_only"):  # what loading from a folder leaves to be saved
+        tokenizer.init_kwargs.pop(trace, None)
+    # The torchvision class saves the same; it asks for torchvision when it is made.
+    image_class = _pillow_class(native.image_processor)
+    image_processor = image_class(
+        **PIXELS[ours.image_order].settings(repo.image_size),
+        resample=int(ours.resample),
+        image_mean=list(ours.image_mean),
+        image_std=list(ours.image_std),
+    )
+    return getattr(transformers, native.processor)(image_processor=image_processor, tokenizer=tokenizer)
+
+
+def _pillow_class(name: str) -> Any:
+    from transformers.models.auto.image_processing_auto import get_image_processor_class_from_name
+
+    return get_image_processor_class_from_name(f"{name}Pil")
+
+
+@torch.no_grad()
+def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
+    """Compares what the class computes, in a process that has never seen hf_zhclip, with the repo's own model.
+
+    Raises:
+        ParityError: naming every comparison that failed.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        request, ours = _request(repo, folder, Path(place))
+        answer = in_fresh_process(request)
+        # Read, not mapped: Windows does not remove a file that is mapped.
+        theirs = load(Path(request["outputs"]).read_bytes())
+    comparisons = list(_compare(native, answer, ours, theirs))
+    if failed := [each for each in comparisons if not each.passed]:
+        lines = "\n".join(
+            f"  {each.step}: {each.what}: {each.measure} {each.result:.9g} ({each.bound:.10g})" for each in failed
+        )
+        detail = "\n".join(f"  {line}" for line in answer["keys"])
+        raise ParityError(
+            f"{native.name} does not compute what {repo.path} computes; nothing was left.\n{lines}\n{detail}".rstrip(),
+            comparisons,
+        )
+
+
+def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the fresh process is asked, and what the repo's own model and processor say to the same."""
+    pictures = list(samples.pictures())
+    tokenizer, image_processor = repo.processor.tokenizer, repo.processor.image_processor
+    inputs = tokenizer(list(samples.TEXTS), padding=True, truncation=True, return_tensors="pt")
+    inputs = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    embedded = [picture for _, picture in pictures[: samples.EMBEDDED]]
+    inputs["pixel_values"] = image_processor(embedded, return_tensors="pt")["pixel_values"]
+    save_file(inputs, place / "inputs.safetensors")
+    pixels = PIXELS[image_processor.image_order]
+    same = {
+        f"pixels.{name}": image_processor([picture, picture], return_tensors="pt")["pixel_values"]
+        for name, picture in pictures
+        if pixels.same(picture, repo.image_size)
+    }
+    request = {
+        "folder": str(folder),
+        "samples": samples.__file__,
+        "torchvision": str(resources.files("hf_zhclip") / "_torchvision.py"),
+        "inputs": str(place / "inputs.safetensors"),
+        "outputs": str(place / "outputs.safetensors"),
+        "pictures": [name.removeprefix("pixels.") for name in same],
+    }
+    token_ids = [tokenizer(text, truncation=True)["input_ids"] for text in samples.TEXTS]
+    # Twice, for the processor and its parts.
+    return request, {**_own_embeddings(repo, inputs), **same, "token_ids": token_ids * 2}
+
+
+def _own_embeddings(repo: Repo, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    from transformers import AutoModel
+
+    with _without_bars():
+        model = AutoModel.from_pretrained(repo.path, dtype=torch.float64, attn_implementation="sdpa").eval()
+    outputs = model(**{**inputs, "pixel_values": inputs["pixel_values"].double()})
+    return {"text": outputs.text_embeds, "image": outputs.image_embeds, "logit_scale": model.logit_scale.detach()}
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Loads in silence: the lines of `progress` say what is going on."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Has an interpreter that cannot import hf_zhclip answer the request."""
+    with tempfile.TemporaryDirectory() as folder:
+        question = Path(folder) / "request.json"
+        question.write_text(json.dumps(request), encoding="utf-8")
+        command = [sys.executable, "-c", PROGRAM, native_process.__file__, str(question)]
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode or not question.with_name("answer.json").exists():
+            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+            raise WorkError(f"The process that verifies failed:\n{said}")
+        return read_json(question.with_name("answer.json"))
+
+
+def _compare(
+    native: Native, answer: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, torch.Tensor]
+) -> Iterator[Comparison]:
+    wrong = len(answer["keys"]) + (answer["class"] != native.name)
+    yield _at_most("load", f"AutoModel gives {answer['class']}", "kinds of keys that do not fit", 0, wrong)
+    different = sum(list(a) != list(b) for a, b in zip(ours["token_ids"], answer["token_ids"], strict=True))
+    yield _at_most("ids", f"token ids of {len(ours['token_ids'])} texts", "number that differ", 0, different)
+    for key, tensor in theirs.items():
+        exact = key not in ("text", "image")
+        yield _at_most(key, "values", "max abs difference", 0 if exact else SAMENESS, _difference(ours[key], tensor))
+    for key in ("text", "image"):
+        cosine = float((ours[key].double() * theirs[key].double()).sum(-1).min())
+        bound = 1 - SAMENESS
+        yield Comparison(key, "embeddings", "the repo", "smallest cosine", bound, cosine, cosine >= bound)
+
+
+def _at_most(step: str, what: str, measure: str, bound: float, result: float) -> Comparison:
+    return Comparison(step, what, "the repo", measure, bound, result, result <= bound)  # NaN is no result
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
+
+
+# cn_clip
+
+
+def _to_cn_clip(repo: Repo, destination: Path, ddp: bool, force: bool, progress: Callable[[str], None]) -> Exported:
+    home = cn_clip_file.home_for(repo)
+    with staging_file(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force) as file:
+        progress(f"Writing {len(repo.tensors)} tensors")
+        state_dict = cn_clip_file.state_dict(repo, ddp)
+        cn_clip_file.write(file, state_dict, repo.path.resolve().name)
+        progress("Reading them back")
+        cn_clip_file.check_written(file, repo)
+    return Exported(
+        to="cn_clip",
+        path=str(destination),
+        wrote=f"a cn_clip checkpoint of {home.architecture}" + (", keys with module." if ddp else ""),
+        why="cn_clip holds this architecture; its tensors are bit for bit those of the repo.",
+        differs=cn_clip_file.differences(repo, home, ddp),
+        load=cn_clip_file.how_to_load(destination, home),
+    )

@@ -1,0 +1,319 @@
+"""Classes of plain transformers that can hold a converted model exactly: what they demand, and what is not the same.
+
+One row a class in `NATIVES`, one row an image order in `PIXELS`. A family that another class can hold adds a row.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from ..errors import InputError
+from ..layouts.hf_config import BERT_DEFAULTS, CLIP_TEXT_DEFAULTS, CLIP_VISION_DEFAULTS
+from ..mapping import Rule, rename
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A field of a repo's config.json (dots lead into towers), the values that a class can hold, and what it loses.
+
+    `lost` says for a refused value what would be lost; a value without a sentence is named as it is.
+    """
+
+    field: str
+    allowed: tuple[Any, ...]
+    lost: Mapping[Any, str]
+
+    def loss(self, config: Mapping[str, Any]) -> str | None:
+        """What would be lost of this config, or None."""
+        value: Any = config
+        for name in self.field.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value in self.allowed:
+            return None
+        wanted = " or ".join(map(repr, self.allowed))
+        return self.lost.get(value, f"{self.field} {value!r}: there it can only be {wanted}")
+
+
+@dataclass(frozen=True)
+class Native:
+    """A class of plain transformers that computes what a repo computes whose config meets every demand.
+
+    `rules` are target keys -> the class's keys, under names that transformers 4 and 5 both read.
+    `text_fields` are those of its text tower's config. `in_pipeline`: whether
+    pipeline("zero-shot-image-classification") takes the class without a complaint.
+    """
+
+    name: str
+    model_type: str
+    text_model_type: str
+    text_fields: Collection[str]
+    vision_model_type: str
+    processor: str
+    image_processor: str
+    holds: str
+    demands: tuple[Demand, ...]
+    rules: tuple[Rule, ...]
+    in_pipeline: bool
+
+    def losses(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Everything of a repo's config.json that this class has no place for."""
+        return tuple(loss for demand in self.demands if (loss := demand.loss(config)) is not None)
+
+    def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the class's own config.json, towers included."""
+        # A tower's own projection_dim counts where it is loaded alone; files state that of another size.
+        stated = {"projection_dim": config["projection_dim"]}
+        text = {field: ({**config["text_config"], **stated})[field] for field in self.text_fields}
+        vision = {field: ({**config["vision_config"], **stated})[field] for field in CLIP_VISION_DEFAULTS}
+        return {
+            "text_config": {"model_type": self.text_model_type, **text},
+            "vision_config": {"model_type": self.vision_model_type, **vision},
+            "projection_dim": config["projection_dim"],
+            "logit_scale_init_value": config["logit_scale_init_value"],
+        }
+
+
+BERT = Demand("text_config.model_type", ("bert",), {})
+CLIP_TEXT = Demand("text_config.model_type", ("clip_text_model",), {})
+NOT_CAUSAL = Demand(
+    "text_config.is_decoder", (False,), {True: "the causal mask of the text tower: there every token sees all others"}
+)
+CLIP_VIT = Demand(
+    "vision_config.model_type",
+    ("clip_vision_model",),
+    {"hf_zhclip_resnet": "the image tower: it is CLIP's modified ResNet, and no class of transformers has one"},
+)
+POST_LAYERNORM = Demand(
+    "vision_pooling", ("pooler",), {"cls": "the raw class token: there a layer norm would be applied to it"}
+)
+# No class pads by itself either: text_padded_length is never stated without this.
+NO_PADDING = Demand(
+    "text_attends_to_padding", (False,), {True: "that the text tower attends to padding whatever mask it is given"}
+)
+
+
+def _pooling(wanted: str) -> Demand:
+    lost = {
+        "cls": "the pooling of texts: the state of [CLS] is taken here, and there it goes through a tanh pooler",
+        "pooler": "the tanh pooler of texts: there the state of [CLS] is taken as it is",
+        "mean": "the pooling of texts: here the mean over all tokens, there one token",
+    }
+    return Demand("text_pooling", (wanted,), lost)
+
+
+def _matrix(field: str, side: str) -> Demand:
+    lost = {
+        "linear_bias": f"the bias of the {side} projection",
+        "mlp": f"the second layer of the {side} projection and the GELU between the two",
+    }
+    # A projection that is not there is written as an identity matrix: multiplying by it changes no bit.
+    return Demand(field, ("linear", "none"), lost)
+
+
+MATRICES = _matrix("text_projection_type", "text"), _matrix("visual_projection_type", "image")
+COMMON = (*MATRICES, CLIP_VIT, POST_LAYERNORM, NO_PADDING)
+SHARED = (BERT, NOT_CAUSAL, *COMMON)
+
+HEADS = (
+    rename("text_model.*", "text_model.*"),
+    rename("text_projection.weight", "text_projection.weight"),
+    rename("visual_projection.weight", "visual_projection.weight"),
+    rename("logit_scale", "logit_scale"),
+)
+
+NATIVES = (
+    Native(
+        name="ChineseCLIPModel",
+        model_type="chinese_clip",
+        text_model_type="chinese_clip_text_model",
+        text_fields=BERT_DEFAULTS,
+        vision_model_type="chinese_clip_vision_model",
+        processor="ChineseCLIPProcessor",
+        image_processor="ChineseCLIPImageProcessor",
+        holds="a BERT whose [CLS] state is the text, a CLIP ViT, and a matrix without bias behind each",
+        demands=(_pooling("cls"), *SHARED),
+        rules=(rename("vision_model.*", "vision_model.*"), *HEADS),
+        in_pipeline=True,
+    ),
+    Native(
+        name="VisionTextDualEncoderModel",
+        model_type="vision-text-dual-encoder",
+        text_model_type="bert",
+        text_fields=BERT_DEFAULTS,
+        vision_model_type="clip_vision_model",
+        processor="VisionTextDualEncoderProcessor",
+        image_processor="CLIPImageProcessor",
+        holds="a BERT with its tanh pooler, a CLIP ViT, and a matrix without bias behind each",
+        demands=(_pooling("pooler"), *SHARED),
+        # transformers 4 has the tower under this doubled name, and 5 reads both.
+        rules=(rename("vision_model.*", "vision_model.vision_model.*"), *HEADS),
+        in_pipeline=False,
+    ),
+    Native(
+        name="CLIPModel",
+        model_type="clip",
+        text_model_type="clip_text_model",
+        text_fields=CLIP_TEXT_DEFAULTS,
+        vision_model_type="clip_vision_model",
+        processor="CLIPProcessor",
+        image_processor="CLIPImageProcessor",
+        holds="a causal text tower whose end token is the text, a CLIP ViT, and a matrix without bias behind each",
+        demands=(_pooling("eos"), CLIP_TEXT, *COMMON),
+        rules=(rename("vision_model.*", "vision_model.*"), *HEADS),
+        in_pipeline=True,
+    ),
+)
+"""The classes, in the order in which they are tried."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a class suits a repo: exactly where nothing is lost."""
+
+    native: Native
+    lost: tuple[str, ...]
+
+
+def fits(config: Mapping[str, Any]) -> tuple[Fit, ...]:
+    """Every class with what it would lose of a repo's config.json, the nearest first."""
+    found = (Fit(native, native.losses(config)) for native in NATIVES)
+    return tuple(sorted(found, key=lambda fit: len(fit.lost)))
+
+
+def native_for(config: Mapping[str, Any]) -> Native:
+    """The class of plain transformers that is exact for a repo's config.json, in full as a repo holds it.
+
+    Raises:
+        InputError: when none is; it names for the nearest classes everything that would be lost.
+    """
+    nearest, *others = fits(config)
+    if not nearest.lost:
+        return nearest.native
+    near = [nearest, *(fit for fit in others if len(fit.lost) == len(nearest.lost))]
+    lines = [f"  {fit.native.name} would lose:\n" + "\n".join(f"    {loss}" for loss in fit.lost) for fit in near]
+    raise InputError(
+        "No class of plain transformers computes what this model computes, and nothing was written.\n"
+        + "\n".join(lines)
+        + "\nUse the repo itself: with `import hf_zhclip`, or with the code in it (`zhclip convert --with-code`)."
+    )
+
+
+# Image processors
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """An image order as transformers' own image processors can be set to it, and where the pixels are not the same."""
+
+    crops: bool
+    same_modes: tuple[str, ...] | None
+    same_crop: Callable[[Image.Image, int], bool]
+    differs: tuple[str, ...]
+
+    def settings(self, size: int) -> dict[str, Any]:
+        """What CLIP's image processors take for a square of `size` pixels."""
+        square = {"height": size, "width": size}
+        resized = {"shortest_edge": size} if self.crops else square
+        return {"size": resized, "crop_size": square, "do_center_crop": self.crops}
+
+    def same(self, image: Image.Image, size: int) -> bool:
+        """Whether transformers' image processor, with Pillow, gives the pixels that ours gives."""
+        if "A" in image.getbands() or image.info.get("transparency") is not None:
+            return False
+        return (self.same_modes is None or image.mode in self.same_modes) and self.same_crop(image, size)
+
+
+def _any_crop(image: Image.Image, size: int) -> bool:
+    return True
+
+
+def _crop_is_rounded_alike(image: Image.Image, size: int) -> bool:
+    """Whether half of what is cut off rounds to the same pixel: down in transformers, half to even in torchvision."""
+    short, long = sorted(image.size)
+    return (int(size * long / short) - size) % 4 != 3
+
+
+def _crop_is_even(image: Image.Image, size: int) -> bool:
+    """Whether what is cut off has two equal halves: the offset is rounded down in transformers, up in EasyNLP."""
+    short, long = sorted(image.size)
+    return (int(size * long / short) - size) % 2 == 0
+
+
+TRANSPARENT = (
+    "Pictures with transparency (RGBA, LA, a palette with a transparent colour): transformers 5.23 lays them on "
+    "white, while 5.18 and 4.57 drop the transparency before they resize"
+)
+RGB_FIRST = (
+    "Pictures of other modes (P, 1, I;16, I, CMYK, YCbCr, HSV): transformers makes them RGB before it resizes, "
+    "and this model's own processor after. RGB and L give identical pixels."
+)
+DROPPED_LAST = f"{TRANSPARENT}; this model's own processor drops it after that."
+DROPPED_FIRST = f"{TRANSPARENT}, as this model's own processor does. All other modes give identical pixels."
+PIXELS = {
+    "squash_then_rgb": Pixels(
+        crops=False,
+        same_modes=("RGB", "L"),
+        same_crop=_any_crop,
+        differs=(RGB_FIRST, DROPPED_LAST),
+    ),
+    "rgb_then_squash": Pixels(
+        crops=False,
+        same_modes=None,
+        same_crop=_any_crop,
+        differs=(DROPPED_FIRST,),
+    ),
+    "crop_then_rgb": Pixels(
+        crops=True,
+        same_modes=("RGB", "L"),
+        same_crop=_crop_is_rounded_alike,
+        differs=(
+            "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short "
+            "by 3, 7, 11 … pixels (227 x 224, 640 x 427): transformers rounds down, torchvision half to even.",
+            RGB_FIRST,
+            DROPPED_LAST,
+        ),
+    ),
+    "crop_up_then_rgb": Pixels(
+        crops=True,
+        same_modes=("RGB", "L"),
+        same_crop=_crop_is_even,
+        differs=(
+            "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short "
+            "by an odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
+            RGB_FIRST,
+            DROPPED_LAST,
+        ),
+    ),
+    "rgb_then_crop": Pixels(
+        crops=True,
+        same_modes=None,
+        same_crop=_any_crop,
+        differs=(DROPPED_FIRST,),
+    ),
+}
+"""By image order; measured with transformers 5.18 and 5.24 on pictures of every mode (test_natives.py)."""
+
+TORCHVISION = (
+    "Where torchvision is installed, transformers resizes with it: normalised values then differ by up to 0.015. "
+    'AutoProcessor.from_pretrained(..., backend="pil") resizes with Pillow.'
+)
+
+
+def differences(native: Native, image_order: str) -> tuple[str, ...]:
+    """Sentences: what a user of the class has to do, or gets, other than with the repo itself."""
+    mask = (
+        f"{native.name} does not derive a mask from padding: pass the attention_mask that the processor returns. "
+        "Without it, an embedding depends on how far its text was padded."
+    )
+    sentences = (
+        *(() if native.text_model_type == "clip_text_model" else (mask,)),
+        "The processor pads and cuts texts only if told to: processor(..., padding=True, truncation=True).",
+        *PIXELS[image_order].differs,
+        TORCHVISION,
+        'pipeline("zero-shot-image-classification") pads its labels but never cuts them.',
+    )
+    if native.in_pipeline:
+        return sentences
+    return (*sentences, f"That pipeline logs that {native.name} is not supported, and gives the right scores.")

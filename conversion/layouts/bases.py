@@ -1,0 +1,63 @@
+"""Config of the model that a checkpoint was trained from, where its own config.json only names that model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, ZhclipError
+from ..reading.hub import locate
+
+_XLM_ROBERTA = {
+    "model_type": "xlm-roberta",
+    "vocab_size": 250002,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
+_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_BERT = {
+    "model_type": "bert",
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+}
+
+BASES: Mapping[str, Mapping[str, Any]] = {
+    "xlm-roberta-base": {**_XLM_ROBERTA, **_BASE},
+    "xlm-roberta-large": {**_XLM_ROBERTA, **_LARGE},
+    "sentence-transformers/LaBSE": {**_BERT, **_BASE, "vocab_size": 501153},
+    "bert-base-multilingual-cased": {**_BERT, **_BASE, "vocab_size": 119547},
+}
+"""The published config.json of each, as far as it changes a number."""
+
+OWNERS = {"FacebookAI/": "", "google-bert/": ""}
+"""Names that the hub gave to whom it had had without an owner."""
+
+
+def published_base(name: str) -> Mapping[str, Any] | None:
+    """The published config of a base that is known here by its name."""
+    plain = next((name.removeprefix(owner) for owner in OWNERS if name.startswith(owner)), name)
+    return BASES.get(plain)
+
+
+def base_file(name: str) -> Path:
+    """The config.json of another base, on the hub or in its cache.
+
+    Raises:
+        InputError: when it is not to be had; it then has to be stated.
+    """
+    try:
+        return locate(f"{name}:config.json")
+    except ZhclipError as error:
+        raise InputError(
+            f"config.json names {name!r} as the model that the text tower was trained from, and leaves the head count "
+            f"and the like to that model's config.json, which could not be had: {error} Fetch it by hand, and pass "
+            "--config FILE."
+        ) from error

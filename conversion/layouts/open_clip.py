@@ -1,0 +1,320 @@
+"""open_clip's models: what their JSON says, their image towers, and what is the same whatever their text tower is.
+
+The JSON is an open_clip_config.json: `model_cfg`, which open_clip's model_configs hold by name, and `preprocess_cfg`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from ..errors import InputError
+from ..mapping import Rule, Shape, drop, rename
+from ..source import Tower
+from . import towers
+from .hf_folder import MEAN, STD, TOLERANCE
+from .openai import RESNET_WIDENING, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
+
+EPS = 1e-5
+"""Of every LayerNorm, where norm_kwargs states no other: that of torch's class."""
+
+VISION_DEFAULTS = {
+    "layers": 12,
+    "width": 768,
+    "head_width": 64,
+    "mlp_ratio": 4.0,
+    "patch_size": 16,
+    "image_size": 224,
+}
+"""What CLIPVisionCfg takes where a config does not state it (open_clip 3.2.0, model.py)."""
+
+ORDER = "crop_then_rgb"
+"""That of `resize_mode` "shortest" (open_clip, transform.py), the only one that is supported."""
+
+LIMITS = (
+    "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, html.unescape). "
+    "What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+)
+OWN_LIMITS = (
+    *LIMITS,
+    "A text that itself holds <|startoftext|> or <|endoftext|> is cut at them, as OpenAI's own code cuts it; in "
+    "open_clip these two are called <start_of_text> and <end_of_text>.",
+)
+"""Where the text tower is open_clip's own."""
+
+SCALE = rename("logit_scale", "logit_scale")
+
+VIT_KEYS = "visual.transformer.resblocks.{}.mlp.c_fc.weight", "visual.proj"
+RESNET_KEYS = "visual.layer1.{}.conv1.weight", "visual.attnpool.positional_embedding"
+NOT_CLIP = "logit_bias", "visual.trunk.*", "visual.attn_pool.*", "text_decoder.*"
+"""Keys of what else open_clip trains: SigLIP, timm's image towers, CoCa."""
+
+Allowed = Callable[[Any], bool]
+
+
+def anything(value: Any) -> bool:
+    return True
+
+
+def unset(value: Any) -> bool:
+    return value in (None, False, "") or value == {}
+
+
+def only(*values: Any) -> Allowed:
+    return lambda value: value in values
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _only_eps(value: Any) -> bool:
+    return unset(value) or (isinstance(value, Mapping) and set(value) == {"eps"} and number(value["eps"]))
+
+
+# By field of open_clip's dataclasses (3.2.0, model.py): which of its values change no number here. What a field of
+# training says is any; what a size says is held against the shapes.
+BLOCKS: dict[str, Allowed] = {
+    **dict.fromkeys(("width", "layers"), anything),
+    "mlp_ratio": number,
+    "ls_init_value": unset,
+    "act_kwargs": unset,
+    "norm_kwargs": _only_eps,
+    "block_type": only(None, "default"),
+    **dict.fromkeys(
+        ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"), unset
+    ),
+    "output_tokens": unset,
+}
+VISION: dict[str, Allowed] = {
+    **BLOCKS,
+    "image_size": anything,
+    "patch_size": anything,
+    "head_width": anything,
+    "patch_dropout": anything,
+    "attentional_pool": unset,
+    "attn_pooler_queries": anything,
+    "attn_pooler_heads": anything,
+    "no_ln_pre": unset,
+    # Fixed positions are stored as learnt ones are, and a norm of the class token is the same before and after.
+    "pos_embed_type": only("learnable", "sin_cos_2d"),
+    "final_ln_after_pool": anything,
+    "pool_type": only("tok"),
+    "timm_model_name": unset,
+    **dict.fromkeys(
+        ("timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias", "timm_drop", "timm_drop_path"), anything
+    ),
+}
+MODEL: dict[str, Allowed] = {
+    **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg"), anything),
+    "quick_gelu": only(True, False, None),
+    **dict.fromkeys(("custom_text", "init_logit_scale", "cast_dtype", "output_dict"), anything),
+    "init_logit_bias": unset,
+    "nonscalar_logit_scale": unset,
+}
+PICTURES: dict[str, Allowed] = {
+    "size": anything,
+    "mode": only("RGB"),
+    "mean": lambda value: _close(value, MEAN),
+    "std": lambda value: _close(value, STD),
+    # "random" is of training; at inference it is bicubic.
+    "interpolation": only("bicubic", "random"),
+    "resize_mode": only("shortest"),
+    "fill_color": anything,
+}
+NORMALISATION = ("mean", "std")
+"""What of the pictures belongs to the image tower; the rest is the text's family's in a pair."""
+
+
+WRITTEN = '{"model_cfg": {...}, "preprocess_cfg": {"resize_mode": "shortest"}}'
+"""What a user writes where no open_clip_config.json was published."""
+
+
+def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """`model_cfg` and `preprocess_cfg` of a config.
+
+    Raises:
+        InputError: when nothing states them, or they are no JSON objects.
+    """
+    if not config:
+        raise InputError(
+            f"Nothing says which activation, heads and pooling {name} was trained with: no weight file of open_clip "
+            "holds them. Pass --config FILE with the open_clip_config.json of its repository, or with "
+            f"{WRITTEN}, whose model_cfg is the JSON of its name in open_clip's model_configs (ViT-B-32.json has erf "
+            "GELU and ViT-B-32-quickgelu.json QuickGELU, with which OpenAI's own weights were trained)."
+        )
+    found = {"model_cfg": config.get("model_cfg", config), "preprocess_cfg": config.get("preprocess_cfg") or {}}
+    model = found["model_cfg"]
+    parts = {**found, "vision_cfg": _get(model, "vision_cfg"), "text_cfg": _get(model, "text_cfg")}
+    if wrong := [f"{key} {value!r}" for key, value in parts.items() if not isinstance(value, Mapping)]:
+        raise InputError(
+            f"The config of {name} states {', '.join(wrong)}; JSON objects were wanted, as in open_clip_config.json."
+        )
+    if not found["preprocess_cfg"]:
+        raise InputError(
+            f"The config of {name} does not say how pictures are prepared: some of open_clip's models squash them and "
+            "others crop them, and no file of its model_configs says which. State it as preprocess_cfg beside the "
+            f"model_cfg: {WRITTEN}."
+        )
+    return found
+
+
+def _get(model: Any, key: str) -> Any:
+    return model.get(key) if isinstance(model, Mapping) else None
+
+
+def check_fields(stated: Mapping[str, Any], known: Mapping[str, Allowed], where: str) -> None:
+    """Refuses fields whose values change a number that this conversion does not have, and fields that are unknown.
+
+    Raises:
+        InputError: naming each with its value.
+    """
+    refused = [f"{key} {value!r}" for key, value in stated.items() if key in known and not known[key](value)]
+    unknown = [f"{key} {value!r}" for key, value in stated.items() if key not in known]
+    lines = [f"not supported: {', '.join(refused)}"] if refused else []
+    lines += [f"not known here: {', '.join(unknown)}"] if unknown else []
+    if lines:
+        raise InputError(
+            f"{where} of open_clip's config states what could change a number, and is not converted; "
+            f"{'; '.join(lines)}."
+        )
+
+
+def check_sizes(stated: Mapping[str, Any], found: Mapping[str, Any], where: str) -> None:
+    """Refuses a config that is of another model than the weights; what it leaves out is the caller's to fill in.
+
+    Raises:
+        InputError: naming field by field what was stated and what the shapes say.
+    """
+    wrong = [
+        f"{key}: stated {stated.get(key)!r}, the shapes say {value!r}"
+        for key, value in found.items()
+        if _plain(stated.get(key)) != value
+    ]
+    if wrong:
+        raise InputError(
+            f"{where} of open_clip's config does not fit the weights: {'; '.join(wrong)}. Take both from one model; "
+            "what a config leaves out is stated by open_clip's default."
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        # A side of a square can be stated twice.
+        return value[0] if len(value) == 2 and value[0] == value[1] else list(value)
+    return value
+
+
+def eps(stated: Mapping[str, Any]) -> float:
+    """That of a tower's LayerNorms."""
+    return (stated.get("norm_kwargs") or {}).get("eps", EPS)
+
+
+def inner_width(stated: Mapping[str, Any], width: int) -> int:
+    """Of a tower's perceptrons (open_clip, transformer.py)."""
+    return int(width * stated["mlp_ratio"])
+
+
+def activation(model: Mapping[str, Any]) -> str:
+    """Erf GELU, unless a config says quick_gelu (open_clip, model.py)."""
+    return "quick_gelu" if model.get("quick_gelu") else "gelu"
+
+
+def heads(value: Any, width: int, field: str) -> int:
+    """A number of heads or a head's width, which has to divide the tower's width.
+
+    Raises:
+        InputError: when it does not, or is no whole number.
+    """
+    if type(value) is not int:
+        raise InputError(f"open_clip's config states {field} {value!r}; a whole number was wanted.")
+    if value < 1 or width % value:
+        raise InputError(f"open_clip's config states {field} {value!r}, which does not divide the width {width}.")
+    return value
+
+
+def image_rules(keys: Collection[str]) -> tuple[Rule, ...]:
+    """The tables of the image tower: a ViT with its projection, or a modified ResNet."""
+    return towers.OPENAI_RESNET if "visual.attnpool.positional_embedding" in keys else towers.openai_vit("in_proj_")
+
+
+def home_image_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """The same, from the config of a converted model."""
+    resnet = config["vision_config"]["model_type"] == "hf_zhclip_resnet"
+    return towers.OPENAI_RESNET if resnet else towers.openai_vit("in_proj_")
+
+
+def masks(prefix: str) -> Rule:
+    """The causal mask, where a file holds it as a buffer."""
+    return drop(prefix + "attn_mask")
+
+
+def vision_tower(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, Tower]:
+    """The image tower's name and description, from the facts and held against the shapes; pictures are apart.
+
+    Raises:
+        InputError: when the config is not of these weights, or states what is not supported.
+    """
+    model = stated["model_cfg"]
+    vision = {**VISION_DEFAULTS, **model["vision_cfg"]}
+    check_fields(model, MODEL, "The model_cfg")
+    check_pictures(stated["preprocess_cfg"], NORMALISATION)
+    if is_resnet(shapes):
+        # open_clip gives its ResNet no other field than these.
+        sizes = resnet_sizes(shapes)
+        check_fields({"timm_model_name": vision.get("timm_model_name")}, VISION, "The vision_cfg")
+        check_sizes(vision, {key: sizes[key] for key in ("layers", "width", "image_size")}, "The vision_cfg")
+        check_sizes(model, {"embed_dim": sizes["output_dim"]}, "The model_cfg")
+        width = sizes["width"] * RESNET_WIDENING
+        tower = resnet_tower(shapes, width // heads(vision["head_width"], width, "head_width"))
+        return f"ResNet {sizes['width']} {sizes['layers']}", tower
+    check_fields(vision, VISION, "The vision_cfg")
+    sizes = vit_sizes(shapes)
+    width = sizes["hidden_size"]
+    found = {"width": width, "layers": sizes["num_hidden_layers"]}
+    found |= {key: sizes[key] for key in ("patch_size", "image_size")}
+    check_sizes(vision, found, "The vision_cfg")
+    check_inner(vision, width, sizes["intermediate_size"], "The vision_cfg")
+    check_sizes(model, {"embed_dim": shapes["visual.proj"][-1]}, "The model_cfg")
+    head_width = heads(vision["head_width"], width, "head_width")
+    tower = vit_tower(shapes, width // head_width, activation(model), eps(vision))
+    return f"ViT {width}x{found['layers']}/{sizes['patch_size']}", tower
+
+
+def check_inner(stated: Mapping[str, Any], width: int, found: int, where: str) -> None:
+    """Holds the perceptrons' width, which a config states as a ratio, against the shapes.
+
+    Raises:
+        InputError: when it is another.
+    """
+    check_sizes({"mlp_ratio x width": inner_width(stated, width)}, {"mlp_ratio x width": found}, where)
+
+
+def check_pictures(stated: Mapping[str, Any], fields: Iterable[str]) -> None:
+    """Refuses a preparation of pictures that is not ours, among these fields of a preprocess_cfg.
+
+    Raises:
+        InputError: naming each field.
+    """
+    check_fields({key: stated[key] for key in fields if stated.get(key) is not None}, PICTURES, "The preprocess_cfg")
+
+
+def image_order(stated: Mapping[str, Any], size: int) -> str:
+    """What is done to pictures, all of the preprocess_cfg held against what can be done.
+
+    Raises:
+        InputError: when that is something else.
+    """
+    pictures = stated["preprocess_cfg"]
+    check_pictures(pictures, pictures)
+    if pictures.get("size") is not None:
+        check_sizes(pictures, {"size": size}, "The preprocess_cfg")
+    return ORDER
+
+
+def _close(value: Any, wanted: tuple[float, ...]) -> bool:
+    try:
+        return len(value) == 3 and all(abs(a - b) <= TOLERANCE for a, b in zip(value, wanted, strict=True))
+    except TypeError:
+        return False
+
+
+# The original's own package

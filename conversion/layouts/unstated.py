@@ -1,0 +1,93 @@
+"""What the weights of two towers do not hold: heads, activation and eps, published by size or stated by --config."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InputError
+from .hf_config import check_activation
+
+UNSTATED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
+SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size")
+"""What a tower is known by; a text tower has no patch."""
+
+PUBLISHED = (
+    "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
+    "published model of the same size. Weights of this size that were trained with others need theirs in --config."
+)
+"""What a card says where that is so."""
+
+Published = Mapping[tuple, Mapping[str, Any]]
+"""(name, width, layers, intermediate size, patch of an image tower) -> what the shapes don't say."""
+
+
+def tower_facts(
+    config: Mapping[str, Any], found: Mapping[str, Mapping[str, int]], published: Mapping[str, Published]
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """The name of each tower and the facts of it that no weight file holds; what `config` states goes first.
+
+    Args:
+        config: the objects `text_config` and `vision_config`, each with fields as transformers calls them.
+        found: by the same names, the sizes that shapes give away.
+        published: by the same names, the facts of the published sizes.
+
+    Raises:
+        InputError: when a size is not published and a fact of it not stated, or when what is stated makes no model or
+            contradicts the shapes.
+    """
+    names, facts = {}, {}
+    for side, sizes in found.items():
+        names[side], known = _published(published[side], tuple(sizes[field] for field in SIZES if field in sizes))
+        facts[side] = {**known, **_stated(config, side, sizes)}
+    _refuse_unstated(facts)
+    for side, sizes in found.items():
+        _check(facts[side], side, sizes["hidden_size"])
+    return names, facts
+
+
+def _published(table: Published, sizes: tuple[int, ...]) -> tuple[str, Mapping[str, Any]]:
+    """The name and the facts of a published size; of any other its sizes and nothing."""
+    for (name, *published), facts in table.items():
+        if tuple(published) == sizes:
+            return name, facts
+    return "x".join(map(str, sizes)), {}
+
+
+def _stated(config: Mapping[str, Any], side: str, found: Mapping[str, int]) -> dict[str, Any]:
+    """What `--config` says of one tower, held against the shapes."""
+    stated = config.get(side, {})
+    if not isinstance(stated, Mapping):
+        raise InputError(f"--config states {side} {stated!r}; an object with fields was wanted.")
+    wrong = [
+        f"{side}.{field}: stated {stated[field]!r}, the shapes say {value}"
+        for field, value in found.items()
+        if field in stated and stated[field] != value
+    ]
+    if wrong:
+        raise InputError(f"--config contradicts the weights: {'; '.join(wrong)}. Correct the file or leave these out.")
+    return {field: stated[field] for field in UNSTATED if field in stated}
+
+
+def _refuse_unstated(facts: Mapping[str, Mapping[str, Any]]) -> None:
+    missing = [f"  {side}.{field}" for side, known in facts.items() for field in UNSTATED if field not in known]
+    if missing:
+        raise InputError(
+            "This is not a published size, and a weight file does not hold these facts. A wrong one would load all "
+            "the same and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, with the "
+            "names that they have in transformers, under text_config and vision_config, and pass --config FILE."
+        )
+
+
+def _check(facts: Mapping[str, Any], side: str, width: int) -> None:
+    heads, eps = facts["num_attention_heads"], facts["layer_norm_eps"]
+    if type(heads) is not int:
+        raise InputError(
+            f"--config states {side}.num_attention_heads {heads!r}; a whole number was wanted. Correct it."
+        )
+    if heads < 1 or width % heads:
+        raise InputError(
+            f"--config states {side}.num_attention_heads {heads!r}, which does not divide the width {width}. Correct "
+            "it."
+        )
+    if type(eps) not in (int, float) or not 0 < eps < 1:
+        raise InputError(f"--config states {side}.layer_norm_eps {eps!r}; a small number was wanted. Correct it.")
+    check_activation(facts["hidden_act"], f"The {side} of --config")

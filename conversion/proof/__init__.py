@@ -1,0 +1,1 @@
+"""The proof that a repo computes what its original computes, and who bears witness."""

@@ -1,0 +1,51 @@
+"""transformers' VisionTextDualEncoderModel, where the checkpoint is one.
+
+CLIP-Chinese is not a package that can be installed; its recorded outputs prove the reference instead.
+"""
+
+import torch
+
+from ..reference import bert, clip_vision, hf_config
+from ..witness import Facts, Witness
+from .common import Tensors, bert_ids, built_from, clip_pixels, computing_in, features, loaded, transformers_name
+
+DUAL_ENCODER = "vision-text-dual-encoder"
+DOUBLED = "vision_model.vision_model."
+"""How transformers 4 begins the keys of a dual encoder's image tower."""
+
+
+def original(tensors: Tensors, facts: Facts) -> Witness | None:
+    """The witness from VisionTextDualEncoderModel; None for CLIP-Chinese's own class."""
+    if facts.config.get("model_type") != DUAL_ENCODER:
+        return None
+    import transformers
+
+    state_dict = _state_dict(tensors)
+    with built_from("config.json", transformers_name()):
+        text = hf_config.stated(facts.config, "text_config", hf_config.BERT, bert.sizes(state_dict, "text_model."))
+        sizes = clip_vision.sizes(state_dict)
+        vision = hf_config.stated(facts.config, "vision_config", hf_config.CLIP_VISION, sizes)
+        config = transformers.VisionTextDualEncoderConfig(
+            text_config={**text, "model_type": "bert"},
+            vision_config={**vision, "model_type": "clip_vision_model"},
+            projection_dim=len(tensors["text_projection.weight"]),
+        )
+        model = loaded(transformers.VisionTextDualEncoderModel(config), state_dict)
+    encode_text, encode_image = features(model)
+    return Witness(
+        name=transformers_name(),
+        level="peer",
+        computing_in=computing_in(model),
+        encode_text=encode_text,
+        encode_image=encode_image,
+        token_ids=bert_ids(facts.vocab, facts.context_length),
+        pixels=clip_pixels(facts.image_size),
+        logit_scale=lambda: tensors["logit_scale"].item(),
+    )
+
+
+def _state_dict(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """What from_pretrained makes of the keys: the image tower's prefix once, no buffers."""
+    return {
+        key.replace(DOUBLED, "vision_model."): tensor for key, tensor in tensors.items() if "position_ids" not in key
+    }

@@ -1,0 +1,30 @@
+"""transformers' BertModel, which is the original, with the attention mask given."""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from ..witness import Facts, Witness
+from .common import Tensors, bert_ids, built_from, computing_in, loaded, transformers_name, without_position_ids
+
+
+def original(tensors: Tensors, facts: Facts) -> Witness:
+    """The witness from BertModel."""
+    import transformers
+
+    with built_from("config.json", transformers_name()):
+        config = transformers.BertConfig.from_dict(dict(facts.config))
+        model = loaded(transformers.BertModel(config), without_position_ids(tensors))
+
+    def outputs(ids: torch.Tensor) -> Any:
+        return model(input_ids=ids, attention_mask=(ids != 0).long())
+
+    return Witness(
+        name=transformers_name(),
+        level="peer",
+        computing_in=computing_in(model),
+        encode_text=lambda ids: normalize(outputs(ids).pooler_output, dim=-1),
+        text_states=lambda ids: normalize(outputs(ids).last_hidden_state, dim=-1),
+        token_ids=bert_ids(facts.vocab, facts.context_length),
+    )

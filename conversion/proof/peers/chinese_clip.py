@@ -1,0 +1,51 @@
+"""transformers' ChineseCLIPModel, with the attention mask that its processor gives."""
+
+import torch
+from PIL import Image
+
+from ..reference import bert, clip_vision, hf_config
+from ..witness import Facts, Witness
+from .common import Tensors, bert_ids, built_from, computing_in, features, loaded, transformers_name
+
+
+def original(tensors: Tensors, facts: Facts) -> Witness:
+    """The witness from ChineseCLIPModel."""
+    import transformers
+
+    state_dict = _state_dict(tensors)
+    with built_from("config.json", transformers_name()):
+        text = hf_config.stated(facts.config, "text_config", hf_config.BERT, bert.sizes(state_dict, "text_model."))
+        sizes = clip_vision.sizes(state_dict)
+        vision = hf_config.stated(facts.config, "vision_config", hf_config.CLIP_VISION, sizes)
+        config = transformers.ChineseCLIPConfig(
+            text_config=dict(text),
+            vision_config=dict(vision),
+            projection_dim=len(tensors["text_projection.weight"]),
+        )
+        model = loaded(transformers.ChineseCLIPModel(config), state_dict)
+    square = {"height": facts.image_size, "width": facts.image_size}
+    # The published processor's transformers converted with Pillow; today's would lay transparent pictures on white.
+    processor = transformers.ChineseCLIPImageProcessorPil(size=square, do_center_crop=False, do_convert_rgb=False)
+
+    def pixels(image: Image.Image) -> torch.Tensor:
+        return processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+
+    encode_text, encode_image = features(model)
+    return Witness(
+        name=transformers_name(),
+        level="peer",
+        computing_in=computing_in(model),
+        encode_text=encode_text,
+        encode_image=encode_image,
+        token_ids=bert_ids(facts.vocab, facts.context_length),
+        pixels=pixels,
+        logit_scale=lambda: tensors["logit_scale"].item(),
+    )
+
+
+def _state_dict(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """What from_pretrained makes of the keys: gamma and beta renamed, what the class does not have left out."""
+    names = {"gamma": "weight", "beta": "bias"}
+    kept = {key: value for key, value in tensors.items() if ".pooler." not in key and "position_ids" not in key}
+    split = {key: key.rpartition(".") for key in kept}
+    return {f"{stem}{dot}{names.get(last, last)}": kept[key] for key, (stem, dot, last) in split.items()}

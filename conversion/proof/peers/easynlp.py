@@ -1,0 +1,15 @@
+"""EasyNLP copied cn_clip's forward (recorded outputs prove it); its texts and pictures it prepares by itself."""
+
+from dataclasses import replace
+
+from ..reference import easynlp
+from ..witness import Facts, Witness
+from . import cn_clip
+from .common import Tensors
+
+
+def original(tensors: Tensors, facts: Facts) -> Witness | None:
+    """The towers of the installed cn_clip."""
+    bare = {key.removeprefix(easynlp.PREFIX): tensor for key, tensor in tensors.items()}
+    witness = cn_clip.original(bare, replace(facts, config={**facts.config, **easynlp.HEADS}))
+    return witness and replace(witness, token_ids=None, pixels=None)

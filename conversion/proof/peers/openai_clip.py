@@ -1,0 +1,55 @@
+"""OpenAI's own package."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize, pad
+
+from ..witness import Facts, Witness
+from .common import Tensors, built_from, computing_in
+
+SCALARS = ("input_resolution", "context_length", "vocab_size")
+"""Buffers that the archives hold beside the weights."""
+
+
+def original(tensors: Tensors, facts: Facts) -> Witness | None:
+    """The witness from the package clip, where it is installed."""
+    try:
+        from clip import clip as peer
+        from clip.model import build_model
+    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
+        return None
+    weights = {key: tensor.float() for key, tensor in tensors.items() if key not in SCALARS}
+    with built_from("the shapes", "OpenAI's clip"):
+        # It rounds the weights to 16 bits, which those of OpenAI's archives have: of others, the bits are put back.
+        model = build_model(dict(weights)).float()
+        model.load_state_dict(weights, strict=True)
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        # It takes texts of the full length alone.
+        padded = pad(ids, (0, model.context_length - ids.shape[1]))
+        return normalize(model.encode_text(padded), dim=-1)
+
+    return Witness(
+        name="OpenAI's clip",
+        level="peer",
+        computing_in=computing_in(model),
+        encode_text=encode_text,
+        encode_image=lambda pixels: normalize(model.encode_image(pixels), dim=-1),
+        token_ids=_ids(peer, facts),
+        pixels=peer._transform(facts.image_size),
+        logit_scale=lambda: tensors["logit_scale"].item(),
+    )
+
+
+def _ids(peer: Any, facts: Facts) -> Callable[[Sequence[str]], list[list[int]]] | None:
+    """The package's `tokenize`; None for another vocabulary than the one in it."""
+    if [tuple(pair) for pair in facts.vocab.merges] != list(peer._tokenizer.bpe_ranks):
+        return None
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        rows = peer.tokenize(list(texts), facts.context_length, truncate=True).tolist()
+        return [row[: row.index(max(row)) + 1] for row in rows]
+
+    return token_ids

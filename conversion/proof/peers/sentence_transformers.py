@@ -1,0 +1,69 @@
+"""The modules of sentence-transformers on transformers' own tower."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from ..witness import Facts, Witness
+from .common import Tensors, built_from, clip_pixels, computing_in, loaded, without_position_ids
+
+DENSE = "2_Dense."
+
+
+def original(tensors: Tensors, facts: Facts) -> Witness | None:
+    """The witness, or None without sentence-transformers."""
+    if find_spec("sentence_transformers") is None:
+        return None
+    import transformers
+
+    package = import_module("sentence_transformers")
+    kind = facts.config["model_type"]
+    body = {key: tensor for key, tensor in tensors.items() if not key.startswith((DENSE, "pooler."))}
+    options = {"add_pooling_layer": False} if kind == "bert" else {}
+    model_class = {"bert": transformers.BertModel, "distilbert": transformers.DistilBertModel}[kind]
+    with built_from("config.json", f"sentence-transformers {package.__version__}"):
+        config = model_class.config_class.from_dict(dict(facts.config))
+        model = loaded(model_class(config, **options), without_position_ids(body))
+        pool, dense = _modules(tensors, facts.config)
+    words = facts.vocab
+    tokenizer = transformers.BertTokenizer(
+        vocab={token: number for number, token in enumerate(words.tokens)},
+        do_lower_case=words.lowercase,
+        strip_accents=words.strip_accents,
+        tokenize_chinese_chars=words.cjk_alone,
+    )
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        mask = (ids != 0).long()
+        features = {"token_embeddings": model(input_ids=ids, attention_mask=mask)[0], "attention_mask": mask}
+        return normalize(dense(pool(features))["sentence_embedding"], dim=-1)
+
+    def token_ids(texts: Sequence[str]) -> list[list[int]]:
+        stripped = [text.strip() for text in texts]
+        return tokenizer(stripped, truncation=True, max_length=facts.context_length)["input_ids"]
+
+    return Witness(
+        name=f"sentence-transformers {package.__version__}",
+        level="peer",
+        computing_in=computing_in(model, dense),
+        encode_text=encode_text,
+        token_ids=token_ids,
+        pixels=clip_pixels(facts.image_size),
+    )
+
+
+def _modules(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Its Pooling and its Dense, under the names that its versions 2 to 6 all have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        modules = import_module("sentence_transformers.models")
+    weights = {key.removeprefix(DENSE): tensor for key, tensor in tensors.items() if key.startswith(DENSE)}
+    rows, columns = weights["linear.weight"].shape
+    pool = modules.Pooling(columns, pooling_mode=config["text_pooling"])
+    bias = "linear.bias" in weights
+    return pool, loaded(modules.Dense(columns, rows, bias=bias, activation_function=torch.nn.Identity()), weights)

@@ -1,0 +1,51 @@
+"""Taiyi's published recipe, whose package is transformers itself, with the attention mask given."""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from ..witness import Facts, Witness
+from .common import (
+    Tensors,
+    bert_ids,
+    built_from,
+    clip_pixels,
+    computing_in,
+    loaded,
+    transformers_name,
+    without_position_ids,
+)
+
+
+def original(tensors: Tensors, facts: Facts) -> Witness:
+    """The witness from BertForSequenceClassification, or from BertModel where there is no classifier."""
+    head = "classifier.weight" in tensors
+    with built_from("config.json", transformers_name()):
+        model = loaded(_model(tensors, facts), without_position_ids(tensors))
+
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        output = model(input_ids=ids, attention_mask=(ids != 0).long())
+        return normalize(output.logits if head else output.pooler_output, dim=-1)
+
+    return Witness(
+        name=transformers_name(),
+        level="peer",
+        computing_in=computing_in(model),
+        encode_text=encode_text,
+        token_ids=bert_ids(facts.vocab, facts.context_length),
+        pixels=clip_pixels(facts.image_size) if head else None,
+    )
+
+
+def _model(tensors: Tensors, facts: Facts) -> Any:
+    import transformers
+
+    # How many labels there are, the head says; a config may name others.
+    config = {key: value for key, value in facts.config.items() if key not in ("id2label", "label2id", "num_labels")}
+    if "classifier.weight" not in tensors:
+        return transformers.BertModel(transformers.BertConfig.from_dict(config))
+    labels = len(tensors["classifier.weight"])
+    return transformers.BertForSequenceClassification(
+        transformers.BertConfig.from_dict({**config, "num_labels": labels})
+    )

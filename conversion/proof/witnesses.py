@@ -1,0 +1,166 @@
+"""Who bears witness to a conversion: built from the source's files and from what the user stated, and nothing else.
+
+What is needed beside the tensors (heads, activation, eps, pooling, context length, image size, how a vocabulary is
+read) the modules of `reference` find by their own code, and the peers' packages from the raw configs by theirs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+
+from ..errors import InputError
+from ..reading.evidence import Evidence
+from .reference.layers import computing_in
+from .witness import Facts, Witness
+
+CALLS = (
+    "encode_text",
+    "encode_image",
+    "token_ids",
+    "pixels",
+    "logit_scale",
+    "text_states",
+    "text_training",
+    "image_training",
+)
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What the witness of one part is built from: its format, what it gives to the model, tensors and evidence."""
+
+    format: str
+    role: str
+    tensors: Mapping[str, torch.Tensor]
+    evidence: Evidence
+
+
+def build(parts: Sequence[Testimony], vocabulary: Path, context_length: int | None) -> Witness:
+    """The witness of a model: of each part the original's own package where it is installed, else the reference.
+
+    Args:
+        vocabulary: the file or folder of the text part's vocabulary.
+        context_length: the longest text in tokens where the user stated it.
+
+    Raises:
+        InputError: when the files do not state what has to be known, or state what nobody can compute.
+    """
+    with in_words():
+        readers = [_Reader(part) for part in parts]
+        size = next((found for reader in readers if (found := reader.image_size()) is not None), None)
+        vocab = readers[0].module.vocabulary(vocabulary)
+        length = context_length if context_length is not None else readers[0].context_length()
+        facts = partial(Facts, vocab=vocab, context_length=length, image_size=size)
+        return _joined([reader.witness(facts(reader.config)) for reader in readers])
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Tells what a reference can't find or compute as an error of the input: a reference knows no other."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        said = f"{error.args[0]!r} is not there" if isinstance(error, KeyError) and error.args else str(error)
+        raise InputError(
+            f"The witness can't compute from what was published, stated or recorded: {said.rstrip('.')}. Take "
+            "weights, configs and vocabulary from the same place, or state what is missing with --config."
+        ) from error
+
+
+def _worded(call: Callable) -> Callable:
+    """The same call, which tells its errors as those of the input."""
+
+    def worded(*inputs: Any) -> Any:
+        with in_words():
+            return call(*inputs)
+
+    return worded
+
+
+class _Reader:
+    """One part, as its reference reads it."""
+
+    def __init__(self, part: Testimony) -> None:
+        self.part = part
+        self.module = import_module(f".reference.{part.format}", __package__)
+        self.config = self.module.config(part.evidence.files, part.evidence.stated)
+
+    def image_size(self) -> int | None:
+        if not hasattr(self.module, "image_size"):
+            return None
+        return self.module.image_size(self.part.tensors, self.config)
+
+    def context_length(self) -> int:
+        return self.module.context_length(self.part.tensors, self.config, self.part.evidence.files)
+
+    def witness(self, facts: Facts) -> Witness:
+        reference = self._reference(facts)
+        peer = self._peer(facts)
+        whole = _completed(peer, reference) if peer else reference
+        if self.part.role == "whole":
+            return whole
+        # Of an image part what it gives; texts and the image order are the text family's.
+        calls = {call: getattr(whole, call) for call in ("encode_image", "logit_scale", "image_training")}
+        return Witness(whole.name, whole.level, whole.computing_in, **calls)
+
+    def _reference(self, facts: Facts) -> Witness:
+        module, tensors = self.module, self.part.tensors
+        offers: dict[str, Callable] = {
+            "encode_text": lambda ids: module.encode_text(tensors, ids, facts.config),
+            "encode_image": lambda pixels: module.encode_image(tensors, pixels, facts.config),
+            "token_ids": lambda texts: module.token_ids(texts, facts.vocab, facts.context_length),
+            "pixels": lambda image: module.pixels(image, tensors, facts.image_size),
+            "logit_scale": lambda: module.logit_scale(tensors, facts.config),
+            "text_states": lambda ids: module.text_states(tensors, ids, facts.config),
+            "text_training": lambda: module.text_training(tensors, facts.config),
+            "image_training": lambda: module.image_training(tensors, facts.config),
+        }
+        calls = {key: _worded(call) for key, call in offers.items() if hasattr(module, key)}
+        return Witness("reference", "reference", computing_in, **calls)
+
+    def _peer(self, facts: Facts) -> Witness | None:
+        module = _peer_module(self.part.format)
+        if module is None:
+            return None
+        if self.part.role == "whole":
+            return module.original(self.part.tensors, facts)
+        # A package that can't do without a text tower bears no witness to an image part.
+        return module.original_image(self.part.tensors, facts) if hasattr(module, "original_image") else None
+
+
+def _peer_module(format: str) -> ModuleType | None:
+    """The peer's module; of some formats no package can be installed."""
+    name = f"{__package__}.peers.{format}"
+    return import_module(name) if find_spec(name) else None
+
+
+def _completed(peer: Witness, reference: Witness) -> Witness:
+    calls = {call: getattr(peer, call) or getattr(reference, call) for call in CALLS}
+    return replace(peer, computing_in=_together([peer, reference]), **calls)
+
+
+def _joined(witnesses: Sequence[Witness]) -> Witness:
+    """The witness of a pair: each call from the part that can answer it, the level that of the weaker."""
+    calls = {call: next((found for each in witnesses if (found := getattr(each, call))), None) for call in CALLS}
+    level: Literal["peer", "reference"] = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
+    name = " and ".join(dict.fromkeys(each.name for each in witnesses))
+    return Witness(name, level, _together(witnesses), **calls)
+
+
+def _together(witnesses: Sequence[Witness]) -> Callable[[torch.dtype], AbstractContextManager]:
+    @contextmanager
+    def change(dtype: torch.dtype) -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in witnesses:
+                stack.enter_context(each.computing_in(dtype))
+            yield
+
+    return change

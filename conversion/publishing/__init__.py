@@ -1,0 +1,1 @@
+"""Cards, and the way to the hub."""

@@ -1,0 +1,315 @@
+"""The published checkpoints: model_cards/<name>.yaml, one each, read strictly."""
+
+import builtins
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from ..errors import InputError
+
+PACKAGE = "hf_zhclip.model_cards"
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The parser of libyaml is ten times as fast, where PyYAML was built with it."""
+
+MODELSCOPE = "modelscope:"
+"""How the name of what is published on ModelScope begins."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where something is published; no `file` means the whole repo, no `revision` that none is known.
+
+    `repo` is `user/name` on the hub, `modelscope:user/name` there, or the address of a page from which `file` has to
+    be fetched by hand.
+    """
+
+    repo: str
+    file: str | None
+    revision: str | None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it lies where only a person can fetch it, or nothing here that knows the way."""
+        return self.repo.startswith("https://")
+
+    @property
+    def on_hub(self) -> bool:
+        return not self.by_hand and not self.repo.startswith(MODELSCOPE)
+
+    @property
+    def source(self) -> str:
+        """As `convert` takes it; of a file that was fetched by hand its name."""
+        if self.by_hand:
+            return str(self.file)
+        return f"{self.repo}:{self.file}" if self.file else self.repo
+
+    @property
+    def title(self) -> str:
+        """What a link to it says."""
+        return self.source if self.by_hand else self.repo
+
+    @property
+    def url(self) -> str:
+        """The page that shows it."""
+        if self.by_hand:
+            return self.repo
+        if self.on_hub:
+            return f"https://huggingface.co/{self.repo}"
+        return f"https://www.modelscope.cn/models/{self.repo.removeprefix(MODELSCOPE)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """The text tower: pooling and projection, positions, the original's longest text in tokens, and its casing.
+
+    `projection` is None where the tower stands alone: what it pools is no embedding.
+    """
+
+    tower: str
+    model_type: str
+    pooling: str
+    projection: str | None
+    positions: int
+    context_length: int
+    lower_case: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """The image tower, how it is projected, what is done to a picture, and the side of the result in pixels."""
+
+    tower: str
+    model_type: str
+    projection: str
+    order: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """How many numbers are trained, in all and in the image tower with its projection; buffers are not counted."""
+
+    total: int
+    image: int
+
+
+@dataclasses.dataclass(frozen=True)
+class License:
+    """`id` is None where none is known. `published` is every id that was read for it, `read` is where."""
+
+    id: str | None
+    published: tuple[str, ...]
+    en: str
+    zh: str
+    read: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What it was trained on, as published at `source`; `datasets` are ids of the hub."""
+
+    datasets: tuple[str, ...]
+    en: str
+    zh: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a published table; values are kept as they are printed."""
+
+    task: str
+    dataset: str
+    split: str | None
+    setup: str
+    values: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What the authors published of this checkpoint, and what has to be known to read it."""
+
+    name: str
+    url: str
+    en: str
+    zh: str
+    rows: tuple[Row, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One published checkpoint; `source` and `vision` are what `convert` takes, `width` is that of its vectors.
+
+    `config` is what `--config` would have to state where nothing beside the weights does. A text tower that was
+    published alone has no `image`, and its `width` is that of what it pools.
+    """
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    family: str
+    format: str
+    published: Place
+    image_part: Place | None
+    config: Mapping[str, Any] | None
+    text: Text
+    image: Image | None
+    width: int
+    parameters: Parameters
+    license: License
+    languages: tuple[str, ...]
+    training: Training
+    citation: str | None
+    links: tuple[str, ...]
+    figures: Figures | None
+
+    @property
+    def source(self) -> str:
+        """`user/repo[:file]` on the hub, the same on ModelScope, or the name of a file that is fetched by hand."""
+        return self.published.source
+
+    @property
+    def vision(self) -> str | None:
+        """The image part to pair it with, where it was published apart."""
+        return self.image_part.source if self.image_part else None
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where its parts are published."""
+        return (self.published, self.image_part) if self.image_part else (self.published,)
+
+    def command(self, out: str) -> tuple[str, ...]:
+        """The words that convert it, once a file that has to be fetched by hand lies here."""
+        if not self.published.by_hand:
+            return "zhclip", "convert", self.name, out
+        vision = ("--vision", self.vision) if self.vision else ()
+        return "zhclip", "convert", self.source, out, "--format", self.format, *vision
+
+    @property
+    def towers(self) -> str:
+        return f"{self.image.tower} + {self.text.tower}" if self.image else self.text.tower
+
+    def to_json(self) -> dict[str, Any]:
+        """Every fact, and what `convert` takes."""
+        return {**dataclasses.asdict(self), "source": self.source, "vision": self.vision}
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """All entries, sorted by name.
+
+    Raises:
+        InputError: when a file is no entry; it names the file and the field.
+    """
+    files = [each for each in resources.files(PACKAGE).iterdir() if each.name.endswith(".yaml")]
+    found = [
+        parse(each.read_text(encoding="utf-8"), each.name)
+        for each in sorted(files, key=lambda each: each.name.casefold())
+    ]
+    owners: dict[str, str] = {}
+    for entry in found:
+        for name in (entry.name, *entry.aliases):
+            if (owner := owners.setdefault(name.casefold(), entry.name)) != entry.name:
+                raise InputError(f"The name {name} belongs to {owner}, and {entry.name} claims it too. Rename one.")
+    return tuple(found)
+
+
+list = entries
+"""What `zhclip list` prints, under the name of the command."""
+
+
+def parse(text: str, file: str) -> Entry:
+    """One entry from the text of its file."""
+    try:
+        value = yaml.load(text, Loader=LOADER)
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is no YAML: {error}") from error
+    entry = _read(Entry, value, file, "")
+    if f"{entry.name}.yaml" != file:
+        raise InputError(f"{file}: field name is {entry.name!r}; wanted the name of the file.")
+    if any(place.by_hand and not place.file for place in entry.places):
+        raise InputError(f"{file}: field published.file is None; of a page, the name of the file there is wanted.")
+    return entry
+
+
+def find(name: str) -> Entry | None:
+    """The entry of a name or an alias, in whatever case."""
+    wanted = name.casefold()
+    return next((each for each in entries() if wanted in map(str.casefold, (each.name, *each.aliases))), None)
+
+
+def find_by_hub(repo: str, file: str | None) -> Entry | None:
+    """The entry that is published there, on the hub or as `modelscope:user/repo`; `file` None is the whole repo."""
+    wanted = repo.casefold(), file
+    return next((each for each in entries() if (each.published.repo.casefold(), each.published.file) == wanted), None)
+
+
+COLUMNS = ("name", "family", "towers", "parameters", "licence", "source")
+
+
+def table() -> str:
+    """The catalogue for people, one entry a line."""
+    rows = [COLUMNS, *map(_line, entries())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _line(entry: Entry) -> tuple[str, ...]:
+    source = entry.published.url if entry.published.by_hand else entry.source
+    source = f"{source} --vision {entry.vision}" if entry.vision else source
+    parameters = f"{entry.parameters.total / 1e6:.0f}M"
+    names = ", ".join((entry.name, *entry.aliases))
+    return names, entry.family, entry.towers, parameters, entry.license.id or "unknown", source
+
+
+def _read(wanted: Any, value: Any, file: str, field: str) -> Any:
+    """A value of a type that the dataclasses above use, checked on the way."""
+    if wanted is Any:
+        return _read_json(value, file, field)
+    if dataclasses.is_dataclass(wanted):
+        return _read_fields(typing.cast(type, wanted), value, file, field)
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is types.UnionType:
+        return None if value is None else _read(arguments[0], value, file, field)
+    if origin is tuple:
+        _check(value, builtins.list, file, field)
+        return tuple(_read(arguments[0], each, file, f"{field}[{place}]") for place, each in enumerate(value))
+    if origin is Mapping:
+        _check(value, dict, file, field)
+        return {_read(str, key, file, field): _read(arguments[1], value[key], file, f"{field}.{key}") for key in value}
+    _check(value, wanted, file, field)
+    return value
+
+
+def _read_json(value: Any, file: str, field: str) -> Any:
+    """A value that JSON has, too; YAML also has dates, sets and keys that are no strings."""
+    if isinstance(value, dict):
+        return _read(Mapping[str, Any], value, file, field)
+    if isinstance(value, builtins.list):
+        return [_read_json(each, file, f"{field}[{place}]") for place, each in enumerate(value)]
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise InputError(f"{file}: field {field} is {value!r}; wanted a value of JSON.")
+    return value
+
+
+def _read_fields(wanted: type, value: Any, file: str, field: str) -> Any:
+    _check(value, dict, file, field or "the whole file")
+    hints = typing.get_type_hints(wanted)
+    place = f"{field}." if field else ""
+    if unknown := sorted(map(str, set(value) - set(hints))):
+        raise InputError(f"{file}: unknown field {place}{unknown[0]}; there are {', '.join(hints)}.")
+    if missing := [name for name in hints if name not in value]:
+        raise InputError(f"{file}: field {place}{missing[0]} is missing; where nothing is known, write null.")
+    return wanted(**{name: _read(hint, value[name], file, place + name) for name, hint in hints.items()})
+
+
+def _check(value: Any, wanted: type, file: str, field: str) -> None:
+    if type(value) is not wanted:
+        raise InputError(f"{file}: field {field} is {value!r}; wanted {wanted.__name__}.")

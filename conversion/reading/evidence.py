@@ -1,0 +1,74 @@
+"""What a witness is given, as it lies in the source's folder: JSON files, hashes, and the user's own word."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .files import read_any_json, sha256
+from .read import Checkpoint
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", TOKENIZER_CONFIG)
+"""Files of a folder that a tokenizer is read from."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a witness is given of one part beside its tensors: nothing that the conversion has concluded.
+
+    `files` are the JSON files that lie with the weights, as they lie there, by their place as seen from the weights'
+    folder; `hashes` are the SHA-256 of the same. `stated` is the JSON that the user gave, or that the catalogue has.
+    """
+
+    files: Mapping[str, Any]
+    hashes: Mapping[str, str]
+    stated: Mapping[str, Any]
+
+
+def gather(checkpoint: Checkpoint, stated: Mapping[str, Any], base: tuple[str, Path] | None) -> Evidence:
+    """The raw JSON beside the weights, and what the user stated.
+
+    Args:
+        base: the name and the config.json of a base model that was fetched.
+    """
+    paths = _json_files(checkpoint)
+    if base is not None:
+        paths[f"{base[0]}:config.json"] = base[1]
+    files = {name: read_any_json(path) for name, path in paths.items()}
+    return Evidence(files, {name: sha256(path) for name, path in paths.items()}, stated)
+
+
+def _json_files(checkpoint: Checkpoint) -> dict[str, Path]:
+    """The files that were read and the tokenizer's config, by their place as seen from the weights' folder."""
+    folder = checkpoint.folder
+    if folder is None:
+        return {}
+    read = [file for file in checkpoint.files if file.suffix == ".json" and not file.name.endswith(".index.json")]
+    if (folder / TOKENIZER_CONFIG).is_file():
+        read.append(folder / TOKENIZER_CONFIG)
+    return {Path(os.path.relpath(file, folder)).as_posix(): file for file in read}
+
+
+def vocabulary_hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of a vocabulary's file, or of each file of a folder that may hold one."""
+    files = [path / name for name in VOCABULARIES if (path / name).is_file()] if path.is_dir() else [path]
+    return {file.name: sha256(file) for file in files}
+
+
+def of_report(recorded: Mapping[str, Any]) -> Evidence:
+    """The same, from what a report recorded of it."""
+    files = recorded["files"]
+    return Evidence(
+        {name: each["content"] for name, each in files.items()},
+        {name: each["sha256"] for name, each in files.items()},
+        recorded["stated"],
+    )
+
+
+def to_report(evidence: Evidence) -> dict[str, Any]:
+    """What a report records of it."""
+    files = {name: {"sha256": evidence.hashes[name], "content": content} for name, content in evidence.files.items()}
+    return {"files": files, "stated": dict(evidence.stated)}

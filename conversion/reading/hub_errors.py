@@ -1,0 +1,179 @@
+"""What the hub's client raises -> what a user is told: what the hub said, and what to do."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import InputError, WorkError, ZhclipError
+
+FULL = re.compile(r"storage|quota|exceed|too large|upgrade your plan", re.IGNORECASE)
+"""How the hub says that there is no room left; it does so with status 403."""
+
+XET = re.compile(r"HTTP status \w+ error \((?P<status>\d{3})")
+"""How hf_xet, which sends and fetches large files, tells a status: in words, as a ConnectionError."""
+
+CARD = "README.md"
+
+Told = tuple[type[ZhclipError], str, str]
+"""The class of the error, what was found, and what to do."""
+
+
+def explain(error: Exception, name: str) -> ZhclipError:
+    """The error to tell of a failed call of huggingface_hub about the repo `name`.
+
+    An InputError where the user can mend it (a name, a revision, a card), a WorkError otherwise.
+    """
+    if isinstance(error, ValueError) and CARD in str(error):
+        said = " ".join(str(error).split())
+        return InputError(f"The hub refused the card: {said}. Mend the metadata at the head of {CARD}.")
+    kind, found, remedy = _told(_origin(error), name)
+    return kind(f"{found} {remedy}")
+
+
+def unclear(error: Exception) -> bool:
+    """Whether a commit may have been made though the call failed: it was asked for, and the hub did not refuse it."""
+    cause = _origin(error)
+    status = getattr(getattr(cause, "response", None), "status_code", 500)
+    return "/commit/" in _asked(cause) and status >= 500
+
+
+def _asked(error: BaseException) -> str:
+    """The address that was asked; an error without an answer knows it itself, one with an answer through that."""
+    asked: Any = getattr(error, "response", error)
+    try:
+        return str(asked.request.url)
+    except (AttributeError, RuntimeError):  # RuntimeError: how the HTTP package says that there is none
+        return ""
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The client wraps what happened: uploads in a RuntimeError, downloads in a LocalEntryNotFoundError."""
+    from huggingface_hub.errors import HTTPError
+
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    # hf_raise_for_status raises its own error from the HTTP package's; the outer one of them knows more.
+    return next((each for each in chain if isinstance(each, HTTPError)), chain[-1])
+
+
+def _told(error: BaseException, name: str) -> Told:
+    response = getattr(error, "response", None)
+    if status := getattr(response, "status_code", None):
+        return _of_answer(status, _said(error), response.headers, name)
+    if (xet := XET.search(str(error))) is None:
+        return _of_silence(error, name)
+    if xet["status"] == "404":
+        remedy = "If it is a mirror or a hub of your own, set HF_HUB_DISABLE_XET=1; then run the command again."
+        return WorkError, f"The hub keeps no large files of {name} by xet: {_said(error)}", remedy
+    return _of_answer(int(xet["status"]), _said(error), {}, name)
+
+
+def _of_answer(status: int, said: str, headers: Mapping[str, str], name: str) -> Told:
+    reason = headers.get("X-Error-Code")
+    if reason in BY_REASON:
+        return BY_REASON[reason](name, said)
+    if status in (403, 413) and FULL.search(said):
+        return WorkError, f"The hub has no room for {name} (status {status}): {said}", _more_room(name)
+    if status == 429:
+        return WorkError, f"The hub asks to slow down (status 429): {said}", _wait(headers)
+    if status in BY_STATUS:
+        return BY_STATUS[status](name, said)
+    if status >= 500 or status == 408:
+        return WorkError, f"The hub is in trouble (status {status}): {said}", "Try again later."
+    return WorkError, f"The hub refused {name} (status {status}): {said}", "Mend that and run the command again."
+
+
+def _of_silence(error: BaseException, name: str) -> Told:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
+
+    said = _first_line(error)
+    match error:
+        case _ if constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled):
+            return WorkError, f"Offline mode is on, so the hub is not asked for {name}.", "Unset HF_HUB_OFFLINE."
+        case HFValidationError():
+            return InputError, f"{name} can't be the name of a repo: {said}", "Wanted: user/name."
+        case HTTPError():
+            remedy = "Look at the network (HF_ENDPOINT, HTTPS_PROXY), then run the command again."
+            return WorkError, f"The hub at {constants.ENDPOINT} did not answer, or broke off: {said}.", remedy
+        case ValueError() if FULL.search(str(error)):
+            return WorkError, f"The hub has no room for {name}: {' '.join(str(error).split())}.", _more_room(name)
+        case _:
+            return WorkError, f"The exchange with the hub failed for {name}: {said}.", "Run the command again."
+
+
+def _more_room(name: str) -> str:
+    return f"Make room in the storage of {name.split('/')[0]}, or upgrade its plan; then run the command again."
+
+
+def _no_repo(name: str, said: str) -> Told:
+    remedy = "Look at the name; for a private one log in with `hf auth login` as somebody who may see it."
+    return InputError, f"There is no repo {name} on the hub that you can see: {said}", remedy
+
+
+def _no_revision(name: str, said: str) -> Told:
+    return InputError, f"{name} has no such revision: {said}", "Name one of its branches."
+
+
+def _gated(name: str, said: str) -> Told:
+    remedy = f"Ask for access on the page of {name}, and log in with `hf auth login`."
+    return WorkError, f"{name} is gated: {said}", remedy
+
+
+def _bad_request(name: str, said: str) -> Told:
+    return InputError, f"The hub could not make sense of the request for {name}: {said}", "Mend that and try again."
+
+
+def _no_login(name: str, said: str) -> Told:
+    remedy = "Log in with `hf auth login`, or set HF_TOKEN to a token that is valid."
+    return WorkError, f"The hub does not know who asks for {name} (status 401): {said}", remedy
+
+
+def _forbidden(name: str, said: str) -> Told:
+    remedy = "Log in as somebody who may (`hf auth login`, or HF_TOKEN), or name a repo of yours."
+    return WorkError, f"The hub does not let you do that with {name} (status 403): {said}", remedy
+
+
+def _not_found(name: str, said: str) -> Told:
+    return InputError, f"The hub has no {name} (status 404): {said}", "Look at the name of the user and of the repo."
+
+
+def _overtaken(name: str, said: str) -> Told:
+    return WorkError, f"{name} was changed by somebody else meanwhile: {said}", "Run the command again."
+
+
+BY_REASON: dict[str, Callable[[str, str], Told]] = {
+    "RepoNotFound": _no_repo,
+    "RevisionNotFound": _no_revision,
+    "GatedRepo": _gated,
+}
+"""By the hub's header X-Error-Code."""
+
+BY_STATUS: dict[int, Callable[[str, str], Told]] = {
+    400: _bad_request,
+    401: _no_login,
+    403: _forbidden,
+    404: _not_found,
+    409: _overtaken,
+    412: _overtaken,
+}
+
+
+def _wait(headers: Mapping[str, str]) -> str:
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    limit = parse_ratelimit_headers(headers)
+    seconds = headers.get("Retry-After") or (limit and str(limit.reset_in_seconds))
+    return f"Wait {seconds} seconds, then run the command again." if seconds else "Wait some minutes, then try again."
+
+
+def _said(error: BaseException) -> str:
+    """The hub's own words, ended by a full stop, or the first line of the client's."""
+    message = getattr(error, "server_message", None) or _first_line(error)
+    return " ".join(message.split()).rstrip(".!") + "."
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,66 @@
+"""`modelscope:user/repo[:file]` -> a path on this machine, by the modelscope package where that is installed."""
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+
+from huggingface_hub.constants import HF_HUB_OFFLINE
+
+from ..errors import InputError, WorkError
+
+ID = re.compile(r"modelscope:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
+ABSENT = "{} does not exist on ModelScope: {}. Look at its page for the names."
+
+FOLDER = ["*.json", "*.txt", "*.safetensors", "*pytorch_model*.bin"]
+"""What a folder's weights need beside them; the samples and pictures of its page are left there."""
+
+
+def download(source: str) -> Path:
+    """The local path of what is on ModelScope, in that package's own cache.
+
+    Raises:
+        InputError: when the package is not installed, or nothing of that name is there.
+        WorkError: when it could not be reached.
+    """
+    match = ID.fullmatch(source)
+    if match is None:
+        raise InputError(f"{source} names nothing on ModelScope. Wanted: modelscope:user/repo or …/repo:file.")
+    check_inside(match["repo"], match["file"])
+    modelscope, errors = _package()
+    raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+    failures: tuple[type[Exception], ...] = (*raised, OSError, ValueError)
+    options = {"local_files_only": HF_HUB_OFFLINE}
+    try:
+        if match["file"]:
+            return Path(modelscope.model_file_download(match["repo"], match["file"], **options))
+        return Path(modelscope.snapshot_download(match["repo"], allow_file_pattern=FOLDER, **options))
+    except errors.NotExistError as error:
+        raise InputError(ABSENT.format(source, error)) from error
+    except failures as error:
+        if getattr(getattr(error, "response", None), "status_code", None) == 404:
+            raise InputError(ABSENT.format(source, error)) from error
+        raise WorkError(f"{source} could not be downloaded: {error or type(error).__name__}") from error
+
+
+def check_inside(repo: str, file: str | None) -> None:
+    """Refuses a file that is no path inside its repository, on this hub or the other.
+
+    Raises:
+        InputError: for an absolute path, one with `..`, or one with backslashes.
+    """
+    if file is not None and (file.startswith("/") or "\\" in file or ".." in file.split("/")):
+        raise InputError(
+            f"{file!r} is no path inside of {repo}. Wanted: a file as the repository's page names it; one of this "
+            "machine is named by its path alone."
+        )
+
+
+def _package() -> tuple[ModuleType, ModuleType]:
+    try:
+        return importlib.import_module("modelscope"), importlib.import_module("modelscope.hub.errors")
+    except ImportError as error:
+        raise InputError(
+            f"modelscope: sources are fetched by the package modelscope, which is not installed ({error}). Run "
+            "`pip install modelscope`, or fetch the files yourself and name their folder."
+        ) from error

@@ -1,0 +1,154 @@
+"""A folder of sentence-transformers: the modules that its modules.json lists, and what those behind the first hold.
+
+Source: sentence-transformers, base/model.py (`_load_modules`) and the `load` of each module. Its modules.json lists
+paths and classes; the first module is a model of transformers, at the root or in a folder of its own.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from .containers import open_file
+
+FILE = "modules.json"
+SETTINGS = "config_sentence_transformers.json"
+
+DENSE = "2_Dense."
+"""How the keys of the Dense begin here, the third module, whatever its folder is called."""
+
+DENSE_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""In the order in which sentence-transformers looks for them."""
+
+TRANSFORMER_CONFIGS = (
+    "sentence_bert_config.json",
+    *(
+        f"sentence_{name}_config.json"
+        for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    ),
+)
+"""What the first module states; the first that is there (base/modules/transformer.py, `load_config`)."""
+
+WHOLE = (("Transformer",), ("CLIPModel",))
+"""Modules of a folder that is no more than a model of transformers."""
+
+TEXT = ("Transformer", "Pooling", "Dense")
+"""Modules of a text tower with its projection."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module: its class, without the place that moved between versions, and its folder ("" is the root)."""
+
+    kind: str
+    path: str
+
+
+def listed(folder: Path) -> tuple[Module, ...]:
+    """The modules of a folder, but for Normalize at the end, which `encode_*` do anyway; () without a modules.json.
+
+    Raises:
+        InputError: when it is damaged, or lists what is not supported.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return ()
+    modules = parse(file)
+    kinds = tuple(module.kind for module in modules)
+    if kinds not in (*WHOLE, TEXT):
+        projection = "" if "Dense" in kinds else " Without a Dense its vectors are in no space with pictures."
+        raise InputError(
+            f"{folder} is a sentence-transformers model of the modules {', '.join(kinds) or 'none'} ({FILE}); "
+            f"supported are {', '.join(TEXT)}, or CLIPModel alone, and Normalize behind them.{projection}"
+        )
+    return modules
+
+
+def parse(file: Path) -> tuple[Module, ...]:
+    """What a modules.json lists, but for Normalize at the end.
+
+    Raises:
+        InputError: when it is damaged, or names other code or a place outside of its folder.
+    """
+    found = _json(file)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise InputError(f"{file} holds no list of modules, as sentence-transformers writes it.")
+    modules = [_module(each.get("type"), each.get("path"), file) for each in found]
+    if modules and modules[-1].kind == "Normalize":
+        modules.pop()
+    return tuple(modules)
+
+
+def _module(kind: Any, path: Any, file: Path) -> Module:
+    if not isinstance(kind, str) or not kind.startswith("sentence_transformers."):
+        raise InputError(f"{file} names the module {kind!r}: code of its own, which is not run.")
+    if not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts:
+        raise InputError(f"{file} has a module at {path!r}; a folder beside it was wanted.")
+    return Module(kind.rsplit(".", 1)[-1], path.rstrip("/"))
+
+
+def body(folder: Path) -> Path:
+    """Where the model of transformers lies: the folder of the first module, or without a modules.json the folder."""
+    modules = listed(folder)
+    return folder / modules[0].path if modules else folder
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The Dense's tensors, the files that were read, and under `modules` what all the modules state."""
+
+    tensors: Mapping[str, Any]
+    files: tuple[Path, ...]
+    config: Mapping[str, Any]
+
+
+def projection(folder: Path) -> Projection | None:
+    """What lies behind the model in a text tower's folder; None where it is no such folder.
+
+    Raises:
+        InputError: when a file of it is missing or damaged.
+    """
+    modules = listed(folder)
+    if len(modules) != len(TEXT):
+        return None
+    first, pooling, dense = (folder / module.path for module in modules)
+    weights = next((dense / name for name in DENSE_WEIGHTS if (dense / name).is_file()), None)
+    if weights is None:
+        raise InputError(f"{dense} holds none of {', '.join(DENSE_WEIGHTS)}: the projection of texts. Fetch it, too.")
+    settings = next((first / name for name in TRANSFORMER_CONFIGS if (first / name).is_file()), None)
+    stated = [settings, pooling / "config.json", dense / "config.json"]
+    configs = [{} if file is None else _object(file) for file in stated]
+    config: dict[str, Any] = {"modules": [{"type": kind, **found} for kind, found in zip(TEXT, configs, strict=True)]}
+    files = [weights, folder / FILE, *(file for file in stated if file is not None)]
+    if (folder / SETTINGS).is_file():
+        files.append(folder / SETTINGS)
+        config["default_prompt_name"] = _object(folder / SETTINGS).get("default_prompt_name")
+    return Projection(_tensors(weights), tuple(files), config)
+
+
+def _tensors(weights: Path) -> dict[str, torch.Tensor]:
+    """Those of a Dense's file, under keys that begin as a Dense's do here."""
+    top = open_file(weights).top
+    if wrong := [f"a {type(value).__name__} as {key}" for key, value in top.items() if not torch.is_tensor(value)]:
+        raise InputError(f"{weights} holds {', '.join(wrong)}; a state dict of tensors was wanted.")
+    return {DENSE + str(key): tensor for key, tensor in top.items()}
+
+
+def _object(file: Path) -> dict[str, Any]:
+    value = _json(file)
+    if not isinstance(value, dict):
+        raise InputError(f"{file} holds {type(value).__name__}; a JSON object was wanted.")
+    return value
+
+
+def _json(file: Path) -> Any:
+    if not file.is_file():
+        raise InputError(f"{file} does not exist, and {FILE} speaks of its folder. Fetch it, too.")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is no valid JSON: {error}.") from error

@@ -1,0 +1,248 @@
+"""A pickle of numpy arrays in dicts, lists and tuples -> those arrays; no name in it is ever looked up or called.
+
+The unpickler builds inert records in place of everything that a pickle names. Only once it is through are the records
+of arrays, scalars and byte strings turned into what they stand for, by the code here, from values that were held
+against one another.
+"""
+
+import math
+import pickle
+import re
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import InputError, WorkError
+from . import pickles
+
+NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
+"""numpy's codes of the types that hold numbers which torch has, too."""
+
+ORDERS = {"<": "<", ">": ">", "|": "=", "=": "="}
+"""Byte orders as a pickled dtype states them: little, big, and those of a single byte."""
+
+ATOMS = (str, bytes, int, float, bool, type(None))
+
+
+class _Unpickler(pickle._Unpickler):
+    """pickle's own, which finds records and one class of Python's and nothing else.
+
+    It is the one in Python: that in C makes room for every number in the memo that a damaged file states.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        path = f"{module}.{name}"
+        if path == "collections.OrderedDict":
+            return dict
+        if path not in MAKERS:
+            raise _Refused(path)
+        return _Name(path)
+
+    def load_bytearray8(self) -> None:
+        """As bytes, which are not made before there is something to fill them with."""
+        self.append(self.read(struct.unpack("<Q", self.read(8))[0]))  # type: ignore[attr-defined]
+
+    dispatch = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}  # type: ignore[dict-item]
+
+
+class _Refused(pickle.UnpicklingError):
+    """A pickle that names what is no array; its text is that name."""
+
+
+class _Name:
+    """What a pickle names: to be called, which makes a record of the arguments, and not to be changed."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __call__(self, *arguments: Any) -> "_Record":
+        return _Record(self.path, arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError(f"{self.path} is given a state")
+
+
+class _Record:
+    """What a pickle would have made by a call: the name called, the arguments, the state set behind it."""
+
+    __slots__ = ("arguments", "made", "path", "state")
+
+    def __init__(self, path: str, arguments: tuple[Any, ...]):
+        self.path, self.arguments, self.state, self.made = path, arguments, None, None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def value(self) -> Any:
+        """What it stands for, made once; its parts are let go, for they are as large as the weights."""
+        if self.made is None:
+            arguments, state, self.arguments, self.state = self.arguments, self.state, (), None
+            self.made = MAKERS[self.path](arguments, state)
+        return self.made
+
+
+def load(path: Path) -> Any:
+    """What a pickle holds: arrays in this machine's byte order and in C order, and what they lie in.
+
+    Arrays and scalars of booleans, integers and floats are read, in dicts, lists and tuples, beside strings, byte
+    strings, numbers and None. Each array lies on the bytes that the unpickler read, without another copy, unless it
+    is big-endian or in Fortran order, or the pickle is of a protocol below 3, which keeps bytes as text.
+
+    Raises:
+        InputError: for a pickle that names anything else, holds anything else, or is damaged.
+        WorkError: when it does not fit into the memory.
+    """
+    try:
+        return _plain(_unpickled(path), {})
+    except _Refused as error:
+        names = (pickles.globals_of(path) - MAKERS.keys() - {"collections.OrderedDict"}) | {str(error)}
+        raise InputError(pickles.refusal(path, sorted(names))) from error
+    except _Foreign as error:
+        raise InputError(f"{path} is a pickle that holds {error}; arrays of numbers were wanted.") from error
+    except pickles.DAMAGE as error:
+        reason = f"{str(error) or type(error).__name__}".splitlines()[0]
+        raise InputError(f"{path} is damaged or truncated: {reason}. Fetch it again.") from error
+    except MemoryError as error:
+        raise WorkError(f"{path} does not fit into the memory, or is damaged.") from error
+
+
+def _unpickled(path: Path) -> Any:
+    with path.open("rb") as file:
+        # Python 2 wrote bytes as str, of which latin1 keeps every byte.
+        return _Unpickler(_File(file, path.stat().st_size), encoding="latin1").load()
+
+
+class _File:
+    """A file that makes no room for more than it holds."""
+
+    def __init__(self, file: BinaryIO, size: int):
+        self.file, self.size = file, size
+        self.readline, self.readinto = file.readline, file.readinto  # type: ignore[attr-defined]
+
+    def read(self, count: int) -> bytes:
+        if count > self.size - self.file.tell():
+            raise EOFError(f"it ends {self.size} bytes from its beginning, where more was to come")
+        return self.file.read(count)
+
+
+class _Foreign(Exception):
+    """A pickle that was read and holds what is no array of numbers; its text says what."""
+
+
+def _plain(value: Any, open_: dict[int, Any]) -> Any:
+    """The value with its records made; `open_` has what was seen so far, by identity, and None for what is not done.
+
+    Shared parts stay shared, so that a small file can't become a large tree.
+    """
+    if isinstance(value, _Record):
+        made = value.value()
+        if isinstance(made, np.dtype):
+            raise _Foreign("a bare dtype")
+        return made
+    if isinstance(value, ATOMS):
+        return value
+    if not isinstance(value, dict | list | tuple):
+        raise _Foreign(f"a {value.path if isinstance(value, _Name) else type(value).__name__}")
+    if id(value) not in open_:
+        open_[id(value)] = None
+        open_[id(value)] = _container(value, open_)
+    if (found := open_[id(value)]) is None:
+        raise _Foreign(f"a {type(value).__name__} that lies in itself")
+    return found
+
+
+def _container(value: Any, open_: dict[int, Any]) -> Any:
+    if not isinstance(value, dict):
+        return type(value)(_plain(each, open_) for each in value)
+    if foreign := [key for key in value if not isinstance(key, ATOMS)]:
+        raise _Foreign(f"a dict with a {type(foreign[0]).__name__} for a key")
+    return {key: _plain(each, open_) for key, each in value.items()}
+
+
+# What stands behind the names: from the arguments of the call, and the state set behind it.
+
+
+def _dtype(arguments: tuple[Any, ...], state: Any) -> np.dtype:
+    """numpy, core/src/multiarray/descriptor.c: dtype(code, align, copy), then (version, order, subarray, names …)."""
+    code, *_ = arguments
+    if not isinstance(code, str) or not NUMBERS.fullmatch(code):
+        raise _Foreign(f"an array of {'Python objects' if str(code).startswith('O') else f'type {code!r}'}")
+    if state is None:
+        return np.dtype(code)
+    _, order, *rest = state
+    if any(each is not None for each in rest[:3]):
+        raise _Foreign("a structured array")
+    return np.dtype(ORDERS[order] + code)
+
+
+def _array(arguments: tuple[Any, ...], state: Any) -> np.ndarray:
+    """numpy, core/src/multiarray/methods.c: _reconstruct(class, …), then (version, shape, dtype, Fortran, bytes)."""
+    kind, *_ = arguments
+    if not isinstance(kind, _Name) or kind.path != "numpy.ndarray":
+        raise _Foreign("an array of no class of numpy's")
+    _, shape, dtype, fortran, data = state
+    return _filled(shape, dtype, bool(fortran), data)
+
+
+def _array_of_buffer(arguments: tuple[Any, ...], state: Any) -> np.ndarray:
+    """numpy, core/numeric.py: _frombuffer(buffer, dtype, shape, order), of protocol 5."""
+    data, dtype, shape, order = arguments
+    return _filled(shape, dtype, order == "F", data)
+
+
+def _scalar(arguments: tuple[Any, ...], state: Any) -> Any:
+    """numpy, core/src/multiarray/multiarraymodule.c: scalar(dtype, bytes)."""
+    dtype, data = arguments
+    return _filled((), dtype, False, data)[()]
+
+
+def _filled(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
+    dtype, data = (each.value() if isinstance(each, _Record) else each for each in (dtype, data))
+    if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple):
+        raise ValueError("an array without a type or a shape")
+    if any(type(length) is not int or length < 0 for length in shape):
+        raise ValueError(f"an array of shape {shape}")
+    data = data.encode("latin1") if isinstance(data, str) else data
+    if not isinstance(data, bytes) or len(data) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} whose bytes are not as many")
+    # Over bytes numpy itself makes an array that can be written to; frombuffer's can't be a tensor's memory.
+    array = np.ndarray(0, dtype)
+    array.__setstate__((1, shape, dtype, fortran, data))  # type: ignore[arg-type]
+    return np.asarray(array, dtype.newbyteorder("="), order="C")
+
+
+def _encoded(arguments: tuple[Any, ...], state: Any) -> bytes:
+    """_codecs.encode(text, "latin1"): bytes, where the protocol has none."""
+    text, encoding = arguments
+    if encoding != "latin1" or not isinstance(text, str):
+        raise ValueError(f"text in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _no_bytes(arguments: tuple[Any, ...], state: Any) -> bytes:
+    """bytes(), as protocols without bytes write the empty string."""
+    if arguments:
+        raise ValueError("bytes made of something")
+    return b""
+
+
+def _no_value(arguments: tuple[Any, ...], state: Any) -> Any:
+    raise _Foreign("a call of numpy.ndarray")
+
+
+MAKERS: Mapping[str, Callable[[tuple[Any, ...], Any], Any]] = {
+    "numpy.dtype": _dtype,
+    "numpy.ndarray": _no_value,
+    "_codecs.encode": _encoded,
+    "__builtin__.bytes": _no_bytes,
+    # numpy 2 has moved its core; files name either place.
+    **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": _array_of_buffer for core in ("core", "_core")},
+}
+"""Everything that a pickle may name, and what it stands for."""

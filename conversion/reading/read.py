@@ -1,0 +1,386 @@
+"""Files -> Checkpoint: lazy tensors under the upstream's keys, transport wrappers removed, no pickle ever executed.
+
+Tensors are memory-mapped: their headers are read here, their values only when somebody computes with them. What can't
+be mapped says so in `Checkpoint.container`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError, WorkError
+from .companions import companions
+from .containers import open_file
+from .files import is_file_name, read_json
+from .modules_json import body
+from .pickles import some
+from .wrappers import DEEPSPEED, LOCAL_SHARDS, TRAINER_STATE, WRAPPERS, Average, Unwrapped, scalar, unwrap
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Weight files of a Hugging Face folder, in the order in which transformers looks for them."""
+
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Those of an open_clip folder, in the order in which open_clip looks for them (factory.py)."""
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+
+MODELSCOPE = ("vision_model_config.json", "text_model_config.json")
+"""What states the model in a folder of ModelScope's CLIP; where both state a field, the second counts, as upstream."""
+
+CONFIGS = (MODELSCOPE, ("config.json",), (OPEN_CLIP_CONFIG,))
+"""JSON files that say what the weights beside them are, by the kind of folder; the first that is there is read."""
+
+WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")
+"""How files end that may hold weights by whatever name."""
+
+HALVES = (torch.float16, torch.bfloat16)
+
+KINDS = {
+    "weights without values (a meta device's), which can't be converted:": lambda tensor: tensor.is_meta,
+    "quantised weights, which can't be turned back (convert the checkpoint from before the quantisation):": (
+        lambda tensor: tensor.is_quantized
+    ),
+    "sparse tensors (save them after to_dense()):": lambda tensor: tensor.layout != torch.strided,
+}
+"""What can't be converted, how it is recognised, and what to do about it."""
+
+REFUSED_FOLDERS = {
+    "adapter_config.json": "a PEFT / LoRA adapter, not a model: merge it first with merge_and_unload() and save that",
+    "encoder_config.json": "a ModelScope model from before August 2022, another architecture under the same name, "
+    "which is not converted: fetch today's version of the model",
+}
+"""Files by which a folder is known that is not converted, and what to do with it."""
+
+FSDP_FILE, FSDP_FOLDER, FSDP_RANKS = "pytorch_model_fsdp.bin", "pytorch_model_fsdp_0", "pytorch_model_fsdp_rank*.bin"
+"""Where accelerate keeps the weights of FSDP: gathered, as a folder of torch.distributed.checkpoint, by ranks."""
+
+KNOWN_NAMES = (*WEIGHTS, *OPEN_CLIP_WEIGHTS, FSDP_FILE)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read: `tensors` maps source keys to memory-mapped tensors.
+
+    Where a file holds a moving average beside the weights, `average` is that until `choose` has settled which of the
+    two is meant; `ema` then says how. `left_aside` names the files of other sets of weights in its folder.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    container: str
+    tensors: Mapping[str, torch.Tensor]
+    folder: Path | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    hub_id: str = ""
+    revision: str = ""
+    average: Average | None = None
+    ema: str | None = None
+    left_aside: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The hub's name for it, or the last part of the path; of `.` the folder's own name."""
+        return self.hub_id or Path(os.path.abspath(self.path)).name
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {key: tuple(tensor.shape) for key, tensor in self.tensors.items()}
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads a weight file, a Hugging Face folder, or a folder of torch.distributed.checkpoint or DeepSpeed.
+
+    Raises:
+        InputError: for anything that is not a checkpoint, is damaged, or would have to run code to be read.
+        WorkError: when the system could not read the file.
+    """
+    try:
+        return replace(_read_folder(path) if path.is_dir() else _read_single(path), path=path)
+    except OSError as error:
+        raise WorkError(f"{path} could not be read: {error.strerror or error}.") from error
+
+
+EMA = ("use", "ignore")
+"""What may be said of an average that lies beside the weights."""
+
+
+def choose(checkpoint: Checkpoint, ema: str | None) -> Checkpoint:
+    """The checkpoint with one set of weights: the average beside them (`use`), or the raw ones (`ignore`).
+
+    Raises:
+        InputError: when there are two, and nothing says which of them is meant.
+    """
+    if ema not in (None, *EMA):
+        raise InputError(f"There is no --ema {ema!r}; there are {', '.join(EMA)}.")
+    average = checkpoint.average
+    if average is None:
+        return checkpoint
+    if ema is None:
+        raise InputError(
+            f"{checkpoint.name} holds two sets of weights: the raw ones, and {average.name!r}, "
+            f"{WRAPPERS[average.name]}. They embed differently, so that this is not guessed: pass --ema use for the "
+            "average, or --ema ignore for the raw weights."
+        )
+    if ema == "ignore":
+        return replace(checkpoint, average=None, ema=ema)
+    return replace(checkpoint, tensors=average.tensors, wrappers=average.wrappers, average=None, ema=ema)
+
+
+def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
+    """Refuses an `--ema` that had nothing to choose between: somebody expected an average that is not there."""
+    if ema is not None and not any(checkpoint.ema for checkpoint in checkpoints):
+        raise InputError(f"--ema {ema} has nothing to choose: there is one set of weights. Leave it out.")
+
+
+# Folders
+
+
+def _read_folder(folder: Path) -> Checkpoint:
+    if not _is_converted(folder):
+        refuse_marked(folder, {path.name for path in folder.iterdir()})
+    inner = body(folder)
+    if found := _weights(inner):
+        _refuse_two_steps(inner, found)
+        first, *others = found
+        checkpoint = replace(_with_config(inner, _read_weights(inner / first)), left_aside=tuple(others))
+        return _with_step(folder, _with_companions(folder, checkpoint))
+    for is_one, read_one in FOLDERS:
+        if is_one(folder):
+            return _with_step(folder, read_one(folder))
+    raise InputError(f"{inner} holds none of {', '.join((*WEIGHTS, *OPEN_CLIP_WEIGHTS))}. {_hint(folder)}".rstrip())
+
+
+def _weights(folder: Path) -> list[str]:
+    """The names of a folder's weight files, the one first that is read."""
+    of_transformers, of_open_clip = (
+        [name for name in names if (folder / name).exists()] for names in (WEIGHTS, OPEN_CLIP_WEIGHTS)
+    )
+    own_first = of_open_clip and not (of_transformers and is_transformers(folder))
+    return [*of_open_clip, *of_transformers] if own_first else [*of_transformers, *of_open_clip]
+
+
+def is_transformers(folder: Path) -> bool:
+    """Whether the config.json of a folder is one of transformers: timm's repos hold one, too, beside open_clip's."""
+    path = folder / "config.json"
+    return path.exists() and "model_type" in read_json(path)
+
+
+def _with_companions(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Of a model whose last layers lie in other files of its folder, those too."""
+    for companion in companions(folder):
+        if twice := sorted(companion.tensors.keys() & checkpoint.tensors.keys()):
+            raise InputError(f"{folder} holds {some(twice)} in its weights and in {some(map(str, companion.files))}.")
+        _refuse_kinds(companion.tensors, companion.files[0])
+        average = checkpoint.average
+        checkpoint = replace(
+            checkpoint,
+            tensors={**checkpoint.tensors, **companion.tensors},
+            average=average and replace(average, tensors={**average.tensors, **companion.tensors}),
+            files=(*checkpoint.files, *companion.files),
+            config={**checkpoint.config, **companion.config},
+        )
+    return checkpoint
+
+
+def refuse_marked(place: str | Path, names: Collection[str]) -> None:
+    """Refuses a folder, here or on a hub, that holds one of the files by which something else is known."""
+    if marker := next((marker for marker in REFUSED_FOLDERS if marker in names), None):
+        raise InputError(f"{place} is {REFUSED_FOLDERS[marker]}. (Seen: {marker}.)")
+
+
+def _is_converted(folder: Path) -> bool:
+    """Whether it is a repo of this package, which holds sentence-transformers' files, too."""
+    path = folder / "config.json"
+    return path.exists() and read_json(path).get("model_type") == "hf_zhclip"
+
+
+def _refuse_two_steps(folder: Path, found: Iterable[str]) -> None:
+    """A repo may offer its weights in two formats; one step of a Trainer writes one, so that two are of two runs."""
+    if (folder / TRAINER_STATE).exists() and len(names := list(found)) > 1:
+        raise InputError(
+            f"{folder} is a checkpoint of the Trainer and holds weights of different steps: {' and '.join(names)}. "
+            "Name the file that you want instead of the folder."
+        )
+
+
+def _with_step(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Of a Trainer's checkpoint, the step that it is of."""
+    if not (folder / TRAINER_STATE).is_file():
+        return checkpoint
+    state = read_json(folder / TRAINER_STATE)
+    step: dict[str, Any] = {key: scalar(state[key]) for key in ("epoch", "global_step") if key in state}
+    wrappers = (TRAINER_STATE, *checkpoint.wrappers)
+    average = checkpoint.average and replace(
+        checkpoint.average, wrappers=(TRAINER_STATE, *checkpoint.average.wrappers)
+    )
+    return replace(checkpoint, wrappers=wrappers, training={**step, **checkpoint.training}, average=average)
+
+
+def _hint(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    files = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
+    steps = [name for name in names if name.startswith("checkpoint-") and (folder / name).is_dir()]
+    if found := files or steps:
+        return f"It holds {some(found)}: name one of them instead of the folder."
+    return "It holds parts (.distcp) without their .metadata." if any(n.endswith(".distcp") for n in names) else ""
+
+
+def _read_distributed(folder: Path) -> Checkpoint:
+    from .distributed import Folder  # torch.distributed is slow to import
+
+    stored = Folder(folder)
+    found = unwrap(stored.top, folder)
+    tensors = stored.load(found.tensors)
+    average = found.average and replace(found.average, tensors=stored.load(found.average.tensors))
+    checkpoint = _checkpoint(
+        folder,
+        stored.files,
+        "torch.distributed.checkpoint folder, read into memory",
+        replace(found, tensors=tensors, average=average),
+    )
+    # accelerate puts it into a folder of its own, beside the config.json of the step.
+    outer = folder.parent if folder.name.startswith("pytorch_model_fsdp_") else folder
+    return _with_config(outer, checkpoint) if _config_files(outer, CONFIGS) else checkpoint
+
+
+def _read_deepspeed(folder: Path) -> Checkpoint:
+    """The folder that DeepSpeed saves into, where `latest` names the step, or the folder of one step."""
+    step = folder
+    if (folder / "latest").is_file():
+        tag = (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
+        if not is_file_name(tag) or not (step := folder / tag).is_dir():
+            raise InputError(f"{folder / 'latest'} names {tag!r}, and there is no such folder in {folder}.")
+    home = folder if any((folder / name).is_file() for name in DEEPSPEED_HOME) else folder.resolve().parent
+    states = sorted(path.name for path in step.glob("*_model_states.pt"))
+    if any(name.startswith("zero_pp_rank_") for name in states):
+        raise InputError(
+            f"{step} is a DeepSpeed ZeRO-3 checkpoint, whose weights are divided over its ranks. Run DeepSpeed's own "
+            f"`python zero_to_fp32.py . OUT` in {home}, and convert OUT. (Seen: {states[0]}.)"
+        )
+    if len(states) != 1:
+        found = f"{len(states)} files of model states ({some(states)})" if states else "no *_model_states.pt"
+        raise InputError(
+            f"{step} holds {found}; one was wanted, as DeepSpeed writes without tensor parallelism. Run its own "
+            f"`python zero_to_fp32.py . OUT` in {home}, and convert OUT."
+        )
+    checkpoint = _read_weights(step / states[0])
+    return _with_config(folder, checkpoint) if _config_files(folder, CONFIGS) else checkpoint
+
+
+def _refuse_ranks(folder: Path) -> Checkpoint:
+    names = some(sorted(path.name for path in folder.glob(FSDP_RANKS)))
+    raise InputError(f"{folder} holds {LOCAL_SHARDS} (Seen: {names}.)")
+
+
+DEEPSPEED_HOME = ("latest", "zero_to_fp32.py")
+"""What lies in the folder that DeepSpeed saves into, above those of the steps."""
+
+DEEPSPEED_FILES = (*DEEPSPEED_HOME, "*_model_states.pt", "*_optim_states.pt")
+
+FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Checkpoint]], ...] = (
+    (lambda folder: (folder / ".metadata").is_file(), _read_distributed),
+    (lambda folder: (folder / FSDP_FILE).is_file(), lambda folder: _read_single(folder / FSDP_FILE)),
+    (
+        lambda folder: (folder / FSDP_FOLDER / ".metadata").is_file(),
+        lambda folder: _read_distributed(folder / FSDP_FOLDER),
+    ),
+    (lambda folder: any(any(folder.glob(name)) for name in DEEPSPEED_FILES), _read_deepspeed),
+    (lambda folder: any(folder.glob(FSDP_RANKS)), _refuse_ranks),
+)
+"""Folders of training without a file of `WEIGHTS`: how each is recognised, and who reads it."""
+
+
+# Files
+
+
+def _read_single(path: Path) -> Checkpoint:
+    if path.match(FSDP_RANKS):
+        return _refuse_ranks(path.parent)
+    checkpoint = _read_weights(path)
+    # Only the names of such a folder vouch that the config beside them is theirs.
+    return _with_config(path.parent, checkpoint) if path.name in KNOWN_NAMES else checkpoint
+
+
+def _read_weights(path: Path) -> Checkpoint:
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    container = open_file(path)
+    return _checkpoint(path, (path,), container.kind, unwrap(container.top, path))
+
+
+def _checkpoint(path: Path, files: tuple[Path, ...], container: str, found: Unwrapped) -> Checkpoint:
+    _refuse_kinds(found.tensors, path)
+    if DEEPSPEED[0] in found.wrappers and any(tensor.dtype in HALVES for tensor in found.tensors.values()):
+        container += ", 16-bit weights of DeepSpeed"
+    return Checkpoint(
+        path=path,
+        files=files,
+        container=container,
+        tensors=found.tensors,
+        wrappers=found.wrappers,
+        training=found.training,
+        average=found.average,
+    )
+
+
+def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    of_open_clip = checkpoint.files[0].name in OPEN_CLIP_WEIGHTS
+    paths = _config_files(folder, ((OPEN_CLIP_CONFIG,),) if of_open_clip else CONFIGS)
+    config = {key: value for path in paths for key, value in read_json(path).items()}
+    if quantization := config.get("quantization_config"):
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        raise InputError(
+            f"{paths[0]} says that the weights are quantised ({method}). They can't be turned back into the "
+            "original's: convert the checkpoint from before the quantisation."
+        )
+    return replace(checkpoint, files=(*checkpoint.files, *paths), folder=folder, config=config)
+
+
+def _config_files(folder: Path, kinds: Iterable[tuple[str, ...]]) -> tuple[Path, ...]:
+    for kind in kinds:
+        there = [name for name in kind if (folder / name).exists()]
+        if there and len(there) < len(kind):
+            absent = ", ".join(name for name in kind if name not in there)
+            raise InputError(
+                f"{folder} holds {', '.join(there)} but no {absent}, which belongs to it. Fetch that, too."
+            )
+        if there:
+            return tuple(folder / name for name in kind)
+    return ()
+
+
+def _read_shards(index: Path) -> Checkpoint:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise InputError(f"{index} has no weight_map; a Hugging Face index was wanted.")
+    if wrong := [f"{key}: {name!r}" for key, name in places.items() if not is_file_name(name)]:
+        raise InputError(f"{index}: weight_map names {some(wrong)}; file names were wanted, none outside its folder.")
+    names = sorted(set(places.values()))
+    if absent := [name for name in names if not (index.parent / name).is_file()]:
+        raise InputError(f"{index} names shards that are not there: {', '.join(absent)}. Fetch them and try again.")
+    shards = [open_file(index.parent / name) for name in names]
+    counts = Counter(key for shard in shards for key in shard.top)
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise InputError(f"{index}: more than one shard holds {some(twice)}, so they are not of one model.")
+    if wrong := sorted(map(str, counts.keys() ^ places.keys())):
+        raise InputError(f"{index} and its shards do not hold the same keys: {some(wrong)}.")
+    found = unwrap({key: tensor for shard in shards for key, tensor in shard.top.items()}, index)
+    files = (index, *(index.parent / name for name in names))
+    return _checkpoint(index, files, f"{shards[0].kind}, {len(shards)} shards", found)
+
+
+def _refuse_kinds(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuses tensors that do not hold their numbers one by one."""
+    kinds: dict[str, list[str]] = {}
+    for key, tensor in tensors.items():
+        if kind := next((kind for kind, is_one in KINDS.items() if is_one(tensor)), None):
+            kinds.setdefault(kind, []).append(key)
+    if kinds:
+        raise InputError(f"{path} holds " + "; ".join(f"{kind} {some(keys)}" for kind, keys in kinds.items()) + ".")

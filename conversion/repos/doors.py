@@ -1,0 +1,164 @@
+"""What a repo needs to be read without hf_zhclip: its own code, sentence-transformers' files, older readers' files."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..tokenizers.vocabularies import BERT_SETTINGS
+from .repo import is_text_alone
+from .write import write_json
+
+CODE_FILES = (
+    "configuration_zhclip.py",
+    "image_processing_zhclip.py",
+    "modeling_zhclip.py",
+    "modeling_zhclip_resnet.py",
+    "processing_zhclip.py",
+)
+"""Modules of hf_zhclip that import nothing of it but each other, so that a repo can hold them."""
+
+MODEL_CODE = {
+    "AutoConfig": "configuration_zhclip.ZhCLIPConfig",
+    "AutoModel": "modeling_zhclip.ZhCLIPModel",
+    "AutoModelForZeroShotImageClassification": "modeling_zhclip.ZhCLIPModel",
+}
+TEXT_MODEL_CODE = {"AutoConfig": "configuration_zhclip.ZhCLIPConfig", "AutoModel": "modeling_zhclip.ZhCLIPTextModel"}
+"""The same of a text tower alone."""
+
+PROCESSOR_CODE = {"AutoProcessor": "processing_zhclip.ZhCLIPProcessor"}
+IMAGE_PROCESSOR_CODE = {"AutoImageProcessor": "image_processing_zhclip.ZhCLIPImageProcessor"}
+
+SENTENCE_TRANSFORMERS: dict[str, Any] = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+        {
+            "idx": 1,
+            "name": "1",
+            "path": "1_Normalize",
+            "type": "sentence_transformers.base.modules.normalize.Normalize",
+        },
+    ],
+    "sentence_bert_config.json": {
+        "transformer_task": "feature-extraction",
+        "modality_config": {
+            "text": {"method": "get_text_features", "method_output_name": "pooler_output"},
+            "image": {"method": "get_image_features", "method_output_name": "pooler_output"},
+        },
+        "module_output_name": "sentence_embedding",
+        # With flash attention it would join the texts of a batch into one, of which the pooling sees only one start.
+        "unpad_inputs": False,
+    },
+    "config_sentence_transformers.json": {
+        "model_type": "SentenceTransformer",
+        "prompts": {},
+        "default_prompt_name": None,
+        "similarity_fn_name": "cosine",
+    },
+}
+"""File name -> content, as sentence-transformers 6 writes them: the projected vectors, then L2 normalisation."""
+
+
+def add_code(folder: Path) -> None:
+    """Makes a repo load with `trust_remote_code=True` where hf_zhclip is not installed.
+
+    Copies the modules themselves and names their classes in config.json and, where pictures are taken, in
+    processor_config.json. The tokenizer is transformers' own and needs none.
+    """
+    package = resources.files("hf_zhclip")
+    for name in CODE_FILES:
+        (folder / name).write_bytes((package / name).read_bytes())
+    config = _read(folder / "config.json")
+    if is_text_alone(config):
+        write_json(folder / "config.json", {**config, "auto_map": TEXT_MODEL_CODE})
+        return
+    write_json(folder / "config.json", {**config, "auto_map": MODEL_CODE})
+    processor = _read(folder / "processor_config.json")
+    image_processor = {**processor["image_processor"], "auto_map": IMAGE_PROCESSOR_CODE}
+    write_json(
+        folder / "processor_config.json", {**processor, "image_processor": image_processor, "auto_map": PROCESSOR_CODE}
+    )
+
+
+def add_sentence_transformers(folder: Path) -> None:
+    """Makes `SentenceTransformer(folder)` embed texts and images as L2-normalised vectors."""
+    for name, content in SENTENCE_TRANSFORMERS.items():
+        write_json(folder / name, content)
+
+
+def add_legacy(folder: Path, processor: Any) -> None:
+    """Writes the processor's files as transformers 4 and other readers know them, beside the new ones.
+
+    preprocessor_config.json names a stock image processor. It is only for those who can't read
+    processor_config.json: it knows RGB pictures alone, and where the crop has to split an odd number of pixels it may
+    lie one pixel beside that of `crop_then_rgb`. tokenizer_config.json is changed so that both read the same
+    tokenizer.json; vocab.txt is written for a WordPiece tokenizer.
+
+    Args:
+        folder: where `processor` was saved.
+        processor: a ZhCLIPProcessor, or a processor of transformers' own; of a text tower alone its tokenizer.
+
+    Raises:
+        InputError: when the vocabulary can't be written as lines; nothing is written then.
+    """
+    takes_pictures = hasattr(processor, "image_processor")
+    tokenizer = processor.tokenizer if takes_pictures else processor
+    backend = _read(folder / "tokenizer.json")
+    vocab = _vocabulary_lines(tokenizer.get_vocab()) if backend["model"]["type"] == "WordPiece" else None
+    if vocab is not None:
+        (folder / "vocab.txt").write_bytes(vocab.encode())
+    write_json(folder / "special_tokens_map.json", tokenizer.special_tokens_map)
+    if takes_pictures:
+        write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
+    config = _read(folder / "tokenizer_config.json")
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name that transformers 4 knows
+    write_json(folder / "tokenizer_config.json", {**config, **_bert_settings(backend["normalizer"])})
+
+
+def _vocabulary_lines(ids: Mapping[str, int]) -> str:
+    tokens = sorted(ids, key=ids.__getitem__)
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise InputError(
+            f"The {len(ids)} tokens have ids that are not 0 to {len(ids) - 1}, each once, so no vocab.txt can hold "
+            "them. Leave out --also-legacy."
+        )
+    if broken := [token for token in tokens if set(token) & set("\r\n")]:
+        raise InputError(f"The token {broken[0]!r} is no line of a vocab.txt. Leave out --also-legacy.")
+    return "".join(f"{token}\n" for token in tokens)
+
+
+def _stock_image_processor(image_processor: Any) -> dict[str, Any]:
+    from hf_zhclip.image_processing_zhclip import SQUARE_ORDERS, ZhCLIPImageProcessor
+
+    if not isinstance(image_processor, ZhCLIPImageProcessor):
+        return image_processor.to_dict()
+    size = {"height": image_processor.size.height, "width": image_processor.size.width}
+    crops = image_processor.image_order in SQUARE_ORDERS
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": size["height"]} if crops else size,
+        "resample": int(image_processor.resample),
+        "do_center_crop": crops,
+        "crop_size": size,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(image_processor.image_mean),
+        "image_std": list(image_processor.image_std),
+    }
+
+
+def _bert_settings(normalizer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What BertTokenizerFast of transformers 4 sets in the normaliser, whatever tokenizer.json says."""
+    if normalizer is None or normalizer["type"] != "BertNormalizer":
+        return {}
+    return {setting: normalizer[name] for setting, (name, _) in BERT_SETTINGS.items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,138 @@
+"""A repo as it lies on disk, converted or fine-tuned since: its config, its tensors, and what prepares its inputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+from ..errors import InputError
+from ..mapping import check, plan, rename
+from ..reading.files import read_json
+from ..reading.namesakes import refuse_namesake
+from ..reading.read import read
+
+
+@dataclass(frozen=True)
+class Repo:
+    """`config` is config.json with every field stated; `tensors` are memory-mapped.
+
+    `processor` is the tokenizer itself where the repo holds a text tower alone, which takes no pictures.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+    processor: Any
+
+    @property
+    def is_text_alone(self) -> bool:
+        return is_text_alone(self.config)
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor if self.is_text_alone else self.processor.tokenizer
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the model takes, in pixels."""
+        return self.config["vision_config"]["image_size"]
+
+
+def is_text_alone(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a repo that was converted from a text tower alone.
+
+    A tower that was saved out of a pair still states the other one.
+    """
+    return config.get("architectures") == ["ZhCLIPTextModel"] and config.get("vision_config") is None
+
+
+def load_processor(folder: Path) -> Any:
+    """What prepares the inputs of a repo: its processor, or of a text tower alone its tokenizer."""
+    from transformers import AutoProcessor, AutoTokenizer
+
+    auto = AutoTokenizer if is_text_alone(read_json(folder / "config.json")) else AutoProcessor
+    return auto.from_pretrained(folder)
+
+
+def read_repo(path: Path) -> Repo:
+    """Reads a repo that `convert` made, or that `save_pretrained` made of one.
+
+    Raises:
+        InputError: when it is none, holds one tower of a pair, lacks its processor or tokenizer, or its weights are
+            another model's.
+    """
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+    refuse_namesake(path)
+    _check_config(path, read_json(path / "config.json"))
+    config, shapes = _build(path)
+    tensors = read(path).tensors
+    check([plan((rename("*", "*"),), {key: tuple(tensor.shape) for key, tensor in tensors.items()})], shapes)
+    processor = _tokenizer(path) if is_text_alone(config) else _processor(path, config["vision_config"]["image_size"])
+    return Repo(path, config, tensors, processor)
+
+
+def _check_config(path: Path, config: Mapping[str, Any]) -> None:
+    if config.get("model_type") != "hf_zhclip":
+        raise InputError(
+            f"{path} is of model_type {config.get('model_type')!r}, and a converted repo (hf_zhclip) was wanted. "
+            f"`zhclip convert {path} OUT` makes one of a checkpoint."
+        )
+    if (architectures := config.get("architectures")) != ["ZhCLIPModel"] and not is_text_alone(config):
+        raise InputError(
+            f"{path} holds {architectures}; a whole model (ZhCLIPModel) was wanted. Export the repo that this tower "
+            "was taken from."
+        )
+
+
+def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPTextModel
+
+    try:
+        config = ZhCLIPConfig.from_pretrained(path)
+        with torch.device("meta"):
+            model = ZhCLIPModel(config) if config.vision_config is not None else ZhCLIPTextModel(config)
+    except (StrictDataclassError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
+        raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
+    return config.to_dict(), {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _tokenizer(path: Path) -> Any:
+    if not (path / "tokenizer.json").is_file():
+        raise InputError(
+            f"{path} has no tokenizer.json. Save the tokenizer of the repo that was fine-tuned beside the model: "
+            "AutoTokenizer.from_pretrained(REPO).save_pretrained(OUT)."
+        )
+    try:
+        return load_processor(path)
+    except Exception as error:  # the tokenizers library raises Exception itself
+        raise InputError(f"The tokenizer of {path} does not load: {error}") from error
+
+
+def _processor(path: Path, image_size: int) -> Any:
+    from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
+
+    if not (path / "processor_config.json").is_file():
+        raise InputError(
+            f"{path} has no processor_config.json, which says how pictures are prepared. Save the processor of the "
+            "repo that was fine-tuned beside the model: AutoProcessor.from_pretrained(REPO).save_pretrained(OUT)."
+        )
+    try:
+        processor = load_processor(path)
+    except Exception as error:  # the tokenizers library raises Exception itself
+        raise InputError(f"The processor of {path} does not load: {error}") from error
+    image_processor = getattr(processor, "image_processor", None)
+    if not isinstance(processor, ZhCLIPProcessor) or not isinstance(image_processor, ZhCLIPImageProcessor):
+        raise InputError(
+            f"{path} holds a {type(processor).__name__}; a ZhCLIPProcessor was wanted, as convert writes."
+        )
+    size = dict(image_processor.size)
+    if size != {"height": image_size, "width": image_size}:
+        raise InputError(
+            f"processor_config.json of {path} says size {size} and its model takes {image_size}. Take both from the "
+            "same folder."
+        )
+    return processor

@@ -1,0 +1,161 @@
+"""The proof that travels with a repo: what was compared with what, within which bound, with which result."""
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..errors import InputError
+from ..reading.files import REPORT as FILE
+from ..reading.files import read_json, sha256
+from ..reading.namesakes import refuse_namesake
+
+FORMAT_VERSION = 3
+PACKAGES = ("hf-zhclip", "transformers", "torch", "safetensors", "tokenizers", "pillow")
+
+Level = Literal["peer", "reference", "tensors"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison with a witness: passed where `result` is within `bound`."""
+
+    step: str
+    what: str
+    witness: str
+    measure: str
+    bound: float
+    result: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """The proof. `level` is who bore witness to the embeddings, `tensors` where nobody did."""
+
+    sources: Sequence[Mapping[str, Any]]
+    conversion: Mapping[str, Any]
+    level: Level
+    comparisons: Sequence[Comparison]
+    files: Mapping[str, str]
+    format_version: int = FORMAT_VERSION
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `json` can write; JSON has no NaN and no infinity, so that null stands for either."""
+        value = asdict(self)
+        for comparison in value["comparisons"]:
+            if not math.isfinite(comparison["result"]):
+                comparison["result"] = None
+        return {**value, "passed": self.passed}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Report":
+        """The inverse of `to_json`; a result that was null is NaN.
+
+        Raises:
+            KeyError, TypeError: when a part is missing or of another kind.
+        """
+        fields = {key: value[key] for key in cls.__dataclass_fields__}
+        _check_kinds(fields)
+        comparisons = [
+            Comparison(**{**each, "result": math.nan if each["result"] is None else each["result"]})
+            for each in fields["comparisons"]
+        ]
+        return cls(**{**fields, "comparisons": comparisons})
+
+    def text(self) -> str:
+        """Every comparison, one a line."""
+        verdict = f"level {self.level}" if self.passed else "FAILED"
+        return "\n".join([f"{verdict}: {self.conversion['architecture']}", *map(_line, self.comparisons)])
+
+    def failures(self) -> str:
+        """The comparisons that failed, one a line."""
+        return "\n".join(_line(each) for each in self.comparisons if not each.passed)
+
+
+SOURCE_KINDS: dict[str, Any] = {"format": str, "name": str, "hub": dict | None, "files": dict, "evidence": dict}
+CONVERSION_KINDS: dict[str, Any] = {
+    **{"architecture": str, "dtype": str, "context_length": int, "trained_context_length": int | None},
+    **{"stated_context_length": int | None, "vocabulary": dict},
+    **{
+        "limits": list,
+        "image_order": str | None,
+        "catalogue": str | None,
+        "command": str,
+        "verification_skipped": bool,
+    },
+}
+EVIDENCE_KINDS: dict[str, Any] = {"files": dict, "stated": dict}
+FILE_KINDS: dict[str, Any] = {"sha256": str, "content": dict | list}
+COMPARISON_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("step", "what", "witness", "measure"), str),
+    **{"bound": int | float, "result": int | float | None, "passed": bool},
+}
+"""What others read out of a report."""
+
+
+def _check_kinds(fields: Mapping[str, Any]) -> None:
+    if fields["level"] not in get_args(Level):
+        raise TypeError(f"level {fields['level']!r} is none of {', '.join(get_args(Level))}")
+    if not isinstance(fields["files"], dict) or not all(isinstance(each, str) for each in fields["files"].values()):
+        raise TypeError("files does not give a hash for each name")
+    _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
+    _check_fields("sources", fields["sources"], SOURCE_KINDS)
+    _check_fields("comparisons", fields["comparisons"], COMPARISON_KINDS)
+    for source in fields["sources"]:
+        _check_fields("evidence", [source["evidence"]], EVIDENCE_KINDS)
+        _check_fields("evidence", list(source["evidence"]["files"].values()), FILE_KINDS)
+
+
+def _check_fields(where: str, values: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any]) -> None:
+    for value in values:
+        wrong = [name for name, kind in kinds.items() if not isinstance(value[name], kind)]
+        if wrong:
+            raise TypeError(f"{where}: {wrong[0]} is {value[wrong[0]]!r}")
+
+
+def _line(each: Comparison) -> str:
+    word = "ok  " if each.passed else "FAIL"
+    found = f"{each.measure} {each.result:.10g} (bound {each.bound:.10g})"
+    return f"  {word} {each.step}: {each.what} against {each.witness}: {found}"
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a converted folder.
+
+    Raises:
+        InputError: when there is none, or none of this version.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise InputError(f"{folder} has no {FILE}, which says what it was converted from. Convert it again.")
+    value = read_json(path)
+    if value.get("format_version") != FORMAT_VERSION:
+        refuse_namesake(folder)
+        raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
+    try:
+        return Report.from_json(value)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no report: {error}. Convert it again.") from error
+
+
+def changed_files(folder: Path, report: Report) -> list[str]:
+    """The files of a report that are gone from the folder or hold something else now."""
+    return [
+        name
+        for name, digest in report.files.items()
+        if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]
+
+
+def versions() -> dict[str, str]:
+    found = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,182 @@
+"""A folder or a file that appears whole or not at all: a locked staging sibling, and one rename at the end."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import InputError, WorkError
+
+
+@contextlib.contextmanager
+def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
+    """Gives an empty folder beside `out`, which becomes `out` when the block ends well and is removed when it doesn't.
+
+    What a killed run left behind is put right first. With `force` an existing `out` is moved aside before the rename
+    and deleted after it, so that at every moment one of the two is whole.
+
+    Raises:
+        InputError: when `out` exists and `force` is off, or another run is writing it.
+        WorkError: when the disk has not `needed_bytes` free.
+    """
+    out = Path(os.path.abspath(out))
+    with _system_errors(out), _parents(out), _locked(out):
+        folder, aside = _sibling(out, "staging"), _sibling(out, "old")
+        _recover(out, folder, aside)
+        _check(out, force)
+        _check_space(out, needed_bytes)
+        folder.mkdir()
+        try:
+            yield folder
+            _check(out, force)
+            _swap(folder, out, aside)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def staging_file(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
+    """Gives a path beside `out` to write a file to, which becomes `out` when the block ends well.
+
+    It is removed when the block doesn't, or by the next run when this one is killed. With `force` it takes the place
+    of an existing file in one step.
+
+    Raises:
+        InputError: when `out` exists and `force` is off or it is no file, or another run is writing it.
+        WorkError: when the disk has not `needed_bytes` free.
+    """
+    out = Path(os.path.abspath(out))
+    with _system_errors(out), _parents(out), _locked(out):
+        file = _sibling(out, "staging")
+        _remove(file)
+        check_absent_file(out, force)
+        _check_space(out, needed_bytes)
+        try:
+            yield file
+            check_absent_file(out, force)
+            file.replace(out)
+        finally:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def check_absent(out: Path, force: bool) -> None:
+    """Refuses an `out` that exists, an empty folder too, before any work is done."""
+    _check(Path(os.path.abspath(out)), force)
+
+
+def check_absent_file(out: Path, force: bool) -> None:
+    """Refuses a file that exists, or a place where no file can be, before any work is done."""
+    _refuse_existing(out, force)
+    if os.path.lexists(out) and (out.is_symlink() or not out.is_file()):
+        raise InputError(f"{out} is not a file, so --force does not replace it. Choose another place.")
+
+
+def check_apart(out: Path, *places: str | Path | None) -> None:
+    """Refuses to replace a folder that holds one of the places (None: there is none), or the user.
+
+    By identity, because a file system may take one name in upper and in lower case for the same.
+    """
+    if not out.exists():
+        return
+    for place in (*(Path(place).resolve() for place in places if place is not None), Path.cwd()):
+        if any(parent.exists() and parent.samefile(out) for parent in (place, *place.parents)):
+            raise InputError(f"{out} holds {place}, which --force would delete with it. Choose another place.")
+
+
+def _sibling(out: Path, purpose: str) -> Path:
+    return out.with_name(f".{out.name}.zhclip-{purpose}")
+
+
+@contextlib.contextmanager
+def _system_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkError(f"{out} could not be written: {error.strerror or error}. Nothing was left there.") from error
+
+
+@contextlib.contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    missing = [folder for folder in out.parents if not folder.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: it holds OUT
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    path = _sibling(out, "lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"Another run is writing {out}. Wait for it, or choose another place.") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):  # Windows does not remove a file that is open
+            path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    if os.path.lexists(out) and not force:
+        raise InputError(f"{out} exists already, and nothing is overwritten. Choose another place or pass --force.")
+
+
+def _check(out: Path, force: bool) -> None:
+    _refuse_existing(out, force)
+    if not out.name:
+        raise InputError(f"{out} is the root of a disk. Choose another place.")
+    if force and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
+        raise InputError(f"{out} is not a folder, so --force does not replace it. Choose another place.")
+    if force and out.is_dir() and any(out.iterdir()) and not (out / "config.json").is_file():
+        raise InputError(
+            f"{out} holds no repo (no config.json), so --force does not replace it. Choose another place."
+        )
+
+
+def _recover(out: Path, folder: Path, aside: Path) -> None:
+    """A killed run leaves a staging folder, and between the two renames of --force the old one under another name."""
+    _remove(folder)
+    if aside.exists():
+        if out.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(out)
+
+
+def _remove(staged: Path) -> None:
+    if staged.is_dir():
+        shutil.rmtree(staged)
+    elif os.path.lexists(staged):
+        staged.unlink()
+
+
+def _check_space(out: Path, needed: int) -> None:
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise WorkError(
+            f"{out.parent} has {free:,} bytes free and {needed:,} are needed. Make room or choose another disk."
+        )
+
+
+def _swap(folder: Path, out: Path, aside: Path) -> None:
+    if not os.path.lexists(out):
+        folder.rename(out)
+        return
+    out.rename(aside)
+    try:
+        folder.rename(out)
+    except OSError:
+        aside.rename(out)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)  # the work is done; the next run tries again

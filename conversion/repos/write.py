@@ -1,0 +1,129 @@
+"""Config, tensors and processor -> a folder that current transformers reads, in the memory of one shard."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from ..errors import InputError, WorkError
+from ..mapping import fold
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""What `--dtype` can be beside `keep`."""
+
+
+FLOATS = (*DTYPES.values(), torch.float64)
+
+SPARE_BYTES = 16 * 2**20
+"""Room for everything in a repo that is not a weight."""
+
+SHARD_SIZE = re.compile(r"[1-9][0-9]*[KMGT]B", re.IGNORECASE)
+
+
+def check_shard_size(size: str) -> None:
+    """Refuses what `--max-shard-size` can't be."""
+    if not SHARD_SIZE.fullmatch(size):
+        raise InputError(f"--max-shard-size {size!r} is no size; 5GB or 500MB is.")
+
+
+def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuses numbers that are no weights: whole numbers (but for a counter) and floats of fewer than 16 bits."""
+    counters = ("num_batches_tracked",)
+    wrong = [
+        f"{key} ({str(tensor.dtype).removeprefix('torch.')})"
+        for key, tensor in tensors.items()
+        if tensor.dtype not in FLOATS and not key.endswith(counters)
+    ]
+    if wrong:
+        raise InputError(
+            f"These are no floating-point weights: {', '.join(fold(wrong))}. If they were quantised, convert the "
+            "checkpoint from before that."
+        )
+
+
+def target_dtype(tensor: torch.Tensor, dtype: str) -> torch.dtype:
+    """The dtype a tensor is written in; `keep` and whole numbers stay as they are."""
+    return DTYPES[dtype] if dtype != "keep" and tensor.is_floating_point() else tensor.dtype
+
+
+def widest_float(tensors: Mapping[str, torch.Tensor], dtype: str) -> torch.dtype:
+    """The widest float that is written: config.dtype, so that loading loses nothing."""
+    floats = {target_dtype(tensor, dtype) for tensor in tensors.values() if tensor.is_floating_point()}
+    widest = max(floats, key=lambda each: each.itemsize)
+    # float16 and bfloat16 hold different numbers; only float32 holds both.
+    return torch.float32 if widest.itemsize == 2 and len(floats) > 1 else widest
+
+
+def total_bytes(tensors: Mapping[str, torch.Tensor], dtype: str) -> int:
+    return sum(tensor.numel() * target_dtype(tensor, dtype).itemsize for tensor in tensors.values())
+
+
+def write_weights(
+    folder: Path, tensors: Mapping[str, torch.Tensor], dtype: str, max_shard_size: str, allow_nonfinite: bool
+) -> None:
+    """Writes model.safetensors, or shards and their index; tensors are read and cast one shard at a time.
+
+    Raises:
+        InputError: naming every tensor that holds NaN or Inf, unless they are allowed.
+    """
+    shells = {
+        key: torch.empty(tensors[key].shape, dtype=target_dtype(tensors[key], dtype), device="meta")
+        for key in sorted(tensors)
+    }
+    split = split_torch_state_dict_into_shards(shells, max_shard_size=max_shard_size)
+    nonfinite: list[str] = []
+    umask = os.umask(0)
+    os.umask(umask)
+    for name, keys in split.filename_to_tensors.items():
+        shard = {key: tensors[key].to(target_dtype(tensors[key], dtype)).contiguous() for key in keys}
+        if not allow_nonfinite:
+            nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
+        _save(_apart(shard), folder / name)
+        (folder / name).chmod(0o666 & ~umask)  # safetensors makes files that only their owner can read
+    if nonfinite:
+        raise InputError(
+            f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "
+            "narrow for them; --allow-nonfinite goes on all the same."
+        )
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": dict(sorted(split.tensor_to_filename.items()))}
+        write_json(folder / "model.safetensors.index.json", index)
+
+
+def _apart(shard: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors, those copied that share memory with another: a file holds each by itself."""
+    apart, end = dict(shard), 0
+    for key in sorted(shard, key=lambda key: shard[key].data_ptr()):
+        start = shard[key].data_ptr()
+        if start < end:
+            apart[key] = shard[key].clone()
+        end = max(end, start + shard[key].nbytes)
+    return apart
+
+
+def _save(shard: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        save_file(shard, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # how safetensors tells a full disk
+        raise WorkError(f"The weights could not be written: {error}. Nothing was left there.") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are one in dtype, shape and bits: NaN equals itself, and -0.0 is not 0.0."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))

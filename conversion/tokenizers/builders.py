@@ -1,0 +1,338 @@
+"""Tokenizers whose ids equal the original's, as files that transformers reads back unchanged."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
+
+from ..errors import InputError
+from .mending import mending
+from .vocabularies import (
+    BERT_SETTINGS,
+    CLIP_ENDS,
+    OPENAI_BPE_FILE,
+    SPECIAL_TOKENS,
+    XLM_ROBERTA_TOKENS,
+    Unigram,
+    check_vocabulary,
+    ids_of,
+    optional_json,
+    read_bpe,
+    read_openai_bpe,
+    read_unigram,
+    read_vocab,
+    token_content,
+)
+
+WORD_LIMIT = 200
+"""Characters in a word, above which cn_clip makes it [UNK]; BERT's own limit is 100."""
+
+SETTINGS: Mapping[str, tuple[Any, ...]] = {
+    "truncation_side": ("right",),
+    "padding_side": ("right",),
+    "split_special_tokens": (False,),
+}
+BERT_KINDS: Mapping[str, tuple[Any, ...]] = {
+    **SETTINGS,
+    "do_lower_case": (True, False),
+    "strip_accents": (True, False, None),
+    "tokenize_chinese_chars": (True, False),
+}
+XLM_ROBERTA_SETTINGS: Mapping[str, tuple[Any, ...]] = {**SETTINGS, "add_prefix_space": (True,)}
+"""Fields of tokenizer_config.json that change ids or where they stand, and the values that are taken.
+
+Positions count from the left, so that padding there would shift them, and a text's first token would not come first.
+"""
+
+NAMED_TOKENS = tuple(XLM_ROBERTA_TOKENS)
+"""Fields of tokenizer_config.json that name one token."""
+
+MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder")
+"""Those that name several: in a list, or as the values of an object."""
+
+# Character classes of cn_clip/clip/bert_tokenizer.py, written so that regex engines of other languages read them too.
+CONTROL = r"(?![\t\n\r])[\p{Cc}\p{Cf}\uFFFD]"
+ACCENT = r"\p{Mn}"
+CJK = (
+    "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
+    "\U0002b820-\U0002ceaf\uf900-\ufaff\U0002f800-\U0002fa1f"
+)
+ALONE = rf"[{CJK}\p{{P}}!-/:-@\[-`{{-~]"
+"""One CJK character or one punctuation mark: a word of its own."""
+NO_LETTER_BEFORE = r"(?:^|[^\p{Cased}\p{Case_Ignorable}])\p{Case_Ignorable}*"
+LETTER_AFTER = r"\p{Case_Ignorable}*(?!\p{Case_Ignorable})\p{Cased}"
+FINAL_SIGMA = rf"(?<!{NO_LETTER_BEFORE})Σ(?!{LETTER_AFTER})"
+"""A capital sigma that str.lower writes ς: the Final_Sigma of the Unicode standard, table 3-17."""
+
+
+def cn_clip_tokenizer(vocab: Sequence[str], context_length: int) -> PreTrainedTokenizerFast:
+    """cn_clip's public `tokenize` as a fast tokenizer.
+
+    It lower-cases, strips accents, and takes `[MASK]` and its like in a text for ordinary characters. A stock
+    BertTokenizer can't do this: it knows no word above 100 characters and deletes private-use characters.
+    Source: cn_clip/clip/bert_tokenizer.py and utils.py.
+
+    Args:
+        vocab: the tokens in the order of their ids.
+        context_length: ids at most, [CLS] and [SEP] included.
+
+    Raises:
+        InputError: for a vocabulary without the special tokens, with one token twice, or whose id 0 is not [PAD].
+    """
+    check_vocabulary(vocab)
+    if vocab[0] != "[PAD]":
+        raise InputError(f"found {vocab[0]!r} as token 0 of the vocabulary, wanted [PAD]: cn_clip pads with zeros.")
+    model = WordPiece(ids_of(vocab), unk_token="[UNK]", max_input_chars_per_word=WORD_LIMIT)
+    backend = Tokenizer(model)
+    backend.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(CONTROL), ""),
+            normalizers.Replace(Regex(FINAL_SIGMA), "ς"),
+            normalizers.Lowercase(),
+            normalizers.NFD(),
+            normalizers.Replace(Regex(ACCENT), ""),
+        ]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(ALONE), "isolated")]
+    )
+    backend.decoder = decoders.WordPiece(prefix="##")
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, vocab.index(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        split_special_tokens=True,
+        model_max_length=_checked_length(context_length),
+        **SPECIAL_TOKENS,
+    )
+
+
+def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> PreTrainedTokenizerFast:
+    """The ids of BertTokenizerFast on the files of a folder, frozen in a tokenizer.json.
+
+    Args:
+        source: a folder with tokenizer.json or vocab.txt, and its tokenizer_config.json if any; or a vocabulary or
+            its file, used as BertTokenizer does by default (lower-cased, accents stripped).
+        context_length: ids at most, [CLS] and [SEP] included.
+
+    Raises:
+        InputError: for a folder that does not hold a BERT tokenizer, or whose files contradict each other, and for
+            None: no vocabulary serves every BERT.
+    """
+    if source is None:
+        raise InputError(
+            "found no vocabulary beside the weights (tokenizer.json or vocab.txt), and none fits every BERT; wanted "
+            "the one that it was trained with: --tokenizer PATH."
+        )
+    if isinstance(source, Path) and not source.is_dir():
+        source = read_vocab(source)
+    if isinstance(source, Path):
+        _check_bert_folder(source)
+        original = BertTokenizer.from_pretrained(source)
+    else:
+        check_vocabulary(source)
+        original = BertTokenizer(vocab=ids_of(source))
+    backend = original.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=_checked_length(context_length),
+        model_input_names=original.model_input_names,
+        padding_side=original.padding_side,
+        truncation_side=original.truncation_side,
+        **{name: getattr(original, name) for name in SPECIAL_TOKENS},
+    )
+
+
+def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokenizerFast:
+    """The ids of CLIPTokenizerFast on the files of a folder, frozen in a tokenizer.json.
+
+    Args:
+        source: a folder with tokenizer.json, or with vocab.json and merges.txt, and its tokenizer_config.json if any.
+        context_length: ids at most, <|startoftext|> and <|endoftext|> included.
+
+    Raises:
+        InputError: for a folder that does not hold a CLIP tokenizer, and for None: no vocabulary serves every CLIP.
+    """
+    if source is None:
+        raise InputError(
+            "found no vocabulary beside the weights (tokenizer.json, or vocab.json with merges.txt), and none fits "
+            "every model; wanted the one that it was trained with: --tokenizer PATH."
+        )
+    folder = source if source.is_dir() else source.parent
+    _check_settings(folder, SETTINGS, "CLIPTokenizer")
+    read_bpe(source)
+    original = CLIPTokenizer.from_pretrained(folder)
+    backend = original.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    # CLIPTokenizer mends its decoded texts in Python, of which a tokenizer.json knows nothing.
+    backend.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=_checked_length(context_length),
+        model_input_names=original.model_input_names,
+        padding_side=original.padding_side,
+        truncation_side=original.truncation_side,
+        **{name: getattr(original, name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")},
+    )
+
+
+def xlm_roberta_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokenizerFast:
+    """The ids of XLMRobertaTokenizerFast on the tokenizer.json of a folder, frozen in a tokenizer.json.
+
+    Args:
+        source: a folder with tokenizer.json, and its tokenizer_config.json if any; or the tokenizer.json.
+        context_length: ids at most, <s> and </s> included.
+
+    Raises:
+        InputError: for a folder that does not hold an XLM-R tokenizer, and for None: no vocabulary serves every model.
+    """
+    if source is None:
+        raise InputError(
+            "found no vocabulary beside the weights (tokenizer.json), and none fits every model; wanted the one that "
+            "it was trained with: --tokenizer PATH."
+        )
+    unigram = read_unigram(source)
+    _check_settings(unigram.file.parent, XLM_ROBERTA_SETTINGS, "XLMRobertaTokenizer")
+    _check_xlm_roberta_tokens(unigram)
+    backend = Tokenizer.from_file(str(unigram.file))
+    backend.no_truncation()
+    backend.no_padding()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=_checked_length(context_length),
+        # RoBERTa has one token type, and its tokenizer gives none.
+        model_input_names=["input_ids", "attention_mask"],
+        **XLM_ROBERTA_TOKENS,
+    )
+
+
+# Of OpenAI's SimpleTokenizer, whose pattern ignores case: a long s ends "'s", too, and U+0345, whose capital is a
+# letter while it is none, is in no word at all.
+OPENAI_WORD = r"<\|startoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+IN_NO_WORD = "\u0345"
+SWALLOWED = r"(?<=[^\s\p{L}\p{N}])(?<!(?:^|[\s\p{L}\p{N}])(?:<\|(?:start|end)oftext\|>)+)<\|(?=(?:start|end)oftext\|>)"
+"""The beginning of an end token's name behind punctuation, which a word of punctuation takes first."""
+
+
+def openai_clip_tokenizer(vocabulary: Path | None, context_length: int) -> PreTrainedTokenizerFast:
+    """OpenAI's SimpleTokenizer as a fast tokenizer; open_clip's is the same.
+
+    Both put a text through ftfy and html.unescape first. Of these it knows what is done to single characters (wide
+    forms, curled quotes, ligatures; NFC), and leaves badly decoded characters and HTML entities as they are. Padding
+    is `<|endoftext|>` where the original has 0: what follows the end of a text is not seen. The reference's is
+    `bpe.openai_ids`.
+    Source: openai/CLIP, clip/simple_tokenizer.py and clip.py.
+
+    Args:
+        vocabulary: what `read_openai_bpe` reads; None: OpenAI's own, which ships with the package.
+        context_length: ids at most, <|startoftext|> and <|endoftext|> included.
+
+    Raises:
+        InputError: for a file or folder that holds no byte-level BPE of CLIP's kind.
+    """
+    bpe = read_openai_bpe(vocabulary or OPENAI_BPE_FILE)
+    backend = Tokenizer(models.BPE(dict(bpe.ids), list(bpe.merges), end_of_word_suffix="</w>"))
+    backend.normalizer = normalizers.Sequence(
+        [
+            *mending(),
+            normalizers.Replace(Regex(FINAL_SIGMA), "ς"),
+            normalizers.Lowercase(),
+            normalizers.Replace(IN_NO_WORD, " "),
+            normalizers.Replace(Regex(SWALLOWED), "<| "),
+        ]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(OPENAI_WORD), "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
+    )
+    start, end = CLIP_ENDS
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}",
+        pair=f"{start} $A {end} {end} $B {end}",
+        special_tokens=[(token, bpe.ids[token]) for token in CLIP_ENDS],
+    )
+    # Normalised: the original lower-cases a text before it looks for them.
+    first, last = (AddedToken(token, special=True, normalized=True) for token in CLIP_ENDS)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=_checked_length(context_length),
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token=first,
+        eos_token=last,
+        unk_token=last,
+        pad_token=last,
+    )
+
+
+def _checked_length(context_length: int) -> int:
+    if context_length < 3:
+        raise InputError(f"found a context length of {context_length}; wanted at least 3: [CLS], one token and [SEP].")
+    return context_length
+
+
+def _check_settings(folder: Path, taken: Mapping[str, tuple[Any, ...]], *classes: str) -> None:
+    """Refuses a folder whose tokenizer_config.json states another class than these, or a setting that is not taken."""
+    config = optional_json(folder / "tokenizer_config.json")
+    declared = config.get("tokenizer_class") or classes[0]
+    if str(declared).removesuffix("Fast") not in classes:
+        raise InputError(
+            f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {classes[0]}."
+        )
+    for key in taken.keys() & config.keys():
+        # The type, too: 0 is no False to the class that reads it.
+        if (type(config[key]), config[key]) not in [(type(value), value) for value in taken[key]]:
+            wanted = " or ".join(map(json.dumps, taken[key]))
+            raise InputError(f"found {key} {config[key]!r} in tokenizer_config.json of {folder}; wanted {wanted}.")
+    for name in NAMED_TOKENS:
+        if config.get(name) is not None:
+            token_content(config[name], name, folder / "tokenizer_config.json")
+
+
+def _check_xlm_roberta_tokens(unigram: Unigram) -> None:
+    """Refuses special tokens that tokenizer_config.json states otherwise than tokenizer.json, which goes into use."""
+    file = unigram.file.parent / "tokenizer_config.json"
+    config = optional_json(file)
+    for name, wanted in XLM_ROBERTA_TOKENS.items():
+        if config.get(name) is not None and token_content(config[name], name, file) != wanted:
+            raise InputError(f"found {name} {config[name]!r} in {file}; wanted {wanted}, XLM-R's.")
+    for name in MORE_TOKENS:
+        stated = config.get(name) or []
+        tokens = list(stated.values()) if isinstance(stated, dict) else stated
+        if not isinstance(tokens, list) or any(
+            token_content(each, name, file) not in unigram.special for each in tokens
+        ):
+            raise InputError(
+                f"found {name} {stated!r} in {file}; wanted a list or an object of special tokens that "
+                f"{unigram.file.name} has, too."
+            )
+
+
+def _check_bert_folder(folder: Path) -> None:
+    read_vocab(folder)
+    _check_settings(folder, BERT_KINDS, "BertTokenizer", "DistilBertTokenizer")
+    config = optional_json(folder / "tokenizer_config.json")
+    # BertTokenizer takes its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json says.
+    normalizer = optional_json(folder / "tokenizer.json").get("normalizer") or {}
+    for setting, (name, default) in BERT_SETTINGS.items():
+        if setting not in config and (found := normalizer.get(name, default)) != default:
+            raise InputError(
+                f"found {name}={found} in tokenizer.json of {folder} but no {setting} in tokenizer_config.json, where "
+                f"BertTokenizer takes {default}. Write the {setting} of the training into tokenizer_config.json."
+            )

@@ -1,0 +1,441 @@
+"""Vocabularies as they lie in files: WordPiece, byte-level BPE and Unigram, held against themselves."""
+
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import pre_tokenizers
+
+from ..errors import InputError
+from .mending import MENDING_STEPS
+
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+
+DEFAULT_VOCAB = Path(__file__).with_name("vocab.txt")
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt")
+"""Files of a folder that hold its vocabulary, the first that is there."""
+
+OPENAI_BPE_FILE = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
+
+OPENAI_MERGES = 49152 - 256 - 2
+"""The merges of that file that OpenAI's vocabulary takes, of 262,145 (openai/CLIP, clip/simple_tokenizer.py)."""
+
+BPE_FILES = ("tokenizer.json", "vocab.json")
+"""The same where it is a BPE; merges.txt lies beside vocab.json."""
+
+CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
+"""CLIP's first and last token of a text."""
+
+SENTENCEPIECE = "sentencepiece.bpe.model"
+"""SentencePiece's own file, which takes a package of its own to read."""
+
+UNIGRAM_FILES = ("tokenizer.json", SENTENCEPIECE)
+"""The same where it is a unigram model of SentencePiece's; the second is found to say what is missing."""
+
+XLM_ROBERTA_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+
+BERT_SETTINGS = {
+    "do_lower_case": ("lowercase", True),
+    "strip_accents": ("strip_accents", None),
+    "tokenize_chinese_chars": ("handle_chinese_chars", True),
+}
+"""Settings of tokenizer_config.json: their names in tokenizer.json, and what BertTokenizer takes without them."""
+
+
+def default_vocab() -> list[str]:
+    """The vocabulary of every official cn_clip checkpoint: Google's Chinese BERT, 21,128 tokens."""
+    return _lines(DEFAULT_VOCAB.read_text(encoding="utf-8"))
+
+
+def read_vocab(path: Path) -> list[str]:
+    """The tokens of a vocab.txt, a tokenizer.json or a folder with one of them, in the order of their ids.
+
+    Raises:
+        InputError: for anything else.
+    """
+    file = _vocabulary_file(path, VOCABULARIES) if path.is_dir() else path
+    text = _text(file, "a vocab.txt, a tokenizer.json, or a folder with one of them")
+    vocab = _wordpieces(file, text) if file.suffix == ".json" else _lines(text)
+    check_vocabulary(vocab, file)
+    return vocab
+
+
+@dataclass(frozen=True)
+class Bpe:
+    """A byte-level BPE: tokens with their ids, merges in their order, and the tokens that a text is cut at first."""
+
+    ids: Mapping[str, int]
+    merges: Sequence[tuple[str, str]]
+    special: frozenset[str]
+
+
+def read_bpe(path: Path) -> Bpe:
+    """The BPE of a tokenizer.json, of a vocab.json with its merges.txt, or of a folder with either.
+
+    Raises:
+        InputError: for anything else.
+    """
+    folder = path if path.is_dir() else path.parent
+    file = _vocabulary_file(folder, BPE_FILES)
+    if path not in (folder, file):
+        # merges and settings belong to it, and transformers would not read it either.
+        raise InputError(f"found {path} beside {file.name}, which goes first; wanted their folder: {folder}.")
+    if file.name == "vocab.json":
+        ids, merges, special = _json_of(file), _merges(folder / "merges.txt"), set[str]()
+    else:
+        content = _json_of(file)
+        model = content.get("model") or {}
+        if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
+            raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted BPE, CLIP's.")
+        added = content.get("added_tokens", [])
+        ids = {entry["content"]: entry["id"] for entry in added} | model["vocab"]
+        merges = [_pair(merge, file) for merge in model["merges"]]
+        special = {entry["content"] for entry in added}
+    _check_bpe(ids, file)
+    bpe = Bpe(ids, merges, frozenset({*special, *CLIP_ENDS, *_stated_special_tokens(folder)}))
+    _check_merges(bpe, file)
+    return bpe
+
+
+def read_openai_bpe(path: Path) -> Bpe:
+    """The same, or OpenAI's own bpe_simple_vocab_16e6.txt.gz: a title, then merges, of which the first are used.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if path.is_dir() or path.suffix != ".gz":
+        return read_bpe(path)
+    if not path.is_file():
+        raise InputError(f"found no file {path}; wanted OpenAI's merges, or a folder with {' or '.join(BPE_FILES)}.")
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no gzip of UTF-8 text, or is damaged: {error}. Fetch it again.") from error
+    merges = [_pair(line, path) for line in lines[1 : 1 + OPENAI_MERGES] if line]
+    if len(merges) < OPENAI_MERGES:
+        raise InputError(
+            f"{path} has {len(merges)} merges, OpenAI's vocabulary needs {OPENAI_MERGES}: damaged or truncated, fetch "
+            "it again."
+        )
+    letters = _byte_letters()
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), *CLIP_ENDS]
+    return Bpe(ids_of(tokens), merges, frozenset(CLIP_ENDS))
+
+
+def _byte_letters() -> list[str]:
+    """GPT-2's letter for each byte, in the order of OpenAI's vocabulary: visible Latin-1 first, then U+0100 on."""
+    return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def _merges(file: Path) -> list[tuple[str, str]]:
+    lines = _text(file, "the merges that belong to the vocab.json beside it").split("\n")
+    return [_pair(line, file) for line in lines if line and not line.startswith("#version")]
+
+
+def _pair(merge: str | Sequence[str], file: Path) -> tuple[str, str]:
+    parts = merge.split(" ") if isinstance(merge, str) else merge
+    if len(parts) != 2:
+        raise InputError(f"found the merge {merge!r} in {file}; wanted two tokens.")
+    return parts[0], parts[1]
+
+
+def _stated_special_tokens(folder: Path) -> Iterable[str]:
+    """Special tokens that the settings beside a vocabulary name; transformers adds them when it loads."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        settings = optional_json(folder / name)
+        for field in ("bos_token", "eos_token", "unk_token", "pad_token"):
+            if token := settings.get(field):
+                yield token_content(token, field, folder / name)
+
+
+def _check_bpe(ids: Mapping[str, int], file: Path) -> None:
+    if absent := [token for token in CLIP_ENDS if token not in ids]:
+        raise InputError(f"found no {', '.join(absent)} among the {len(ids)} tokens of {file}; wanted CLIP's BPE.")
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    if absent := [f"{letter}{end}" for end in ("", "</w>") for letter in letters if letter + end not in ids]:
+        raise InputError(
+            f"found no {', '.join(sorted(absent)[:5])} among the {len(ids)} tokens of {file}; wanted a byte-level BPE "
+            "that has every byte, alone and at the end of a word."
+        )
+
+
+def _check_merges(bpe: Bpe, file: Path) -> None:
+    """Refuses merges that are not those of the vocabulary: with fewer, words fall apart into other ids than theirs."""
+    apart = file.name == "vocab.json"
+    name, whose = (file.with_name("merges.txt"), file.name) if apart else (file, "its vocabulary")
+    made = {"".join(pair) for pair in bpe.merges}
+    used = made.union(*bpe.merges)
+    if foreign := sorted(used - bpe.ids.keys()):
+        raise InputError(
+            f"{name} has merges with {', '.join(foreign[:5])}, which {whose} does not hold: they belong to another "
+            "vocabulary, or are damaged. Fetch both again."
+        )
+    letters = {*pre_tokenizers.ByteLevel.alphabet()}
+    # A token with another character than these fills a row that no text reaches.
+    reached = {token for token in bpe.ids if letters.issuperset(token.removesuffix("</w>"))}
+    needed = reached - bpe.special - {letter + end for letter in letters for end in ("", "</w>")}
+    if absent := sorted(needed - made):
+        raise InputError(
+            f"{name} has {len(bpe.merges)} merges, {whose} needs {len(needed)} (nothing makes "
+            f"{', '.join(absent[:5])}): damaged or truncated, fetch it again."
+        )
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """A unigram model of SentencePiece's: its pieces with their scores in the order of their ids, and what is around.
+
+    `normalizers` are the steps of the file's own normaliser. `splits` says whether a text is cut at every white space,
+    not at spaces alone. `special` are the tokens that a text is cut at first, with their ids; those of `greedy` take
+    the white space on their left with them. `file` is where all this lies.
+    """
+
+    pieces: Sequence[tuple[str, float]]
+    unknown: int
+    normalizers: Sequence[Mapping[str, Any]]
+    splits: bool
+    special: Mapping[str, int]
+    greedy: frozenset[str]
+    file: Path
+
+
+def read_unigram(path: Path) -> Unigram:
+    """The unigram model of an XLM-R tokenizer.json, or of a folder with one.
+
+    Raises:
+        InputError: for anything else.
+    """
+    file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
+    if file.suffix == ".model":
+        raise InputError(
+            f"found {file} but no tokenizer.json, which holds the same in the form that is read here. Fetch it from "
+            "the same repository, or write it: with sentencepiece and protobuf installed, "
+            "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+        )
+    file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
+    content = _json_of(file)
+    model, added = content.get("model") or {}, content.get("added_tokens", [])
+    if model.get("type", "Unigram") != "Unigram" or not isinstance(model.get("vocab"), list):
+        raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted Unigram, XLM-R's.")
+    pieces = [(piece, score) for piece, score in model["vocab"]]
+    ids = {piece: number for number, (piece, _) in enumerate(pieces)} | {each["content"]: each["id"] for each in added}
+    if absent := [token for token in XLM_ROBERTA_TOKENS.values() if token not in ids]:
+        raise InputError(f"found no {', '.join(absent)} among the {len(ids)} tokens of {file}; wanted XLM-R's.")
+    _check_unigram(content, file)
+    return Unigram(
+        pieces=pieces,
+        unknown=model["unk_id"],
+        normalizers=_own_normalizers(content),
+        splits=_steps(content, "pre_tokenizer", "pretokenizers")[0]["type"] == "WhitespaceSplit",
+        special={each["content"]: each["id"] for each in added},
+        greedy=frozenset(each["content"] for each in added if each.get("lstrip")),
+        file=file,
+    )
+
+
+def _steps(content: Mapping[str, Any], name: str, parts: str) -> list[dict]:
+    step = content.get(name) or {"type": "Sequence", parts: []}
+    return step[parts] if step["type"] == "Sequence" else [step]
+
+
+def _own_normalizers(content: Mapping[str, Any]) -> list[dict]:
+    """The steps of a normaliser, without those that `with_mending` has put in front of it."""
+    steps = _steps(content, "normalizer", "normalizers")
+    if tuple(steps[: len(MENDING_STEPS)]) != MENDING_STEPS:
+        return steps
+    behind = steps[len(MENDING_STEPS) :]
+    return [each for step in behind for each in (step["normalizers"] if step["type"] == "Sequence" else [step])]
+
+
+def _check_unigram(content: Mapping[str, Any], file: Path) -> None:
+    """Refuses a unigram model whose texts are prepared otherwise than XLM-R's, old and new files of transformers."""
+    unknown = [step["type"] for step in _own_normalizers(content) if not _is_known(step)]
+    if unknown:
+        raise InputError(f"found the normalizer {', '.join(unknown)} in {file}; wanted XLM-R's, Precompiled.")
+    cuts = [step["type"] for step in _steps(content, "pre_tokenizer", "pretokenizers")]
+    if cuts not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):
+        raise InputError(f"found the pre-tokenizer {cuts} in {file}; wanted WhitespaceSplit and Metaspace, XLM-R's.")
+    around = [next(iter(each.values()))["id"] for each in (content.get("post_processor") or {}).get("single", [])]
+    if around != ["<s>", "A", "</s>"]:
+        raise InputError(f"found {around} as what a text stands between in {file}; wanted <s> and </s>, XLM-R's.")
+
+
+def _is_known(step: Mapping[str, Any]) -> bool:
+    joins_spaces = step["type"] == "Replace" and step["pattern"] == {"Regex": " {2,}"}
+    return step["type"] in ("Precompiled", "Strip") or joins_spaces
+
+
+@dataclass(frozen=True)
+class WordPieces:
+    """A WordPiece vocabulary, its tokens in the order of their ids, and how a text is prepared for it."""
+
+    tokens: Sequence[str]
+    lowercase: bool
+    strip_accents: bool
+    cjk_alone: bool
+
+
+def read_wordpieces(path: Path) -> WordPieces:
+    """The WordPiece vocabulary of `read_vocab` with its settings, as BertTokenizer takes them from the same files.
+
+    Raises:
+        InputError: for anything else.
+    """
+    folder = path if path.is_dir() else None
+    config = optional_json(folder / "tokenizer_config.json") if folder else {}
+    # Of a folder that we froze, tokenizer.json alone states them.
+    normalizer = (optional_json(folder / "tokenizer.json").get("normalizer") if folder else None) or {}
+    found = {name: config.get(key, normalizer.get(name, default)) for key, (name, default) in BERT_SETTINGS.items()}
+    lowercase, accents = bool(found["lowercase"]), found["strip_accents"]
+    return WordPieces(
+        tokens=read_vocab(path),
+        lowercase=lowercase,
+        strip_accents=lowercase if accents is None else bool(accents),
+        cjk_alone=bool(found["handle_chinese_chars"]),
+    )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How the vocabularies of a source lie on disk, and how a witness is given one.
+
+    `files` are those of a folder, the first that is there; `read` takes the folder or a file; `ends` are the first and
+    the last token of a text; `default` is what ships with the package, for the sources that do without their own.
+    """
+
+    files: tuple[str, ...]
+    read: Callable[[Path], Any]
+    ends: tuple[str, str]
+    default: Path | None = None
+
+    def lies_in(self, folder: Path) -> bool:
+        """Whether a folder has one."""
+        return any((folder / name).is_file() for name in self.files)
+
+
+WORDPIECE = Vocabulary(VOCABULARIES, read_vocab, ("[CLS]", "[SEP]"), DEFAULT_VOCAB)
+"""BERT's, as a list of tokens in the order of their ids."""
+
+STATED_WORDPIECE = Vocabulary(VOCABULARIES, read_wordpieces, ("[CLS]", "[SEP]"))
+"""The same as `WordPieces`, where a folder may be cased; none ships with the package."""
+
+BPE = Vocabulary(BPE_FILES, read_bpe, CLIP_ENDS)
+"""CLIP's, as a `Bpe`."""
+
+
+XLM_ROBERTA = Vocabulary(UNIGRAM_FILES, read_unigram, ("<s>", "</s>"))
+"""XLM-R's, as a `Unigram`."""
+
+
+def is_unigram(path: Path) -> bool:
+    """Whether a vocabulary is a unigram model, as its tokenizer.json says, or a file of SentencePiece's."""
+    present = (path / name for name in (*VOCABULARIES, SENTENCEPIECE) if (path / name).is_file())
+    file = next(present, None) if path.is_dir() else path
+    if file is None or file.suffix != ".json":
+        return file is not None and file.suffix == ".model"
+    return isinstance((_json_of(file).get("model") or {}).get("vocab"), list)
+
+
+MULTILINGUAL = Vocabulary(
+    (*VOCABULARIES, SENTENCEPIECE),
+    lambda path: read_unigram(path) if is_unigram(path) else read_wordpieces(path),
+    XLM_ROBERTA.ends,
+)
+"""XLM-R's as a `Unigram`, or BERT's as `WordPieces`, for the families that have towers of both kinds."""
+
+
+OPENAI_BPE = Vocabulary(BPE_FILES, read_openai_bpe, CLIP_ENDS, OPENAI_BPE_FILE)
+"""The same, for the sources that do with OpenAI's, which ships with the package."""
+
+
+def _vocabulary_file(folder: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"found no vocabulary in {folder}; wanted {' or '.join(names)} there.")
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines: two tokens of Google's vocabulary hold a line separator (U+2028).
+    return text.rstrip("\n").split("\n")
+
+
+def _wordpieces(file: Path, text: str) -> list[str]:
+    content = _json(file, text)
+    model = content.get("model") or {}
+    if model.get("type", "WordPiece") != "WordPiece" or not isinstance(model.get("vocab"), dict):
+        raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted WordPiece, BERT's.")
+    ids = {entry["content"]: entry["id"] for entry in content.get("added_tokens", [])} | model["vocab"]
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise InputError(f"found {len(ids)} tokens in {file} whose ids are not 0 to {len(ids) - 1}, each once.")
+    return sorted(ids, key=ids.__getitem__)
+
+
+def _json(file: Path, text: str) -> dict:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"found no JSON in {file}: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"found a JSON {type(content).__name__} in {file}; wanted an object.")
+    return content
+
+
+def check_vocabulary(vocab: Sequence[str], file: Path | str = "the vocabulary") -> None:
+    if absent := [token for token in SPECIAL_TOKENS.values() if token not in vocab]:
+        raise InputError(
+            f"found no {', '.join(absent)} among the {len(vocab)} tokens of {file}; wanted a BERT vocabulary, "
+            "one token a line."
+        )
+    if repeated := [token for token, count in Counter(vocab).items() if count > 1]:
+        found = ", ".join(map(repr, repeated[:5]))
+        raise InputError(f"found {found} more than once in {file}; wanted each token once.")
+
+
+def optional_json(file: Path) -> dict:
+    return _json_of(file) if file.is_file() else {}
+
+
+def _json_of(file: Path) -> dict:
+    return _json(file, _text(file, "JSON"))
+
+
+def _text(file: Path, wanted: str) -> str:
+    if not file.is_file():
+        raise InputError(f"found no file {file}; wanted {wanted}.")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text.") from error
+
+
+def ids_of(vocab: Sequence[str]) -> dict[str, int]:
+    return {token: number for number, token in enumerate(vocab)}
+
+
+def token_content(token: Any, name: str, file: Path) -> str:
+    """A token that is stated as a text, or as an object that holds one."""
+    content = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(content, str):
+        raise InputError(f"found {name} {token!r} in {file}; wanted a token's text, or an object with its content.")
+    return content
