@@ -353,7 +353,8 @@ def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], p
     """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
 
     def states(encode: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda ids: encode(ids)[ids != pad]
+        # A model that pads by itself gives states behind those of its text.
+        return lambda ids: encode(ids)[:, : ids.shape[1]][ids != pad]
 
     def last_hidden(ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids=ids).last_hidden_state
