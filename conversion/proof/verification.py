@@ -1,6 +1,7 @@
 """Reload a repo through the Auto classes in a fresh process, and compare it with the original, step by step."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,10 @@ PROGRAM = (
     "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
 )
 """The fresh process; a torch.py that lies in the current folder is not the one to import."""
+
+
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""Lets glibc give freed weights back at once: it keeps blocks of up to 32 MB, which widened layers are, for later."""
 
 
 def verify(
@@ -151,6 +156,7 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
             [sys.executable, "-c", PROGRAM, str(answer)],
             input=json.dumps(asdict(request)).encode(),
             capture_output=True,
+            env={**os.environ, **GIVES_BACK},
         )
         if done.returncode or not answer.exists():
             said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
@@ -347,7 +353,8 @@ def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], p
     """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
 
     def states(encode: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda ids: encode(ids)[ids != pad]
+        # A model that pads by itself gives states behind those of its text.
+        return lambda ids: encode(ids)[:, : ids.shape[1]][ids != pad]
 
     def last_hidden(ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids=ids).last_hidden_state

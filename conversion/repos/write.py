@@ -119,7 +119,8 @@ def write_json(path: Path, value: object) -> None:
 
 
 def _finite(tensor: torch.Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+    # The bounds are no numbers where one value is none, and take no copy of the tensor, as isfinite does.
+    return not tensor.is_floating_point() or not tensor.numel() or all(map(torch.isfinite, tensor.aminmax()))
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -1,6 +1,7 @@
 """What a config.json may state of a tower: each field that changes a number is taken, or refused by its name."""
 
 import pytest
+import transformers
 
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.layouts.hf_config import DEFAULTS, tower_config
@@ -17,6 +18,29 @@ REFUSED = [
     ("distilbert", "num_attention_heads", 6),
     ("distilbert", "hidden_size", 512),
 ]
+
+CLASSES = {
+    "bert": transformers.BertConfig,
+    "xlm-roberta": transformers.XLMRobertaConfig,
+    "distilbert": transformers.DistilBertConfig,
+    "clip_text_model": transformers.CLIPTextConfig,
+    "clip_vision_model": transformers.CLIPVisionConfig,
+}
+
+
+def upstream(kind):
+    """What the class of a tower takes for the fields that are read here."""
+    config = CLASSES[kind]()
+    return {field: getattr(config, field) for field in DEFAULTS[kind]}
+
+
+def test_each_tower_has_its_class_and_the_class_its_type():
+    assert {kind: config.model_type for kind, config in CLASSES.items()} == {kind: kind for kind in DEFAULTS}
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_a_default_is_that_of_transformers_class(kind):
+    assert DEFAULTS[kind] == upstream(kind)
 
 
 @pytest.mark.parametrize(("kind", "field", "value"), REFUSED)
@@ -36,4 +60,4 @@ def test_a_field_that_changes_a_number_is_refused_by_its_name(kind, field, value
     ],
 )
 def test_what_changes_none_is_let_be(kind, stated):
-    assert tower_config(kind, [stated], {}, "text_config") == {"model_type": kind, **DEFAULTS[kind]}
+    assert tower_config(kind, [stated], {}, "text_config") == {"model_type": kind, **upstream(kind)}

@@ -51,14 +51,17 @@ TRAINING = {
     "clip": ("attention_dropout", "initializer_range", "initializer_factor", "projection_dim"),
     "clip_text": (
         *("attention_dropout", "initializer_range", "initializer_factor", "projection_dim"),
-        *("bos_token_id", "pad_token_id"),
+        *("bos_token_id", "eos_token_id", "pad_token_id"),
     ),
     "xlm_roberta": (
         *("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"),
         *("bos_token_id", "eos_token_id"),
     ),
 }
-"""Fields that change no embedding, but a later training: dropout, initial values, ids that nothing here asks for."""
+"""Fields that change no embedding, but a later training: dropout, initial values, ids that nothing here asks for.
+
+Of the id at which CLIP's text is pooled there are two ways to say the same, of which a config.json keeps its own.
+"""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     """What config.json keeps of the text tower for a later training; the two last words are a text's ends."""
     prefix = _prefix(tensors)
     words = len(tensors[f"{prefix}token_embedding.weight"])
-    return openai_text.training(tensors, prefix, first=words - 2, pad=words - 1)
+    return openai_text.training(tensors, prefix, first=words - 2, last=words - 1, pad=words - 1)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:

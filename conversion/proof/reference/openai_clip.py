@@ -59,7 +59,7 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     """What config.json keeps of the text tower for a later training; the two last words are a text's ends."""
     words = len(tensors["token_embedding.weight"])
-    return openai_text.training(tensors, "", first=words - 2, pad=words - 1)
+    return openai_text.training(tensors, "", first=words - 2, last=words - 1, pad=words - 1)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:

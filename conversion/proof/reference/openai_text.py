@@ -17,11 +17,12 @@ def positions(tensors: Tensors, prefix: str) -> int:
     return len(tensors[f"{prefix}positional_embedding"])
 
 
-def training(tensors: Tensors, prefix: str, first: int, pad: int) -> dict[str, Any]:
-    """What config.json keeps for a later training, and the ids that this tower never looks for."""
+def training(tensors: Tensors, prefix: str, first: int, last: int, pad: int) -> dict[str, Any]:
+    """What config.json keeps for a later training, and the ids of a text's two ends and of what is behind it."""
     width = tensors[f"{prefix}text_projection"].shape[-1]
     initial = {"initializer_range": 0.02, "initializer_factor": 1.0}
-    return {"attention_dropout": 0.0, "projection_dim": width, **initial, "bos_token_id": first, "pad_token_id": pad}
+    ids = {"bos_token_id": first, "eos_token_id": last, "pad_token_id": pad}
+    return {"attention_dropout": 0.0, "projection_dim": width, **initial, **ids}
 
 
 def embed(

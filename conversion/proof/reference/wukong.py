@@ -67,8 +67,8 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training; 101 is [CLS] and 0 the padding."""
-    return openai_text.training(tensors, "transformer.", first=101, pad=0)
+    """What config.json keeps of the text tower for a later training; 101 is [CLS], 102 [SEP], 0 the padding."""
+    return openai_text.training(tensors, "transformer.", first=101, last=102, pad=0)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
