@@ -431,11 +431,11 @@ def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
     assert entries(folder) == {"权重.pt", "事实.json", "输出"}
 
 
-def test_the_file_runs_as_a_script(monkeypatch, capsys):
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["zhclip", "--version"])
 
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(zhclip_cli.__file__, run_name="__main__")
+        runpy.run_module("zhclip_cli", run_name="__main__")
 
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith("zhclip ")

@@ -271,7 +271,3 @@ def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
     }
     for name in names:
         parser.add_argument(f"--{name.replace('_', '-')}", **arguments[name])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
