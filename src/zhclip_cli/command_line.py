@@ -1,12 +1,11 @@
 """What all subcommands share around their runs: the parser, errors in words, and exit codes."""
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Sequence
 
-from . import card, convert, demo, export, inspect, list, push, verify  # not Python's own inspect and list
+from . import card, convert, demo, export, inspect, list, push, streams, verify  # not Python's own inspect and list
 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
 
@@ -19,32 +18,47 @@ exit code.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 is done, 1 the work failed, 2 the input or the arguments are wrong."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a GBK console prints what it can
-    options = vars(_parser().parse_args(arguments))
-    command, as_json = options.pop("run"), options.pop("json", False)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from hf_zhclip.conversion.errors import ZhclipError
+    """Runs one command.
 
+    Args:
+        arguments: The words after `zhclip`; by default those of this process.
+
+    Returns:
+        The exit code: 0 is done, 1 the work failed, 2 the input is wrong.
+
+    Raises:
+        SystemExit: With 0 after `--help` and `--version`, with 2 where the arguments are wrong.
+    """
+    streams.prepare()
     try:
-        code = command(options, as_json)
-        sys.stdout.flush()  # here, so that a reader that went away is noticed here
-        return code
-    except ZhclipError as error:
-        print(f"zhclip: {error}", file=sys.stderr)
-        return error.exit_code
+        return _run(arguments)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1  # the reader went away, and wants to hear nothing
     except OSError as error:
-        print(f"zhclip: {error}", file=sys.stderr)
+        streams.tell(f"zhclip: {error}")
         return 1
     except KeyboardInterrupt:
-        print("zhclip: interrupted; nothing half-written was left.", file=sys.stderr)
+        streams.tell("zhclip: interrupted; nothing half-written was left.")
         return 1
+    finally:
+        streams.drop_unwritten()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = vars(_parser().parse_args(arguments))
+        command, as_json = options.pop("run"), options.pop("json", False)
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        from hf_zhclip.conversion.errors import ZhclipError  # loads transformers; main tells an interrupt
+
+        try:
+            return command(options, as_json)
+        except ZhclipError as error:
+            streams.tell(f"zhclip: {error}")
+            return error.exit_code
+    finally:
+        sys.stdout.flush()  # here, so that main notices a reader that went away
 
 
 def _parser() -> argparse.ArgumentParser:
