@@ -48,7 +48,7 @@ check: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .
 	$(VENV)/$(BIN)/python -m pip install --quiet --no-deps --no-index --target build/installed build/wheel/*.whl
 	cd build/installed && MYPYPATH=. ../../$(VENV)/$(BIN)/mypy --config-file ../../pyproject.toml \
-		--cache-dir ../../.mypy_cache -p hf_zhclip -m zhclip_cli
+		--cache-dir ../../.mypy_cache -p hf_zhclip -p zhclip_cli
 
 style: $(VENV)/.done
 	$(VENV)/$(BIN)/ruff format $(SOURCES)

@@ -19,6 +19,9 @@ from hf_zhclip.conversion.repos import report
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES, entries, save_time
 
+COMMAND = [sys.executable, "-m", "zhclip_cli"]
+posix = pytest.mark.skipif(os.name != "posix", reason="pipes and shells of POSIX")
+
 HELP_WITHOUT_IMPORTS = """
 import runpy, sys
 sys.argv = ["zhclip", *sys.argv[1:]]
@@ -371,7 +374,7 @@ def test_a_repo_that_cannot_be_read_ends_with_1_in_words(out, run, monkeypatch):
     assert said.splitlines()[-1] == "zhclip: [Errno 13] Permission denied: 'config.json'"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@posix
 def test_a_reader_that_goes_away_is_no_error_to_talk_about(original, monkeypatch, capsys):
     reader, writer = os.pipe()
     os.close(reader)
@@ -394,6 +397,84 @@ def test_an_interrupt_ends_with_1_and_leaves_nothing(original, run, tmp_path, mo
     assert (code, text) == (1, "")
     assert said.splitlines()[-1] == "zhclip: interrupted; nothing half-written was left."
     assert entries(tmp_path) == set()
+
+
+INTERRUPTED_IMPORT = """
+import sys
+import zhclip_cli
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+sys.exit(zhclip_cli.main(["list"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["hf_zhclip", "hf_zhclip.conversion.errors", "hf_zhclip.conversion.reading"])
+def test_an_interrupt_while_modules_are_imported_ends_with_1_in_words(module):
+    done = subprocess_of("-c", INTERRUPTED_IMPORT, module)
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().splitlines() == ["zhclip: interrupted; nothing half-written was left."]
+
+
+@pytest.fixture
+def buffered(monkeypatch):
+    """Output waits in a buffer, as it does for users whose output is no terminal."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+@pytest.fixture
+def broken_pipe(buffered):
+    """The writing end of a pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@posix
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["--version"], ["list", "--help"]])
+def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(arguments, broken_pipe):
+    done = subprocess.run([*COMMAND, *arguments], stdout=broken_pipe, stderr=subprocess.PIPE, timeout=300)
+
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@posix
+def test_the_exit_code_stays_where_the_reader_of_the_messages_has_gone(broken_pipe):
+    done = subprocess.run([*COMMAND, "inspect", "no-such-file.pt"], stderr=broken_pipe, timeout=300)
+
+    assert done.returncode == 2
+
+
+@posix
+def test_a_closed_output_is_no_failure():
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "list"], stderr=subprocess.PIPE, timeout=300)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@posix
+def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_closed():
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "inspect", "no-such-file.pt", "--json"]
+
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=300)
+
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+def test_an_output_on_a_full_disk_ends_with_1_in_words(arguments, buffered):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=300)
+
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == ["zhclip: [Errno 28] No space left on device"]
 
 
 def test_a_console_that_knows_other_characters_is_no_obstacle(monkeypatch, tmp_path):
@@ -431,11 +512,11 @@ def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
     assert entries(folder) == {"权重.pt", "事实.json", "输出"}
 
 
-def test_the_file_runs_as_a_script(monkeypatch, capsys):
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["zhclip", "--version"])
 
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(zhclip_cli.__file__, run_name="__main__")
+        runpy.run_module("zhclip_cli", run_name="__main__")
 
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith("zhclip ")

@@ -1,6 +1,6 @@
 """A model beside a witness in numbers: sameness in float64, and how far narrower dtypes are from the truth."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,45 +48,55 @@ class Tower:
     inputs: Sequence[torch.Tensor]
 
 
-def compare_tower(tower: Tower, own: torch.dtype, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
-    """Our vectors in float64, and the comparisons: sameness there, rounding in float32 and in the repo's own dtype.
+@dataclass(frozen=True)
+class Measured:
+    """What our side gave of a tower, without the model: its vectors in float64, and the small input's in others."""
 
-    The weights of one tower are in double at a time; the witness widens its own as it needs them.
+    step: str
+    what: str
+    theirs: Encode
+    inputs: Sequence[torch.Tensor]
+    vectors: torch.Tensor
+    narrow: Mapping[torch.dtype, torch.Tensor]
+
+
+def measure(tower: Tower, own: torch.dtype) -> Measured:
+    """Runs our side: all inputs in float64, the small one in float32 and in a narrower dtype of the repo's own.
+
+    The weights of one tower are in double at a time.
     """
-    brief = tower.inputs[-1:]
-    ours, narrow = _ours(tower, own)
-    truth = _encoded(tower.theirs, tower.inputs, torch.float64, witness)
-    rounded = _encoded(tower.theirs, brief, torch.float32, witness)
-    comparisons = list(_sameness(tower.step, tower.what, ours, truth, witness.name))
-    exact = truth[-len(rounded) :]
-    bound = MARGIN * max(difference(rounded, exact), FLOOR)
-    for dtype, found in narrow.items():
-        what = f"{tower.what} in {str(dtype).removeprefix('torch.')}"
-        scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
-        if overflows(found, exact) and overflows(_encoded(tower.theirs, brief, dtype, witness), exact):
-            # Whoever computes with these weights in this dtype gets no numbers: that is theirs, not the conversion's.
-            what = f"{what}, where the witness overflows, too"
-            none = Comparison(tower.step, what, witness.name, "max abs difference", scaled, float("nan"), True)
-            comparisons.append(none)
-            continue
-        comparisons.append(bounded(tower.step, what, witness.name, scaled, difference(found, exact)))
-    return ours, comparisons
-
-
-def overflows(found: torch.Tensor, exact: torch.Tensor) -> bool:
-    """Whether vectors are no numbers where the exact ones are."""
-    return not found.isfinite().all() and bool(exact.isfinite().all())
-
-
-def _ours(tower: Tower, own: torch.dtype) -> tuple[torch.Tensor, dict[torch.dtype, torch.Tensor]]:
-    """All inputs in float64, and the small one in float32 and in a narrower dtype of the repo's own."""
     brief = tower.inputs[-1:]
     narrow = {}
     for dtype in dict.fromkeys((own, torch.float32) if own in HALVES else (torch.float32,)):
         with computing_in(dtype, own, tower.modules):
             narrow[dtype] = _all(tower.ours, brief, dtype)
     with computing_in(torch.float64, own, tower.modules):
-        return _all(tower.ours, tower.inputs, torch.float64), narrow
+        vectors = _all(tower.ours, tower.inputs, torch.float64)
+    return Measured(tower.step, tower.what, tower.theirs, tower.inputs, vectors, narrow)
+
+
+def compare_tower(ours: Measured, witness: Witness) -> Iterator[Comparison]:
+    """Sameness in float64, and beside it the rounding of the narrower dtypes."""
+    brief = ours.inputs[-1:]
+    truth = _encoded(ours.theirs, ours.inputs, torch.float64, witness)
+    yield from _sameness(ours.step, ours.what, ours.vectors, truth, witness.name)
+    rounded = _encoded(ours.theirs, brief, torch.float32, witness)
+    exact = truth[-len(rounded) :]
+    bound = MARGIN * max(difference(rounded, exact), FLOOR)
+    for dtype, found in ours.narrow.items():
+        what = f"{ours.what} in {str(dtype).removeprefix('torch.')}"
+        scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
+        if overflows(found, exact) and overflows(_encoded(ours.theirs, brief, dtype, witness), exact):
+            # Whoever computes with these weights in this dtype gets no numbers: that is theirs, not the conversion's.
+            what = f"{what}, where the witness overflows, too"
+            yield Comparison(ours.step, what, witness.name, "max abs difference", scaled, float("nan"), True)
+        else:
+            yield bounded(ours.step, what, witness.name, scaled, difference(found, exact))
+
+
+def overflows(found: torch.Tensor, exact: torch.Tensor) -> bool:
+    """Whether vectors are no numbers where the exact ones are."""
+    return not found.isfinite().all() and bool(exact.isfinite().all())
 
 
 @contextmanager

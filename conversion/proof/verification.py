@@ -26,7 +26,7 @@ from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_
 from ..repos.write import DTYPES, same_bits, target_dtype
 from ..sources import SOURCES
 from . import samples, witnesses
-from .precision import Tower, bounded, compare_logits, compare_tower, difference, normalized
+from .precision import Tower, bounded, compare_logits, compare_tower, difference, measure, normalized
 from .witness import Witness
 from .witnesses import Testimony
 
@@ -195,30 +195,36 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
         return "tensors", comparisons
     testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
-    comparisons += _compare_numbers(model, repo.processor, witness, request.dtype)
-    return witness.level, comparisons
+    numbers = _compare_numbers(model, repo.processor, witness, request.dtype)
+    del model
+    return witness.level, [*comparisons, *numbers]
 
 
 def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -> Iterator[Comparison]:
-    """Fields that no number shows, ids, pixels, vectors and logits."""
+    """Fields that no number shows, ids, pixels, vectors and logits.
+
+    The model is let go before the witness computes: a peer's package is in double as a whole.
+    """
     own = model.dtype
     yield from _compare_training(model.config, witness)
     _check_vocabulary(witness, model)
     if is_text_alone(model.config.to_dict()):
         ids, comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
         yield from comparisons
-        for tower in _text_alone(model, witness, ids, processor.pad_token_id):
-            yield from compare_tower(tower, own, witness)[1]
-        return
-    ids, comparisons = _compare_ids(processor, processor.tokenizer.pad_token_id, witness)
-    yield from comparisons
-    pixels, comparisons = _compare_pixels(processor, witness)
-    yield from comparisons
-    text, comparisons = compare_tower(_text(model, witness, ids), own, witness)
-    yield from comparisons
-    image, comparisons = compare_tower(_image(model, witness, pixels), own, witness)
-    yield from comparisons
-    yield from compare_logits(model, _with_rounded_scale(witness, dtype), text, image)
+        measured = [measure(each, own) for each in _text_alone(model, witness, ids, processor.pad_token_id)]
+        logits: list[Comparison] = []
+    else:
+        ids, comparisons = _compare_ids(processor, processor.tokenizer.pad_token_id, witness)
+        yield from comparisons
+        pixels, comparisons = _compare_pixels(processor, witness)
+        yield from comparisons
+        measured = [measure(each, own) for each in (_text(model, witness, ids), _image(model, witness, pixels))]
+        text, image = (each.vectors for each in measured)
+        logits = list(compare_logits(model, _with_rounded_scale(witness, dtype), text, image))
+    del model
+    for each in measured:
+        yield from compare_tower(each, witness)
+    yield from logits
 
 
 def _load(out: Path) -> Any:

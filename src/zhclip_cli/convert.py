@@ -1,0 +1,44 @@
+"""`zhclip convert`: `hf_zhclip.conversion.convert` on the command line."""
+
+import argparse
+from typing import Any
+
+from .common import OF_THE_ORIGINAL, SOURCE, add_shared, print_progress, print_result
+
+HELP = "turn a checkpoint into a verified safetensors repo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE)
+    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    add_shared(parser, *OF_THE_ORIGINAL, "json")
+    parser.add_argument(
+        "--dtype",
+        default="keep",
+        choices=("keep", "float32", "float16", "bfloat16"),
+        help="what floats are cast to; keep (the default) keeps every bit",
+    )
+    parser.add_argument("--context-length", type=int, metavar="N", help="the longest text in tokens; the original's")
+    add_shared(parser, "max_shard_size")
+    parser.add_argument("--report", metavar="PATH", help="write the report here too, even if verification fails")
+    parser.add_argument(
+        "--with-code", action="store_true", help="add the code, for trust_remote_code without hf_zhclip"
+    )
+    add_shared(parser, "also_legacy")
+    parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    parser.add_argument("--skip-verify", action="store_true", help="compare tensors alone; not called verified")
+    parser.add_argument("--allow-nonfinite", action="store_true", help="go on where weights hold NaN or Inf")
+
+
+def run(options: dict[str, Any], as_json: bool) -> int:
+    from hf_zhclip.conversion import ParityError, convert
+
+    try:
+        report = convert(**options, progress=print_progress)
+    except ParityError as error:
+        print_result(error.report.to_json(), error.report.text, as_json)
+        raise
+    word = "tensors compared, NOT verified" if report.level == "tensors" else f"verified, level {report.level}"
+    line = f"{options['out']}: {report.conversion['architecture']}, {word}."
+    print_result(report.to_json(), lambda: line, as_json)
+    return 0
