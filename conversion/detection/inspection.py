@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import InputError, UnknownFormat
 from ..mapping import fold
-from ..reading.files import read_json
 from ..reading.hub import published, read_source
+from ..reading.json_files import read_json
 from ..reading.namesakes import mending
 from ..reading.read import Checkpoint, check_ema, choose
 from ..reading.wrappers import WRAPPERS

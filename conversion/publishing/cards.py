@@ -22,8 +22,8 @@ from ..exports.cn_clip_file import CONFIG, PROCESSOR, RESNET, VIT, home_for
 from ..exports.natives import fits
 from ..reading import catalogue
 from ..reading.catalogue import Entry, Image, Text
-from ..reading.files import read_json
 from ..reading.hub import HUB_ID
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS
 from ..repos.repo import Repo, read_repo

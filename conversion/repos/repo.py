@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import InputError
 from ..mapping import check, plan, rename
-from ..reading.files import read_json
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import read
 

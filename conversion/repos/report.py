@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 
 from ..errors import InputError
 from ..reading.files import REPORT as FILE
-from ..reading.files import read_json, sha256
+from ..reading.files import sha256
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 
 FORMAT_VERSION = 3
