@@ -1,6 +1,6 @@
 """The one reader of JSON that others wrote: configs, indexes, tokenizer files, reports, answers.
 
-Whatever is wrong with such a file, the user gets an `InputError`: what was found, what was wanted, what to do. A reader
+Whatever is wrong with such a file, the user gets an `InputError`: what was found, what was wanted, what to do. Code
 that wants fields of certain kinds states them in a table and calls `check_fields`.
 """
 
@@ -23,7 +23,7 @@ MOST_DEPTH = 100
 """Objects and lists in each other; a tokenizer.json has about ten."""
 
 MOST_DIGITS = 100
-"""Of a whole number. transformers writes 10^30 for "no limit"; no float holds 309 digits, and Python stops at 4,301."""
+"""Of a whole number. transformers writes 10^30 for "no limit"; no float holds 310 digits, and Python reads 4,300."""
 
 HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escaped half of a character, which is right only beside its other half."""
@@ -171,7 +171,7 @@ KINDS: Mapping[type, str] = {
 
 
 def check_fields(value: Any, wanted: Mapping[str, Field], where: str) -> None:
-    """Refuses a value that is no object, lacks a needed field, or has a field of another kind. Other fields may be there.
+    """Refuses a value that is no object, lacks a needed field, or has a field of another kind; more may be there.
 
     Args:
         where: what a message calls the value.
