@@ -119,11 +119,15 @@ def _demo(options: dict[str, Any], as_json: bool) -> int:
 
 
 def _print(value: Any, text: Callable[[], str], as_json: bool) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text())
+    from hf_zhclip.conversion.telling import shown_lines
+
+    print(shown_lines(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text()))
 
 
 def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    from hf_zhclip.conversion.telling import shown
+
+    print(shown(line), file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -123,7 +123,7 @@ def projection(folder: Path) -> Projection | None:
     settings = next((first / name for name in TRANSFORMER_CONFIGS if (first / name).is_file()), None)
     stated = [settings, pooling / "config.json", dense / "config.json"]
     configs = [{} if file is None else _object(file) for file in stated]
-    config: dict[str, Any] = {"modules": [{"type": kind, **found} for kind, found in zip(TEXT, configs, strict=True)]}
+    config: dict[str, Any] = {"modules": [{**found, "type": kind} for kind, found in zip(TEXT, configs, strict=True)]}
     files = [weights, folder / FILE, *(file for file in stated if file is not None)]
     if (folder / SETTINGS).is_file():
         files.append(folder / SETTINGS)

@@ -75,6 +75,7 @@ ADDED_TOKEN = {"content": Field((str,)), "id": Field((int,)), "lstrip": Field((b
 BPE_MODEL = {"type": Field((str,)), "vocab": Field((dict,)), "merges": Field((list,))}
 UNIGRAM_MODEL = {"vocab": Field((list,)), "unk_id": Field((int,))}
 STEP = {"type": Field((str,))}
+PRECOMPILED = {"precompiled_charsmap": Field((str,))}
 POST_PROCESSOR = {"single": Field((list,), needed=False)}
 BERT_NORMALIZER = {name: Field((bool, NoneType), needed=False) for name, _ in BERT_SETTINGS.values()}
 
@@ -303,9 +304,12 @@ def _own_normalizers(content: Mapping[str, Any], file: Path) -> list[dict]:
 
 def _check_unigram(content: Mapping[str, Any], file: Path) -> None:
     """Refuses a unigram model whose texts are prepared otherwise than XLM-R's, old and new files of transformers."""
-    unknown = [step["type"] for step in _own_normalizers(content, file) if not _is_known(step)]
+    steps = _own_normalizers(content, file)
+    unknown = [step["type"] for step in steps if not _is_known(step)]
     if unknown:
         raise InputError(f"found the normalizer {', '.join(unknown)} in {file}; wanted XLM-R's, Precompiled.")
+    # Without it, Rust code stops in the middle of the library.
+    check_each((step for step in steps if step["type"] == "Precompiled"), PRECOMPILED, f"{file}, normalizer")
     cuts = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers", file)]
     if cuts not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):
         raise InputError(f"found the pre-tokenizer {cuts} in {file}; wanted WhitespaceSplit and Metaspace, XLM-R's.")
