@@ -1,5 +1,6 @@
 """Folders of which one field of one JSON file is another one: whatever it is, a user hears words, not a traceback."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import BertTokenizer
 
-from hf_zhclip.conversion import convert, inspect, pipeline
+from hf_zhclip.conversion import card, convert, inspect, pipeline
 from hf_zhclip.conversion.errors import InputError, WorkError
 
 from tests import checkpoints
@@ -187,3 +188,21 @@ def spelt(value: Any, marker: str) -> Any:
     if isinstance(value, list):
         return [spelt(each, marker) for each in value]
     return marker if isinstance(value, int) and not isinstance(value, bool) and value > 10**1000 else value
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("processor_config.json", ("image_processor", "image_mean", 0), {}),
+        ("processor_config.json", ("image_processor", "resample"), ""),
+        ("config.json", ("text_config", "id2label"), []),
+        ("conversion_report.json", ("versions",), ""),
+    ],
+)
+def test_the_card_of_a_repo_with_such_a_field_ends_in_words(name, path, value, repo, tmp_path):
+    folder = shutil.copytree(repo("bert_clip").path, tmp_path / "repo")
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    (folder / name).write_text(json.dumps(changed(content, path, value)), encoding="utf-8")
+
+    with contextlib.suppress(InputError):  # a file that the report no longer vouches for may still have a card
+        card(folder, license="mit", force=True)
