@@ -80,6 +80,7 @@ def read_repo(path: Path) -> Repo:
     config, shapes = _build(path)
     tensors = read(path).tensors
     check([plan((rename("*", "*"),), {key: tuple(tensor.shape) for key, tensor in tensors.items()})], shapes)
+    _check_settings(path / "tokenizer_config.json")
     processor = _tokenizer(path) if is_text_alone(config) else _processor(path, config["vision_config"]["image_size"])
     return Repo(path, config, tensors, processor)
 
@@ -115,6 +116,12 @@ def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     ) as error:
         raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
     return config.to_dict(), {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _check_settings(file: Path) -> None:
+    """Refuses a length that is no number, which the tokenizer takes unseen."""
+    if file.is_file():
+        check_fields(read_json(file), {"model_max_length": Field((float, NoneType), needed=False)}, str(file))
 
 
 def _tokenizer(path: Path) -> Any:

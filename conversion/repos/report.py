@@ -113,6 +113,8 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     if not isinstance(fields["versions"], dict):
         raise TypeError(f"versions is {fields['versions']!r}")
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
+    if wrong := [each for each in fields["conversion"]["limits"] if not isinstance(each, str)]:
+        raise TypeError(f"limits holds {wrong[0]!r}")
     _check_fields("sources", fields["sources"], SOURCE_KINDS)
     _check_fields("comparisons", fields["comparisons"], COMPARISON_KINDS)
     _check_fields("hub", [source["hub"] for source in fields["sources"] if source["hub"] is not None], HUB_KINDS)

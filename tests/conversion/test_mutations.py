@@ -197,6 +197,8 @@ def spelt(value: Any, marker: str) -> Any:
         ("processor_config.json", ("image_processor", "resample"), ""),
         ("config.json", ("text_config", "id2label"), []),
         ("conversion_report.json", ("versions",), ""),
+        ("conversion_report.json", ("conversion", "limits"), [{}]),
+        ("tokenizer_config.json", ("model_max_length",), "x"),
     ],
 )
 def test_the_card_of_a_repo_with_such_a_field_ends_in_words(name, path, value, repo, tmp_path):

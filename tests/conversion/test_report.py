@@ -93,6 +93,7 @@ def spoilt(**changes):
         ({"comparisons__first__result": "x"}, "comparisons: result is 'x'"),
         ({"conversion": {}}, "'architecture'"),
         ({"versions": "x"}, "versions is 'x'"),
+        ({"conversion__limits": [{}]}, "limits holds {}"),
         ({"sources__first__hub": {"repo": 1, "file": None, "revision": None}}, "hub: repo is 1"),
         ({"sources__first__hub": {"repo": "a/b"}}, "'file'"),
         ({"conversion__command": "zhclip 'convert"}, "command is .*: No closing quotation"),
