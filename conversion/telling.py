@@ -14,7 +14,9 @@ HIDDEN = re.compile(
 USER_INFO = re.compile(r"(?<=://)[^\s/?#@]*(?:@[^\s/?#@]*)*@")
 """`user:password@` of an address."""
 
-TOKEN = re.compile(r"\b(hf_|ms-|Bearer )[A-Za-z0-9][A-Za-z0-9-]{15,}\b")
+TOKEN = re.compile(
+    r"\b(?:(hf_)[A-Za-z0-9]{30,}|(ms-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(Bearer )[\w.~+/-]{8,}=*)"
+)
 """Tokens of the hubs, by how they begin, and whatever an Authorization header bears."""
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN")
@@ -41,4 +43,4 @@ def masked(text: str) -> str:
     for name in TOKEN_VARIABLES:
         if len(token := os.environ.get(name, "").strip()) >= SHORTEST_TOKEN:
             text = text.replace(token, "***")
-    return TOKEN.sub(r"\1***", USER_INFO.sub("***@", text))
+    return TOKEN.sub(r"\1\2\3***", USER_INFO.sub("***@", text))

@@ -81,7 +81,13 @@ def test_progress_and_pages_are_shown(capsys):
         ("at https://hub.example/user@v1", "at https://hub.example/user@v1"),
         ("token hf_abcdefghijklmnopqrstuvwxyz012345 is bad", "token hf_*** is bad"),
         ("Authorization: Bearer abcdefghijklmnop-qrst", "Authorization: Bearer ***"),
+        ("ms-01234567-89ab-cdef-0123-456789abcdef.", "ms-***."),
         ("hf_zhclip and hf_clip", "hf_zhclip and hf_clip"),
+        ("cross-encoder/ms-marco-MiniLM-L-12-v2", "cross-encoder/ms-marco-MiniLM-L-12-v2"),
+        (
+            "hf_a_folder_of_mine/hf_chinese-clip-vit-base-patch16",
+            "hf_a_folder_of_mine/hf_chinese-clip-vit-base-patch16",
+        ),
     ],
 )
 def test_passwords_and_tokens_are_masked(text, wanted):
