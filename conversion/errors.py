@@ -1,10 +1,18 @@
 """What can go wrong, told apart by who can mend it: the input's owner (exit code 2) or the machine (exit code 1)."""
 
+from .telling import masked, shown_lines
+
 
 class ZhclipError(Exception):
-    """Something that a user is told without a traceback; `exit_code` is what the command ends with."""
+    """Something that a user is told without a traceback; `exit_code` is what the command ends with.
+
+    Whatever a message quotes, no terminal obeys it, and it gives no secret away.
+    """
 
     exit_code = 1
+
+    def __init__(self, message=""):
+        super().__init__(masked(shown_lines(str(message))))
 
 
 class WorkError(ZhclipError):

@@ -16,6 +16,7 @@ from .errors import InputError
 from .pipeline import convert
 from .reading.files import sha256
 from .reading.hub import locate, published
+from .reading.json_files import read_json
 from .reading.namesakes import refuse_older_folder
 from .reading.read import FSDP_FILE, WEIGHTS, read
 from .repos.repo import load_processor
@@ -108,7 +109,7 @@ def _hash(file: Path) -> str:
     identity = [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     note = _cache() / "hashes" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, LookupError):  # not there, or half-written by another process
-        return json.loads(note.read_text(encoding="utf-8"))["sha256"]
+        return read_json(note)["sha256"]
     digest = sha256(file)
     note.parent.mkdir(parents=True, exist_ok=True)
     write_json(note, {"sha256": digest})

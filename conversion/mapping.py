@@ -24,12 +24,13 @@ from functools import cache
 import torch
 
 from .errors import MappingError
+from .telling import shown
 
 Shape = tuple[int, ...]
 
 MISSING = "missing keys (a rule found nothing to take)"
 
-LAYER_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]*)(?=\.)")
+LAYER_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
 _HOLE = "\0"
 """Where a layer number stood; braces may be part of a key."""
 
@@ -260,7 +261,7 @@ def claimed(rules: Iterable[Rule], keys: Iterable[str]) -> list[str]:
 def fold(lines: Iterable[str]) -> list[str]:
     """Sorts keys and folds those that differ only in layer numbers: `resblocks.{0...11}.ln_1.weight`."""
     groups: dict[str, set[tuple[int, ...]]] = defaultdict(set)
-    for line in lines:
+    for line in map(shown, lines):
         numbers = tuple(int(number) for number in LAYER_NUMBER.findall(line))
         groups[LAYER_NUMBER.sub(_HOLE, line)].add(numbers)
     return sorted(

@@ -219,6 +219,12 @@ def _check_tokenizer(tokenizer: Any, model_config: Any) -> None:
             f"The tokenizer has {len(tokenizer)} words and the model {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
         )
+    # A vocabulary with gaps has fewer words than its highest id says.
+    if (highest := max(tokenizer.get_vocab().values())) >= text.vocab_size:
+        raise InputError(
+            f"The tokenizer gives ids up to {highest} and the model has {text.vocab_size} rows for them. "
+            f"{OTHER_VOCABULARY}"
+        )
     if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
         raise InputError(
             f"The tokenizer pads with id {tokenizer.pad_token_id} and the model with {text.pad_token_id}. "

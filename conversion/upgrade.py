@@ -12,7 +12,8 @@ from .errors import InputError, ParityError
 from .proof import verification
 from .publishing.cards import write_card
 from .reading.evidence import Evidence, to_report, vocabulary_hashes
-from .reading.files import read_json, sha256
+from .reading.files import sha256
+from .reading.json_files import read_json
 from .reading.read import Checkpoint
 from .repos.doors import CODE_FILES, add_code
 from .repos.provenance import command_of

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..errors import InputError, UnknownFormat
 from ..mapping import fold
-from ..reading.files import read_json
 from ..reading.hub import published, read_source
+from ..reading.json_files import read_json
 from ..reading.namesakes import mending
 from ..reading.read import Checkpoint, check_ema, choose
 from ..reading.wrappers import WRAPPERS
+from ..telling import shown, shown_lines
 from .detect import Detection
 from .parts import Part, detect_published
 
@@ -60,7 +61,7 @@ class Inspection:
     def summary(self) -> str:
         """The page without the keys."""
         what = f"{self.title} [{self.format}], {self.certainty}" if self.format else VERDICTS[self.verdict]
-        lines = [f"{self.name}: {what}", f"  why: {self.why}", f"  container: {self.container}"]
+        lines = [f"{self.name}: {what}", f"  container: {self.container}"]
         lines += [f"  read: {self.file}; left aside: {', '.join(self.left_aside)}"] if self.left_aside else []
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
         lines += [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
@@ -71,7 +72,8 @@ class Inspection:
         lines += [f"  {key}: {value}" for key, value in self.training.items()]
         lines += [f"  dtypes: {', '.join(f'{dtype} x{count}' for dtype, count in self.dtypes.items())}"]
         lines += [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
-        return "\n".join(lines)
+        first, *others = map(shown, lines)
+        return "\n".join([first, f"  why: {shown_lines(self.why)}", *others])
 
 
 def inspect(

@@ -15,8 +15,8 @@ from ..layouts.bases import base_file, published_base
 from ..mapping import Plan, Rule, check_claims, drop, fold, plan
 from ..reading.catalogue import Entry, entries
 from ..reading.evidence import Evidence, gather
-from ..reading.files import read_json
 from ..reading.hub import published, read_source
+from ..reading.json_files import read_json
 from ..reading.read import Checkpoint, check_ema, choose, read
 from ..source import Description, Source
 from ..sources import SOURCES

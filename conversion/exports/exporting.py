@@ -19,7 +19,7 @@ from ..errors import InputError, ParityError, WorkError
 from ..mapping import plan
 from ..proof import samples
 from ..proof.precision import SAMENESS
-from ..reading.files import read_json
+from ..reading.json_files import read_python_json
 from ..repos.repo import Repo, read_repo
 from ..repos.report import Comparison
 from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
@@ -324,7 +324,7 @@ def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
         if done.returncode or not question.with_name("answer.json").exists():
             said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
             raise WorkError(f"The process that verifies failed:\n{said}")
-        return read_json(question.with_name("answer.json"))
+        return read_python_json(question.with_name("answer.json"))
 
 
 def _compare(

@@ -33,7 +33,9 @@ class Demand:
         if value in self.allowed:
             return None
         wanted = " or ".join(map(repr, self.allowed))
-        return self.lost.get(value, f"{self.field} {value!r}: there it can only be {wanted}")
+        # Compared, not looked up: a list or an object of a foreign config has no hash.
+        known = (words for each, words in self.lost.items() if each == value)
+        return next(known, f"{self.field} {value!r}: there it can only be {wanted}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 A house differs in the prefix of the keys, in what lies beside the weights, and in what it does to pictures and texts.
 """
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, matches, rename, transpose
+from ..reading.json_files import parse_json
 from ..source import Description, Signature, Tower
 from . import towers
 from .hf_config import bert_shapes, check_activation, count_layers
@@ -281,7 +281,7 @@ def _refuse_contradictions(by: str, stated: Mapping[str, Any], found: Mapping[st
 def _plain(value: Any) -> Any:
     # Upstream's RN50 config writes its layers as the string "[3,4,6,3]".
     if isinstance(value, str) and re.fullmatch(r"\[\d+(, ?\d+)*\]", value):
-        value = json.loads(value)
+        value = parse_json(value, "a list of layers")
     return list(value) if isinstance(value, (list, tuple)) else value
 
 

@@ -18,7 +18,7 @@ from ..detection.parts import Part, identify, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
-from ..reading.files import read_json
+from ..reading.json_files import read_json, read_python_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..repos.repo import Repo, is_text_alone, read_repo
@@ -161,7 +161,7 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
         if done.returncode or not answer.exists():
             said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
             raise WorkError(f"The process that verifies failed:\n{said}")
-        result = read_json(answer)
+        result = read_python_json(answer)
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
     return result["level"], [Comparison(**each) for each in result["comparisons"]]

@@ -22,13 +22,14 @@ from ..exports.cn_clip_file import CONFIG, PROCESSOR, RESNET, VIT, home_for
 from ..exports.natives import fits
 from ..reading import catalogue
 from ..reading.catalogue import Entry, Image, Text
-from ..reading.files import read_json
 from ..reading.hub import HUB_ID
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS
 from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Report, changed_files, read_report
 from ..sources import SOURCES
+from ..telling import shown
 from ..tokenizers.vocabularies import WORDPIECE
 from .card_words import IMAGE_ORDERS, LANGUAGES, LEVELS, LICENCE_BY, MULTILINGUAL, PADDING, translate
 from .hub_values import LICENSES
@@ -522,7 +523,7 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
         "padding_zh": padding["zh"],
         "padding_en": padding["en"],
         "dtypes": ", ".join(model.dtypes),
-        **({"command": _entry_command(entry)} if entry and not report else {}),
+        **({"command": shown(_entry_command(entry))} if entry and not report else {}),
     }
 
 
@@ -549,7 +550,7 @@ def _padding(config: Mapping[str, Any]) -> str:
 
 def _door_words(repo: str, folder: str) -> dict[str, str]:
     """Names as python and the shell read them; a repo on the hub is downloaded before it is exported."""
-    return {
+    words = {
         "repo_py": _python(repo),
         "folder_sh": shlex.quote(folder),
         "native_sh": shlex.quote(f"{folder}-native"),
@@ -557,6 +558,8 @@ def _door_words(repo: str, folder: str) -> dict[str, str]:
         "pt_sh": shlex.quote(f"{folder}.pt"),
         "download": "" if repo == folder else shlex.join(["hf", "download", repo, "--local-dir", folder]),
     }
+    # A line break in a name would end the block that the name stands in.
+    return {name: shown(word) for name, word in words.items()}
 
 
 def _entry_command(entry: Entry) -> str:
@@ -589,8 +592,8 @@ def _report_words(report: Report, level: str) -> dict[str, Any]:
             for source in report.sources
             for file, digest in source["files"].items()
         ],
-        "command": report.conversion["command"],
-        "against": shlex.join(_against(report)),
+        "command": shown(report.conversion["command"]),
+        "against": shown(shlex.join(_against(report))),
         "versions": ", ".join(f"{package} {version}" for package, version in sorted(report.versions.items())),
         "dtype_zh": "与原文件逐位相同" if kept else f"由 --dtype {report.conversion['dtype']} 转换而来",
         "dtype_en": "bit for bit those of the source" if kept else f"cast with --dtype {report.conversion['dtype']}",
@@ -666,7 +669,7 @@ def _relation_words(relation: str) -> dict[str, str]:
 
 def plain(text: str) -> str:
     """A text that Markdown shows as it is."""
-    return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", shown(" ".join(str(text).split())))
 
 
 def _python(text: str | list[str]) -> str:

@@ -17,6 +17,7 @@ from ..reading.hub_errors import explain, unclear
 from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES
 from ..repos.report import FILE, Report, read_report
+from ..telling import masked
 
 CARD = "README.md"
 
@@ -507,7 +508,7 @@ def _pushed(
 
     return Pushed(
         repo_id=repo_id,
-        url=f"{constants.ENDPOINT}/{repo_id}",
+        url=masked(f"{constants.ENDPOINT}/{repo_id}"),
         commit=commit,
         pull_request=pull_request,
         files={name: content.size for name, content in parcel.files.items()},

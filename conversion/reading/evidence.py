@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import read_any_json, sha256
+from .files import sha256
+from .json_files import read_any_json
 from .read import Checkpoint
 
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -4,7 +4,6 @@ Source: sentence-transformers, base/model.py (`_load_modules`) and the `load` of
 paths and classes; the first module is a model of transformers, at the root or in a folder of its own.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from ..errors import InputError
 from .containers import open_file
+from .json_files import read_any_json, read_json
 
 FILE = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
@@ -74,7 +74,8 @@ def parse(file: Path) -> tuple[Module, ...]:
     Raises:
         InputError: when it is damaged, or names other code or a place outside of its folder.
     """
-    found = _json(file)
+    _check_there(file)
+    found = read_any_json(file)
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise InputError(f"{file} holds no list of modules, as sentence-transformers writes it.")
     modules = [_module(each.get("type"), each.get("path"), file) for each in found]
@@ -122,7 +123,7 @@ def projection(folder: Path) -> Projection | None:
     settings = next((first / name for name in TRANSFORMER_CONFIGS if (first / name).is_file()), None)
     stated = [settings, pooling / "config.json", dense / "config.json"]
     configs = [{} if file is None else _object(file) for file in stated]
-    config: dict[str, Any] = {"modules": [{"type": kind, **found} for kind, found in zip(TEXT, configs, strict=True)]}
+    config: dict[str, Any] = {"modules": [{**found, "type": kind} for kind, found in zip(TEXT, configs, strict=True)]}
     files = [weights, folder / FILE, *(file for file in stated if file is not None)]
     if (folder / SETTINGS).is_file():
         files.append(folder / SETTINGS)
@@ -139,16 +140,10 @@ def _tensors(weights: Path) -> dict[str, torch.Tensor]:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    value = _json(file)
-    if not isinstance(value, dict):
-        raise InputError(f"{file} holds {type(value).__name__}; a JSON object was wanted.")
-    return value
+    _check_there(file)
+    return read_json(file)
 
 
-def _json(file: Path) -> Any:
+def _check_there(file: Path) -> None:
     if not file.is_file():
         raise InputError(f"{file} does not exist, and {FILE} speaks of its folder. Fetch it, too.")
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is no valid JSON: {error}.") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_zhclip.configuration_zhclip import namesake, namesake_words
 
 from ..errors import InputError, OlderRepo, UnknownFormat
-from .files import read_json
+from .json_files import read_json
 from .read import Checkpoint
 
 

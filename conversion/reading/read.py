@@ -16,7 +16,8 @@ import torch
 from ..errors import InputError, WorkError
 from .companions import companions
 from .containers import open_file
-from .files import is_file_name, read_json
+from .files import is_file_name
+from .json_files import read_json, read_python_json
 from .modules_json import body
 from .pickles import some
 from .wrappers import DEEPSPEED, LOCAL_SHARDS, TRAINER_STATE, WRAPPERS, Average, Unwrapped, scalar, unwrap
@@ -214,7 +215,7 @@ def _with_step(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
     """Of a Trainer's checkpoint, the step that it is of."""
     if not (folder / TRAINER_STATE).is_file():
         return checkpoint
-    state = read_json(folder / TRAINER_STATE)
+    state = read_python_json(folder / TRAINER_STATE)
     step: dict[str, Any] = {key: scalar(state[key]) for key in ("epoch", "global_step") if key in state}
     wrappers = (TRAINER_STATE, *checkpoint.wrappers)
     average = checkpoint.average and replace(

@@ -1,12 +1,12 @@
 """What a repo needs to be read without hf_zhclip: its own code, sentence-transformers' files, older readers' files."""
 
-import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..reading.json_files import read_json
 from ..tokenizers.vocabularies import BERT_SETTINGS
 from .repo import is_text_alone
 from .write import write_json
@@ -70,12 +70,12 @@ def add_code(folder: Path) -> None:
     package = resources.files("hf_zhclip")
     for name in CODE_FILES:
         (folder / name).write_bytes((package / name).read_bytes())
-    config = _read(folder / "config.json")
+    config = read_json(folder / "config.json")
     if is_text_alone(config):
         write_json(folder / "config.json", {**config, "auto_map": TEXT_MODEL_CODE})
         return
     write_json(folder / "config.json", {**config, "auto_map": MODEL_CODE})
-    processor = _read(folder / "processor_config.json")
+    processor = read_json(folder / "processor_config.json")
     image_processor = {**processor["image_processor"], "auto_map": IMAGE_PROCESSOR_CODE}
     write_json(
         folder / "processor_config.json", {**processor, "image_processor": image_processor, "auto_map": PROCESSOR_CODE}
@@ -105,14 +105,14 @@ def add_legacy(folder: Path, processor: Any) -> None:
     """
     takes_pictures = hasattr(processor, "image_processor")
     tokenizer = processor.tokenizer if takes_pictures else processor
-    backend = _read(folder / "tokenizer.json")
+    backend = read_json(folder / "tokenizer.json")
     vocab = _vocabulary_lines(tokenizer.get_vocab()) if backend["model"]["type"] == "WordPiece" else None
     if vocab is not None:
         (folder / "vocab.txt").write_bytes(vocab.encode())
     write_json(folder / "special_tokens_map.json", tokenizer.special_tokens_map)
     if takes_pictures:
         write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
-    config = _read(folder / "tokenizer_config.json")
+    config = read_json(folder / "tokenizer_config.json")
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name that transformers 4 knows
     write_json(folder / "tokenizer_config.json", {**config, **_bert_settings(backend["normalizer"])})
@@ -158,7 +158,3 @@ def _bert_settings(normalizer: Mapping[str, Any] | None) -> dict[str, Any]:
     if normalizer is None or normalizer["type"] != "BertNormalizer":
         return {}
     return {setting: normalizer[name] for setting, (name, _) in BERT_SETTINGS.items()}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import InputError
 from ..mapping import check, plan, rename
-from ..reading.files import read_json
+from ..reading.json_files import Field, check_fields, read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import read
 
@@ -39,6 +40,14 @@ class Repo:
     def image_size(self) -> int:
         """Side of the square that the model takes, in pixels."""
         return self.config["vision_config"]["image_size"]
+
+
+IMAGE_PROCESSOR = {
+    "resample": Field((int, NoneType), needed=False),
+    "image_mean": Field((list, NoneType), needed=False),
+    "image_std": Field((list, NoneType), needed=False),
+}
+"""Fields of processor_config.json that are read here and that the image processor takes unseen."""
 
 
 def is_text_alone(config: Mapping[str, Any]) -> bool:
@@ -71,6 +80,7 @@ def read_repo(path: Path) -> Repo:
     config, shapes = _build(path)
     tensors = read(path).tensors
     check([plan((rename("*", "*"),), {key: tuple(tensor.shape) for key, tensor in tensors.items()})], shapes)
+    _check_settings(path / "tokenizer_config.json")
     processor = _tokenizer(path) if is_text_alone(config) else _processor(path, config["vision_config"]["image_size"])
     return Repo(path, config, tensors, processor)
 
@@ -95,9 +105,23 @@ def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
         config = ZhCLIPConfig.from_pretrained(path)
         with torch.device("meta"):
             model = ZhCLIPModel(config) if config.vision_config is not None else ZhCLIPTextModel(config)
-    except (StrictDataclassError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
+    except (
+        StrictDataclassError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+    ) as error:
         raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
     return config.to_dict(), {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _check_settings(file: Path) -> None:
+    """Refuses a length that is no number, which the tokenizer takes unseen."""
+    if file.is_file():
+        check_fields(read_json(file), {"model_max_length": Field((float, NoneType), needed=False)}, str(file))
 
 
 def _tokenizer(path: Path) -> Any:
@@ -120,6 +144,8 @@ def _processor(path: Path, image_size: int) -> Any:
             f"{path} has no processor_config.json, which says how pictures are prepared. Save the processor of the "
             "repo that was fine-tuned beside the model: AutoProcessor.from_pretrained(REPO).save_pretrained(OUT)."
         )
+    stated = read_json(path / "processor_config.json").get("image_processor", {})
+    check_fields(stated, IMAGE_PROCESSOR, f"the image_processor of {path / 'processor_config.json'}")
     try:
         processor = load_processor(path)
     except Exception as error:  # the tokenizers library raises Exception itself

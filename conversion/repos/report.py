@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, Literal, get_args
 
 from ..errors import InputError
 from ..reading.files import REPORT as FILE
-from ..reading.files import read_json, sha256
+from ..reading.files import sha256
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 
 FORMAT_VERSION = 3
@@ -93,6 +95,7 @@ CONVERSION_KINDS: dict[str, Any] = {
         "verification_skipped": bool,
     },
 }
+HUB_KINDS: dict[str, Any] = {"repo": str, "file": str | None, "revision": str | None}
 EVIDENCE_KINDS: dict[str, Any] = {"files": dict, "stated": dict}
 FILE_KINDS: dict[str, Any] = {"sha256": str, "content": dict | list}
 COMPARISON_KINDS: dict[str, Any] = {
@@ -107,9 +110,18 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
         raise TypeError(f"level {fields['level']!r} is none of {', '.join(get_args(Level))}")
     if not isinstance(fields["files"], dict) or not all(isinstance(each, str) for each in fields["files"].values()):
         raise TypeError("files does not give a hash for each name")
+    if not isinstance(fields["versions"], dict):
+        raise TypeError(f"versions is {fields['versions']!r}")
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
+    if wrong := [each for each in fields["conversion"]["limits"] if not isinstance(each, str)]:
+        raise TypeError(f"limits holds {wrong[0]!r}")
     _check_fields("sources", fields["sources"], SOURCE_KINDS)
     _check_fields("comparisons", fields["comparisons"], COMPARISON_KINDS)
+    _check_fields("hub", [source["hub"] for source in fields["sources"] if source["hub"] is not None], HUB_KINDS)
+    try:
+        shlex.split(fields["conversion"]["command"])
+    except ValueError as error:
+        raise TypeError(f"command is {fields['conversion']['command']!r}: {error}") from error
     for source in fields["sources"]:
         _check_fields("evidence", [source["evidence"]], EVIDENCE_KINDS)
         _check_fields("evidence", list(source["evidence"]["files"].values()), FILE_KINDS)

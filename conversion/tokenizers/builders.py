@@ -1,7 +1,8 @@
 """Tokenizers whose ids equal the original's, as files that transformers reads back unchanged."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .vocabularies import (
     SPECIAL_TOKENS,
     XLM_ROBERTA_TOKENS,
     Unigram,
+    bert_normalizer,
     check_vocabulary,
     ids_of,
     optional_json,
@@ -50,6 +52,9 @@ Positions count from the left, so that padding there would shift them, and a tex
 
 NAMED_TOKENS = tuple(XLM_ROBERTA_TOKENS)
 """Fields of tokenizer_config.json that name one token."""
+
+PANIC = "PanicException"
+"""What pyo3 raises where Rust code stops; its class can't be imported."""
 
 MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder")
 """Those that name several: in a list, or as the values of an object."""
@@ -137,7 +142,8 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
         source = read_vocab(source)
     if isinstance(source, Path):
         _check_bert_folder(source)
-        original = BertTokenizer.from_pretrained(source)
+        with _read_by_the_library(source):
+            original = BertTokenizer.from_pretrained(source)
     else:
         check_vocabulary(source)
         original = BertTokenizer(vocab=ids_of(source))
@@ -207,7 +213,8 @@ def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokeni
     folder = source if source.is_dir() else source.parent
     _check_settings(folder, SETTINGS, "CLIPTokenizer")
     read_bpe(source)
-    original = CLIPTokenizer.from_pretrained(folder)
+    with _read_by_the_library(folder):
+        original = CLIPTokenizer.from_pretrained(folder)
     backend = original.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -243,7 +250,8 @@ def xlm_roberta_tokenizer(source: Path | None, context_length: int) -> PreTraine
     unigram = read_unigram(source)
     _check_settings(unigram.file.parent, XLM_ROBERTA_SETTINGS, "XLMRobertaTokenizer")
     _check_xlm_roberta_tokens(unigram)
-    backend = Tokenizer.from_file(str(unigram.file))
+    with _read_by_the_library(unigram.file):
+        backend = Tokenizer.from_file(str(unigram.file))
     backend.no_truncation()
     backend.no_padding()
     return PreTrainedTokenizerFast(
@@ -318,6 +326,22 @@ def openai_clip_tokenizer(vocabulary: Path | None, context_length: int) -> PreTr
     )
 
 
+@contextmanager
+def _read_by_the_library(place: Path) -> Iterator[None]:
+    """Tells what a library raises of a vocabulary's files: of fields that are no concern of ours it checks more."""
+    try:
+        yield
+    except BaseException as error:
+        # A panic of the tokenizers library is none of Python's Exceptions.
+        if isinstance(error, MemoryError) or not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"found a tokenizer in {place} that transformers can't read: {said}. Fetch its files again, or pass the "
+            "vocabulary that the model was trained with: --tokenizer PATH."
+        ) from error
+
+
 def _checked_length(context_length: int) -> int:
     if context_length < 3:
         raise InputError(f"found a context length of {context_length}; wanted at least 3: [CLS], one token and [SEP].")
@@ -366,7 +390,7 @@ def _check_bert_folder(folder: Path) -> None:
     _check_settings(folder, BERT_KINDS, "BertTokenizer", "DistilBertTokenizer")
     config = optional_json(folder / "tokenizer_config.json")
     # BertTokenizer takes its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json says.
-    normalizer = optional_json(folder / "tokenizer.json").get("normalizer") or {}
+    normalizer = bert_normalizer(folder)
     for setting, (name, default) in BERT_SETTINGS.items():
         if setting not in config and (found := normalizer.get(name, default)) != default:
             raise InputError(

@@ -1,17 +1,18 @@
 """Vocabularies as they lie in files: WordPiece, byte-level BPE and Unigram, held against themselves."""
 
 import gzip
-import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from tokenizers import pre_tokenizers
 
 from ..errors import InputError
+from ..reading.json_files import MOST_BYTES, Field, brief, check_each, check_fields, is_kind, parse_json
 from .mending import MENDING_STEPS
 
 SPECIAL_TOKENS = {
@@ -61,6 +62,23 @@ BERT_SETTINGS = {
 }
 """Settings of tokenizer_config.json: their names in tokenizer.json, and what BertTokenizer takes without them."""
 
+MOST_ROWS = 2**22
+"""Rows of an embedding, above which an id is an error: a table up to an id of 2^30 fills the memory of a machine."""
+
+# What a tokenizer.json is made of, as far as it is read here.
+TOKENIZER = {
+    "model": Field((dict, NoneType), needed=False),
+    "added_tokens": Field((list,), needed=False),
+    **{name: Field((dict, NoneType), needed=False) for name in ("normalizer", "pre_tokenizer", "post_processor")},
+}
+ADDED_TOKEN = {"content": Field((str,)), "id": Field((int,)), "lstrip": Field((bool,), needed=False)}
+BPE_MODEL = {"type": Field((str,)), "vocab": Field((dict,)), "merges": Field((list,))}
+UNIGRAM_MODEL = {"vocab": Field((list,)), "unk_id": Field((int,))}
+STEP = {"type": Field((str,))}
+PRECOMPILED = {"precompiled_charsmap": Field((str,))}
+POST_PROCESSOR = {"single": Field((list,), needed=False)}
+BERT_NORMALIZER = {name: Field((bool, NoneType), needed=False) for name, _ in BERT_SETTINGS.values()}
+
 
 def default_vocab() -> list[str]:
     """The vocabulary of every official cn_clip checkpoint: Google's Chinese BERT, 21,128 tokens."""
@@ -103,14 +121,14 @@ def read_bpe(path: Path) -> Bpe:
     if file.name == "vocab.json":
         ids, merges, special = _json_of(file), _merges(folder / "merges.txt"), set[str]()
     else:
-        content = _json_of(file)
-        model = content.get("model") or {}
-        if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
-            raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted BPE, CLIP's.")
-        added = content.get("added_tokens", [])
+        _, model, added = _tokenizer_json(file)
+        if model.get("type") != "BPE":
+            raise InputError(f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted BPE, CLIP's.")
+        check_fields(model, BPE_MODEL, f"the model of {file}")
         ids = {entry["content"]: entry["id"] for entry in added} | model["vocab"]
         merges = [_pair(merge, file) for merge in model["merges"]]
         special = {entry["content"] for entry in added}
+    _check_ids(ids, file)
     _check_bpe(ids, file)
     bpe = Bpe(ids, merges, frozenset({*special, *CLIP_ENDS, *_stated_special_tokens(folder)}))
     _check_merges(bpe, file)
@@ -128,7 +146,8 @@ def read_openai_bpe(path: Path) -> Bpe:
     if not path.is_file():
         raise InputError(f"found no file {path}; wanted OpenAI's merges, or a folder with {' or '.join(BPE_FILES)}.")
     try:
-        lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
+        with gzip.open(path) as file:
+            lines = file.read(MOST_BYTES).decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no gzip of UTF-8 text, or is damaged: {error}. Fetch it again.") from error
     merges = [_pair(line, path) for line in lines[1 : 1 + OPENAI_MERGES] if line]
@@ -152,10 +171,10 @@ def _merges(file: Path) -> list[tuple[str, str]]:
     return [_pair(line, file) for line in lines if line and not line.startswith("#version")]
 
 
-def _pair(merge: str | Sequence[str], file: Path) -> tuple[str, str]:
+def _pair(merge: Any, file: Path) -> tuple[str, str]:
     parts = merge.split(" ") if isinstance(merge, str) else merge
-    if len(parts) != 2:
-        raise InputError(f"found the merge {merge!r} in {file}; wanted two tokens.")
+    if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        raise InputError(f"found the merge {brief(merge)} in {file}; wanted two tokens.")
     return parts[0], parts[1]
 
 
@@ -233,55 +252,86 @@ def read_unigram(path: Path) -> Unigram:
             "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
         )
     file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
-    content = _json_of(file)
-    model, added = content.get("model") or {}, content.get("added_tokens", [])
-    if model.get("type", "Unigram") != "Unigram" or not isinstance(model.get("vocab"), list):
-        raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted Unigram, XLM-R's.")
-    pieces = [(piece, score) for piece, score in model["vocab"]]
+    content, model, added = _tokenizer_json(file)
+    if model.get("type", "Unigram") != "Unigram":
+        raise InputError(f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted Unigram, XLM-R's.")
+    check_fields(model, UNIGRAM_MODEL, f"the model of {file}")
+    pieces = [_piece(entry, file) for entry in model["vocab"]]
     ids = {piece: number for number, (piece, _) in enumerate(pieces)} | {each["content"]: each["id"] for each in added}
     if absent := [token for token in XLM_ROBERTA_TOKENS.values() if token not in ids]:
         raise InputError(f"found no {', '.join(absent)} among the {len(ids)} tokens of {file}; wanted XLM-R's.")
+    _check_ids(ids, file)
+    if not 0 <= model["unk_id"] < len(pieces):
+        raise InputError(f"found unk_id {model['unk_id']} in {file}; wanted one of its {len(pieces)} pieces.")
     _check_unigram(content, file)
     return Unigram(
         pieces=pieces,
         unknown=model["unk_id"],
-        normalizers=_own_normalizers(content),
-        splits=_steps(content, "pre_tokenizer", "pretokenizers")[0]["type"] == "WhitespaceSplit",
+        normalizers=_own_normalizers(content, file),
+        splits=_steps(content["pre_tokenizer"], "pretokenizers", file)[0]["type"] == "WhitespaceSplit",
         special={each["content"]: each["id"] for each in added},
         greedy=frozenset(each["content"] for each in added if each.get("lstrip")),
         file=file,
     )
 
 
-def _steps(content: Mapping[str, Any], name: str, parts: str) -> list[dict]:
-    step = content.get(name) or {"type": "Sequence", parts: []}
-    return step[parts] if step["type"] == "Sequence" else [step]
+def _piece(entry: Any, file: Path) -> tuple[str, float]:
+    match entry:
+        case [str(piece), score] if is_kind(score, (float,)):
+            return piece, score
+    raise InputError(f"found {brief(entry)} in the vocabulary of {file}; wanted a piece and its score.")
 
 
-def _own_normalizers(content: Mapping[str, Any]) -> list[dict]:
+def _steps(step: Any, parts: str, file: Path) -> list[dict]:
+    """The steps of a sequence, a step by itself, or of null none."""
+    if step is None:
+        return []
+    check_fields(step, STEP, f"a step of {file}")
+    if step["type"] != "Sequence":
+        return [step]
+    check_fields(step, {parts: Field((list,))}, f"a sequence of {file}")
+    check_each(step[parts], STEP, f"{parts} of {file}")
+    return step[parts]
+
+
+def _own_normalizers(content: Mapping[str, Any], file: Path) -> list[dict]:
     """The steps of a normaliser, without those that `with_mending` has put in front of it."""
-    steps = _steps(content, "normalizer", "normalizers")
+    steps = _steps(content.get("normalizer"), "normalizers", file)
     if tuple(steps[: len(MENDING_STEPS)]) != MENDING_STEPS:
         return steps
-    behind = steps[len(MENDING_STEPS) :]
-    return [each for step in behind for each in (step["normalizers"] if step["type"] == "Sequence" else [step])]
+    return [each for step in steps[len(MENDING_STEPS) :] for each in _steps(step, "normalizers", file)]
 
 
 def _check_unigram(content: Mapping[str, Any], file: Path) -> None:
     """Refuses a unigram model whose texts are prepared otherwise than XLM-R's, old and new files of transformers."""
-    unknown = [step["type"] for step in _own_normalizers(content) if not _is_known(step)]
+    steps = _own_normalizers(content, file)
+    unknown = [step["type"] for step in steps if not _is_known(step)]
     if unknown:
         raise InputError(f"found the normalizer {', '.join(unknown)} in {file}; wanted XLM-R's, Precompiled.")
-    cuts = [step["type"] for step in _steps(content, "pre_tokenizer", "pretokenizers")]
+    # Without it, Rust code stops in the middle of the library.
+    check_each((step for step in steps if step["type"] == "Precompiled"), PRECOMPILED, f"{file}, normalizer")
+    cuts = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers", file)]
     if cuts not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):
         raise InputError(f"found the pre-tokenizer {cuts} in {file}; wanted WhitespaceSplit and Metaspace, XLM-R's.")
-    around = [next(iter(each.values()))["id"] for each in (content.get("post_processor") or {}).get("single", [])]
+    post_processor = content.get("post_processor") or {}
+    check_fields(post_processor, POST_PROCESSOR, f"the post_processor of {file}")
+    around = [_id_of(each) for each in post_processor.get("single", [])]
     if around != ["<s>", "A", "</s>"]:
-        raise InputError(f"found {around} as what a text stands between in {file}; wanted <s> and </s>, XLM-R's.")
+        raise InputError(
+            f"found {brief(around)} as what a text stands between in {file}; wanted <s> and </s>, XLM-R's."
+        )
+
+
+def _id_of(part: Any) -> Any:
+    """What a part of a template stands for: `{"SpecialToken": {"id": "<s>"}}`; of anything else, the part itself."""
+    match list(part.values()) if isinstance(part, dict) else []:
+        case [{"id": name}]:
+            return name
+    return part
 
 
 def _is_known(step: Mapping[str, Any]) -> bool:
-    joins_spaces = step["type"] == "Replace" and step["pattern"] == {"Regex": " {2,}"}
+    joins_spaces = step["type"] == "Replace" and step.get("pattern") == {"Regex": " {2,}"}
     return step["type"] in ("Precompiled", "Strip") or joins_spaces
 
 
@@ -304,7 +354,7 @@ def read_wordpieces(path: Path) -> WordPieces:
     folder = path if path.is_dir() else None
     config = optional_json(folder / "tokenizer_config.json") if folder else {}
     # Of a folder that we froze, tokenizer.json alone states them.
-    normalizer = (optional_json(folder / "tokenizer.json").get("normalizer") if folder else None) or {}
+    normalizer = bert_normalizer(folder) if folder else {}
     found = {name: config.get(key, normalizer.get(name, default)) for key, (name, default) in BERT_SETTINGS.items()}
     lowercase, accents = bool(found["lowercase"]), found["strip_accents"]
     return WordPieces(
@@ -353,7 +403,7 @@ def is_unigram(path: Path) -> bool:
     file = next(present, None) if path.is_dir() else path
     if file is None or file.suffix != ".json":
         return file is not None and file.suffix == ".model"
-    return isinstance((_json_of(file).get("model") or {}).get("vocab"), list)
+    return isinstance(_tokenizer_json(file)[1].get("vocab"), list)
 
 
 MULTILINGUAL = Vocabulary(
@@ -381,24 +431,54 @@ def _lines(text: str) -> list[str]:
 
 
 def _wordpieces(file: Path, text: str) -> list[str]:
-    content = _json(file, text)
-    model = content.get("model") or {}
-    if model.get("type", "WordPiece") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-        raise InputError(f"found a tokenizer of type {model.get('type')!r} in {file}; wanted WordPiece, BERT's.")
-    ids = {entry["content"]: entry["id"] for entry in content.get("added_tokens", [])} | model["vocab"]
+    _, model, added = _checked_tokenizer(_json(file, text), file)
+    if model.get("type", "WordPiece") != "WordPiece":
+        raise InputError(f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted WordPiece, BERT's.")
+    check_fields(model, {"vocab": Field((dict,))}, f"the model of {file}")
+    ids = {entry["content"]: entry["id"] for entry in added} | model["vocab"]
+    _check_ids(ids, file)
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(f"found {len(ids)} tokens in {file} whose ids are not 0 to {len(ids) - 1}, each once.")
     return sorted(ids, key=ids.__getitem__)
 
 
 def _json(file: Path, text: str) -> dict:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"found no JSON in {file}: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"found a JSON {type(content).__name__} in {file}; wanted an object.")
+    content = parse_json(text, str(file))
+    check_fields(content, {}, str(file))
     return content
+
+
+def _tokenizer_json(file: Path) -> tuple[dict, dict, list[dict]]:
+    """A tokenizer.json, its model and its added tokens, each of the kind that is wanted."""
+    return _checked_tokenizer(_json_of(file), file)
+
+
+def _checked_tokenizer(content: dict, file: Path) -> tuple[dict, dict, list[dict]]:
+    check_fields(content, TOKENIZER, str(file))
+    added = content.get("added_tokens", [])
+    check_each(added, ADDED_TOKEN, f"{file}, added_tokens")
+    return content, content.get("model") or {}, added
+
+
+def bert_normalizer(folder: Path) -> dict:
+    """What the normaliser of a folder's tokenizer.json states; nothing where there is none."""
+    file = folder / "tokenizer.json"
+    normalizer = (_tokenizer_json(file)[0].get("normalizer") if file.is_file() else None) or {}
+    check_fields(normalizer, BERT_NORMALIZER, f"the normalizer of {file}")
+    return normalizer
+
+
+def _check_ids(ids: Mapping[str, Any], file: Path) -> None:
+    """Refuses ids that are no rows of an embedding, or one for two tokens."""
+    for token, number in ids.items():
+        if not is_kind(number, (int,)) or not 0 <= number < MOST_ROWS:
+            raise InputError(
+                f"found the id {brief(number)} of {brief(token)} in {file}; wanted a whole number from 0 to "
+                f"{MOST_ROWS - 1}, a row of the embedding. Fetch the file again."
+            )
+    if twice := [number for number, count in Counter(ids.values()).items() if count > 1]:
+        tokens = [token for token, number in ids.items() if number == twice[0]]
+        raise InputError(f"found the id {twice[0]} of {brief(tokens)} in {file}; wanted each id once.")
 
 
 def check_vocabulary(vocab: Sequence[str], file: Path | str = "the vocabulary") -> None:
@@ -423,10 +503,16 @@ def _json_of(file: Path) -> dict:
 def _text(file: Path, wanted: str) -> str:
     if not file.is_file():
         raise InputError(f"found no file {file}; wanted {wanted}.")
+    if file.stat().st_size > MOST_BYTES:
+        raise InputError(f"found more than {MOST_BYTES:,} bytes in {file}; wanted {wanted}.")
     try:
-        return file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text.") from error
+    if text.startswith("\ufeff"):
+        # transformers, which reads these files as well, takes it for a part of the first token.
+        raise InputError(f"found a byte order mark in front of {file}; wanted UTF-8 without it. Save the file so.")
+    return text
 
 
 def ids_of(vocab: Sequence[str]) -> dict[str, int]:

@@ -42,9 +42,13 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def print_result(value: Any, text: Callable[[], str], as_json: bool) -> None:
     """Prints a result to the output: `value` as JSON for machines, or `text()` for people."""
-    print(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text())
+    from hf_zhclip.conversion.telling import shown_lines
+
+    print(shown_lines(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text()))
 
 
 def print_progress(line: str) -> None:
     """Prints to the messages, apart from the result."""
-    print(line, file=sys.stderr, flush=True)
+    from hf_zhclip.conversion.telling import shown
+
+    print(shown(line), file=sys.stderr, flush=True)

@@ -770,6 +770,36 @@ def a_vocabulary_that_is_too_large(tmp):
     return [folder]
 
 
+def with_id(tmp: Path, number: Any) -> list[Any]:
+    """A CLIP folder of which one token has another id; as many tokens as rows stay."""
+    folder = c.clip_folder(tmp / "clip")
+    ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    (folder / "vocab.json").write_text(json.dumps({**ids, "!": number}), encoding="utf-8")
+    return [folder]
+
+
+@case("The tokenizer gives ids up to 1000000 and the model has", "--tokenizer PATH")
+def a_vocabulary_with_an_id_beyond_the_rows(tmp):
+    return with_id(tmp, 10**6)
+
+
+@case("found the id 1073741824 of '!'", "vocab.json", "wanted a whole number from 0 to 4194303")
+def a_vocabulary_with_an_id_that_would_fill_the_memory(tmp):
+    return with_id(tmp, 2**30)
+
+
+@case("found the id '0' of '!'", "vocab.json", "wanted a whole number from 0 to 4194303")
+def a_vocabulary_with_an_id_in_quotes(tmp):
+    return with_id(tmp, "0")
+
+
+@case("found a byte order mark in front of", "vocab.txt", "UTF-8 without it")
+def a_vocabulary_with_a_byte_order_mark(tmp):
+    folder = c.bert_clip_config(tmp / "both")
+    (folder / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (folder / "vocab.txt").read_bytes())
+    return [folder]
+
+
 @case("no file", "nowhere.txt", "vocab.txt")
 def a_vocabulary_that_does_not_exist(tmp):
     return [*cn_clip(tmp, vit()), "--tokenizer", tmp / "nowhere.txt"]

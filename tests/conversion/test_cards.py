@@ -507,6 +507,20 @@ def test_hostile_names_break_neither_header_nor_tables_nor_blocks(copy):
             assert HOSTILE in shlex.split(block)
 
 
+def test_a_name_with_a_fence_ends_no_block(copy):
+    folder = copy()
+    fence = "a\n```\n# forged\n```text\n"
+    report = read_report(folder)
+    command = shlex.join(["zhclip", "convert", fence, fence])
+    sources = [{**report.sources[0], "name": fence, "hub": None, "files": {fence: "0" * 64}}]
+    conversion = {**report.conversion, "architecture": fence, "command": command}
+    cards.write_card(folder, replace(report, sources=sources, conversion=conversion), fence)
+
+    lines = text_of(folder).splitlines()
+    assert [line for line in lines if line.startswith("# forged")] == []
+    assert len([line for line in lines if line == "```"]) == len([line for line in lines if re.match("```.", line)])
+
+
 # The blocks
 
 

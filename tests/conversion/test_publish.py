@@ -643,6 +643,24 @@ def test_a_hub_that_is_not_there_is_told(endpoint, hub, out, monkeypatch):
     assert message.endswith("Nothing was pushed.")
 
 
+def test_a_password_in_the_address_of_a_hub_is_not_told(hub, out, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://somebody:secret@127.0.0.1:9")
+
+    message = refused(r"The hub at http://\*\*\*@127.0.0.1:9 did not answer", WorkError, out, "user/new")
+    assert "secret" not in message
+    assert "secret" not in push(out, "user/new", dry_run=True).url
+
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert "secret" not in refused("Nobody is logged in to the hub at", InputError, out, "user/new")
+
+
+def test_a_token_that_an_answer_repeats_is_not_told(hub, out):
+    token = "hf_abcdefghijklmnopqrstuvwxyz012345"
+    hub.plan("/api/repos/create", status=400, message=f"the token {token} is of another kind")
+
+    assert token not in refused(r"the token hf_\*\*\* is of another kind", InputError, out, "user/new")
+
+
 def test_offline_nothing_is_pushed(hub, out, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 

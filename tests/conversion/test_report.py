@@ -92,6 +92,11 @@ def spoilt(**changes):
         ({"sources__first__hub": "x"}, "sources: hub is 'x'"),
         ({"comparisons__first__result": "x"}, "comparisons: result is 'x'"),
         ({"conversion": {}}, "'architecture'"),
+        ({"versions": "x"}, "versions is 'x'"),
+        ({"conversion__limits": [{}]}, "limits holds {}"),
+        ({"sources__first__hub": {"repo": 1, "file": None, "revision": None}}, "hub: repo is 1"),
+        ({"sources__first__hub": {"repo": "a/b"}}, "'file'"),
+        ({"conversion__command": "zhclip 'convert"}, "command is .*: No closing quotation"),
         ({"sources": ["x"]}, "indices"),
     ],
 )
