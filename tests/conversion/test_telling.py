@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-import zhclip_cli
 from hf_zhclip.conversion.errors import InputError, OlderRepo, ParityError, WorkError
 from hf_zhclip.conversion.mapping import fold
 from hf_zhclip.conversion.telling import masked, shown, shown_lines
+from zhclip_cli import common
 
 HOSTILE = {
     "a\x1b[31mred": r"a\u001b[31mred",
@@ -61,9 +61,9 @@ def test_a_layer_number_that_python_can_not_read_is_a_part_of_the_name():
 
 
 def test_progress_and_pages_are_shown(capsys):
-    zhclip_cli._progress("Reading a\x1b[31m\nzhclip: forged")
-    zhclip_cli._print({"name": "a\x9b"}, lambda: "name: a\x1b[31m\n  why: b", as_json=False)
-    zhclip_cli._print({"name": "a\x9b"}, lambda: "", as_json=True)
+    common.print_progress("Reading a\x1b[31m\nzhclip: forged")
+    common.print_result({"name": "a\x9b"}, lambda: "name: a\x1b[31m\n  why: b", as_json=False)
+    common.print_result({"name": "a\x9b"}, lambda: "", as_json=True)
 
     output = capsys.readouterr()
     assert output.err == "Reading a\\u001b[31m\\u000azhclip: forged\n"
