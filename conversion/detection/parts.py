@@ -13,7 +13,7 @@ import torch
 from ..errors import InputError, MappingError
 from ..layouts.bases import base_file, published_base
 from ..mapping import Plan, Rule, check_claims, drop, fold, plan
-from ..reading.catalogue import Entry, entries
+from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
 from ..reading.hub import published, read_source
 from ..reading.json_files import read_json
@@ -40,7 +40,7 @@ class Part:
     """A checkpoint, the source that claims it, and the JSON that states what its tensors don't.
 
     `config` is what `describe` is given: all that is stated, joined. `stated` is the user's own word or the
-    catalogue's, and `base` the name and the config.json of a base model that had to be fetched.
+    catalogue's (`from_catalogue`), and `base` the name and the config.json of a base model that had to be fetched.
     """
 
     source: Source
@@ -50,6 +50,7 @@ class Part:
     role: Role = "whole"
     stated: Mapping[str, Any] = field(default_factory=dict)
     base: tuple[str, Path] | None = None
+    from_catalogue: bool = False
 
     def request(self) -> dict[str, Any]:
         """What another process needs to read the same part again."""
@@ -100,12 +101,14 @@ class Part:
         check_claims(self.plan)
         try:
             with _naming_options_of(self.role):
-                return self._describe()
+                described = self._describe()
         except LookupError as error:
             shapes = "\n".join(f"  {line}" for line in fold(f"{key} {shape}" for key, shape in self._shapes().items()))
             raise MappingError(
                 f"The shapes of {self.checkpoint.name} are not {self.source.title}'s:\n{shapes}"
             ) from error
+        limits = (*described.limits, STATED_HERE) if self.from_catalogue else described.limits
+        return replace(described, limits=limits)
 
     def _describe(self) -> Description:
         if self.role == "whole":
@@ -221,11 +224,11 @@ def _part(
     checkpoint = choose(read_source(path), ema)
     detection = detect_published(checkpoint, format, entry)
     why = f"{detection.certainty}: {detection.why}"
-    own = checkpoint.config if detection.source.reads_config_json else {}
+    own, from_catalogue = checkpoint.config if detection.source.reads_config_json else {}, False
     if not own and not stated and entry is not None and entry.config:
-        stated, why = entry.config, f"{why}; its config is the catalogue's"
+        stated, why, from_catalogue = entry.config, f"{why}; its config is the catalogue's", True
     config, base = _facts(detection.source, path, own, stated)
-    return Part(detection.source, checkpoint, config, why, stated=stated, base=base)
+    return Part(detection.source, checkpoint, config, why, stated=stated, base=base, from_catalogue=from_catalogue)
 
 
 def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | None) -> Detection:

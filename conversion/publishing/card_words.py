@@ -205,6 +205,11 @@ CHINESE = {
         "本仓库由 hf_zhclip 旧版本转换得到的仓库改写而来。原文件中权重以外的说明取自旧仓库的报告，没有重新读取原文件。"
     ),
     "the older repo": "旧仓库",
+    "Nothing beside the weights states the heads, activation and pooling of this model: they are those that the "
+    "catalogue of hf_zhclip has for it, and no second statement of them was found to hold against these.": (
+        "权重旁边没有任何文件写明这个模型的注意力头数、激活函数和池化方式：这里取 hf_zhclip 目录中的值，没有找到第二处"
+        "说明可以核对。"
+    ),
     "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
     "published model of the same size. Weights of this size that were trained with others need theirs in --config.": (
         "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。"

@@ -494,9 +494,14 @@ def _results(entry: Entry) -> list[EvalResult]:
     ]
 
 
+def _published_limits(entry: Entry) -> tuple[str, ...]:
+    """What is said of a published checkpoint before it is converted."""
+    return (*SOURCES[entry.format].limits, *((catalogue.STATED_HERE,) if entry.config else ()))
+
+
 def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, name: str) -> dict[str, Any]:
     """What the template puts into its places."""
-    limits = report.conversion["limits"] if report else SOURCES[entry.format].limits if entry else ()
+    limits = report.conversion["limits"] if report else _published_limits(entry) if entry else ()
     padding = PADDING[_padding(model.config)]
     return {
         "plain": plain,

@@ -15,6 +15,12 @@ from ..errors import InputError
 
 PACKAGE = "hf_zhclip.model_cards"
 
+STATED_HERE = (
+    "Nothing beside the weights states the heads, activation and pooling of this model: they are those that the "
+    "catalogue of hf_zhclip has for it, and no second statement of them was found to hold against these."
+)
+"""What a card says of an entry with a `config`."""
+
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The parser of libyaml is ten times as fast, where PyYAML was built with it."""
 

@@ -33,7 +33,8 @@ ONE_PLACE = {
 """Entries of the catalogue whose own `config` states the heads of the image tower, the activation and the pooling.
 
 Nothing was published beside these weights, so that it is stated in this one place: the witness takes it, as it takes
-what a user states with --config. A number that is wrong there is noticed by the published scores alone.
+what a user states with --config. A number that is wrong there is noticed by the published scores alone, and the card
+says where it stands (catalogue.STATED_HERE).
 """
 
 
