@@ -114,6 +114,8 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     value = value.copy()
     if len(path) == 1 and new is REMOVED:
         del value[path[0]]
+    elif len(path) == 1:
+        value[path[0]] = new  # also a field that this version of transformers does not write
     else:
         value[path[0]] = changed(value[path[0]], path[1:], new)
     return value
