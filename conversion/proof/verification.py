@@ -119,8 +119,9 @@ def unseen(out: str | Path) -> str:
     own = recorded_vocabulary(read_report(out), out) == out
     what = "the weights and the vocabulary" if own else "the weights"
     return (
-        f"Without the original this compares {what} of {out} with themselves: it can't see whether they are the "
-        f"original's. `zhclip verify {out} --against SOURCE` can."
+        f"Without the original this compares {what} of {out} with themselves, and takes what the original states "
+        f"beside them from the repo's own report: it can't see whether these are the original's. `zhclip verify {out} "
+        "--against SOURCE` can."
     )
 
 

@@ -95,6 +95,9 @@ def test_what_verifying_without_the_original_can_not_see_is_said_with_the_comman
 
     assert "compares the weights of" in packaged and "compares the weights and the vocabulary of" in own
     assert f"`zhclip verify {repo('hf_clip').path} --against SOURCE` can." in own
+    assert all(
+        "takes what the original states beside them from the repo's own report" in each for each in (packaged, own)
+    )
 
 
 def lying(change):

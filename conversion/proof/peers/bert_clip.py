@@ -5,9 +5,18 @@ CLIP-Chinese is not a package that can be installed; its recorded outputs prove 
 
 import torch
 
-from ..reference import bert, clip_vision, hf_config
 from ..witness import Facts, Witness
-from .common import Tensors, bert_ids, built_from, clip_pixels, computing_in, features, loaded, transformers_name
+from .common import (
+    Tensors,
+    bert_ids,
+    built_from,
+    clip_pixels,
+    computing_in,
+    features,
+    loaded,
+    towers,
+    transformers_name,
+)
 
 DUAL_ENCODER = "vision-text-dual-encoder"
 DOUBLED = "vision_model.vision_model."
@@ -22,14 +31,9 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
 
     state_dict = _state_dict(tensors)
     with built_from("config.json", transformers_name()):
-        text = hf_config.stated(facts.config, "text_config", hf_config.BERT, bert.sizes(state_dict, "text_model."))
-        sizes = clip_vision.sizes(state_dict)
-        vision = hf_config.stated(facts.config, "vision_config", hf_config.CLIP_VISION, sizes)
-        config = transformers.VisionTextDualEncoderConfig(
-            text_config={**text, "model_type": "bert"},
-            vision_config={**vision, "model_type": "clip_vision_model"},
-            projection_dim=len(tensors["text_projection.weight"]),
-        )
+        given = towers(state_dict, facts.config)
+        given["text_config"]["model_type"], given["vision_config"]["model_type"] = "bert", "clip_vision_model"
+        config = transformers.VisionTextDualEncoderConfig(**given)
         model = loaded(transformers.VisionTextDualEncoderModel(config), state_dict)
     encode_text, encode_image = features(model)
     return Witness(

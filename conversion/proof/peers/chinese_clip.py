@@ -3,9 +3,8 @@
 import torch
 from PIL import Image
 
-from ..reference import bert, clip_vision, hf_config
 from ..witness import Facts, Witness
-from .common import Tensors, bert_ids, built_from, computing_in, features, loaded, transformers_name
+from .common import Tensors, bert_ids, built_from, computing_in, features, loaded, towers, transformers_name
 
 
 def original(tensors: Tensors, facts: Facts) -> Witness:
@@ -14,14 +13,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
 
     state_dict = _state_dict(tensors)
     with built_from("config.json", transformers_name()):
-        text = hf_config.stated(facts.config, "text_config", hf_config.BERT, bert.sizes(state_dict, "text_model."))
-        sizes = clip_vision.sizes(state_dict)
-        vision = hf_config.stated(facts.config, "vision_config", hf_config.CLIP_VISION, sizes)
-        config = transformers.ChineseCLIPConfig(
-            text_config=dict(text),
-            vision_config=dict(vision),
-            projection_dim=len(tensors["text_projection.weight"]),
-        )
+        config = transformers.ChineseCLIPConfig(**towers(state_dict, facts.config))
         model = loaded(transformers.ChineseCLIPModel(config), state_dict)
     square = {"height": facts.image_size, "width": facts.image_size}
     # The published processor's transformers converted with Pillow; today's would lay transparent pictures on white.

@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from ...errors import InputError
+from ..reference import bert, clip_vision, hf_config
 
 Tensors = Mapping[str, torch.Tensor]
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -77,6 +78,14 @@ def bert_ids(vocab: Sequence[str], context_length: int | None) -> Callable[[Sequ
 
     tokenizer = transformers.BertTokenizer(vocab={token: number for number, token in enumerate(vocab)})
     return lambda texts: tokenizer(list(texts), truncation=True, max_length=context_length)["input_ids"]
+
+
+def towers(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers builds a dual encoder of a BERT and a CLIP ViT from: both raw configs, and the width."""
+    text = hf_config.stated(config, "text_config", hf_config.BERT, bert.sizes(tensors, "text_model."))
+    vision = hf_config.stated(config, "vision_config", hf_config.CLIP_VISION, clip_vision.sizes(tensors))
+    width = len(tensors["text_projection.weight"])
+    return {"text_config": dict(text), "vision_config": dict(vision), "projection_dim": width}
 
 
 def features(model: Any) -> tuple[Encode, Encode]:

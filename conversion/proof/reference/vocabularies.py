@@ -13,6 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -248,7 +249,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = sorted(key for key, _ in pairs)
-        raise ValueError(f"the key {next(a for a, b in zip(keys, keys[1:], strict=False) if a == b)!r} stands twice")
+        raise ValueError(f"the key {next(a for a, b in pairwise(keys) if a == b)!r} stands twice")
     return found
 
 
