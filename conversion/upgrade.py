@@ -130,7 +130,7 @@ def _check(report: Mapping[str, Any]) -> None:
 
 
 def _differs(folder: Path, name: str, digest: str) -> bool:
-    """Whether a file is gone, lies elsewhere or holds something else; a link out of the folder is not followed."""
+    """Whether a file is gone, is named outside of the folder, or holds something else than the report hashed."""
     path = folder / name
     inside = ".." not in Path(name).parts and not Path(name).is_absolute()
     return not inside or not path.is_file() or sha256(path) != digest

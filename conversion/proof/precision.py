@@ -32,7 +32,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Tower:
+class Side:
     """One side of a model and of its witness.
 
     `ours` and `theirs` take one of the `inputs`, a batch, and give L2-normalised vectors, a row each. The parts of our
@@ -60,19 +60,19 @@ class Measured:
     narrow: Mapping[torch.dtype, torch.Tensor]
 
 
-def measure(tower: Tower, own: torch.dtype) -> Measured:
+def measure(side: Side, own: torch.dtype) -> Measured:
     """Runs our side: all inputs in float64, the small one in float32 and in a narrower dtype of the repo's own.
 
     The weights of one tower are in double at a time.
     """
-    brief = tower.inputs[-1:]
+    brief = side.inputs[-1:]
     narrow = {}
     for dtype in dict.fromkeys((own, torch.float32) if own in HALVES else (torch.float32,)):
-        with computing_in(dtype, own, tower.modules):
-            narrow[dtype] = _all(tower.ours, brief, dtype)
-    with computing_in(torch.float64, own, tower.modules):
-        vectors = _all(tower.ours, tower.inputs, torch.float64)
-    return Measured(tower.step, tower.what, tower.theirs, tower.inputs, vectors, narrow)
+        with computing_in(dtype, own, side.modules):
+            narrow[dtype] = _all(side.ours, brief, dtype)
+    with computing_in(torch.float64, own, side.modules):
+        vectors = _all(side.ours, side.inputs, torch.float64)
+    return Measured(side.step, side.what, side.theirs, side.inputs, vectors, narrow)
 
 
 def compare_tower(ours: Measured, witness: Witness) -> Iterator[Comparison]:

@@ -26,7 +26,7 @@ from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_
 from ..repos.write import DTYPES, same_bits, target_dtype
 from ..sources import SOURCES
 from . import samples, witnesses
-from .precision import Tower, bounded, compare_logits, compare_tower, difference, measure, normalized
+from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized
 from .witness import Witness
 from .witnesses import Testimony
 
@@ -346,17 +346,17 @@ def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, lis
     return torch.stack(pixels[: samples.PROVED_PICTURES]), comparisons
 
 
-def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Tower:
+def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Side:
     modules = [model.text_model, model.text_projection]
-    return Tower("text", "embeddings", modules, model.encode_text, witness.encode_text, batches)
+    return Side("text", "embeddings", modules, model.encode_text, witness.encode_text, batches)
 
 
-def _image(model: Any, witness: Witness, pixels: torch.Tensor) -> Tower:
+def _image(model: Any, witness: Witness, pixels: torch.Tensor) -> Side:
     modules = [model.vision_model, model.visual_projection]
-    return Tower("image", "embeddings", modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]])
+    return Side("image", "embeddings", modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]])
 
 
-def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Tower]:
+def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Side]:
     """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
 
     def states(encode: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -370,5 +370,5 @@ def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], p
         return model(input_ids=ids).pooler_output
 
     modules = [model.text_model]
-    yield Tower("states", "states", modules, states(normalized(last_hidden)), states(witness.text_states), batches)
-    yield Tower("pooled", "pooled states", modules, normalized(pooled), witness.encode_text, batches)
+    yield Side("states", "states", modules, states(normalized(last_hidden)), states(witness.text_states), batches)
+    yield Side("pooled", "pooled states", modules, normalized(pooled), witness.encode_text, batches)
