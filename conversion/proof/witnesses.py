@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, ZhclipError
 from ..reading.evidence import Evidence
 from .reference.layers import computing_in
 from .witness import Facts, Witness
@@ -31,6 +31,10 @@ CALLS = (
     "text_training",
     "image_training",
 )
+
+
+OF_AN_IMAGE_PART = ("encode_image", "logit_scale", "image_training")
+"""What of these an image part gives; texts and the image order are the text family's."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,11 @@ def build(parts: Sequence[Testimony], vocabulary: Path, context_length: int | No
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Tells what a reference can't find or compute as an error of the input: a reference knows no other."""
+    """Tells what a witness can't find or compute as an error of the input; what is told in words already stays."""
     try:
         yield
+    except ZhclipError:
+        raise
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         said = f"{error.args[0]!r} is not there" if isinstance(error, KeyError) and error.args else str(error)
         raise InputError(
@@ -105,10 +111,8 @@ class _Reader:
         reference = self._reference(facts)
         peer = self._peer(facts)
         whole = _completed(peer, reference) if peer else reference
-        if self.part.role == "whole":
-            return whole
-        # Of an image part what it gives; texts and the image order are the text family's.
-        calls = {call: getattr(whole, call) for call in ("encode_image", "logit_scale", "image_training")}
+        given = CALLS if self.part.role == "whole" else OF_AN_IMAGE_PART
+        calls = {call: _worded(found) for call in given if (found := getattr(whole, call))}
         return Witness(whole.name, whole.level, whole.computing_in, **calls)
 
     def _reference(self, facts: Facts) -> Witness:
@@ -123,7 +127,7 @@ class _Reader:
             "text_training": lambda: module.text_training(tensors, facts.config),
             "image_training": lambda: module.image_training(tensors, facts.config),
         }
-        calls = {key: _worded(call) for key, call in offers.items() if hasattr(module, key)}
+        calls = {key: call for key, call in offers.items() if hasattr(module, key)}
         return Witness("reference", "reference", computing_in, **calls)
 
     def _peer(self, facts: Facts) -> Witness | None:

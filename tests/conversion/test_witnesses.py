@@ -164,3 +164,15 @@ def test_a_report_of_no_known_format_is_refused(change, repo, tmp_path):
 
     with pytest.raises(InputError, match="names the formats ('x'|none); known are bert_clip, "):
         verify(folder)
+
+
+@torch.no_grad()
+def test_what_a_package_says_of_a_config_is_told_once(repo):
+    found = repo("hf_clip")
+    (source,) = found.report.sources
+    lie = in_config(vision_config={"hidden_size": 48})(source)
+    request = verification.Request(str(found.path), [], "keep", str(found.path), None, [lie])
+
+    with pytest.raises(InputError, match="^transformers .* itself can't build the model from config.json") as error:
+        verification.compare(request)
+    assert "The witness can't compute" not in str(error.value)
