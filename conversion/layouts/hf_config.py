@@ -200,6 +200,7 @@ def tower_config(
         ]
         if not conflicts:
             check_activation(config[ACTIVATION_FIELDS.get(model_type, "hidden_act")], f"The {where} of config.json")
+            _check_eps(config, where)
             _check_heads(config, *HEAD_FIELDS.get(model_type, ("num_attention_heads", "hidden_size")), where)
             _check_unheld(each, model_type, where)
             return {"model_type": model_type, **config}
@@ -228,6 +229,14 @@ def check_activation(name: Any, where: str) -> None:
     """Refuses an activation that could not be verified."""
     if name not in ACTIVATIONS:
         raise InputError(f"{where} states the activation {name!r}; supported are {', '.join(ACTIVATIONS)}.")
+
+
+def _check_eps(config: Mapping[str, Any], where: str) -> None:
+    eps = config.get("layer_norm_eps")
+    if eps is not None and not 0 < eps < 1:
+        raise InputError(
+            f"The {where} of config.json states layer_norm_eps {eps!r}; a small number above 0 was wanted. Correct it."
+        )
 
 
 def _check_heads(config: Mapping[str, Any], heads: str, width: str, where: str) -> None:

@@ -1,5 +1,6 @@
 """A model beside a witness in numbers: sameness in float64, and how far narrower dtypes are from the truth."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,15 +64,15 @@ class Measured:
 def measure(side: Side, own: torch.dtype) -> Measured:
     """Runs our side: all inputs in float64, the small one in float32 and in a narrower dtype of the repo's own.
 
-    The weights of one tower are in double at a time.
+    The weights of one tower are in double at a time. Those of a repo in double are narrowed last, for good.
     """
     brief = side.inputs[-1:]
+    with computing_in(torch.float64, own, side.modules):
+        vectors = _all(side.ours, side.inputs, torch.float64)
     narrow = {}
     for dtype in dict.fromkeys((own, torch.float32) if own in HALVES else (torch.float32,)):
         with computing_in(dtype, own, side.modules):
             narrow[dtype] = _all(side.ours, brief, dtype)
-    with computing_in(torch.float64, own, side.modules):
-        vectors = _all(side.ours, side.inputs, torch.float64)
     return Measured(side.step, side.what, side.theirs, side.inputs, vectors, narrow)
 
 
@@ -101,7 +102,7 @@ def overflows(found: torch.Tensor, exact: torch.Tensor) -> bool:
 
 @contextmanager
 def computing_in(dtype: torch.dtype, own: torch.dtype, modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Lets modules compute in `dtype`; they then go back to their `own`, whose bits they keep."""
+    """Lets modules compute in `dtype`; they then go back to their `own`, whose bits they keep if `dtype` has them."""
     for module in modules:
         module.to(dtype)
     yield
@@ -159,7 +160,13 @@ def _sameness(step: str, what: str, ours: torch.Tensor, truth: torch.Tensor, wit
     undefined = (ours.isnan() & truth.isnan()).any(-1)
     cosine = float((ours * truth).sum(-1).masked_fill(undefined, 1.0).min())
     bound = 1 - SAMENESS
-    yield Comparison(step, what, witness, "smallest cosine", bound, cosine, cosine >= bound)
+    shown = math.nan if undefined.all() else cosine
+    yield Comparison(step, what, witness, "smallest cosine", bound, shown, cosine >= bound)
+
+
+def shows_nothing(comparison: Comparison) -> bool:
+    """Whether it has compared vectors none of which is a number: that proves nothing of what computes them."""
+    return comparison.measure == "smallest cosine" and math.isnan(comparison.result)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -26,7 +26,7 @@ from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_
 from ..repos.write import DTYPES, same_bits, target_dtype
 from ..sources import SOURCES
 from . import samples, witnesses
-from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized
+from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized, shows_nothing
 from .witness import Witness
 from .witnesses import Testimony
 
@@ -198,7 +198,8 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
     numbers = _compare_numbers(model, repo.processor, witness, request.dtype)
     del model
-    return witness.level, [*comparisons, *numbers]
+    comparisons += numbers
+    return "tensors" if any(map(shows_nothing, comparisons)) else witness.level, comparisons
 
 
 def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -> Iterator[Comparison]:

@@ -737,6 +737,16 @@ def a_config_json_with_an_unknown_activation(tmp):
     return edited_config(tmp, vision_config={"hidden_act": "swoosh"})
 
 
+@case("text_config of config.json states layer_norm_eps -1.0", "a small number above 0 was wanted")
+def a_negative_eps(tmp: Path) -> list[Any]:
+    return edited_config(tmp, text_config={"layer_norm_eps": -1.0})
+
+
+@case("vision_config of config.json states layer_norm_eps 1", "a small number above 0 was wanted")
+def an_eps_of_one(tmp: Path) -> list[Any]:
+    return edited_config(tmp, vision_config={"layer_norm_eps": 1})
+
+
 @case("text_config of config.json states layer_norm_eps 'tiny'", "a number was wanted")
 def a_config_json_with_a_word_for_eps(tmp):
     return edited_config(tmp, text_config={"layer_norm_eps": "tiny"})

@@ -402,7 +402,18 @@ def test_nan_is_converted_when_it_is_allowed(tmp_path, facts, out):
     report = convert(saved(tmp_path / "x.pt", tensors), out, config=facts, allow_nonfinite=True)
 
     assert report.passed
+    # No picture's vector is a number: nothing is shown of what the image tower computes.
+    assert report.level == "tensors"
     assert torch.isnan(load_file(out / "model.safetensors")["visual_projection.weight"][0, 0])
+
+
+def test_a_checkpoint_in_double_is_converted_with_its_bits_and_proved_by_them(tmp_path, facts, out):
+    tensors = {key: tensor.double() * (1 + 1e-9) for key, tensor in seeded_state_dict(c.cn_clip_vit()).items()}
+
+    report = convert(saved(tmp_path / "x.pt", tensors), out, config=facts)
+
+    assert report.passed
+    assert {tensor.dtype for tensor in load_file(out / "model.safetensors").values()} == {torch.float64}
 
 
 def test_shared_memory_in_the_source_is_no_obstacle(tmp_path, facts, out):
