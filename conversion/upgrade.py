@@ -20,6 +20,7 @@ from .repos.provenance import command_of
 from .repos.report import FILE, Comparison, Report
 from .repos.staging import staging
 from .repos.write import SPARE_BYTES, write_json
+from .sources import SOURCES
 
 FORMER_VERSION = 2
 """Of the reports whose repos bear the former types."""
@@ -72,13 +73,17 @@ def upgrade(
         ParityError: when the result does not compute what the report says of it; nothing is left at `out` then.
     """
     folder = former.folder or former.path
-    report = _former_report(folder)
-    config = _renamed(read_json(folder / "config.json"))
+    config, report = _renamed(read_json(folder / "config.json")), _former_report(folder)
     kept = [name for name in report["files"] if name not in ("config.json", *CODE_FILES)]
     progress(f"Found a repo of an older version: {report['conversion']['architecture']}")
     with staging(out, sum((folder / name).stat().st_size for name in kept) + SPARE_BYTES, force) as place:
         _copy(folder, place, kept)
-        _write_config(place, config)
+        positions = _write_config(place, config)
+        if not 3 <= (length := report["conversion"]["context_length"]) <= positions:
+            raise InputError(
+                f"{folder / FILE} states context_length {length}, and the model takes 3 to {positions} tokens. "
+                f"{CONVERT_ORIGINAL}"
+            )
         if any(name in report["files"] for name in CODE_FILES):
             add_code(place)
         progress("Verifying in a fresh process")
@@ -91,7 +96,7 @@ def upgrade(
 
 
 def _former_report(folder: Path) -> dict[str, Any]:
-    """The report of the former version, whose files are all there as they were.
+    """The report of the former version, whose files are all there as they were, in the fields of today.
 
     Raises:
         InputError: in words for whatever is wrong with it.
@@ -103,37 +108,50 @@ def _former_report(folder: Path) -> dict[str, Any]:
             f"{CONVERT_ORIGINAL}"
         )
     try:
-        _check(report)
-        changed = sorted(name for name, digest in report["files"].items() if _differs(folder, name, digest))
-    except (LookupError, TypeError, AttributeError) as error:
+        report = _of_today(report)
+        Report.from_json(report)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{folder / FILE} is no report: {error}. {CONVERT_ORIGINAL}") from error
-    if changed or report["level"] == "tensors" or not report["passed"]:
-        why = f"changed since then: {', '.join(changed)}" if changed else "it was not verified"
-        raise InputError(
-            f"{folder} is not what its report proves ({why}), so that it is not taken. {CONVERT_ORIGINAL}"
-        )
+    _check_proved(folder, report)
     return report
 
 
-def _check(report: Mapping[str, Any]) -> None:
-    """Raises LookupError, TypeError or AttributeError for what is not as it was written."""
-    from .sources import SOURCES
+def _of_today(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The former report in today's fields; raises what `Report.from_json` raises for what is not as it was written."""
+    conversion = report["conversion"]
+    added = {"stated_context_length": conversion["context_length"], "vocabulary": {}}
+    sources = [_source(each) for each in report["sources"]]
+    if not sources:
+        raise LookupError("it names no source")
+    return {**report, "conversion": {**conversion, **added}, "sources": sources}
 
-    kinds = {"architecture": str, "dtype": str, "context_length": int, "limits": list}
-    if wrong := [name for name, kind in kinds.items() if not isinstance(report["conversion"][name], kind)]:
-        raise TypeError(f"conversion states {wrong[0]} {report['conversion'][wrong[0]]!r}")
-    if not report["sources"] or not all(isinstance(name, str) for name in report["files"]):
-        raise TypeError("it names no source, or no files")
-    for source in report["sources"]:
-        if source["format"] not in SOURCES or not isinstance(source["facts"], Mapping):
-            raise LookupError(f"the format {source['format']!r}")
+
+def _source(former: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in former.items() if key != "facts"}
+    if former["format"] not in SOURCES:
+        raise LookupError(f"the format {former['format']!r}")
+    if not isinstance(former["facts"], Mapping):
+        raise TypeError(f"facts is {former['facts']!r}")
+    return {**kept, "evidence": to_report(EVIDENCE.get(former["format"], _as_stated)(former["facts"]))}
+
+
+def _check_proved(folder: Path, report: Mapping[str, Any]) -> None:
+    """Refuses a repo that was not verified, or whose files are no longer those that were."""
+    changed = sorted(name for name, digest in report["files"].items() if _differs(folder, name, digest))
+    proved = report["passed"] is True and report["level"] != "tensors" and report["comparisons"]
+    if changed or not proved:
+        why = f"changed since then: {', '.join(changed)}" if changed else "it was not verified"
+        raise InputError(f"{folder} is not what its report proves ({why}): it is not taken. {CONVERT_ORIGINAL}")
 
 
 def _differs(folder: Path, name: str, digest: str) -> bool:
     """Whether a file is gone, is named outside of the folder, or holds something else than the report hashed."""
     path = folder / name
     inside = ".." not in Path(name).parts and not Path(name).is_absolute()
-    return not inside or not path.is_file() or sha256(path) != digest
+    try:
+        return not inside or not path.is_file() or sha256(path) != digest
+    except OSError:  # a name that no file system takes
+        return True
 
 
 def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,18 +160,21 @@ def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
     vision = fields.get("vision_config")
     if isinstance(vision, Mapping):
         kind = vision.get("model_type")
-        fields["vision_config"] = {**vision, "model_type": TYPES.get(kind, kind)}
+        fields["vision_config"] = {**vision, "model_type": TYPES.get(str(kind), kind)}
     return {**fields, "model_type": TYPES["zhclip"]}
 
 
-def _write_config(place: Path, fields: Mapping[str, Any]) -> None:
+def _write_config(place: Path, fields: Mapping[str, Any]) -> int:
+    """Writes config.json, and gives the longest text that its model takes, in tokens."""
     from huggingface_hub.errors import StrictDataclassError
 
     from hf_zhclip import ZhCLIPConfig
 
     try:
-        ZhCLIPConfig.from_dict(dict(fields)).save_pretrained(place)
-    except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
+        config = ZhCLIPConfig.from_dict(dict(fields))
+        config.save_pretrained(place)
+        return config.max_text_positions
+    except (StrictDataclassError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"No model can be built from the config.json of the older repo. {error}") from error
 
 
@@ -166,13 +187,12 @@ def _copy(folder: Path, place: Path, names: Sequence[str]) -> None:
 def _prove(place: Path, folder: Path, former: Mapping[str, Any], name: str) -> Report:
     conversion = {
         **former["conversion"],
-        "stated_context_length": former["conversion"]["context_length"],
         "vocabulary": vocabulary_hashes(place),
         "limits": list(dict.fromkeys((*former["conversion"]["limits"], LIMIT))),
         "command": command_of([folder.name], name),
         "former_report": sha256(folder / FILE),
     }
-    sources = [_source(each) for each in former["sources"]]
+    sources = former["sources"]
     request = verification.Request(
         out=str(place),
         parts=[],
@@ -184,11 +204,6 @@ def _prove(place: Path, folder: Path, former: Mapping[str, Any], name: str) -> R
     level, comparisons = verification.in_fresh_process(request)
     files = {path.relative_to(place).as_posix(): sha256(path) for path in sorted(place.rglob("*")) if path.is_file()}
     return Report(sources, conversion, level, [_same_weights(former, files), *comparisons], files)
-
-
-def _source(former: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in former.items() if key != "facts"}
-    return {**kept, "evidence": to_report(EVIDENCE.get(former["format"], _as_stated)(former["facts"]))}
 
 
 def _same_weights(former: Mapping[str, Any], files: Mapping[str, str]) -> Comparison:

@@ -14,6 +14,7 @@ from ..reading.files import REPORT as FILE
 from ..reading.files import sha256
 from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
+from .write import DTYPES
 
 FORMAT_VERSION = 3
 PACKAGES = ("hf-zhclip", "transformers", "torch", "safetensors", "tokenizers", "pillow")
@@ -83,7 +84,10 @@ class Report:
         return "\n".join(_line(each) for each in self.comparisons if not each.passed)
 
 
-SOURCE_KINDS: dict[str, Any] = {"format": str, "name": str, "hub": dict | None, "files": dict, "evidence": dict}
+SOURCE_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("format", "role", "name"), str),
+    **{"hub": dict | None, "files": dict, "evidence": dict},
+}
 CONVERSION_KINDS: dict[str, Any] = {
     **{"architecture": str, "dtype": str, "context_length": int, "trained_context_length": int | None},
     **{"stated_context_length": int | None, "vocabulary": dict},
@@ -95,6 +99,9 @@ CONVERSION_KINDS: dict[str, Any] = {
         "verification_skipped": bool,
     },
 }
+ROLES = ("whole", "image")
+"""What a part may give to the model."""
+
 HUB_KINDS: dict[str, Any] = {"repo": str, "file": str | None, "revision": str | None}
 EVIDENCE_KINDS: dict[str, Any] = {"files": dict, "stated": dict}
 FILE_KINDS: dict[str, Any] = {"sha256": str, "content": dict | list}
@@ -108,14 +115,20 @@ COMPARISON_KINDS: dict[str, Any] = {
 def _check_kinds(fields: Mapping[str, Any]) -> None:
     if fields["level"] not in get_args(Level):
         raise TypeError(f"level {fields['level']!r} is none of {', '.join(get_args(Level))}")
-    if not isinstance(fields["files"], dict) or not all(isinstance(each, str) for each in fields["files"].values()):
+    if not _are_texts(fields["files"]):
         raise TypeError("files does not give a hash for each name")
     if not isinstance(fields["versions"], dict):
         raise TypeError(f"versions is {fields['versions']!r}")
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
     if wrong := [each for each in fields["conversion"]["limits"] if not isinstance(each, str)]:
         raise TypeError(f"limits holds {wrong[0]!r}")
+    if fields["conversion"]["dtype"] not in ("keep", *DTYPES):
+        raise TypeError(f"dtype is {fields['conversion']['dtype']!r}")
     _check_fields("sources", fields["sources"], SOURCE_KINDS)
+    if wrong := [source["role"] for source in fields["sources"] if source["role"] not in ROLES]:
+        raise TypeError(f"role is {wrong[0]!r}")
+    if wrong := [source["files"] for source in fields["sources"] if not _are_texts(source["files"])]:
+        raise TypeError(f"files is {wrong[0]!r}")
     _check_fields("comparisons", fields["comparisons"], COMPARISON_KINDS)
     _check_fields("hub", [source["hub"] for source in fields["sources"] if source["hub"] is not None], HUB_KINDS)
     try:
@@ -125,6 +138,10 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     for source in fields["sources"]:
         _check_fields("evidence", [source["evidence"]], EVIDENCE_KINDS)
         _check_fields("evidence", list(source["evidence"]["files"].values()), FILE_KINDS)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
 def _check_fields(where: str, values: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any]) -> None:

@@ -11,7 +11,14 @@ def report(*results: float) -> Report:
     comparisons = [
         Comparison("text", "embeddings", "reference", "difference", 1e-5, each, each <= 1e-5) for each in results
     ]
-    source = {"format": "cn_clip", "name": "x.pt", "hub": None, "files": {}, "evidence": {"files": {}, "stated": {}}}
+    source = {
+        "format": "cn_clip",
+        "role": "whole",
+        "name": "x.pt",
+        "hub": None,
+        "files": {},
+        "evidence": {"files": {}, "stated": {}},
+    }
     conversion = {
         **{"architecture": "x", "dtype": "keep", "context_length": 52, "trained_context_length": 52, "limits": []},
         **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},

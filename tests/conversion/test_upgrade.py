@@ -134,6 +134,18 @@ def in_report(**fields):
     return lambda folder: edit(folder / "conversion_report.json", lambda report: report.update(fields))
 
 
+def listed_type(folder):
+    edit(folder / "config.json", lambda config: config["vision_config"].update(model_type=[1]))
+
+
+def in_source(**fields):
+    return lambda folder: edit(folder / "conversion_report.json", lambda report: report["sources"][0].update(fields))
+
+
+def in_conversion(**fields):
+    return lambda folder: edit(folder / "conversion_report.json", lambda report: report["conversion"].update(fields))
+
+
 REFUSED = {
     "a weight that was changed since": (tamper, r"changed since then: model\.safetensors.*Convert its original"),
     "a file that is gone": (
@@ -151,6 +163,39 @@ REFUSED = {
     "facts of another kind": (in_report(sources=[{"format": "cn_clip", "facts": []}]), "is no report"),
     "files of another kind": (in_report(files=[1]), "is no report"),
     "a file outside of it": (in_report(files={"../x": "00"}), r"changed since then: \.\./x"),
+    "a hub of another kind": (in_source(hub="x"), "is no report: .*hub"),
+    "a name of another kind": (in_source(name=5), "is no report: .*name is 5"),
+    "a role that no part has": (in_source(role="vision"), "is no report: role is 'vision'"),
+    "hashes of another kind": (in_source(files=[1]), "is no report: .*files"),
+    "facts that lack the base": (in_source(format="multilingual_clip", facts={}), "is no report: 'base_config'"),
+    "facts that lack the pooling": (
+        in_source(format="sentence_transformers", facts={}),
+        "is no report: 'text_pooling'",
+    ),
+    "a base of another kind": (
+        in_source(format="multilingual_clip", facts={"base_config": [1]}),
+        "is no report: .*stated",
+    ),
+    "limits of another kind": (in_conversion(limits=[1, {"a": 2}]), "is no report: limits holds 1"),
+    "an entry of another kind": (in_conversion(catalogue=5), "is no report: .*catalogue is 5"),
+    "a length of another kind": (
+        in_conversion(trained_context_length="x"),
+        "is no report: .*trained_context_length is 'x'",
+    ),
+    "a text that is too long": (
+        in_conversion(context_length=500),
+        "context_length 500, and the model takes 3 to 64",
+    ),
+    "a length below every text": (
+        in_conversion(context_length=-5),
+        "context_length -5, and the model takes 3 to 64",
+    ),
+    "a dtype that is none": (in_conversion(dtype="x"), "is no report: dtype is 'x'"),
+    "a level that is none": (in_report(level=5), "is no report: level 5"),
+    "a word for having passed": (in_report(passed="no"), "it was not verified"),
+    "no comparison": (in_report(comparisons=[]), "it was not verified"),
+    "a name that no file system takes": (in_report(files={"x" * 5000: "00"}), "changed since then: xxx"),
+    "a type that is a list": (listed_type, "changed since then: config.json"),
     "a config that was cut": (lambda folder: (folder / "config.json").write_text("{"), "is no valid JSON"),
 }
 
