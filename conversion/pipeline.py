@@ -16,6 +16,7 @@ from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
 from .repos.doors import add_code, add_legacy, add_sentence_transformers
+from .repos.prepared import OTHER_VOCABULARY, check_tokenizer
 from .repos.provenance import DEFAULTS, command, entry_name, record
 from .repos.report import FILE, Report
 from .repos.staging import check_absent, check_apart, staging
@@ -32,15 +33,10 @@ from .repos.write import (
 from .source import Description, Tower
 from .upgrade import upgrade
 
-OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
-
 TEXT_ALONE = (
     "It is a text tower alone: without a projection into a space with pictures, nothing that it computes can be "
     "compared with one"
 )
-
-LEGACY_EOS = 2
-"""An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
 
 
 def convert(
@@ -121,7 +117,7 @@ def convert(
     settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
     settings["command"] = command(parts, out, options)
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
-    _check_tokenizer(words, model_config)
+    check_tokenizer(words, model_config)
     settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
     processor = _processor(description, words)
     mapping.check([part.plan for part in parts], shapes)
@@ -209,35 +205,6 @@ def _processor(description: Description, tokenizer: Any) -> Any:
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
     return ZhCLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
-
-
-def _check_tokenizer(tokenizer: Any, model_config: Any) -> None:
-    """Holds a tokenizer against the rows of the embedding, the id that is masked and the one that is pooled."""
-    text = model_config.text_config
-    if len(tokenizer) > text.vocab_size:
-        raise InputError(
-            f"The tokenizer has {len(tokenizer)} words and the model {text.vocab_size} rows for them. "
-            f"{OTHER_VOCABULARY}"
-        )
-    # A vocabulary with gaps has fewer words than its highest id says.
-    if (highest := max(tokenizer.get_vocab().values())) >= text.vocab_size:
-        raise InputError(
-            f"The tokenizer gives ids up to {highest} and the model has {text.vocab_size} rows for them. "
-            f"{OTHER_VOCABULARY}"
-        )
-    if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
-        raise InputError(
-            f"The tokenizer pads with id {tokenizer.pad_token_id} and the model with {text.pad_token_id}. "
-            f"{OTHER_VOCABULARY}"
-        )
-    if model_config.text_pooling == "eos":
-        # The legacy eos 2 stands for the highest id of the text, which the tokenizer's end then has to be.
-        wanted = len(tokenizer) - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
-        if (last := tokenizer("")["input_ids"][-1]) != wanted:
-            raise InputError(
-                f"The tokenizer ends a text with id {last}, and the model takes the state of {wanted}. "
-                f"{OTHER_VOCABULARY}"
-            )
 
 
 def _open_doors(folder: Path, description: Description, processor: Any, with_code: bool, also_legacy: bool) -> None:

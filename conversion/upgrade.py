@@ -132,7 +132,10 @@ def _source(former: Mapping[str, Any]) -> dict[str, Any]:
         raise LookupError(f"the format {former['format']!r}")
     if not isinstance(former["facts"], Mapping):
         raise TypeError(f"facts is {former['facts']!r}")
-    return {**kept, "evidence": to_report(EVIDENCE.get(former["format"], _as_stated)(former["facts"]))}
+    given = EVIDENCE.get(former["format"], _as_stated)(former["facts"])
+    if not isinstance(given.stated, Mapping):
+        raise TypeError(f"{former['format']} stated {given.stated!r}")
+    return {**kept, "evidence": to_report(given)}
 
 
 def _check_proved(folder: Path, report: Mapping[str, Any]) -> None:

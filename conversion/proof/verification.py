@@ -21,6 +21,7 @@ from ..reading import evidence
 from ..reading.json_files import read_json, read_python_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
+from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, is_text_alone, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
 from ..repos.write import DTYPES, same_bits, target_dtype
@@ -208,6 +209,7 @@ def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -
     The model is let go before the witness computes: a peer's package is in double as a whole.
     """
     own = model.dtype
+    check_tokenizer(getattr(processor, "tokenizer", processor), model.config)
     yield from _compare_training(model.config, witness)
     _check_vocabulary(witness, model)
     if is_text_alone(model.config.to_dict()):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import shutil
@@ -276,6 +277,54 @@ def test_a_changed_fact_is_caught_by_its_numbers_and_by_the_hash(file, changes, 
         verify(out)
 
     assert {"files", step} <= failed_steps(error)
+
+
+def restate_hashes(out):
+    """As whoever wrote the files and the report would have them."""
+    path = out / "conversion_report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["files"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in report["files"]}
+    path.write_text(json.dumps(report), encoding="utf-8")
+
+
+def in_template(type_id):
+    def change(tokenizer):
+        for piece in tokenizer["post_processor"]["single"]:
+            for each in piece.values():
+                each["type_id"] = type_id
+
+    return change
+
+
+def add_token(tokenizer):
+    row = {"id": 100_000, "content": "[x]", "special": True}
+    tokenizer["added_tokens"].append(
+        {**dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False), **row}
+    )
+
+
+TOKENIZER = {
+    "padding before the text": ("tokenizer_config.json", {"padding_side": "left"}, "pads on the left"),
+    "token types of a second text": ("tokenizer.json", in_template(1), r"token types \[1, 1, 1\]; zeros were wanted"),
+    "another padding token": ("tokenizer_config.json", {"pad_token": "[UNK]"}, "pads with id"),
+    "a word beyond the rows": ("tokenizer.json", add_token, r"21129 words and the model 21128 rows"),
+}
+
+
+@pytest.mark.parametrize("name", TOKENIZER)
+def test_a_tokenizer_that_prepares_otherwise_is_refused_though_the_report_names_its_hash(name, copy):
+    file, change, said = TOKENIZER[name]
+    out = copy("bert_clip")  # its tokenizer gives token types
+    if callable(change):
+        value = json.loads((out / file).read_text(encoding="utf-8"))
+        change(value)
+        (out / file).write_text(json.dumps(value), encoding="utf-8")
+    else:
+        edit(out / file, **change)
+    restate_hashes(out)
+
+    with pytest.raises(InputError, match=said):
+        verify(out)
 
 
 def test_a_changed_weight_is_caught_by_the_hash(copy):
