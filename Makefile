@@ -17,9 +17,8 @@ FAST := not parity and not hub and not slow
 
 # They compare embeddings, so that their bounds have to hold for every processor's rounding.
 ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py tests/test_device_map.py \
-	$(addprefix tests/conversion/test_,chinese_clip.py doors.py exporting.py hf_clip.py lora.py multilingual_clip.py \
-	one_tower.py pipeline.py planted_facts.py source_zh_clip.py taiyi_finetune.py upgrade.py witnesses.py wukong.py) \
-	$(wildcard tests/conversion/test_reference*.py tests/conversion/test_verification*.py) \
+	tests/conversion/test_pipeline.py tests/conversion/test_upgrade.py tests/conversion/sources \
+	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
 .PHONY: demo test test-floor test-rounding check style cards parity parity-large hub clean

@@ -3,8 +3,8 @@
 Run where the originals' packages are installed (the environment of `make parity`):
 python -m tests.parity.record_keys [NAME ...]; without names all of them.
 
-One file is one published checkpoint at full size. tests/conversion/test_keys.py takes every file that is there, so
-that a new one needs no line in a test. Its fields:
+One file is one published checkpoint at full size. tests/conversion/detection/test_keys.py takes every file that is
+there, so that a new one needs no line in a test. Its fields:
 
     format        the name of the source in `SOURCES`
     architecture  the upstream's word: the class that config.json names under `architectures`, or the size

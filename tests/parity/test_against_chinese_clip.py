@@ -22,7 +22,7 @@ from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints
-from tests.conversion.test_chinese_clip import from_cn_clip
+from tests.conversion.sources.test_chinese_clip import from_cn_clip
 from tests.weights import seeded_state_dict
 
 pytestmark = pytest.mark.parity

@@ -23,7 +23,7 @@ from hf_zhclip.conversion.source import Description
 from hf_zhclip.conversion.sources import open_clip_xlm_roberta, prd2, taiyi_finetune, wukong
 
 from tests import published
-from tests.conversion.planting import FOLDER, everywhere
+from tests.conversion.proof.planting import FOLDER, everywhere
 from tests.published import KEYS
 
 ONE_PLACE = {

@@ -18,7 +18,7 @@ from hf_zhclip.conversion.reading.read import Checkpoint, read
 from tests import checkpoints
 from tests.conversion.helpers import compare_here
 
-KEYS = Path(__file__).parents[1] / "keys"
+KEYS = Path(__file__).parents[2] / "keys"
 
 # QA-CLIP, clip/utils.py: what its own names build, in cn_clip's words.
 QA_CLIP = {

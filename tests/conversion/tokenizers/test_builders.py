@@ -19,7 +19,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import DEFAULT_VOCAB, default_
 from tests import checkpoints, unigram
 
 RECORD = json.loads(
-    (Path(__file__).parents[1] / "parity" / "recorded" / "cn_clip_token_ids.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "parity" / "recorded" / "cn_clip_token_ids.json").read_text(encoding="utf-8")
 )
 SMALL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "猫", "cat", "##s", "Cat", "e", "é"]
 

@@ -17,7 +17,7 @@ from hf_zhclip.conversion.tokenizers.builders import slow_bert_tokenizer
 
 from tests import checkpoints as c
 
-KEYS = json.loads((Path(__file__).parents[1] / "keys/zh_clip.json").read_text(encoding="utf-8"))
+KEYS = json.loads((Path(__file__).parents[2] / "keys/zh_clip.json").read_text(encoding="utf-8"))
 SCALE = "theirs holds no logit_scale, and its model computes without: it is written as 0"
 
 

@@ -22,7 +22,7 @@ from hf_zhclip.conversion.tokenizers import vocabularies as conversion_readers
 
 from tests import checkpoints, unigram
 from tests.conversion.helpers import FAMILIES
-from tests.conversion.test_reference_openai_clip import IDS
+from tests.conversion.sources.test_openai_clip_reference import IDS
 
 PACKAGED = Path(conversion.__file__).parent / "tokenizers"
 VOCAB_FILE = PACKAGED / "vocab.txt"

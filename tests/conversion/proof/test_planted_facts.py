@@ -12,7 +12,7 @@ from hf_zhclip.conversion.source import Description, Tower
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
 from tests import facts
-from tests.conversion.planting import MADE, WITNESSES, outcome, prepared, share, share_witness, without_packages
+from tests.conversion.proof.planting import MADE, WITNESSES, outcome, prepared, share, share_witness, without_packages
 
 ROWS = [row for family in MADE for row in facts.rows(family, prepared(family).description)]
 ASKED = [row for row in ROWS if row.caught_by not in (facts.SHAPE, facts.TRAINING)]

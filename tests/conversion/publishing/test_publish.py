@@ -26,7 +26,7 @@ from hf_zhclip.conversion.sources import cn_clip
 from tests.conversion.helpers import contents, entries
 from tests.loopback_hub import connect, environment, serve
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOKENS = {"hf_writer": ("user", "club"), "hf_reader": (), "hf_other": ("other",)}
 STAMP = "<!-- written by the converter -->\n"
 HEADER = "---\nlicense: mit\n---\n"

@@ -276,7 +276,7 @@ def recorded(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def text_of(name: str) -> str:
-    return (Path(__file__).parents[2] / "model_cards" / f"{name}.yaml").read_text(encoding="utf-8")
+    return (Path(__file__).parents[3] / "model_cards" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def test_every_published_checkpoint_has_an_entry_that_convert_can_take():

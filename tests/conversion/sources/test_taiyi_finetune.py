@@ -20,7 +20,7 @@ from tests import checkpoints
 from tests.conversion.helpers import entries
 from tests.weights import seeded_state_dict
 
-KEYS = Path(__file__).parents[1] / "keys"
+KEYS = Path(__file__).parents[2] / "keys"
 FACTS = checkpoints.PRD2_FACTS
 TEXTS = ["一只猫", "一只在雪地里奔跑的老虎，远处是一片树林", "很长的句子要被截断" * 20]
 

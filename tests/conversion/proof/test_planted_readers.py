@@ -43,7 +43,7 @@ from hf_zhclip.conversion.tokenizers import builders, vocabularies
 
 from tests import checkpoints, facts
 from tests.conversion.helpers import Original
-from tests.conversion.planting import MADE, everywhere, make, outcome, prepared, share, without_packages
+from tests.conversion.proof.planting import MADE, everywhere, make, outcome, prepared, share, without_packages
 
 # Checkpoints that leave to their readers what the others state
 

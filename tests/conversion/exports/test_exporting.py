@@ -23,7 +23,7 @@ from hf_zhclip.conversion.sources import cn_clip
 from tests import checkpoints
 from tests.conversion.helpers import PICTURES, contents, entries
 
-KEYS = Path(__file__).parents[1] / "keys"
+KEYS = Path(__file__).parents[2] / "keys"
 CLASSES = {
     "hf_clip": "CLIPModel",
     "wukong": "CLIPModel",

@@ -21,7 +21,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from tests import checkpoints
 from tests.conversion.helpers import entries
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 RECORDED = json.loads((TESTS / "parity/recorded/wukong.json").read_text(encoding="utf-8"))
 FACTS = checkpoints.WUKONG_FACTS
 

@@ -13,7 +13,7 @@ from hf_zhclip.conversion.proof.reference import prd2
 from tests.pictures import seeded_pictures
 from tests.weights import fingerprint, seeded_state_dict
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECORDED = json.loads((ROOT / "tests/parity/recorded/r2d2.json").read_text(encoding="utf-8"))
 SHORT = ["prd2_short", "r2d2_short"]
 # Other versions of Pillow resize some of these pictures to other values.

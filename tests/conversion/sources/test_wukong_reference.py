@@ -14,7 +14,7 @@ from tests.pictures import seeded_pictures
 from tests.planted import SEEN, Case, cosine, fact, joint_split_as, part, transposed
 from tests.weights import fingerprint, seeded_state_dict
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECORDED = json.loads((ROOT / "tests/parity/recorded/wukong.json").read_text(encoding="utf-8"))
 SHORT = ["short_b", "short_l"]
 # Other versions of Pillow resize some of these pictures to other values.

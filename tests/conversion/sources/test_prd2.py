@@ -15,7 +15,7 @@ from hf_zhclip.conversion.sources import prd2
 
 from tests import checkpoints
 
-KEYS = Path(__file__).parents[1] / "keys"
+KEYS = Path(__file__).parents[2] / "keys"
 FACTS = checkpoints.PRD2_FACTS
 
 

@@ -21,7 +21,7 @@ from tests.pictures import seeded_pictures
 from tests.planted import SEEN, Case, cosine
 from tests.weights import fingerprint, seeded_state_dict
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECORDED = json.loads((ROOT / "tests/parity/recorded/taiyi_clip.json").read_text(encoding="utf-8"))
 VOCAB = 300
 CONFIG = {

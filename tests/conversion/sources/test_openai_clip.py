@@ -19,7 +19,7 @@ from hf_zhclip.conversion.tokenizers.builders import openai_clip_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import OPENAI_BPE_FILE, read_openai_bpe
 
 from tests import checkpoints, published
-from tests.conversion.test_reference_openai_clip import IDS
+from tests.conversion.sources.test_openai_clip_reference import IDS
 from tests.weights import seeded_state_dict
 
 

@@ -12,7 +12,7 @@ from hf_zhclip.conversion.proof.reference import bert_clip
 from tests.pictures import seeded_pictures
 from tests.weights import fingerprint, seeded_state_dict
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECORDED = json.loads((ROOT / "tests/parity/recorded/clip_chinese.json").read_text(encoding="utf-8"))
 
 
