@@ -20,8 +20,8 @@ TEXTS = (
 EMBEDDED = 4
 """How many of the pictures, from the first, are also put through the towers."""
 
-PROVED_TEXTS, PROVED_PICTURES = 5, 3
-"""How many of each are put through them in double, where a few tell as much as many; the last text comes beside."""
+PROVED_TEXTS = 5
+"""How many of the texts, from the first, are put through them in double, where a few tell as much as many."""
 
 
 def pictures() -> Iterator[tuple[str, Image.Image]]:

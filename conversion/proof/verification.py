@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
 
 from ..detection.parts import Part, identify, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
@@ -22,12 +23,14 @@ from ..reading.json_files import read_json, read_python_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..repos.prepared import check_tokenizer
-from ..repos.repo import Repo, is_text_alone, read_repo
+from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
-from ..repos.write import DTYPES, same_bits, target_dtype
+from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
 from ..sources import SOURCES
 from . import samples, witnesses
-from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized, shows_nothing
+from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
+from .precision import Measured, bounded, compare_tower, difference, measure, shows_nothing
+from .stated_modules import stated_modules
 from .witness import Witness
 from .witnesses import Testimony
 
@@ -197,48 +200,68 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
         return "tensors", comparisons
     testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
-    numbers = _compare_numbers(model, repo.processor, witness, request.dtype)
+    numbers = _compare_numbers(model, repo, witness, request.dtype)
     del model
     comparisons += numbers
     return "tensors" if any(map(shows_nothing, comparisons)) else witness.level, comparisons
 
 
-def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -> Iterator[Comparison]:
+def _compare_numbers(model: Any, repo: Repo, witness: Witness, dtype: str) -> Iterator[Comparison]:
     """Fields that no number shows, ids, pixels, vectors and logits.
 
     The model is let go before the witness computes: a peer's package is in double as a whole.
     """
     own = model.dtype
-    check_tokenizer(getattr(processor, "tokenizer", processor), model.config)
+    check_tokenizer(repo.tokenizer, model.config)
     yield from _compare_training(model.config, witness)
     _check_vocabulary(witness, model)
-    if is_text_alone(model.config.to_dict()):
-        ids, comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
-        yield from comparisons
-        measured = [measure(each, own) for each in _text_alone(model, witness, ids, processor.pad_token_id)]
-        logits: list[Comparison] = []
+    ids, comparisons = _compare_ids(repo, witness)
+    yield from comparisons
+    texts = text_batches(ids, repo.tokenizer.pad_token_id)
+    logits: list[Comparison] = []
+    if repo.is_text_alone:
+        measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, texts)]
     else:
-        ids, comparisons = _compare_ids(processor, processor.tokenizer.pad_token_id, witness)
+        pictures = list(samples.pictures())
+        pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
         yield from comparisons
-        pixels, comparisons = _compare_pixels(processor, witness)
-        yield from comparisons
-        measured = [measure(each, own) for each in (_text(model, witness, ids), _image(model, witness, pixels))]
-        text, image = (each.vectors for each in measured)
+        pair = Pair(repo.processor, stated_modules(repo.path), [picture for _, picture in pictures])
+        batches = Batches(texts, picture_batches(pixels))
+        measured = [measure(each, own) for each in pair.sides(model, witness, batches)]
+        text, image = (torch.cat([found.vectors for found in each.found]) for each in measured)
         logits = list(compare_logits(model, _with_rounded_scale(witness, dtype), text, image))
-    del model
+        del model
+        measured = [_with_towers(each, pair, repo.path, own) for each in measured]
     for each in measured:
         yield from compare_tower(each, witness)
     yield from logits
+
+
+def _with_towers(whole: Measured, pair: Pair, out: Path, own: torch.dtype) -> Measured:
+    """What was measured of one side, and of the classes that hold this tower alone."""
+    sides = pair.tower_sides(partial(_load_tower, out), whole)
+    return replace(whole, found=[*whole.found, *(found for each in sides for found in measure(each, own).found)])
 
 
 def _load(out: Path) -> Any:
     """The model as users load it, in the dtype that its config states."""
     import transformers
 
+    return _loaded(transformers.AutoModel, out)
+
+
+def _load_tower(out: Path, name: str) -> Any:
+    """The same of a class that holds one tower."""
+    import hf_zhclip
+
+    return _loaded(getattr(hf_zhclip, name), out)
+
+
+def _loaded(model_class: Any, out: Path) -> Any:
     try:
-        return transformers.AutoModel.from_pretrained(out, dtype="auto", attn_implementation="sdpa").eval()
-    except (StrictDataclassError, ValueError, LookupError, TypeError, RuntimeError, OSError) as error:
-        raise WorkError(f"{out} does not load through AutoModel: {error}") from error
+        return model_class.from_pretrained(out, dtype="auto", attn_implementation="sdpa").eval()
+    except (StrictDataclassError, ValueError, LookupError, TypeError, RuntimeError, OSError, ImportError) as error:
+        raise WorkError(f"{out} does not load through {model_class.__name__}: {error}") from error
 
 
 def _testimony(part: Part, dtype: str) -> Testimony:
@@ -278,7 +301,7 @@ def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
 
 
 def _compare_tensors(
-    parts: Sequence[Part], written: Mapping[str, torch.Tensor], model: torch.nn.Module, dtype: str
+    parts: Sequence[Part], written: Mapping[str, torch.Tensor], model: Any, dtype: str
 ) -> Iterator[Comparison]:
     if parts:
         expected = join_tensors(parts)
@@ -297,6 +320,7 @@ def _compare_tensors(
         if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
     ]
     yield _exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
+    yield _exact("config", "dtype", "the file's tensors", int(model.dtype != widest_float(written, "keep")))
 
 
 def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
@@ -325,53 +349,22 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
         )
 
 
-def _compare_ids(
-    encode: Callable[..., Any], pad: int, witness: Witness
+def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], list[Comparison]]:
+    """The witness's ids of each text, and how many of the repo's differ."""
+    expected = dict(zip(samples.TEXTS, witness.token_ids(samples.TEXTS), strict=True))
+    encode = partial(repo.tokenizer, truncation=True) if repo.is_text_alone else repo.processor
+    different = sum(list(encode(text=[text])["input_ids"][0]) != list(ids) for text, ids in expected.items())
+    return expected, [_exact("ids", f"token ids of {len(expected)} texts", witness.name, different)]
+
+
+def _compare_pixels(
+    processor: Any, pictures: Sequence[tuple[str, Image.Image]], witness: Witness
 ) -> tuple[list[torch.Tensor], list[Comparison]]:
-    """Batches of the witness's ids: short texts padded together, a cut one, one by itself; and the comparison."""
-    expected = witness.token_ids(samples.TEXTS)
-    ours = [encode(text=[text])["input_ids"][0] for text in samples.TEXTS]
-    different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
-    rows = [torch.tensor(ids) for ids in expected]
-    short = torch.nn.utils.rnn.pad_sequence(rows[: samples.PROVED_TEXTS], batch_first=True, padding_value=pad)
-    # Some embeddings hang on how far a text is padded, so that the first comes by itself, too.
-    batches = [short, rows[-1][None], rows[0][None]]
-    return batches, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
-
-
-def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
+    """The witness's pixels of each picture, and how far the repo's are from them."""
     pixels, comparisons = [], []
-    for name, image in samples.pictures():
+    for name, image in pictures:
         expected = witness.pixels(image)
         ours = processor(images=[image], return_tensors="pt")["pixel_values"][0]
         comparisons.append(bounded("pixels", name, witness.name, 0, difference(ours, expected)))
         pixels.append(expected)
-    return torch.stack(pixels[: samples.PROVED_PICTURES]), comparisons
-
-
-def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Side:
-    modules = [model.text_model, model.text_projection]
-    return Side("text", "embeddings", modules, model.encode_text, witness.encode_text, batches)
-
-
-def _image(model: Any, witness: Witness, pixels: torch.Tensor) -> Side:
-    modules = [model.vision_model, model.visual_projection]
-    return Side("image", "embeddings", modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]])
-
-
-def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Side]:
-    """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
-
-    def states(encode: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-        # A model that pads by itself gives states behind those of its text.
-        return lambda ids: encode(ids)[:, : ids.shape[1]][ids != pad]
-
-    def last_hidden(ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=ids).last_hidden_state
-
-    def pooled(ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=ids).pooler_output
-
-    modules = [model.text_model]
-    yield Side("states", "states", modules, states(normalized(last_hidden)), states(witness.text_states), batches)
-    yield Side("pooled", "pooled states", modules, normalized(pooled), witness.encode_text, batches)
+    return pixels, comparisons

@@ -269,7 +269,7 @@ def test_the_report_is_written_even_when_verification_fails(original, tmp_path, 
 
     monkeypatch.setattr(pipeline, "describe", wrong)
 
-    with pytest.raises(ParityError, match="text: embeddings of 7 inputs in float64 against") as error:
+    with pytest.raises(ParityError, match="text: embeddings of 16 inputs in float64 against") as error:
         convert(found.source, out, report=tmp_path / "second.json", **found.arguments)
 
     report = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))
@@ -284,7 +284,7 @@ def test_without_verification_only_tensors_are_compared_and_nothing_is_called_ve
     report = convert(found.source, out, skip_verify=True, **found.arguments)
 
     assert report.level == "tensors"
-    assert {each.step for each in report.comparisons} == {"tensors"}
+    assert {each.step for each in report.comparisons} == {"tensors", "config"}
     assert report.conversion["verification_skipped"] is True
     assert "Not verified: only tensors were compared" in (out / "README.md").read_text(encoding="utf-8")
 

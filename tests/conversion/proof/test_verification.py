@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import hf_zhclip
 from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.proof import precision, verification, witnesses
@@ -22,6 +23,8 @@ from tests import checkpoints
 from tests.conversion.helpers import FAMILIES, cn_clip, contents, entries
 from tests.weights import seeded_state_dict
 
+COSINE = "smallest cosine"
+WITH_TOWERS = verification._with_towers
 NUMBERS = {"config", "ids", "pixels", "text", "image", "logits"}
 
 
@@ -117,6 +120,9 @@ def order(name):
     return lambda description: replace(description, image_order=name)
 
 
+FOLLOWING = {"pixels": ("image",), "ids": ("text",)}
+"""Vectors are compared as users get them, from what the repo's own processor gives."""
+
 PLANTED = {
     "half the text heads": ("cn_clip_vit", change("text", num_attention_heads=2), "text"),
     "twice the text heads": ("cn_clip_flash", change("text", num_attention_heads=8), "text"),
@@ -152,7 +158,7 @@ def test_a_planted_error_is_caught_where_it_is(name, original, tmp_path, monkeyp
     with pytest.raises(ParityError) as error:
         convert(found.source, tmp_path / "OUT", **found.arguments)
 
-    assert step in failed_steps(error) <= {step, "logits"}
+    assert step in failed_steps(error) <= {step, *FOLLOWING.get(step, ()), "logits"}
     assert entries(tmp_path) == set()
 
 
@@ -226,7 +232,7 @@ def test_an_error_in_a_table_is_caught_though_every_shape_fits(name, square, tmp
     with pytest.raises(ParityError) as error:
         convert(square.source, tmp_path / "OUT", **square.arguments)
 
-    assert step in failed_steps(error) <= {step, "logits"}
+    assert step in failed_steps(error) <= {step, *FOLLOWING.get(step, ()), "logits"}
     assert entries(tmp_path) == set()
 
 
@@ -325,6 +331,39 @@ def test_a_tokenizer_that_prepares_otherwise_is_refused_though_the_report_names_
 
     with pytest.raises(InputError, match=said):
         verify(out)
+
+
+TOWERS = {
+    "text": ("ZhCLIPTextModelWithProjection", "ZhCLIPTextModel"),
+    "image": ("ZhCLIPVisionModelWithProjection", "ZhCLIPVisionModel"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_classes_of_one_tower_are_compared_too(family, repo, monkeypatch):
+    monkeypatch.setattr(verification, "_with_towers", WITH_TOWERS)
+
+    found = {(each.step, each.what): each for each in verify(repo(family).path).comparisons}
+
+    for step, names in TOWERS.items():
+        for name in names:
+            (comparison,) = [each for (its, what), each in found.items() if its == step and f"{name} " in what]
+            assert comparison.passed and comparison.result < 1e-12
+
+
+def without_mask(self, input_ids, attention_mask):
+    return None
+
+
+def test_a_class_of_one_tower_that_computes_otherwise_is_caught(repo, monkeypatch):
+    monkeypatch.setattr(verification, "_with_towers", WITH_TOWERS)
+    monkeypatch.setattr(hf_zhclip.ZhCLIPTextModel, "_text_mask", without_mask)
+
+    with pytest.raises(ParityError) as error:
+        verify(repo("cn_clip_vit").path)
+
+    failed = [each.what for each in error.value.report.comparisons if not each.passed and each.measure != COSINE]
+    assert failed == ["ZhCLIPTextModel in float64, inputs: 2"]
 
 
 def test_a_changed_weight_is_caught_by_the_hash(copy):
@@ -485,7 +524,8 @@ def test_the_rounding_of_the_repos_own_dtype_is_measured_beside_that_of_float32(
     own, single = measured[f"embeddings in {dtype}"], measured["embeddings in float32"]
     assert single.result < own.result <= own.bound
     assert own.bound / single.bound == torch.finfo(getattr(torch, dtype)).eps / torch.finfo(torch.float32).eps
-    assert measured["embeddings of 3 inputs in float64"].result < 1e-12
+    calls = [each.result for what, each in measured.items() if "in float64" in what]
+    assert len(calls) == 3 and max(calls) < 1e-12
 
 
 def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tmp_path):
@@ -510,12 +550,16 @@ def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tm
 # NaN
 
 
+def sameness(ours, truth):
+    ours, truth = (torch.tensor(each, dtype=torch.float64) for each in (ours, truth))
+    return list(precision._sameness("text", "embeddings", [precision.Found("a call", 0, ours)], [truth], "w"))
+
+
 def test_nan_agrees_with_nan_and_with_nothing_else():
     nan = float("nan")
 
     def passes(ours, expected):
-        ours, expected = (torch.tensor([[1.0, 0.0], each], dtype=torch.float64) for each in (ours, expected))
-        return all(each.passed for each in precision._sameness("text", "embeddings", ours, expected, "w"))
+        return all(each.passed for each in sameness([[1.0, 0.0], ours], [[1.0, 0.0], expected]))
 
     assert passes([0.6, 0.8], [0.6, 0.8])
     assert passes([nan, nan], [nan, nan])
@@ -534,10 +578,7 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
     ],
 )
 def test_difference_and_cosine_have_a_bound_each(ours, passed):
-    ours, truth = (torch.tensor([each], dtype=torch.float64) for each in (ours, [0.6, 0.8]))
-    found = precision._sameness("text", "embeddings", ours, truth, "w")
-
-    assert tuple(each.passed for each in found) == passed
+    assert tuple(each.passed for each in sameness([ours], [[0.6, 0.8]])) == passed
 
 
 def test_what_json_cannot_say_is_null():
