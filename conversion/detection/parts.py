@@ -20,6 +20,7 @@ from ..reading.json_files import read_json
 from ..reading.read import Checkpoint, check_ema, choose, read
 from ..source import Description, Source
 from ..sources import SOURCES
+from ..stated import Stated
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
@@ -149,44 +150,24 @@ def _is_image_side(target: str) -> bool:
     return target.startswith(IMAGE_SIDE)
 
 
-def identify(
-    source: str | Path,
-    vision: str | Path | None,
-    format: str | None,
-    config: str | Path | None,
-    ema: str | None = None,
-    vision_format: str | None = None,
-    vision_config: str | Path | None = None,
-) -> list[Part]:
+def identify(stated: Stated) -> list[Part]:
     """The parts that make one model: one that is complete by itself, or a text part and an image part.
 
     Of a published checkpoint the catalogue knows the format, the image part and, where nothing beside the weights
     states it, the config; what the user states goes first.
-    `ema` chooses between weights and their average, in the part that holds both. `vision_format` and `vision_config`
-    say of the image part what `format` and `config` say of the source.
 
     Raises:
         InputError: when a part is no known format, is missing, or is one too many.
     """
-    parts = _parts(source, vision, format, config, ema, vision_format, vision_config)
-    check_ema(ema, [part.checkpoint for part in parts])
+    parts = _parts(stated)
+    check_ema(stated.ema, [part.checkpoint for part in parts])
     return parts
 
 
-def _parts(
-    source: str | Path,
-    vision: str | Path | None,
-    format: str | None,
-    config: str | Path | None,
-    ema: str | None,
-    vision_format: str | None,
-    vision_config: str | Path | None,
-) -> list[Part]:
-    stated = read_json(Path(config)) if config else {}
-    entry = published(source)
-    if entry is not None:
-        vision = vision or entry.vision
-    first = _part(source, format, stated, ema, entry)
+def _parts(stated: Stated) -> list[Part]:
+    source, entry = stated.source, published(stated.source)
+    vision = stated.vision or (entry.vision if entry else None)
+    first = _part(stated, entry)
     if not first.holds_text:
         texts = ", ".join(sorted(each.name for each in SOURCES.values() if each.part == "text"))
         raise InputError(
@@ -194,7 +175,11 @@ def _parts(
             f"({texts}). By itself it is not converted: without a text there is nothing to compare a picture with."
         )
     if why := COMPLETE.get(first.source.part):
-        options = {"--vision": vision, "--vision-format": vision_format, "--vision-config": vision_config}
+        options = {
+            "--vision": vision,
+            "--vision-format": stated.vision_format,
+            "--vision-config": stated.vision_config,
+        }
         if given := [name for name, value in options.items() if value is not None]:
             raise InputError(f"{source} is {first.source.title} and {why}; leave out {' and '.join(given)}.")
         return [first]
@@ -203,7 +188,10 @@ def _parts(
             f"{source} is {first.source.title}: a text tower alone. Its image tower is published apart; name it with "
             f"--vision{_example(first.source)}."
         )
-    return [first, _vision_part(vision, vision_format, read_json(Path(vision_config)) if vision_config else {}, ema)]
+    return [
+        first,
+        _vision_part(Stated(vision, format=stated.vision_format, config=stated.vision_config, ema=stated.ema)),
+    ]
 
 
 def _example(source: Source) -> str:
@@ -214,21 +202,21 @@ def _example(source: Source) -> str:
     return ": the whole CLIP that it was trained against"
 
 
-def _part(
-    path: str | Path,
-    format: str | None,
-    stated: Mapping[str, Any],
-    ema: str | None,
-    entry: Entry | None = None,
-) -> Part:
-    checkpoint = choose(read_source(path), ema)
-    detection = detect_published(checkpoint, format, entry)
+def _part(stated: Stated, entry: Entry | None = None) -> Part:
+    facts = stated_facts(stated)
+    checkpoint = choose(read_source(stated.source), stated.ema)
+    detection = detect_published(checkpoint, stated.format, entry)
     why = f"{detection.certainty}: {detection.why}"
     own, from_catalogue = checkpoint.config if detection.source.reads_config_json else {}, False
-    if not own and not stated and entry is not None and entry.config:
-        stated, why, from_catalogue = entry.config, f"{why}; its config is the catalogue's", True
-    config, base = _facts(detection.source, path, own, stated)
-    return Part(detection.source, checkpoint, config, why, stated=stated, base=base, from_catalogue=from_catalogue)
+    if not own and not facts and entry is not None and entry.config:
+        facts, why, from_catalogue = entry.config, f"{why}; its config is the catalogue's", True
+    config, base = _facts(detection.source, stated.source, own, facts)
+    return Part(detection.source, checkpoint, config, why, stated=facts, base=base, from_catalogue=from_catalogue)
+
+
+def stated_facts(stated: Stated) -> Mapping[str, Any]:
+    """The JSON that the user states of the source."""
+    return read_json(Path(stated.config)) if stated.config else {}
 
 
 def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | None) -> Detection:
@@ -261,13 +249,14 @@ def _facts(
     return {**(own or stated), "base_config": read_json(file)}, (base, file)
 
 
-def _vision_part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: str | None) -> Part:
+def _vision_part(stated: Stated) -> Part:
+    """The image part, of which this is stated as of a source of its own."""
     with _naming_options_of("image"):
-        part = replace(_part(path, format, stated, ema), role="image")
+        part = replace(_part(stated), role="image")
     if part.source.part in ("text", "alone"):
         raise InputError(
-            f"--vision {path} is {part.source.title}: a text tower alone. A model that holds an image tower was "
-            "wanted, for example a Hugging Face CLIPModel folder."
+            f"--vision {stated.source} is {part.source.title}: a text tower alone. A model that holds an image tower "
+            "was wanted, for example a Hugging Face CLIPModel folder."
         )
     return part
 
@@ -292,15 +281,15 @@ def describe(parts: Sequence[Part]) -> Description:
     )
 
 
-def find_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | None:
+def find_vocabulary(parts: Sequence[Part], stated: Stated) -> Path | None:
     """The vocabulary that the user names, else the one beside the weights, if there is one."""
-    if stated is not None:
-        return Path(stated)
+    if stated.tokenizer is not None:
+        return Path(stated.tokenizer)
     folder = parts[0].checkpoint.folder
     return folder if folder is not None and parts[0].source.vocabulary.lies_in(folder) else None
 
 
-def witness_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path:
+def witness_vocabulary(parts: Sequence[Part], stated: Stated) -> Path:
     """The same for a witness, or what ships with the package.
 
     Raises:

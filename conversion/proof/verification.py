@@ -26,6 +26,7 @@ from ..repos.repo import Repo, is_text_alone, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
 from ..repos.write import DTYPES, same_bits, target_dtype
 from ..sources import SOURCES
+from ..stated import Stated
 from . import samples, witnesses
 from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized, shows_nothing
 from .witness import Witness
@@ -88,8 +89,18 @@ def verify(
         recorded=before.sources,
     )
     if against is not None:
-        parts = identify(against, vision, format, config, ema, vision_format, vision_config)
-        vocabulary = str(witness_vocabulary(parts, tokenizer))
+        stated = Stated(
+            against,
+            vision=vision,
+            format=format,
+            vision_format=vision_format,
+            tokenizer=tokenizer,
+            config=config,
+            vision_config=vision_config,
+            ema=ema,
+        )
+        parts = identify(stated)
+        vocabulary = str(witness_vocabulary(parts, stated))
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
     level, comparisons = in_fresh_process(request)

@@ -32,6 +32,7 @@ from hf_zhclip.conversion.repos.report import Comparison
 from hf_zhclip.conversion.repos.write import write_weights
 from hf_zhclip.conversion.source import Description
 from hf_zhclip.conversion.sources import SOURCES
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints
 from tests.conversion.helpers import FAMILIES, Original
@@ -91,8 +92,7 @@ def make(name: str, build: Callable[[Path], Original]) -> Prepared:
     folder = FOLDER / name
     folder.mkdir()
     made = build(folder)
-    given = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
-    first, *others = identify(made.source, **given)
+    first, *others = identify(Stated(made.source, **made.arguments))
     once = replace(first.source, tokenizer=cache(first.source.tokenizer))
     parts = [replace(first, source=once), *others]
     return Prepared(made, parts, describe(parts), join_tensors(parts), folder)

@@ -39,6 +39,7 @@ from hf_zhclip.conversion.sources import (
     wukong,
     zh_clip,
 )
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers import builders, vocabularies
 
 from tests import checkpoints, facts
@@ -473,7 +474,7 @@ def test_what_the_modules_of_sentence_transformers_state_is_read_twice(monkeypat
 
     result(modules_json, "projection", lambda found: found and with_cls(found))(monkeypatch)
     made = prepared("sentence_transformers")
-    parts = identify(made.original.source, made.original.arguments["vision"], format=None, config=None)
+    parts = identify(Stated(made.original.source, made.original.arguments["vision"]))
     share(monkeypatch, replace(made, parts=parts))
     without_packages(monkeypatch)
     assert describe(parts).text.pooling == "cls"

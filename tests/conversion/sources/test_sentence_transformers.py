@@ -16,6 +16,7 @@ from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.exports.natives import native_for
 from hf_zhclip.conversion.reading.hub import locate
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab, read_wordpieces
 
@@ -243,7 +244,7 @@ def test_a_file_of_the_folder_alone_is_no_model(folder):
 def test_a_folder_of_clip_is_a_source_and_an_image_part(folder, tmp_path):
     clip = checkpoints.sentence_transformers_clip(tmp_path / "clip")
 
-    parts = identify(folder, clip, None, None)
+    parts = identify(Stated(folder, clip))
 
     assert [(each.source.name, each.role) for each in parts] == [
         ("sentence_transformers", "whole"),
