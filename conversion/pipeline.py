@@ -1,7 +1,7 @@
 """convert(): read -> detect -> describe -> map -> write -> verify, in a staging sibling; one rename ends it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from . import mapping
-from .detection.parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
+from .detection.parts import Parts, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
 from .errors import InputError, OlderRepo, ParityError
 from .proof import verification
 from .publishing.cards import write_card
@@ -30,7 +30,7 @@ from .repos.write import (
     write_json,
     write_weights,
 )
-from .source import Description, Tower
+from .source import Description, TextAlone, Whole
 from .stated import Stated
 from .upgrade import upgrade
 
@@ -149,7 +149,7 @@ def convert(
     return proof
 
 
-def _tell(parts: Sequence[Part], description: Description, progress: Callable[[str], None]) -> None:
+def _tell(parts: Parts, description: Description, progress: Callable[[str], None]) -> None:
     """Says what was found, and what of it a reader may not expect."""
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
@@ -158,7 +158,7 @@ def _tell(parts: Sequence[Part], description: Description, progress: Callable[[s
     for part in parts:
         for key in part.plan.zeros:
             progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")
-    if description.vision is None:
+    if isinstance(description, TextAlone):
         progress(TEXT_ALONE)
 
 
@@ -199,11 +199,11 @@ def _settings(description: Description, stated: Stated, dtype: str, positions: i
         "trained_context_length": description.context_length,
         "stated_context_length": stated.context_length,
         "limits": list(description.limits),
-        "image_order": description.image_order,
+        "image_order": description.image_order if isinstance(description, Whole) else None,
     }
 
 
-def _tokenizer(parts: Sequence[Part], description: Description, stated: Stated, context_length: int) -> Any:
+def _tokenizer(parts: Parts, description: Description, stated: Stated, context_length: int) -> Any:
     """The family's tokenizer on the vocabulary that is found, or the packaged one where it has the model's words."""
     found, rows = find_vocabulary(parts, stated), description.text.config["vocab_size"]
     tokenizer = parts[0].source.tokenizer(found, context_length)
@@ -219,7 +219,7 @@ def _processor(description: Description, tokenizer: Any) -> Any:
     """What prepares the inputs: the family's image order and the tokenizer; without an image tower the tokenizer."""
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
-    if description.vision is None:
+    if isinstance(description, TextAlone):
         return tokenizer
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
@@ -228,7 +228,7 @@ def _processor(description: Description, tokenizer: Any) -> Any:
 
 def _open_doors(folder: Path, description: Description, processor: Any, with_code: bool, also_legacy: bool) -> None:
     """Files for those who load the repo in another way than with this package."""
-    if description.vision is not None:  # what a tower alone pools is no embedding that sentence-transformers compares
+    if isinstance(description, Whole):  # what a tower alone pools is no embedding that sentence-transformers compares
         add_sentence_transformers(folder)
     if with_code:
         add_code(folder)
@@ -244,17 +244,13 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
     """
     from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPTextModel
 
-    text, vision = description.text, description.vision
-    if vision is not None and text.width != vision.width:
-        raise InputError(
-            f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
-            "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
-            "projections are not of the same model."
-        )
+    fields = _text_fields(description)
+    if isinstance(description, Whole):
+        fields |= _pair_fields(description)
     try:
-        config = ZhCLIPConfig(**_text_fields(description), **(_pair_fields(text, vision) if vision else {}))
+        config = ZhCLIPConfig(**fields)
         with torch.device("meta"):
-            model = ZhCLIPModel(config) if vision else ZhCLIPTextModel(config)
+            model = ZhCLIPModel(config) if isinstance(description, Whole) else ZhCLIPTextModel(config)
     except (StrictDataclassError, ValueError) as error:
         raise InputError(f"No model can be built from what is stated of it. {error}") from error
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -266,11 +262,18 @@ def _text_fields(description: Description) -> dict[str, Any]:
         "text_pooling": description.text.pooling,
         "text_attends_to_padding": description.text_attends_to_padding,
         "text_padded_length": description.text_padded_length,
-        "architectures": ["ZhCLIPModel" if description.vision else "ZhCLIPTextModel"],
+        "architectures": ["ZhCLIPModel" if isinstance(description, Whole) else "ZhCLIPTextModel"],
     }
 
 
-def _pair_fields(text: Tower, vision: Tower) -> dict[str, Any]:
+def _pair_fields(description: Whole) -> dict[str, Any]:
+    text, vision = description.text, description.vision
+    if text.width != vision.width:
+        raise InputError(
+            f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
+            "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
+            "projections are not of the same model."
+        )
     return {
         "vision_config": dict(vision.config),
         "projection_dim": text.width,
@@ -280,7 +283,7 @@ def _pair_fields(text: Tower, vision: Tower) -> dict[str, Any]:
     }
 
 
-def _prove(folder: Path, parts: Sequence[Part], settings: Mapping[str, Any], stated: Stated, skip: bool) -> Report:
+def _prove(folder: Path, parts: Parts, settings: Mapping[str, Any], stated: Stated, skip: bool) -> Report:
     request = verification.Request(
         out=str(folder),
         parts=[part.request() for part in parts],

@@ -15,7 +15,7 @@ from ..reading.wrappers import WRAPPERS
 from ..stated import Stated
 from ..telling import shown, shown_lines
 from .detect import Detection
-from .parts import Part, detect_published, stated_facts
+from .parts import WholePart, detect_published, stated_facts
 
 VERDICTS = {
     "unknown": "not a format that is converted",
@@ -133,7 +133,9 @@ def _architecture(
         return None
     try:
         own = checkpoint.config if detection.source.reads_config_json else {}
-        return Part(detection.source, checkpoint, stated or own or known, detection.why).describe().architecture
+        part = WholePart(detection.source, checkpoint, stated or own or known, detection.why)
+        side = part if part.holds_text else part.image_part()
+        return side.describe().architecture
     except InputError as error:
         return f"not stated in full: {error}"
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from ..detection.parts import Part, identify, join_tensors, witness_vocabulary
+from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
@@ -201,7 +201,7 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     transformers.logging.set_verbosity_error()
     out = Path(request.out)
     repo = read_repo(out)
-    parts = [Part.from_request(each) for each in request.parts]
+    parts = [from_request(each) for each in request.parts]
     model = _load(out)
     comparisons = list(_compare_tensors(parts, repo.tensors, model, request.dtype))
     if request.tensors_only:
@@ -262,7 +262,7 @@ def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
     for each in request.recorded:
         given = evidence.of_report(each["evidence"])
         written = Checkpoint(repo.path, (), "mapped back", repo.tensors)
-        part = Part(SOURCES[each["format"]], written, {}, "recorded", each["role"], given.stated)
+        part = OF_ROLE[each["role"]](SOURCES[each["format"]], written, {}, "recorded", given.stated)
         table = inverse(part.home(repo.config))
         own = {key: repo.tensors[key] for key in claimed(table, repo.tensors)}
         backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})

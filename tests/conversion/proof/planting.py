@@ -69,15 +69,15 @@ class Prepared:
     """A family's small checkpoint, read and described, with the weights of its repo."""
 
     original: Original
-    parts: list[Part]
+    parts: tuple[Part, ...]
     description: Description
     tensors: dict[str, torch.Tensor]
     folder: Path
 
     def anew(self, tokenizer: bool) -> "Prepared":
         """The same, of which nothing is kept but what was read; nor its `tokenizer`, if that is asked."""
-        parts = [replace(part, source=SOURCES[part.source.name] if tokenizer else part.source) for part in self.parts]
-        return replace(self, parts=parts)
+        parts = (replace(part, source=SOURCES[part.source.name] if tokenizer else part.source) for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
     @cached_property
     def weights(self) -> Path:
@@ -94,7 +94,7 @@ def make(name: str, build: Callable[[Path], Original]) -> Prepared:
     made = build(folder)
     first, *others = identify(Stated(made.source, **made.arguments))
     once = replace(first.source, tokenizer=cache(first.source.tokenizer))
-    parts = [replace(first, source=once), *others]
+    parts = (replace(first, source=once), *others)
     return Prepared(made, parts, describe(parts), join_tensors(parts), folder)
 
 
@@ -195,7 +195,7 @@ def share(patch: pytest.MonkeyPatch, made: Prepared) -> None:
     patch.setattr(pipeline, "identify", lambda *given: made.parts)
     patch.setattr(pipeline, "join_tensors", lambda parts: made.tensors)
     patch.setattr(pipeline, "write_weights", link)
-    patch.setattr(verification.Part, "from_request", read_again)
+    patch.setattr(verification, "from_request", read_again)
     patch.setattr(verification, "join_tensors", lambda parts: made.tensors)
     patch.setattr(repo, "load_processor", load_processor)
     patch.setattr(repo, "_build", built)

@@ -24,6 +24,7 @@ from hf_zhclip.conversion.layouts import open_clip as open_clip_model
 from hf_zhclip.conversion.layouts import openai as openai_towers
 from hf_zhclip.conversion.proof.reference import hf_config as reference_config
 from hf_zhclip.conversion.reading import modules_json
+from hf_zhclip.conversion.source import TextAlone
 from hf_zhclip.conversion.sources import (
     bert_clip,
     chinese_clip,
@@ -252,7 +253,7 @@ def readers_of_towers():
     """What `tower_config` gives of each tower that it reads, and `tower_facts` of those that nothing states."""
     for family in READ_BY_TOWER_CONFIG:
         description = prepared(family).description
-        steps = facts.ALONE if description.vision is None else facts.STEPS
+        steps = facts.ALONE if isinstance(description, TextAlone) else facts.STEPS
         for side in steps:
             kind = getattr(description, side).config["model_type"]
             for field, value in NUMERIC[kind]:

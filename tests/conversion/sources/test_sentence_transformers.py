@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from hf_zhclip.conversion import convert, inspect
 from hf_zhclip.conversion.detection.detect import detect
-from hf_zhclip.conversion.detection.parts import Part, identify
+from hf_zhclip.conversion.detection.parts import WholePart, identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.exports.natives import native_for
 from hf_zhclip.conversion.reading.hub import locate
@@ -42,7 +42,7 @@ def describe(folder):
     checkpoint = read(folder)
     detection = detect(checkpoint)
     assert detection.source.name == "sentence_transformers"
-    return Part(detection.source, checkpoint, checkpoint.config, detection.why).describe()
+    return WholePart(detection.source, checkpoint, checkpoint.config, detection.why).describe()
 
 
 def edit(file, **fields):
