@@ -101,11 +101,12 @@ def _inspect(stated: Stated) -> Inspection:
         check_ema(ema, [checkpoint])
     entry = published(stated.source)
     known = (entry.config if entry else None) or {}
+    detection, verdict = None, "known"
     try:
-        detection: Detection | None = detect_published(checkpoint, stated.format, entry)
-        verdict, why = "known", detection.why
+        detection = detect_published(checkpoint, stated.format, entry)
+        why = detection.why
     except UnknownFormat as error:
-        detection, verdict, why = None, error.verdict, mending(checkpoint) or str(error)
+        verdict, why = error.verdict, mending(checkpoint) or str(error)
     return Inspection(
         name=checkpoint.name,
         container=checkpoint.container,

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..repos.report import Comparison
-from .witness import Witness
+from .witness import Witness, WitnessOfPair
 
 SAMENESS = 1e-9
 """Largest absolute difference of L2-normalised embeddings, and of a cosine from 1, in float64."""
@@ -120,7 +120,9 @@ def _all(encode: Encode, inputs: Sequence[torch.Tensor], dtype: torch.dtype) -> 
     return torch.cat([encode(each.to(dtype) if each.is_floating_point() else each) for each in inputs])
 
 
-def compare_logits(model: Any, witness: Witness, text: torch.Tensor, image: torch.Tensor) -> Iterator[Comparison]:
+def compare_logits(
+    model: Any, witness: WitnessOfPair, text: torch.Tensor, image: torch.Tensor
+) -> Iterator[Comparison]:
     """What `forward` makes of embeddings that are known, in double: the cosines times the factor."""
     scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)
     logits = _logits(model, text, image)

@@ -29,7 +29,7 @@ from ..sources import SOURCES
 from ..stated import Stated
 from . import samples, witnesses
 from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized, shows_nothing
-from .witness import Witness
+from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
 from .witnesses import Testimony
 
 PROGRAM = (
@@ -208,13 +208,27 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
         return "tensors", comparisons
     testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
+    _check_sides(out, model, witness)
     numbers = _compare_numbers(model, repo.processor, witness, request.dtype)
     del model
     comparisons += numbers
     return "tensors" if any(map(shows_nothing, comparisons)) else witness.level, comparisons
 
 
-def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -> Iterator[Comparison]:
+def _check_sides(out: Path, model: Any, witness: Witness) -> None:
+    """Refuses to hold a text tower alone against a pair, or a pair against a text tower alone."""
+    alone = is_text_alone(model.config.to_dict())
+    if alone != isinstance(witness, WitnessOfTextAlone):
+        ours, theirs = ("a text tower alone", "both towers") if alone else ("both towers", "a text tower alone")
+        raise InputError(
+            f"{out} holds {ours}, and what it is compared with holds {theirs}: they are not of one model. Name with "
+            "--against the checkpoint that it was converted from."
+        )
+
+
+def _compare_numbers(
+    model: Any, processor: Any, witness: WitnessOfPair | WitnessOfTextAlone, dtype: str
+) -> Iterator[Comparison]:
     """Fields that no number shows, ids, pixels, vectors and logits.
 
     The model is let go before the witness computes: a peer's package is in double as a whole.
@@ -223,7 +237,7 @@ def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -
     check_tokenizer(getattr(processor, "tokenizer", processor), model.config)
     yield from _compare_training(model.config, witness)
     _check_vocabulary(witness, model)
-    if is_text_alone(model.config.to_dict()):
+    if isinstance(witness, WitnessOfTextAlone):
         ids, comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
         yield from comparisons
         measured = [measure(each, own) for each in _text_alone(model, witness, ids, processor.pad_token_id)]
@@ -281,7 +295,7 @@ def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, to
     return {key: tensor.to(target_dtype(tensor, dtype)) if tensor.dim() else tensor for key, tensor in tensors.items()}
 
 
-def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
+def _with_rounded_scale(witness: WitnessOfPair, dtype: str) -> WitnessOfPair:
     """The witness with its scale after the rounding that `--dtype` asked for."""
     if dtype not in DTYPES:
         return witness
@@ -316,9 +330,11 @@ def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
     """Fields of config.json that change no vector and a later training: dropout, initial values, unused ids."""
-    towers = {"text_config": witness.text_training, "vision_config": witness.image_training}
+    towers = {"text_config": witness.text_training}
+    if isinstance(witness, WitnessOfPair):
+        towers["vision_config"] = witness.image_training
     for side, training in towers.items():
-        fields, own = training() if training else {}, config.to_dict().get(side) or {}
+        fields, own = training(), config.to_dict().get(side) or {}
         if not fields:
             continue
         different = [name for name, value in fields.items() if name not in own or own[name] != value]
@@ -350,7 +366,7 @@ def _compare_ids(
     return batches, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
 
 
-def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
+def _compare_pixels(processor: Any, witness: WitnessOfPair) -> tuple[torch.Tensor, list[Comparison]]:
     pixels, comparisons = [], []
     for name, image in samples.pictures():
         expected = witness.pixels(image)
@@ -365,12 +381,12 @@ def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Side
     return Side("text", "embeddings", modules, model.encode_text, witness.encode_text, batches)
 
 
-def _image(model: Any, witness: Witness, pixels: torch.Tensor) -> Side:
+def _image(model: Any, witness: WitnessOfPair, pixels: torch.Tensor) -> Side:
     modules = [model.vision_model, model.visual_projection]
     return Side("image", "embeddings", modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]])
 
 
-def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Side]:
+def _text_alone(model: Any, witness: WitnessOfTextAlone, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Side]:
     """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
 
     def states(encode: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

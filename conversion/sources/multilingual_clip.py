@@ -85,7 +85,7 @@ def _tower(base: Mapping[str, Any], kinds: Collection[str], found: Mapping[str, 
     Raises:
         InputError: when nothing states it, or what does is of another kind or contradicts the shapes.
     """
-    kind = base.get("model_type")
+    kind: Any = base.get("model_type")
     if kind not in kinds:
         said = f"states model_type {kind!r}" if base else "is not there"
         raise InputError(

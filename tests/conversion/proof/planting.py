@@ -115,7 +115,7 @@ def remembering(witness: Witness) -> Witness:
             yield
             dtypes.pop()
 
-    def once(name: str) -> Callable | None:
+    def once(name: str) -> Callable:
         call = getattr(witness, name)
 
         def answer(*given: Any) -> Any:
@@ -124,9 +124,10 @@ def remembering(witness: Witness) -> Witness:
                 known[key] = call(*given)
             return known[key]
 
-        return call and answer
+        return answer
 
-    return replace(witness, computing_in=computing_in, **{name: once(name) for name in witnesses.CALLS})
+    calls = (name for name in witnesses.CALLS if hasattr(witness, name))
+    return replace(witness, computing_in=computing_in, **{name: once(name) for name in calls})
 
 
 def _key(given: Any) -> Any:

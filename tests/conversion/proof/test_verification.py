@@ -14,7 +14,7 @@ from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.proof import precision, verification, witnesses
 from hf_zhclip.conversion.proof.reference.layers import computing_in
-from hf_zhclip.conversion.proof.witness import Witness
+from hf_zhclip.conversion.proof.witness import Offer
 from hf_zhclip.conversion.repos.report import Comparison, Report
 from hf_zhclip.conversion.sources import SOURCES
 
@@ -558,11 +558,12 @@ def test_a_report_without_comparisons_has_not_passed():
 
 
 def test_the_level_of_a_pair_is_that_of_the_weaker_witness():
-    peer = Witness("transformers 5", "peer", computing_in, encode_image=len)
-    reference = Witness("reference", "reference", computing_in, encode_text=len, encode_image=abs)
+    every = dict.fromkeys(witnesses.CALLS, abs)
+    peer = Offer("transformers 5", "peer", computing_in, **{**every, "encode_image": len})
+    reference = Offer("reference", "reference", computing_in, **{**every, "encode_text": len, "pixels": None})
 
     joined = witnesses._joined([reference, peer])
 
     assert (joined.level, joined.name) == ("reference", "reference and transformers 5")
     assert witnesses._joined([peer, peer]).level == "peer"
-    assert (joined.encode_text, joined.encode_image) == (len, abs)
+    assert (joined.encode_text, joined.encode_image, joined.pixels) == (len, abs, abs)
