@@ -1,10 +1,7 @@
 """Reload a repo through the Auto classes in a fresh process, and compare it with the original, step by step."""
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,7 +15,7 @@ from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensor
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
-from ..reading.json_files import read_json, read_python_json
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..repos.prepared import check_tokenizer
@@ -28,19 +25,13 @@ from ..repos.write import DTYPES, same_bits, target_dtype
 from ..sources import SOURCES
 from ..stated import Stated
 from . import samples, witnesses
+from .fresh_process import answered
 from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized, shows_nothing
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
 from .witnesses import Testimony
 
-PROGRAM = (
-    "import sys; sys.path[:] = [place for place in sys.path if place]; "
-    "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
-)
-"""The fresh process; a torch.py that lies in the current folder is not the one to import."""
-
-
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
-"""Lets glibc give freed weights back at once: it keeps blocks of up to 32 MB, which widened layers are, for later."""
+PROGRAM = "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
+"""The fresh process."""
 
 
 def verify(
@@ -163,18 +154,7 @@ class Request:
 
 def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
     """Runs the comparisons in a new interpreter, which has loaded nothing but what the repo itself brings."""
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(answer)],
-            input=json.dumps(asdict(request)).encode(),
-            capture_output=True,
-            env={**os.environ, **GIVES_BACK},
-        )
-        if done.returncode or not answer.exists():
-            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
-            raise WorkError(f"The process that verifies failed:\n{said}")
-        result = read_python_json(answer)
+    result = answered(PROGRAM, asdict(request))
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
     return result["level"], [Comparison(**each) for each in result["comparisons"]]

@@ -2,8 +2,6 @@ import hashlib
 import json
 import math
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -13,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.proof import precision, verification, witnesses
+from hf_zhclip.conversion.proof.fresh_process import answered
 from hf_zhclip.conversion.proof.reference.layers import computing_in
 from hf_zhclip.conversion.proof.witness import Offer
 from hf_zhclip.conversion.repos.report import Comparison, Report
@@ -464,12 +463,10 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     for name in ("torch", "transformers", "json", "hf_zhclip"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
-    head = verification.PROGRAM.split("from hf_zhclip")[0] + "import json; print(json.__file__)"
 
-    done = subprocess.run([sys.executable, "-c", head], capture_output=True, text=True)
+    found = answered("import json; open(sys.argv[1], 'w').write(json.dumps({'file': json.__file__}))", {})
 
-    assert done.returncode == 0, done.stderr
-    assert str(tmp_path) not in done.stdout
+    assert not found["file"].startswith(str(tmp_path))
 
 
 # Narrow dtypes
