@@ -18,6 +18,9 @@ from .openai import RESNET_WIDENING, VIT_FC, is_resnet, resnet_sizes, resnet_tow
 
 Value = TypeVar("Value")
 
+ORDER = "squash_then_rgb"
+"""cn_clip/clip/utils.py, `image_transform`."""
+
 CONTEXT_LENGTH = 52
 """cn_clip/clip/utils.py: "all baseline models use 52 as the context length"."""
 
@@ -129,7 +132,7 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
         architecture=f"{vision_name}@{text_name}",
         text=text,
         vision=vision,
-        image_order="squash_then_rgb",
+        image_order=ORDER,
         context_length=CONTEXT_LENGTH,
         image_size=size,
         limits=LIMITS,

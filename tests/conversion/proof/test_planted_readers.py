@@ -306,6 +306,7 @@ REFUSED, TRAINING = (facts.REFUSED,), ("config",)
 
 CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
     *((cn_clip_model, "CONTEXT_LENGTH", 51, family, IDS) for family in ("cn_clip_vit", "easynlp", "modelscope")),
+    *((cn_clip_model, "ORDER", "rgb_then_squash", family, PIXELS) for family in ("cn_clip_vit", "modelscope")),
     (cn_clip_model, "UPSTREAM_HEAD_WIDTH", 32, "cn_clip without a head width", IMAGE),
     (easynlp, "HEAD_WIDTH", 32, "easynlp", IMAGE),
     (openai_clip, "HEAD_WIDTH", 32, "openai_clip", TEXT),
