@@ -239,7 +239,13 @@ def _told(checkpoint: Checkpoint) -> Source | None:
 
 def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
     """Whether another source, whose class is named, is meant: it has these keys, or the stated one knows classes."""
-    return other is not source and bool(_fitting(other, checkpoint) or _fitting(source, checkpoint).architectures)
+    return other is not source and (_fitting(other, checkpoint) is not None or _knows_classes(source, checkpoint))
+
+
+def _knows_classes(source: Source, checkpoint: Checkpoint) -> bool:
+    """Whether a source that has these keys is one whose config.json would name its class."""
+    signature = _fitting(source, checkpoint)
+    return signature is not None and bool(signature.architectures)
 
 
 def _fitting(source: Source, checkpoint: Checkpoint) -> Signature | None:
@@ -287,7 +293,7 @@ def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownForm
     """What to say of keys that several sources have; none is offered where config.json names another class."""
     names = ", ".join(f"--format {source.name} ({source.title})" for source in candidates)
     said = _classes(checkpoint)
-    if said and all(_fitting(source, checkpoint).architectures for source in candidates):
+    if said and all(_knows_classes(source, checkpoint) for source in candidates):
         return UnknownFormat(_named_otherwise(checkpoint, f"config.json names {', '.join(said)}"))
     word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
     helps = [help for key, help in CHOICES.items() if _any(key, checkpoint.tensors)]

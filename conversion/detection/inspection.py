@@ -9,13 +9,13 @@ from typing import Any
 from ..errors import InputError, UnknownFormat
 from ..mapping import fold
 from ..reading.hub import published, read_source
-from ..reading.json_files import read_json
 from ..reading.namesakes import mending
 from ..reading.read import Checkpoint, check_ema, choose
 from ..reading.wrappers import WRAPPERS
+from ..stated import Stated
 from ..telling import shown, shown_lines
 from .detect import Detection
-from .parts import Part, detect_published
+from .parts import WholePart, detect_published, stated_facts
 
 VERDICTS = {
     "unknown": "not a format that is converted",
@@ -91,17 +91,22 @@ def inspect(
         InputError: when it is no checkpoint at all.
         WorkError: when it could not be read.
     """
-    checkpoint = read_source(source)
-    if ema is not None:
+    return _inspect(Stated(source, format=format, config=config, ema=ema))
+
+
+def _inspect(stated: Stated) -> Inspection:
+    checkpoint = read_source(stated.source)
+    if (ema := stated.ema) is not None:
         checkpoint = choose(checkpoint, ema)
         check_ema(ema, [checkpoint])
-    entry = published(source)
+    entry = published(stated.source)
     known = (entry.config if entry else None) or {}
+    detection, verdict = None, "known"
     try:
-        detection: Detection | None = detect_published(checkpoint, format, entry)
-        verdict, why = "known", detection.why
+        detection = detect_published(checkpoint, stated.format, entry)
+        why = detection.why
     except UnknownFormat as error:
-        detection, verdict, why = None, error.verdict, mending(checkpoint) or str(error)
+        verdict, why = error.verdict, mending(checkpoint) or str(error)
     return Inspection(
         name=checkpoint.name,
         container=checkpoint.container,
@@ -112,7 +117,7 @@ def inspect(
         certainty=detection.certainty if detection else None,
         verdict=verdict,
         why=why,
-        architecture=_architecture(checkpoint, detection, read_json(Path(config)) if config else {}, known),
+        architecture=_architecture(checkpoint, detection, stated_facts(stated), known),
         wrappers=checkpoint.wrappers,
         average=checkpoint.average.name if checkpoint.average else None,
         training=checkpoint.training,
@@ -129,7 +134,9 @@ def _architecture(
         return None
     try:
         own = checkpoint.config if detection.source.reads_config_json else {}
-        return Part(detection.source, checkpoint, stated or own or known, detection.why).describe().architecture
+        part = WholePart(detection.source, checkpoint, stated or own or known, detection.why)
+        side = part if part.holds_text else part.image_part()
+        return side.describe().architecture
     except InputError as error:
         return f"not stated in full: {error}"
 

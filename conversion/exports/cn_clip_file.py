@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS, SQUARE_ORDERS
+
 from .. import mapping
 from ..errors import InputError, WorkError
 from ..layouts import cn_clip as cn_clip_model
@@ -60,16 +62,16 @@ VIT = (
     ),
 )
 RESNET = (Demand("visual_projection_type", ("none",), {}),)
+RGB_FIRST = "the image order: here pictures are made RGB before they are resized, in cn_clip after"
 CROPPED = "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square"
 PROCESSOR = (
     Demand(
         "image_order",
-        ("squash_then_rgb",),
+        (cn_clip_model.ORDER,),
         {
-            "rgb_then_squash": "the image order: here pictures are made RGB before they are resized, in cn_clip after",
-            "crop_then_rgb": CROPPED,
-            "rgb_then_crop": CROPPED,
-            "crop_up_then_rgb": CROPPED,
+            order: CROPPED if order in SQUARE_ORDERS else RGB_FIRST
+            for order in IMAGE_ORDERS
+            if order != cn_clip_model.ORDER
         },
     ),
     Demand("resample", (3,), {}),

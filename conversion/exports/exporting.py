@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,11 +13,11 @@ import torch
 from safetensors.torch import load, save_file
 
 from .. import mapping
-from ..errors import InputError, ParityError, WorkError
+from ..errors import InputError, ParityError
 from ..mapping import plan
 from ..proof import samples
+from ..proof.fresh_process import answered
 from ..proof.precision import SAMENESS
-from ..reading.json_files import read_python_json
 from ..repos.repo import Repo, read_repo
 from ..repos.report import Comparison
 from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
@@ -29,12 +27,6 @@ from .natives import PIXELS, Native, differences, native_for
 
 SUFFIXES = (".pt", ".pth")
 """What cn_clip's files are called."""
-
-PROGRAM = (
-    "import runpy, sys; sys.path[:] = [place for place in sys.path if place]; "
-    "runpy.run_path(sys.argv[1], run_name='__main__')"
-)
-"""The fresh process; a torch.py that lies in the current folder is not the one to import."""
 
 
 @dataclass(frozen=True)
@@ -316,15 +308,7 @@ def _without_bars() -> Iterator[None]:
 
 def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
     """Has an interpreter that cannot import hf_zhclip answer the request."""
-    with tempfile.TemporaryDirectory() as folder:
-        question = Path(folder) / "request.json"
-        question.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-c", PROGRAM, native_process.__file__, str(question)]
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode or not question.with_name("answer.json").exists():
-            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
-            raise WorkError(f"The process that verifies failed:\n{said}")
-        return read_python_json(question.with_name("answer.json"))
+    return answered(f"import runpy; runpy.run_path({native_process.__file__!r}, run_name='__main__')", request)
 
 
 def _compare(

@@ -1,13 +1,15 @@
 """Classes of plain transformers that can hold a converted model exactly: what they demand, and what is not the same.
 
-One row a class in `NATIVES`, one row an image order in `PIXELS`. A family that another class can hold adds a row.
+One row a class in `NATIVES`, one an image order in `PIXELS`. A family that another class can hold adds a row.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
+
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS, ImageStep, crop_rounded, crop_up, shorten, to_rgb
 
 from ..errors import InputError
 from ..layouts.hf_config import BERT_DEFAULTS, CLIP_TEXT_DEFAULTS, CLIP_VISION_DEFAULTS
@@ -253,48 +255,34 @@ RGB_FIRST = (
 )
 DROPPED_LAST = f"{TRANSPARENT}; this model's own processor drops it after that."
 DROPPED_FIRST = f"{TRANSPARENT}, as this model's own processor does. All other modes give identical pixels."
-PIXELS = {
-    "squash_then_rgb": Pixels(
-        crops=False,
-        same_modes=("RGB", "L"),
-        same_crop=_any_crop,
-        differs=(RGB_FIRST, DROPPED_LAST),
+CROPS: Mapping[ImageStep, tuple[Callable[[Image.Image, int], bool], str]] = {
+    crop_rounded: (
+        _crop_is_rounded_alike,
+        "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short by 3, "
+        "7, 11 … pixels (227 x 224, 640 x 427): transformers rounds down, torchvision half to even.",
     ),
-    "rgb_then_squash": Pixels(
-        crops=False,
-        same_modes=None,
-        same_crop=_any_crop,
-        differs=(DROPPED_FIRST,),
-    ),
-    "crop_then_rgb": Pixels(
-        crops=True,
-        same_modes=("RGB", "L"),
-        same_crop=_crop_is_rounded_alike,
-        differs=(
-            "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short "
-            "by 3, 7, 11 … pixels (227 x 224, 640 x 427): transformers rounds down, torchvision half to even.",
-            RGB_FIRST,
-            DROPPED_LAST,
-        ),
-    ),
-    "crop_up_then_rgb": Pixels(
-        crops=True,
-        same_modes=("RGB", "L"),
-        same_crop=_crop_is_even,
-        differs=(
-            "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short "
-            "by an odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
-            RGB_FIRST,
-            DROPPED_LAST,
-        ),
-    ),
-    "rgb_then_crop": Pixels(
-        crops=True,
-        same_modes=None,
-        same_crop=_any_crop,
-        differs=(DROPPED_FIRST,),
+    crop_up: (
+        _crop_is_even,
+        "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short by an "
+        "odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
     ),
 }
+"""Crops that are rounded otherwise than transformers does: where the two agree, and what is told of the others."""
+
+
+def _pixels(steps: Sequence[ImageStep]) -> Pixels:
+    """What transformers, which makes RGB first and rounds a crop down, makes of an image order."""
+    rgb_first = steps[0] is to_rgb
+    same_crop, *beside = next((CROPS[step] for step in steps if step in CROPS), (_any_crop,))
+    return Pixels(
+        crops=shorten in steps,
+        same_modes=None if rgb_first else ("RGB", "L"),
+        same_crop=same_crop,
+        differs=(DROPPED_FIRST,) if rgb_first else (*beside, RGB_FIRST, DROPPED_LAST),
+    )
+
+
+PIXELS = {order: _pixels(steps) for order, steps in IMAGE_ORDERS.items()}
 """By image order; measured with transformers 5.18 and 5.24 on pictures of every mode (test_natives.py)."""
 
 TORCHVISION = (

@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, matches, rename, transpose
 from ..reading.json_files import parse_json
-from ..source import Description, Signature, Tower
+from ..source import ImageSide, Signature, Tower, Whole
 from . import towers
 from .hf_config import bert_shapes, check_activation, count_layers
 from .openai import RESNET_WIDENING, VIT_FC, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
 
 Value = TypeVar("Value")
+
+ORDER = "squash_then_rgb"
+"""cn_clip/clip/utils.py, `image_transform`."""
 
 CONTEXT_LENGTH = 52
 """cn_clip/clip/utils.py: "all baseline models use 52 as the context length"."""
@@ -116,7 +119,7 @@ def _tables(resnet: bool, flash_text: bool, flash_vision: bool) -> tuple[Rule, .
     )
 
 
-def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Description:
+def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Whole:
     """Reads the architecture from shapes, and what they don't say from `config`, fields of its model_configs.
 
     `by` names in errors what stated the config.
@@ -125,23 +128,23 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
     _refuse_unstated({**_unstated_text(shapes), **_unstated_vision(shapes)}, stated)
     text_name, text = _text(shapes, stated, by)
     vision_name, vision, size = _vision(shapes, stated, by)
-    return Description(
+    return Whole(
         architecture=f"{vision_name}@{text_name}",
         text=text,
         vision=vision,
-        image_order="squash_then_rgb",
+        image_order=ORDER,
         context_length=CONTEXT_LENGTH,
         image_size=size,
         limits=LIMITS,
     )
 
 
-def describe_image(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Description:
+def describe_image(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> ImageSide:
     """The same of the image tower alone, of which a pair takes nothing else."""
     stated = _stated(shapes, config)
     _refuse_unstated(_unstated_vision(shapes), stated)
     name, vision, size = _vision(shapes, stated, by)
-    return Description(architecture=name, vision=vision, image_size=size)
+    return ImageSide(architecture=name, vision=vision, image_size=size)
 
 
 def _stated(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,10 @@ PICTURES = {
     "image_std": STD,
     "do_convert_rgb": True,
 }
+SQUASHED = "made RGB and resized to {size} x {size} whatever their shape, without a crop"
+CROPPED = "made RGB, resized to {size} on the short side, and cropped to the {size} x {size} in the middle"
+"""How pictures are prepared, where it is told what was wanted."""
+
 GEOMETRY = ("size", "do_center_crop", "crop_size")
 NORMALISATION = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
 TOLERANCE = 1e-6
@@ -48,24 +52,27 @@ def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
     """Refuses a folder whose image processor does not do what the family does; one that has none says nothing.
 
     Args:
-        image_order: the family's, "rgb_then_squash" or "rgb_then_crop".
+        image_order: the family's, of those that make a picture RGB first.
         size: the side in pixels that the image tower takes.
 
     Raises:
         InputError: naming each field that contradicts.
     """
+    from hf_zhclip.image_processing_zhclip import SQUARE_ORDERS
+
     found = _image_processor(folder) if folder else None
     if found is None:
         return
     file, fields = found
     stated = {key: default if fields.get(key) is None else fields[key] for key, default in PICTURES.items()}
     wrong = [key for key in PICTURES if key not in GEOMETRY and not _same(stated[key], PICTURES[key])]
-    if not _GEOMETRIES[image_order](stated, size):
+    fits, wanted = (_crops, CROPPED) if image_order in SQUARE_ORDERS else (_squashes, SQUASHED)
+    if not fits(stated, size):
         wrong += GEOMETRY
     if wrong:
         said = ", ".join(f"{key} {stated[key]!r}" for key in wrong)
         raise InputError(
-            f"{file} says {said}. This family's pictures are {_WANTED[image_order].format(size=size)}, bicubic, "
+            f"{file} says {said}. This family's pictures are {wanted.format(size=size)}, bicubic, "
             "x / 255, with CLIP's mean and deviation. If the file does not say what the model was trained with, "
             "correct it there; if it does, this conversion does not have that preparation."
         )
@@ -136,10 +143,3 @@ def _crops(stated: Mapping[str, Any], size: int) -> bool:
         and stated["do_center_crop"] is True
         and (stated["crop_size"] == size or _is_square(stated["crop_size"], size))
     )
-
-
-_GEOMETRIES = {"rgb_then_squash": _squashes, "rgb_then_crop": _crops}
-_WANTED = {
-    "rgb_then_squash": "made RGB and resized to {size} x {size} whatever their shape, without a crop",
-    "rgb_then_crop": "made RGB, resized to {size} on the short side, and cropped to the {size} x {size} in the middle",
-}

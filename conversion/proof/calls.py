@@ -16,7 +16,7 @@ from ..repos.report import Comparison
 from . import samples
 from .precision import SAMENESS, Call, Measured, Side, bounded, difference
 from .stated_modules import StatedModules
-from .witness import Witness
+from .witness import WitnessOfPair, WitnessOfTextAlone
 
 Inputs = Mapping[str, torch.Tensor]
 """What a processor gives to a model."""
@@ -67,7 +67,7 @@ class Pair:
         self.prompted = _prepared(processor, text=[prompt + text for text in TEXTS[PAIR]], padding=True)
         self.pictures = [_prepared(processor, images=[pictures[number] for number in batch]) for batch in PICTURES]
 
-    def sides(self, model: Any, witness: Witness, batches: Batches) -> Iterator[Side]:
+    def sides(self, model: Any, witness: WitnessOfPair, batches: Batches) -> Iterator[Side]:
         """The whole model's calls; its `forward` with both towers is the one in the repo's own dtype."""
         whole = model(**self.texts[PAIR], **self.pictures[FIRST])
         texts = (
@@ -115,7 +115,9 @@ TOWERS: Mapping[str, tuple[str, str, str]] = {
 """Of each side the kind in the names of its classes, its projection, and what a class with the projection gives."""
 
 
-def text_alone_sides(model: Any, tokenizer: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Iterator[Side]:
+def text_alone_sides(
+    model: Any, tokenizer: Any, witness: WitnessOfTextAlone, batches: Sequence[torch.Tensor]
+) -> Iterator[Side]:
     """Of a text tower alone the states of all tokens but padding, and what is pooled of them: no embeddings."""
     prepared = [_prepared(tokenizer, list(texts), padding=True, truncation=True) for texts in TEXTS]
 
@@ -143,7 +145,9 @@ def text_alone_sides(model: Any, tokenizer: Any, witness: Witness, batches: Sequ
         yield Side(step, what, (model.text_model,), calls, theirs, batches, ours(**prepared[PAIR]))
 
 
-def compare_logits(model: Any, witness: Witness, text: torch.Tensor, image: torch.Tensor) -> Iterator[Comparison]:
+def compare_logits(
+    model: Any, witness: WitnessOfPair, text: torch.Tensor, image: torch.Tensor
+) -> Iterator[Comparison]:
     """What `forward` makes of embeddings that are known, in double: the cosines times the factor."""
     scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)
     logits = _logits(model, text, image)

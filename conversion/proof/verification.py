@@ -1,10 +1,7 @@
 """Reload a repo through the Auto classes in a fresh process, and compare it with the original, step by step."""
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,11 +12,11 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
-from ..detection.parts import Part, identify, join_tensors, witness_vocabulary
+from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
-from ..reading.json_files import read_json, read_python_json
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..repos.prepared import check_tokenizer
@@ -27,22 +24,17 @@ from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
 from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
 from ..sources import SOURCES
+from ..stated import Stated
 from . import samples, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
+from .fresh_process import answered
 from .precision import Measured, bounded, compare_tower, difference, measure, shows_nothing
 from .stated_modules import stated_modules
-from .witness import Witness
+from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
 from .witnesses import Testimony
 
-PROGRAM = (
-    "import sys; sys.path[:] = [place for place in sys.path if place]; "
-    "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
-)
-"""The fresh process; a torch.py that lies in the current folder is not the one to import."""
-
-
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
-"""Lets glibc give freed weights back at once: it keeps blocks of up to 32 MB, which widened layers are, for later."""
+PROGRAM = "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
+"""The fresh process."""
 
 
 def verify(
@@ -91,8 +83,18 @@ def verify(
         recorded=before.sources,
     )
     if against is not None:
-        parts = identify(against, vision, format, config, ema, vision_format, vision_config)
-        vocabulary = str(witness_vocabulary(parts, tokenizer))
+        stated = Stated(
+            against,
+            vision=vision,
+            format=format,
+            vision_format=vision_format,
+            tokenizer=tokenizer,
+            config=config,
+            vision_config=vision_config,
+            ema=ema,
+        )
+        parts = identify(stated)
+        vocabulary = str(witness_vocabulary(parts, stated))
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
     level, comparisons = in_fresh_process(request)
@@ -155,18 +157,7 @@ class Request:
 
 def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
     """Runs the comparisons in a new interpreter, which has loaded nothing but what the repo itself brings."""
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(answer)],
-            input=json.dumps(asdict(request)).encode(),
-            capture_output=True,
-            env={**os.environ, **GIVES_BACK},
-        )
-        if done.returncode or not answer.exists():
-            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
-            raise WorkError(f"The process that verifies failed:\n{said}")
-        result = read_python_json(answer)
+    result = answered(PROGRAM, asdict(request))
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
     return result["level"], [Comparison(**each) for each in result["comparisons"]]
@@ -193,20 +184,34 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     transformers.logging.set_verbosity_error()
     out = Path(request.out)
     repo = read_repo(out)
-    parts = [Part.from_request(each) for each in request.parts]
+    parts = [from_request(each) for each in request.parts]
     model = _load(out)
     comparisons = list(_compare_tensors(parts, repo.tensors, model, request.dtype))
     if request.tensors_only:
         return "tensors", comparisons
     testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
+    _check_sides(repo, witness)
     numbers = _compare_numbers(model, repo, witness, request.dtype)
     del model
     comparisons += numbers
     return "tensors" if any(map(shows_nothing, comparisons)) else witness.level, comparisons
 
 
-def _compare_numbers(model: Any, repo: Repo, witness: Witness, dtype: str) -> Iterator[Comparison]:
+def _check_sides(repo: Repo, witness: Witness) -> None:
+    """Refuses to hold a text tower alone against a pair, or a pair against a text tower alone."""
+    alone = repo.is_text_alone
+    if alone != isinstance(witness, WitnessOfTextAlone):
+        ours, theirs = ("a text tower alone", "both towers") if alone else ("both towers", "a text tower alone")
+        raise InputError(
+            f"{repo.path} holds {ours}, and what it is compared with holds {theirs}: they are not of one model. Name "
+            "with --against the checkpoint that it was converted from."
+        )
+
+
+def _compare_numbers(
+    model: Any, repo: Repo, witness: WitnessOfPair | WitnessOfTextAlone, dtype: str
+) -> Iterator[Comparison]:
     """Fields that no number shows, ids, pixels, vectors and logits.
 
     The model is let go before the witness computes: a peer's package is in double as a whole.
@@ -219,7 +224,7 @@ def _compare_numbers(model: Any, repo: Repo, witness: Witness, dtype: str) -> It
     yield from comparisons
     texts = text_batches(ids, repo.tokenizer.pad_token_id)
     logits: list[Comparison] = []
-    if repo.is_text_alone:
+    if isinstance(witness, WitnessOfTextAlone):
         measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, texts)]
     else:
         pictures = list(samples.pictures())
@@ -274,7 +279,7 @@ def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
     for each in request.recorded:
         given = evidence.of_report(each["evidence"])
         written = Checkpoint(repo.path, (), "mapped back", repo.tensors)
-        part = Part(SOURCES[each["format"]], written, {}, "recorded", each["role"], given.stated)
+        part = OF_ROLE[each["role"]](SOURCES[each["format"]], written, {}, "recorded", given.stated)
         table = inverse(part.home(repo.config))
         own = {key: repo.tensors[key] for key in claimed(table, repo.tensors)}
         backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
@@ -293,7 +298,7 @@ def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, to
     return {key: tensor.to(target_dtype(tensor, dtype)) if tensor.dim() else tensor for key, tensor in tensors.items()}
 
 
-def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
+def _with_rounded_scale(witness: WitnessOfPair, dtype: str) -> WitnessOfPair:
     """The witness with its scale after the rounding that `--dtype` asked for."""
     if dtype not in DTYPES:
         return witness
@@ -329,9 +334,11 @@ def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
     """Fields of config.json that change no vector and a later training: dropout, initial values, unused ids."""
-    towers = {"text_config": witness.text_training, "vision_config": witness.image_training}
+    towers = {"text_config": witness.text_training}
+    if isinstance(witness, WitnessOfPair):
+        towers["vision_config"] = witness.image_training
     for side, training in towers.items():
-        fields, own = training() if training else {}, config.to_dict().get(side) or {}
+        fields, own = training(), config.to_dict().get(side) or {}
         if not fields:
             continue
         different = [name for name, value in fields.items() if name not in own or own[name] != value]
@@ -358,7 +365,7 @@ def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], li
 
 
 def _compare_pixels(
-    processor: Any, pictures: Sequence[tuple[str, Image.Image]], witness: Witness
+    processor: Any, pictures: Sequence[tuple[str, Image.Image]], witness: WitnessOfPair
 ) -> tuple[list[torch.Tensor], list[Comparison]]:
     """The witness's pixels of each picture, and how far the repo's are from them."""
     pixels, comparisons = [], []

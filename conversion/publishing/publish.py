@@ -205,7 +205,7 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     report, reason = _proof(folder, there)
     named = {FILE, *(report.files if report is not None else ())} - {CARD}
     files = {name: _content(there[name]) for name in named if name in there and _is_safe(name)}
-    reason = reason or _out_of_date(report, files)
+    reason = reason or (_out_of_date(report, files) if report is not None else None)
     if reason is not None and not force_unverified:
         raise InputError(
             f"{folder} is not verified: {reason}. Convert it again, or pass --force-unverified to publish it with a "

@@ -58,7 +58,7 @@ def _origin(error: BaseException) -> BaseException:
 
 
 def _told(error: BaseException, name: str) -> Told:
-    response = getattr(error, "response", None)
+    response: Any = getattr(error, "response", None)
     if status := getattr(response, "status_code", None):
         return _of_answer(status, _said(error), response.headers, name)
     if (xet := XET.search(str(error))) is None:

@@ -8,7 +8,7 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import BareTower, Signature, Source, TextAlone
 
 RULES = (*towers.bert(""), *towers.bert_pooler(""))
 """save_bert_checkpoint.py of CLIP-Chinese saves `BertCLIPTextModel.text_model`, without its projection."""
@@ -27,13 +27,13 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return RULES
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextAlone:
     """Reads the tower from the folder's config.json, held against the shapes."""
     check_there(config)
     text = tower_config("bert", [config], bert_shapes(checkpoint.shapes, ""), "text part")
-    return Description(
+    return TextAlone(
         architecture=f"bare BERT {text['hidden_size']}x{text['num_hidden_layers']}",
-        text=Tower(text, "pooler", None, text["hidden_size"]),
+        text=BareTower(text, "pooler"),
         context_length=text["max_position_embeddings"],
         limits=LIMITS,
     )

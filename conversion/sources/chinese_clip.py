@@ -8,7 +8,7 @@ from ..layouts import towers
 from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 
 CONTEXT_LENGTH = 52
 """What these models were trained with (cn_clip/clip/utils.py); the repos' own tokenizers state no limit."""
@@ -44,13 +44,13 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return towers.with_old_norms((*TABLE, POOLER), keys)
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = checkpoint.shapes
     text, vision = dual_towers(shapes, config)
     check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     size = f"{vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}"
-    return Description(
+    return Whole(
         architecture=f"ChineseCLIP ViT {size}@BERT {text['hidden_size']}x{text['num_hidden_layers']}",
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
@@ -79,6 +79,7 @@ SOURCE = Source(
         Signature(required=(*KEYS, "text_model.pooler.dense.weight"), decides="architectures", architectures=CLASSES),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,

@@ -12,7 +12,7 @@ from ..layouts import cn_clip as cn_clip_model
 from ..layouts import towers
 from ..mapping import Rule, Shape
 from ..reading.read import Checkpoint
-from ..source import Description, Source
+from ..source import ImageSide, Source, Whole
 
 PREFIX = "chinese_clip."
 HEAD_WIDTH = 64
@@ -36,14 +36,14 @@ def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     return towers.prefixed(PREFIX, cn_clip_model.home(config))
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from config.json, which has the fields of cn_clip's model_configs, and from shapes."""
     described = cn_clip_model.describe(*_given(checkpoint, config))
     # easynlp/appzoo/clip/data.py: the short side, the centre, then RGB; and transformers' BertTokenizer.
     return replace(described, image_order="crop_up_then_rgb", limits=LIMITS)
 
 
-def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """The same of the image tower alone."""
     return cn_clip_model.describe_image(*_given(checkpoint, config))
 

@@ -9,7 +9,7 @@ from ..layouts.hf_config import check_there, clip_text_shapes, clip_vision_shape
 from ..layouts.hf_folder import check_normalisation, check_pictures
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import ImageSide, Signature, Source, Tower, Whole
 from ..tokenizers.builders import clip_tokenizer
 from ..tokenizers.vocabularies import BPE
 
@@ -37,15 +37,13 @@ def _has_text(keys: Iterable[str]) -> bool:
     return any(key.startswith(LAYERS) for key in keys)
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the folder's config.json, held against the shapes."""
     shapes = checkpoint.shapes
     image = describe_image(checkpoint, config)
-    if not _has_text(shapes):
-        return image
     check_pictures(checkpoint.folder, ORDER, image.image_size)
     text = tower_config("clip_text_model", _stated(config, "text_config"), clip_text_shapes(shapes), "text_config")
-    return Description(
+    return Whole(
         architecture=f"{image.architecture} with CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
         text=Tower(text, "eos", "linear", shapes["text_projection.weight"][0]),
         vision=image.vision,
@@ -56,14 +54,14 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     )
 
 
-def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """Reads the image tower alone from the folder's config.json, held against the shapes."""
     check_there(config)
     check_normalisation(checkpoint.folder)
     shapes = checkpoint.shapes
     stated = _stated(config, "vision_config")
     vision = tower_config("clip_vision_model", stated, clip_vision_shapes(shapes), "vision_config")
-    return Description(
+    return ImageSide(
         architecture=f"CLIP ViT {vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}",
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
         image_size=vision["image_size"],

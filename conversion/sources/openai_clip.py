@@ -9,7 +9,7 @@ from ..layouts import towers
 from ..layouts.openai import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
 from ..mapping import Rule, Shape, drop, rename
 from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
 
@@ -71,7 +71,7 @@ def _tables(resnet: bool) -> tuple[Rule, ...]:
     return (*towers.openai_text("", BLOCKS), *image, rename("logit_scale", "logit_scale"), *scalars)
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the shapes; everything else is the same in every model of openai/CLIP."""
     if config:
         raise InputError(
@@ -84,7 +84,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     found = {"input_resolution": size, "context_length": text.config["max_position_embeddings"]}
     _check_scalars(checkpoint, {**found, "vocab_size": text.config["vocab_size"]})
     _check_beside(checkpoint, {"text_config": text.config, "vision_config": vision.config})
-    return Description(
+    return Whole(
         architecture=f"{name} with CLIP text {text.config['hidden_size']}x{text.config['num_hidden_layers']}",
         text=text,
         vision=vision,
@@ -193,6 +193,7 @@ SOURCE = Source(
     part="dual",
     signatures=_signatures(),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=home,
     tokenizer=tokenizer,

@@ -9,7 +9,7 @@ from ..layouts.hf_config import bert_shapes, count_layers, vit_shapes
 from ..layouts.unstated import PUBLISHED, tower_facts
 from ..mapping import Rule, drop, log_inverse, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 
 CONTEXT_LENGTH = 64
 """models/prd2.py and r2d2.py: `tokenize_text` pads and cuts to it."""
@@ -75,7 +75,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return RULES
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
 
     `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
@@ -92,7 +92,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         config, {"text_config": text, "vision_config": vision}, {"text_config": TEXT, "vision_config": VISION}
     )
     cross_encoder = "itm_head.weight" in shapes
-    return Description(
+    return Whole(
         architecture=f"{'R2D2' if cross_encoder else 'PRD2'} {names['vision_config']}@{names['text_config']}",
         text=Tower(
             {"model_type": "bert", **text, **facts["text_config"], "pad_token_id": 0},
@@ -143,6 +143,7 @@ SOURCE = Source(
         ),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,

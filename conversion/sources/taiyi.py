@@ -8,7 +8,7 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, TextSide, Tower
 
 LIMITS = (
     "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest text of "
@@ -40,7 +40,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return WITH_HEAD if has_head(keys) else WITHOUT_HEAD
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     """Reads the text tower from the folder's config.json, held against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
@@ -50,7 +50,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         tower = Tower(text, "pooler", "linear_bias", shapes["classifier.weight"][0])
     else:
         tower = Tower(text, "pooler", "none", text["hidden_size"])
-    return Description(
+    return TextSide(
         architecture=HEAD_SIZES.get(shapes.get("classifier.weight", ()), f"Taiyi-CLIP {text['hidden_size']}"),
         text=tower,
         # The head's models were published with CLIPProcessor, the others with open_clip's transform.

@@ -8,7 +8,7 @@ from ..layouts import towers
 from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 
 CONTEXT_LENGTH = 77
 """--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
@@ -51,12 +51,12 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return towers.prefixed(LIGHTNING, table) if f"{LIGHTNING}logit_scale" in keys else table
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = {key.removeprefix(LIGHTNING): shape for key, shape in checkpoint.shapes.items()}
     text, vision = dual_towers(shapes, config)
     check_pictures(checkpoint.folder, ORDER, vision["image_size"])
-    return Description(
+    return Whole(
         architecture="TaiyiCLIP",
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
@@ -84,6 +84,7 @@ SOURCE = Source(
         Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format"),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,

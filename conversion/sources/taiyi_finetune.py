@@ -12,7 +12,7 @@ from ..layouts.hf_config import bert_shapes, clip_vision_shapes
 from ..layouts.unstated import Published, tower_facts
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 
 LENGTH = 77
 """data/clip_dataloader/flickr.py cuts texts at it and pads them to it, and takes the ids alone: no mask."""
@@ -74,7 +74,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return towers.prefixed(ATTRIBUTE, table) if f"{ATTRIBUTE}{CLIP}logit_scale" in keys else table
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
 
     `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
@@ -85,7 +85,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     names, facts = tower_facts(config, found, PUBLISHED)
     text = {"model_type": "bert", **found["text_config"], **facts["text_config"], "pad_token_id": 0}
     vision = {"model_type": "clip_vision_model", **found["vision_config"], **facts["vision_config"]}
-    return Description(
+    return Whole(
         architecture=f"Taiyi-CLIP fine-tune {names['vision_config']}@{names['text_config']}",
         text=Tower(text, "pooler", "linear_bias", shapes[f"{CLASSIFIER}weight"][0]),
         vision=Tower(vision, "pooler", "linear", clip["visual_projection.weight"][0]),
@@ -113,6 +113,7 @@ SOURCE = Source(
     part="dual",
     signatures=(Signature(required=KEYS), Signature(required=tuple(ATTRIBUTE + key for key in KEYS))),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,

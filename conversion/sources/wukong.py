@@ -10,7 +10,7 @@ from ..layouts import towers
 from ..layouts.unstated import PUBLISHED as PUBLISHED_FACTS
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source
+from ..source import Signature, Source, Whole
 
 TEXT, BLOCKS = "transformer.", "transformer.resblocks."
 SCALE = "loss.logit_scale"
@@ -72,7 +72,7 @@ def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     return rules((SCALE,))
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the sizes from shapes; the heads of the text tower are the published ones or stated in `config`.
 
     `config` is the dict of upstream's configs/*/*.py as JSON: `is_token_wise`, and `heads` under `text`.
@@ -91,7 +91,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     heads_in_vision = shapes["visual.conv1.weight"][0] // VISION_HEAD_WIDTH
     vision = openai_towers.vit_tower(shapes, heads_in_vision, ACTIVATION, EPS)
     from_numpy = checkpoint.container.startswith("pickle of numpy arrays")
-    return Description(
+    return Whole(
         architecture=f"Wukong {name} (global)",
         text=text,
         vision=vision,
@@ -201,6 +201,7 @@ SOURCE = Source(
         ),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=home,
     tokenizer=tokenizer,

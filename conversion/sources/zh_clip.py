@@ -10,7 +10,7 @@ from ..layouts.hf_config import bert_shapes, check_there, clip_vision_shapes, to
 from ..layouts.hf_folder import check_pictures
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 
 ORDER = "rgb_then_crop"
 """models/zhclip/processing_zhclip.py: transformers' CLIPImageProcessor of version 4."""
@@ -54,7 +54,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return RULES
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the folder's config.json, held against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
@@ -63,7 +63,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     )
     vision = tower_config("clip_vision_model", _image_configs(config), clip_vision_shapes(shapes), "vision_config")
     check_pictures(checkpoint.folder, ORDER, vision["image_size"])
-    return Description(
+    return Whole(
         architecture="ZH-CLIP",
         text=Tower(text, "mean", "mlp", shapes["text_projection.2.weight"][0]),
         vision=Tower(vision, "pooler", "linear_bias", shapes["visual_projection.weight"][0]),
@@ -121,6 +121,7 @@ SOURCE = Source(
         ),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,

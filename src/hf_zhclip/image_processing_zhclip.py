@@ -27,7 +27,7 @@ from .configuration_zhclip import other_image_processor
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
 
-def _to_rgb(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def to_rgb(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     # Drops alpha, as the authors' code does; transformers 5 composites it on white.
     return image.convert("RGB")
 
@@ -37,14 +37,14 @@ def _squash(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.
     return image.resize((size.width, size.height), resample)
 
 
-def _shorten(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def shorten(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     short, width, height = size.height, *image.size
     if width <= height:
         return image.resize((short, int(short * height / width)), resample)
     return image.resize((int(short * width / height), short), resample)
 
 
-def _crop_rounded(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def crop_rounded(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     # Half to even: torchvision/transforms/functional.py, center_crop.
     return _crop(image, size, round((image.width - size.width) / 2), round((image.height - size.height) / 2))
 
@@ -54,7 +54,7 @@ def _crop_floored(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.
     return _crop(image, size, (image.width - size.width) // 2, (image.height - size.height) // 2)
 
 
-def _crop_up(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def crop_up(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     # Rounded up: EasyNLP, easynlp/appzoo/clip/data.py, _center_crop.
     return _crop(image, size, (image.width - size.width + 1) // 2, (image.height - size.height + 1) // 2)
 
@@ -64,15 +64,15 @@ def _crop(image: PIL.Image.Image, size: SizeDict, left: int, top: int) -> PIL.Im
 
 
 IMAGE_ORDERS: dict[str, tuple[ImageStep, ...]] = {
-    "squash_then_rgb": (_squash, _to_rgb),
-    "rgb_then_squash": (_to_rgb, _squash),
-    "crop_then_rgb": (_shorten, _crop_rounded, _to_rgb),
-    "rgb_then_crop": (_to_rgb, _shorten, _crop_floored),
-    "crop_up_then_rgb": (_shorten, _crop_up, _to_rgb),
+    "squash_then_rgb": (_squash, to_rgb),
+    "rgb_then_squash": (to_rgb, _squash),
+    "crop_then_rgb": (shorten, crop_rounded, to_rgb),
+    "rgb_then_crop": (to_rgb, shorten, _crop_floored),
+    "crop_up_then_rgb": (shorten, crop_up, to_rgb),
 }
 """What each image order does to a picture of any Pillow mode, step by step."""
 
-SQUARE_ORDERS = ("crop_then_rgb", "rgb_then_crop", "crop_up_then_rgb")
+SQUARE_ORDERS = tuple(order for order, steps in IMAGE_ORDERS.items() if shorten in steps)
 """Orders whose one number is both the short side and the crop."""
 
 

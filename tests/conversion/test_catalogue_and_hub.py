@@ -14,6 +14,7 @@ from hf_zhclip.conversion.detection.parts import describe, identify
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.reading import catalogue
 from hf_zhclip.conversion.repos.report import read_report
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents
@@ -51,7 +52,7 @@ def replace_entry(monkeypatch, name, **fields):
 
 @pytest.mark.parametrize("source", [XLM_R, "xlm-roberta-base-ViT-B-32", f"laion/{XLM_R}"])
 def test_without_its_config_a_published_checkpoint_is_described_by_the_catalogue(source, own):
-    (found,) = identify(source, None, None, None)
+    (found,) = identify(Stated(source))
 
     assert found.config == own
     assert found.why == f"published: it is {XLM_R} of the catalogue, and the keys agree; its config is the catalogue's"
@@ -81,14 +82,14 @@ def test_what_lies_beside_the_weights_goes_first_then_what_the_user_states(own, 
     stated = {**own, "model_cfg": {**own["model_cfg"], "quick_gelu": True}}
     (tmp_path / "stated.json").write_text(json.dumps(stated), encoding="utf-8")
 
-    (found,) = identify(XLM_R, None, None, tmp_path / "stated.json")
+    (found,) = identify(Stated(XLM_R, config=tmp_path / "stated.json"))
     assert found.config == stated and "config" not in found.why
 
     hub.add(f"laion/{XLM_R}", {CONFIG: json.dumps(stated).encode()})
-    (found,) = identify(XLM_R, None, None, None)
+    (found,) = identify(Stated(XLM_R))
     assert found.config == stated and "config" not in found.why
     with pytest.raises(InputError, match="states its own facts beside the weights"):
-        identify(XLM_R, None, None, tmp_path / "stated.json")
+        identify(Stated(XLM_R, config=tmp_path / "stated.json"))
 
 
 def test_a_copy_on_disk_is_nobodys_name_and_is_asked_for_its_config(own, tmp_path):
@@ -105,7 +106,7 @@ def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_pat
     weights = replace(checkpoint(f"open_clip-{entry.aliases[0].lower()}", tmp_path), files=(), config={})
     monkeypatch.setattr("hf_zhclip.conversion.detection.parts.read_source", lambda path: weights)
 
-    (found,) = identify(name, None, None, None)
+    (found,) = identify(Stated(name))
 
     described = found.describe()
     assert (described.text.pooling, described.text.projection, described.text.width) == ("mean", "mlp", entry.width)

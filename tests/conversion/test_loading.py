@@ -87,8 +87,10 @@ def test_arguments_of_convert_reach_it(original, cache, conversions):
             "source": found.source,
             "vision": found.arguments["vision"],
             "format": "taiyi",
+            "vision_format": None,
             "tokenizer": None,
             "config": None,
+            "vision_config": None,
             "context_length": 33,
             "ema": None,
         }

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from ..reference import openai_vision
 from ..reference.layers import numbered
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 
 PACKAGE = "cn_clip"
@@ -37,7 +37,7 @@ KNOWN_BY = (
 """The fields by which a file of its model_configs is that of an image or of a text tower."""
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from the installed cn_clip."""
     try:
         peer = importlib.import_module("cn_clip.clip.model")
@@ -51,9 +51,9 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
     def token_ids(texts: Sequence[str]) -> list[list[int]]:
         pieces = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
         ends = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
-        return [[ends[0], *ids[: (facts.context_length or 0) - 2], ends[1]] for ids in pieces]
+        return [[ends[0], *ids[: facts.context_length - 2], ends[1]] for ids in pieces]
 
-    return Witness(
+    return Offer(
         name=f"cn_clip {importlib.metadata.version('cn_clip')}",
         level="peer",
         computing_in=computing_in(model),

@@ -72,7 +72,7 @@ def without_position_ids(tensors: Tensors) -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in tensors.items() if not key.endswith("position_ids")}
 
 
-def bert_ids(vocab: Sequence[str], context_length: int | None) -> Callable[[Sequence[str]], list[list[int]]]:
+def bert_ids(vocab: Sequence[str], context_length: int) -> Callable[[Sequence[str]], list[list[int]]]:
     """transformers' BertTokenizer as it is by default, over these tokens, in the order of their ids."""
     import transformers
 
@@ -101,7 +101,7 @@ def features(model: Any) -> tuple[Encode, Encode]:
     return encode_text, encode_image
 
 
-def clip_pixels(size: int | None) -> Callable[[Image.Image], torch.Tensor]:
+def clip_pixels(size: int) -> Callable[[Image.Image], torch.Tensor]:
     """CLIP's image processor as the published repos set it: a picture -> `(3, size, size)`."""
     import transformers
 

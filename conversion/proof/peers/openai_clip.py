@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize, pad
 
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in
 
 SCALARS = ("input_resolution", "context_length", "vocab_size")
 """Buffers that the archives hold beside the weights."""
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from the package clip, where it is installed."""
     try:
         from clip import clip as peer
@@ -31,7 +31,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
         padded = pad(ids, (0, model.context_length - ids.shape[1]))
         return normalize(model.encode_text(padded), dim=-1)
 
-    return Witness(
+    return Offer(
         name="OpenAI's clip",
         level="peer",
         computing_in=computing_in(model),

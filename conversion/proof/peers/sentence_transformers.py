@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, clip_pixels, computing_in, loaded, without_position_ids
 
 DENSE = "2_Dense."
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness, or None without sentence-transformers."""
     if find_spec("sentence_transformers") is None:
         return None
@@ -47,7 +47,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
         stripped = [text.strip() for text in texts]
         return tokenizer(stripped, truncation=True, max_length=facts.context_length)["input_ids"]
 
-    return Witness(
+    return Offer(
         name=f"sentence-transformers {package.__version__}",
         level="peer",
         computing_in=computing_in(model, dense),

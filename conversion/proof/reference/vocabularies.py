@@ -326,7 +326,7 @@ def _added(content: Mapping[str, Any], file: Path) -> list[tuple[int, str, bool]
 
 def _token(stated: Any, what: str, file: Path) -> str:
     """A token that is stated as a text, or as an object with its content."""
-    token = stated.get("content") if type(stated) is dict else stated
+    token: Any = stated.get("content") if type(stated) is dict else stated
     if not _checked(token, str, f"the text of {what}", file):
         raise ValueError(f"found an empty text as {what} in {file}; wanted a token.")
     return token

@@ -9,6 +9,7 @@ import torch
 from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints as c
 from tests.weights import seeded_state_dict
@@ -103,6 +104,6 @@ def test_the_text_parts_options_do_not_reach_the_image_part(text, tmp_path, fact
     vision = c.clip_folder(tmp_path / "clip")
 
     with pytest.raises(InputError, match="states its own facts beside the weights, so --vision-config has nothing"):
-        identify(text, vision, "taiyi", None, vision_config=facts(VISION_FACTS))
+        identify(Stated(text, vision, "taiyi", vision_config=facts(VISION_FACTS)))
     with pytest.raises(InputError, match="There is no format 'x'"):
-        identify(text, vision, "taiyi", None, vision_format="x")
+        identify(Stated(text, vision, "taiyi", vision_format="x"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zhclip.conversion.detection.parts import Part, describe
+from hf_zhclip.conversion.detection.parts import OF_ROLE, describe
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.mapping import check
 from hf_zhclip.conversion.pipeline import build
@@ -34,7 +34,7 @@ def part(family, shapes=None):
     source, own, config = FAMILIES[family]
     tensors = {key: torch.empty(shape, device="meta") for key, shape in (shapes or own).items()}
     role = "image" if "image side" in family else "whole"
-    return Part(SOURCES[source], Checkpoint(Path("x.pt"), (), "zip", tensors), config, "stated", role)
+    return OF_ROLE[role](SOURCES[source], Checkpoint(Path("x.pt"), (), "zip", tensors), config, "stated")
 
 
 @pytest.fixture(scope="module")

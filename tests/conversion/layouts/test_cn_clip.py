@@ -14,6 +14,7 @@ from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.proof import verification
 from hf_zhclip.conversion.reading import catalogue
 from hf_zhclip.conversion.reading.read import Checkpoint, read
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints
 from tests.conversion.helpers import compare_here
@@ -64,7 +65,7 @@ def test_easynlps_prefix_on_only_some_keys_is_an_error_that_lists_them(bare, tmp
 
 
 def test_easynlp_has_its_own_pictures_tokens_and_head_width(tmp_path):
-    description = identify(checkpoints.easynlp_folder(tmp_path / "app"), None, None, None)[0].describe()
+    description = identify(Stated(checkpoints.easynlp_folder(tmp_path / "app")))[0].describe()
 
     assert description.image_order == "crop_up_then_rgb"
     assert description.vision.config["num_attention_heads"] == 1  # 64 / 64, where cn_clip would have to be told
@@ -76,7 +77,7 @@ def test_easynlps_config_json_is_held_against_the_shapes(tmp_path):
     with pytest.raises(
         InputError, match=r"config\.json contradicts the weights: vision_layers: stated 12, the shapes"
     ):
-        identify(folder, None, None, None)[0].describe()
+        identify(Stated(folder))[0].describe()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from hf_zhclip.conversion.repos.report import Comparison
 from hf_zhclip.conversion.repos.write import write_weights
 from hf_zhclip.conversion.source import Description
 from hf_zhclip.conversion.sources import SOURCES
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints
 from tests.conversion.helpers import FAMILIES, Original
@@ -68,15 +69,15 @@ class Prepared:
     """A family's small checkpoint, read and described, with the weights of its repo."""
 
     original: Original
-    parts: list[Part]
+    parts: tuple[Part, ...]
     description: Description
     tensors: dict[str, torch.Tensor]
     folder: Path
 
     def anew(self, tokenizer: bool) -> "Prepared":
         """The same, of which nothing is kept but what was read; nor its `tokenizer`, if that is asked."""
-        parts = [replace(part, source=SOURCES[part.source.name] if tokenizer else part.source) for part in self.parts]
-        return replace(self, parts=parts)
+        parts = (replace(part, source=SOURCES[part.source.name] if tokenizer else part.source) for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
     @cached_property
     def weights(self) -> Path:
@@ -91,10 +92,9 @@ def make(name: str, build: Callable[[Path], Original]) -> Prepared:
     folder = FOLDER / name
     folder.mkdir()
     made = build(folder)
-    given = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
-    first, *others = identify(made.source, **given)
+    first, *others = identify(Stated(made.source, **made.arguments))
     once = replace(first.source, tokenizer=cache(first.source.tokenizer))
-    parts = [replace(first, source=once), *others]
+    parts = (replace(first, source=once), *others)
     return Prepared(made, parts, describe(parts), join_tensors(parts), folder)
 
 
@@ -115,7 +115,7 @@ def remembering(witness: Witness) -> Witness:
             yield
             dtypes.pop()
 
-    def once(name: str) -> Callable | None:
+    def once(name: str) -> Callable:
         call = getattr(witness, name)
 
         def answer(*given: Any) -> Any:
@@ -124,9 +124,10 @@ def remembering(witness: Witness) -> Witness:
                 known[key] = call(*given)
             return known[key]
 
-        return call and answer
+        return answer
 
-    return replace(witness, computing_in=computing_in, **{name: once(name) for name in witnesses.CALLS})
+    calls = (name for name in witnesses.CALLS if hasattr(witness, name))
+    return replace(witness, computing_in=computing_in, **{name: once(name) for name in calls})
 
 
 def _key(given: Any) -> Any:
@@ -195,7 +196,7 @@ def share(patch: pytest.MonkeyPatch, made: Prepared) -> None:
     patch.setattr(pipeline, "identify", lambda *given: made.parts)
     patch.setattr(pipeline, "join_tensors", lambda parts: made.tensors)
     patch.setattr(pipeline, "write_weights", link)
-    patch.setattr(verification.Part, "from_request", read_again)
+    patch.setattr(verification, "from_request", read_again)
     patch.setattr(verification, "join_tensors", lambda parts: made.tensors)
     patch.setattr(repo, "load_processor", load_processor)
     patch.setattr(repo, "_build", built)

@@ -8,7 +8,7 @@ import pytest
 from hf_zhclip.configuration_zhclip import TEXT_TOWERS, VISION_TOWERS, Projection
 from hf_zhclip.conversion import pipeline
 from hf_zhclip.conversion.layouts import hf_config
-from hf_zhclip.conversion.source import Description, Tower
+from hf_zhclip.conversion.source import TextAlone, Tower, Whole
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
 from tests import facts
@@ -96,12 +96,9 @@ def test_every_field_of_a_tower_has_another_value_in_the_tables(family):
 def test_every_field_has_a_row(family):
     description = prepared(family).description
     wanted = {("whole", name) for name in facts.DESCRIPTION_FIELDS}
-    for side in facts.STEPS:
-        if (tower := getattr(description, side)) is not None:
-            wanted |= {(side, name) for name in facts.TOWER_FIELDS} | {
-                (f"{side}.config", name) for name in tower.config
-            }
-    if description.vision is None:
+    for side, tower in facts.towers(description):
+        wanted |= {(side, name) for name in facts.TOWER_FIELDS} | {(f"{side}.config", name) for name in tower.config}
+    if isinstance(description, TextAlone):
         wanted -= {(place, name) for place, name in wanted if name in facts.OF_A_PAIR and "." not in place}
 
     assert wanted <= {(row.place, row.field) for row in ROWS if row.family == family}
@@ -109,7 +106,7 @@ def test_every_field_has_a_row(family):
 
 def test_every_field_of_a_description_is_planted_or_said_to_reach_no_config():
     assert {each.name for each in dataclasses.fields(Tower)} == {"config", *facts.TOWER_FIELDS}
-    assert {each.name for each in dataclasses.fields(Description)} == {
+    assert {each.name for each in dataclasses.fields(Whole)} == {
         *facts.STEPS,
         *facts.DESCRIPTION_FIELDS,
         *facts.NOT_IN_CONFIG,

@@ -24,6 +24,7 @@ from hf_zhclip.conversion.layouts import open_clip as open_clip_model
 from hf_zhclip.conversion.layouts import openai as openai_towers
 from hf_zhclip.conversion.proof.reference import hf_config as reference_config
 from hf_zhclip.conversion.reading import modules_json
+from hf_zhclip.conversion.source import TextAlone
 from hf_zhclip.conversion.sources import (
     bert_clip,
     chinese_clip,
@@ -39,6 +40,7 @@ from hf_zhclip.conversion.sources import (
     wukong,
     zh_clip,
 )
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers import builders, vocabularies
 
 from tests import checkpoints, facts
@@ -251,7 +253,7 @@ def readers_of_towers():
     """What `tower_config` gives of each tower that it reads, and `tower_facts` of those that nothing states."""
     for family in READ_BY_TOWER_CONFIG:
         description = prepared(family).description
-        steps = facts.ALONE if description.vision is None else facts.STEPS
+        steps = facts.ALONE if isinstance(description, TextAlone) else facts.STEPS
         for side in steps:
             kind = getattr(description, side).config["model_type"]
             for field, value in NUMERIC[kind]:
@@ -304,6 +306,7 @@ REFUSED, TRAINING = (facts.REFUSED,), ("config",)
 
 CONSTANTS: tuple[tuple[Any, str, Any, str, tuple[str, ...]], ...] = (
     *((cn_clip_model, "CONTEXT_LENGTH", 51, family, IDS) for family in ("cn_clip_vit", "easynlp", "modelscope")),
+    *((cn_clip_model, "ORDER", "rgb_then_squash", family, PIXELS) for family in ("cn_clip_vit", "modelscope")),
     (cn_clip_model, "UPSTREAM_HEAD_WIDTH", 32, "cn_clip without a head width", IMAGE),
     (easynlp, "HEAD_WIDTH", 32, "easynlp", IMAGE),
     (openai_clip, "HEAD_WIDTH", 32, "openai_clip", TEXT),
@@ -473,7 +476,7 @@ def test_what_the_modules_of_sentence_transformers_state_is_read_twice(monkeypat
 
     result(modules_json, "projection", lambda found: found and with_cls(found))(monkeypatch)
     made = prepared("sentence_transformers")
-    parts = identify(made.original.source, made.original.arguments["vision"], format=None, config=None)
+    parts = identify(Stated(made.original.source, made.original.arguments["vision"]))
     share(monkeypatch, replace(made, parts=parts))
     without_packages(monkeypatch)
     assert describe(parts).text.pooling == "cls"

@@ -2,8 +2,6 @@ import hashlib
 import json
 import math
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -14,8 +12,9 @@ import hf_zhclip
 from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.proof import precision, verification, witnesses
+from hf_zhclip.conversion.proof.fresh_process import answered
 from hf_zhclip.conversion.proof.reference.layers import computing_in
-from hf_zhclip.conversion.proof.witness import Witness
+from hf_zhclip.conversion.proof.witness import Offer
 from hf_zhclip.conversion.repos.report import Comparison, Report
 from hf_zhclip.conversion.sources import SOURCES
 
@@ -503,12 +502,10 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     for name in ("torch", "transformers", "json", "hf_zhclip"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
-    head = verification.PROGRAM.split("from hf_zhclip")[0] + "import json; print(json.__file__)"
 
-    done = subprocess.run([sys.executable, "-c", head], capture_output=True, text=True)
+    found = answered("import json; open(sys.argv[1], 'w').write(json.dumps({'file': json.__file__}))", {})
 
-    assert done.returncode == 0, done.stderr
-    assert str(tmp_path) not in done.stdout
+    assert not found["file"].startswith(str(tmp_path))
 
 
 # Narrow dtypes
@@ -599,11 +596,12 @@ def test_a_report_without_comparisons_has_not_passed():
 
 
 def test_the_level_of_a_pair_is_that_of_the_weaker_witness():
-    peer = Witness("transformers 5", "peer", computing_in, encode_image=len)
-    reference = Witness("reference", "reference", computing_in, encode_text=len, encode_image=abs)
+    every = dict.fromkeys(witnesses.CALLS, abs)
+    peer = Offer("transformers 5", "peer", computing_in, **{**every, "encode_image": len})
+    reference = Offer("reference", "reference", computing_in, **{**every, "encode_text": len, "pixels": None})
 
     joined = witnesses._joined([reference, peer])
 
     assert (joined.level, joined.name) == ("reference", "reference and transformers 5")
     assert witnesses._joined([peer, peer]).level == "peer"
-    assert (joined.encode_text, joined.encode_image) == (len, abs)
+    assert (joined.encode_text, joined.encode_image, joined.pixels) == (len, abs, abs)

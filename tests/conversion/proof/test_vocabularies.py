@@ -17,6 +17,7 @@ from hf_zhclip import conversion
 from hf_zhclip.conversion.detection.parts import identify, witness_vocabulary
 from hf_zhclip.conversion.proof.reference import bpe, vocabularies
 from hf_zhclip.conversion.proof.reference.unigram import xlm_roberta_ids
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers import builders, mending
 from hf_zhclip.conversion.tokenizers import vocabularies as conversion_readers
 
@@ -433,10 +434,10 @@ def plain(found):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_conversion_and_the_witness_read_the_same(family, original):
     made = original(family)
-    stated = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
-    parts = identify(made.source, **stated)
+    stated = Stated(made.source, **made.arguments)
+    parts = identify(stated)
     vocabulary = parts[0].source.vocabulary
-    path = Path(witness_vocabulary(parts, made.arguments.get("tokenizer")))
+    path = Path(witness_vocabulary(parts, stated))
     assert plain(READERS[id(vocabulary)](path)) == plain(vocabulary.read(path))
 
 

@@ -15,10 +15,10 @@ from hf_zhclip.conversion.proof.samples import TEXTS
 from hf_zhclip.conversion.reading import evidence
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.conversion.stated import Stated
 
 from tests.conversion.helpers import FAMILIES, PICTURES
 
-STATED = ("config", "ema", "format", "vision", "vision_config", "vision_format")
 RAW = {
     "cn_clip_vit": set(),
     "cn_clip_flash": set(),
@@ -43,10 +43,10 @@ RAW = {
 
 
 def from_source(original):
-    given = {name: original.arguments.get(name) for name in STATED}
-    parts = identify(original.source, given.pop("vision"), given.pop("format"), given.pop("config"), **given)
+    stated = Stated(original.source, **original.arguments)
+    parts = identify(stated)
     testimonies = [verification._testimony(part, "keep") for part in parts]
-    return witnesses.build(testimonies, witness_vocabulary(parts, original.arguments.get("tokenizer")), None)
+    return witnesses.build(testimonies, witness_vocabulary(parts, stated), None)
 
 
 def from_report(repo):

@@ -9,6 +9,7 @@ import pytest
 
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.reading import catalogue
+from hf_zhclip.conversion.source import TextAlone
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests.published import KEYS, part
@@ -324,19 +325,19 @@ def test_the_towers_are_described_as_the_conversion_describes_them(name, tmp_pat
     entry, (text, *image) = catalogue.find(name), SHAPES[name]
     assert entry.format == KEYS[text]["format"]
     described = part(text, tmp_path).describe()
-    vision = part(image[0], tmp_path).describe() if image else described
-    wanted = (described.text.pooling, described.text.projection, described.context_length)
+    wanted = (described.text.pooling, getattr(described.text, "projection", None), described.context_length)
     assert (entry.text.pooling, entry.text.projection, entry.text.context_length) == wanted
     # XLM-R's positions begin behind its padding, whose id is 1.
     taken = 2 if entry.text.model_type == "xlm-roberta" else 0
     assert entry.text.positions == described.text.config["max_position_embeddings"] - taken
     assert entry.text.model_type == described.text.config["model_type"]
     assert entry.text.lower_case is (entry.text.tower not in CASED)
-    if vision.vision is None:
-        assert (entry.image, described.image_order, entry.width) == (None, None, described.text.width)
+    if isinstance(described, TextAlone):
+        assert (entry.image, entry.width) == (None, described.text.config["hidden_size"])
         return
-    image = entry.image
-    assert (image.order, image.model_type, image.projection, image.size, entry.width) == (
+    vision = part(image[0], tmp_path, "image").describe() if image else described
+    stated = entry.image
+    assert (stated.order, stated.model_type, stated.projection, stated.size, entry.width) == (
         described.image_order,
         vision.vision.config["model_type"],
         vision.vision.projection,

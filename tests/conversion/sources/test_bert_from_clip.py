@@ -22,7 +22,7 @@ from hf_zhclip.conversion.errors import InputError, ParityError, UnknownFormat
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.proof.peers import bert_from_clip as peers
 from hf_zhclip.conversion.proof.reference import bert_from_clip as reference
-from hf_zhclip.conversion.proof.witness import Facts
+from hf_zhclip.conversion.proof.witness import TextFacts
 from hf_zhclip.conversion.publishing.cards import render
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.repos.report import read_report
@@ -158,6 +158,17 @@ def test_it_is_verified_again(one, against):
     assert verify(one.path, **arguments).passed
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["a tower against a pair", "a pair against a tower"])
+def test_what_is_compared_with_a_model_of_other_sides_is_refused_in_words(one, repo, original, alone):
+    pair = original("cn_clip_vit")
+    out, other, options = (
+        (one.path, pair.source, {}) if alone else (repo("cn_clip_vit").path, one.original.source, FORMAT)
+    )
+
+    with pytest.raises(InputError, match="not of one model.* --against"):
+        verify(out, other, **options)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_it_is_cast_and_verified_with_the_same_rounding(one, tmp_path, dtype):
     report = convert(one.original.source, tmp_path / "out", **FORMAT, dtype=dtype)
@@ -210,7 +221,7 @@ def test_a_wrong_fact_fails_the_comparison_with_the_original(one, copied, name, 
 def test_the_reference_computes_what_bert_model_computes(one):
     tensors = torch.load(one.original.source / "pytorch_model.bin", weights_only=True)
     config = read_report(one.path).sources[0]["evidence"]["files"]["config.json"]["content"]
-    facts = Facts(config, default_vocab(), c.POSITIONS, None)
+    facts = TextFacts(config, default_vocab(), c.POSITIONS)
     peer = peers.original(tensors, facts)
 
     ids = reference.token_ids(samples.TEXTS, facts.vocab, facts.context_length)

@@ -10,6 +10,7 @@ from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints
 
@@ -62,9 +63,9 @@ def test_a_fine_tune_alone_needs_its_facts_stated_like_any_size_that_is_not_publ
     path = saved(tmp_path / "ft.bin", prefixed(checkpoints.cn_clip_vit(pooler=True)))
     assert inspect(path).format == "modelscope"
     with pytest.raises(InputError, match=r"(?s)not a published size.*vision_head_width.*--config FILE"):
-        identify(path, None, None, None)[0].describe()
+        identify(Stated(path))[0].describe()
 
-    stated = identify(path, None, None, checkpoints.cn_clip_config(tmp_path / "facts.json"))[0].describe()
+    stated = identify(Stated(path, config=checkpoints.cn_clip_config(tmp_path / "facts.json")))[0].describe()
     assert stated.vision.config["num_attention_heads"] == 64 // 16
 
 
@@ -107,14 +108,14 @@ def test_a_model_with_and_one_without_the_prefix_in_one_file_are_not_chosen_betw
 def test_files_that_contradict_the_weights_are_refused_by_their_names(stated, message, tmp_path):
     folder = checkpoints.modelscope_folder(tmp_path / "zh", **stated)
     with pytest.raises(InputError, match=f"vision_model_config.json or text_model_config.json.*{message}"):
-        identify(folder, None, None, None)[0].describe()
+        identify(Stated(folder))[0].describe()
 
 
 def test_the_facts_are_those_of_the_folders_files(tmp_path):
     folder = checkpoints.modelscope_folder(
         tmp_path / "zh", vision_head_width=None, text_num_attention_heads=2, text_hidden_act="relu"
     )
-    description = identify(folder, None, None, None)[0].describe()
+    description = identify(Stated(folder))[0].describe()
 
     assert description.vision.config["num_attention_heads"] == 1  # its class takes heads of width 64
     assert description.text.config["num_attention_heads"] == 2

@@ -16,6 +16,7 @@ from hf_zhclip.conversion.errors import InputError, UnknownFormat, WorkError
 from hf_zhclip.conversion.exports.natives import NATIVES
 from hf_zhclip.conversion.layouts import bases
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import xlm_roberta_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import read_unigram, read_wordpieces
 
@@ -64,7 +65,7 @@ def test_a_model_becomes_a_verified_repo_that_needs_nothing_of_the_original(name
 
 def test_the_head_of_2021_is_read_from_its_pickle_and_turned(legacy, clip):
     weight, bias = pickle.loads(head(legacy).read_bytes())
-    found = join_tensors(identify(legacy, clip, None, None))
+    found = join_tensors(identify(Stated(legacy, clip)))
 
     assert torch.equal(found["text_projection.weight"], torch.from_numpy(weight.T.copy()))
     assert torch.equal(found["text_projection.bias"], torch.from_numpy(bias))
@@ -121,7 +122,7 @@ def test_the_facts_of_another_base_come_from_its_config_on_the_hub(monkeypatch, 
     asked = []
     file = checkpoints.multilingual_clip_config(tmp_path / "config.json")
     monkeypatch.setattr(bases, "locate", lambda source: asked.append(source) or file)
-    parts = identify(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, None, None)
+    parts = identify(Stated(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip))
 
     assert asked == ["nobody/xlm-roberta:config.json"]
     assert describe(parts).text.config["num_attention_heads"] == 4
@@ -133,7 +134,7 @@ def test_a_base_that_can_not_be_had_is_asked_for(monkeypatch, tmp_path, clip):
 
     monkeypatch.setattr(bases, "locate", fails)
     with pytest.raises(InputError, match="'nobody/xlm-roberta'(.|\n)*no network(.|\n)*--config FILE"):
-        identify(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, None, None)
+        identify(Stated(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_a_wrong_fact_of_the_base_is_refused(changed, said, tmp_path, clip):
     file = tmp_path / "base.json"
     file.write_text(json.dumps({**checkpoints.MCLIP_BASE["xlm-roberta"], **changed}), encoding="utf-8")
     with pytest.raises(InputError) as error:
-        describe(identify(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, None, file))
+        describe(identify(Stated(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, config=file)))
     assert said in str(error.value)
 
 
@@ -161,22 +162,22 @@ def test_widths_that_the_folder_states_are_held_against_the_weights(tmp_path, cl
     (folder / "config.json").write_text(json.dumps({**stated, "numDims": 640}), encoding="utf-8")
     base = checkpoints.multilingual_clip_config(tmp_path / "base.json")
     with pytest.raises(InputError, match="numDims: stated 640, the weights say 48"):
-        describe(identify(folder, clip, None, base))
+        describe(identify(Stated(folder, clip, config=base)))
 
 
 def test_weights_alone_ask_for_the_config_of_their_base(tmp_path, clip):
     file = checkpoints.multilingual_clip_folder(tmp_path / "mclip") / "pytorch_model.bin"
     file = file.rename(tmp_path / "alone.bin")
     with pytest.raises(InputError, match="config.json of the text tower is not there(.|\n)*--config FILE"):
-        describe(identify(file, clip, None, None))
+        describe(identify(Stated(file, clip)))
     base = checkpoints.multilingual_clip_config(tmp_path / "base.json")
-    assert describe(identify(file, clip, None, base)).text.config["model_type"] == "xlm-roberta"
+    assert describe(identify(Stated(file, clip, config=base))).text.config["model_type"] == "xlm-roberta"
 
 
 def test_a_folder_that_states_its_own_tower_takes_no_config(legacy, tmp_path, clip):
     base = checkpoints.multilingual_clip_config(tmp_path / "base.json")
     with pytest.raises(InputError, match="--config has nothing to state"):
-        identify(legacy, clip, None, base)
+        identify(Stated(legacy, clip, config=base))
 
 
 # Detection, and the pickle of the head
@@ -233,7 +234,7 @@ def test_a_head_that_is_no_matrix_is_an_error_in_words(shape, tmp_path, clip):
     torch.save({**torch.load(file), "LinearTransformation.weight": torch.zeros(shape)}, file)
     base = checkpoints.multilingual_clip_config(tmp_path / "base.json", "xlm-roberta")
     with pytest.raises(InputError, match=r"LinearTransformation\.weight"):
-        describe(identify(folder, clip, None, base))
+        describe(identify(Stated(folder, clip, config=base)))
 
 
 # XLM-R's tokenizer

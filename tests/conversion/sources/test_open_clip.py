@@ -18,6 +18,7 @@ from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.sources.open_clip import SOURCE as PLAIN
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import SOURCE as XLM_ROBERTA
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import body_config
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints as c
 from tests import unigram
@@ -318,7 +319,7 @@ def test_an_image_part_of_other_normalisation_is_refused(plain, tmp_path):
     folder = c.open_clip_folder(tmp_path / "open_clip")
     (folder / "open_clip_config.json").write_text(json.dumps(stated(plain, "preprocess_cfg", mean=[0.5] * 3)))
     text = c.taiyi_folder(tmp_path / "taiyi", head=True)
-    parts = identify(text, folder, "taiyi", None)
+    parts = identify(Stated(text, folder, "taiyi"))
     with pytest.raises(InputError, match="mean"):
         parts[1].describe()
 

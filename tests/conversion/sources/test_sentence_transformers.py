@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 
 from hf_zhclip.conversion import convert, inspect
 from hf_zhclip.conversion.detection.detect import detect
-from hf_zhclip.conversion.detection.parts import Part, identify
+from hf_zhclip.conversion.detection.parts import WholePart, identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.exports.natives import native_for
 from hf_zhclip.conversion.reading.hub import locate
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab, read_wordpieces
 
@@ -41,7 +42,7 @@ def describe(folder):
     checkpoint = read(folder)
     detection = detect(checkpoint)
     assert detection.source.name == "sentence_transformers"
-    return Part(detection.source, checkpoint, checkpoint.config, detection.why).describe()
+    return WholePart(detection.source, checkpoint, checkpoint.config, detection.why).describe()
 
 
 def edit(file, **fields):
@@ -243,7 +244,7 @@ def test_a_file_of_the_folder_alone_is_no_model(folder):
 def test_a_folder_of_clip_is_a_source_and_an_image_part(folder, tmp_path):
     clip = checkpoints.sentence_transformers_clip(tmp_path / "clip")
 
-    parts = identify(folder, clip, None, None)
+    parts = identify(Stated(folder, clip))
 
     assert [(each.source.name, each.role) for each in parts] == [
         ("sentence_transformers", "whole"),
