@@ -184,3 +184,8 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 def bounded(step: str, what: str, witness: str, bound: float, result: float) -> Comparison:
     """A comparison of a difference with its bound."""
     return Comparison(step, what, witness, "max abs difference", bound, result, result <= bound)
+
+
+def exact(step: str, what: str, witness: str, count: int) -> Comparison:
+    """A comparison of things that are the same or not, of which `count` are not."""
+    return Comparison(step, what, witness, "number that differ", 0, count, count == 0)

@@ -25,11 +25,12 @@ from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_
 from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
-from . import samples, witnesses
+from . import samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
-from .precision import Measured, bounded, compare_tower, difference, measure, shows_nothing
+from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
 from .stated_modules import stated_modules
+from .vocabulary import compare_vocabulary
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
 from .witnesses import Testimony
 
@@ -106,7 +107,7 @@ def verify(
 
 
 def _compare_files(out: Path, report: Report) -> Comparison:
-    return _exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
+    return exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
 
 
 def _check_formats(out: Path, report: Report) -> None:
@@ -222,16 +223,16 @@ def _compare_numbers(
     _check_vocabulary(witness, model)
     ids, comparisons = _compare_ids(repo, witness)
     yield from comparisons
-    texts = text_batches(ids, repo.tokenizer.pad_token_id)
+    rows = text_batches(ids, repo.tokenizer.pad_token_id)
     logits: list[Comparison] = []
     if isinstance(witness, WitnessOfTextAlone):
-        measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, texts)]
+        measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
     else:
         pictures = list(samples.pictures())
         pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
         yield from comparisons
         pair = Pair(repo.processor, stated_modules(repo.path), [picture for _, picture in pictures])
-        batches = Batches(texts, picture_batches(pixels))
+        batches = Batches(rows, picture_batches(pixels))
         measured = [measure(each, own) for each in pair.sides(model, witness, batches)]
         text, image = (torch.cat([found.vectors for found in each.found]) for each in measured)
         logits = list(compare_logits(model, _with_rounded_scale(witness, dtype), text, image))
@@ -317,19 +318,15 @@ def _compare_tensors(
             or key not in written
             or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written[key])
         ]
-        yield _exact("tensors", "file tensors", "the source's tensors", len(different))
+        yield exact("tensors", "file tensors", "the source's tensors", len(different))
     loaded = model.state_dict()
     different = [
         key
         for key in loaded.keys() | written.keys()
         if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
     ]
-    yield _exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
-    yield _exact("config", "dtype", "the file's tensors", int(model.dtype != widest_float(written, "keep")))
-
-
-def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
-    return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
+    yield exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
+    yield exact("config", "dtype", "the file's tensors", int(model.dtype != widest_float(written, "keep")))
 
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
@@ -343,7 +340,7 @@ def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
             continue
         different = [name for name, value in fields.items() if name not in own or own[name] != value]
         told = f" ({', '.join(different)})" if different else ""
-        yield _exact("config", f"{len(fields)} fields of {side} for training{told}", witness.name, len(different))
+        yield exact("config", f"{len(fields)} fields of {side} for training{told}", witness.name, len(different))
 
 
 def _check_vocabulary(witness: Witness, model: Any) -> None:
@@ -357,11 +354,16 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
 
 
 def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], list[Comparison]]:
-    """The witness's ids of each text, and how many of the repo's differ."""
-    expected = dict(zip(samples.TEXTS, witness.token_ids(samples.TEXTS), strict=True))
-    encode = partial(repo.tokenizer, truncation=True) if repo.is_text_alone else repo.processor
-    different = sum(list(encode(text=[text])["input_ids"][0]) != list(ids) for text, ids in expected.items())
-    return expected, [_exact("ids", f"token ids of {len(expected)} texts", witness.name, different)]
+    """The witness's ids of each text that is embedded, and how the whole tokenizer compares with its own."""
+    given = [*samples.TEXTS, *texts.whole(witness.vocabulary.special, witness.context_length)]
+    expected = witness.token_ids(given)
+    ours = repo.tokenizer(given, truncation=True)["input_ids"]
+    different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
+    comparisons = [
+        *compare_vocabulary(repo.tokenizer, witness),
+        exact("ids", f"token ids of {len(given)} texts", witness.name, different),
+    ]
+    return dict(zip(samples.TEXTS, expected, strict=False)), comparisons
 
 
 def _compare_pixels(

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
+from .reference.vocabularies import Table
+
 Level = Literal["peer", "reference"]
 Computing = Callable[[torch.dtype], AbstractContextManager]
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -42,7 +44,7 @@ class Witness:
 
     Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with the tokenizer's pad id and gives
     L2-normalised `(n, width)` in the dtype that `computing_in` sets. `text_training` gives the fields of config.json
-    that no number shows.
+    that no number shows. `vocabulary` is what it has read, and no text has more than `context_length` ids.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Witness:
     encode_text: Encode
     token_ids: TokenIds
     text_training: Fields
+    vocabulary: Table
+    context_length: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ import torch
 from ..errors import InputError, ZhclipError
 from ..reading.evidence import Evidence
 from .reference.layers import computing_in
+from .reference.vocabularies import Table, table
 from .witness import Computing, Facts, Level, Offer, TextFacts, WitnessOfPair, WitnessOfTextAlone
 
 CALLS = (
@@ -67,7 +68,7 @@ def build(
         def facts(config: Mapping[str, Any]) -> TextFacts:
             return TextFacts(config, vocab, length) if size is None else Facts(config, vocab, length, size)
 
-        return _joined([reader.offer(facts(reader.config)) for reader in readers])
+        return _joined([reader.offer(facts(reader.config)) for reader in readers], table(vocab), length)
 
 
 @contextmanager
@@ -157,7 +158,7 @@ def _completed(peer: Offer, reference: Offer) -> Offer:
     return replace(peer, computing_in=_together([peer, reference]), **calls)
 
 
-def _joined(offers: Sequence[Offer]) -> WitnessOfPair | WitnessOfTextAlone:
+def _joined(offers: Sequence[Offer], vocabulary: Table, context_length: int) -> WitnessOfPair | WitnessOfTextAlone:
     """The witness of a model: each call from the part that can answer it, the level that of the weaker.
 
     Raises:
@@ -169,6 +170,8 @@ def _joined(offers: Sequence[Offer]) -> WitnessOfPair | WitnessOfTextAlone:
         "name": " and ".join(dict.fromkeys(each.name for each in offers)),
         "level": level,
         "computing_in": _together(offers),
+        "vocabulary": vocabulary,
+        "context_length": context_length,
     }
     told |= {call: answers[call] for call in ("encode_text", "token_ids", "text_training")}
     if "encode_image" not in answers:

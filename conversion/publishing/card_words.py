@@ -392,6 +392,8 @@ PATTERNS = tuple(
         # of a report: what was compared, pictures by mode and size, packages by name and version
         (r"SHA-256 of (\d+) files", r"\1 个文件的 SHA-256"),
         (r"token ids of (\d+) texts", r"\1 条文本的词元 id"),
+        (r"(\d+) rows of the vocabulary", r"词表的 \1 行"),
+        (r"(\d+) merges or scores", r"\1 条合并规则或分数"),
         (r"embeddings of (\d+) inputs in float64", r"\1 个输入的向量（float64）"),
         (r"(.+) in float64, inputs: (\d+)", r"\1（float64，\2 个输入）"),
         (r"embeddings in (\w+)", r"向量（\1）"),

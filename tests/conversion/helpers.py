@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hf_zhclip.conversion.proof import samples, verification
+from hf_zhclip.conversion.proof import samples, texts, verification
 from hf_zhclip.conversion.repos.report import Report
 
 from tests import checkpoints
@@ -121,9 +121,10 @@ def compare_here(request: verification.Request) -> Any:
 
 
 def save_time(patch: pytest.MonkeyPatch) -> None:
-    """Verifies in this process, on pictures that are drawn once, and loads no class of one tower."""
+    """Verifies in this process, on few texts, on pictures that are drawn once, and loads no class of one tower."""
     patch.setattr(verification, "in_fresh_process", compare_here)
     patch.setattr(verification, "_with_towers", lambda whole, *given: whole)
+    patch.setattr(texts, "whole", lambda special, context_length: texts.SENTENCES)
     patch.setattr(samples, "pictures", lambda: iter(PICTURES))
 
 

@@ -14,6 +14,7 @@ from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, W
 from hf_zhclip.conversion.proof import precision, verification, witnesses
 from hf_zhclip.conversion.proof.fresh_process import answered
 from hf_zhclip.conversion.proof.reference.layers import computing_in
+from hf_zhclip.conversion.proof.reference.vocabularies import Table
 from hf_zhclip.conversion.proof.witness import Offer
 from hf_zhclip.conversion.repos.report import Comparison, Report
 from hf_zhclip.conversion.sources import SOURCES
@@ -595,13 +596,16 @@ def test_a_report_without_comparisons_has_not_passed():
 # Witnesses
 
 
+TABLE = Table({"[PAD]": 0}, ("[PAD]",)), 52
+
+
 def test_the_level_of_a_pair_is_that_of_the_weaker_witness():
     every = dict.fromkeys(witnesses.CALLS, abs)
     peer = Offer("transformers 5", "peer", computing_in, **{**every, "encode_image": len})
     reference = Offer("reference", "reference", computing_in, **{**every, "encode_text": len, "pixels": None})
 
-    joined = witnesses._joined([reference, peer])
+    joined = witnesses._joined([reference, peer], *TABLE)
 
     assert (joined.level, joined.name) == ("reference", "reference and transformers 5")
-    assert witnesses._joined([peer, peer]).level == "peer"
+    assert witnesses._joined([peer, peer], *TABLE).level == "peer"
     assert (joined.encode_text, joined.encode_image, joined.pixels) == (len, abs, abs)
