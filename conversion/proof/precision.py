@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn.functional import normalize
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ..repos.report import Comparison
+from ..repos.report import COSINE, DIFFERENCE, Comparison
+from ..words import Words
+from .compared import LOGIT_SCALE, LOGITS, OVERFLOWING, Vectors
 from .witness import Witness
 
 SAMENESS = 1e-9
@@ -42,7 +44,7 @@ class Side:
     """
 
     step: str
-    what: str
+    what: Vectors
     modules: Sequence[nn.Module]
     ours: Encode
     theirs: Encode
@@ -54,7 +56,7 @@ class Measured:
     """What our side gave of a tower, without the model: its vectors in float64, and the small input's in others."""
 
     step: str
-    what: str
+    what: Vectors
     theirs: Encode
     inputs: Sequence[torch.Tensor]
     vectors: torch.Tensor
@@ -85,13 +87,14 @@ def compare_tower(ours: Measured, witness: Witness) -> Iterator[Comparison]:
     exact = truth[-len(rounded) :]
     bound = MARGIN * max(difference(rounded, exact), FLOOR)
     for dtype, found in ours.narrow.items():
-        what = f"{ours.what} in {str(dtype).removeprefix('torch.')}"
+        name = str(dtype).removeprefix("torch.")
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
         if overflows(found, exact) and overflows(_encoded(ours.theirs, brief, dtype, witness), exact):
             # Whoever computes with these weights in this dtype gets no numbers: that is theirs, not the conversion's.
-            what = f"{what}, where the witness overflows, too"
-            yield Comparison(ours.step, what, witness.name, "max abs difference", scaled, float("nan"), True)
+            what = ours.what.narrow.filled(dtype=OVERFLOWING.filled(dtype=name))
+            yield Comparison(ours.step, what, witness.name, DIFFERENCE, scaled, float("nan"), True)
         else:
+            what = ours.what.narrow.filled(dtype=name)
             yield bounded(ours.step, what, witness.name, scaled, difference(found, exact))
 
 
@@ -126,13 +129,13 @@ def compare_logits(model: Any, witness: Witness, text: torch.Tensor, image: torc
     logits = _logits(model, text, image)
     yield bounded(
         "logits",
-        "logits_per_image / exp(logit_scale) in float64",
+        LOGITS,
         witness.name,
         SAMENESS,
         difference(logits / scale.exp(), image @ text.t()),
     )
     stored = model.logit_scale.detach().double()
-    yield bounded("logits", "logit_scale", witness.name, 0, difference(stored, scale))
+    yield bounded("logits", LOGIT_SCALE, witness.name, 0, difference(stored, scale))
 
 
 def _logits(model: Any, text: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -151,8 +154,10 @@ def _giving(value: Any) -> Callable[..., Any]:
     return lambda *inputs, **options: value
 
 
-def _sameness(step: str, what: str, ours: torch.Tensor, truth: torch.Tensor, witness: str) -> Iterator[Comparison]:
-    what = f"{what} of {len(truth)} inputs in float64"
+def _sameness(
+    step: str, vectors: Vectors, ours: torch.Tensor, truth: torch.Tensor, witness: Words
+) -> Iterator[Comparison]:
+    what = vectors.exact.filled(count=len(truth))
     yield bounded(step, what, witness, SAMENESS, difference(ours, truth))
     if ours.shape != truth.shape:
         return
@@ -161,12 +166,12 @@ def _sameness(step: str, what: str, ours: torch.Tensor, truth: torch.Tensor, wit
     cosine = float((ours * truth).sum(-1).masked_fill(undefined, 1.0).min())
     bound = 1 - SAMENESS
     shown = math.nan if undefined.all() else cosine
-    yield Comparison(step, what, witness, "smallest cosine", bound, shown, cosine >= bound)
+    yield Comparison(step, what, witness, COSINE, bound, shown, cosine >= bound)
 
 
 def shows_nothing(comparison: Comparison) -> bool:
     """Whether it has compared vectors none of which is a number: that proves nothing of what computes them."""
-    return comparison.measure == "smallest cosine" and math.isnan(comparison.result)
+    return comparison.measure == COSINE and math.isnan(comparison.result)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -177,9 +182,9 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).abs().masked_fill(same, 0.0).max())
 
 
-def bounded(step: str, what: str, witness: str, bound: float, result: float) -> Comparison:
+def bounded(step: str, what: Words, witness: Words, bound: float, result: float) -> Comparison:
     """A comparison of a difference with its bound."""
-    return Comparison(step, what, witness, "max abs difference", bound, result, result <= bound)
+    return Comparison(step, what, witness, DIFFERENCE, bound, result, result <= bound)
 
 
 def normalized(encode: Callable[[torch.Tensor], torch.Tensor]) -> Encode:

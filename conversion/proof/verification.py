@@ -23,10 +23,11 @@ from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, is_text_alone, read_repo
-from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
+from ..repos.report import COUNT, FILE, Comparison, Level, Report, changed_files, read_report
 from ..repos.write import DTYPES, same_bits, target_dtype
 from ..sources import SOURCES
-from . import samples, witnesses
+from ..words import Words
+from . import compared, samples, witnesses
 from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized, shows_nothing
 from .witness import Witness
 from .witnesses import Testimony
@@ -101,7 +102,8 @@ def verify(
 
 
 def _compare_files(out: Path, report: Report) -> Comparison:
-    return _exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
+    what = compared.FILES.filled(count=len(report.files))
+    return _exact("files", what, Words.same(FILE), len(changed_files(out, report)))
 
 
 def _check_formats(out: Path, report: Report) -> None:
@@ -166,7 +168,7 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
         result = read_python_json(answer)
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
-    return result["level"], [Comparison(**each) for each in result["comparisons"]]
+    return result["level"], [Comparison.from_json(each) for each in result["comparisons"]]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -289,18 +291,18 @@ def _compare_tensors(
             or key not in written
             or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written[key])
         ]
-        yield _exact("tensors", "file tensors", "the source's tensors", len(different))
+        yield _exact("tensors", compared.FILE_TENSORS, compared.SOURCE_TENSORS, len(different))
     loaded = model.state_dict()
     different = [
         key
         for key in loaded.keys() | written.keys()
         if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
     ]
-    yield _exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
+    yield _exact("tensors", compared.LOADED, compared.WRITTEN_TENSORS, len(different))
 
 
-def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
-    return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
+def _exact(step: str, what: Words, witness: Words, count: int) -> Comparison:
+    return Comparison(step, what, witness, COUNT, 0, count, count == 0)
 
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
@@ -311,8 +313,9 @@ def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
         if not fields:
             continue
         different = [name for name, value in fields.items() if name not in own or own[name] != value]
-        told = f" ({', '.join(different)})" if different else ""
-        yield _exact("config", f"{len(fields)} fields of {side} for training{told}", witness.name, len(different))
+        what = compared.TRAINING_DIFFERS if different else compared.TRAINING
+        told = what.filled(count=len(fields), side=side, fields=", ".join(different))
+        yield _exact("config", told, witness.name, len(different))
 
 
 def _check_vocabulary(witness: Witness, model: Any) -> None:
@@ -336,7 +339,7 @@ def _compare_ids(
     short = torch.nn.utils.rnn.pad_sequence(rows[: samples.PROVED_TEXTS], batch_first=True, padding_value=pad)
     # Some embeddings hang on how far a text is padded, so that the first comes by itself, too.
     batches = [short, rows[-1][None], rows[0][None]]
-    return batches, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
+    return batches, [_exact("ids", compared.TOKEN_IDS.filled(count=len(rows)), witness.name, different)]
 
 
 def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
@@ -344,19 +347,21 @@ def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, lis
     for name, image in samples.pictures():
         expected = witness.pixels(image)
         ours = processor(images=[image], return_tensors="pt")["pixel_values"][0]
-        comparisons.append(bounded("pixels", name, witness.name, 0, difference(ours, expected)))
+        comparisons.append(bounded("pixels", compared.picture(name), witness.name, 0, difference(ours, expected)))
         pixels.append(expected)
     return torch.stack(pixels[: samples.PROVED_PICTURES]), comparisons
 
 
 def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Side:
     modules = [model.text_model, model.text_projection]
-    return Side("text", "embeddings", modules, model.encode_text, witness.encode_text, batches)
+    return Side("text", compared.EMBEDDINGS, modules, model.encode_text, witness.encode_text, batches)
 
 
 def _image(model: Any, witness: Witness, pixels: torch.Tensor) -> Side:
     modules = [model.vision_model, model.visual_projection]
-    return Side("image", "embeddings", modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]])
+    return Side(
+        "image", compared.EMBEDDINGS, modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]]
+    )
 
 
 def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Side]:
@@ -373,5 +378,7 @@ def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], p
         return model(input_ids=ids).pooler_output
 
     modules = [model.text_model]
-    yield Side("states", "states", modules, states(normalized(last_hidden)), states(witness.text_states), batches)
-    yield Side("pooled", "pooled states", modules, normalized(pooled), witness.encode_text, batches)
+    yield Side(
+        "states", compared.STATES, modules, states(normalized(last_hidden)), states(witness.text_states), batches
+    )
+    yield Side("pooled", compared.POOLED, modules, normalized(pooled), witness.encode_text, batches)

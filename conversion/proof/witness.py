@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
+from ..words import Words
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -34,7 +36,7 @@ class Witness:
     `image_training` give the fields of config.json that no number shows.
     """
 
-    name: str
+    name: Words
     level: Literal["peer", "reference"]
     computing_in: Callable[[torch.dtype], AbstractContextManager]
     encode_text: Callable[[torch.Tensor], torch.Tensor] | None = None

@@ -18,6 +18,7 @@ import torch
 
 from ..errors import InputError, ZhclipError
 from ..reading.evidence import Evidence
+from ..words import Words, joined
 from .reference.layers import computing_in
 from .witness import Facts, Witness
 
@@ -32,6 +33,7 @@ CALLS = (
     "image_training",
 )
 
+REFERENCE = Words("reference", "参考实现")
 
 OF_AN_IMAGE_PART = ("encode_image", "logit_scale", "image_training")
 """What of these an image part gives; texts and the image order are the text family's."""
@@ -128,7 +130,7 @@ class _Reader:
             "image_training": lambda: module.image_training(tensors, facts.config),
         }
         calls = {key: call for key, call in offers.items() if hasattr(module, key)}
-        return Witness("reference", "reference", computing_in, **calls)
+        return Witness(REFERENCE, "reference", computing_in, **calls)
 
     def _peer(self, facts: Facts) -> Witness | None:
         module = _peer_module(self.part.format)
@@ -155,7 +157,7 @@ def _joined(witnesses: Sequence[Witness]) -> Witness:
     """The witness of a pair: each call from the part that can answer it, the level that of the weaker."""
     calls = {call: next((found for each in witnesses if (found := getattr(each, call))), None) for call in CALLS}
     level: Literal["peer", "reference"] = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
-    name = " and ".join(dict.fromkeys(each.name for each in witnesses))
+    name = joined(list(dict.fromkeys(each.name for each in witnesses)))
     return Witness(name, level, _together(witnesses), **calls)
 
 

@@ -27,11 +27,12 @@ from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS
 from ..repos.repo import Repo, read_repo
-from ..repos.report import FILE, Report, changed_files, read_report
+from ..repos.report import COSINE, FILE, MEASURES, STEPS, Report, changed_files, read_report
 from ..sources import SOURCES
 from ..telling import shown
 from ..tokenizers.vocabularies import WORDPIECE
-from .card_words import IMAGE_ORDERS, LANGUAGES, LEVELS, LICENCE_BY, MULTILINGUAL, PADDING, translate
+from ..words import Words, joined
+from .card_words import IMAGE_ORDERS, LANGUAGES, LEVELS, LICENCE_BY, MULTILINGUAL, PADDING
 from .hub_values import LICENSES
 
 CARD = "README.md"
@@ -44,6 +45,23 @@ TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
 
 METRICS = {"Top1": "accuracy", "Top5": "accuracy", "ACC1": "accuracy"}
 """Published metric -> the hub's, of a classification; those of a retrieval are recall."""
+
+TENSORS_ALONE = Words("only tensors were compared", "只比较了张量")
+CHANGED = Words("changed or missing since the report was written: {files}", "报告写成之后有改动或缺失：{files}")
+"""Why a repo is not verified."""
+
+KEPT = Words("bit for bit those of the source", "与原文件逐位相同")
+CAST = Words("cast with --dtype {dtype}", "由 --dtype {dtype} 转换而来")
+SEVERAL = Words("{count}: {words}", "{count} 项：{words}")
+RELATED = {
+    "finetune": Words("", ""),
+    "quantized": Words(
+        "`quantized` in the metadata is the nearest of the hub's four words to a change of format; nothing was "
+        "quantised.",
+        "元数据里的 `quantized` 是 hub 的四个词中最接近“换了格式”的一个，不表示做过量化。",
+    ),
+}
+"""What is said beside the hub's word for how a model was made from another."""
 
 CASING = "lower-cased"
 """The word of a limit that speaks of casing."""
@@ -113,7 +131,7 @@ def card(out: str | Path, *, license: str | None = None, base_model: str | None 
     _check_readme(folder / CARD, force)
     report = read_report(folder) if (folder / FILE).exists() else None
     changed = changed_files(folder, report) if report else []
-    why = f"changed or missing since the report was written: {', '.join(changed)}" if changed else None
+    why = CHANGED.filled(files=", ".join(changed)) if changed else None
     header = _header(folder / CARD, _stated(license, base_model))
     text = _render_folder(folder, report, folder.resolve().name, _unverified(report, why), header, bool(changed))
     _write(folder / CARD, text)
@@ -125,7 +143,7 @@ def write_card(folder: Path, report: Report, name: str) -> None:
     _write(folder / CARD, _render_folder(folder, report, name, _unverified(report, None), NOTHING_STATED, False))
 
 
-def render(folder: Path, *, repo: str, unverified: str | None = None) -> str:
+def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
     """The text of README.md for a converted folder.
 
     Args:
@@ -178,7 +196,7 @@ def refresh(folder: Path) -> list[Path]:
 # What is known
 
 
-def _readable_report(folder: Path, unverified: str | None) -> Report | None:
+def _readable_report(folder: Path, unverified: Words | None) -> Report | None:
     if not (folder / FILE).exists():
         return None
     try:
@@ -189,9 +207,9 @@ def _readable_report(folder: Path, unverified: str | None) -> Report | None:
         return None
 
 
-def _unverified(report: Report | None, why: str | None) -> str | None:
+def _unverified(report: Report | None, why: Words | None) -> Words | None:
     if why is None and report is not None and report.level == "tensors":
-        return "only tensors were compared"
+        return TENSORS_ALONE
     return why
 
 
@@ -341,7 +359,7 @@ def _entry_goes_home(text: Text, image: Image, config: Mapping[str, Any]) -> boo
 
 
 def _render_folder(
-    folder: Path, report: Report | None, repo: str, unverified: str | None, header: Header, edited: bool
+    folder: Path, report: Report | None, repo: str, unverified: Words | None, header: Header, edited: bool
 ) -> str:
     """A card of a folder; one that was edited since its report is another model, made from what the report names."""
     model = _model_of_folder(folder)
@@ -355,7 +373,7 @@ def _render(
     entry: Entry | None,
     report: Report | None,
     repo: str,
-    unverified: str | None,
+    unverified: Words | None,
     header: Header,
     edited: bool,
 ) -> str:
@@ -371,14 +389,13 @@ def _render(
         **_words(model, entry, report, repo, name),
         **_language_words(languages),
         **(_report_words(report, _level(report, unverified, edited)) if report else {}),
-        **_relation_words(relation),
+        "relation": RELATED[relation],
         "entry": entry,
         "entry_only": report is None and entry is not None,
         "converted": report is not None and not edited,
         "unverified": unverified,
         "licence": licence,
-        "licence_by_zh": licence_by["zh"],
-        "licence_by_en": licence_by["en"],
+        "licence_by": licence_by,
         "base_models": bases,
     }
     template = (resources.files(catalogue.PACKAGE) / "template.md").read_text(encoding="utf-8")
@@ -502,11 +519,8 @@ def _published_limits(entry: Entry) -> tuple[str, ...]:
 def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, name: str) -> dict[str, Any]:
     """What the template puts into its places."""
     limits = report.conversion["limits"] if report else _published_limits(entry) if entry else ()
-    padding = PADDING[_padding(model.config)]
     return {
         "plain": plain,
-        "translate": translate,
-        "listed": _listed,
         "name": name,
         "report": report,
         "title": entry.title if entry else report.conversion["architecture"] if report else name,
@@ -522,11 +536,10 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
         "context_length": model.context_length,
         "positions": model.positions,
         "trained_length": report.conversion["trained_context_length"] if report else None,
-        "lower_case": model.lower_case and not any(CASING in limit for limit in limits),
+        "lower_case": model.lower_case and not any(CASING in limit.en for limit in limits),
         "limits": limits,
         "ends": model.ends,
-        "padding_zh": padding["zh"],
-        "padding_en": padding["en"],
+        "padding": PADDING[_padding(model.config)],
         "dtypes": ", ".join(model.dtypes),
         **({"command": shown(_entry_command(entry))} if entry and not report else {}),
     }
@@ -571,7 +584,7 @@ def _entry_command(entry: Entry) -> str:
     return shlex.join(entry.command(entry.name))
 
 
-def _level(report: Report, unverified: str | None, edited: bool) -> str:
+def _level(report: Report, unverified: Words | None, edited: bool) -> str:
     """What the report is worth, a key of LEVELS."""
     if edited:
         return "edited"
@@ -581,10 +594,9 @@ def _level(report: Report, unverified: str | None, edited: bool) -> str:
 
 
 def _report_words(report: Report, level: str) -> dict[str, Any]:
-    kept = report.conversion["dtype"] == "keep"
+    dtype = report.conversion["dtype"]
     return {
-        "level_zh": LEVELS[level]["zh"],
-        "level_en": LEVELS[level]["en"],
+        "level": LEVELS[level],
         "comparisons": () if level in ("edited", "doubted") else _folded(report),
         "source_files": [
             {
@@ -600,8 +612,7 @@ def _report_words(report: Report, level: str) -> dict[str, Any]:
         "command": shown(report.conversion["command"]),
         "against": shown(shlex.join(_against(report))),
         "versions": ", ".join(f"{package} {version}" for package, version in sorted(report.versions.items())),
-        "dtype_zh": "与原文件逐位相同" if kept else f"由 --dtype {report.conversion['dtype']} 转换而来",
-        "dtype_en": "bit for bit those of the source" if kept else f"cast with --dtype {report.conversion['dtype']}",
+        "dtype": KEPT if dtype == "keep" else CAST.filled(dtype=dtype),
     }
 
 
@@ -630,23 +641,20 @@ def _folded(report: Report) -> list[dict[str, Any]]:
         rows.setdefault((each.step, each.witness, each.measure, each.bound), []).append(each)
     return [
         {
-            "step": step,
-            "what": tuple(each.what for each in group),
-            "witness": tuple(witness.split(" and ")),
-            "measure": measure,
-            "result": _number(_worst([each.result for each in group], lowest="cosine" in measure)),
-            "bound": ("≥ " if "cosine" in measure else "≤ ") + (f"{bound:.10g}" if bound > 0.5 else f"{bound:.1g}"),
+            "step": STEPS.get(step, Words.in_english(step)),
+            "what": _listed([each.what for each in group]),
+            "witness": witness,
+            "measure": MEASURES.get(measure, Words.in_english(measure)),
+            "result": _number(_worst([each.result for each in group], lowest=measure == COSINE)),
+            "bound": ("≥ " if measure == COSINE else "≤ ") + (f"{bound:.10g}" if bound > 0.5 else f"{bound:.1g}"),
             "passed": all(each.passed for each in group),
         }
         for (step, witness, measure, bound), group in rows.items()
     ]
 
 
-def _listed(things: Sequence[str], language: str) -> str:
-    words = [translate(each, language) for each in things]
-    if len(words) == 1:
-        return words[0]
-    return f"{len(words)} 项：{'、'.join(words)}" if language == "zh" else f"{len(words)}: {', '.join(words)}"
+def _listed(words: Sequence[Words]) -> Words:
+    return words[0] if len(words) == 1 else SEVERAL.filled(count=len(words), words=joined(words))
 
 
 def _worst(results: Sequence[float], lowest: bool) -> float:
@@ -657,16 +665,6 @@ def _worst(results: Sequence[float], lowest: bool) -> float:
 
 def _number(value: float) -> str:
     return f"{value:.9f}" if 0.5 < value < 1.5 and value != 1 else f"{value:.3g}"
-
-
-def _relation_words(relation: str) -> dict[str, str]:
-    if relation == "finetune":
-        return {"relation_zh": "", "relation_en": ""}
-    return {
-        "relation_zh": "元数据里的 `quantized` 是 hub 的四个词中最接近“换了格式”的一个，不表示做过量化。",
-        "relation_en": "`quantized` in the metadata is the nearest of the hub's four words to a change of format; "
-        "nothing was quantised.",
-    }
 
 
 # How it is written

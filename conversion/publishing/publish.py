@@ -18,6 +18,7 @@ from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES
 from ..repos.report import FILE, Report, read_report
 from ..telling import masked
+from ..words import SEMICOLON, Words, joined
 
 CARD = "README.md"
 
@@ -58,6 +59,19 @@ NOTICE = (
 )
 OLD_NOTICE = re.compile("\n> \\*\\*Not verified / 未经验证\\*\\*: [^\n]*\n\n?".encode())
 
+NO_REPORT = Words(f"there is no {FILE}", f"没有 {FILE}")
+UNREADABLE = Words(f"its {FILE} can't be read, or is of another version", f"其 {FILE} 无法读取，或版本不符")
+NO_EMBEDDINGS = Words("only its tensors were compared, no embeddings", "只比较了张量，没有比较向量")
+FAILED = Words("its verification failed", "它没有通过验证")
+FOREIGN = Words(
+    f"its {FILE} names {{files}}, which no converted repo holds",
+    f"其 {FILE} 列出了 {{files}}，这不是转换得到的仓库里的文件",
+)
+OUT_OF_DATE = Words("these files are not those that were verified ({how})", "文件与验证时的不同（{how}）")
+CHANGED = Words("changed since then: {files}", "有改动：{files}")
+MISSING = Words("missing, or links to elsewhere: {files}", "缺失或链接到别处：{files}")
+"""Why a folder is not verified; the last two are what can differ."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -80,7 +94,7 @@ class Parcel:
 
     files: Mapping[str, Content]
     left_out: tuple[str, ...]
-    unverified: str | None
+    unverified: Words | None
     own_card: bool
 
 
@@ -208,8 +222,8 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     reason = reason or _out_of_date(report, files)
     if reason is not None and not force_unverified:
         raise InputError(
-            f"{folder} is not verified: {reason}. Convert it again, or pass --force-unverified to publish it with a "
-            "card that says so."
+            f"{folder} is not verified: {reason.en}. Convert it again, or pass --force-unverified to publish it "
+            "with a card that says so."
         )
     if reason is not None:
         files |= {name: _content(there[name]) for name in there if _is_ours(name) and name not in files}
@@ -221,20 +235,20 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     return Parcel(dict(sorted(files.items())), tuple(sorted(left_out)), reason, own is not None)
 
 
-def _proof(folder: Path, there: Mapping[str, Path]) -> tuple[Report | None, str | None]:
+def _proof(folder: Path, there: Mapping[str, Path]) -> tuple[Report | None, Words | None]:
     """The report, and why it proves nothing."""
     if FILE not in there:
-        return None, f"there is no {FILE}"
+        return None, NO_REPORT
     try:
         report = read_report(folder)
     except InputError:
-        return None, f"its {FILE} can't be read, or is of another version"
+        return None, UNREADABLE
     if report.level == "tensors":
-        return report, "only its tensors were compared, no embeddings"
+        return report, NO_EMBEDDINGS
     if not report.passed:
-        return report, "its verification failed"
+        return report, FAILED
     if wrong := sorted(name for name in report.files if not _is_safe(name)):
-        return report, f"its {FILE} names {', '.join(wrong)}, which no converted repo holds"
+        return report, FOREIGN.filled(files=", ".join(wrong))
     return report, None
 
 
@@ -267,13 +281,12 @@ def _is_safe(name: str) -> bool:
     return not (path.is_absolute() or hidden or "\\" in name or name.lower().endswith(NEVER))
 
 
-def _out_of_date(report: Report, files: Mapping[str, Content]) -> str | None:
+def _out_of_date(report: Report, files: Mapping[str, Content]) -> Words | None:
     """How the files differ from those that were verified."""
     missing = sorted(set(report.files) - set(files))
     changed = sorted(name for name in set(report.files) & set(files) if files[name].sha256 != report.files[name])
-    kinds = (("changed since then", changed), ("missing, or links to elsewhere", missing))
-    words = [f"{word}: {', '.join(names)}" for word, names in kinds if names]
-    return f"these files are not those that were verified ({'; '.join(words)})" if words else None
+    told = [words.filled(files=", ".join(names)) for words, names in ((CHANGED, changed), (MISSING, missing)) if names]
+    return OUT_OF_DATE.filled(how=joined(told, SEMICOLON)) if told else None
 
 
 def _check_complete(folder: Path, files: Mapping[str, Content]) -> None:
@@ -299,7 +312,7 @@ def _own_card(path: Path | None) -> bytes | None:
     return None if text is None or cards.is_generated(text) else text.encode()
 
 
-def _card(folder: Path, repo_id: str, reason: str | None) -> bytes:
+def _card(folder: Path, repo_id: str, reason: Words | None) -> bytes:
     """The card rendered for the repo's name; of what is forced and lacks what a card is made of, the notice alone."""
     from . import cards
 
@@ -311,7 +324,7 @@ def _card(folder: Path, repo_id: str, reason: str | None) -> bytes:
     return with_notice(f"# {repo_id.split('/')[1]}\n".encode(), reason)
 
 
-def with_notice(card: bytes, reason: str | None) -> bytes:
+def with_notice(card: bytes, reason: Words | None) -> bytes:
     """A card with a notice, behind its metadata, that and why the model is not verified, or without one."""
     card, notices = OLD_NOTICE.subn(b"", card)
     if reason is None:
@@ -320,7 +333,7 @@ def with_notice(card: bytes, reason: str | None) -> bytes:
     end = header.end() if header else 0
     head = card[:end] if card[:end].endswith(b"\n") or not end else card[:end] + b"\n"
     body = card[end:] if notices else card[end:].lstrip()
-    return head + f"\n{NOTICE.format(reason=reason)}\n".encode() + body
+    return head + f"\n{NOTICE.format(reason=reason.en)}\n".encode() + body
 
 
 def _content(path: Path) -> Content:
@@ -516,6 +529,6 @@ def _pushed(
         removed=removed,
         kept=kept,
         left_out=parcel.left_out,
-        unverified=parcel.unverified,
+        unverified=parcel.unverified.en if parcel.unverified else None,
         dry_run=dry_run,
     )

@@ -19,9 +19,10 @@ from hf_zhclip.conversion.publishing import cards
 from hf_zhclip.conversion.publishing.publish import TOKEN, pack, push, with_notice
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.reading.hub import locate
-from hf_zhclip.conversion.repos.report import FILE, Comparison, Report, read_report
+from hf_zhclip.conversion.repos.report import DIFFERENCE, FILE, Comparison, Report, read_report
 from hf_zhclip.conversion.repos.write import write_json
 from hf_zhclip.conversion.sources import cn_clip
+from hf_zhclip.conversion.words import Words
 
 from tests.conversion.helpers import contents, entries
 from tests.loopback_hub import connect, environment, serve
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[3]
 TOKENS = {"hf_writer": ("user", "club"), "hf_reader": (), "hf_other": ("other",)}
 STAMP = "<!-- written by the converter -->\n"
 HEADER = "---\nlicense: mit\n---\n"
+EMBEDDINGS, REFERENCE = Words("embeddings in float32", "向量（float32）"), Words("reference", "参考实现")
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
@@ -45,7 +47,7 @@ def stand_in_cards(request, monkeypatch):
     """Cards of two lines, so that these tests are about publishing alone."""
 
     def render(folder, *, repo, unverified=None):
-        return f"{HEADER}{STAMP}load {repo}; unverified: {unverified}\n"
+        return f"{HEADER}{STAMP}load {repo}; unverified: {unverified and unverified.en}\n"
 
     if "real_cards" not in request.fixturenames:
         monkeypatch.setattr(cards, "render", render, raising=False)
@@ -63,7 +65,7 @@ def repo_of(folder, files, level="reference", passed=True):
     for name, content in files.items():
         (folder / name).write_bytes(content)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    comparison = Comparison("embeddings", "text", "reference", "max abs", 1e-5, 0.0 if passed else 1.0, passed)
+    comparison = Comparison("text", EMBEDDINGS, REFERENCE, DIFFERENCE, 1e-5, 0.0 if passed else 1.0, passed)
     conversion = {
         **{"architecture": "ViT", "dtype": "keep", "context_length": 52, "trained_context_length": 52, "limits": []},
         **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},
@@ -212,7 +214,7 @@ def test_a_card_that_was_edited_on_the_hub_is_kept_and_named(hub, out):
     assert "Kept as it is there, because somebody edited it: README.md" in again.text()
     assert json.loads(json.dumps(again.to_json()))["kept"] == ["README.md"]
     # What is not verified says so on their card too, once.
-    assert hub.contents("user/new")["README.md"] == with_notice(theirs, changed.unverified)
+    assert hub.contents("user/new")["README.md"] == with_notice(theirs, Words.same(changed.unverified))
     assert set(changed.sent) == {"tokenizer.json", "README.md"}
     assert push(out, "user/new", force_unverified=True).sent == ()
     repo_of(out, FILES)
@@ -409,11 +411,11 @@ def test_no_card_of_what_is_not_verified_says_that_it_is(spoil, rendered, repo, 
     ],
 )
 def test_the_notice_stands_behind_the_metadata(card, head, tail):
-    text = with_notice(card.encode(), "no report").decode()
+    text = with_notice(card.encode(), Words.same("no report")).decode()
 
     assert text.startswith(f"{head}\n> **Not verified / 未经验证**")
     assert text.endswith(f"\n\n{tail}") and "no report" in text
-    again = with_notice(text.encode(), "another reason").decode()
+    again = with_notice(text.encode(), Words.same("another reason")).decode()
     assert again == text.replace("no report", "another reason")
 
 
@@ -439,7 +441,7 @@ def test_a_report_can_not_name_what_no_repo_holds(name, out):
 
 @pytest.mark.parametrize("kind", ["", "oauth_", "jwt_"])
 def test_a_token_in_a_file_is_not_published_nor_shown(kind, out):
-    assert not any(TOKEN.search(limit.encode()) for limit in cn_clip.LIMITS)  # hf_zhclip.processing_zhclip.…
+    assert not any(TOKEN.search(limit.en.encode()) for limit in cn_clip.LIMITS)  # hf_zhclip.processing_zhclip.…
     token = f"hf_{kind}" + ("abcDEF0123" * 4 if not kind else "eyJhbGciOi-_" * 3 + ".abc")
     (out / "README.md").write_text(f"login({token!r})")
 

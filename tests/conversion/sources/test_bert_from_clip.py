@@ -148,7 +148,7 @@ def test_the_report_compares_states_and_what_is_pooled_and_no_picture(one):
         *("tensors", "tensors", "config", "ids", *["states"] * 3, *["pooled"] * 3)
     ]
     assert report.conversion["image_order"] is None and report.conversion["architecture"] == "bare BERT 32x2"
-    assert SPACE in report.conversion["limits"][0]
+    assert SPACE in report.conversion["limits"][0].en
 
 
 @pytest.mark.parametrize("against", ["itself", "the original"])
