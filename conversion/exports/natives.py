@@ -144,21 +144,24 @@ def _pooling(wanted: str) -> Demand:
     return Demand("text_pooling", (wanted,), lost)
 
 
-def _matrix(field: str, side: Words) -> Demand:
-    lost = {
+TEXT_SIDE, IMAGE_SIDE = Words("text", "文本"), Words("image", "图像")
+
+
+def beyond_a_matrix(side: Words) -> dict[str, Words]:
+    """What a projection of each type has beyond a matrix without bias."""
+    return {
         "linear_bias": Words("the bias of the {side} projection", "{side}投影的偏置").filled(side=side),
         "mlp": Words(
             "the second layer of the {side} projection and the GELU between the two",
             "{side}投影的第二层以及两层之间的 GELU",
         ).filled(side=side),
     }
-    # A projection that is not there is written as an identity matrix: multiplying by it changes no bit.
-    return Demand(field, ("linear", "none"), lost)
 
 
+# A projection that is not there is written as an identity matrix: multiplying by it changes no bit.
 MATRICES = (
-    _matrix("text_projection_type", Words("text", "文本")),
-    _matrix("visual_projection_type", Words("image", "图像")),
+    Demand("text_projection_type", ("linear", "none"), beyond_a_matrix(TEXT_SIDE)),
+    Demand("visual_projection_type", ("linear", "none"), beyond_a_matrix(IMAGE_SIDE)),
 )
 COMMON = (*MATRICES, CLIP_VIT, POST_LAYERNORM, NO_PADDING)
 SHARED = (BERT, NOT_CAUSAL, *COMMON)

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from hf_zhclip.conversion import upgrade
+from hf_zhclip.conversion.exports import cn_clip_file
 from hf_zhclip.conversion.exports.natives import NATIVES, Demand
 from hf_zhclip.conversion.proof import compared, samples
 from hf_zhclip.conversion.publishing import card_words
@@ -41,8 +42,10 @@ def test_every_sentence_of_a_source_is_listed_and_has_both_languages(name):
         assert CHINESE.search(words.zh) and not CHINESE.search(words.en), words
 
 
-def test_every_loss_of_a_native_class_has_both_languages():
-    losses = [loss for native in NATIVES for demand in native.demands for loss in demand.lost.values()]
+def test_every_loss_of_an_export_has_both_languages():
+    demands = [each for native in NATIVES for each in native.demands]
+    demands += [*cn_clip_file.CONFIG, *cn_clip_file.VIT, *cn_clip_file.RESNET, *cn_clip_file.PROCESSOR]
+    losses = [loss for demand in demands for loss in demand.lost.values()]
     assert losses and all(CHINESE.search(loss.zh) and not CHINESE.search(loss.en) for loss in losses)
     named = Demand("text_config.model_type", ("bert",), {}).loss({"text_config": {"model_type": "t5"}})
     assert named == Words(
