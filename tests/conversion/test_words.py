@@ -9,7 +9,7 @@ from hf_zhclip.conversion import upgrade
 from hf_zhclip.conversion.exports import cn_clip_file
 from hf_zhclip.conversion.exports.natives import NATIVES, Demand
 from hf_zhclip.conversion.proof import compared, samples
-from hf_zhclip.conversion.publishing import card_words
+from hf_zhclip.conversion.publishing import card_proof, card_words, unverified
 from hf_zhclip.conversion.reading import catalogue
 from hf_zhclip.conversion.repos import report
 from hf_zhclip.conversion.sources import SOURCES
@@ -54,7 +54,9 @@ def test_every_loss_of_an_export_has_both_languages():
     )
 
 
-@pytest.mark.parametrize("module", [compared, card_words, report], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [compared, card_words, card_proof, report, unverified], ids=lambda module: module.__name__
+)
 def test_both_languages_of_what_is_filled_take_the_same_values(module):
     for words in of_module(module):
         assert sorted(re.findall(r"\{\w+\}", words.en)) == sorted(re.findall(r"\{\w+\}", words.zh)), words

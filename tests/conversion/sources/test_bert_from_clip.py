@@ -23,7 +23,7 @@ from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.proof.peers import bert_from_clip as peers
 from hf_zhclip.conversion.proof.reference import bert_from_clip as reference
 from hf_zhclip.conversion.proof.witness import Facts
-from hf_zhclip.conversion.publishing.cards import render
+from hf_zhclip.conversion.publishing.rendering import render
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.repos.report import read_report
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
