@@ -139,29 +139,37 @@ PROCESSOR = (
 )
 """What cn_clip/clip/utils.py fixes in image_transform and tokenize."""
 
-VISION: dict[str, dict[str, Any]] = {
+PUBLISHED = (
+    ("ViT-B-16", "ViT-B-16", 512, 224),
+    ("ViT-B-32", "ViT-B-32", 512, 224),
+    ("ViT-L-14", "ViT-L-14", 768, 224),
+    ("ViT-L-14-336", "ViT-L-14", 768, 336),
+    ("ViT-H-14", "ViT-H-14", 1024, 224),
+    ("RN50", "RN50", 1024, 224),
+)
+"""A name of cn_clip/clip/model_configs, the tower of its size in layouts/cn_clip.py, its width and picture size."""
+
+TOWERS: dict[str, dict[str, Any]] = {
     name: dict(zip(("vision_width", "vision_layers", "vision_patch_size", "vision_head_width"), sizes, strict=True))
-    | {"embed_dim": embed_dim, "image_resolution": resolution}
-    for name, *sizes, embed_dim, resolution in (
-        ("ViT-B-16", 768, 12, 16, 64, 512, 224),
-        ("ViT-B-32", 768, 12, 32, 64, 512, 224),
-        ("ViT-L-14", 1024, 24, 14, 64, 768, 224),
-        ("ViT-L-14-336", 1024, 24, 14, 64, 768, 336),
-        ("ViT-H-14", 1280, 32, 14, 80, 1024, 224),
-        ("RN50", 64, [3, 4, 6, 3], None, 64, 1024, 224),
+    for name, *sizes in (
+        *((*sizes, head) for sizes, head in cn_clip_model.VISION_HEAD_WIDTH.items()),
+        *(
+            (name, width, list(layers), None, head)
+            for (name, width, layers), head in cn_clip_model.RESNET_HEAD_WIDTH.items()
+        ),
     )
+}
+VISION: dict[str, dict[str, Any]] = {
+    name: {**TOWERS[tower], "embed_dim": embed_dim, "image_resolution": resolution}
+    for name, tower, embed_dim, resolution in PUBLISHED
 }
 TEXT: dict[str, dict[str, Any]] = {
     name: {
         **dict(zip(("text_hidden_size", "text_num_hidden_layers", "text_intermediate_size"), sizes, strict=True)),
         **{"text_num_attention_heads": heads, "text_max_position_embeddings": 512, "text_type_vocab_size": 2},
-        **{"text_hidden_act": "gelu", "vocab_size": 21128},
+        **{"text_hidden_act": cn_clip_model.TEXT_ACTIVATION, "vocab_size": 21128},
     }
-    for name, *sizes, heads in (
-        ("RoBERTa-wwm-ext-base-chinese", 768, 12, 3072, 12),
-        ("RoBERTa-wwm-ext-large-chinese", 1024, 24, 4096, 16),
-        ("RBT3-chinese", 768, 3, 3072, 12),
-    )
+    for (name, *sizes), heads in cn_clip_model.TEXT_HEADS.items()
 }
 """What cn_clip/clip/model_configs states of each name, but for what only training looks at."""
 

@@ -10,6 +10,7 @@ from ..layouts.unstated import PUBLISHED, tower_facts
 from ..mapping import Rule, drop, log_inverse, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers import limits
 from ..words import Words
 
 CONTEXT_LENGTH = 64
@@ -31,19 +32,8 @@ RULES = (
 )
 
 LIMITS = (
-    Words(
-        "Characters that Unicode added or reclassified lately: the ids that R2D2's own tokenizer gives them change "
-        "with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is "
-        "U+1171E.",
-        "Unicode 近期新增或重新归类的字符：R2D2 自己的分词器给出的 id 也随所用的 Python 版本而变。与 Python 3.11（"
-        "Unicode 14）相比，已分配的字符中只有 U+1171E 不同。",
-    ),
-    Words(
-        "Lone surrogates, halves of characters in badly cut text: R2D2's own tokenizer drops them, the converted one "
-        "refuses the text.",
-        "孤立的代理项（文本被错误截断后留下的半个字符）：R2D2 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的文"
-        "本。",
-    ),
+    limits.RECENT_CHARACTERS.filled(owner="R2D2"),
+    limits.LONE_SURROGATES.filled(owner="R2D2"),
 )
 """What a card says of texts: where the ids can differ from those of R2D2's own tokenizer."""
 

@@ -11,6 +11,7 @@ from ..layouts.unstated import PUBLISHED as PUBLISHED_FACTS
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source
+from ..tokenizers import limits
 from ..words import Words
 
 TEXT, BLOCKS = "transformer.", "transformer.resblocks."
@@ -51,12 +52,7 @@ LIMITS = (
         "Unicode 近期新增、重新归类或尚未分配的字符：Wukong 自己的分词器给出的 id 随所用的 Python 版本而变，该版本的 "
         "Unicode 中没有的字符会被它丢掉。",
     ),
-    Words(
-        "Lone surrogates, halves of characters in badly cut text: Wukong's own tokenizer drops them, the converted "
-        "one refuses the text.",
-        "孤立的代理项（文本被错误截断后留下的半个字符）：Wukong 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的文"
-        "本。",
-    ),
+    limits.LONE_SURROGATES.filled(owner="Wukong"),
     Words(
         "Pictures that are neither RGB nor grey: they are resized in their own mode and then made RGB, as Wukong's "
         "image transform does; the loader of its ImageNet script makes them RGB before that.",

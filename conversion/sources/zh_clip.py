@@ -11,6 +11,7 @@ from ..layouts.hf_folder import check_pictures
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers import limits
 from ..words import Words
 
 ORDER = "rgb_then_crop"
@@ -50,19 +51,8 @@ LIMITS = (
         "正是这些向量：它的概率是这些向量内积的 softmax，不是 logits_per_image 或 zero-shot pipeline 给出的结果。它公"
         "布的指标按什么排序，在其代码仓库中没有找到说明。",
     ),
-    Words(
-        "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them "
-        "change with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that "
-        "differs is U+1171E.",
-        "Unicode 近期新增或重新归类的字符：ZH-CLIP 自己的分词器给出的 id 也随所用的 Python 版本而变。与 Python 3.11（"
-        "Unicode 14）相比，已分配的字符中只有 U+1171E 不同。",
-    ),
-    Words(
-        "Lone surrogates, halves of characters in badly cut text: ZH-CLIP's own tokenizer drops them, the converted "
-        "one refuses the text.",
-        "孤立的代理项（文本被错误截断后留下的半个字符）：ZH-CLIP 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的文"
-        "本。",
-    ),
+    limits.RECENT_CHARACTERS.filled(owner="ZH-CLIP"),
+    limits.LONE_SURROGATES.filled(owner="ZH-CLIP"),
 )
 """What a card says of scores and texts."""
 
