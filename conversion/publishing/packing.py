@@ -82,7 +82,8 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     report, reason = proof_of(folder, there)
     named = {FILE, *(report.files if report is not None else ())} - {CARD}
     files = {name: _content(there[name]) for name in named if name in there and is_safe(name)}
-    reason = reason or out_of_date(report, {name: content.sha256 for name, content in files.items()})
+    if report is not None:
+        reason = reason or out_of_date(report, {name: content.sha256 for name, content in files.items()})
     if reason is not None and not force_unverified:
         raise InputError(
             f"{folder} is not verified: {reason.en}. Convert it again, or pass --force-unverified to publish it "

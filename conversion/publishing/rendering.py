@@ -138,7 +138,7 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
         "name": name,
         "report": report,
         "title": entry.title if entry else report.conversion["architecture"] if report else name,
-        **({} if model.is_text_alone else _pair_words(model, entry)),
+        **({} if model.image_order is None else _pair_words(model, model.image_order, entry)),
         "alone": model.is_text_alone,
         "text_tower": entry.text.tower if entry else model.config["text_config"]["model_type"],
         "parameters": f"{model.parameters:,}",
@@ -159,15 +159,15 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
     }
 
 
-def _pair_words(model: Model, entry: Entry | None) -> dict[str, Any]:
+def _pair_words(model: Model, image_order: str, entry: Entry | None) -> dict[str, Any]:
     """What a text tower alone has not: pictures, and classes or formats of others that take both towers."""
     nearest = fits(model.config)[0]
     return {
-        "image_tower": entry.image.tower if entry else model.config["vision_config"]["model_type"],
+        "image_tower": entry.image.tower if entry and entry.image else model.config["vision_config"]["model_type"],
         "native": None if nearest.lost else nearest.native.name,
         "losses": nearest.lost,
         "cn_clip": model.cn_clip,
-        "image_order": IMAGE_ORDERS[model.image_order],
+        "image_order": IMAGE_ORDERS[image_order],
         "image_size": model.image_size,
     }
 

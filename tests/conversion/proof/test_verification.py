@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
-from hf_zhclip.conversion.proof import precision, verification, witnesses
+from hf_zhclip.conversion.proof import compared, precision, verification, witnesses
 from hf_zhclip.conversion.proof.reference.layers import computing_in
 from hf_zhclip.conversion.proof.witness import Witness
 from hf_zhclip.conversion.repos.report import Comparison, Report
@@ -518,7 +518,10 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
 
     def passes(ours, expected):
         ours, expected = (torch.tensor([[1.0, 0.0], each], dtype=torch.float64) for each in (ours, expected))
-        return all(each.passed for each in precision._sameness("text", "embeddings", ours, expected, "w"))
+        return all(
+            each.passed
+            for each in precision._sameness("text", compared.EMBEDDINGS, ours, expected, witnesses.REFERENCE)
+        )
 
     assert passes([0.6, 0.8], [0.6, 0.8])
     assert passes([nan, nan], [nan, nan])
@@ -538,7 +541,7 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
 )
 def test_difference_and_cosine_have_a_bound_each(ours, passed):
     ours, truth = (torch.tensor([each], dtype=torch.float64) for each in (ours, [0.6, 0.8]))
-    found = precision._sameness("text", "embeddings", ours, truth, "w")
+    found = precision._sameness("text", compared.EMBEDDINGS, ours, truth, witnesses.REFERENCE)
 
     assert tuple(each.passed for each in found) == passed
 
