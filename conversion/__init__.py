@@ -14,7 +14,7 @@ _LAZY = {
     "InputError": "errors",
     "MappingError": "errors",
     "ParityError": "errors",
-    "Pushed": "publishing.publish",
+    "Pushed": "publishing.pushed",
     "Report": "repos.report",
     "UnknownFormat": "errors",
     "WorkError": "errors",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from .mapping import Rule, Shape
 from .reading.read import Checkpoint
 from .tokenizers.vocabularies import WORDPIECE, Vocabulary
+from .words import Words
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Texts:
 
     architecture: str
     context_length: int
-    limits: tuple[str, ...] = ()
+    limits: tuple[Words, ...] = ()
     text_attends_to_padding: bool = False
     text_padded_length: int | None = None
 
@@ -122,8 +123,9 @@ class Source:
     package) and the context length; `vocabulary` says where that lies and how a witness reads it. `original` builds
     the witness from the original's own package, or returns None where that is not installed; the reference's module
     bears the source's name. `languages` are those of the family's training, as the hub writes them; `limits` are what
-    a card says of texts before anything is converted. `base_model` names the model to whose config.json this one's own
-    leaves the facts of its tower; what is found there lies in the config under `base_config`.
+    a card says before anything is converted, `limits_of_some` what it says of some checkpoints of the format alone.
+    `base_model` names the model to whose config.json this one's own leaves the facts of its tower; what is found there
+    lies in the config under `base_config`.
 
     `describe_image` gives the image side to a pair; a source without an image tower has none. It is `describe` itself
     unless a folder may hold an image tower and no text.
@@ -139,7 +141,8 @@ class Source:
     tokenizer: Callable[[Path | None, int], Any]
     vocabulary: Vocabulary = WORDPIECE
     reads_config_json: bool = True
-    limits: tuple[str, ...] = ()
+    limits: tuple[Words, ...] = ()
+    limits_of_some: tuple[Words, ...] = ()
     languages: tuple[str, ...] = ("zh",)
     describe_image: Callable[[Checkpoint, Mapping[str, Any]], ImageSide] | None = None
     base_model: Callable[[Mapping[str, Any]], str | None] | None = None

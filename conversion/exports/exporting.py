@@ -15,18 +15,24 @@ from safetensors.torch import load, save_file
 from .. import mapping
 from ..errors import InputError, ParityError
 from ..mapping import plan
-from ..proof import samples
+from ..proof import compared, samples
 from ..proof.fresh_process import answered
 from ..proof.precision import SAMENESS
 from ..repos.repo import Repo, read_repo
-from ..repos.report import Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
 from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
+from ..words import Words
 from . import cn_clip_file, native_process
 from .natives import PIXELS, Native, differences, native_for
 
 SUFFIXES = (".pt", ".pth")
 """What cn_clip's files are called."""
+
+LOADED = Words("AutoModel gives {name}", "AutoModel 给出 {name}")
+VALUES = Words("values", "数值")
+EMBEDDINGS = Words("embeddings", "向量")
+"""What is compared of a class of plain transformers, beside what is compared of a repo."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +252,7 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
     comparisons = list(_compare(native, answer, ours, theirs))
     if failed := [each for each in comparisons if not each.passed]:
         lines = "\n".join(
-            f"  {each.step}: {each.what}: {each.measure} {each.result:.9g} ({each.bound:.10g})" for each in failed
+            f"  {each.step}: {each.what.en}: {each.measure} {each.result:.9g} ({each.bound:.10g})" for each in failed
         )
         detail = "\n".join(f"  {line}" for line in answer["keys"])
         raise ParityError(
@@ -315,20 +321,20 @@ def _compare(
     native: Native, answer: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, torch.Tensor]
 ) -> Iterator[Comparison]:
     wrong = len(answer["keys"]) + (answer["class"] != native.name)
-    yield _at_most("load", f"AutoModel gives {answer['class']}", "kinds of keys that do not fit", 0, wrong)
+    yield _at_most("load", LOADED.filled(name=answer["class"]), "kinds of keys that do not fit", 0, wrong)
     different = sum(list(a) != list(b) for a, b in zip(ours["token_ids"], answer["token_ids"], strict=True))
-    yield _at_most("ids", f"token ids of {len(ours['token_ids'])} texts", "number that differ", 0, different)
+    yield _at_most("ids", compared.TOKEN_IDS.filled(count=len(ours["token_ids"])), COUNT, 0, different)
     for key, tensor in theirs.items():
         exact = key not in ("text", "image")
-        yield _at_most(key, "values", "max abs difference", 0 if exact else SAMENESS, _difference(ours[key], tensor))
+        yield _at_most(key, VALUES, DIFFERENCE, 0 if exact else SAMENESS, _difference(ours[key], tensor))
     for key in ("text", "image"):
         cosine = float((ours[key].double() * theirs[key].double()).sum(-1).min())
         bound = 1 - SAMENESS
-        yield Comparison(key, "embeddings", "the repo", "smallest cosine", bound, cosine, cosine >= bound)
+        yield Comparison(key, EMBEDDINGS, compared.REPO, COSINE, bound, cosine, cosine >= bound)
 
 
-def _at_most(step: str, what: str, measure: str, bound: float, result: float) -> Comparison:
-    return Comparison(step, what, "the repo", measure, bound, result, result <= bound)  # NaN is no result
+def _at_most(step: str, what: Words, measure: str, bound: float, result: float) -> Comparison:
+    return Comparison(step, what, compared.REPO, measure, bound, result, result <= bound)  # NaN is no result
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:

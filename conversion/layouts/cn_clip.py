@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..mapping import Rule, Shape, drop, matches, rename, transpose
 from ..reading.json_files import parse_json
 from ..source import ImageSide, Signature, Tower, Whole
+from ..words import Words
 from . import towers
 from .hf_config import bert_shapes, check_activation, count_layers
 from .openai import RESNET_WIDENING, VIT_FC, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
@@ -26,12 +27,24 @@ CONTEXT_LENGTH = 52
 
 HEADS = transpose("text_projection", "text_projection.weight"), rename("logit_scale", "logit_scale")
 LIMITS = (
-    "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public tokenize; "
-    "its training and evaluation replace them first (hf_zhclip.processing_zhclip.normalize_evaluation_text).",
-    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python that "
-    "runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
-    "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer refuses "
-    "the text.",
+    Words(
+        "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public "
+        "tokenize; its training and evaluation replace them first "
+        "(hf_zhclip.processing_zhclip.normalize_evaluation_text).",
+        "文本会转成小写并去掉重音符号，弯引号不在词表里，与 cn_clip 公开的 tokenize 相同；它的训练和评测会先替换弯引"
+        "号（hf_zhclip.processing_zhclip.normalize_evaluation_text）。",
+    ),
+    Words(
+        "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python "
+        "that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+        "Unicode 近期新增或重新归类的字符：cn_clip 自己给出的 id 也随所用的 Python 版本而变。与 Python 3.11（Unicode "
+        "14）相比，已分配的字符中只有 U+1171E 不同。",
+    ),
+    Words(
+        "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer "
+        "refuses the text.",
+        "孤立的代理项（文本被错误截断后留下的半个字符）：cn_clip 给出 [UNK]，转换后的分词器会拒绝这样的文本。",
+    ),
 )
 """What a card says of texts: where the ids can differ from those of cn_clip's own tokenizer."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, rename
 from ..source import Tower
+from ..words import Words
 from . import towers
 from .hf_folder import MEAN, STD, TOLERANCE
 from .openai import RESNET_WIDENING, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
@@ -30,13 +31,21 @@ ORDER = "crop_then_rgb"
 """That of `resize_mode` "shortest" (open_clip, transform.py), the only one that is supported."""
 
 LIMITS = (
-    "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, html.unescape). "
-    "What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+    Words(
+        "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, "
+        "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+        "乱码和 HTML 实体保持原样：open_clip 会先修复它们（ftfy、html.unescape）。ftfy 对单个字符所做的事这里同样会"
+        "做：全角字符、弯引号、连字。",
+    ),
 )
 OWN_LIMITS = (
     *LIMITS,
-    "A text that itself holds <|startoftext|> or <|endoftext|> is cut at them, as OpenAI's own code cuts it; in "
-    "open_clip these two are called <start_of_text> and <end_of_text>.",
+    Words(
+        "A text that itself holds <|startoftext|> or <|endoftext|> is cut at them, as OpenAI's own code cuts it; in "
+        "open_clip these two are called <start_of_text> and <end_of_text>.",
+        "如果文本自身含有 <|startoftext|> 或 <|endoftext|>，会像 OpenAI 自己的代码那样把它们当作特殊标记；在 "
+        "open_clip 中，这两个标记叫作 <start_of_text> 和 <end_of_text>。",
+    ),
 )
 """Where the text tower is open_clip's own."""
 

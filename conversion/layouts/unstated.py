@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
+from ..words import Words
 from .hf_config import check_activation
 
 UNSTATED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size")
 """What a tower is known by; a text tower has no patch."""
 
-PUBLISHED = (
+PUBLISHED = Words(
     "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
-    "published model of the same size. Weights of this size that were trained with others need theirs in --config."
+    "published model of the same size. Weights of this size that were trained with others need theirs in --config.",
+    "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。同样大小而用其"
+    "他值训练的权重，需要用 --config 写明。",
 )
 """What a card says where that is so."""
 

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..repos.report import Comparison
 from . import samples
+from .compared import EMBEDDINGS, LOGIT_SCALE, LOGITS, POOLED, STATES
 from .precision import SAMENESS, Call, Measured, Side, bounded, difference
 from .stated_modules import StatedModules
 from .witness import WitnessOfPair, WitnessOfTextAlone
@@ -85,8 +86,8 @@ class Pair:
         )
         text = (model.text_model, model.text_projection), texts, witness.encode_text, batches.texts
         image = (model.vision_model, model.visual_projection), images, witness.encode_image, batches.pictures
-        yield Side("text", "embeddings", *text, whole.text_embeds)
-        yield Side("image", "embeddings", *image, whole.image_embeds)
+        yield Side("text", EMBEDDINGS, *text, whole.text_embeds)
+        yield Side("image", EMBEDDINGS, *image, whole.image_embeds)
 
     def _by_modules(self, model: Any, modality: str, inputs: Inputs, batch: int) -> Iterator[Call]:
         if self.modules is not None:
@@ -132,8 +133,8 @@ def text_alone_sides(
         return _of_tokens(witness.text_states(ids), ids, tokenizer.pad_token_id)
 
     for step, what, ours, theirs in (
-        ("states", "states", states, witness_states),
-        ("pooled", "pooled states", pooled, witness.encode_text),
+        ("states", STATES, states, witness_states),
+        ("pooled", POOLED, pooled, witness.encode_text),
     ):
         calls = (
             Call("model(**tokenizer(text, padding=True))", ours, prepared[MIXED], MIXED),
@@ -151,10 +152,9 @@ def compare_logits(
     """What `forward` makes of embeddings that are known, in double: the cosines times the factor."""
     scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)
     logits = _logits(model, text, image)
-    what = "logits_per_image / exp(logit_scale) in float64"
-    yield bounded("logits", what, witness.name, SAMENESS, difference(logits / scale.exp(), image @ text.t()))
+    yield bounded("logits", LOGITS, witness.name, SAMENESS, difference(logits / scale.exp(), image @ text.t()))
     stored = model.logit_scale.detach().double()
-    yield bounded("logits", "logit_scale", witness.name, 0, difference(stored, scale))
+    yield bounded("logits", LOGIT_SCALE, witness.name, 0, difference(stored, scale))
 
 
 def _prepared(processor: Any, *given: Any, **named: Any) -> Inputs:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..repos.report import Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
+from ..words import Words
+from .compared import CALL, OVERFLOWING, Vectors
 from .witness import Witness
 
 SAMENESS = 1e-9
@@ -50,7 +52,7 @@ class Side:
     """
 
     step: str
-    what: str
+    what: Vectors
     modules: Sequence[nn.Module]
     calls: Sequence[Call]
     theirs: Encode
@@ -72,7 +74,7 @@ class Measured:
     """What our side gave of a tower, without the model; `narrow` is of the last batch, in other dtypes."""
 
     step: str
-    what: str
+    what: Vectors
     theirs: Encode
     batches: Sequence[torch.Tensor]
     found: Sequence[Found]
@@ -105,13 +107,14 @@ def _compare_narrow(ours: Measured, exact: torch.Tensor, witness: Witness) -> It
     brief = ours.batches[-1]
     bound = MARGIN * max(difference(_encoded(ours.theirs, brief, torch.float32, witness), exact), FLOOR)
     for dtype, found in ours.narrow.items():
-        what = f"{ours.what} in {str(dtype).removeprefix('torch.')}"
+        name = str(dtype).removeprefix("torch.")
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
         if overflows(found, exact) and overflows(_encoded(ours.theirs, brief, dtype, witness), exact):
             # Whoever computes with these weights in this dtype gets no numbers: that is theirs, not the conversion's.
-            what = f"{what}, where the witness overflows, too"
-            yield Comparison(ours.step, what, witness.name, "max abs difference", scaled, float("nan"), True)
+            what = ours.what.narrow.filled(dtype=OVERFLOWING.filled(dtype=name))
+            yield Comparison(ours.step, what, witness.name, DIFFERENCE, scaled, float("nan"), True)
         else:
+            what = ours.what.narrow.filled(dtype=name)
             yield bounded(ours.step, what, witness.name, scaled, difference(found, exact))
 
 
@@ -145,11 +148,11 @@ def _in(dtype: torch.dtype, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _sameness(
-    step: str, what: str, found: Sequence[Found], truth: Sequence[torch.Tensor], witness: str
+    step: str, what: Vectors, found: Sequence[Found], truth: Sequence[torch.Tensor], witness: Words
 ) -> Iterator[Comparison]:
     for each in found:
         expected = truth[each.batch]
-        told = f"{each.what} in float64, inputs: {len(expected)}"
+        told = CALL.filled(call=each.what, count=len(expected))
         yield bounded(step, told, witness, SAMENESS, difference(each.vectors, expected))
     pairs = [(each.vectors, truth[each.batch]) for each in found]
     if any(ours.shape != expected.shape for ours, expected in pairs):
@@ -157,8 +160,8 @@ def _sameness(
     cosines = torch.cat([_cosines(ours, expected) for ours, expected in pairs])
     defined = cosines[~cosines.isnan()]
     smallest = float(defined.min()) if len(defined) else math.nan
-    told = f"{what} of {len(cosines)} inputs in float64"
-    yield Comparison(step, told, witness, "smallest cosine", 1 - SAMENESS, smallest, not smallest < 1 - SAMENESS)
+    told = what.exact.filled(count=len(cosines))
+    yield Comparison(step, told, witness, COSINE, 1 - SAMENESS, smallest, not smallest < 1 - SAMENESS)
 
 
 def _cosines(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -170,7 +173,7 @@ def _cosines(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def shows_nothing(comparison: Comparison) -> bool:
     """Whether it has compared vectors none of which is a number: that proves nothing of what computes them."""
-    return comparison.measure == "smallest cosine" and math.isnan(comparison.result)
+    return comparison.measure == COSINE and math.isnan(comparison.result)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -181,11 +184,11 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).abs().masked_fill(same, 0.0).max())
 
 
-def bounded(step: str, what: str, witness: str, bound: float, result: float) -> Comparison:
+def bounded(step: str, what: Words, witness: Words, bound: float, result: float) -> Comparison:
     """A comparison of a difference with its bound."""
-    return Comparison(step, what, witness, "max abs difference", bound, result, result <= bound)
+    return Comparison(step, what, witness, DIFFERENCE, bound, result, result <= bound)
 
 
-def exact(step: str, what: str, witness: str, count: int) -> Comparison:
+def exact(step: str, what: Words, witness: Words, count: int) -> Comparison:
     """A comparison of things that are the same or not, of which `count` are not."""
-    return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
+    return Comparison(step, what, witness, COUNT, 0, count, count == 0)

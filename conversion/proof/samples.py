@@ -24,6 +24,13 @@ PROVED_TEXTS = 5
 """How many of the texts, from the first, are put through them in double, where a few tell as much as many."""
 
 
+CHINESE_NAMES = {
+    "P with transparency 120x90": "P（带透明色）120x90",
+    "EXIF-rotated 140x60": "带 EXIF 旋转标记 140x60",
+}
+"""Of the pictures whose names are more than a mode and a size."""
+
+
 def pictures() -> Iterator[tuple[str, Image.Image]]:
     """Names and pictures, the same on every machine: the modes and shapes that pipelines treat differently."""
     rgb = _picture(227, 224)

@@ -25,7 +25,8 @@ from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_
 from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
-from . import samples, texts, witnesses
+from ..words import Words
+from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
@@ -107,7 +108,8 @@ def verify(
 
 
 def _compare_files(out: Path, report: Report) -> Comparison:
-    return exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
+    what = compared.FILES.filled(count=len(report.files))
+    return exact("files", what, Words.same(FILE), len(changed_files(out, report)))
 
 
 def _check_formats(out: Path, report: Report) -> None:
@@ -161,7 +163,7 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
     result = answered(PROGRAM, asdict(request))
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
-    return result["level"], [Comparison(**each) for each in result["comparisons"]]
+    return result["level"], [Comparison.from_json(each) for each in result["comparisons"]]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -318,15 +320,16 @@ def _compare_tensors(
             or key not in written
             or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written[key])
         ]
-        yield exact("tensors", "file tensors", "the source's tensors", len(different))
+        yield exact("tensors", compared.FILE_TENSORS, compared.SOURCE_TENSORS, len(different))
     loaded = model.state_dict()
     different = [
         key
         for key in loaded.keys() | written.keys()
         if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
     ]
-    yield exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
-    yield exact("config", "dtype", "the file's tensors", int(model.dtype != widest_float(written, "keep")))
+    yield exact("tensors", compared.LOADED, compared.WRITTEN_TENSORS, len(different))
+    narrowed = int(model.dtype != widest_float(written, "keep"))
+    yield exact("config", compared.DTYPE, compared.WRITTEN_TENSORS, narrowed)
 
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
@@ -339,8 +342,9 @@ def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
         if not fields:
             continue
         different = [name for name, value in fields.items() if name not in own or own[name] != value]
-        told = f" ({', '.join(different)})" if different else ""
-        yield exact("config", f"{len(fields)} fields of {side} for training{told}", witness.name, len(different))
+        what = compared.TRAINING_DIFFERS if different else compared.TRAINING
+        told = what.filled(count=len(fields), side=side, fields=", ".join(different))
+        yield exact("config", told, witness.name, len(different))
 
 
 def _check_vocabulary(witness: Witness, model: Any) -> None:
@@ -361,7 +365,7 @@ def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], li
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
     comparisons = [
         *compare_vocabulary(repo.tokenizer, witness),
-        exact("ids", f"token ids of {len(given)} texts", witness.name, different),
+        exact("ids", compared.TOKEN_IDS.filled(count=len(given)), witness.name, different),
     ]
     return dict(zip(samples.TEXTS, expected, strict=False)), comparisons
 
@@ -374,6 +378,6 @@ def _compare_pixels(
     for name, image in pictures:
         expected = witness.pixels(image)
         ours = processor(images=[image], return_tensors="pt")["pixel_values"][0]
-        comparisons.append(bounded("pixels", name, witness.name, 0, difference(ours, expected)))
+        comparisons.append(bounded("pixels", compared.picture(name), witness.name, 0, difference(ours, expected)))
         pixels.append(expected)
     return pixels, comparisons

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..repos.report import Comparison
+from .compared import ROWS, RULES
 from .precision import exact
 from .witness import Witness
 
@@ -16,9 +17,9 @@ def compare_vocabulary(tokenizer: Any, witness: Witness) -> Iterator[Comparison]
     """
     ours, theirs = (_reachable(rows) for rows in (tokenizer.get_vocab(), witness.vocabulary.rows))
     different = sum(ours.get(token) != theirs.get(token) for token in ours.keys() | theirs.keys())
-    yield exact("ids", f"{len(theirs)} rows of the vocabulary", witness.name, different)
+    yield exact("ids", ROWS.filled(count=len(theirs)), witness.name, different)
     if rules := witness.vocabulary.rules:
-        yield exact("ids", f"{len(rules)} merges or scores", witness.name, _differing(_rules(tokenizer), rules))
+        yield exact("ids", RULES.filled(count=len(rules)), witness.name, _differing(_rules(tokenizer), rules))
 
 
 def _reachable(rows: Mapping[str, int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
+from ..words import Words
 from .reference.vocabularies import Table
 
 Level = Literal["peer", "reference"]
@@ -47,7 +48,7 @@ class Witness:
     that no number shows. `vocabulary` is what it has read, and no text has more than `context_length` ids.
     """
 
-    name: str
+    name: Words
     level: Level
     computing_in: Computing
     encode_text: Encode
@@ -84,7 +85,7 @@ class Offer:
     A call that it does not have somebody else answers: of a peer the reference, of a part the other part.
     """
 
-    name: str
+    name: Words
     level: Level
     computing_in: Computing
     encode_text: Encode | None = None

@@ -17,6 +17,7 @@ import torch
 
 from ..errors import InputError, ZhclipError
 from ..reading.evidence import Evidence
+from ..words import Words, joined
 from .reference.layers import computing_in
 from .reference.vocabularies import Table, table
 from .witness import Computing, Facts, Level, Offer, TextFacts, WitnessOfPair, WitnessOfTextAlone
@@ -32,6 +33,7 @@ CALLS = (
     "image_training",
 )
 
+REFERENCE = Words("reference", "参考实现")
 
 OF_AN_IMAGE_PART = ("encode_image", "logit_scale", "image_training")
 """What of these an image part gives; texts and the image order are the text family's."""
@@ -135,7 +137,7 @@ class _Reader:
         if isinstance(facts, Facts):
             offers["pixels"] = lambda image: module.pixels(image, tensors, facts.image_size)
         calls = {key: call for key, call in offers.items() if hasattr(module, key)}
-        return Offer("reference", "reference", computing_in, **calls)
+        return Offer(REFERENCE, "reference", computing_in, **calls)
 
     def _peer(self, facts: TextFacts) -> Offer | None:
         module = _peer_module(self.part.format)
@@ -167,7 +169,7 @@ def _joined(offers: Sequence[Offer], vocabulary: Table, context_length: int) -> 
     answers = {call: found for call in CALLS for each in reversed(offers) if (found := getattr(each, call))}
     level: Level = "peer" if all(each.level == "peer" for each in offers) else "reference"
     told: dict[str, Any] = {
-        "name": " and ".join(dict.fromkeys(each.name for each in offers)),
+        "name": joined(list(dict.fromkeys(each.name for each in offers))),
         "level": level,
         "computing_in": _together(offers),
         "vocabulary": vocabulary,

@@ -12,6 +12,7 @@ from ..reading.read import Checkpoint
 from ..source import ImageSide, Signature, Source, Tower, Whole
 from ..tokenizers.builders import clip_tokenizer
 from ..tokenizers.vocabularies import BPE
+from ..words import Words
 
 TEXT = (*towers.HF_CLIP_TEXT, rename("text_projection.weight", "text_projection.weight"))
 SCALE = (rename("logit_scale", "logit_scale"),)
@@ -21,8 +22,12 @@ LAYERS = "text_model.encoder.layers."
 """How keys begin that tell CLIP's own text tower from another, or from none."""
 
 LIMITS = (
-    "Texts are lower-cased and otherwise taken as they are: OpenAI's own code mends badly decoded characters and HTML "
-    "entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.",
+    Words(
+        "Texts are lower-cased and otherwise taken as they are: OpenAI's own code mends badly decoded characters and "
+        "HTML entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.",
+        "文本会转成小写，此外保持原样：OpenAI 自己的代码会先修复乱码和 HTML 实体（ftfy、html.unescape），Hugging "
+        "Face 仓库的分词器不做这一步。",
+    ),
 )
 
 

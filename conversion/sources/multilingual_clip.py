@@ -15,10 +15,14 @@ from ..reading.companions import HEAD
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import MULTILINGUAL
+from ..words import Words
 
 LIMITS = (
-    "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
-    "understands them is not known.",
+    Words(
+        "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
+        "understands them is not known.",
+        "它训练时的文本最长 32 个词元；更长的文本在上限之内照样接受，但效果如何没有资料。",
+    ),
 )
 """multilingual_clip/TeacherLearning/Dataset.py leaves longer captions out; inference cuts nothing."""
 

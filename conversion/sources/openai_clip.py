@@ -12,6 +12,7 @@ from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
 from ..source import Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
+from ..words import Words
 
 HEAD_WIDTH = 64
 ACTIVATION = "quick_gelu"
@@ -48,10 +49,17 @@ RESNETS = {
 """By the blocks of its four layers, width and image size."""
 
 LIMITS = (
-    "Badly decoded characters and HTML entities stay as they are: OpenAI's own code mends them first (ftfy, "
-    "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
-    "A text that is too long is cut, and ends in <|endoftext|> all the same: OpenAI's tokenize does so where it is "
-    "told truncate=True, and refuses the text where it is not.",
+    Words(
+        "Badly decoded characters and HTML entities stay as they are: OpenAI's own code mends them first (ftfy, "
+        "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+        "乱码和 HTML 实体保持原样：OpenAI 自己的代码会先修复它们（ftfy、html.unescape）。ftfy 对单个字符的处理这里同"
+        "样会做：全角字符、弯引号、连字。",
+    ),
+    Words(
+        "A text that is too long is cut, and ends in <|endoftext|> all the same: OpenAI's tokenize does so where it "
+        "is told truncate=True, and refuses the text where it is not.",
+        "过长的文本会被截断，末尾仍是 <|endoftext|>：OpenAI 的 tokenize 在 truncate=True 时同样截断，否则会报错。",
+    ),
 )
 
 

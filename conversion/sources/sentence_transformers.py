@@ -17,10 +17,14 @@ from ..reading.modules_json import DENSE
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import STATED_WORDPIECE, read_wordpieces
+from ..words import Words
 
 LIMITS = (
-    "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
-    "encode_text gives them L2-normalised.",
+    Words(
+        "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
+        "encode_text gives them L2-normalised.",
+        "sentence-transformers 的 encode() 给出投影之后未归一化的文本向量；encode_text 给出经 L2 归一化的向量。",
+    ),
 )
 
 WEIGHT, BIAS = DENSE + "linear.weight", DENSE + "linear.bias"

@@ -9,10 +9,15 @@ from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, TextSide, Tower
+from ..words import Words
 
 LIMITS = (
-    "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest text of "
-    "its batch; for those numbers set text_attends_to_padding in config.json.",
+    Words(
+        "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
+        "text of its batch; for those numbers set text_attends_to_padding in config.json.",
+        "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数值，请在 "
+        "config.json 中设置 text_attends_to_padding。",
+    ),
 )
 
 WITH_HEAD = (

@@ -11,6 +11,8 @@ from ..layouts.hf_folder import check_pictures
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, Tower, Whole
+from ..tokenizers import limits
+from ..words import Words
 
 ORDER = "rgb_then_crop"
 """models/zhclip/processing_zhclip.py: transformers' CLIPImageProcessor of version 4."""
@@ -34,17 +36,23 @@ RULES = (
 )
 
 LIMITS = (
-    "ZH-CLIP has no logit_scale. None is made up here: the one that was written is 0, a factor of 1, so that "
-    "logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
-    "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. get_text_features and "
-    "get_image_features give these vectors here, too; its probabilities are the softmax of their products, and not "
-    "what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not found in its "
-    "repository.",
-    "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change "
-    "with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is "
-    "U+1171E.",
-    "Lone surrogates, halves of characters in badly cut text: ZH-CLIP's own tokenizer drops them, the converted one "
-    "refuses the text.",
+    Words(
+        "ZH-CLIP has no logit_scale. None is made up here: the one that was written is 0, a factor of 1, so that "
+        "logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
+        "ZH-CLIP 没有 logit_scale，这里也不编造：写入的值是 0，即系数为 1，因此 logits_per_image 就是余弦本身，对它们"
+        "做 softmax 得到的概率几乎是均匀的。",
+    ),
+    Words(
+        "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. get_text_features "
+        "and get_image_features give these vectors here, too; its probabilities are the softmax of their products, "
+        "and not what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not "
+        "found in its repository.",
+        "ZH-CLIP 自己的推理代码对未归一化向量的内积做 softmax。这里的 get_text_features 和 get_image_features 给出的"
+        "正是这些向量：它的概率是这些向量内积的 softmax，不是 logits_per_image 或 zero-shot pipeline 给出的结果。它公"
+        "布的指标按什么排序，在其代码仓库中没有找到说明。",
+    ),
+    limits.RECENT_CHARACTERS.filled(owner="ZH-CLIP"),
+    limits.LONE_SURROGATES.filled(owner="ZH-CLIP"),
 )
 """What a card says of scores and texts."""
 

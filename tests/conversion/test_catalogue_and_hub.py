@@ -70,7 +70,7 @@ def test_it_converts_to_what_it_is_with_its_config_beside_it(own, tmp_path):
     assert set(recorded.sources[0]["files"]) == {"open_clip_pytorch_model.bin"}
     said = "they are those that the catalogue of hf_zhclip has for it"
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert said in recorded.conversion["limits"][-1] and said in card and "这里取 hf_zhclip 目录中的值" in card
+    assert said in recorded.conversion["limits"][-1].en and said in card and "这里取 hf_zhclip 目录中的值" in card
     assert verify(tmp_path / "out", f"laion/{XLM_R}").passed
     whole = c.open_clip_xlm_roberta_folder(tmp_path / "whole")
     assert said not in str(convert(whole, tmp_path / "wanted").conversion["limits"])

@@ -11,7 +11,9 @@ from transformers import AutoModel, AutoProcessor
 import zhclip_cli
 from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.errors import InputError, ParityError
+from hf_zhclip.conversion.layouts import cn_clip
 from hf_zhclip.conversion.reading.files import sha256
+from hf_zhclip.conversion.words import Words
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries
@@ -58,6 +60,9 @@ def older(repo, tmp_path):
             report["files"]["config.json"] = sha256(folder / "config.json")
             for name in ("stated_context_length", "vocabulary"):
                 del report["conversion"][name]
+            report["conversion"]["limits"] = [each["en"] for each in report["conversion"]["limits"]]
+            for each in report["comparisons"]:
+                each.update({name: each[name]["en"] for name in ("what", "witness")})
             for source, facts in zip(report["sources"], FACTS[family], strict=True):
                 source["facts"] = facts
                 del source["evidence"]
@@ -93,6 +98,18 @@ def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
     assert model.config.model_type == "hf_zhclip" and model.encode_text(**inputs).shape == (1, c.EMBED)
     assert "an older version of hf_zhclip had converted" in card and "旧版本转换得到的仓库" in card
     assert "zhclip convert OLD NEW" in card
+
+
+def test_a_sentence_of_an_older_report_gets_its_chinese_where_it_is_still_said(older, tmp_path):
+    known, unknown = cn_clip.LIMITS[0], "Something that was said once."
+    old = older()
+    in_conversion(limits=[known.en, unknown])(old)
+
+    report = convert(old, tmp_path / "NEW")
+
+    assert report.conversion["limits"][:2] == [known, Words(unknown, f"（英文原文）{unknown}")]
+    card = (tmp_path / "NEW" / "README.md").read_text(encoding="utf-8")
+    assert known.zh in card and f"（英文原文）{unknown}" in card
 
 
 def test_the_code_that_travelled_with_it_is_that_of_today(older, tmp_path):
@@ -176,7 +193,7 @@ REFUSED = {
         in_source(format="multilingual_clip", facts={"base_config": [1]}),
         "is no report: .*stated",
     ),
-    "limits of another kind": (in_conversion(limits=[1, {"a": 2}]), "is no report: limits holds 1"),
+    "limits of another kind": (in_conversion(limits=[1, {"a": 2}]), "is no report: a sentence is 1"),
     "an entry of another kind": (in_conversion(catalogue=5), "is no report: .*catalogue is 5"),
     "a length of another kind": (
         in_conversion(trained_context_length="x"),

@@ -84,4 +84,4 @@ def test_verify_calls_the_original_where_it_is_installed(tmp_path, monkeypatch):
     checkpoint("cn_clip-rn50", path)
     assert convert(path, out).level == "peer"
     assert verify(out, path).level == "peer"
-    assert {each.witness for each in verify(out).comparisons if each.step == "image"} == {"cn_clip 1.6.0"}
+    assert {each.witness.en for each in verify(out).comparisons if each.step == "image"} == {"cn_clip 1.6.0"}

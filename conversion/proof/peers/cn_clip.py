@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+from ...words import Words
 from ..reference import openai_vision
 from ..reference.layers import numbered
 from ..witness import Facts, Offer
@@ -44,7 +45,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         utils = importlib.import_module("cn_clip.clip.utils")
     except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
         return None
-    with built_from("what is stated", PACKAGE):
+    with built_from("what is stated", Words.same(PACKAGE)):
         model = loaded(peer.CLIP(**_arguments(tensors, facts.config)), _state_dict(peer, tensors))
     tokenizer = _tokenizer(facts.vocab)
 
@@ -54,7 +55,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         return [[ends[0], *ids[: facts.context_length - 2], ends[1]] for ids in pieces]
 
     return Offer(
-        name=f"cn_clip {importlib.metadata.version('cn_clip')}",
+        name=Words.same(f"cn_clip {importlib.metadata.version('cn_clip')}"),
         level="peer",
         computing_in=computing_in(model),
         encode_text=lambda ids: normalize(model.encode_text(ids), dim=-1),

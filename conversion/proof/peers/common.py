@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from ...errors import InputError
+from ...words import Words
 from ..reference import bert, clip_vision, hf_config
 
 Tensors = Mapping[str, torch.Tensor]
@@ -18,7 +19,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
-def built_from(weights: str, package: str) -> Iterator[None]:
+def built_from(weights: str, package: Words) -> Iterator[None]:
     """Says in words why a package's own class can't be built from what lies there.
 
     Raises:
@@ -28,7 +29,7 @@ def built_from(weights: str, package: str) -> Iterator[None]:
         yield
     except (StrictDataclassError, RuntimeError, ValueError, TypeError, LookupError) as error:
         raise InputError(
-            f"{package} itself can't build the model from {weights} and these weights: {error} Take weights and "
+            f"{package.en} itself can't build the model from {weights} and these weights: {error} Take weights and "
             "configs from the same folder."
         ) from error
 
@@ -53,10 +54,10 @@ def computing_in(*modules: torch.nn.Module) -> Callable[[torch.dtype], AbstractC
     return change
 
 
-def transformers_name() -> str:
+def transformers_name() -> Words:
     import transformers
 
-    return f"transformers {transformers.__version__}"
+    return Words.same(f"transformers {transformers.__version__}")
 
 
 def loaded(model: Any, tensors: Tensors) -> Any:

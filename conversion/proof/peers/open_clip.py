@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize, pad
 
+from ...words import Words
 from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 
@@ -65,8 +66,8 @@ def installed() -> ModuleType | None:
         return None
 
 
-def peer_name() -> str:
-    return f"open_clip {importlib.metadata.version('open_clip_torch')}"
+def peer_name() -> Words:
+    return Words.same(f"open_clip {importlib.metadata.version('open_clip_torch')}")
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_easynlp_has_its_own_pictures_tokens_and_head_width(tmp_path):
 
     assert description.image_order == "crop_up_then_rgb"
     assert description.vision.config["num_attention_heads"] == 1  # 64 / 64, where cn_clip would have to be told
-    assert any("sequence_length" in limit for limit in description.limits)
+    assert any("sequence_length" in limit.en for limit in description.limits)
 
 
 def test_easynlps_config_json_is_held_against_the_shapes(tmp_path):

@@ -11,13 +11,14 @@ from safetensors.torch import load_file, save_file
 import hf_zhclip
 from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
-from hf_zhclip.conversion.proof import precision, verification, witnesses
+from hf_zhclip.conversion.proof import compared, precision, verification, witnesses
 from hf_zhclip.conversion.proof.fresh_process import answered
 from hf_zhclip.conversion.proof.reference.layers import computing_in
 from hf_zhclip.conversion.proof.reference.vocabularies import Table
 from hf_zhclip.conversion.proof.witness import Offer
 from hf_zhclip.conversion.repos.report import Comparison, Report
 from hf_zhclip.conversion.sources import SOURCES
+from hf_zhclip.conversion.words import Words
 
 from tests import checkpoints
 from tests.conversion.helpers import FAMILIES, cn_clip, contents, entries
@@ -54,7 +55,7 @@ def test_a_repo_is_verified_against_its_original(family, repo):
 
     assert report.passed
     assert {each.step for each in report.comparisons} == {"files", "tensors", *NUMBERS}
-    assert {each.what for each in report.comparisons if each.step == "tensors"} == {
+    assert {each.what.en for each in report.comparisons if each.step == "tensors"} == {
         "file tensors",
         "loaded parameters and buffers",
     }
@@ -89,12 +90,12 @@ def test_every_comparison_has_a_bound_and_the_bounds_are_the_published_ones(repo
     bounds = {(each.step, each.measure): each.bound for each in comparisons}
 
     sameness = {
-        each.step: each.bound for each in comparisons if "inputs in float64" in each.what or each.step == "logits"
+        each.step: each.bound for each in comparisons if "inputs in float64" in each.what.en or each.step == "logits"
     }
     assert sameness == {"text": 1 - 1e-9, "image": 1 - 1e-9, "logits": 0}
-    first = {each.step: each.bound for each in reversed(comparisons) if "float64" in each.what}
+    first = {each.step: each.bound for each in reversed(comparisons) if "float64" in each.what.en}
     assert first["logits"] == 1e-9
-    rounding = [each for each in comparisons if "in float32" in each.what]
+    rounding = [each for each in comparisons if "in float32" in each.what.en]
     assert [each.step for each in rounding] == ["text", "image"]
     assert all(0 < each.result <= each.bound < 1e-3 for each in rounding)
 
@@ -492,10 +493,10 @@ def test_the_word_of_the_fresh_process_comes_back_as_it_was_said(monkeypatch, fr
         said("import os; os.kill(os.getpid(), 9)")
     with pytest.raises(WorkError, match="process that verifies failed:\n�"):
         said(r"sys.stderr.buffer.write(b'\xd6'); sys.exit(3)")
-    comparison = asdict(Comparison("text", "x", "w", "m", 0.0, 0.0, True))
+    comparison = asdict(Comparison("text", Words.same("x"), Words.same("w"), "m", 0.0, 0.0, True))
     assert said(answer({"level": "peer", "comparisons": [comparison]}).replace("true", "True")) == (
         "peer",
-        [Comparison(**comparison)],
+        [Comparison.from_json(comparison)],
     )
 
 
@@ -518,7 +519,7 @@ def test_the_rounding_of_the_repos_own_dtype_is_measured_beside_that_of_float32(
     report = convert(found.source, tmp_path / "OUT", dtype=dtype, **found.arguments)
 
     images = [each for each in report.comparisons if each.step == "image"]
-    measured = {each.what: each for each in images if each.measure == "max abs difference"}
+    measured = {each.what.en: each for each in images if each.measure == "max abs difference"}
     own, single = measured[f"embeddings in {dtype}"], measured["embeddings in float32"]
     assert single.result < own.result <= own.bound
     assert own.bound / single.bound == torch.finfo(getattr(torch, dtype)).eps / torch.finfo(torch.float32).eps
@@ -539,8 +540,10 @@ def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tm
 
     report = convert(tmp_path / "x.pt", tmp_path / "OUT", config=config)
 
-    (own,) = [each for each in report.comparisons if "float16" in each.what and each.step == "image"]
-    assert own.what == "embeddings in float16, where the witness overflows, too"
+    (own,) = [each for each in report.comparisons if "float16" in each.what.en and each.step == "image"]
+    assert own.what == Words(
+        "embeddings in float16, where the witness overflows, too", "向量（float16，对照方同样溢出）"
+    )
     assert own.passed and math.isnan(own.result)
     json.dumps(report.to_json(), allow_nan=False)
 
@@ -550,7 +553,11 @@ def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tm
 
 def sameness(ours, truth):
     ours, truth = (torch.tensor(each, dtype=torch.float64) for each in (ours, truth))
-    return list(precision._sameness("text", "embeddings", [precision.Found("a call", 0, ours)], [truth], "w"))
+    return list(
+        precision._sameness(
+            "text", compared.EMBEDDINGS, [precision.Found("a call", 0, ours)], [truth], witnesses.REFERENCE
+        )
+    )
 
 
 def test_nan_agrees_with_nan_and_with_nothing_else():
@@ -581,7 +588,7 @@ def test_difference_and_cosine_have_a_bound_each(ours, passed):
 
 def test_what_json_cannot_say_is_null():
     results = [float("nan"), float("inf"), 0.5]
-    comparisons = [Comparison("text", "x", "w", "m", 0.0, result, False) for result in results]
+    comparisons = [Comparison("text", Words.same("x"), Words.same("w"), "m", 0.0, result, False) for result in results]
 
     value = Report([], {}, "reference", comparisons, {}, versions={}).to_json()
 
@@ -601,11 +608,12 @@ TABLE = Table({"[PAD]": 0}, ("[PAD]",)), 52
 
 def test_the_level_of_a_pair_is_that_of_the_weaker_witness():
     every = dict.fromkeys(witnesses.CALLS, abs)
-    peer = Offer("transformers 5", "peer", computing_in, **{**every, "encode_image": len})
-    reference = Offer("reference", "reference", computing_in, **{**every, "encode_text": len, "pixels": None})
+    peer = Offer(Words.same("transformers 5"), "peer", computing_in, **{**every, "encode_image": len})
+    reference = Offer(witnesses.REFERENCE, "reference", computing_in, **{**every, "encode_text": len, "pixels": None})
 
     joined = witnesses._joined([reference, peer], *TABLE)
 
-    assert (joined.level, joined.name) == ("reference", "reference and transformers 5")
+    assert joined.level == "reference"
+    assert joined.name == Words("reference, transformers 5", "参考实现、transformers 5")
     assert witnesses._joined([peer, peer], *TABLE).level == "peer"
     assert (joined.encode_text, joined.encode_image, joined.pixels) == (len, abs, abs)

@@ -434,6 +434,22 @@ def test_a_config_that_is_no_json_is_refused_by_its_field(config, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("task: text-to-image retrieval", "task: retrieval", "field figures.rows.task is 'retrieval'; wanted one of"),
+        ("split: test", "split: dev", "field figures.rows.split is 'dev'; wanted one of validation, test"),
+        ("setup: zero-shot", "setup: probed", "field figures.rows.setup is 'probed'; wanted one of zero-shot, fine-"),
+    ],
+)
+def test_a_row_of_figures_says_nothing_that_has_no_chinese(old, new, message):
+    name = catalogue.find("ViT-L-14").name
+    text = text_of(name)
+    assert old in text
+    with pytest.raises(InputError, match=message):
+        catalogue.parse(text.replace(old, new, 1), f"{name}.yaml")
+
+
 def test_a_config_nests_as_json_does():
     text = text_of("clip-vit-bert-chinese-1M").replace(
         "config: null", "config: {a: {b: [1, 0.5, null, true, {c: d}]}}"

@@ -23,7 +23,7 @@ from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.proof.peers import bert_from_clip as peers
 from hf_zhclip.conversion.proof.reference import bert_from_clip as reference
 from hf_zhclip.conversion.proof.witness import TextFacts
-from hf_zhclip.conversion.publishing.cards import render
+from hf_zhclip.conversion.publishing.rendering import render
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.repos.report import read_report
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
@@ -148,7 +148,7 @@ def test_the_report_compares_states_and_what_is_pooled_and_no_picture(one):
         *("tensors", "tensors", "config", "config", "ids", *["states"] * 7, *["pooled"] * 7)
     ]
     assert report.conversion["image_order"] is None and report.conversion["architecture"] == "bare BERT 32x2"
-    assert SPACE in report.conversion["limits"][0]
+    assert SPACE in report.conversion["limits"][0].en
 
 
 @pytest.mark.parametrize("against", ["itself", "the original"])

@@ -337,8 +337,8 @@ def test_openais_own_names_of_the_ends_cut_a_text_here(plain, with_xlm_roberta):
     """The last of the limits that the card says."""
     tokenizer = PLAIN.tokenizer(plain, 64)
     assert tokenizer("a <|endoftext|>")["input_ids"].count(tokenizer.eos_token_id) == 2
-    assert any("<|endoftext|>" in limit for limit in PLAIN.limits)
-    assert not any("<|endoftext|>" in limit for limit in XLM_ROBERTA.limits)
+    assert any("<|endoftext|>" in limit.en for limit in PLAIN.limits)
+    assert not any("<|endoftext|>" in limit.en for limit in XLM_ROBERTA.limits)
 
 
 def test_a_sigmoid_model_is_refused_by_its_name(tmp_path):
