@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +113,12 @@ def convert(
             progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")
     if description.vision is None:
         progress(TEXT_ALONE)
-    model_config, shapes = build(description)
-    settings = _settings(description, dtype, context_length, model_config.max_text_positions)
+    prepared = prepare(parts, description, tokenizer, context_length)
+    settings = _settings(description, dtype, context_length, prepared.context_length)
     settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
     settings["command"] = command(parts, out, options)
-    words = _tokenizer(parts, description, tokenizer, settings["context_length"])
-    check_tokenizer(words, model_config)
-    settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
-    processor = _processor(description, words)
-    mapping.check([part.plan for part in parts], shapes)
-    tensors = join_tensors(parts)
-    check_dtypes(tensors)
+    settings["vocabulary"] = vocabulary_hashes(prepared.vocabulary)
+    model_config, processor, tensors = prepared.config, prepared.processor, prepared.tensors
     model_config.dtype = widest_float(tensors, dtype)
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
         progress(f"Writing {len(tensors)} tensors")
@@ -167,10 +163,47 @@ def _check_report(path: Path, force: bool) -> None:
         raise InputError(f"--report {path} exists already, and nothing is overwritten. Choose another place.")
 
 
-def _settings(description: Description, dtype: str, context_length: int | None, positions: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prepared:
+    """What will be written: the model's config, its processor, and target keys with tensors nobody has computed with.
+
+    `vocabulary` is what the witness reads.
+    """
+
+    config: Any
+    processor: Any
+    tensors: Mapping[str, torch.Tensor]
+    context_length: int
+    vocabulary: Path
+
+
+def prepare(
+    parts: Sequence[Part], description: Description, tokenizer: str | Path | None, context_length: int | None
+) -> Prepared:
+    """Everything of a conversion that comes before the writing, with all its checks; `inspect` goes the same way.
+
+    Raises:
+        InputError: when towers, tokenizer, keys, shapes or dtypes do not make one model.
+    """
+    config, shapes = build(description)
+    longest = _longest_text(description, context_length, config.max_text_positions)
+    words = _tokenizer(parts, description, tokenizer, longest)
+    check_tokenizer(words, config)
+    vocabulary = witness_vocabulary(parts, tokenizer)
+    mapping.check([part.plan for part in parts], shapes)
+    tensors = join_tensors(parts)
+    check_dtypes(tensors)
+    return Prepared(config, _processor(description, words), tensors, longest, vocabulary)
+
+
+def _longest_text(description: Description, context_length: int | None, positions: int) -> int:
     longest = context_length if context_length is not None else description.context_length
     if not 3 <= longest <= positions:
         raise InputError(f"--context-length {longest} does not fit: the model takes 3 to {positions} tokens.")
+    return longest
+
+
+def _settings(description: Description, dtype: str, context_length: int | None, longest: int) -> dict[str, Any]:
     return {
         "architecture": description.architecture,
         "dtype": dtype,

@@ -157,18 +157,20 @@ def identify(
     ema: str | None = None,
     vision_format: str | None = None,
     vision_config: str | Path | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Part]:
     """The parts that make one model: one that is complete by itself, or a text part and an image part.
 
     Of a published checkpoint the catalogue knows the format, the image part and, where nothing beside the weights
     states it, the config; what the user states goes first.
     `ema` chooses between weights and their average, in the part that holds both. `vision_format` and `vision_config`
-    say of the image part what `format` and `config` say of the source.
+    say of the image part what `format` and `config` say of the source. `checkpoint` is the source where it has been
+    read already.
 
     Raises:
         InputError: when a part is no known format, is missing, or is one too many.
     """
-    parts = _parts(source, vision, format, config, ema, vision_format, vision_config)
+    parts = _parts(source, vision, format, config, ema, vision_format, vision_config, checkpoint)
     check_ema(ema, [part.checkpoint for part in parts])
     return parts
 
@@ -181,12 +183,13 @@ def _parts(
     ema: str | None,
     vision_format: str | None,
     vision_config: str | Path | None,
+    checkpoint: Checkpoint | None,
 ) -> list[Part]:
     stated = read_json(Path(config)) if config else {}
     entry = published(source)
     if entry is not None:
         vision = vision or entry.vision
-    first = _part(source, format, stated, ema, entry)
+    first = part_of(choose(checkpoint or read_source(source), ema), source, format, stated, entry)
     if not first.holds_text:
         texts = ", ".join(sorted(each.name for each in SOURCES.values() if each.part == "text"))
         raise InputError(
@@ -214,14 +217,18 @@ def _example(source: Source) -> str:
     return ": the whole CLIP that it was trained against"
 
 
-def _part(
+def part_of(
+    checkpoint: Checkpoint,
     path: str | Path,
     format: str | None,
     stated: Mapping[str, Any],
-    ema: str | None,
     entry: Entry | None = None,
 ) -> Part:
-    checkpoint = choose(read_source(path), ema)
+    """What was read of `path`, with the source that claims it and the JSON that states it.
+
+    Raises:
+        InputError: when it is no known format, or states what has to be stated twice or not at all.
+    """
     detection = detect_published(checkpoint, format, entry)
     why = f"{detection.certainty}: {detection.why}"
     own, from_catalogue = checkpoint.config if detection.source.reads_config_json else {}, False
@@ -263,7 +270,7 @@ def _facts(
 
 def _vision_part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: str | None) -> Part:
     with _naming_options_of("image"):
-        part = replace(_part(path, format, stated, ema), role="image")
+        part = replace(part_of(choose(read_source(path), ema), path, format, stated), role="image")
     if part.source.part in ("text", "alone"):
         raise InputError(
             f"--vision {path} is {part.source.title}: a text tower alone. A model that holds an image tower was "

@@ -1,4 +1,4 @@
-"""What a checkpoint is, how sure that is and why, from its headers alone."""
+"""inspect(): what a checkpoint is, why, and what convert would say of it, from its headers alone."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -6,16 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, UnknownFormat
-from ..mapping import fold
-from ..reading.hub import published, read_source
-from ..reading.json_files import read_json
-from ..reading.namesakes import mending
-from ..reading.read import Checkpoint, check_ema, choose
-from ..reading.wrappers import WRAPPERS
-from ..telling import shown, shown_lines
-from .detect import Detection
-from .parts import Part, detect_published
+from .detection.parts import describe, detect_published, identify, part_of
+from .errors import InputError, OlderRepo, UnknownFormat
+from .mapping import fold
+from .pipeline import prepare
+from .reading.catalogue import Entry
+from .reading.hub import published, read_source
+from .reading.json_files import read_json
+from .reading.namesakes import mending
+from .reading.read import Checkpoint, choose
+from .reading.wrappers import WRAPPERS
+from .telling import shown, shown_lines
 
 VERDICTS = {
     "unknown": "not a format that is converted",
@@ -31,7 +32,9 @@ VERDICTS = {
 class Inspection:
     """The findings; `format` is None where no source is found for the checkpoint.
 
-    `verdict` is then one of `VERDICTS`, otherwise "known", and `why` says what it may be.
+    `verdict` is then one of `VERDICTS`, and `why` says what it may be. Otherwise it is "known", or "refused" where
+    convert refuses the checkpoint all the same; no `certainty` is claimed then. `refusal` is what convert says, None
+    where it goes on to write.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Inspection:
     certainty: str | None
     verdict: str
     why: str
+    refusal: str | None
     architecture: str | None
     wrappers: tuple[str, ...]
     average: str | None
@@ -60,7 +64,8 @@ class Inspection:
 
     def summary(self) -> str:
         """The page without the keys."""
-        what = f"{self.title} [{self.format}], {self.certainty}" if self.format else VERDICTS[self.verdict]
+        sure = self.certainty or "and convert refuses it"
+        what = f"{self.title} [{self.format}], {sure}" if self.format else VERDICTS[self.verdict]
         lines = [f"{self.name}: {what}", f"  container: {self.container}"]
         lines += [f"  read: {self.file}; left aside: {', '.join(self.left_aside)}"] if self.left_aside else []
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
@@ -73,19 +78,33 @@ class Inspection:
         lines += [f"  dtypes: {', '.join(f'{dtype} x{count}' for dtype, count in self.dtypes.items())}"]
         lines += [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
         first, *others = map(shown, lines)
-        return "\n".join([first, f"  why: {shown_lines(self.why)}", *others])
+        said = [f"  why: {shown_lines(self.why)}"]
+        if self.refusal not in (None, self.why):
+            said += [f"  convert says: {shown_lines(self.refusal)}"]
+        return "\n".join([first, *said, *others])
 
 
 def inspect(
-    source: str | Path, *, format: str | None = None, config: str | Path | None = None, ema: str | None = None
+    source: str | Path,
+    *,
+    vision: str | Path | None = None,
+    format: str | None = None,
+    tokenizer: str | Path | None = None,
+    config: str | Path | None = None,
+    vision_format: str | None = None,
+    vision_config: str | Path | None = None,
+    ema: str | None = None,
 ) -> Inspection:
-    """Says what a checkpoint is; reads headers and shapes, no tensor.
+    """Says what a checkpoint is, and whether convert takes it; reads headers and shapes, no tensor.
+
+    All checks are made that `convert` makes before it writes. What only the numbers themselves show (NaN, another
+    embedding than the original's) is not seen.
 
     Args:
-        source: a file, a folder, or `user/repo[:file]` on the hub.
+        source: a file, a folder, a name of the catalogue, or `user/repo[:file]` on the hub.
         format: hold it against this format instead of finding one.
-        config: a JSON that states what no weight file holds, as for `convert`.
-        ema: as for `convert`; without it the raw weights are described, and the average is named.
+        vision, tokenizer, config, vision_format, vision_config, ema: as for `convert`. Without `ema` the raw weights
+            are described, and the average is named.
 
     Raises:
         InputError: when it is no checkpoint at all.
@@ -94,14 +113,16 @@ def inspect(
     checkpoint = read_source(source)
     if ema is not None:
         checkpoint = choose(checkpoint, ema)
-        check_ema(ema, [checkpoint])
-    entry = published(source)
-    known = (entry.config if entry else None) or {}
+    entry, detection, refusal = published(source), None, None
     try:
-        detection: Detection | None = detect_published(checkpoint, format, entry)
-        verdict, why = "known", detection.why
+        detection = detect_published(checkpoint, format, entry)
+        why = detection.why
+        parts_of = (source, vision, format, config, ema, vision_format, vision_config)
+        refusal = _refusal(parts_of, tokenizer, checkpoint)
+        verdict = "refused" if refusal else "known"
     except UnknownFormat as error:
-        detection, verdict, why = None, error.verdict, mending(checkpoint) or str(error)
+        verdict, why = error.verdict, mending(checkpoint) or str(error)
+        refusal = None if isinstance(error, OlderRepo) else str(error)
     return Inspection(
         name=checkpoint.name,
         container=checkpoint.container,
@@ -109,10 +130,11 @@ def inspect(
         left_aside=checkpoint.left_aside,
         format=detection.source.name if detection else None,
         title=detection.source.title if detection else None,
-        certainty=detection.certainty if detection else None,
+        certainty=detection.certainty if detection and refusal is None else None,
         verdict=verdict,
         why=why,
-        architecture=_architecture(checkpoint, detection, read_json(Path(config)) if config else {}, known),
+        refusal=refusal,
+        architecture=_architecture(checkpoint, source, format, config, entry) if detection else None,
         wrappers=checkpoint.wrappers,
         average=checkpoint.average.name if checkpoint.average else None,
         training=checkpoint.training,
@@ -122,16 +144,25 @@ def inspect(
     )
 
 
-def _architecture(
-    checkpoint: Checkpoint, detection: Detection | None, stated: Mapping[str, Any], known: Mapping[str, Any]
-) -> str | None:
-    if detection is None:
-        return None
+def _refusal(stated: tuple[Any, ...], tokenizer: str | Path | None, checkpoint: Checkpoint) -> str | None:
+    """What `convert` would say before it writes anything; None where it would go on."""
     try:
-        own = checkpoint.config if detection.source.reads_config_json else {}
-        return Part(detection.source, checkpoint, stated or own or known, detection.why).describe().architecture
+        parts = identify(*stated, checkpoint=checkpoint)
+        prepare(parts, describe(parts), tokenizer, None)
     except InputError as error:
-        return f"not stated in full: {error}"
+        return str(error)
+    return None
+
+
+def _architecture(
+    checkpoint: Checkpoint, source: str | Path, format: str | None, config: str | Path | None, entry: Entry | None
+) -> str | None:
+    """The architecture of what was read alone, where all of it is stated."""
+    try:
+        stated = read_json(Path(config)) if config else {}
+        return part_of(checkpoint, source, format, stated, entry).describe().architecture
+    except InputError:
+        return None
 
 
 def _parameters(checkpoint: Checkpoint) -> dict[str, int]:
