@@ -104,7 +104,7 @@ def a_folder_without_weights(tmp):
     return [tmp / "folder"]
 
 
-@case("holds epoch_latest.pt: name one of them instead of the folder")
+@case("holds epoch_latest.pt: name it instead of the folder")
 def a_folder_of_training_checkpoints(tmp):
     (tmp / "folder").mkdir()
     shutil.copy(c.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
