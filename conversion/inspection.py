@@ -14,12 +14,13 @@ from .reading.catalogue import Entry
 from .reading.hub import published, read_source
 from .reading.json_files import read_json
 from .reading.namesakes import mending
-from .reading.read import Checkpoint, choose
+from .reading.read import Checkpoint, choose, without
 from .reading.wrappers import WRAPPERS
 from .telling import shown, shown_lines
 
 VERDICTS = {
     "unknown": "not a format that is converted",
+    "mixed": "a model that is known, and more beside it",
     "undecided": "undecided: say --format",
     "contradicted": "not the format that was stated",
     "converted": "already converted",
@@ -69,7 +70,8 @@ class Inspection:
         lines = [f"{self.name}: {what}", f"  container: {self.container}"]
         lines += [f"  read: {self.file}; left aside: {', '.join(self.left_aside)}"] if self.left_aside else []
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
-        lines += [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
+        unknown = f"no wrapper that is known here: what is left are the keys of {self.format}"
+        lines += [f"  wrapper removed: {prefix} ({WRAPPERS.get(prefix, unknown)})" for prefix in self.wrappers]
         if self.average:
             lines += [
                 f"  beside the weights: {self.average} ({WRAPPERS[self.average]}); choose with --ema use or ignore"
@@ -117,8 +119,10 @@ def inspect(
     try:
         detection = detect_published(checkpoint, format, entry)
         why = detection.why
-        parts_of = (source, vision, format, config, ema, vision_format, vision_config)
-        refusal = _refusal(parts_of, tokenizer, checkpoint)
+        stated = {"vision": vision, "format": format, "config": config, "ema": ema}
+        stated |= {"vision_format": vision_format, "vision_config": vision_config}
+        refusal = _refusal(source, stated, tokenizer, checkpoint)
+        checkpoint = without(checkpoint, detection.prefix)
         verdict = "refused" if refusal else "known"
     except UnknownFormat as error:
         verdict, why = error.verdict, mending(checkpoint) or str(error)
@@ -144,10 +148,12 @@ def inspect(
     )
 
 
-def _refusal(stated: tuple[Any, ...], tokenizer: str | Path | None, checkpoint: Checkpoint) -> str | None:
+def _refusal(
+    source: str | Path, stated: dict[str, Any], tokenizer: str | Path | None, checkpoint: Checkpoint
+) -> str | None:
     """What `convert` would say before it writes anything; None where it would go on."""
     try:
-        parts = identify(*stated, checkpoint=checkpoint)
+        parts = identify(source, **stated, checkpoint=checkpoint)
         prepare(parts, describe(parts), tokenizer, None)
     except InputError as error:
         return str(error)

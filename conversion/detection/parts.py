@@ -17,7 +17,7 @@ from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
 from ..reading.hub import published, read_source
 from ..reading.json_files import read_json
-from ..reading.read import Checkpoint, check_ema, choose, read
+from ..reading.read import Checkpoint, check_ema, choose, read, without
 from ..source import Description, Source
 from ..sources import SOURCES
 from .detect import Detection, detect
@@ -59,13 +59,14 @@ class Part:
             "format": self.source.name,
             "role": self.role,
             "ema": self.checkpoint.ema,
+            "prefix": self.checkpoint.prefix,
             "stated": dict(self.stated),
             "base": self.base and [self.base[0], str(self.base[1])],
         }
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> "Part":
-        checkpoint = choose(read(Path(request["path"])), request["ema"])
+        checkpoint = without(choose(read(Path(request["path"])), request["ema"]), request["prefix"])
         base = (request["base"][0], Path(request["base"][1])) if request["base"] else None
         source = SOURCES[request["format"]]
         return cls(source, checkpoint, {}, "stated", request["role"], request["stated"], base)
@@ -230,6 +231,7 @@ def part_of(
         InputError: when it is no known format, or states what has to be stated twice or not at all.
     """
     detection = detect_published(checkpoint, format, entry)
+    checkpoint = without(checkpoint, detection.prefix)
     why = f"{detection.certainty}: {detection.why}"
     own, from_catalogue = checkpoint.config if detection.source.reads_config_json else {}, False
     if not own and not stated and entry is not None and entry.config:

@@ -5,7 +5,7 @@ import torch
 
 import zhclip_cli
 from hf_zhclip.conversion import convert, inspect, pipeline
-from hf_zhclip.conversion.errors import InputError, MappingError
+from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.layouts import bases
 
 from tests import checkpoints as c
@@ -154,13 +154,8 @@ def beside(**more):
     return lambda: {**seeded_state_dict(c.cn_clip_vit()), **{key.replace("__", "."): more[key] for key in more}}
 
 
-def with_a_teacher():
-    model = seeded_state_dict(c.cn_clip_vit())
-    return {**model, **{f"teacher.{key}": tensor for key, tensor in model.items()}}
-
-
 DAMAGED = {
-    "a frozen teacher beside the model": with_a_teacher,
+    "a half of a frozen teacher beside the model": beside(teacher__visual__proj=torch.ones(64, 48)),
     "learned prompts": beside(prompts__context=torch.ones(4, c.HIDDEN)),
     "an added classifier": beside(classifier__weight=torch.ones(10, 48), classifier__bias=torch.ones(10)),
     "a wrong shape": beside(visual__ln_post__bias=torch.ones(63)),
@@ -185,11 +180,15 @@ def test_what_convert_refuses_is_refused_in_its_words(damage, tmp_path, up_to_th
         assert known in page
 
 
-def test_the_mapping_is_what_a_file_with_more_keys_fails_at(tmp_path, up_to_the_writing):
-    torch.save(with_a_teacher(), tmp_path / "x.pt")
+def test_of_a_frozen_teacher_beside_the_model_both_are_named(tmp_path, capsys):
+    model = seeded_state_dict(c.cn_clip_vit())
+    torch.save({**model, **{f"teacher.{key}": tensor for key, tensor in model.items()}}, tmp_path / "x.pt")
 
-    with pytest.raises(MappingError, match=r"unknown keys \(no rule claims them\):\n  teacher\.bert\."):
-        convert(tmp_path / "x.pt", tmp_path / "OUT", config=c.cn_clip_config(tmp_path / "facts.json"))
+    code = zhclip_cli.main(["inspect", str(tmp_path / "x.pt")])
+
+    page = capsys.readouterr().out
+    assert code == 2 and "certain" not in page
+    assert page.startswith("x.pt: a model that is known, and more beside it\n  why: x.pt holds more than one model:\n")
 
 
 def test_a_text_tower_is_described_while_convert_asks_for_its_image_tower(original):
