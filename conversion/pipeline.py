@@ -108,6 +108,8 @@ def convert(
     progress(f"Found {description.architecture}: {paired}")
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
         progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
+    for checkpoint in (part.checkpoint for part in parts if part.checkpoint.prefix):
+        progress(f"Took the prefix {checkpoint.prefix!r} from the keys of {checkpoint.name}")
     for part in parts:
         for key in part.plan.zeros:
             progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")

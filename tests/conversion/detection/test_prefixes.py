@@ -79,8 +79,10 @@ def test_it_is_converted_and_proved_and_the_report_names_the_prefix(family, tmp_
     file.unlink()
     torch.save(tensors, file.with_name("pytorch_model.bin") if original.source.is_dir() else file)
 
-    report = convert(original.source, tmp_path / "OUT", **original.arguments)
+    said: list[str] = []
+    report = convert(original.source, tmp_path / "OUT", **original.arguments, progress=said.append)
 
+    assert f"Took the prefix 'student.' from the keys of {original.source.name}" in said
     assert report.passed and report.level in ("peer", "reference")
     written = json.loads((tmp_path / "OUT" / FILE).read_text(encoding="utf-8"))
     assert written["sources"][0]["wrappers"] == ["student."]
