@@ -22,7 +22,7 @@ _LAZY = {
     "card": "publishing.cards",
     "convert": "pipeline",
     "export": "exports.exporting",
-    "inspect": "detection.inspection",
+    "inspect": "inspection",
     "list": "reading.catalogue",
     "load": "loading",
     "push": "publishing.publish",

@@ -36,8 +36,9 @@ class InputError(ZhclipError, ValueError):
 class UnknownFormat(InputError):
     """No source is found for these keys; `verdict` says why.
 
-    "unknown": none claims them; "undecided": more than one could; "contradicted": they are not of the format that was
-    stated; "converted": they are a converted repo's; "older": they are that of an older version.
+    "unknown": none claims them; "mixed": a known model is not alone; "undecided": more than one could; "contradicted":
+    they are not of the format that was stated; "converted": they are a converted repo's; "older": they are that of an
+    older version.
     """
 
     def __init__(self, message, verdict="unknown"):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +121,12 @@ def convert(
     check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
     description = describe(parts)
     _tell(parts, description, progress)
-    model_config, shapes = build(description)
-    settings = _settings(description, stated, dtype, model_config.max_text_positions)
+    prepared = prepare(parts, description, stated)
+    settings = _settings(description, stated, dtype, prepared.context_length)
     settings["catalogue"] = entry_name(stated, parts)
     settings["command"] = command(parts, out, options)
-    words = _tokenizer(parts, description, stated, settings["context_length"])
-    check_tokenizer(words, model_config)
-    settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, stated))
-    processor = _processor(description, words)
-    mapping.check([part.plan for part in parts], shapes)
-    tensors = join_tensors(parts)
-    check_dtypes(tensors)
+    settings["vocabulary"] = vocabulary_hashes(prepared.vocabulary)
+    model_config, processor, tensors = prepared.config, prepared.processor, prepared.tensors
     model_config.dtype = widest_float(tensors, dtype)
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
         progress(f"Writing {len(tensors)} tensors")
@@ -155,6 +151,8 @@ def _tell(parts: Parts, description: Description, progress: Callable[[str], None
     progress(f"Found {description.architecture}: {paired}")
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
         progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
+    for checkpoint in (part.checkpoint for part in parts if part.checkpoint.prefix):
+        progress(f"Took the prefix {checkpoint.prefix!r} from the keys of {checkpoint.name}")
     for part in parts:
         for key in part.plan.zeros:
             progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")
@@ -188,10 +186,45 @@ def _check_report(path: Path, force: bool) -> None:
         raise InputError(f"--report {path} exists already, and nothing is overwritten. Choose another place.")
 
 
-def _settings(description: Description, stated: Stated, dtype: str, positions: int) -> dict[str, Any]:
-    longest = stated.context_length if stated.context_length is not None else description.context_length
+@dataclass(frozen=True)
+class Prepared:
+    """What will be written: the model's config, its processor, and target keys with tensors nobody has computed with.
+
+    `vocabulary` is what the witness reads.
+    """
+
+    config: Any
+    processor: Any
+    tensors: Mapping[str, torch.Tensor]
+    context_length: int
+    vocabulary: Path
+
+
+def prepare(parts: Parts, description: Description, stated: Stated) -> Prepared:
+    """Everything of a conversion that comes before the writing, with all its checks; `inspect` goes the same way.
+
+    Raises:
+        InputError: when towers, tokenizer, keys, shapes or dtypes do not make one model.
+    """
+    config, shapes = build(description)
+    longest = _longest_text(description, stated.context_length, config.max_text_positions)
+    words = _tokenizer(parts, description, stated, longest)
+    check_tokenizer(words, config)
+    vocabulary = witness_vocabulary(parts, stated)
+    mapping.check([part.plan for part in parts], shapes)
+    tensors = join_tensors(parts)
+    check_dtypes(tensors)
+    return Prepared(config, _processor(description, words), tensors, longest, vocabulary)
+
+
+def _longest_text(description: Description, context_length: int | None, positions: int) -> int:
+    longest = context_length if context_length is not None else description.context_length
     if not 3 <= longest <= positions:
         raise InputError(f"--context-length {longest} does not fit: the model takes 3 to {positions} tokens.")
+    return longest
+
+
+def _settings(description: Description, stated: Stated, dtype: str, longest: int) -> dict[str, Any]:
     return {
         "architecture": description.architecture,
         "dtype": dtype,

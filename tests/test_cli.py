@@ -210,6 +210,13 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
                 **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), True),
             },
         ),
+        (
+            "inspect s --vision v --format f --tokenizer t --config c --vision-format vf --vision-config vc --ema use",
+            {
+                **{"source": "s", "vision": "v", "format": "f", "tokenizer": "t", "config": "c", "ema": "use"},
+                **{"vision_format": "vf", "vision_config": "vc"},
+            },
+        ),
         ("export o d --to transformers", {"out": "o", "destination": "d", "to": "transformers", **EXPORT}),
         (
             "export o d --to cn_clip --ddp --also-legacy --max-shard-size 1GB --force",
@@ -292,13 +299,23 @@ def test_verify_of_something_else_ends_with_2(run, tmp_path):
 
 
 def test_inspect_prints_a_page_or_json(original, run):
-    code, text, _ = run("inspect", original.source)
+    code, text, _ = run("inspect", original.source, "--config", original.arguments["config"])
     assert code == 0
     assert "[cn_clip], certain" in text
 
-    code, text, _ = run("inspect", original.source, "--json")
+    code, text, _ = run("inspect", original.source, "--config", original.arguments["config"], "--json")
     assert code == 0
-    assert json.loads(text)["format"] == "cn_clip"
+    assert (json.loads(text)["format"], json.loads(text)["refusal"]) == ("cn_clip", None)
+
+
+def test_inspect_of_what_convert_refuses_says_so_and_ends_with_2(original, run):
+    code, text, _ = run("inspect", original.source)
+    assert code == 2
+    assert "[cn_clip], and convert refuses it" in text and "--config FILE" in text
+
+    code, text, _ = run("inspect", original.source, "--json")
+    assert code == 2
+    assert json.loads(text)["format"] == "cn_clip" and "--config FILE" in json.loads(text)["refusal"]
 
 
 def test_inspect_of_an_unknown_model_describes_it_and_ends_with_2(run, tmp_path):

@@ -26,6 +26,7 @@ LOCAL = ("make ", "pip ")
 # The small checkpoints are of no published size, so that some commands need what their users would not.
 SUBSTITUTED = dict.fromkeys(
     (
+        "zhclip inspect epoch_latest.pt",
         "zhclip convert epoch_latest.pt my-clip",
         "zhclip convert epoch_latest.pt my-clip-with-code --with-code",
         "zhclip convert chinese-clip-vit-base-patch16 chinese-clip",

@@ -1,15 +1,16 @@
 """Which source claims these keys; exactly one must."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import InputError, UnknownFormat
-from ..mapping import Shape, fold, matches, plan
+from ..mapping import Shape, claimed, fold, matches, plan
 from ..reading.namesakes import refuse_older_checkpoint
-from ..reading.read import Checkpoint
+from ..reading.read import Checkpoint, without
 from ..reading.wrappers import OWN_SCRIPT
 from ..source import Signature, Source
 from ..sources import SOURCES
+from .prefixes import Model, common, find_models, only, words
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,16 @@ RELATIVES = (
 
 @dataclass(frozen=True)
 class Detection:
-    """The source that claims a checkpoint, how sure that is, why, and whether files beside the weights say it, too."""
+    """The source that claims a checkpoint, how sure that is, why, and whether files beside the weights say it, too.
+
+    `prefix` is what stands in front of all its keys and is no part of the format.
+    """
 
     source: Source
     certainty: str
     why: str
     beside: bool = False
+    prefix: str = ""
 
 
 def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
@@ -168,8 +173,21 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     _refuse_stock(checkpoint)
     if altered := _relative(checkpoint, ALTERED):
         raise UnknownFormat(altered)
-    if format is not None:
-        return _named(checkpoint, format)
+    if format not in (None, *SOURCES):
+        raise InputError(f"There is no format {format!r}; there are {', '.join(SOURCES)}.")
+    if not any(_fitting(source, checkpoint) for source in SOURCES.values()):
+        if format is None and (known := _relative(checkpoint, RELATIVES)):
+            raise UnknownFormat(known)
+        if under := _under_prefix(checkpoint, format):
+            return under
+    found = _claimed(checkpoint) if format is None else _named(checkpoint, SOURCES[format])
+    own = set(claimed(found.source.rules(checkpoint.tensors), checkpoint.tensors))
+    if models := _models(only(checkpoint, checkpoint.tensors.keys() - own), SOURCES.values()):
+        raise UnknownFormat(words(checkpoint, [Model("", (found.source,)), *models]), "mixed")
+    return found
+
+
+def _claimed(checkpoint: Checkpoint) -> Detection:
     found = [detection for source in SOURCES.values() if (detection := _claim(source, checkpoint))]
     found = [detection for detection in found if detection.beside] or found
     if len(found) == 1:
@@ -178,13 +196,10 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
         raise _choose(checkpoint, [detection.source for detection in found])
     if open_ := [source for source in SOURCES.values() if _fitting(source, checkpoint)]:
         raise _choose(checkpoint, open_)
-    raise UnknownFormat(_unknown(checkpoint))
+    raise UnknownFormat(_nearest(checkpoint))
 
 
-def _named(checkpoint: Checkpoint, format: str) -> Detection:
-    if format not in SOURCES:
-        raise InputError(f"There is no format {format!r}; there are {', '.join(SOURCES)}.")
-    source = SOURCES[format]
+def _named(checkpoint: Checkpoint, source: Source) -> Detection:
     if not _fitting(source, checkpoint):
         raise UnknownFormat(
             f"{checkpoint.name} is not {source.title}.\n{_difference(source, checkpoint)}", "contradicted"
@@ -192,10 +207,43 @@ def _named(checkpoint: Checkpoint, format: str) -> Detection:
     if (other := _told(checkpoint)) and _contradicts(checkpoint, source, other):
         raise UnknownFormat(
             f"config.json names {', '.join(_classes(checkpoint))}, which is {other.title} [{other.name}]; --format "
-            f"says {format}, whose model computes something else. Correct one of them.",
+            f"says {source.name}, whose model computes something else. Correct one of them.",
             "contradicted",
         )
-    return Detection(source, "stated", f"--format {format}, and the keys agree")
+    return Detection(source, "stated", f"--format {source.name}, and the keys agree")
+
+
+def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | None:
+    """The format that all keys are of without a prefix that is not known here.
+
+    Raises:
+        UnknownFormat: when a known model lies under a prefix and is not alone, or is none that is converted.
+    """
+    candidates = [SOURCES[format]] if format is not None else list(SOURCES.values())
+    for prefix in common(checkpoint.tensors):
+        inside = without(checkpoint, prefix)
+        if any(_fitting(source, inside) for source in candidates):
+            found = detect(inside, format)
+            return replace(found, why=f"{found.why}, under the prefix {prefix!r}", prefix=prefix)
+        if format is None and (known := _relative(inside, (*ALTERED, *RELATIVES))):
+            raise UnknownFormat(f"Without the prefix {prefix!r}, {known}")
+    if models := _models(checkpoint, candidates):
+        raise UnknownFormat(words(checkpoint, models), "mixed")
+    return None
+
+
+def _models(checkpoint: Checkpoint, candidates: Iterable[Source]) -> list[Model]:
+    """Known models under prefixes, beside other keys: a student and its teacher, or a model and a head."""
+
+    def fits(inside: Checkpoint) -> list[Source]:
+        # A BERT beside other keys is a part of something else.
+        return [
+            source
+            for source in candidates
+            if (signature := _fitting(source, inside)) and (source.part == "dual" or signature.decides == "keys")
+        ]
+
+    return find_models(checkpoint, fits)
 
 
 def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
@@ -311,9 +359,7 @@ def _named_otherwise(checkpoint: Checkpoint, word: str) -> str:
     return f"{word}, which is not converted."
 
 
-def _unknown(checkpoint: Checkpoint) -> str:
-    if known := _relative(checkpoint, RELATIVES):
-        return known
+def _nearest(checkpoint: Checkpoint) -> str:
     nearest = max(SOURCES.values(), key=lambda source: _likeness(source, checkpoint.tensors))
     if not _likeness(nearest, checkpoint.tensors):
         some = "\n".join(f"  {key}" for key in fold(checkpoint.tensors)[:12])

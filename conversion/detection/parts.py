@@ -17,7 +17,7 @@ from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
 from ..reading.hub import published, read_source
 from ..reading.json_files import read_json
-from ..reading.read import Checkpoint, check_ema, choose, read
+from ..reading.read import Checkpoint, check_ema, choose, read, without
 from ..source import Description, ImageSide, Source, TextAlone, TextSide, Whole, joined
 from ..sources import SOURCES
 from ..stated import Stated
@@ -60,6 +60,7 @@ class Part:
             "format": self.source.name,
             "role": self.role,
             "ema": self.checkpoint.ema,
+            "prefix": self.checkpoint.prefix,
             "stated": dict(self.stated),
             "base": self.base and [self.base[0], str(self.base[1])],
         }
@@ -154,7 +155,7 @@ OF_ROLE: Mapping[str, type[Part]] = {each.role: each for each in (WholePart, Ima
 
 def from_request(request: Mapping[str, Any]) -> Part:
     """The part that another process asks to be read again."""
-    checkpoint = choose(read(Path(request["path"])), request["ema"])
+    checkpoint = without(choose(read(Path(request["path"])), request["ema"]), request["prefix"])
     base = (request["base"][0], Path(request["base"][1])) if request["base"] else None
     part = OF_ROLE[request["role"]]
     return part(SOURCES[request["format"]], checkpoint, {}, "stated", request["stated"], base)
@@ -188,24 +189,25 @@ def _is_image_side(target: str) -> bool:
     return target.startswith(IMAGE_SIDE)
 
 
-def identify(stated: Stated) -> Parts:
+def identify(stated: Stated, checkpoint: Checkpoint | None = None) -> Parts:
     """The parts that make one model: one that is complete by itself, or a text part and an image part.
 
     Of a published checkpoint the catalogue knows the format, the image part and, where nothing beside the weights
     states it, the config; what the user states goes first.
+    `checkpoint` is the source where it has been read already.
 
     Raises:
         InputError: when a part is no known format, is missing, or is one too many.
     """
-    parts = _parts(stated)
+    parts = _parts(stated, checkpoint or read_source(stated.source))
     check_ema(stated.ema, [part.checkpoint for part in parts])
     return parts
 
 
-def _parts(stated: Stated) -> Parts:
+def _parts(stated: Stated, checkpoint: Checkpoint) -> Parts:
     source, entry = stated.source, published(stated.source)
     vision = stated.vision or (entry.vision if entry else None)
-    first = _part(stated, entry)
+    first = part_of(choose(checkpoint, stated.ema), stated, entry)
     if not first.holds_text:
         texts = ", ".join(sorted(each.name for each in SOURCES.values() if each.part == "text"))
         raise InputError(
@@ -240,10 +242,15 @@ def _example(source: Source) -> str:
     return ": the whole CLIP that it was trained against"
 
 
-def _part(stated: Stated, entry: Entry | None = None) -> WholePart:
+def part_of(checkpoint: Checkpoint, stated: Stated, entry: Entry | None = None) -> WholePart:
+    """What was read of a source, with the format that claims it and the JSON that states it.
+
+    Raises:
+        InputError: when it is no known format, or states what has to be stated twice or not at all.
+    """
     facts = stated_facts(stated)
-    checkpoint = choose(read_source(stated.source), stated.ema)
     detection = detect_published(checkpoint, stated.format, entry)
+    checkpoint = without(checkpoint, detection.prefix)
     why = f"{detection.certainty}: {detection.why}"
     own, from_catalogue = checkpoint.config if detection.source.reads_config_json else {}, False
     if not own and not facts and entry is not None and entry.config:
@@ -290,7 +297,7 @@ def _facts(
 def _image_part(stated: Stated) -> ImagePart:
     """The image part, of which this is stated as of a source of its own."""
     with _naming_options_of_the_image_part():
-        part = _part(stated)
+        part = part_of(choose(read_source(stated.source), stated.ema), stated)
     if part.source.describe_image is None:
         raise InputError(
             f"--vision {stated.source} is {part.source.title}: a text tower alone. A model that holds an image tower "

@@ -104,7 +104,7 @@ def a_folder_without_weights(tmp):
     return [tmp / "folder"]
 
 
-@case("holds epoch_latest.pt: name one of them instead of the folder")
+@case("holds epoch_latest.pt: name it instead of the folder")
 def a_folder_of_training_checkpoints(tmp):
     (tmp / "folder").mkdir()
     shutil.copy(c.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
@@ -883,8 +883,8 @@ def a_report_over_the_checkpoint(tmp):
     return [*cn_clip(tmp, vit()), "--report", tmp / "x.pt"]
 
 
-def run(arguments: list[Any], capsys) -> tuple[int, str, str]:
-    code = zhclip_cli.main(["convert", *map(str, arguments)])
+def run(command: str, arguments: list[Any], capsys) -> tuple[int, str, str]:
+    code = zhclip_cli.main([command, *map(str, arguments)])
     output = capsys.readouterr()
     return code, output.out, output.err
 
@@ -895,20 +895,43 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+OF_THE_WRITING = {
+    **dict.fromkeys((a_nan, infinities, numbers_too_large_for_the_dtype), "only the numbers show it"),
+    **dict.fromkeys(
+        (
+            *(a_context_longer_than_the_model, a_context_without_room_for_a_word),
+            *(a_shard_size_in_unknown_units, an_empty_shard_size, a_shard_size_without_a_number),
+            *(a_shard_size_of_nothing, a_report_into_a_folder_that_does_not_exist, a_report_over_the_checkpoint),
+        ),
+        "an option that says how the repo is written",
+    ),
+}
+"""Cases that `inspect` can't see, and why: it reads headers, and writes nothing."""
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_ends_with_2_in_words_and_writes_nothing(name, tmp_path, capsys):
     make, wanted = CASES[name]
     source, *options = make(tmp_path)
     before = listing(tmp_path)
 
-    code, out, err = run([source, tmp_path / "OUT", *options], capsys)
+    code, out, err = run("convert", [source, tmp_path / "OUT", *options], capsys)
 
     assert "Traceback" not in err
     assert [piece for piece in wanted if piece not in err] == [], err
     assert (code, out) == (2, "")
+    if make not in OF_THE_WRITING:
+        assert said_by_inspect([source, *options], capsys) == err[err.index("zhclip: ") :]
     assert listing(tmp_path) == before
     assert not (tmp_path / "OUT").exists()
     assert not (tmp_path / "marker").exists()
+
+
+def said_by_inspect(arguments: list[Any], capsys) -> str:
+    """What `inspect` says that convert would print; where it can't read the input at all, what it prints itself."""
+    code, out, err = run("inspect", [*arguments, "--json"], capsys)
+    assert code == 2
+    return f"zhclip: {json.loads(out)['refusal']}\n" if out else err
 
 
 def test_the_command_in_these_tests_would_have_run(tmp_path):

@@ -190,6 +190,7 @@ def test_inspect_names_it_too(repo, tmp_path):
     found = inspect(folder)
 
     assert (found.format, found.verdict) == (None, "older")
+    assert found.refusal is None  # convert brings it over
     assert f"`zhclip convert {folder} NEW`" in found.why
     assert "OLD: a repo of an older version" in found.text()
 

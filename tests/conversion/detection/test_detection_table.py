@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint import save as save_distributed
 
 from hf_zhclip.conversion import inspect
+from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.mapping import fold
 from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.reading.wrappers import AVERAGES, TRAINER_STATE, WRAPPERS
@@ -345,10 +346,10 @@ def test_keys_that_bert_and_roberta_have_too_claim_no_xlm_r(tmp_path):
     tensors = {key: torch.zeros(()).expand(shape) for key, shape in checkpoints.open_clip_xlm_roberta(50).items()}
     torch.save(tensors, tmp_path / "file.pt")
 
-    found = inspect(tmp_path / "file.pt")
+    found = detect(read(tmp_path / "file.pt"))
 
-    assert (found.format, found.certainty) == ("open_clip_xlm_roberta", "certain")
-    assert found.title == "open_clip's CLIP with a BERT, RoBERTa or XLM-R of Hugging Face as its text tower"
+    assert (found.source.name, found.certainty) == ("open_clip_xlm_roberta", "certain")
+    assert found.source.title == "open_clip's CLIP with a BERT, RoBERTa or XLM-R of Hugging Face as its text tower"
 
 
 def test_the_table_holds_every_wrapper_in_every_kind_and_every_container():

@@ -115,7 +115,7 @@ def test_the_same_repo_comes_of_a_module_that_was_itself_an_attribute(lightning,
     checkpoints.taiyi_finetune_file(source, prefix="model.")
     if not lightning:
         torch.save(torch.load(source, weights_only=True)["state_dict"], source)
-    found = inspect(source)
+    found = inspect(source, **original("taiyi_finetune").arguments)
 
     report = convert(source, tmp_path / "OUT", **original("taiyi_finetune").arguments)
 

@@ -1,4 +1,4 @@
-"""What a checkpoint is, how sure that is and why, from its headers alone."""
+"""inspect(): what a checkpoint is, why, and what convert would say of it, from its headers alone."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -6,19 +6,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, UnknownFormat
-from ..mapping import fold
-from ..reading.hub import published, read_source
-from ..reading.namesakes import mending
-from ..reading.read import Checkpoint, check_ema, choose
-from ..reading.wrappers import WRAPPERS
-from ..stated import Stated
-from ..telling import shown, shown_lines
-from .detect import Detection
-from .parts import WholePart, detect_published, stated_facts
+from .detection.parts import describe, detect_published, identify, part_of
+from .errors import InputError, OlderRepo, UnknownFormat
+from .mapping import fold
+from .pipeline import prepare
+from .reading.catalogue import Entry
+from .reading.hub import published, read_source
+from .reading.namesakes import mending
+from .reading.read import Checkpoint, choose, without
+from .reading.wrappers import WRAPPERS
+from .stated import Stated
+from .telling import shown, shown_lines
 
 VERDICTS = {
     "unknown": "not a format that is converted",
+    "mixed": "a model that is known, and more beside it",
     "undecided": "undecided: say --format",
     "contradicted": "not the format that was stated",
     "converted": "already converted",
@@ -31,7 +33,9 @@ VERDICTS = {
 class Inspection:
     """The findings; `format` is None where no source is found for the checkpoint.
 
-    `verdict` is then one of `VERDICTS`, otherwise "known", and `why` says what it may be.
+    `verdict` is then one of `VERDICTS`, and `why` says what it may be. Otherwise it is "known", or "refused" where
+    convert refuses the checkpoint all the same; no `certainty` is claimed then. `refusal` is what convert says, None
+    where it goes on to write.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Inspection:
     certainty: str | None
     verdict: str
     why: str
+    refusal: str | None
     architecture: str | None
     wrappers: tuple[str, ...]
     average: str | None
@@ -60,11 +65,13 @@ class Inspection:
 
     def summary(self) -> str:
         """The page without the keys."""
-        what = f"{self.title} [{self.format}], {self.certainty}" if self.format else VERDICTS[self.verdict]
+        sure = self.certainty or "and convert refuses it"
+        what = f"{self.title} [{self.format}], {sure}" if self.format else VERDICTS[self.verdict]
         lines = [f"{self.name}: {what}", f"  container: {self.container}"]
         lines += [f"  read: {self.file}; left aside: {', '.join(self.left_aside)}"] if self.left_aside else []
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
-        lines += [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
+        unknown = f"no wrapper that is known here: what is left are the keys of {self.format}"
+        lines += [f"  wrapper removed: {prefix} ({WRAPPERS.get(prefix, unknown)})" for prefix in self.wrappers]
         if self.average:
             lines += [
                 f"  beside the weights: {self.average} ({WRAPPERS[self.average]}); choose with --ema use or ignore"
@@ -73,40 +80,65 @@ class Inspection:
         lines += [f"  dtypes: {', '.join(f'{dtype} x{count}' for dtype, count in self.dtypes.items())}"]
         lines += [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
         first, *others = map(shown, lines)
-        return "\n".join([first, f"  why: {shown_lines(self.why)}", *others])
+        said = [f"  why: {shown_lines(self.why)}"]
+        if self.refusal not in (None, self.why):
+            said += [f"  convert says: {shown_lines(self.refusal)}"]
+        return "\n".join([first, *said, *others])
 
 
 def inspect(
-    source: str | Path, *, format: str | None = None, config: str | Path | None = None, ema: str | None = None
+    source: str | Path,
+    *,
+    vision: str | Path | None = None,
+    format: str | None = None,
+    tokenizer: str | Path | None = None,
+    config: str | Path | None = None,
+    vision_format: str | None = None,
+    vision_config: str | Path | None = None,
+    ema: str | None = None,
 ) -> Inspection:
-    """Says what a checkpoint is; reads headers and shapes, no tensor.
+    """Says what a checkpoint is, and whether convert takes it; reads headers and shapes, no tensor.
+
+    All checks are made that `convert` makes before it writes. What only the numbers themselves show (NaN, another
+    embedding than the original's) is not seen.
 
     Args:
-        source: a file, a folder, or `user/repo[:file]` on the hub.
+        source: a file, a folder, a name of the catalogue, or `user/repo[:file]` on the hub.
         format: hold it against this format instead of finding one.
-        config: a JSON that states what no weight file holds, as for `convert`.
-        ema: as for `convert`; without it the raw weights are described, and the average is named.
+        vision, tokenizer, config, vision_format, vision_config, ema: as for `convert`. Without `ema` the raw weights
+            are described, and the average is named.
 
     Raises:
         InputError: when it is no checkpoint at all.
         WorkError: when it could not be read.
     """
-    return _inspect(Stated(source, format=format, config=config, ema=ema))
+    stated = Stated(
+        source,
+        vision=vision,
+        format=format,
+        vision_format=vision_format,
+        tokenizer=tokenizer,
+        config=config,
+        vision_config=vision_config,
+        ema=ema,
+    )
+    return _inspect(stated)
 
 
 def _inspect(stated: Stated) -> Inspection:
     checkpoint = read_source(stated.source)
-    if (ema := stated.ema) is not None:
-        checkpoint = choose(checkpoint, ema)
-        check_ema(ema, [checkpoint])
-    entry = published(stated.source)
-    known = (entry.config if entry else None) or {}
-    detection, verdict = None, "known"
+    if stated.ema is not None:
+        checkpoint = choose(checkpoint, stated.ema)
+    entry, detection, refusal = published(stated.source), None, None
     try:
         detection = detect_published(checkpoint, stated.format, entry)
         why = detection.why
+        refusal = _refusal(stated, checkpoint)
+        checkpoint = without(checkpoint, detection.prefix)
+        verdict = "refused" if refusal else "known"
     except UnknownFormat as error:
         verdict, why = error.verdict, mending(checkpoint) or str(error)
+        refusal = None if isinstance(error, OlderRepo) else str(error)
     return Inspection(
         name=checkpoint.name,
         container=checkpoint.container,
@@ -114,10 +146,11 @@ def _inspect(stated: Stated) -> Inspection:
         left_aside=checkpoint.left_aside,
         format=detection.source.name if detection else None,
         title=detection.source.title if detection else None,
-        certainty=detection.certainty if detection else None,
+        certainty=detection.certainty if detection and refusal is None else None,
         verdict=verdict,
         why=why,
-        architecture=_architecture(checkpoint, detection, stated_facts(stated), known),
+        refusal=refusal,
+        architecture=_architecture(checkpoint, stated, entry) if detection else None,
         wrappers=checkpoint.wrappers,
         average=checkpoint.average.name if checkpoint.average else None,
         training=checkpoint.training,
@@ -127,18 +160,24 @@ def _inspect(stated: Stated) -> Inspection:
     )
 
 
-def _architecture(
-    checkpoint: Checkpoint, detection: Detection | None, stated: Mapping[str, Any], known: Mapping[str, Any]
-) -> str | None:
-    if detection is None:
-        return None
+def _refusal(stated: Stated, checkpoint: Checkpoint) -> str | None:
+    """What `convert` would say before it writes anything; None where it would go on."""
     try:
-        own = checkpoint.config if detection.source.reads_config_json else {}
-        part = WholePart(detection.source, checkpoint, stated or own or known, detection.why)
+        parts = identify(stated, checkpoint)
+        prepare(parts, describe(parts), stated)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _architecture(checkpoint: Checkpoint, stated: Stated, entry: Entry | None) -> str | None:
+    """The architecture of what was read alone, where all of it is stated."""
+    try:
+        part = part_of(checkpoint, stated, entry)
         side = part if part.holds_text else part.image_part()
         return side.describe().architecture
-    except InputError as error:
-        return f"not stated in full: {error}"
+    except InputError:
+        return None
 
 
 def _parameters(checkpoint: Checkpoint) -> dict[str, int]:
