@@ -61,19 +61,23 @@ class Inspection:
     def summary(self) -> str:
         """The page without the keys."""
         what = f"{self.title} [{self.format}], {self.certainty}" if self.format else VERDICTS[self.verdict]
-        lines = [f"{self.name}: {what}", f"  container: {self.container}"]
-        lines += [f"  read: {self.file}; left aside: {', '.join(self.left_aside)}"] if self.left_aside else []
-        lines += [f"  architecture: {self.architecture}"] if self.architecture else []
-        lines += [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
+        lines = [shown(f"{self.name}: {what}"), f"  why: {shown_lines(self.why)}"]
+        lines += [shown(f"  container: {self.container}")]
+        if self.left_aside:
+            lines += [shown(f"  read: {self.file}; left aside: {', '.join(self.left_aside)}")]
+        if self.architecture:  # where it is not stated, several lines say what is missing
+            lines += [f"  architecture: {shown_lines(self.architecture)}"]
+        return "\n".join([*lines, *map(shown, self._contents())])
+
+    def _contents(self) -> list[str]:
+        lines = [f"  wrapper removed: {prefix} ({WRAPPERS[prefix]})" for prefix in self.wrappers]
         if self.average:
             lines += [
                 f"  beside the weights: {self.average} ({WRAPPERS[self.average]}); choose with --ema use or ignore"
             ]
         lines += [f"  {key}: {value}" for key, value in self.training.items()]
         lines += [f"  dtypes: {', '.join(f'{dtype} x{count}' for dtype, count in self.dtypes.items())}"]
-        lines += [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
-        first, *others = map(shown, lines)
-        return "\n".join([first, f"  why: {shown_lines(self.why)}", *others])
+        return lines + [f"  parameters, {tower}: {count:,}" for tower, count in self.parameters.items()]
 
 
 def inspect(

@@ -50,6 +50,13 @@ def test_facts_that_are_not_stated_are_asked_for(original):
     assert "vision_head_width: one of 2, 4, 8, 16, 32" in architecture
 
 
+def test_the_page_asks_for_each_fact_on_a_line_of_its_own(original):
+    lines = inspect(original("cn_clip_vit").source).text().splitlines()
+
+    assert "  vision_head_width: one of 2, 4, 8, 16, 32" in lines
+    assert not any("\\u000a" in line for line in lines)
+
+
 def test_what_no_source_claims_is_still_described(tmp_path):
     torch.save({"model.a.0.w": torch.ones(2, 3), "model.a.1.w": torch.ones(2, 3).half()}, tmp_path / "x.pt")
 
