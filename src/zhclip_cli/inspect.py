@@ -5,7 +5,7 @@ from typing import Any
 
 from .common import SOURCE, add_shared, print_result
 
-HELP = "say what a checkpoint is, from its headers alone"
+HELP = "say what a checkpoint is, from its headers and shapes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
