@@ -128,9 +128,9 @@ def test_a_fine_tuned_one_is_saved_and_loaded_as_what_it_is(one, copied):
 @pytest.mark.parametrize(
     ("auto", "name", "message"),
     [
-        (hf_zhclip, "ZhCLIPModel", "a text tower alone: it has no vision_config"),
-        (hf_zhclip, "ZhCLIPVisionModel", "a text tower alone: it has no vision_config"),
-        (hf_zhclip, "ZhCLIPVisionModelWithProjection", "stands in no space with images"),
+        (hf_zhclip, "ZhCLIPModel", "it describes a text tower alone"),
+        (hf_zhclip, "ZhCLIPVisionModel", "it describes a text tower alone"),
+        (hf_zhclip, "ZhCLIPVisionModelWithProjection", "cannot be compared with images"),
         (hf_zhclip, "ZhCLIPTextModelWithProjection", "holds no text_projection"),
         (transformers, "AutoModelForZeroShotImageClassification", "Load it with ZhCLIPTextModel or AutoModel"),
     ],
