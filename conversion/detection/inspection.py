@@ -1,4 +1,4 @@
-"""What a checkpoint is, how sure that is and why, from its headers alone."""
+"""Says what a checkpoint is, how sure this is, and why; reads only headers and shapes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ from .parts import Part, detect_published
 
 VERDICTS = {
     "unknown": "not a format that is converted",
-    "undecided": "undecided: say --format",
+    "undecided": "undecided: state --format",
     "contradicted": "not the format that was stated",
     "converted": "already converted",
     "older": "a repo of an older version",
 }
-"""What a page says of a checkpoint without a format, by the `verdict` of UnknownFormat."""
+"""The page's first line for a checkpoint without a format, by the `verdict` of UnknownFormat."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The findings; `format` is None where no source is found for the checkpoint.
+    """The findings; `format` is None if no source is found for the checkpoint.
 
-    `verdict` is then one of `VERDICTS`, otherwise "known", and `why` says what it may be.
+    `verdict` is then a key of `VERDICTS`, otherwise "known". `why` says what the checkpoint may be.
     """
 
     name: str
@@ -87,13 +87,13 @@ def inspect(
 
     Args:
         source: a file, a folder, or `user/repo[:file]` on the hub.
-        format: hold it against this format instead of finding one.
-        config: a JSON that states what no weight file holds, as for `convert`.
-        ema: as for `convert`; without it the raw weights are described, and the average is named.
+        format: check the checkpoint against this format, and do not look for a format.
+        config: a JSON file that states what the weights do not show, as for `convert`.
+        ema: as for `convert`; by default the raw weights are described, and the average is named.
 
     Raises:
-        InputError: when it is no checkpoint at all.
-        WorkError: when it could not be read.
+        InputError: the source is no checkpoint at all.
+        WorkError: the source could not be read.
     """
     checkpoint = read_source(source)
     if ema is not None:
@@ -139,7 +139,7 @@ def _architecture(
 
 
 def _parameters(checkpoint: Checkpoint) -> dict[str, int]:
-    """Numbers in floating-point tensors, by the first word of their key."""
+    """The count of numbers in floating-point tensors, by the first word of the key."""
     counts: dict[str, int] = defaultdict(int)
     for key, tensor in checkpoint.tensors.items():
         if tensor.is_floating_point():

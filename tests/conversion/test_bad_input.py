@@ -487,10 +487,10 @@ RELATIVES = {
     "before August 2022": ("vision_encoder.a", "text_encoder.b", "logit_scale"),
     "PRD2 / R2D2": ("visual_encoder.a", "text_encoder.b", "vision_proj.weight", "text_proj.weight", "temp"),
     "AltCLIP": ("text_model.roberta.a", "text_model.transformation.weight", "vision_model.b"),
-    "open_clip with a text tower of Hugging Face": ("visual.a", "text.transformer.b", "text.proj.weight"),
+    "open_clip with a Hugging Face text tower": ("visual.a", "text.transformer.b", "text.proj.weight"),
     "open_clip with an image tower of timm": ("visual.trunk.a", "text.ln_final.weight"),
-    "SigLIP as open_clip has it": ("visual.trunk.a", "logit_bias"),
-    "CoCa as open_clip has it": ("visual.attn_pool.query", "text_decoder.text_projection"),
+    "SigLIP in open_clip's format": ("visual.trunk.a", "logit_bias"),
+    "CoCa in open_clip's format": ("visual.attn_pool.query", "text_decoder.text_projection"),
 }
 for title, keys in RELATIVES.items():
     CASES[title] = relative(*keys), (title,)
@@ -520,12 +520,16 @@ def a_bert_clip_file_without_its_config(tmp):
     return [tmp / "x.bin"]
 
 
-@case("config.json names CLIPModel", "is not Hugging Face CLIPModel", "this does not:\n  text_model.embeddings.token")
+@case(
+    "config.json names CLIPModel",
+    "is not Hugging Face CLIPModel",
+    "which are missing here:\n  text_model.embeddings.token",
+)
 def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
 
 
-@case("There is no format 'clip'; there are cn_clip, bert_clip, ")
+@case("There is no format 'clip'; wanted one of cn_clip, bert_clip, ")
 def a_format_that_does_not_exist(tmp):
     return [c.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
 

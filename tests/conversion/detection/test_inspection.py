@@ -74,7 +74,7 @@ def test_what_is_undecided_is_called_so_and_not_unknown(tmp_path):
     found = inspect(c.taiyi_folder(tmp_path / "taiyi", head=True))
 
     assert (found.format, found.verdict) == (None, "undecided")
-    assert "taiyi: undecided: say --format" in found.text()
+    assert "taiyi: undecided: state --format" in found.text()
     assert "not a format" not in found.text()
 
 

@@ -59,7 +59,9 @@ def test_easynlps_prefix_on_only_some_keys_is_an_error_that_lists_them(bare, tmp
     keys = checkpoints.cn_clip_vit(pooler=True)
     mixed = {key if key.startswith(bare) else f"chinese_clip.{key}": torch.ones(shape) for key, shape in keys.items()}
     torch.save(mixed, tmp_path / "mixed.bin")
-    with pytest.raises(UnknownFormat, match=rf"(?s)nearest format is easynlp.*Keys that it does not have:\n  {bare}"):
+    with pytest.raises(
+        UnknownFormat, match=rf"(?s)nearest format is easynlp.*Keys that no rule of that format claims:\n  {bare}"
+    ):
         detect(read(tmp_path / "mixed.bin"))
 
 

@@ -356,9 +356,11 @@ def test_without_a_pooler_it_is_refused_with_the_reason(tmp_path):
     kept = {key: tensor for key, tensor in tensors.items() if "pooler" not in key}
     torch.save(kept, tmp_path / "bert" / "pytorch_model.bin")
 
-    with pytest.raises(UnknownFormat, match=r"a BERT without a pooler(.|\n)*Nothing says what stands for a text"):
+    with pytest.raises(
+        UnknownFormat, match=r"a BERT without a pooler(.|\n)*nothing says which of its vectors represents a text"
+    ):
         convert(tmp_path / "bert", tmp_path / "out")
-    with pytest.raises(UnknownFormat, match=r"this does not:\n  pooler\.dense\.weight"):
+    with pytest.raises(UnknownFormat, match=r"which are missing here:\n  pooler\.dense\.weight"):
         convert(tmp_path / "bert", tmp_path / "out", **FORMAT)
 
 

@@ -46,9 +46,7 @@ def test_the_same_keys_without_the_folders_files_are_cn_clips(tmp_path):
     alone = (folder / "pytorch_model.bin").rename(tmp_path / "alone.bin")
     assert inspect(alone, config=checkpoints.cn_clip_config(tmp_path / "facts.json")).format == "cn_clip"
 
-    with pytest.raises(
-        UnknownFormat, match=r"would be, but here is not:\n  vision_model_config\.json\n  text_model_co"
-    ):
+    with pytest.raises(UnknownFormat, match=r"which are missing here:\n  vision_model_config\.json\n  text_model_co"):
         detect(read(alone), "modelscope")
 
 
@@ -89,7 +87,7 @@ def test_the_prefix_on_only_some_keys_is_an_error_that_lists_them(bare, listed, 
 def test_a_model_with_and_one_without_the_prefix_in_one_file_are_not_chosen_between(tmp_path):
     shapes = checkpoints.cn_clip_vit()
     both = {key: torch.ones(shape) for key, shape in shapes.items()} | prefixed(shapes)
-    with pytest.raises(UnknownFormat, match=r"(?s)would not hold, but this does:.*  clip_model\.\*"):
+    with pytest.raises(UnknownFormat, match=r"(?s)does not have, but this checkpoint has:.*  clip_model\.\*"):
         detect(read(saved(tmp_path / "both.bin", both)))
 
 

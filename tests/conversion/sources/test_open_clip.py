@@ -346,7 +346,7 @@ def test_a_sigmoid_model_is_refused_by_its_name(tmp_path):
         key.replace("visual.", "visual.trunk."): value for key, value in seeded_state_dict(c.open_clip()).items()
     }
     torch.save(tensors | {"logit_bias": torch.tensor(-10.0)}, tmp_path / "siglip.pt")
-    with pytest.raises(UnknownFormat, match="SigLIP as open_clip has it"):
+    with pytest.raises(UnknownFormat, match="SigLIP in open_clip's format"):
         detect(read(tmp_path / "siglip.pt"))
 
 
