@@ -159,13 +159,13 @@ def a_dict_whose_keys_are_numbers(tmp):
     return [tmp / "x.pt"]
 
 
-@case("holds weights under state_dict and model", "save the one that you want")
+@case("holds weights under state_dict and model", "save only the set of weights that you want")
 def two_state_dicts(tmp):
     torch.save({"state_dict": vit(), "model": vit()}, tmp / "x.pt")
     return [tmp / "x.pt"]
 
 
-@case("two sets of weights: the raw ones, and 'state_dict_ema'", "--ema use", "--ema ignore")
+@case("two sets of weights: the raw weights, and 'state_dict_ema'", "--ema use", "--ema ignore")
 def an_average_beside_the_weights(tmp):
     torch.save({"state_dict": vit(), "state_dict_ema": vit()}, tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -444,7 +444,7 @@ def quantised_tensors(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("no floating-point weights", "text_model.encoder.layer.0.output.dense.weight (int8)", "before that")
+@case("not floating-point numbers", "text_model.encoder.layer.0.output.dense.weight (int8)", "before the quantisation")
 def whole_numbers_in_place_of_weights(tmp):
     tensors = vit()
     key = "bert.encoder.layer.0.output.dense.weight"
@@ -700,7 +700,7 @@ def without_config(folder: Path, format: str) -> list[Any]:
     return [folder, "--format", format]
 
 
-@case("There is no config.json beside the weights", "Fetch it from where they were published")
+@case("There is no config.json beside the weights", "Fetch config.json from the page of the weights")
 def a_folder_without_its_config_json(tmp):
     return without_config(c.bert_clip_config(tmp / "bert_clip"), "bert_clip")
 
@@ -761,7 +761,7 @@ def relative_positions(tmp):
     return edited_config(tmp, text_config={"position_embedding_type": "relative_key"})
 
 
-@case("pads with id 0 and the model with 7", "--tokenizer PATH")
+@case("pads with id 0, but the model pads with id 7", "--tokenizer PATH")
 def a_padding_that_is_not_the_tokenizer_s(tmp):
     return edited_config(tmp, text_config={"pad_token_id": 7})
 
@@ -776,7 +776,7 @@ def a_config_json_that_is_cut(tmp):
 # Vocabularies
 
 
-@case("21130 words and the model 21128 rows", "--tokenizer PATH")
+@case("21130 words, but the model has 21128 rows", "--tokenizer PATH")
 def a_vocabulary_that_is_too_large(tmp):
     folder = c.bert_clip_config(tmp / "both")
     with (folder / "vocab.txt").open("a", encoding="utf-8") as file:
@@ -792,7 +792,7 @@ def with_id(tmp: Path, number: Any) -> list[Any]:
     return [folder]
 
 
-@case("The tokenizer gives ids up to 1000000 and the model has", "--tokenizer PATH")
+@case("The tokenizer gives ids up to 1000000, but the model has", "--tokenizer PATH")
 def a_vocabulary_with_an_id_beyond_the_rows(tmp):
     return with_id(tmp, 10**6)
 
@@ -857,7 +857,7 @@ def a_context_without_room_for_a_word(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 2]
 
 
-@case("--max-shard-size '5XB' is no size; 5GB or 500MB is")
+@case("--max-shard-size '5XB' is no size; wanted a size such as 5GB or 500MB")
 def a_shard_size_in_unknown_units(tmp):
     return [*cn_clip(tmp, vit()), "--max-shard-size", "5XB"]
 
