@@ -59,7 +59,7 @@ def test_a_configuration_json_alone_does_not_make_a_folder_modelscopes(tmp_path)
 def test_a_fine_tune_alone_needs_its_facts_stated_like_any_size_that_is_not_published(tmp_path):
     path = saved(tmp_path / "ft.bin", prefixed(checkpoints.cn_clip_vit(pooler=True)))
     assert inspect(path).format == "modelscope"
-    with pytest.raises(InputError, match=r"(?s)not a published size.*vision_head_width.*--config FILE"):
+    with pytest.raises(InputError, match=r"(?s)size was never published.*vision_head_width.*--config FILE"):
         identify(path, None, None, None)[0].describe()
 
     stated = identify(path, None, None, checkpoints.cn_clip_config(tmp_path / "facts.json"))[0].describe()
