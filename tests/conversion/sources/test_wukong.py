@@ -69,10 +69,10 @@ def test_a_published_size_is_described_as_upstreams_code_has_it(name, architectu
 
 def test_of_another_size_the_heads_and_the_similarity_have_to_be_stated():
     found = checkpoint(checkpoints.wukong())
-    with pytest.raises(InputError, match="size was never published") as error:
+    with pytest.raises(InputError, match="not a published size") as error:
         wukong.describe(found, {"text": {"heads": 4}})
     assert '{"is_token_wise": false, "text": {"heads": NUMBER}}' in str(error.value)
-    with pytest.raises(InputError, match="size was never published"):
+    with pytest.raises(InputError, match="not a published size"):
         wukong.describe(found, {"is_token_wise": False})
 
     assert wukong.describe(found, FACTS).text.config["num_attention_heads"] == FACTS["text"]["heads"]
