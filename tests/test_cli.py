@@ -2,6 +2,7 @@ import inspect
 import io
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import zhclip_cli
 from hf_zhclip.conversion import pipeline
 from hf_zhclip.conversion.proof import verification
 from hf_zhclip.conversion.repos import report
+from hf_zhclip.conversion.sources import SOURCES
+from zhclip_cli import common
 
 from tests import checkpoints as c
 from tests.conversion.helpers import FAMILIES, entries, save_time
@@ -91,6 +94,14 @@ def test_every_command_has_help(command, run):
 
     assert code == 0
     assert text.startswith(f"usage: zhclip {command}")
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "verify"])
+def test_the_help_lists_every_format(command, run):
+    _, text, _ = run(command, "--help")
+
+    assert common.FORMATS == tuple(SOURCES)
+    assert set(SOURCES) <= set(re.findall(r"\w+", text))
 
 
 def test_the_version_is_printed(run):

@@ -214,9 +214,11 @@ def test_a_text_longer_than_the_padded_length_and_positions_of_another_are_refus
     model = build("taiyi", text_attends_to_padding=True, **LENGTH)
     ids = texts(model)
 
-    with pytest.raises(ValueError, match=r"13 tokens was given and the model pads every text to 12: truncate.*=12\)"):
+    with pytest.raises(
+        ValueError, match=r"13 tokens was given, but the model pads every text to 12 tokens: truncate.*=12\)"
+    ):
         model.encode_text(torch.full((1, 13), 5))
-    with pytest.raises(ValueError, match=r"position_ids for 6 tokens were given and the model pads every text to 12"):
+    with pytest.raises(ValueError, match=r"position_ids for 6 tokens were given, but the model pads every text to 12"):
         model.encode_text(ids, position_ids=torch.arange(6)[None])
     plain = model.encode_text(ids)
     assert torch.equal(model.encode_text(ids, position_ids=torch.arange(12)[None]), plain)
@@ -272,7 +274,9 @@ def test_more_ids_than_positions_are_refused_in_our_words(variant):
     longest[0, -1] = 49
 
     assert model.encode_text(longest).isfinite().all()
-    with pytest.raises(ValueError, match="a text of 21 tokens was given and the model has positions for 20: truncate"):
+    with pytest.raises(
+        ValueError, match="a text of 21 tokens was given, but the model has positions for 20 tokens: truncate"
+    ):
         model(input_ids=torch.full((1, 21), 5), pixel_values=images(1))
 
 

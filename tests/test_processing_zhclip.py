@@ -87,7 +87,7 @@ class TestWarning:
         processor(text=["狗" * 9])
         (message,) = warnings(caplog)
         assert message.startswith(
-            "2 of 3 texts have more than 6 tokens, the first and the last included, and were cut"
+            "2 of 3 texts have more than 6 tokens, the first and the last token included, and were cut"
         )
         assert "processor.tokenizer.model_max_length" in message
 

@@ -315,7 +315,7 @@ def test_the_zero_shot_pipeline_classifies(repository):
     with torch.no_grad():
         wanted = classify.model(**inputs).logits_per_image.softmax(-1)[0].tolist()
     assert {item["label"]: item["score"] for item in found} == pytest.approx(dict(zip(labels, wanted, strict=True)))
-    with pytest.raises(ValueError, match="a text of 62 tokens was given and the model has positions for 16"):
+    with pytest.raises(ValueError, match="a text of 62 tokens was given, but the model has positions for 16"):
         classify(picture, candidate_labels=["猫" * 60], hypothesis_template="{}")
 
 

@@ -204,7 +204,7 @@ def home_for(repo: Repo) -> Home:
     lost = [loss for demand in (*CONFIG, *tower, *PROCESSOR) if (loss := demand.loss(facts)) is not None]
     if lost:
         raise InputError(
-            f"cn_clip has no place for this model, and nothing was written. It would lose of {repo.path}:\n"
+            f"cn_clip has no place for this model, and nothing was written. {repo.path} would lose:\n"
             + "\n".join(f"  {loss.en}" for loss in lost)
         )
     model_config = cn_clip_model.model_config(

@@ -101,12 +101,12 @@ def export(
 
 
 _TEXT_ALONE = {
-    "transformers": "holds a text tower alone, and only a model of both towers is exported. ",
-    "cn_clip": "holds a text tower alone, and cn_clip has no place for a text tower alone. ",
+    "transformers": "holds a text tower alone, but only a model with both towers is exported. ",
+    "cn_clip": "holds a text tower alone, but a file of cn_clip holds both towers. ",
 }
 
 _SAVE_TOWER = """\
-The tower is transformers' own class, which writes itself:
+The tower is a class of transformers. This code saves it:
     import hf_zhclip
     from transformers import AutoModel, AutoTokenizer
 
@@ -122,19 +122,21 @@ def _check_arguments(
     out: Path, destination: Path, to: str, ddp: bool, also_legacy: bool, max_shard_size: str, force: bool
 ) -> None:
     if to not in ("transformers", "cn_clip"):
-        raise InputError(f"--to {to!r} is no place to go; there are transformers and cn_clip.")
+        raise InputError(f"There is no --to {to!r}; wanted transformers or cn_clip.")
     if to == "transformers":
         if ddp:
-            raise InputError("--ddp names keys as cn_clip's training does; leave it out, or pass --to cn_clip.")
+            raise InputError("--ddp names keys as cn_clip's training does: leave --ddp out, or pass --to cn_clip.")
         if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
-            raise InputError(f"{destination} looks like a file, and --to transformers writes a folder. Name a folder.")
+            raise InputError(f"{destination} looks like a file, but --to transformers writes a folder. Name a folder.")
         check_shard_size(max_shard_size)
         check_absent(destination, force)
     else:
         if also_legacy:
-            raise InputError("--also-legacy writes files for older transformers; leave it out with --to cn_clip.")
+            raise InputError("--also-legacy writes files for older transformers: leave it out with --to cn_clip.")
         if destination.suffix not in SUFFIXES:
-            raise InputError(f"{destination} is no name of a {' or '.join(SUFFIXES)} file, which cn_clip's are.")
+            raise InputError(
+                f"{destination} does not end in {' or '.join(SUFFIXES)}, as cn_clip's files do. Choose another name."
+            )
         check_absent_file(destination, force)
     check_apart(destination, out)
 

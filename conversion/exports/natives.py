@@ -246,7 +246,7 @@ def native_for(config: Mapping[str, Any]) -> Native:
     near = [nearest, *(fit for fit in others if len(fit.lost) == len(nearest.lost))]
     lines = [f"  {fit.native.name} would lose:\n" + "\n".join(f"    {loss.en}" for loss in fit.lost) for fit in near]
     raise InputError(
-        "No class of plain transformers computes what this model computes, and nothing was written.\n"
+        "No class of transformers itself computes what this model computes, and nothing was written.\n"
         + "\n".join(lines)
         + "\nUse the repo itself: with `import hf_zhclip`, or with the code in it (`zhclip convert --with-code`)."
     )

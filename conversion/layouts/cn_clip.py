@@ -243,11 +243,11 @@ def _unstated_vision(shapes: Mapping[str, Shape]) -> dict[str, str]:
 
 
 def _refuse_unstated(wanted: Mapping[str, str], stated: Mapping[str, Any]) -> None:
-    """Refuses a size that is not published until all that its shapes don't say is stated."""
+    """Refuses a size that was never published until every fact is stated that its shapes do not show."""
     if lines := [f"  {field}: {candidates}" for field, candidates in wanted.items() if field not in stated]:
         raise InputError(
-            "This is not a published size, and a weight file does not hold these facts. Every candidate would load, "
-            "and only the one that it was trained with is right:\n"
+            "This size was never published, and the weights do not show these facts. Every candidate would load, but "
+            "only the value of the training gives right embeddings:\n"
             + "\n".join(lines)
             + "\nWrite them into a JSON file (the fields are those of cn_clip's model_configs) and pass --config FILE."
         )

@@ -73,13 +73,13 @@ def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
         said = ", ".join(f"{key} {stated[key]!r}" for key in wrong)
         raise InputError(
             f"{file} says {said}. This family's pictures are {wanted.format(size=size)}, bicubic, "
-            "x / 255, with CLIP's mean and deviation. If the file does not say what the model was trained with, "
-            "correct it there; if it does, this conversion does not have that preparation."
+            "x / 255, with CLIP's mean and deviation. If the model was not trained with the file's values, correct "
+            "the file. If it was, this conversion cannot prepare its pictures."
         )
 
 
 def check_normalisation(folder: Path | None) -> None:
-    """Refuses a folder whose image tower was trained on other numbers than CLIP's; of a pair, the rest is the text's.
+    """Refuses a folder whose image tower was trained with another mean and deviation than CLIP's.
 
     Raises:
         InputError: naming each field that contradicts.
@@ -91,8 +91,8 @@ def check_normalisation(folder: Path | None) -> None:
     stated = {key: PICTURES[key] if fields.get(key) is None else fields[key] for key in NORMALISATION}
     if wrong := [f"{key} {value!r}" for key, value in stated.items() if not _same(value, PICTURES[key])]:
         raise InputError(
-            f"{file} says {', '.join(wrong)}. Pictures are x / 255 with CLIP's mean and deviation here. If the file "
-            "does not say what the model was trained with, correct it there; if it does, it can't be converted yet."
+            f"{file} says {', '.join(wrong)}. Wanted x / 255 with CLIP's mean and deviation. If the model was not "
+            "trained with the file's values, correct the file. If it was, it cannot be converted yet."
         )
 
 

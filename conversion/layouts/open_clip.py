@@ -145,10 +145,10 @@ def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     if not config:
         raise InputError(
-            f"Nothing says which activation, heads and pooling {name} was trained with: no weight file of open_clip "
-            "holds them. Pass --config FILE with the open_clip_config.json of its repository, or with "
-            f"{WRITTEN}, whose model_cfg is the JSON of its name in open_clip's model_configs (ViT-B-32.json has erf "
-            "GELU and ViT-B-32-quickgelu.json QuickGELU, with which OpenAI's own weights were trained)."
+            f"Nothing states the activation, heads and pooling of {name}: open_clip's weights do not show them. Pass "
+            "--config FILE with the open_clip_config.json of the model's repository, or with "
+            f"{WRITTEN}, whose model_cfg is the model's file in open_clip's model_configs (ViT-B-32.json has erf "
+            "GELU; ViT-B-32-quickgelu.json has QuickGELU, with which OpenAI's own weights were trained)."
         )
     found = {"model_cfg": config.get("model_cfg", config), "preprocess_cfg": config.get("preprocess_cfg") or {}}
     model = found["model_cfg"]
@@ -159,9 +159,9 @@ def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         )
     if not found["preprocess_cfg"]:
         raise InputError(
-            f"The config of {name} does not say how pictures are prepared: some of open_clip's models squash them and "
-            "others crop them, and no file of its model_configs says which. State it as preprocess_cfg beside the "
-            f"model_cfg: {WRITTEN}."
+            f"The config of {name} does not say how pictures are prepared: some of open_clip's models squash pictures "
+            "and others crop them, and no file of model_configs says which. State preprocess_cfg beside model_cfg: "
+            f"{WRITTEN}."
         )
     return found
 

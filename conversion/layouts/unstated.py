@@ -56,7 +56,7 @@ def _published(table: Published, sizes: tuple[int, ...]) -> tuple[str, Mapping[s
 
 
 def _stated(config: Mapping[str, Any], side: str, found: Mapping[str, int]) -> dict[str, Any]:
-    """What `--config` says of one tower, held against the shapes."""
+    """The facts that `--config` states of a tower, checked against the shapes."""
     stated = config.get(side, {})
     if not isinstance(stated, Mapping):
         raise InputError(f"--config states {side} {stated!r}; an object with fields was wanted.")
@@ -74,9 +74,9 @@ def _refuse_unstated(facts: Mapping[str, Mapping[str, Any]]) -> None:
     missing = [f"  {side}.{field}" for side, known in facts.items() for field in UNSTATED if field not in known]
     if missing:
         raise InputError(
-            "This is not a published size, and a weight file does not hold these facts. A wrong one would load all "
-            "the same and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, with the "
-            "names that they have in transformers, under text_config and vision_config, and pass --config FILE."
+            "This size was never published, and the weights do not show these facts. A wrong value would load, too, "
+            "and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, with "
+            "transformers' field names, under text_config and vision_config, and pass --config FILE."
         )
 
 

@@ -119,15 +119,15 @@ def choose(checkpoint: Checkpoint, ema: str | None) -> Checkpoint:
         InputError: when there are two, and nothing says which of them is meant.
     """
     if ema not in (None, *EMA):
-        raise InputError(f"There is no --ema {ema!r}; there are {', '.join(EMA)}.")
+        raise InputError(f"There is no --ema {ema!r}; wanted one of {', '.join(EMA)}.")
     average = checkpoint.average
     if average is None:
         return checkpoint
     if ema is None:
         raise InputError(
-            f"{checkpoint.name} holds two sets of weights: the raw ones, and {average.name!r}, "
-            f"{WRAPPERS[average.name]}. They embed differently, so that this is not guessed: pass --ema use for the "
-            "average, or --ema ignore for the raw weights."
+            f"{checkpoint.name} holds two sets of weights: the raw weights, and {average.name!r}, "
+            f"{WRAPPERS[average.name]}. The two give different embeddings, so the choice is not guessed: pass --ema "
+            "use for the average, or --ema ignore for the raw weights."
         )
     if ema == "ignore":
         return replace(checkpoint, average=None, ema=ema)
@@ -145,7 +145,7 @@ def without(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
 def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
     """Refuses an `--ema` that had nothing to choose between: somebody expected an average that is not there."""
     if ema is not None and not any(checkpoint.ema for checkpoint in checkpoints):
-        raise InputError(f"--ema {ema} has nothing to choose: there is one set of weights. Leave it out.")
+        raise InputError(f"--ema {ema} has nothing to choose: there is only one set of weights. Leave --ema out.")
 
 
 # Folders
@@ -266,7 +266,7 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
     if (folder / "latest").is_file():
         tag = (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
         if not is_file_name(tag) or not (step := folder / tag).is_dir():
-            raise InputError(f"{folder / 'latest'} names {tag!r}, and there is no such folder in {folder}.")
+            raise InputError(f"{folder / 'latest'} names {tag!r}, but {folder} holds no such folder.")
     home = folder if any((folder / name).is_file() for name in DEEPSPEED_HOME) else folder.resolve().parent
     states = sorted(path.name for path in step.glob("*_model_states.pt"))
     if any(name.startswith("zero_pp_rank_") for name in states):
@@ -277,8 +277,8 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
     if len(states) != 1:
         found = f"{len(states)} files of model states ({some(states)})" if states else "no *_model_states.pt"
         raise InputError(
-            f"{step} holds {found}; one was wanted, as DeepSpeed writes without tensor parallelism. Run its own "
-            f"`python zero_to_fp32.py . OUT` in {home}, and convert OUT."
+            f"{step} holds {found}; a single file was wanted, as DeepSpeed writes without tensor parallelism. Run its "
+            f"own `python zero_to_fp32.py . OUT` in {home}, and convert OUT."
         )
     checkpoint = _read_weights(step / states[0])
     return _with_config(folder, checkpoint) if _config_files(folder, CONFIGS) else checkpoint
@@ -358,9 +358,7 @@ def _config_files(folder: Path, kinds: Iterable[tuple[str, ...]]) -> tuple[Path,
         there = [name for name in kind if (folder / name).exists()]
         if there and len(there) < len(kind):
             absent = ", ".join(name for name in kind if name not in there)
-            raise InputError(
-                f"{folder} holds {', '.join(there)} but no {absent}, which belongs to it. Fetch that, too."
-            )
+            raise InputError(f"{folder} holds {', '.join(there)} but no {absent}. Fetch {absent}, too.")
         if there:
             return tuple(folder / name for name in kind)
     return ()

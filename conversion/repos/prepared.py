@@ -4,7 +4,7 @@ from typing import Any
 
 from ..errors import InputError
 
-OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
+OTHER_VOCABULARY = "Pass the vocabulary that the model was trained with: --tokenizer PATH."
 
 LEGACY_EOS = 2
 """An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
@@ -33,18 +33,18 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
     text = model_config.text_config
     if len(tokenizer) > text.vocab_size:
         raise InputError(
-            f"The tokenizer has {len(tokenizer)} words and the model {text.vocab_size} rows for them. "
+            f"The tokenizer has {len(tokenizer)} words, but the model has {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
         )
     # A vocabulary with gaps has fewer words than its highest id says.
     if (highest := max(tokenizer.get_vocab().values())) >= text.vocab_size:
         raise InputError(
-            f"The tokenizer gives ids up to {highest} and the model has {text.vocab_size} rows for them. "
+            f"The tokenizer gives ids up to {highest}, but the model has {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
         )
     if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
         raise InputError(
-            f"The tokenizer pads with id {tokenizer.pad_token_id} and the model with {text.pad_token_id}. "
+            f"The tokenizer pads with id {tokenizer.pad_token_id}, but the model pads with id {text.pad_token_id}. "
             f"{OTHER_VOCABULARY}"
         )
     if model_config.text_pooling == "eos":
@@ -52,6 +52,6 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
         wanted = len(tokenizer) - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
         if (last := tokenizer("")["input_ids"][-1]) != wanted:
             raise InputError(
-                f"The tokenizer ends a text with id {last}, and the model takes the state of {wanted}. "
+                f"The tokenizer ends a text with id {last}, but the model takes the state of {wanted}. "
                 f"{OTHER_VOCABULARY}"
             )

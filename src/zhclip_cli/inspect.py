@@ -5,7 +5,7 @@ from typing import Any
 
 from .common import OF_THE_ORIGINAL, SOURCE, add_shared, print_result
 
-HELP = "say what a checkpoint is and whether convert takes it, from its headers alone"
+HELP = "say what a checkpoint is, and whether convert takes it, from its headers and shapes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -159,13 +159,13 @@ def a_dict_whose_keys_are_numbers(tmp):
     return [tmp / "x.pt"]
 
 
-@case("holds weights under state_dict and model", "save the one that you want")
+@case("holds weights under state_dict and model", "save only the set of weights that you want")
 def two_state_dicts(tmp):
     torch.save({"state_dict": vit(), "model": vit()}, tmp / "x.pt")
     return [tmp / "x.pt"]
 
 
-@case("two sets of weights: the raw ones, and 'state_dict_ema'", "--ema use", "--ema ignore")
+@case("two sets of weights: the raw weights, and 'state_dict_ema'", "--ema use", "--ema ignore")
 def an_average_beside_the_weights(tmp):
     torch.save({"state_dict": vit(), "state_dict_ema": vit()}, tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -444,7 +444,7 @@ def quantised_tensors(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("no floating-point weights", "text_model.encoder.layer.0.output.dense.weight (int8)", "before that")
+@case("not floating-point numbers", "text_model.encoder.layer.0.output.dense.weight (int8)", "before the quantisation")
 def whole_numbers_in_place_of_weights(tmp):
     tensors = vit()
     key = "bert.encoder.layer.0.output.dense.weight"
@@ -487,10 +487,10 @@ RELATIVES = {
     "before August 2022": ("vision_encoder.a", "text_encoder.b", "logit_scale"),
     "PRD2 / R2D2": ("visual_encoder.a", "text_encoder.b", "vision_proj.weight", "text_proj.weight", "temp"),
     "AltCLIP": ("text_model.roberta.a", "text_model.transformation.weight", "vision_model.b"),
-    "open_clip with a text tower of Hugging Face": ("visual.a", "text.transformer.b", "text.proj.weight"),
+    "open_clip with a Hugging Face text tower": ("visual.a", "text.transformer.b", "text.proj.weight"),
     "open_clip with an image tower of timm": ("visual.trunk.a", "text.ln_final.weight"),
-    "SigLIP as open_clip has it": ("visual.trunk.a", "logit_bias"),
-    "CoCa as open_clip has it": ("visual.attn_pool.query", "text_decoder.text_projection"),
+    "SigLIP in open_clip's format": ("visual.trunk.a", "logit_bias"),
+    "CoCa in open_clip's format": ("visual.attn_pool.query", "text_decoder.text_projection"),
 }
 for title, keys in RELATIVES.items():
     CASES[title] = relative(*keys), (title,)
@@ -520,12 +520,16 @@ def a_bert_clip_file_without_its_config(tmp):
     return [tmp / "x.bin"]
 
 
-@case("config.json names CLIPModel", "is not Hugging Face CLIPModel", "this does not:\n  text_model.embeddings.token")
+@case(
+    "config.json names CLIPModel",
+    "is not Hugging Face CLIPModel",
+    "which are missing here:\n  text_model.embeddings.token",
+)
 def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
 
 
-@case("There is no format 'clip'; there are cn_clip, bert_clip, ")
+@case("There is no format 'clip'; wanted one of cn_clip, bert_clip, ")
 def a_format_that_does_not_exist(tmp):
     return [c.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
 
@@ -696,7 +700,7 @@ def without_config(folder: Path, format: str) -> list[Any]:
     return [folder, "--format", format]
 
 
-@case("There is no config.json beside the weights", "Fetch it from where they were published")
+@case("There is no config.json beside the weights", "Fetch config.json from the page of the weights")
 def a_folder_without_its_config_json(tmp):
     return without_config(c.bert_clip_config(tmp / "bert_clip"), "bert_clip")
 
@@ -757,7 +761,7 @@ def relative_positions(tmp):
     return edited_config(tmp, text_config={"position_embedding_type": "relative_key"})
 
 
-@case("pads with id 0 and the model with 7", "--tokenizer PATH")
+@case("pads with id 0, but the model pads with id 7", "--tokenizer PATH")
 def a_padding_that_is_not_the_tokenizer_s(tmp):
     return edited_config(tmp, text_config={"pad_token_id": 7})
 
@@ -772,7 +776,7 @@ def a_config_json_that_is_cut(tmp):
 # Vocabularies
 
 
-@case("21130 words and the model 21128 rows", "--tokenizer PATH")
+@case("21130 words, but the model has 21128 rows", "--tokenizer PATH")
 def a_vocabulary_that_is_too_large(tmp):
     folder = c.bert_clip_config(tmp / "both")
     with (folder / "vocab.txt").open("a", encoding="utf-8") as file:
@@ -788,7 +792,7 @@ def with_id(tmp: Path, number: Any) -> list[Any]:
     return [folder]
 
 
-@case("The tokenizer gives ids up to 1000000 and the model has", "--tokenizer PATH")
+@case("The tokenizer gives ids up to 1000000, but the model has", "--tokenizer PATH")
 def a_vocabulary_with_an_id_beyond_the_rows(tmp):
     return with_id(tmp, 10**6)
 
@@ -853,7 +857,7 @@ def a_context_without_room_for_a_word(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 2]
 
 
-@case("--max-shard-size '5XB' is no size; 5GB or 500MB is")
+@case("--max-shard-size '5XB' is no size; wanted a size such as 5GB or 500MB")
 def a_shard_size_in_unknown_units(tmp):
     return [*cn_clip(tmp, vit()), "--max-shard-size", "5XB"]
 

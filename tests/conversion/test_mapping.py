@@ -131,9 +131,9 @@ def test_a_wrong_shape_is_named_with_the_one_that_was_wanted():
 @pytest.mark.parametrize(
     ("rules", "shapes", "message"),
     [
-        ((split("b", "q", "k", "v"),), {"b": (7, 4)}, "b has shape [7, 4], which does not split in 3"),
-        ((split("b", "q", "k"),), {"b": ()}, "b has shape [], which does not split in 2"),
-        ((transpose("b", "q"),), {"b": (7,)}, "b has shape [7]; a matrix was wanted to transpose"),
+        ((split("b", "q", "k", "v"),), {"b": (7, 4)}, "b has shape [7, 4], which does not split into 3 parts"),
+        ((split("b", "q", "k"),), {"b": ()}, "b has shape [], which does not split into 2 parts"),
+        ((transpose("b", "q"),), {"b": (7,)}, "b has shape [7]; wanted a matrix to transpose"),
         ((concat(["b", "c"], "q"),), {"b": (2, 3), "c": (2, 4)}, "b, c have shapes that do not join"),
         ((concat(["b", "c"], "q"),), {"b": (), "c": ()}, "b, c have shapes that do not join"),
         ((concat(["b", "c"], "q"),), {"b": (3,), "c": ()}, "b, c have shapes that do not join"),
@@ -174,7 +174,7 @@ def test_one_error_lists_everything_wrong_sorted_and_with_layers_folded():
         "missing keys (a rule found nothing to take):\n"
         "  none\n"
         "wrong shapes:\n"
-        "  f has shape [5], which does not split in 2\n"
+        "  f has shape [5], which does not split into 2 parts\n"
         "  x.1.w: found [2, 2], wanted [2, 3]\n"
         "keys that the model does not have:\n"
         "  x.{2...11}.w [2, 2]\n"

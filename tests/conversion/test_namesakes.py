@@ -271,7 +271,7 @@ def stock(request, tmp_path_factory) -> tuple[str, Path]:
 def test_what_transformers_loads_by_itself_needs_no_conversion(stock, tmp_path):
     title, folder = stock
     model, _, model_type, _ = STOCK[title]
-    wanted = f"model is {title}. There is nothing to convert: AutoModel of transformers loads its folder by itself."
+    wanted = f"model is {title}. There is nothing to convert: transformers' own AutoModel loads its folder."
 
     assert json.loads((folder / "config.json").read_text())["model_type"] == model_type
     assert inspect(folder).why == wanted
@@ -291,4 +291,4 @@ def test_its_weights_alone_are_told_by_their_keys_where_they_have_their_own(stoc
     if named is None:  # MetaCLIP 2 has the keys of CLIPModel
         assert found.format == "hf_clip"
         return
-    assert why.startswith(f"lone.safetensors is {named}") and "AutoModel of transformers loads" in why
+    assert why.startswith(f"lone.safetensors is {named}") and "transformers' own AutoModel loads" in why

@@ -119,12 +119,12 @@ def test_a_stated_format_must_agree_with_the_keys():
 
     message = str(error.value)
     assert "is not Taiyi-CLIP" in message
-    assert "It would hold, but this does not:\n  bert.pooler.dense.weight\n  classifier.weight" in message
-    assert "It would not hold, but this does:\n  visual.*" in message
+    assert "Keys of that format which are missing here:\n  bert.pooler.dense.weight\n  classifier.weight" in message
+    assert "Keys which that format does not have, but this checkpoint has:\n  visual.*" in message
 
 
 def test_a_format_that_nobody_knows_is_refused_with_the_list():
-    with pytest.raises(InputError, match="there are cn_clip, bert_clip, "):
+    with pytest.raises(InputError, match="wanted one of cn_clip, bert_clip, "):
         detect(checkpoint(c.cn_clip_vit()), "clip")
 
 
@@ -137,8 +137,8 @@ def test_the_nearest_format_is_named_with_the_keys_that_differ():
 
     message = str(error.value)
     assert "The nearest format is cn_clip" in message
-    assert "It would hold, but this does not:\n  visual.proj\n" in message
-    assert "Keys that it does not have:\n  extra.{0...1}.weight [1]" in message
+    assert "Keys of that format which are missing here:\n  visual.proj\n" in message
+    assert "Keys that no rule of that format claims:\n  extra.{0...1}.weight [1]" in message
 
 
 @pytest.mark.parametrize("format", [None, "cn_clip"])
@@ -210,7 +210,9 @@ def test_a_plain_berts_class_does_not_decide_and_the_formats_of_its_keys_are_off
     ],
 )
 def test_a_stated_format_does_not_outweigh_a_config_that_names_another(shapes, config, format, title):
-    with pytest.raises(UnknownFormat, match=f"config.json names {title}.*--format says {format}.*[Cc]orrect one"):
+    with pytest.raises(
+        UnknownFormat, match=f"config.json names {title}.*--format says {format}.*Correct config.json or --format"
+    ):
         detect(checkpoint(shapes, **config), format)
 
 

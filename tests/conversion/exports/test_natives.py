@@ -80,7 +80,7 @@ def test_a_family_without_a_class_is_told_what_the_nearest_would_lose(family, li
         native_for(config(family))
 
     first, *middle, last = str(error.value).splitlines()
-    assert first == "No class of plain transformers computes what this model computes, and nothing was written."
+    assert first == "No class of transformers itself computes what this model computes, and nothing was written."
     assert middle == lines
     assert last.startswith("Use the repo itself:")
 

@@ -128,9 +128,9 @@ def test_a_fine_tuned_one_is_saved_and_loaded_as_what_it_is(one, copied):
 @pytest.mark.parametrize(
     ("auto", "name", "message"),
     [
-        (hf_zhclip, "ZhCLIPModel", "a text tower alone: it has no vision_config"),
-        (hf_zhclip, "ZhCLIPVisionModel", "a text tower alone: it has no vision_config"),
-        (hf_zhclip, "ZhCLIPVisionModelWithProjection", "stands in no space with images"),
+        (hf_zhclip, "ZhCLIPModel", "it describes a text tower alone"),
+        (hf_zhclip, "ZhCLIPVisionModel", "it describes a text tower alone"),
+        (hf_zhclip, "ZhCLIPVisionModelWithProjection", "cannot be compared with images"),
         (hf_zhclip, "ZhCLIPTextModelWithProjection", "holds no text_projection"),
         (transformers, "AutoModelForZeroShotImageClassification", "Load it with ZhCLIPTextModel or AutoModel"),
     ],
@@ -367,9 +367,11 @@ def test_without_a_pooler_it_is_refused_with_the_reason(tmp_path):
     kept = {key: tensor for key, tensor in tensors.items() if "pooler" not in key}
     torch.save(kept, tmp_path / "bert" / "pytorch_model.bin")
 
-    with pytest.raises(UnknownFormat, match=r"a BERT without a pooler(.|\n)*Nothing says what stands for a text"):
+    with pytest.raises(
+        UnknownFormat, match=r"a BERT without a pooler(.|\n)*nothing says which of its vectors represents a text"
+    ):
         convert(tmp_path / "bert", tmp_path / "out")
-    with pytest.raises(UnknownFormat, match=r"this does not:\n  pooler\.dense\.weight"):
+    with pytest.raises(UnknownFormat, match=r"which are missing here:\n  pooler\.dense\.weight"):
         convert(tmp_path / "bert", tmp_path / "out", **FORMAT)
 
 

@@ -47,9 +47,7 @@ def test_the_same_keys_without_the_folders_files_are_cn_clips(tmp_path):
     alone = (folder / "pytorch_model.bin").rename(tmp_path / "alone.bin")
     assert inspect(alone, config=checkpoints.cn_clip_config(tmp_path / "facts.json")).format == "cn_clip"
 
-    with pytest.raises(
-        UnknownFormat, match=r"would be, but here is not:\n  vision_model_config\.json\n  text_model_co"
-    ):
+    with pytest.raises(UnknownFormat, match=r"which are missing here:\n  vision_model_config\.json\n  text_model_co"):
         detect(read(alone), "modelscope")
 
 
@@ -62,7 +60,7 @@ def test_a_configuration_json_alone_does_not_make_a_folder_modelscopes(tmp_path)
 def test_a_fine_tune_alone_needs_its_facts_stated_like_any_size_that_is_not_published(tmp_path):
     path = saved(tmp_path / "ft.bin", prefixed(checkpoints.cn_clip_vit(pooler=True)))
     assert inspect(path).format == "modelscope"
-    with pytest.raises(InputError, match=r"(?s)not a published size.*vision_head_width.*--config FILE"):
+    with pytest.raises(InputError, match=r"(?s)size was never published.*vision_head_width.*--config FILE"):
         identify(Stated(path))[0].describe()
 
     stated = identify(Stated(path, config=checkpoints.cn_clip_config(tmp_path / "facts.json")))[0].describe()

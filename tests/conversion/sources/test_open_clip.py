@@ -116,7 +116,7 @@ def test_what_a_config_leaves_out_has_open_clips_defaults(plain):
 
 def test_without_a_config_it_is_asked_for(tmp_path):
     torch.save({"state_dict": seeded_state_dict(c.open_clip())}, tmp_path / "epoch_5.pt")
-    with pytest.raises(InputError, match=r"which activation, heads and pooling epoch_5\.pt .* Pass --config FILE"):
+    with pytest.raises(InputError, match=r"the activation, heads and pooling of epoch_5\.pt: .* Pass --config FILE"):
         convert(tmp_path / "epoch_5.pt", tmp_path / "out", format="open_clip")
     assert not (tmp_path / "out").exists()
 
@@ -347,7 +347,7 @@ def test_a_sigmoid_model_is_refused_by_its_name(tmp_path):
         key.replace("visual.", "visual.trunk."): value for key, value in seeded_state_dict(c.open_clip()).items()
     }
     torch.save(tensors | {"logit_bias": torch.tensor(-10.0)}, tmp_path / "siglip.pt")
-    with pytest.raises(UnknownFormat, match="SigLIP as open_clip has it"):
+    with pytest.raises(UnknownFormat, match="SigLIP in open_clip's format"):
         detect(read(tmp_path / "siglip.pt"))
 
 

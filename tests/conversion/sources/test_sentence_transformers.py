@@ -237,7 +237,7 @@ def test_of_two_files_of_a_dense_safetensors_is_read(folder):
 
 
 def test_a_file_of_the_folder_alone_is_no_model(folder):
-    with pytest.raises(UnknownFormat, match=r"in 2_Dense: name the folder that holds modules\.json"):
+    with pytest.raises(UnknownFormat, match=r"in the folder 2_Dense: name the folder that holds modules\.json"):
         detect(read(folder / "pytorch_model.bin"))
 
 

@@ -72,7 +72,7 @@ def test_published_sizes_are_described_as_their_own_repositories_have_it(
 
 def test_of_another_size_everything_that_the_file_does_not_hold_has_to_be_stated():
     found = checkpoint(checkpoints.taiyi_finetune())
-    with pytest.raises(InputError, match="not a published size") as error:
+    with pytest.raises(InputError, match="size was never published") as error:
         taiyi_finetune.describe(found, {})
 
     unstated = ("num_attention_heads", "hidden_act", "layer_norm_eps")
