@@ -17,7 +17,8 @@ from hf_zhclip.conversion.proof import verification
 from hf_zhclip.conversion.repos import report
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES, entries, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import entries, save_time
 
 COMMAND = [sys.executable, "-m", "zhclip_cli"]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and shells of POSIX")
@@ -498,7 +499,7 @@ def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
     """One real run: a fresh process that starts a fresh process."""
     folder = tmp_path / "模型 é"
     folder.mkdir()
-    source, config = c.cn_clip_file(folder / "权重.pt"), c.cn_clip_config(folder / "事实.json")
+    source, config = c.cn_clip.cn_clip_file(folder / "权重.pt"), c.cn_clip.cn_clip_config(folder / "事实.json")
     arguments = ["-m", "zhclip_cli", "convert", source, folder / "输出", "--config", config, "--json"]
 
     done = subprocess_of(*map(str, arguments), PYTHONIOENCODING="gbk", PYTHONUTF8="0")

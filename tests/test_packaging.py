@@ -74,7 +74,7 @@ def test_the_wheel_holds_what_the_checkout_ships(wheel):
 
 
 def test_the_command_of_an_installed_wheel_inspects_lists_and_runs_the_demo(scripts, tmp_path):
-    checkpoints.cn_clip_file(tmp_path / "epoch_latest.pt")
+    checkpoints.cn_clip.cn_clip_file(tmp_path / "epoch_latest.pt")
     where = "from importlib.util import find_spec; print(find_spec('hf_zhclip').origin)"
     assert Path(run(scripts / "python", "-c", where, cwd=tmp_path).strip()).is_relative_to(scripts.parent)
     assert "cn_clip" in run(scripts / "zhclip", "inspect", "epoch_latest.pt", cwd=tmp_path)

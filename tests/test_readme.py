@@ -50,11 +50,11 @@ def commands() -> list[str]:
 def hub(tmp_path_factory, monkeypatch):
     """A hub with small checkpoints where the large ones are published, and a user who may write."""
     folder = tmp_path_factory.mktemp("published")
-    checkpoints.cn_clip_file(folder / "clip_cn_vit-b-16.pt")
+    checkpoints.cn_clip.cn_clip_file(folder / "clip_cn_vit-b-16.pt")
     published = {
         "OFA-Sys/chinese-clip-vit-base-patch16": [folder / "clip_cn_vit-b-16.pt"],
-        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese": checkpoints.taiyi_folder(folder / "t", head=True).iterdir(),
-        "openai/clip-vit-base-patch32": checkpoints.clip_folder(folder / "c").iterdir(),
+        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese": checkpoints.taiyi.taiyi_folder(folder / "t", head=True).iterdir(),
+        "openai/clip-vit-base-patch32": checkpoints.hf_clip.clip_folder(folder / "c").iterdir(),
     }
     owners = {"hf_owner": tuple(repo.split("/")[0] for repo in published), "hf_user": ("user",)}
     with serve(tmp_path_factory.mktemp("hub"), owners) as server:
@@ -71,11 +71,11 @@ def hub(tmp_path_factory, monkeypatch):
 def home(tmp_path, monkeypatch, hub):
     """A folder that holds every file that the README names."""
     for name in ("epoch_latest.pt", "own_sizes.pt"):
-        checkpoints.cn_clip_file(tmp_path / name)
-    checkpoints.cn_clip_config(tmp_path / "my_config.json")
-    checkpoints.taiyi_folder(tmp_path / "my-taiyi-text", head=True)
-    checkpoints.clip_folder(tmp_path / "clip-vit-base-patch32")
-    checkpoints.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
+        checkpoints.cn_clip.cn_clip_file(tmp_path / name)
+    checkpoints.cn_clip.cn_clip_config(tmp_path / "my_config.json")
+    checkpoints.taiyi.taiyi_folder(tmp_path / "my-taiyi-text", head=True)
+    checkpoints.hf_clip.clip_folder(tmp_path / "clip-vit-base-patch32")
+    checkpoints.bert_clip.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
     Image.new("RGB", (90, 60), "yellow").save(tmp_path / "pokemon.jpeg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))

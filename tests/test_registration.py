@@ -197,7 +197,7 @@ AutoProcessor.register(ZhCLIPConfig, ZhCLIPProcessor)
 )
 def test_zh_clip_and_this_package_register_beside_each_other(repository, tmp_path, first, second):
     (tmp_path / "zh_clip.py").write_text(ZH_CLIP)
-    theirs = checkpoints.zh_clip_folder(tmp_path / "theirs")
+    theirs = checkpoints.zh_clip.zh_clip_folder(tmp_path / "theirs")
 
     found = run(BESIDE_ZH_CLIP.format(first=first, second=second), str(theirs), str(repository), path=tmp_path)
 

@@ -15,7 +15,7 @@ from hf_zhclip.conversion import card, convert, inspect, pipeline
 from hf_zhclip.conversion.errors import InputError, WorkError
 
 from tests import checkpoints
-from tests.conversion.helpers import FAMILIES
+from tests.checkpoints import FAMILIES
 
 MUTATED = (
     *("bert_clip", "chinese_clip", "easynlp", "hf_clip", "modelscope", "multilingual_clip", "open_clip"),
@@ -68,8 +68,8 @@ PICTURES: dict[str, Any] = {
     "do_normalize": True,
     "rescale_factor": 1 / 255,
     "resample": 3,
-    "size": {"shortest_edge": checkpoints.SIZE},
-    "crop_size": {"height": checkpoints.SIZE, "width": checkpoints.SIZE},
+    "size": {"shortest_edge": checkpoints.common.SIZE},
+    "crop_size": {"height": checkpoints.common.SIZE, "width": checkpoints.common.SIZE},
 }
 """preprocessor_config.json of the family that is cropped."""
 

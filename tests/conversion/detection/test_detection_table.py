@@ -25,7 +25,7 @@ from hf_zhclip.conversion.reading.wrappers import AVERAGES, TRAINER_STATE, WRAPP
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints
-from tests.conversion.helpers import FAMILIES
+from tests.checkpoints import FAMILIES
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -320,12 +320,16 @@ def test_a_format_that_is_stated_is_taken_where_the_weights_do_not_decide(family
 
 
 UNDECIDED = {
-    "a BertCLIP, or one of its relatives, without a config": (checkpoints.bert_clip(), None, BERT_DUAL),
-    "the same under a class that has no format": (checkpoints.bert_clip(), "BlipModel", set()),
-    "a plain BERT without a config": (checkpoints.taiyi(head=False), None, PLAIN_BERT),
-    "a plain BERT with its own config": (checkpoints.taiyi(head=False), "BertModel", PLAIN_BERT),
-    "OpenAI's keys without what its archives add": (checkpoints.open_clip(), None, {"openai_clip", "open_clip"}),
-    "a classifier of a size that was not published": (checkpoints.taiyi(head=True), None, {"taiyi"}),
+    "a BertCLIP, or one of its relatives, without a config": (checkpoints.bert_clip.bert_clip(), None, BERT_DUAL),
+    "the same under a class that has no format": (checkpoints.bert_clip.bert_clip(), "BlipModel", set()),
+    "a plain BERT without a config": (checkpoints.taiyi.taiyi(head=False), None, PLAIN_BERT),
+    "a plain BERT with its own config": (checkpoints.taiyi.taiyi(head=False), "BertModel", PLAIN_BERT),
+    "OpenAI's keys without what its archives add": (
+        checkpoints.open_clip.open_clip(),
+        None,
+        {"openai_clip", "open_clip"},
+    ),
+    "a classifier of a size that was not published": (checkpoints.taiyi.taiyi(head=True), None, {"taiyi"}),
 }
 
 
@@ -342,7 +346,9 @@ def test_where_nothing_decides_the_candidates_are_named_and_the_format_asked_for
 
 
 def test_keys_that_bert_and_roberta_have_too_claim_no_xlm_r(tmp_path):
-    tensors = {key: torch.zeros(()).expand(shape) for key, shape in checkpoints.open_clip_xlm_roberta(50).items()}
+    tensors = {
+        key: torch.zeros(()).expand(shape) for key, shape in checkpoints.open_clip.open_clip_xlm_roberta(50).items()
+    }
     torch.save(tensors, tmp_path / "file.pt")
 
     found = inspect(tmp_path / "file.pt")

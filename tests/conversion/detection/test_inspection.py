@@ -19,7 +19,7 @@ def test_a_training_checkpoint_is_told_from_its_headers(original):
     assert found.training == {"epoch": 3, "step": 77, "name": "tiny", "optimizer": "…"}
     assert found.architecture == "ViT 64x2/16@BERT 32x2"
     assert found.dtypes == {"float32": 71}
-    sizes = {key: torch.Size(shape).numel() for key, shape in c.cn_clip_vit().items()}
+    sizes = {key: torch.Size(shape).numel() for key, shape in c.cn_clip.cn_clip_vit().items()}
     assert found.parameters == {
         tower: sum(size for key, size in sizes.items() if key.split(".")[0] == tower)
         for tower in ("bert", "visual", "text_projection", "logit_scale")
@@ -64,7 +64,7 @@ def test_what_no_source_claims_is_still_described(tmp_path):
 
 
 def test_what_is_undecided_is_called_so_and_not_unknown(tmp_path):
-    found = inspect(c.taiyi_folder(tmp_path / "taiyi", head=True))
+    found = inspect(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True))
 
     assert (found.format, found.verdict) == (None, "undecided")
     assert "taiyi: undecided: say --format" in found.text()
@@ -80,7 +80,7 @@ def test_a_converted_repo_is_called_so(repo):
 
 
 def test_a_damaged_model_of_a_known_format_is_described_as_far_as_it_goes(tmp_path):
-    tensors = seeded_state_dict(c.cn_clip_vit())
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit())
     del tensors["visual.conv1.weight"], tensors["bert.embeddings.position_embeddings.weight"]
     torch.save(tensors, tmp_path / "x.pt")
 

@@ -29,7 +29,7 @@ def adapted(folder):
 
 
 def embeddings(model):
-    ids, pixels = seeded_ids(checkpoints.VOCAB), seeded_pixels(checkpoints.SIZE)
+    ids, pixels = seeded_ids(checkpoints.common.VOCAB), seeded_pixels(checkpoints.common.SIZE)
     return torch.cat([model.encode_text(input_ids=ids), model.encode_image(pixel_values=pixels)])
 
 

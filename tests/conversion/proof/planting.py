@@ -34,7 +34,8 @@ from hf_zhclip.conversion.source import Description
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints
-from tests.conversion.helpers import FAMILIES, Original
+from tests.checkpoints import FAMILIES
+from tests.checkpoints.common import Original
 from tests.facts import REFUSED
 
 FOLDER = Path(tempfile.mkdtemp(prefix="planted_facts_"))
@@ -44,9 +45,11 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 MADE: dict[str, Callable[[Path], Original]] = {
     **FAMILIES,
     "bert_from_clip": lambda folder: Original(
-        checkpoints.taiyi_folder(folder / "bert", head=False), {"format": "bert_from_clip"}
+        checkpoints.taiyi.taiyi_folder(folder / "bert", head=False), {"format": "bert_from_clip"}
     ),
-    "dual_encoder": lambda folder: Original(checkpoints.dual_encoder_folder(folder / "dual", checkpoints.bert_clip())),
+    "dual_encoder": lambda folder: Original(
+        checkpoints.dual_encoder.dual_encoder_folder(folder / "dual", checkpoints.bert_clip.bert_clip())
+    ),
 }
 
 WITNESSES = {

@@ -16,7 +16,8 @@ from hf_zhclip.conversion.reading import evidence
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.repo import read_repo
 
-from tests.conversion.helpers import FAMILIES, PICTURES
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import PICTURES
 
 STATED = ("config", "ema", "format", "vision", "vision_config", "vision_format")
 RAW = {

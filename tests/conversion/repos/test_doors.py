@@ -36,7 +36,8 @@ from hf_zhclip.conversion.repos.doors import (
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
-from tests.conversion.helpers import FAMILIES, contents, entries
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import contents, entries
 from tests.pictures import seeded_pictures
 
 TEXTS = ["一只猫", "两只很大很大的狗在雪地上跑，跑得飞快", "a", "A photo of 猫咪" * 20]
