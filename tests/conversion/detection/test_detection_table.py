@@ -26,6 +26,7 @@ from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints
 from tests.checkpoints import FAMILIES
+from tests.thorough import SHARES, cases
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -266,6 +267,11 @@ def weights(request, original) -> Weights:
     return Weights(request.param, place, found.files[0], tensors)
 
 
+def turn(weights: Weights) -> int:
+    """A family's place among the others."""
+    return list(FAMILIES).index(weights.family)
+
+
 def check(place: Path, wrap: Wrap, before: tuple[str, ...], keys: Iterable[str], format: str | set[str]) -> None:
     """Holds what `inspect` says of a place against what was put there, and the format or the candidates."""
     found = inspect(place, ema=wrap.ema)
@@ -277,21 +283,23 @@ def check(place: Path, wrap: Wrap, before: tuple[str, ...], keys: Iterable[str],
         assert (found.format, asked) == (None, format), found.why
 
 
+@SHARES
 @pytest.mark.parametrize("weights", FAMILIES, indirect=True)
-def test_a_family_is_named_in_every_wrapper_by_its_weights_alone(weights, tmp_path):
+def test_a_family_is_named_in_every_wrapper_by_its_weights_alone(weights, share, tmp_path):
     keys = fold(f"{key} {list(tensor.shape)}" for key, tensor in weights.tensors.items())
     expected = ALONE.get(weights.family, format_of(weights.family))
-    for name in files_of(weights.family):
+    for name in cases(files_of(weights.family), turn(weights), share):
         torch.save(WRAPS[name].put(weights.tensors), tmp_path / "file.pt")
         check(tmp_path / "file.pt", WRAPS[name], (), keys, expected)
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed")
+@SHARES
 @pytest.mark.parametrize("weights", FAMILIES, indirect=True)
-def test_a_family_is_named_in_every_folder_with_the_files_that_lie_beside(weights, tmp_path):
+def test_a_family_is_named_in_every_folder_with_the_files_that_lie_beside(weights, share, tmp_path):
     keys = inspect(weights.place).keys
     expected = ASKED.get(weights.family, format_of(weights.family))
-    for container, name, step in folders()[weights.family]:
+    for container, name, step in cases(folders()[weights.family], turn(weights), share):
         folder, before = tmp_path / container, ADDED.get(container, ())
         inner = copied(weights, folder)
         if step:

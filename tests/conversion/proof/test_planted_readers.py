@@ -44,6 +44,7 @@ from hf_zhclip.conversion.tokenizers import builders, vocabularies
 from tests import checkpoints, facts
 from tests.checkpoints.common import Original
 from tests.conversion.proof.planting import MADE, everywhere, make, outcome, prepared, share, without_packages
+from tests.thorough import in_turns
 
 # Checkpoints that leave to their readers what the others state
 
@@ -461,7 +462,7 @@ def test_what_is_read_rightly_passes(family, converted):
     assert converted(family).step is None
 
 
-@pytest.mark.parametrize("reader", READERS, ids=str)
+@pytest.mark.parametrize("reader", in_turns(READERS, lambda reader: reader.name), ids=str)
 def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, converted, monkeypatch):
     reader.plant(monkeypatch)
 
