@@ -414,7 +414,14 @@ sys.exit(zhclip_cli.main(["list"]))
 """
 
 
-@pytest.mark.parametrize("module", ["hf_zhclip", "hf_zhclip.conversion.errors", "hf_zhclip.conversion.reading"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "hf_zhclip",
+        pytest.param("hf_zhclip.conversion.errors", marks=pytest.mark.thorough),
+        pytest.param("hf_zhclip.conversion.reading", marks=pytest.mark.thorough),
+    ],
+)
 def test_an_interrupt_while_modules_are_imported_ends_with_1_in_words(module):
     done = subprocess_of("-c", INTERRUPTED_IMPORT, module)
 
@@ -438,7 +445,14 @@ def broken_pipe(buffered):
 
 
 @posix
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["--version"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["--help"],
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--version"], ["list", "--help"])),
+    ],
+)
 def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(arguments, broken_pipe):
     done = subprocess.run([*COMMAND, *arguments], stdout=broken_pipe, stderr=subprocess.PIPE, timeout=300)
 

@@ -73,12 +73,16 @@ def test_the_wheel_holds_what_the_checkout_ships(wheel):
     assert {Path(name).name for name in described} >= {"LICENSE", "NOTICE", "METADATA", "entry_points.txt"}
 
 
-def test_the_command_of_an_installed_wheel_inspects_lists_and_runs_the_demo(scripts, tmp_path):
+def test_the_command_of_an_installed_wheel_inspects_and_lists(scripts, tmp_path):
     checkpoints.cn_clip.cn_clip_file(tmp_path / "epoch_latest.pt")
     where = "from importlib.util import find_spec; print(find_spec('hf_zhclip').origin)"
     assert Path(run(scripts / "python", "-c", where, cwd=tmp_path).strip()).is_relative_to(scripts.parent)
     assert "cn_clip" in run(scripts / "zhclip", "inspect", "epoch_latest.pt", cwd=tmp_path)
     assert "chinese-clip-rn50" in run(scripts / "zhclip", "list", cwd=tmp_path)
+
+
+@pytest.mark.thorough  # the demo itself runs in tests/examples/test_demo.py
+def test_the_command_of_an_installed_wheel_runs_the_demo(scripts, tmp_path):
     printed = run(scripts / "zhclip", "demo", "out", cwd=tmp_path)
     picture = tmp_path / printed.strip().splitlines()[-1]
     assert picture.is_file() and picture.suffix == ".png"

@@ -232,6 +232,7 @@ def assert_the_same(found: dict, wanted: dict) -> None:
             torch.testing.assert_close(found[name][side], values[side], rtol=0, atol=1e-6, msg=f"{name}, {side}")
 
 
+@pytest.mark.thorough  # test_registration.py, test_modeling_zhclip.py and test_publish.py load repos in such a process
 def test_a_repo_loads_with_the_plugin_in_a_fresh_process(plain, pictures, wanted, tmp_path):
     found = enter(plain, pictures, tmp_path, plugin=True)
 

@@ -322,6 +322,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.thorough  # repos/test_doors.py loads whole models there
 def test_with_its_code_it_loads_where_the_package_is_not_installed(one, tmp_path):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
