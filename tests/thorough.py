@@ -24,7 +24,17 @@ def in_turns(rows: Iterable[Any], kind: Callable[[Any], Hashable]) -> list[Any]:
     for place, row in enumerate(rows):
         kinds[kind(row)].append(place)
     kept = {places[turn % len(places)] for turn, places in enumerate(kinds.values())}
-    return [row if place in kept else pytest.param(row, marks=pytest.mark.thorough) for place, row in enumerate(rows)]
+    return [row if place in kept else thorough(row) for place, row in enumerate(rows)]
+
+
+def every_third(rows: Iterable[Any]) -> list[Any]:
+    """All rows, in their order, as parameters of a test; all but every third are `thorough`."""
+    return [row if place % 3 == 0 else thorough(row) for place, row in enumerate(rows)]
+
+
+def thorough(row: Any) -> Any:
+    """A row, or a tuple of several values, as a parameter of a test that is `thorough`."""
+    return pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=pytest.mark.thorough)
 
 
 def cases(found: Sequence[Any], turn: int, share: str) -> list[Any]:

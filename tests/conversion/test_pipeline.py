@@ -20,6 +20,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import contents, entries, save_time
+from tests.thorough import thorough
 from tests.weights import seeded_state_dict
 
 
@@ -176,16 +177,17 @@ def expected(tmp_path_factory):
 @pytest.mark.parametrize(
     ("save", "prefix"),
     [
+        # detection/test_detection_table.py reads every container with every wrapper
         (as_zip, "module."),
-        (as_zip, "module._orig_mod."),
-        (as_legacy, ""),
-        (as_legacy, "module."),
+        thorough((as_zip, "module._orig_mod.")),
+        thorough((as_legacy, "")),
+        thorough((as_legacy, "module.")),
         (as_bare_bin, "_orig_mod."),
         (as_nested_model, "module."),
-        (as_safetensors, ""),
+        thorough((as_safetensors, "")),
         (as_safetensors, "module."),
         (as_folder, "_orig_mod.module."),
-        (as_shards, ""),
+        thorough((as_shards, "")),
         (as_shards, "module."),
     ],
 )

@@ -15,6 +15,7 @@ from hf_zhclip.conversion.reading.files import sha256
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries
+from tests.thorough import every_third
 
 # What reports of version 2 called facts: the source's own JSON, as far as it counted.
 FACTS = {
@@ -68,7 +69,7 @@ def older(repo, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("family", FACTS)
+@pytest.mark.parametrize("family", every_third(FACTS))
 def test_it_becomes_a_repo_of_today_with_the_same_weights_and_is_proved(family, older, repo, tmp_path):
     old = older(family)
     before = contents(old)

@@ -21,6 +21,7 @@ from hf_zhclip.conversion.sources import SOURCES
 from tests import checkpoints
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import contents, entries
+from tests.thorough import every_third
 from tests.weights import seeded_state_dict
 
 NUMBERS = {"config", "ids", "pixels", "text", "image", "logits"}
@@ -44,7 +45,7 @@ def copy(repo, tmp_path):
 # What holds
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", every_third(FAMILIES))
 def test_a_repo_is_verified_against_its_original(family, repo):
     found = repo(family)
 

@@ -133,18 +133,38 @@ COMPUTE = """
 """
 
 
+KINDS = (
+    *("cn_clip_vit", "cn_clip_resnet", "hf_clip", "multilingual_clip", "sentence_transformers"),
+    *("taiyi_finetune", "zh_clip"),
+)
+"""A family of each kind: text towers, image towers, projections, padding inside the model, a factor of one."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        KINDS,
+        pytest.param((*THOROUGH, *(family for family in FAMILIES if family not in KINDS)), marks=pytest.mark.thorough),
+    ],
+    ids=["of each kind", "the others"],
+)
+def families(request):
+    """Families whose repos are loaded by every door."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def plain(repo, tmp_path_factory):
-    """Repos without code by name: every family in one file, one in shards, one in bfloat16."""
+def plain(families, repo, tmp_path_factory):
+    """Repos without code by name: the families in one file, one in shards, one in bfloat16."""
     folder = tmp_path_factory.mktemp("plain")
-    repos = {family: repo(family).path for family in FAMILIES}
+    repos = {family: repo(family).path for family in sorted(families)}
     for name, family, options in (
         ("sharded", "cn_clip_vit", {"max_shard_size": "1MB"}),
         ("bfloat16", "cn_clip_resnet", {}),
     ):
         dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
-        AutoModel.from_pretrained(repos[family], dtype=dtype).save_pretrained(folder / name, **options)
-        AutoProcessor.from_pretrained(repos[family]).save_pretrained(folder / name)
+        AutoModel.from_pretrained(repo(family).path, dtype=dtype).save_pretrained(folder / name, **options)
+        AutoProcessor.from_pretrained(repo(family).path).save_pretrained(folder / name)
         repos[name] = folder / name
     assert (folder / "sharded" / "model.safetensors.index.json").exists()
     return repos
