@@ -349,7 +349,7 @@ def test_a_repos_code_is_hf_zhclips_own_modules(with_code):
     package = Path(hf_zhclip.__file__).parent
 
     for name in CODE_FILES:
-        assert (with_code["bert_clip"] / name).read_bytes() == (package / name).read_bytes()
+        assert (with_code[THOROUGH[0]] / name).read_bytes() == (package / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", CODE_FILES)
