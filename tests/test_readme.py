@@ -12,10 +12,11 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from PIL import Image
 
 import zhclip_cli
+from hf_zhclip.conversion.exports import exporting
 from hf_zhclip.conversion.layouts.cn_clip import FIELDS
 
 from tests import checkpoints
-from tests.conversion.helpers import save_time
+from tests.conversion.helpers import answer_here, save_time
 from tests.loopback_hub import connect, serve
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +81,7 @@ def home(tmp_path, monkeypatch, hub):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))
     save_time(monkeypatch)
+    monkeypatch.setattr(exporting, "in_fresh_process", answer_here)
     return tmp_path
 
 

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hf_zhclip.conversion.exports import native_process
 from hf_zhclip.conversion.proof import samples, verification
 from hf_zhclip.conversion.repos.report import Report
 
@@ -29,6 +31,11 @@ class Repo:
 def compare_here(request: verification.Request) -> Any:
     """Stands in for `in_fresh_process`, which costs seconds; the request still has to survive JSON."""
     return verification.compare(verification.Request(**json.loads(json.dumps(asdict(request)))))
+
+
+def answer_here(request: Mapping[str, Any]) -> Any:
+    """Stands in for the process without hf_zhclip, which costs seconds; what is asked still has to survive JSON."""
+    return json.loads(json.dumps(native_process.compute(json.loads(json.dumps(request)))))
 
 
 def save_time(patch: pytest.MonkeyPatch) -> None:

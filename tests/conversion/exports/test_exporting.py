@@ -21,7 +21,7 @@ from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.sources import cn_clip
 
 from tests import checkpoints
-from tests.conversion.helpers import PICTURES, contents, entries
+from tests.conversion.helpers import PICTURES, answer_here, contents, entries
 
 KEYS = Path(__file__).parents[2] / "keys"
 CLASSES = {
@@ -32,11 +32,6 @@ CLASSES = {
     "taiyi_plain": "VisionTextDualEncoderModel",
 }
 CROPPED = "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square"
-
-
-def answer_here(request):
-    """Stands in for the process without hf_zhclip, which costs seconds; what is asked still has to survive JSON."""
-    return json.loads(json.dumps(native_process.compute(json.loads(json.dumps(request)))))
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.reading.read import read
 
 from tests import checkpoints
-from tests.conversion.exports.test_exporting import answer_here
+from tests.conversion.helpers import answer_here
 from tests.inputs import seeded_ids, seeded_pixels
 
 TARGETS = ["q_proj", "v_proj", "query", "value"]
