@@ -189,6 +189,10 @@ class Row:
     def __str__(self) -> str:
         return f"{self.family}-{self.place}-{self.field}-{self.value}".replace(" ", "")
 
+    def planted(self) -> tuple[str, str, str]:
+        """What is planted, whichever family it is planted in."""
+        return self.place, self.field, str(self.value)
+
     def plant(self, description: Description) -> Description:
         """The description with this value."""
         changed = {self.field: self.value}

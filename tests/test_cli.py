@@ -20,7 +20,8 @@ from hf_zhclip.conversion.sources import SOURCES
 from zhclip_cli import common
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES, entries, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import entries, save_time
 
 COMMAND = [sys.executable, "-m", "zhclip_cli"]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and shells of POSIX")
@@ -441,7 +442,14 @@ sys.exit(zhclip_cli.main(["list"]))
 """
 
 
-@pytest.mark.parametrize("module", ["hf_zhclip", "hf_zhclip.conversion.errors", "hf_zhclip.conversion.reading"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "hf_zhclip",
+        pytest.param("hf_zhclip.conversion.errors", marks=pytest.mark.thorough),
+        pytest.param("hf_zhclip.conversion.reading", marks=pytest.mark.thorough),
+    ],
+)
 def test_an_interrupt_while_modules_are_imported_ends_with_1_in_words(module):
     done = subprocess_of("-c", INTERRUPTED_IMPORT, module)
 
@@ -465,7 +473,14 @@ def broken_pipe(buffered):
 
 
 @posix
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["--version"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["--help"],
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--version"], ["list", "--help"])),
+    ],
+)
 def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(arguments, broken_pipe):
     done = subprocess.run([*COMMAND, *arguments], stdout=broken_pipe, stderr=subprocess.PIPE, timeout=300)
 
@@ -526,7 +541,7 @@ def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
     """One real run: a fresh process that starts a fresh process."""
     folder = tmp_path / "模型 é"
     folder.mkdir()
-    source, config = c.cn_clip_file(folder / "权重.pt"), c.cn_clip_config(folder / "事实.json")
+    source, config = c.cn_clip.cn_clip_file(folder / "权重.pt"), c.cn_clip.cn_clip_config(folder / "事实.json")
     arguments = ["-m", "zhclip_cli", "convert", source, folder / "输出", "--config", config, "--json"]
 
     done = subprocess_of(*map(str, arguments), PYTHONIOENCODING="gbk", PYTHONUTF8="0")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from itertools import product
 
 import numpy as np
 import pytest
@@ -685,8 +686,17 @@ def test_trainer_does_not_rescale_the_loss():
 # Compile and export
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "attention"),
+    [
+        (torch.float32, "sdpa"),
+        *(
+            pytest.param(dtype, attention, marks=pytest.mark.thorough)
+            for dtype, attention in product((torch.float64, torch.float32, torch.bfloat16), ("eager", "sdpa"))
+            if (dtype, attention) != (torch.float32, "sdpa")
+        ),
+    ],
+)
 def test_compile_makes_one_graph(dtype, attention):
     model = build("openai_rn50", attn_implementation=attention).to(dtype)
     torch._dynamo.reset()
@@ -721,7 +731,7 @@ def test_padding_inside_the_model_leaves_one_graph_and_every_length_free():
             torch.testing.assert_close(exported(ids), wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float64, marks=pytest.mark.thorough), torch.float32])
 def test_export_keeps_both_batch_sizes_free(dtype):
     model = build("mclip").to(dtype)
 

@@ -14,10 +14,11 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from PIL import Image
 
 import zhclip_cli
+from hf_zhclip.conversion.exports import exporting
 from hf_zhclip.conversion.layouts.cn_clip import FIELDS
 
 from tests import checkpoints
-from tests.conversion.helpers import save_time
+from tests.conversion.helpers import answer_here, save_time
 from tests.loopback_hub import connect, serve
 from tests.newcomer import ROOT, clone, environment, run_line
 
@@ -62,11 +63,11 @@ def commands() -> list[str]:
 def hub(tmp_path_factory, monkeypatch):
     """A hub with small checkpoints where the large ones are published, and a user who may write."""
     folder = tmp_path_factory.mktemp("published")
-    checkpoints.cn_clip_file(folder / "clip_cn_vit-b-16.pt")
+    checkpoints.cn_clip.cn_clip_file(folder / "clip_cn_vit-b-16.pt")
     published = {
         "OFA-Sys/chinese-clip-vit-base-patch16": [folder / "clip_cn_vit-b-16.pt"],
-        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese": checkpoints.taiyi_folder(folder / "t", head=True).iterdir(),
-        "openai/clip-vit-base-patch32": checkpoints.clip_folder(folder / "c").iterdir(),
+        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese": checkpoints.taiyi.taiyi_folder(folder / "t", head=True).iterdir(),
+        "openai/clip-vit-base-patch32": checkpoints.hf_clip.clip_folder(folder / "c").iterdir(),
     }
     owners = {"hf_owner": tuple(repo.split("/")[0] for repo in published), "hf_user": ("user",)}
     with serve(tmp_path_factory.mktemp("hub"), owners) as server:
@@ -92,6 +93,7 @@ def home(tmp_path, monkeypatch, hub):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))
     save_time(monkeypatch)
+    monkeypatch.setattr(exporting, "in_fresh_process", answer_here)
     return tmp_path
 
 

@@ -34,12 +34,12 @@ def case(*wanted: str):
 def cn_clip(tmp: Path, tensors: dict[str, torch.Tensor], **facts: Any) -> list[Any]:
     """Arguments for a cn_clip file of these tensors."""
     torch.save({"state_dict": tensors}, tmp / "x.pt")
-    (tmp / "facts.json").write_text(json.dumps({**c.CN_CLIP_FACTS, **facts}), encoding="utf-8")
+    (tmp / "facts.json").write_text(json.dumps({**c.cn_clip.CN_CLIP_FACTS, **facts}), encoding="utf-8")
     return [tmp / "x.pt", "--config", tmp / "facts.json"]
 
 
 def vit() -> dict[str, torch.Tensor]:
-    return seeded_state_dict(c.cn_clip_vit())
+    return seeded_state_dict(c.cn_clip.cn_clip_vit())
 
 
 def text_file(tmp: Path, content: str | bytes, name: str = "x.pt") -> list[Any]:
@@ -49,7 +49,7 @@ def text_file(tmp: Path, content: str | bytes, name: str = "x.pt") -> list[Any]:
 
 def edited_config(tmp: Path, **changes: Any) -> list[Any]:
     """A BertCLIP folder whose config.json says something else."""
-    folder = c.bert_clip_config(tmp / "bert_clip")
+    folder = c.bert_clip.bert_clip_config(tmp / "bert_clip")
     config = json.loads((folder / "config.json").read_text())
     for key, value in changes.items():
         config[key] = (
@@ -107,7 +107,7 @@ def a_folder_without_weights(tmp):
 @case("holds epoch_latest.pt: name it instead of the folder")
 def a_folder_of_training_checkpoints(tmp):
     (tmp / "folder").mkdir()
-    shutil.copy(c.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
+    shutil.copy(c.cn_clip.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
     return [tmp / "folder"]
 
 
@@ -174,24 +174,24 @@ def an_average_beside_the_weights(tmp):
 @case("not.a.number is no valid JSON")
 def a_config_that_is_no_json(tmp):
     (tmp / "not.a.number").write_text("{'vision_head_width': 16}")
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "not.a.number"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "not.a.number"]
 
 
 @case("holds list; a JSON object was wanted")
 def a_config_that_is_a_list(tmp):
     (tmp / "facts.json").write_text("[1]")
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
 
 
 @case("facts.json does not exist", "a JSON file was wanted")
 def a_config_that_does_not_exist(tmp):
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
 
 
 @case("is a folder", "a JSON file was wanted")
 def a_config_that_is_a_folder(tmp):
     (tmp / "facts").mkdir()
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts"]
 
 
 # Damage
@@ -199,7 +199,7 @@ def a_config_that_is_a_folder(tmp):
 
 @case("damaged or truncated", "Fetch it again")
 def a_torch_file_cut_in_half(tmp):
-    c.cn_clip_file(tmp / "x.pt")
+    c.cn_clip.cn_clip_file(tmp / "x.pt")
     os.truncate(tmp / "x.pt", (tmp / "x.pt").stat().st_size // 2)
     return [tmp / "x.pt"]
 
@@ -297,17 +297,17 @@ def wrong_shapes(tmp):
 
 @case("18 positions", "square number and one (the class) was wanted")
 def positions_that_are_no_square(tmp):
-    return cn_clip(tmp, vit() | {"visual.positional_embedding": torch.ones(18, c.WIDTH)})
+    return cn_clip(tmp, vit() | {"visual.positional_embedding": torch.ones(18, c.common.WIDTH)})
 
 
 @case("pictures of 4 channels", "three (RGB) were wanted")
 def a_picture_of_four_channels(tmp):
-    return cn_clip(tmp, vit() | {"visual.conv1.weight": torch.ones(c.WIDTH, 4, c.PATCH, c.PATCH)})
+    return cn_clip(tmp, vit() | {"visual.conv1.weight": torch.ones(c.common.WIDTH, 4, c.common.PATCH, c.common.PATCH)})
 
 
 @case("ends in 48 numbers and the image tower in 40", "not of the same model")
 def towers_of_different_widths(tmp):
-    return cn_clip(tmp, vit() | {"visual.proj": torch.ones(c.WIDTH, 40)})
+    return cn_clip(tmp, vit() | {"visual.proj": torch.ones(c.common.WIDTH, 40)})
 
 
 @case("some keys begin with 'module.' and some do not", "visual.proj", "Save one model's state dict alone")
@@ -511,12 +511,12 @@ def something_else_altogether(tmp):
 
 @case("do not decide", "config.json names BertModel", "--format taiyi", "'... Linear Weights.pkl'")
 def a_plain_bert(tmp):
-    return [c.taiyi_folder(tmp / "text", head=False)]
+    return [c.taiyi.taiyi_folder(tmp / "text", head=False)]
 
 
 @case("do not decide", "no config.json", "--format bert_clip")
 def a_bert_clip_file_without_its_config(tmp):
-    shutil.copy(c.bert_clip_config(tmp / "folder") / "pytorch_model.bin", tmp / "x.bin")
+    shutil.copy(c.bert_clip.bert_clip_config(tmp / "folder") / "pytorch_model.bin", tmp / "x.bin")
     return [tmp / "x.bin"]
 
 
@@ -531,12 +531,12 @@ def another_model_of_bert_clip_s_keys(tmp):
 
 @case("There is no format 'clip'; wanted one of cn_clip, bert_clip, ")
 def a_format_that_does_not_exist(tmp):
-    return [c.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
 
 
 @case("is not BertCLIP", "text_model.embeddings.word_embeddings.weight", "bert.embeddings")
 def a_format_that_is_not_the_file_s(tmp):
-    return [c.cn_clip_file(tmp / "x.pt"), "--format", "bert_clip"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--format", "bert_clip"]
 
 
 # Pairs
@@ -544,32 +544,38 @@ def a_format_that_is_not_the_file_s(tmp):
 
 @case("a text tower alone", "--vision")
 def taiyi_without_its_image_tower(tmp):
-    return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi"]
+    return [c.taiyi.taiyi_folder(tmp / "text", head=True), "--format", "taiyi"]
 
 
 @case("--vision, for example --vision sentence-transformers/clip-ViT-B-32 for clip-ViT-B-32-multilingual-v1")
 def another_text_tower_without_its_image_tower(tmp):
-    return [c.sentence_transformers_folder(tmp / "text")]
+    return [c.sentence_transformers.sentence_transformers_folder(tmp / "text")]
 
 
 @case("ends in 32 numbers and the image tower in 48", "--vision")
 def a_pair_of_different_widths(tmp):
-    return [c.taiyi_folder(tmp / "text", head=False), "--format", "taiyi", "--vision", c.clip_folder(tmp / "clip")]
+    return [
+        c.taiyi.taiyi_folder(tmp / "text", head=False),
+        "--format",
+        "taiyi",
+        "--vision",
+        c.hf_clip.clip_folder(tmp / "clip"),
+    ]
 
 
 @case("holds both towers; leave out --vision")
 def one_part_too_many(tmp):
-    return [c.bert_clip_config(tmp / "both"), "--vision", c.clip_folder(tmp / "clip")]
+    return [c.bert_clip.bert_clip_config(tmp / "both"), "--vision", c.hf_clip.clip_folder(tmp / "clip")]
 
 
 @case("serves as --vision beside a text tower", "multilingual_clip, sentence_transformers, taiyi")
 def an_image_tower_alone(tmp):
-    return [c.clip_vision_folder(tmp / "clip")]
+    return [c.hf_clip.clip_vision_folder(tmp / "clip")]
 
 
 @case("--vision", "taiyi", "a text tower alone", "CLIPModel folder")
 def an_image_part_that_is_none(tmp):
-    text = c.taiyi_folder(tmp / "text", True)
+    text = c.taiyi.taiyi_folder(tmp / "text", True)
     tensors = torch.load(text / "pytorch_model.bin")
     other = {"classifier.weight": torch.zeros(512, 768), "classifier.bias": torch.zeros(512)}
     torch.save({**tensors, **other}, tmp / "taiyi.bin")  # of the published shape, by which it is known
@@ -578,18 +584,18 @@ def an_image_part_that_is_none(tmp):
 
 @case("Neither", "holds a logit_scale", "whole CLIP")
 def a_pair_without_a_scale(tmp):
-    vision = c.clip_vision_folder(tmp / "clip")
-    config = {**c.VISION_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}
+    vision = c.hf_clip.clip_vision_folder(tmp / "clip")
+    config = {**c.common.VISION_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}
     (vision / "config.json").write_text(json.dumps(config))
     tensors = load_file(vision / "model.safetensors")
     save_file({key: value for key, value in tensors.items() if key != "logit_scale"}, vision / "model.safetensors")
-    return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
+    return [c.taiyi.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
 
 
 @case("image_size: config.json says 32, the shapes say 64")
 def an_image_part_whose_config_contradicts_it(tmp):
-    vision = c.clip_folder(tmp / "clip", image_size=32)
-    return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
+    vision = c.hf_clip.clip_folder(tmp / "clip", image_size=32)
+    return [c.taiyi.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
 
 
 # Values
@@ -620,7 +626,7 @@ def numbers_too_large_for_the_dtype(tmp):
 
 @case("vision_head_width", "2, 4, 8, 16, 32", "text_num_attention_heads", "--config FILE")
 def a_size_that_nobody_published(tmp):
-    return [c.cn_clip_file(tmp / "x.pt")]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt")]
 
 
 @case("vision_layers: stated 12, the shapes say 2", "vision_width: stated 768, the shapes say 64")
@@ -677,7 +683,7 @@ def layers_that_are_no_list(tmp):
 def two_configs(tmp):
     (tmp / "facts.json").write_text("{}")
     (tmp / "facts.json").write_text('{"vision_head_width": 16}')
-    return [c.bert_clip_config(tmp / "both"), "--config", tmp / "facts.json"]
+    return [c.bert_clip.bert_clip_config(tmp / "both"), "--config", tmp / "facts.json"]
 
 
 @case("text_config", "hidden_size: config.json says 64, the shapes say 32", "Take both from the same folder")
@@ -702,17 +708,17 @@ def without_config(folder: Path, format: str) -> list[Any]:
 
 @case("There is no config.json beside the weights", "Fetch config.json from the page of the weights")
 def a_folder_without_its_config_json(tmp):
-    return without_config(c.bert_clip_config(tmp / "bert_clip"), "bert_clip")
+    return without_config(c.bert_clip.bert_clip_config(tmp / "bert_clip"), "bert_clip")
 
 
 @case("There is no config.json beside the weights")
 def a_clip_folder_without_its_config_json(tmp):
-    return without_config(c.clip_folder(tmp / "clip"), "hf_clip")
+    return without_config(c.hf_clip.clip_folder(tmp / "clip"), "hf_clip")
 
 
 @case("There is no config.json beside the weights")
 def a_taiyi_folder_without_its_config_json(tmp):
-    folder, vision = c.taiyi_folder(tmp / "text", head=True), c.clip_folder(tmp / "clip")
+    folder, vision = c.taiyi.taiyi_folder(tmp / "text", head=True), c.hf_clip.clip_folder(tmp / "clip")
     return [*without_config(folder, "taiyi"), "--vision", vision]
 
 
@@ -768,7 +774,7 @@ def a_padding_that_is_not_the_tokenizer_s(tmp):
 
 @case("config.json is no valid JSON")
 def a_config_json_that_is_cut(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "config.json").write_text('{"model_type": ')
     return [folder]
 
@@ -778,7 +784,7 @@ def a_config_json_that_is_cut(tmp):
 
 @case("21130 words, but the model has 21128 rows", "--tokenizer PATH")
 def a_vocabulary_that_is_too_large(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     with (folder / "vocab.txt").open("a", encoding="utf-8") as file:
         file.write("zhclip\nzhclip2\n")
     return [folder]
@@ -786,7 +792,7 @@ def a_vocabulary_that_is_too_large(tmp):
 
 def with_id(tmp: Path, number: Any) -> list[Any]:
     """A CLIP folder of which one token has another id; as many tokens as rows stay."""
-    folder = c.clip_folder(tmp / "clip")
+    folder = c.hf_clip.clip_folder(tmp / "clip")
     ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     (folder / "vocab.json").write_text(json.dumps({**ids, "!": number}), encoding="utf-8")
     return [folder]
@@ -809,7 +815,7 @@ def a_vocabulary_with_an_id_in_quotes(tmp):
 
 @case("found a byte order mark in front of", "vocab.txt", "UTF-8 without it")
 def a_vocabulary_with_a_byte_order_mark(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (folder / "vocab.txt").read_bytes())
     return [folder]
 
@@ -821,7 +827,7 @@ def a_vocabulary_that_does_not_exist(tmp):
 
 @case("nowhere.txt", "vocab.txt")
 def a_bert_vocabulary_that_does_not_exist(tmp):
-    return [c.bert_clip_config(tmp / "both"), "--tokenizer", tmp / "nowhere.txt"]
+    return [c.bert_clip.bert_clip_config(tmp / "both"), "--tokenizer", tmp / "nowhere.txt"]
 
 
 @case("[PAD]", "BERT vocabulary")
@@ -832,14 +838,14 @@ def a_vocabulary_that_is_none(tmp):
 
 @case("no vocabulary", "tokenizer.json or vocab.txt", "--tokenizer PATH")
 def a_folder_without_its_vocabulary(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "vocab.txt").unlink()
     return [folder]
 
 
 @case("no vocabulary", "--tokenizer PATH")
 def a_bert_clip_file_without_a_vocabulary(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "pytorch_model.bin").rename(tmp / "x.bin")
     return [tmp / "x.bin", "--format", "bert_clip", "--config", folder / "config.json"]
 

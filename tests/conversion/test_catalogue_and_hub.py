@@ -38,7 +38,7 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture
 def own(hub, monkeypatch, tmp_path):
     """The config of a small open_clip, which the catalogue knows and its repository on the hub lacks."""
-    folder = c.open_clip_xlm_roberta_folder(tmp_path / "published")
+    folder = c.open_clip.open_clip_xlm_roberta_folder(tmp_path / "published")
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     hub.add(f"laion/{XLM_R}", {name: data for name, data in contents(folder).items() if name != CONFIG})
     replace_entry(monkeypatch, XLM_R, config=config)
@@ -72,7 +72,7 @@ def test_it_converts_to_what_it_is_with_its_config_beside_it(own, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert said in recorded.conversion["limits"][-1].en and said in card and "这里取 hf_zhclip 目录中的值" in card
     assert verify(tmp_path / "out", f"laion/{XLM_R}").passed
-    whole = c.open_clip_xlm_roberta_folder(tmp_path / "whole")
+    whole = c.open_clip.open_clip_xlm_roberta_folder(tmp_path / "whole")
     assert said not in str(convert(whole, tmp_path / "wanted").conversion["limits"])
     for name in ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "wanted" / name).read_bytes(), name
@@ -116,8 +116,8 @@ def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_pat
 
 @pytest.mark.parametrize("source", [BERT, f"YeungNLP/{BERT}"])
 def test_a_text_tower_that_was_published_alone_needs_no_format(source, hub, monkeypatch, tmp_path):
-    folder = c.taiyi_folder(tmp_path / "bert", head=False)
-    torch.save(seeded_state_dict(c.taiyi(head=False)), folder / "pytorch_model.bin")
+    folder = c.taiyi.taiyi_folder(tmp_path / "bert", head=False)
+    torch.save(seeded_state_dict(c.taiyi.taiyi(head=False)), folder / "pytorch_model.bin")
     commit = hub.add(f"YeungNLP/{BERT}", contents(folder))
     replace_entry(monkeypatch, BERT, published=replace(catalogue.find(BERT).published, revision=commit))
 
@@ -137,4 +137,4 @@ def test_a_text_tower_that_was_published_alone_needs_no_format(source, hub, monk
         assert "AutoProcessor" not in half and f"zhclip convert YeungNLP/{BERT} out" in half
     assert "license:" not in card.split("---")[1]
     with pytest.raises(InputError, match="so that no image tower belongs to it"):
-        convert(source, tmp_path / "other", vision=c.clip_folder(tmp_path / "clip"))
+        convert(source, tmp_path / "other", vision=c.hf_clip.clip_folder(tmp_path / "clip"))

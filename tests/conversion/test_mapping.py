@@ -364,14 +364,14 @@ def test_a_table_and_its_inverse_give_every_bit_back(table, seed):
 
 
 FAMILY_TABLES = {
-    "cn_clip ViT": (cn_clip.rules, checkpoints.cn_clip_vit(pooler=True)),
-    "cn_clip ViT flash": (cn_clip.rules, checkpoints.cn_clip_vit(flash=True)),
-    "cn_clip RN50": (cn_clip.rules, checkpoints.cn_clip_resnet()),
-    "BertCLIP": (bert_clip.rules, checkpoints.bert_clip()),
-    "Taiyi with head": (taiyi.rules, checkpoints.taiyi(head=True)),
-    "Taiyi without head": (taiyi.rules, checkpoints.taiyi(head=False)),
-    "CLIP": (hf_clip.rules, checkpoints.hf_clip_vision()),
-    "ZH-CLIP": (zh_clip.rules, checkpoints.zh_clip()),
+    "cn_clip ViT": (cn_clip.rules, checkpoints.cn_clip.cn_clip_vit(pooler=True)),
+    "cn_clip ViT flash": (cn_clip.rules, checkpoints.cn_clip.cn_clip_vit(flash=True)),
+    "cn_clip RN50": (cn_clip.rules, checkpoints.cn_clip.cn_clip_resnet()),
+    "BertCLIP": (bert_clip.rules, checkpoints.bert_clip.bert_clip()),
+    "Taiyi with head": (taiyi.rules, checkpoints.taiyi.taiyi(head=True)),
+    "Taiyi without head": (taiyi.rules, checkpoints.taiyi.taiyi(head=False)),
+    "CLIP": (hf_clip.rules, checkpoints.common.hf_clip_vision()),
+    "ZH-CLIP": (zh_clip.rules, checkpoints.zh_clip.zh_clip()),
 }
 
 
@@ -396,14 +396,14 @@ def small(shapes):
 
 
 def test_the_pooler_of_an_old_cn_clip_file_is_dropped():
-    found = plan(cn_clip.rules(shapes := checkpoints.cn_clip_vit(pooler=True)), shapes)
+    found = plan(cn_clip.rules(shapes := checkpoints.cn_clip.cn_clip_vit(pooler=True)), shapes)
 
     assert sorted(found.dropped) == ["bert.pooler.dense.bias", "bert.pooler.dense.weight"]
 
 
 def test_a_split_takes_query_key_and_value_in_this_order():
-    shapes = checkpoints.cn_clip_vit()
-    rows = torch.arange(3 * checkpoints.WIDTH, dtype=torch.float32)
+    shapes = checkpoints.cn_clip.cn_clip_vit()
+    rows = torch.arange(3 * checkpoints.common.WIDTH, dtype=torch.float32)
     key = "visual.transformer.resblocks.1.attn.in_proj_bias"
 
     mapped = dict(plan(towers.openai_vit("in_proj_"), {key: shapes[key]}).run({key: rows}))

@@ -78,7 +78,7 @@ def same(found: torch.Tensor, wanted: torch.Tensor) -> None:
     assert (found * wanted).sum(-1).min() >= 0.999999
 
 
-def test_verify_calls_the_original_where_it_is_installed(tmp_path, monkeypatch):
+def test_verify_calls_the_original_where_it_is_installed(tmp_path, monkeypatch, fresh_process):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "shim"))
     path, out = tmp_path / "epoch_latest.pt", tmp_path / "out"
     checkpoint("cn_clip-rn50", path)

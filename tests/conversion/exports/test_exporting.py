@@ -21,7 +21,7 @@ from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.sources import cn_clip
 
 from tests import checkpoints
-from tests.conversion.helpers import PICTURES, contents, entries
+from tests.conversion.helpers import PICTURES, answer_here, contents, entries
 
 KEYS = Path(__file__).parents[2] / "keys"
 CLASSES = {
@@ -32,11 +32,6 @@ CLASSES = {
     "taiyi_plain": "VisionTextDualEncoderModel",
 }
 CROPPED = "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square"
-
-
-def answer_here(request):
-    """Stands in for the process without hf_zhclip, which costs seconds; what is asked still has to survive JSON."""
-    return json.loads(json.dumps(native_process.compute(json.loads(json.dumps(request)))))
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +82,7 @@ def test_a_repo_becomes_a_folder_of_the_stock_class_with_the_same_bits(family, r
     if CLASSES[family] == "VisionTextDualEncoderModel":  # where transformers 4 has the tower
         expected = {re.sub(r"^vision_model\.", "vision_model.vision_model.", key): t for key, t in source.items()}
     if family == "taiyi_plain":
-        expected["text_projection.weight"] = torch.eye(checkpoints.HIDDEN)
+        expected["text_projection.weight"] = torch.eye(checkpoints.common.HIDDEN)
     same_bits(load_file(tmp_path / "NATIVE" / "model.safetensors"), expected)
 
 
@@ -123,7 +118,7 @@ def test_older_readers_get_their_files_when_asked(repo, tmp_path):
     assert {"preprocessor_config.json", "vocab.txt"} <= entries(tmp_path / "NATIVE")
     stated = json.loads((tmp_path / "NATIVE" / "preprocessor_config.json").read_text(encoding="utf-8"))
     assert stated["image_processor_type"] == "ChineseCLIPImageProcessor"
-    assert stated["size"] == {"height": checkpoints.SIZE, "width": checkpoints.SIZE}
+    assert stated["size"] == {"height": checkpoints.common.SIZE, "width": checkpoints.common.SIZE}
     assert stated["do_center_crop"] is False
 
 

@@ -21,7 +21,9 @@ from hf_zhclip.conversion.sources import SOURCES
 from hf_zhclip.conversion.words import Words
 
 from tests import checkpoints
-from tests.conversion.helpers import FAMILIES, cn_clip, contents, entries
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import contents, entries
+from tests.thorough import every_third
 from tests.weights import seeded_state_dict
 
 COSINE = "smallest cosine"
@@ -47,7 +49,7 @@ def copy(repo, tmp_path):
 # What holds
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", every_third(FAMILIES))
 def test_a_repo_is_verified_against_its_original(family, repo):
     found = repo(family)
 
@@ -215,9 +217,9 @@ WRONG_TABLES = {
 def square(tmp_path_factory):
     """A cn_clip checkpoint whose projections are square, so that a missing transpose has no wrong shape."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "EMBED", 64)
-        patch.setattr(checkpoints, "HIDDEN", 64)
-        return cn_clip(checkpoints.cn_clip_vit)(tmp_path_factory.mktemp("square"))
+        patch.setattr(checkpoints.common, "EMBED", 64)
+        patch.setattr(checkpoints.common, "HIDDEN", 64)
+        return checkpoints.cn_clip.original(checkpoints.cn_clip.cn_clip_vit)(tmp_path_factory.mktemp("square"))
 
 
 def test_the_square_checkpoint_is_sound(square, tmp_path):
@@ -413,7 +415,7 @@ def test_a_changed_vocabulary_is_caught_against_the_original(copy, original):
 
 
 def test_another_checkpoint_of_the_same_shapes_is_not_the_original(repo, tmp_path):
-    other = checkpoints.cn_clip_file(tmp_path / "other.pt")
+    other = checkpoints.cn_clip.cn_clip_file(tmp_path / "other.pt")
     saved = torch.load(other)
     saved["state_dict"]["module.logit_scale"] += 1
     torch.save(saved, other)
@@ -528,15 +530,15 @@ def test_the_rounding_of_the_repos_own_dtype_is_measured_beside_that_of_float32(
 
 
 def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tmp_path):
-    tensors = {key: tensor.half() for key, tensor in seeded_state_dict(checkpoints.cn_clip_vit()).items()}
+    tensors = {key: tensor.half() for key, tensor in seeded_state_dict(checkpoints.cn_clip.cn_clip_vit()).items()}
     block = "visual.transformer.resblocks.0.mlp."
     large = {
         block + "c_fc.bias": tensors[block + "c_fc.bias"] + 5,
         block + "c_proj.weight": tensors[block + "c_proj.weight"] * 3000,
-        block + "c_proj.bias": torch.full((checkpoints.WIDTH,), 6e4).half(),
+        block + "c_proj.bias": torch.full((checkpoints.common.WIDTH,), 6e4).half(),
     }
     torch.save({**tensors, **large}, tmp_path / "x.pt")
-    config = checkpoints.cn_clip_config(tmp_path / "facts.json")
+    config = checkpoints.cn_clip.cn_clip_config(tmp_path / "facts.json")
 
     report = convert(tmp_path / "x.pt", tmp_path / "OUT", config=config)
 

@@ -363,10 +363,10 @@ def test_what_else_training_keeps_is_no_second_set_of_weights(tmp_path):
 
 def test_the_choice_of_an_average_reaches_repo_report_and_every_command(tmp_path, capsys):
     source, out = tmp_path / "x.pt", tmp_path / "out"
-    raw = torch.load(c.cn_clip_file(source))["state_dict"]
+    raw = torch.load(c.cn_clip.cn_clip_file(source))["state_dict"]
     average = {**raw, "module.logit_scale": torch.tensor(AVERAGED / 2)}
     saved(source, {"state_dict": raw, "state_dict_ema": average})
-    config = c.cn_clip_config(tmp_path / "facts.json")
+    config = c.cn_clip.cn_clip_config(tmp_path / "facts.json")
 
     assert zhclip_cli.main(["convert", str(source), str(out), "--config", str(config), "--ema", "use"]) == 0
     report = json.loads((out / "conversion_report.json").read_text(encoding="utf-8"))

@@ -29,7 +29,8 @@ from hf_zhclip.conversion.repos.report import read_report
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
-from tests.conversion.helpers import Original, Repo, contents, save_time
+from tests.checkpoints.common import Original
+from tests.conversion.helpers import Repo, contents, save_time
 from tests.loopback_hub import connect, serve
 from tests.weights import seeded_state_dict
 
@@ -44,8 +45,10 @@ OF_A_PAIR = ("projection_dim", "text_projection_type", "visual_projection_type",
 
 def bert_folder(folder: Path) -> Path:
     """A BertModel as save_bert_checkpoint.py of CLIP-Chinese saves it, the buffer of transformers 4.18 included."""
-    c.taiyi_folder(folder, head=False)
-    tensors = seeded_state_dict(c.taiyi(head=False)) | {"embeddings.position_ids": torch.arange(c.POSITIONS)[None]}
+    c.taiyi.taiyi_folder(folder, head=False)
+    tensors = seeded_state_dict(c.taiyi.taiyi(head=False)) | {
+        "embeddings.position_ids": torch.arange(c.common.POSITIONS)[None]
+    }
     torch.save(tensors, folder / "pytorch_model.bin")
     return folder
 
@@ -96,10 +99,10 @@ def test_its_config_states_a_text_tower_and_nothing_of_a_pair(one):
     config = json.loads((one.path / "config.json").read_text(encoding="utf-8"))
 
     assert config["architectures"] == ["ZhCLIPTextModel"] and config["vision_config"] is None
-    assert config["text_pooling"] == "pooler" and config["text_config"]["hidden_size"] == c.HIDDEN
+    assert config["text_pooling"] == "pooler" and config["text_config"]["hidden_size"] == c.common.HIDDEN
     assert not set(OF_A_PAIR) & set(config)
     loaded = transformers.AutoConfig.from_pretrained(one.path)
-    assert loaded.vision_config is None and loaded.to_dict()["text_config"]["hidden_size"] == c.HIDDEN
+    assert loaded.vision_config is None and loaded.to_dict()["text_config"]["hidden_size"] == c.common.HIDDEN
 
 
 def test_its_files_are_those_of_a_tower_and_a_tokenizer(one):
@@ -330,6 +333,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.thorough  # repos/test_doors.py loads whole models there
 def test_with_its_code_it_loads_where_the_package_is_not_installed(one, tmp_path):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -376,23 +380,23 @@ def test_without_a_pooler_it_is_refused_with_the_reason(tmp_path):
 
 
 def test_it_takes_no_image_tower_and_is_none(one, tmp_path):
-    clip = c.clip_folder(tmp_path / "clip")
+    clip = c.hf_clip.clip_folder(tmp_path / "clip")
 
     with pytest.raises(InputError, match="stands in no space with pictures, so that no image tower belongs to it"):
         convert(one.original.source, tmp_path / "out", vision=clip, **FORMAT)
     with pytest.raises(InputError, match="do not decide what it is"):
-        convert(c.taiyi_folder(tmp_path / "taiyi", head=True), tmp_path / "out", vision=one.original.source)
+        convert(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True), tmp_path / "out", vision=one.original.source)
     assert not (tmp_path / "out").exists()
 
 
 def test_half_of_a_pair_is_still_asked_for_the_other(tmp_path):
     with pytest.raises(InputError, match="name it with --vision"):
-        convert(c.taiyi_folder(tmp_path / "taiyi", head=False), tmp_path / "out", format="taiyi")
+        convert(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=False), tmp_path / "out", format="taiyi")
 
 
 def test_an_image_tower_alone_is_refused_with_the_reason(tmp_path):
     with pytest.raises(InputError, match="without a text there is nothing to compare a picture with"):
-        convert(c.clip_vision_folder(tmp_path / "clip"), tmp_path / "out")
+        convert(c.hf_clip.clip_vision_folder(tmp_path / "clip"), tmp_path / "out")
 
 
 def test_a_config_that_contradicts_the_weights_is_refused(tmp_path):

@@ -22,7 +22,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab, read_wor
 
 from tests import checkpoints
 
-HIDDEN, EMBED = checkpoints.HIDDEN, checkpoints.EMBED
+HIDDEN, EMBED = checkpoints.common.HIDDEN, checkpoints.common.EMBED
 OLD = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}
 IDENTITY = "torch.nn.modules.linear.Identity"
 NEW_NAMES = {
@@ -35,7 +35,7 @@ NEW_NAMES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    return checkpoints.sentence_transformers_folder(tmp_path / "text")
+    return checkpoints.sentence_transformers.sentence_transformers_folder(tmp_path / "text")
 
 
 def describe(folder):
@@ -127,7 +127,7 @@ def test_max_seq_length_goes_before_the_tokenizers_own_limit(stated, wanted, fol
 
 def test_without_any_limit_the_positions_are_the_limit(folder):
     (folder / "sentence_bert_config.json").unlink()
-    assert describe(folder).context_length == checkpoints.POSITIONS
+    assert describe(folder).context_length == checkpoints.common.POSITIONS
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_file_of_the_folder_alone_is_no_model(folder):
 
 
 def test_a_folder_of_clip_is_a_source_and_an_image_part(folder, tmp_path):
-    clip = checkpoints.sentence_transformers_clip(tmp_path / "clip")
+    clip = checkpoints.sentence_transformers.sentence_transformers_clip(tmp_path / "clip")
 
     parts = identify(Stated(folder, clip))
 
@@ -257,8 +257,10 @@ def test_a_folder_of_clip_is_a_source_and_an_image_part(folder, tmp_path):
 
 def test_a_bert_with_cls_pooling_and_a_bias_is_converted(tmp_path):
     pooling = {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
-    text = checkpoints.sentence_transformers_folder(tmp_path / "text", bert_tower=True, bias=True, pooling=pooling)
-    clip = checkpoints.sentence_transformers_clip(tmp_path / "clip")
+    text = checkpoints.sentence_transformers.sentence_transformers_folder(
+        tmp_path / "text", bert_tower=True, bias=True, pooling=pooling
+    )
+    clip = checkpoints.sentence_transformers.sentence_transformers_clip(tmp_path / "clip")
 
     assert convert(text, tmp_path / "out", vision=clip).passed
     config = json.loads((tmp_path / "out/config.json").read_text(encoding="utf-8"))
