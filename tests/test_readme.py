@@ -84,11 +84,11 @@ def hub(tmp_path_factory, monkeypatch):
 def home(tmp_path, monkeypatch, hub):
     """A folder that holds every file that the README names."""
     for name in ("epoch_latest.pt", "own_sizes.pt"):
-        checkpoints.cn_clip_file(tmp_path / name)
-    checkpoints.cn_clip_config(tmp_path / "my_config.json")
-    checkpoints.taiyi_folder(tmp_path / "my-taiyi-text", head=True)
-    checkpoints.clip_folder(tmp_path / "clip-vit-base-patch32")
-    checkpoints.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
+        checkpoints.cn_clip.cn_clip_file(tmp_path / name)
+    checkpoints.cn_clip.cn_clip_config(tmp_path / "my_config.json")
+    checkpoints.taiyi.taiyi_folder(tmp_path / "my-taiyi-text", head=True)
+    checkpoints.hf_clip.clip_folder(tmp_path / "clip-vit-base-patch32")
+    checkpoints.bert_clip.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
     shutil.copytree(ROOT / "examples" / "scenes", tmp_path / "examples" / "scenes")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))

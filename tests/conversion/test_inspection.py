@@ -9,7 +9,7 @@ from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.layouts import bases
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES
+from tests.checkpoints import FAMILIES
 from tests.weights import seeded_state_dict
 
 
@@ -22,7 +22,7 @@ def test_a_training_checkpoint_is_told_from_its_headers(original):
     assert found.training == {"epoch": 3, "step": 77, "name": "tiny", "optimizer": "…"}
     assert found.architecture == "ViT 64x2/16@BERT 32x2"
     assert found.dtypes == {"float32": 71}
-    sizes = {key: torch.Size(shape).numel() for key, shape in c.cn_clip_vit().items()}
+    sizes = {key: torch.Size(shape).numel() for key, shape in c.cn_clip.cn_clip_vit().items()}
     assert found.parameters == {
         tower: sum(size for key, size in sizes.items() if key.split(".")[0] == tower)
         for tower in ("bert", "visual", "text_projection", "logit_scale")
@@ -71,7 +71,7 @@ def test_what_no_source_claims_is_still_described(tmp_path):
 
 
 def test_what_is_undecided_is_called_so_and_not_unknown(tmp_path):
-    found = inspect(c.taiyi_folder(tmp_path / "taiyi", head=True))
+    found = inspect(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True))
 
     assert (found.format, found.verdict) == (None, "undecided")
     assert "taiyi: undecided: say --format" in found.text()
@@ -87,7 +87,7 @@ def test_a_converted_repo_is_called_so(repo):
 
 
 def test_a_damaged_model_of_a_known_format_is_described_as_far_as_it_goes(tmp_path):
-    tensors = seeded_state_dict(c.cn_clip_vit())
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit())
     del tensors["visual.conv1.weight"], tensors["bert.embeddings.position_embeddings.weight"]
     torch.save(tensors, tmp_path / "x.pt")
 
@@ -151,12 +151,15 @@ def test_what_convert_takes_is_not_refused_and_described_in_full(family, origina
 
 
 def beside(**more):
-    return lambda: {**seeded_state_dict(c.cn_clip_vit()), **{key.replace("__", "."): more[key] for key in more}}
+    return lambda: {
+        **seeded_state_dict(c.cn_clip.cn_clip_vit()),
+        **{key.replace("__", "."): more[key] for key in more},
+    }
 
 
 DAMAGED = {
     "a half of a frozen teacher beside the model": beside(teacher__visual__proj=torch.ones(64, 48)),
-    "learned prompts": beside(prompts__context=torch.ones(4, c.HIDDEN)),
+    "learned prompts": beside(prompts__context=torch.ones(4, c.common.HIDDEN)),
     "an added classifier": beside(classifier__weight=torch.ones(10, 48), classifier__bias=torch.ones(10)),
     "a wrong shape": beside(visual__ln_post__bias=torch.ones(63)),
     "whole numbers": beside(visual__ln_post__bias=torch.ones(64, dtype=torch.int8)),
@@ -167,7 +170,7 @@ DAMAGED = {
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_what_convert_refuses_is_refused_in_its_words(damage, tmp_path, up_to_the_writing, capsys):
     torch.save(DAMAGED[damage](), tmp_path / "x.pt")
-    facts = c.cn_clip_config(tmp_path / "facts.json")
+    facts = c.cn_clip.cn_clip_config(tmp_path / "facts.json")
     with pytest.raises(InputError) as error:
         convert(tmp_path / "x.pt", tmp_path / "OUT", config=facts)
 
@@ -181,7 +184,7 @@ def test_what_convert_refuses_is_refused_in_its_words(damage, tmp_path, up_to_th
 
 
 def test_of_a_frozen_teacher_beside_the_model_both_are_named(tmp_path, capsys):
-    model = seeded_state_dict(c.cn_clip_vit())
+    model = seeded_state_dict(c.cn_clip.cn_clip_vit())
     torch.save({**model, **{f"teacher.{key}": tensor for key, tensor in model.items()}}, tmp_path / "x.pt")
 
     code = zhclip_cli.main(["inspect", str(tmp_path / "x.pt")])

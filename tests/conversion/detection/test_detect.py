@@ -140,7 +140,7 @@ def test_a_stated_format_must_agree_with_the_keys():
 
 def test_a_format_that_nobody_knows_is_refused_with_the_list():
     with pytest.raises(InputError, match="wanted one of cn_clip, bert_clip, "):
-        detect(checkpoint(c.cn_clip_vit()), "clip")
+        detect(checkpoint(c.cn_clip.cn_clip_vit()), "clip")
 
 
 def test_the_nearest_format_is_named_with_the_keys_that_differ():

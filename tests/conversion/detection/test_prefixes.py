@@ -15,7 +15,7 @@ from hf_zhclip.conversion.reading.read import Checkpoint, read
 from hf_zhclip.conversion.repos.report import FILE
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES
+from tests.checkpoints import FAMILIES
 from tests.weights import seeded_state_dict
 
 PREFIXES = ("clip.", "base_model.model.", "student.", "model.", "teacher_student.0.")
@@ -31,22 +31,22 @@ def checkpoint(shapes, **config):
 
 
 def vit():
-    return seeded_state_dict(c.cn_clip_vit())
+    return seeded_state_dict(c.cn_clip.cn_clip_vit())
 
 
 def saved(tmp_path, tensors):
     """A file, and what `convert` has to be told of it."""
     torch.save({"state_dict": tensors}, tmp_path / "x.pt")
-    return tmp_path / "x.pt", {"config": c.cn_clip_config(tmp_path / "facts.json")}
+    return tmp_path / "x.pt", {"config": c.cn_clip.cn_clip_config(tmp_path / "facts.json")}
 
 
 WHOLE = {
-    "cn_clip": c.cn_clip_vit(),
-    "chinese_clip": c.chinese_clip(),
-    "hf_clip": c.hf_clip(),
-    "prd2": c.prd2(),
-    "wukong": c.wukong(),
-    "openai_clip": c.openai_clip() | dict.fromkeys(c.OPENAI_CLIP_SCALARS, ()),
+    "cn_clip": c.cn_clip.cn_clip_vit(),
+    "chinese_clip": c.chinese_clip.chinese_clip(),
+    "hf_clip": c.hf_clip.hf_clip(),
+    "prd2": c.prd2.prd2(),
+    "wukong": c.wukong.wukong(),
+    "openai_clip": c.openai_clip.openai_clip() | dict.fromkeys(c.openai_clip.OPENAI_CLIP_SCALARS, ()),
 }
 
 
@@ -60,13 +60,17 @@ def test_a_format_that_is_whole_and_alone_under_a_prefix_is_found(prefix, format
 
 
 def test_of_two_prefixes_the_one_that_the_format_has_itself_stays():
-    found = detect(checkpoint(under("base_model.model.", c.taiyi_finetune())))
+    found = detect(checkpoint(under("base_model.model.", c.taiyi_finetune.taiyi_finetune())))
 
     assert (found.source.name, found.prefix) == ("taiyi_finetune", "base_model.")
 
 
 def test_keys_as_a_format_has_them_have_no_prefix():
-    for shapes in (*WHOLE.values(), under("chinese_clip.", c.cn_clip_vit()), under("model.", c.taiyi_finetune())):
+    for shapes in (
+        *WHOLE.values(),
+        under("chinese_clip.", c.cn_clip.cn_clip_vit()),
+        under("model.", c.taiyi_finetune.taiyi_finetune()),
+    ):
         assert detect(checkpoint(shapes)).prefix == ""
 
 
@@ -108,7 +112,7 @@ def test_both_parts_of_a_pair_may_have_one(tmp_path):
 
 
 def test_keys_that_do_not_decide_are_asked_about_under_a_prefix_too():
-    shapes = under("student.", c.bert_clip())
+    shapes = under("student.", c.bert_clip.bert_clip())
     with pytest.raises(UnknownFormat, match=r"do not decide what it is(.|\n)*--format chinese_clip ") as error:
         detect(checkpoint(shapes))
     assert error.value.verdict == "undecided"
@@ -120,12 +124,12 @@ def test_keys_that_do_not_decide_are_asked_about_under_a_prefix_too():
 
 def test_a_stated_format_takes_no_prefix_from_keys_that_another_format_has():
     with pytest.raises(UnknownFormat, match="is not cn_clip"):
-        detect(checkpoint(under("chinese_clip.", c.cn_clip_vit())), "cn_clip")
+        detect(checkpoint(under("chinese_clip.", c.cn_clip.cn_clip_vit())), "cn_clip")
 
 
 def test_a_stated_format_that_is_not_there_is_told_as_it_is_without_a_prefix():
     with pytest.raises(UnknownFormat, match="is not Taiyi-CLIP") as error:
-        detect(checkpoint(under("student.", c.cn_clip_vit())), "taiyi")
+        detect(checkpoint(under("student.", c.cn_clip.cn_clip_vit())), "taiyi")
     assert error.value.verdict == "contradicted"
 
 
@@ -143,7 +147,7 @@ def test_a_relative_is_named_under_a_prefix_too(keys, title):
 
 @pytest.mark.parametrize("missing", ["visual.proj", "logit_scale"])
 def test_a_damaged_model_is_not_taken_for_a_text_tower_under_a_prefix(missing):
-    shapes = c.cn_clip_vit(pooler=True)
+    shapes = c.cn_clip.cn_clip_vit(pooler=True)
     del shapes[missing]
 
     with pytest.raises(UnknownFormat, match="The nearest format is cn_clip") as error:
@@ -229,13 +233,13 @@ def test_a_teacher_beside_a_model_without_a_prefix_is_told_and_either_can_be_sav
 
 
 def test_a_part_of_a_known_model_is_not_taken_for_a_second_one():
-    shapes = {**c.taiyi_finetune(), "head.weight": (2, 2)}  # its clip_model. is a whole CLIP
+    shapes = {**c.taiyi_finetune.taiyi_finetune(), "head.weight": (2, 2)}  # its clip_model. is a whole CLIP
 
     assert detect(checkpoint(shapes)).source.name == "taiyi_finetune"
 
 
 def test_a_folder_s_config_stays_beside_what_was_saved_alone(tmp_path):
-    folder = c.chinese_clip_folder(tmp_path / "folder")
+    folder = c.chinese_clip.chinese_clip_folder(tmp_path / "folder")
     file = read(folder).files[0]
     tensors = {f"clip.{key}": tensor.clone() for key, tensor in read(folder).tensors.items()}
     file.unlink()

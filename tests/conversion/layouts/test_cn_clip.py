@@ -68,7 +68,7 @@ def test_easynlps_prefix_on_only_some_keys_is_an_error_that_lists_them(bare, tmp
 
 
 def test_easynlp_has_its_own_pictures_tokens_and_head_width(tmp_path):
-    description = identify(Stated(checkpoints.easynlp_folder(tmp_path / "app")))[0].describe()
+    description = identify(Stated(checkpoints.easynlp.easynlp_folder(tmp_path / "app")))[0].describe()
 
     assert description.image_order == "crop_up_then_rgb"
     assert description.vision.config["num_attention_heads"] == 1  # 64 / 64, where cn_clip would have to be told

@@ -42,7 +42,7 @@ def dangling(link, target):
 
 @LINKS
 def test_a_weight_file_that_is_a_dangling_link_is_called_so(tmp_path):
-    folder = c.bert_clip_config(tmp_path / "folder")
+    folder = c.bert_clip.bert_clip_config(tmp_path / "folder")
     weights = (folder / "pytorch_model.bin").rename(tmp_path / "kept.bin")
     target = tmp_path / "blobs" / "0123abc"
     dangling(folder / "pytorch_model.bin", target)
@@ -59,7 +59,7 @@ def test_a_weight_file_that_is_a_dangling_link_is_called_so(tmp_path):
 @LINKS
 def test_a_dangling_link_beside_a_file_is_not_named_as_a_choice(tmp_path):
     (tmp_path / "folder").mkdir()
-    c.cn_clip_file(tmp_path / "folder" / "epoch_3.pt")
+    c.cn_clip.cn_clip_file(tmp_path / "folder" / "epoch_3.pt")
     dangling(tmp_path / "folder" / "epoch_latest.pt", "epoch_4.pt")
 
     said = refused(tmp_path / "folder", tmp_path)
@@ -76,7 +76,7 @@ def cache(folder, *commits, ref=None):
     root = folder / "models--user--model"
     for commit in commits:
         (root / "snapshots").mkdir(parents=True, exist_ok=True)
-        c.bert_clip_config(root / "snapshots" / commit)
+        c.bert_clip.bert_clip_config(root / "snapshots" / commit)
     (root / "refs").mkdir(parents=True)
     if ref:
         (root / "refs" / "main").write_text(ref, encoding="utf-8")
@@ -105,7 +105,7 @@ def test_of_a_cache_root_without_weights_the_repository_is_named(tmp_path):
 
 def test_of_a_project_with_an_output_folder_the_model_in_it_is_named(tmp_path):
     (tmp_path / "project").mkdir()
-    c.bert_clip_config(tmp_path / "project" / "output")
+    c.bert_clip.bert_clip_config(tmp_path / "project" / "output")
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "scaler.pt"):
         torch.save({"state": torch.ones(1)}, tmp_path / "project" / name)
 
@@ -118,7 +118,7 @@ def test_of_a_project_with_an_output_folder_the_model_in_it_is_named(tmp_path):
 def test_of_a_trainer_s_output_without_a_final_model_the_steps_are_named_the_last_first(tmp_path):
     (tmp_path / "output").mkdir()
     for step in (500, 1000, 90):
-        c.bert_clip_config(tmp_path / "output" / f"checkpoint-{step}")
+        c.bert_clip.bert_clip_config(tmp_path / "output" / f"checkpoint-{step}")
     torch.save({}, tmp_path / "output" / "training_args.bin")
 
     said = refused(tmp_path / "output", tmp_path)
@@ -138,7 +138,7 @@ def test_steps_that_are_adapters_are_named_and_say_what_to_do(tmp_path):
 def test_steps_in_an_output_folder_are_found_and_a_final_model_outweighs_them(tmp_path):
     output = tmp_path / "project" / "output"
     output.mkdir(parents=True)
-    c.bert_clip_config(output / "checkpoint-500")
+    c.bert_clip.bert_clip_config(output / "checkpoint-500")
     assert f"It holds {Path('output') / 'checkpoint-500'}: name it" in refused(tmp_path / "project", tmp_path)
 
     for file in (output / "checkpoint-500").iterdir():
@@ -148,7 +148,7 @@ def test_steps_in_an_output_folder_are_found_and_a_final_model_outweighs_them(tm
 
 def test_a_converted_repo_in_a_folder_is_no_source(repo, tmp_path):
     shutil.copytree(repo("bert_clip").path, tmp_path / "project" / "my-clip")
-    c.cn_clip_file(tmp_path / "project" / "epoch_3.pt")
+    c.cn_clip.cn_clip_file(tmp_path / "project" / "epoch_3.pt")
 
     assert "It holds epoch_3.pt: name it" in refused(tmp_path / "project", tmp_path)
 
@@ -156,8 +156,8 @@ def test_a_converted_repo_in_a_folder_is_no_source(repo, tmp_path):
 def test_a_folder_inside_whose_config_json_is_damaged_hides_no_message(tmp_path):
     folder = tmp_path / "project"
     folder.mkdir()
-    (c.bert_clip_config(folder / "broken") / "config.json").write_text("{", encoding="utf-8")
-    c.cn_clip_file(folder / "epoch_3.pt")
+    (c.bert_clip.bert_clip_config(folder / "broken") / "config.json").write_text("{", encoding="utf-8")
+    c.cn_clip.cn_clip_file(folder / "epoch_3.pt")
 
     assert "It holds epoch_3.pt: name it" in refused(folder, tmp_path)
 
@@ -182,8 +182,8 @@ def unpacked(said):
 
 
 def test_a_zip_with_a_checkpoint_in_it_is_to_be_unpacked(tmp_path):
-    facts = c.cn_clip_config(tmp_path / "facts.json")
-    packed = zipped(tmp_path / "my model.zip", c.cn_clip_file(tmp_path / "epoch_3.pt"))
+    facts = c.cn_clip.cn_clip_config(tmp_path / "facts.json")
+    packed = zipped(tmp_path / "my model.zip", c.cn_clip.cn_clip_file(tmp_path / "epoch_3.pt"))
 
     said = refused(packed, tmp_path, config=facts)
 
@@ -194,7 +194,7 @@ def test_a_zip_with_a_checkpoint_in_it_is_to_be_unpacked(tmp_path):
 
 
 def test_a_zip_with_a_folder_in_it_leads_to_the_folder(tmp_path):
-    packed = zipped(tmp_path / "model.zip", c.bert_clip_config(tmp_path / "bert_clip"))
+    packed = zipped(tmp_path / "model.zip", c.bert_clip.bert_clip_config(tmp_path / "bert_clip"))
 
     said = refused(packed, tmp_path)
 
@@ -208,7 +208,7 @@ def test_a_zip_with_a_folder_in_it_leads_to_the_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["vocab.txt", "vocab.json", "merges.txt"])
 def test_a_byte_order_mark_in_front_of_a_vocabulary_goes_by_what_the_message_says(name, tmp_path):
-    make = c.bert_clip_config if name == "vocab.txt" else c.clip_folder
+    make = c.bert_clip.bert_clip_config if name == "vocab.txt" else c.hf_clip.clip_folder
     file = make(tmp_path / "model") / name
     kept = file.read_bytes()
     file.write_bytes(b"\xef\xbb\xbf" + kept)
@@ -222,7 +222,7 @@ def test_a_byte_order_mark_in_front_of_a_vocabulary_goes_by_what_the_message_say
 
 
 def test_a_byte_order_mark_in_front_of_a_config_is_taken(tmp_path):
-    file = c.bert_clip_config(tmp_path / "model") / "config.json"
+    file = c.bert_clip.bert_clip_config(tmp_path / "model") / "config.json"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
 
     assert converts(tmp_path / "model", tmp_path)

@@ -224,7 +224,7 @@ def test_a_wrong_fact_fails_the_comparison_with_the_original(one, copied, name, 
 def test_the_reference_computes_what_bert_model_computes(one):
     tensors = torch.load(one.original.source / "pytorch_model.bin", weights_only=True)
     config = read_report(one.path).sources[0]["evidence"]["files"]["config.json"]["content"]
-    facts = TextFacts(config, default_vocab(), c.POSITIONS)
+    facts = TextFacts(config, default_vocab(), c.common.POSITIONS)
     peer = peers.original(tensors, facts)
 
     ids = reference.token_ids(samples.TEXTS, facts.vocab, facts.context_length)

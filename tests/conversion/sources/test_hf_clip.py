@@ -239,7 +239,7 @@ def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one
 
 
 def test_a_tokenizer_that_ends_texts_with_another_id_is_refused(folder, tmp_path):
-    other = edited(folder, tmp_path / "other", text_config={**c.CLIP_TEXT_CONFIG, "eos_token_id": 7})
+    other = edited(folder, tmp_path / "other", text_config={**c.hf_clip.CLIP_TEXT_CONFIG, "eos_token_id": 7})
     with pytest.raises(InputError, match=f"ends a text with id {END}, but the model takes the state of 7"):
         convert(other, tmp_path / "out")
 

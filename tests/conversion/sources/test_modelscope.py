@@ -63,7 +63,7 @@ def test_a_fine_tune_alone_needs_its_facts_stated_like_any_size_that_is_not_publ
     with pytest.raises(InputError, match=r"(?s)size was never published.*vision_head_width.*--config FILE"):
         identify(Stated(path))[0].describe()
 
-    stated = identify(Stated(path, config=checkpoints.cn_clip_config(tmp_path / "facts.json")))[0].describe()
+    stated = identify(Stated(path, config=checkpoints.cn_clip.cn_clip_config(tmp_path / "facts.json")))[0].describe()
     assert stated.vision.config["num_attention_heads"] == 64 // 16
 
 

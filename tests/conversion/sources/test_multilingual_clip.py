@@ -127,7 +127,7 @@ def test_the_facts_of_another_base_come_from_its_config_on_the_hub(monkeypatch, 
     asked = []
     file = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "config.json")
     monkeypatch.setattr(bases, "locate", lambda source: asked.append(source) or file)
-    parts = identify(Stated(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip))
+    parts = identify(Stated(checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip"), clip))
 
     assert asked == ["nobody/xlm-roberta:config.json"]
     assert describe(parts).text.config["num_attention_heads"] == 4
@@ -139,7 +139,7 @@ def test_a_base_that_can_not_be_had_is_asked_for(monkeypatch, tmp_path, clip):
 
     monkeypatch.setattr(bases, "locate", fails)
     with pytest.raises(InputError, match="'nobody/xlm-roberta'(.|\n)*no network(.|\n)*--config FILE"):
-        identify(Stated(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip))
+        identify(Stated(checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip"), clip))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,11 @@ def test_a_wrong_fact_of_the_base_is_refused(changed, said, tmp_path, clip):
         json.dumps({**checkpoints.multilingual_clip.MCLIP_BASE["xlm-roberta"], **changed}), encoding="utf-8"
     )
     with pytest.raises(InputError) as error:
-        describe(identify(Stated(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, config=file)))
+        describe(
+            identify(
+                Stated(checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip"), clip, config=file)
+            )
+        )
     assert said in str(error.value)
 
 
@@ -177,7 +181,7 @@ def test_weights_alone_ask_for_the_config_of_their_base(tmp_path, clip):
     file = file.rename(tmp_path / "alone.bin")
     with pytest.raises(InputError, match="config.json of the text tower is not there(.|\n)*--config FILE"):
         describe(identify(Stated(file, clip)))
-    base = checkpoints.multilingual_clip_config(tmp_path / "base.json")
+    base = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "base.json")
     assert describe(identify(Stated(file, clip, config=base))).text.config["model_type"] == "xlm-roberta"
 
 

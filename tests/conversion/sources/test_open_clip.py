@@ -117,7 +117,7 @@ def test_what_a_config_leaves_out_has_open_clips_defaults(plain):
 
 
 def test_without_a_config_it_is_asked_for(tmp_path):
-    torch.save({"state_dict": seeded_state_dict(c.open_clip())}, tmp_path / "epoch_5.pt")
+    torch.save({"state_dict": seeded_state_dict(c.open_clip.open_clip())}, tmp_path / "epoch_5.pt")
     with pytest.raises(InputError, match=r"the activation, heads and pooling of epoch_5\.pt: .* Pass --config FILE"):
         convert(tmp_path / "epoch_5.pt", tmp_path / "out", format="open_clip")
     assert not (tmp_path / "out").exists()
@@ -309,7 +309,7 @@ def test_its_image_tower_stands_beside_taiyi(format, monkeypatch, tmp_path):
     """As Taiyi's ViT-L and ViT-H were published: texts and the order of pictures are Taiyi's."""
     with monkeypatch.context() as patch:
         patch.setattr(c.common, "EMBED", c.common.HIDDEN)
-        image = getattr(c.open_clip, f"{format}_folder")(tmp_path / "image")
+        image = getattr(c.open_clip.open_clip, f"{format}_folder")(tmp_path / "image")
     text = c.taiyi.taiyi_folder(tmp_path / "taiyi", head=False)
 
     report = convert(text, tmp_path / "out", vision=image, format="taiyi")
@@ -323,7 +323,7 @@ def test_its_image_tower_stands_beside_taiyi(format, monkeypatch, tmp_path):
 def test_an_image_part_of_other_normalisation_is_refused(plain, tmp_path):
     folder = c.open_clip.open_clip_folder(tmp_path / "open_clip")
     (folder / "open_clip_config.json").write_text(json.dumps(stated(plain, "preprocess_cfg", mean=[0.5] * 3)))
-    text = c.taiyi_folder(tmp_path / "taiyi", head=True)
+    text = c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True)
     parts = identify(Stated(text, folder, "taiyi"))
     with pytest.raises(InputError, match="mean"):
         parts[1].describe()

@@ -71,7 +71,7 @@ def test_published_sizes_are_described_as_their_own_repositories_have_it(
 
 
 def test_of_another_size_everything_that_the_file_does_not_hold_has_to_be_stated():
-    found = checkpoint(checkpoints.taiyi_finetune())
+    found = checkpoint(checkpoints.taiyi_finetune.taiyi_finetune())
     with pytest.raises(InputError, match="size was never published") as error:
         taiyi_finetune.describe(found, {})
 
@@ -203,7 +203,7 @@ def test_texts_may_be_cut_earlier_but_not_later_than_the_training_cut_them(origi
 
 
 def test_a_text_tower_with_fewer_positions_is_not_of_this_training(original, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints.taiyi_finetune, "TAIYI_POSITIONS", 64)
+    monkeypatch.setattr(checkpoints.taiyi_finetune.taiyi_finetune, "TAIYI_POSITIONS", 64)
     source = checkpoints.taiyi_finetune.taiyi_finetune_file(tmp_path / "x.ckpt")
 
     with pytest.raises(InputError, match="text_padded_length is 77; wanted 1 to 64, the positions of the text tower"):
