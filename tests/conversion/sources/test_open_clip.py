@@ -309,7 +309,7 @@ def test_its_image_tower_stands_beside_taiyi(format, monkeypatch, tmp_path):
     """As Taiyi's ViT-L and ViT-H were published: texts and the order of pictures are Taiyi's."""
     with monkeypatch.context() as patch:
         patch.setattr(c.common, "EMBED", c.common.HIDDEN)
-        image = getattr(c.open_clip.open_clip, f"{format}_folder")(tmp_path / "image")
+        image = getattr(c.open_clip, f"{format}_folder")(tmp_path / "image")
     text = c.taiyi.taiyi_folder(tmp_path / "taiyi", head=False)
 
     report = convert(text, tmp_path / "out", vision=image, format="taiyi")
