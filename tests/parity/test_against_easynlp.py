@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoProcessor
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.proof.reference import easynlp as reference
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests.parity.record_easynlp import extra
@@ -54,7 +55,7 @@ def test_against_easynlp(tmp_path):
 def test_the_reference_gives_what_easynlp_gave():
     tensors, config = weights(), RECORDED["config"]
     pixels = {key: reference.pixels(image, tensors, 224) for key, image in PICTURES.items()}
-    ids = reference.token_ids(samples.TEXTS, default_vocab(), 52)
+    ids = reference.token_ids(samples.TEXTS, WordPieces(default_vocab()), 52)
 
     assert [row + [0] * (52 - len(row)) for row in ids] == RECORDED["ids"]
     assert {key: digest(value) for key, value in pixels.items()} == RECORDED["pixels_sha256"]

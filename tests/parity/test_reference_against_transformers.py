@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from hf_zhclip.conversion.proof.reference import bert_clip, hf_clip, hf_config, layers, pictures, taiyi
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import planted
@@ -212,8 +213,8 @@ TEXTS = (
 @pytest.mark.parametrize("length", [512, 77, 3, 2])
 def test_token_ids(tokenizer, length):
     theirs = tokenizer(list(TEXTS), truncation=True, max_length=length)["input_ids"]
-    assert taiyi.token_ids(TEXTS, default_vocab(), length) == theirs
-    assert bert_clip.token_ids(TEXTS, default_vocab(), length) == theirs
+    assert taiyi.token_ids(TEXTS, WordPieces(default_vocab()), length) == theirs
+    assert bert_clip.token_ids(TEXTS, WordPieces(default_vocab()), length) == theirs
 
 
 @pytest.mark.parity
@@ -222,7 +223,7 @@ def test_token_ids_of_every_character_whose_class_never_changed(tokenizer):
     old, new = unicodedata.ucd_3_2_0.category, unicodedata.category
     texts = [f"a{each}b {each}{each}" for each in characters() if old(each) == new(each)]
 
-    assert taiyi.token_ids(texts, default_vocab(), 512) == tokenizer(texts)["input_ids"]
+    assert taiyi.token_ids(texts, WordPieces(default_vocab()), 512) == tokenizer(texts)["input_ids"]
 
 
 @pytest.mark.parity

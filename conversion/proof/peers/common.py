@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from ...errors import InputError
 from ...words import Words
 from ..reference import bert, clip_vision, hf_config
+from ..reference.vocabularies import WordPieces
 
 Tensors = Mapping[str, torch.Tensor]
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -73,11 +74,16 @@ def without_position_ids(tensors: Tensors) -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in tensors.items() if not key.endswith("position_ids")}
 
 
-def bert_ids(vocab: Sequence[str], context_length: int) -> Callable[[Sequence[str]], list[list[int]]]:
-    """transformers' BertTokenizer as it is by default, over these tokens, in the order of their ids."""
+def bert_ids(vocab: WordPieces, context_length: int) -> Callable[[Sequence[str]], list[list[int]]]:
+    """transformers' BertTokenizer over these tokens, in the order of their ids, with the settings beside them."""
     import transformers
 
-    tokenizer = transformers.BertTokenizer(vocab={token: number for number, token in enumerate(vocab)})
+    tokenizer = transformers.BertTokenizer(
+        vocab={token: number for number, token in enumerate(vocab.tokens)},
+        do_lower_case=vocab.lowercase,
+        strip_accents=vocab.strip_accents,
+        tokenize_chinese_chars=vocab.cjk_alone,
+    )
     return lambda texts: tokenizer(list(texts), truncation=True, max_length=context_length)["input_ids"]
 
 

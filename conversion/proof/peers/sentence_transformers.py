@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from ...words import Words
 from ..witness import Facts, Offer
-from .common import Tensors, built_from, clip_pixels, computing_in, loaded, without_position_ids
+from .common import Tensors, bert_ids, built_from, clip_pixels, computing_in, loaded, without_position_ids
 
 DENSE = "2_Dense."
 
@@ -32,13 +32,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         config = model_class.config_class.from_dict(dict(facts.config))
         model = loaded(model_class(config, **options), without_position_ids(body))
         pool, dense = _modules(tensors, facts.config)
-    words = facts.vocab
-    tokenizer = transformers.BertTokenizer(
-        vocab={token: number for number, token in enumerate(words.tokens)},
-        do_lower_case=words.lowercase,
-        strip_accents=words.strip_accents,
-        tokenize_chinese_chars=words.cjk_alone,
-    )
+    tokenize = bert_ids(facts.vocab, facts.context_length)
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
         mask = (ids != 0).long()
@@ -46,8 +40,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         return normalize(dense(pool(features))["sentence_embedding"], dim=-1)
 
     def token_ids(texts: Sequence[str]) -> list[list[int]]:
-        stripped = [text.strip() for text in texts]
-        return tokenizer(stripped, truncation=True, max_length=facts.context_length)["input_ids"]
+        return tokenize([text.strip() for text in texts])
 
     return Offer(
         name=name,

@@ -13,9 +13,10 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, config_json, text_limit
 from .layers import Config, Tensors, normalize, weight
+from .vocabularies import WordPieces
 
 config = config_json
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.stated_wordpiece
 
 
 @torch.no_grad()
@@ -60,9 +61,9 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return hf_config.of_training(_vision(tensors, config), "clip")
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
-    return wordpiece.transformers_ids(texts, vocab, context_length)
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

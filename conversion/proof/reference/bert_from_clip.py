@@ -11,9 +11,10 @@ import torch
 from . import bert, hf_config, vocabularies, wordpiece
 from .files import Files, config_json
 from .layers import Config, Tensors, normalize
+from .vocabularies import WordPieces
 
 config = config_json
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.stated_wordpiece
 
 
 @torch.no_grad()
@@ -38,9 +39,9 @@ def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return hf_config.of_training({**hf_config.BERT, **config}, "bert")
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
-    return wordpiece.transformers_ids(texts, vocab, context_length)
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def _states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:

@@ -13,12 +13,13 @@ from . import bert, bert_clip, clip_vision, hf_config, pictures, vocabularies, w
 from .bert_clip import image_training, text_training
 from .files import Files, config_json, text_limit
 from .layers import Config, Tensors, normalize, weight
+from .vocabularies import WordPieces
 
 CONTEXT_LENGTH = 52
 """cn_clip/clip/utils.py, with which these models were trained."""
 
 config = config_json
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.stated_wordpiece
 
 __all__ = ["image_training", "text_training"]
 
@@ -60,9 +61,9 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
     return min(text_limit(files, CONTEXT_LENGTH), bert.positions(tensors, "text_model."))
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
-    return wordpiece.transformers_ids(texts, vocab, context_length)
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

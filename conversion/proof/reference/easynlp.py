@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from . import cn_clip, pictures, wordpiece
+from . import cn_clip, pictures, vocabularies, wordpiece
 from .files import config_json
 from .layers import Config, Tensors
+from .vocabularies import WordPieces
 
 config = config_json
-vocabulary = cn_clip.vocabulary
+vocabulary = vocabularies.stated_wordpiece
 context_length = cn_clip.context_length
 
 PREFIX = "chinese_clip."
@@ -51,9 +52,9 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return cn_clip.image_training(_bare(tensors), config)
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, as transformers' BertTokenizer gives them."""
-    return wordpiece.transformers_ids(texts, vocab, context_length)
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -152,14 +152,7 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
             vocab.greedy,
             context_length,
         )
-    return wordpiece.stated_ids(
-        texts,
-        vocab.tokens,
-        context_length,
-        lowercase=vocab.lowercase,
-        strip_accents=vocab.strip_accents,
-        cjk_alone=vocab.cjk_alone,
-    )
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -14,9 +14,10 @@ from PIL import Image
 from . import bert, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, config_json
 from .layers import Config, Tensors, linear, normalize
+from .vocabularies import WordPieces
 
 config = config_json
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.stated_wordpiece
 
 
 @torch.no_grad()
@@ -48,9 +49,9 @@ def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return hf_config.of_training({**hf_config.BERT, **config}, "bert")
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
-    return wordpiece.transformers_ids(texts, vocab, context_length)
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -13,12 +13,13 @@ from PIL import Image
 from . import bert, bert_clip, chinese_clip, clip_vision, pictures, vocabularies, wordpiece
 from .files import Files, config_json, text_limit
 from .layers import Config, Tensors
+from .vocabularies import WordPieces
 
 CONTEXT_LENGTH = 77
 """--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
 
 config = config_json
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.stated_wordpiece
 
 
 @torch.no_grad()
@@ -58,9 +59,9 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return bert_clip.image_training(_without_lightning(tensors), config)
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
-    return wordpiece.transformers_ids(texts, vocab, context_length)
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -14,9 +14,10 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, stated_alone
 from .layers import Config, Tensors, linear, normalize
+from .vocabularies import WordPieces
 
 config = stated_alone
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.stated_wordpiece
 
 HEADS = {768: 12, 1024: 16}  # of hfl/chinese-roberta-wwm-ext* and openai/clip-vit-*, by width
 PADDED = 77  # `context_length`, to which the tokenizer pads; only its input_ids go into the model
@@ -76,9 +77,9 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return hf_config.of_training(hf_config.CLIP_VISION, "clip")
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizer gives them."""
-    return wordpiece.transformers_ids(texts, vocab, context_length)
+    return wordpiece.folder_ids(texts, vocab, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -44,12 +44,15 @@ KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number"
 
 @dataclass(frozen=True)
 class WordPieces:
-    """A WordPiece vocabulary, its tokens in the order of their ids, and how a text is prepared for it."""
+    """A WordPiece vocabulary, its tokens in the order of their ids, and how a text is prepared for it.
+
+    By default as BertTokenizer prepares it.
+    """
 
     tokens: Sequence[str]
-    lowercase: bool
-    strip_accents: bool
-    cjk_alone: bool
+    lowercase: bool = True
+    strip_accents: bool = True
+    cjk_alone: bool = True
 
 
 @dataclass(frozen=True)

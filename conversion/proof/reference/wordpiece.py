@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from .vocabularies import WordPieces
+
 # Ranges of characters that stand as a word of their own.
 CJK = (
     (0x4E00, 0x9FFF),
@@ -77,6 +79,18 @@ def stated_ids(
                 yield from _pieces(word, index, 100)
 
     return [_framed(encode(text), index, context_length) for text in texts]
+
+
+def folder_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
+    """The same by what a folder's files say: `vocab` is what `vocabularies.stated_wordpiece` has read."""
+    return stated_ids(
+        texts,
+        vocab.tokens,
+        context_length,
+        lowercase=vocab.lowercase,
+        strip_accents=vocab.strip_accents,
+        cjk_alone=vocab.cjk_alone,
+    )
 
 
 def wukong_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:

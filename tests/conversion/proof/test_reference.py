@@ -11,6 +11,7 @@ from PIL import Image
 
 from hf_zhclip.conversion.proof import reference
 from hf_zhclip.conversion.proof.reference import bert_clip, cn_clip, hf_clip, layers, pictures, taiyi
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 
 from tests import checkpoints, planted
 from tests.inputs import seeded_ids, seeded_pixels
@@ -248,13 +249,13 @@ def test_the_image_size_is_that_of_the_position_table():
 )
 def test_each_tokenizer_has_its_own_rules(text, cn_clip_ids, transformers_ids):
     assert cn_clip.token_ids([text], VOCAB, 300) == [[2, *cn_clip_ids, 3]]
-    assert bert_clip.token_ids([text], VOCAB, 300) == [[2, *transformers_ids, 3]]
-    assert taiyi.token_ids([text], VOCAB, 300) == [[2, *transformers_ids, 3]]
+    assert bert_clip.token_ids([text], WordPieces(VOCAB), 300) == [[2, *transformers_ids, 3]]
+    assert taiyi.token_ids([text], WordPieces(VOCAB), 300) == [[2, *transformers_ids, 3]]
 
 
 def test_truncation_keeps_the_end_mark():
     assert cn_clip.token_ids(["猫狗猫狗"], VOCAB, 4) == [[2, 10, 11, 3]]
-    assert bert_clip.token_ids(["猫狗猫狗"], VOCAB, 4) == [[2, 10, 11, 3]]
+    assert bert_clip.token_ids(["猫狗猫狗"], WordPieces(VOCAB), 4) == [[2, 10, 11, 3]]
 
 
 def column_numbers(width: int, height: int) -> Image.Image:

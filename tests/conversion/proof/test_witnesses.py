@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from hf_zhclip.conversion import verify
+from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.detection.parts import identify, witness_vocabulary
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.proof import verification, witnesses
@@ -16,6 +17,7 @@ from hf_zhclip.conversion.reading import evidence
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.stated import Stated
+from hf_zhclip.conversion.tokenizers.vocabularies import DEFAULT_VOCAB
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import PICTURES
@@ -177,3 +179,21 @@ def test_what_a_package_says_of_a_config_is_told_once(repo):
     with pytest.raises(InputError, match="^transformers .* itself can't build the model from config.json") as error:
         verification.compare(request)
     assert "The witness can't compute" not in str(error.value)
+
+
+# A cased BERT
+
+CASED = ("bert_clip", "chinese_clip", "taiyi_clip", "taiyi_head", "taiyi_plain", "easynlp")
+
+
+@pytest.mark.parametrize("family", CASED)
+def test_a_text_keeps_its_capitals_where_the_folder_says_so(family, tmp_path):
+    found = FAMILIES[family](tmp_path / "original")
+    (found.source / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
+    if not any((found.source / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
+        shutil.copy(DEFAULT_VOCAB, found.source / "vocab.txt")
+
+    assert convert(found.source, tmp_path / "OUT", **found.arguments).passed
+
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "OUT")
+    assert tokenizer.tokenize("Cat") != tokenizer.tokenize("cat")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hf_zhclip.conversion.proof.reference import bert_clip
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 
 from tests.pictures import seeded_pictures
 from tests.weights import fingerprint, seeded_state_dict
@@ -61,7 +62,7 @@ def test_logit_scale_is_the_recorded_one(model):
 
 
 def test_token_ids_are_the_recorded_ones(vocab):
-    assert bert_clip.token_ids(RECORDED["texts"], vocab, 512) == RECORDED["ids"]
+    assert bert_clip.token_ids(RECORDED["texts"], WordPieces(vocab), 512) == RECORDED["ids"]
 
 
 def test_pixels_are_the_recorded_ones_to_the_bit():

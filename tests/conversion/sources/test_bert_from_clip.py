@@ -22,6 +22,7 @@ from hf_zhclip.conversion.errors import InputError, ParityError, UnknownFormat
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.proof.peers import bert_from_clip as peers
 from hf_zhclip.conversion.proof.reference import bert_from_clip as reference
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 from hf_zhclip.conversion.proof.witness import TextFacts
 from hf_zhclip.conversion.publishing.rendering import render
 from hf_zhclip.conversion.repos.repo import read_repo
@@ -224,7 +225,7 @@ def test_a_wrong_fact_fails_the_comparison_with_the_original(one, copied, name, 
 def test_the_reference_computes_what_bert_model_computes(one):
     tensors = torch.load(one.original.source / "pytorch_model.bin", weights_only=True)
     config = read_report(one.path).sources[0]["evidence"]["files"]["config.json"]["content"]
-    facts = TextFacts(config, default_vocab(), c.common.POSITIONS)
+    facts = TextFacts(config, WordPieces(default_vocab()), c.common.POSITIONS)
     peer = peers.original(tensors, facts)
 
     ids = reference.token_ids(samples.TEXTS, facts.vocab, facts.context_length)

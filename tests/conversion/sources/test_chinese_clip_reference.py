@@ -14,6 +14,7 @@ import torch
 from transformers import ChineseCLIPConfig, ChineseCLIPImageProcessorPil, ChineseCLIPModel
 
 from hf_zhclip.conversion.proof.reference import chinese_clip, taiyi_clip
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 
 from tests import planted
 from tests.inputs import seeded_ids, seeded_pixels
@@ -126,7 +127,10 @@ def test_taiyi_clips_embeddings_are_those_that_fengshens_code_gave(recorded):
 def test_taiyi_clips_ids_and_pixels_are_those_that_fengshens_code_gave():
     vocab = (ROOT / "conversion/tokenizers/vocab.txt").read_bytes()
     assert hashlib.sha256(vocab).hexdigest() == RECORDED["vocab_sha256"]
-    assert taiyi_clip.token_ids(RECORDED["texts"], vocab.decode("utf-8").split("\n")[:-1], 512) == RECORDED["ids"]
+    assert (
+        taiyi_clip.token_ids(RECORDED["texts"], WordPieces(vocab.decode("utf-8").split("\n")[:-1]), 512)
+        == RECORDED["ids"]
+    )
     ours = {
         name: hashlib.sha256(taiyi_clip.pixels(picture, {}, 224).numpy().tobytes()).hexdigest()
         for name, picture in seeded_pictures()
