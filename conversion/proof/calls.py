@@ -70,7 +70,7 @@ class Pair:
 
     def sides(self, model: Any, witness: WitnessOfPair, batches: Batches) -> Iterator[Side]:
         """The whole model's calls; its `forward` with both towers is the one in the repo's own dtype."""
-        whole = model(**self.texts[PAIR], **self.pictures[FIRST])
+        whole = model(**self.texts[PAIR], **self.pictures[FIRST], return_dict=True)
         texts = (
             Call("encode_text(**processor(text, padding=True))", model.encode_text, self.texts[MIXED], MIXED),
             Call("encode_text(**processor(long_text))", model.encode_text, self.texts[CUT], CUT),
@@ -123,10 +123,10 @@ def text_alone_sides(
     prepared = [_prepared(tokenizer, list(texts), padding=True, truncation=True) for texts in TEXTS]
 
     def pooled(**inputs: torch.Tensor) -> torch.Tensor:
-        return normalize(model(**inputs).pooler_output, dim=-1)
+        return normalize(model(**inputs, return_dict=True).pooler_output, dim=-1)
 
     def states(input_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
-        found = normalize(model(input_ids=input_ids, **inputs).last_hidden_state, dim=-1)
+        found = normalize(model(input_ids=input_ids, **inputs, return_dict=True).last_hidden_state, dim=-1)
         return _of_tokens(found, input_ids, tokenizer.pad_token_id)
 
     def witness_states(ids: torch.Tensor) -> torch.Tensor:

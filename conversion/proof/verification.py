@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -229,21 +230,34 @@ def _compare_numbers(
     rows = text_batches(ids, repo.tokenizer.pad_token_id)
     logits: list[Comparison] = []
     if isinstance(witness, WitnessOfTextAlone):
-        measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
+        with _running(repo.path):
+            measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
     else:
         pictures = [*samples.pictures(), *telling_pictures(repo.image_size)]
         pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
         yield from comparisons
-        pair = Pair(repo.processor, stated_modules(repo.path), [picture for _, picture in pictures])
         batches = Batches(rows, picture_batches(pixels))
-        measured = [measure(each, own) for each in pair.sides(model, witness, batches)]
-        text, image = (torch.cat([found.vectors for found in each.found]) for each in measured)
-        logits = list(compare_logits(model, _with_rounded_scale(witness, dtype), text, image))
-        del model
-        measured = [_with_towers(each, pair, repo.path, own) for each in measured]
+        with _running(repo.path):
+            pair = Pair(repo.processor, stated_modules(repo.path), [picture for _, picture in pictures])
+            measured = [measure(each, own) for each in pair.sides(model, witness, batches)]
+            text, image = (torch.cat([found.vectors for found in each.found]) for each in measured)
+            logits = list(compare_logits(model, _with_rounded_scale(witness, dtype), text, image))
+            del model
+            measured = [_with_towers(each, pair, repo.path, own) for each in measured]
     for each in measured:
         yield from compare_tower(each, witness)
     yield from logits
+
+
+@contextmanager
+def _running(out: Path) -> Iterator[None]:
+    """Says in words why a repo that loads does not compute."""
+    try:
+        yield
+    except ZhclipError:
+        raise
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, ImportError) as error:
+        raise WorkError(f"{out} loads and does not compute: {error}. Convert the original again.") from error
 
 
 def _with_towers(whole: Measured, pair: Pair, out: Path, own: torch.dtype) -> Measured:

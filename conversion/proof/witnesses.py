@@ -143,10 +143,31 @@ class _Reader:
         module = _peer_module(self.part.format)
         if module is None:
             return None
+        given = replace(facts, config=of_the_model(facts.config))
         if self.part.role == "whole":
-            return module.original(self.part.tensors, facts)
+            return module.original(self.part.tensors, given)
         # A package that can't do without a text tower bears no witness to an image part.
-        return module.original_image(self.part.tensors, facts) if hasattr(module, "original_image") else None
+        return module.original_image(self.part.tensors, given) if hasattr(module, "original_image") else None
+
+
+OF_USE = (
+    *("return_dict", "use_return_dict", "output_attentions", "output_hidden_states", "use_cache", "torchscript"),
+    *("num_labels", "id2label", "label2id", "problem_type", "chunk_size_feed_forward", "gradient_checkpointing"),
+    *("_attn_implementation", "attn_implementation", "dtype", "torch_dtype"),
+)
+"""Fields of transformers' configs that say how a model is used and change none of its vectors.
+
+A package's class would heed them: give tuples, or names to a hundred billion classes.
+"""
+
+
+def of_the_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A raw config, and those within it, without the fields that only say how a model is used."""
+    return {
+        name: of_the_model(value) if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if name not in OF_USE
+    }
 
 
 def _peer_module(format: str) -> ModuleType | None:

@@ -115,6 +115,7 @@ def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
         ArithmeticError,
         LookupError,
         AttributeError,
+        ImportError,
     ) as error:
         raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
     return config.to_dict(), {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_zhclip.conversion import convert, verify
-from hf_zhclip.conversion.errors import InputError, MappingError, ParityError
+from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.proof import orders, texts
 from hf_zhclip.conversion.proof.reference import pictures
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
@@ -167,6 +167,30 @@ def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(n
     if isinstance(caught, str):
         failed = {each.step for each in error.value.report.comparisons if not each.passed}
         assert caught in failed and "files" not in failed
+
+
+@pytest.mark.parametrize(
+    ("stated", "error", "said"),
+    [
+        ({"return_dict": False}, None, ""),
+        ({"output_hidden_states": True}, None, ""),
+        ({"chunk_size_feed_forward": 3}, WorkError, "loads and does not compute: .*chunk"),
+        ({"_attn_implementation": "flash_attention_2"}, InputError, "No model can be built from .*FlashAttention2"),
+    ],
+    ids=str,
+)
+def test_what_a_config_says_of_its_use_is_heeded_or_told_in_words(stated, error, said, copy):
+    def plant(out):
+        edited(out / "config.json", lambda config: [config[tower].update(stated) for tower in ("text_config",)])
+        edited(out / "config.json", lambda config: config.update(stated))
+
+    out, original = copy("cn_clip_vit", plant)
+
+    if error is None:
+        assert verify(out, original.source, **original.arguments).passed
+    else:
+        with pytest.raises(error, match=said):
+            verify(out, original.source, **original.arguments)
 
 
 # Weights of ordinary scale, which hide in float32 what they show in double

@@ -197,3 +197,22 @@ def test_a_text_keeps_its_capitals_where_the_folder_says_so(family, tmp_path):
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "OUT")
     assert tokenizer.tokenize("Cat") != tokenizer.tokenize("cat")
+
+
+# Fields that say how a model is used
+
+USE = {
+    **{"return_dict": False, "output_hidden_states": True, "torchscript": True, "chunk_size_feed_forward": 3},
+    **{"num_labels": 10**11, "dtype": "bfloat16", "attn_implementation": "flash_attention_2"},
+}
+
+
+@pytest.mark.parametrize("family", ["chinese_clip", "hf_clip", "bert_clip"])
+def test_what_a_config_says_of_the_use_of_a_model_reaches_no_package(family, tmp_path):
+    found = FAMILIES[family](tmp_path / "original")
+    config = json.loads((found.source / "config.json").read_text(encoding="utf-8"))
+    for fields in (config, config["text_config"], config["vision_config"]):
+        fields.update(USE)
+    (found.source / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    assert convert(found.source, tmp_path / "OUT", **found.arguments).passed
