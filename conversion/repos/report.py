@@ -158,6 +158,9 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
     if fields["conversion"]["dtype"] not in ("keep", *DTYPES):
         raise TypeError(f"dtype is {fields['conversion']['dtype']!r}")
+    stated, length = (fields["conversion"][name] for name in ("stated_context_length", "context_length"))
+    if stated not in (None, length):
+        raise TypeError(f"stated_context_length is {stated} and context_length {length}")
     _check_fields("sources", fields["sources"], SOURCE_KINDS)
     if wrong := [source["role"] for source in fields["sources"] if source["role"] not in ROLES]:
         raise TypeError(f"role is {wrong[0]!r}")

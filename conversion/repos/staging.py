@@ -1,6 +1,7 @@
 """A folder or a file that appears whole or not at all: a locked staging sibling, and one rename at the end."""
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError, WorkError
+from ..errors import InputError, WorkError, ZhclipError
 
 
 @contextlib.contextmanager
@@ -30,7 +31,8 @@ def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
         _check_space(out, needed_bytes)
         folder.mkdir()
         try:
-            yield folder
+            with _named(folder, out):
+                yield folder
             _check(out, force)
             _swap(folder, out, aside)
         finally:
@@ -63,9 +65,27 @@ def staging_file(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
                 file.unlink()
 
 
+@contextlib.contextmanager
+def _named(folder: Path, out: Path) -> Iterator[None]:
+    """Lets an error name the place that the user chose, not the hidden folder that is removed."""
+    try:
+        yield
+    except ZhclipError as error:
+        error.args = tuple(str(each).replace(str(folder), str(out)) for each in error.args)
+        raise
+
+
 def check_absent(out: Path, force: bool) -> None:
-    """Refuses an `out` that exists, an empty folder too, before any work is done."""
-    _check(Path(os.path.abspath(out)), force)
+    """Refuses an `out` that exists, an empty folder too, or that can't be made, before any work is done."""
+    out = Path(os.path.abspath(out))
+    _check(out, force)
+    try:
+        _sibling(out, "staging").lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{out} has a name that is too long for the file system. Choose a shorter name."
+            ) from error
 
 
 def check_absent_file(out: Path, force: bool) -> None:

@@ -34,8 +34,8 @@ NAMESAKES = {
     ),
     "saved": (
         "{source} was saved from a repo of an older version of hf_zhclip (model_type 'zhclip' beside text_pooling, "
-        "and no conversion_report.json). It needs no conversion: edit its config.json, and in each model_type "
-        "replace 'zhclip' by 'hf_zhclip' and 'zhclip_resnet' by 'hf_zhclip_resnet'."
+        "and no conversion_report.json that can be read). It needs no conversion: edit its config.json, and in each "
+        "model_type replace 'zhclip' by 'hf_zhclip' and 'zhclip_resnet' by 'hf_zhclip_resnet'."
     ),
     "other": (
         f"{{source}} is {OTHER_PROJECT}: its config.json says model_type 'zhclip'. Run `zhclip convert {{quoted}} "
@@ -317,7 +317,9 @@ def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: A
     place = os.fspath(source)
     if _has_report(os.path.dirname(place) if os.path.isfile(place) else place, hub):
         return "older"
-    return "saved" if "text_pooling" in config_dict else "other"
+    alone = config_dict.get("architectures") == ["ZhCLIPTextModel"]
+    ours = "text_pooling" in config_dict and (alone or "text_projection_type" in config_dict)
+    return "saved" if ours else "other"
 
 
 def namesake_words(kind: str, source: str | os.PathLike) -> str:

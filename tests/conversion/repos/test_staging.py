@@ -444,3 +444,15 @@ def test_what_a_killed_run_left_of_a_file_is_put_right_by_one_that_writes_a_fold
     write(out)
 
     assert contents(tmp_path) == {"OUT/config.json": b"new"}
+
+
+def test_a_name_that_is_too_long_is_refused_before_any_work(tmp_path):
+    with pytest.raises(InputError, match="has a name that is too long for the file system. Choose a shorter name"):
+        check_absent(tmp_path / ("x" * 250), force=False)
+
+
+def test_an_error_within_names_the_place_that_was_chosen(tmp_path):
+    with pytest.raises(InputError) as error, staging(tmp_path / "OUT", 0, force=False) as folder:
+        raise InputError(f"{folder / 'config.json'} is wrong.")
+
+    assert str(error.value) == f"{tmp_path / 'OUT' / 'config.json'} is wrong."
