@@ -16,7 +16,7 @@ from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
 from .repos.doors import add_code, add_legacy, add_sentence_transformers
-from .repos.prepared import OTHER_VOCABULARY, check_tokenizer
+from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
 from .repos.report import FILE, Report
 from .repos.staging import check_absent, check_apart, staging
@@ -118,6 +118,9 @@ def convert(
     settings["command"] = command(parts, out, options)
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
     check_tokenizer(words, model_config)
+    for limit in spare_rows(words, model_config):
+        progress(limit)
+        settings["limits"].append(limit)
     settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
     processor = _processor(description, words)
     mapping.check([part.plan for part in parts], shapes)

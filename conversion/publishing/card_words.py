@@ -404,6 +404,12 @@ PATTERNS = tuple(
         (r"EXIF-rotated (\d+x\d+)", r"带 EXIF 旋转标记 \1"),
         (r"[\w;]+ \d+x\d+", r"\g<0>"),
         (r"[\w.-]+ \d[\w.+]*", r"\g<0>"),
+        # of rows without a word, as prepared.py says it
+        (
+            r"The text tower has (\d+) rows for words and its vocabulary (\d+) words\. The rows beyond are taken for "
+            r"padding up to a multiple of (\d+), which no text reaches\.",
+            r"文本塔的词嵌入有 \1 行，词表有 \2 个词。多出的行视为补齐到 \3 的倍数的填充，任何文本都用不到。",
+        ),
         # of a loss that has no sentence of its own
         (r"(\S+) (.+): there it can only be (.+)", r"\1 为 \2（那里只能是 \3）"),
         # why a repo is not verified

@@ -6,6 +6,9 @@ from ..errors import InputError
 
 OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
 
+PADDED_TO = (8, 16, 32, 64, 128)
+"""Multiples up to which trainings round the rows of an embedding, so that a GPU multiplies it faster."""
+
 LEGACY_EOS = 2
 """An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
 
@@ -29,6 +32,27 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
         )
 
 
+def spare_rows(tokenizer: Any, model_config: Any) -> tuple[str, ...]:
+    """What a card says of rows for words that the vocabulary does not have; nothing where each row has its word."""
+    words, rows = _words(tokenizer), model_config.text_config.vocab_size
+    if words >= rows:
+        return ()
+    return (
+        f"The text tower has {rows} rows for words and its vocabulary {words} words. The rows beyond are taken for "
+        f"padding up to a multiple of {_padded_to(words, rows)}, which no text reaches.",
+    )
+
+
+def _words(tokenizer: Any) -> int:
+    """How many rows a vocabulary takes: one with gaps has fewer words than its highest id says."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _padded_to(words: int, rows: int) -> int | None:
+    """The smallest of `PADDED_TO` up to a multiple of which the words are rounded by these rows."""
+    return next((multiple for multiple in PADDED_TO if -(-words // multiple) * multiple == rows), None)
+
+
 def _check_ids(tokenizer: Any, model_config: Any) -> None:
     text = model_config.text_config
     if len(tokenizer) > text.vocab_size:
@@ -36,10 +60,16 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
             f"The tokenizer has {len(tokenizer)} words and the model {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
         )
-    # A vocabulary with gaps has fewer words than its highest id says.
-    if (highest := max(tokenizer.get_vocab().values())) >= text.vocab_size:
+    words = _words(tokenizer)
+    if words > text.vocab_size:
         raise InputError(
-            f"The tokenizer gives ids up to {highest} and the model has {text.vocab_size} rows for them. "
+            f"The tokenizer gives ids up to {words - 1} and the model has {text.vocab_size} rows for them. "
+            f"{OTHER_VOCABULARY}"
+        )
+    if words < text.vocab_size and _padded_to(words, text.vocab_size) is None:
+        raise InputError(
+            f"The tokenizer has words up to id {words - 1} and the model {text.vocab_size} rows, more than padding to "
+            f"a multiple of {', '.join(map(str, PADDED_TO))} adds: words are missing, or it is another model's. "
             f"{OTHER_VOCABULARY}"
         )
     if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
