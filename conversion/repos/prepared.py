@@ -78,10 +78,20 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
             f"{OTHER_VOCABULARY}"
         )
     if model_config.text_pooling == "eos":
-        # The legacy eos 2 stands for the highest id of the text, which the tokenizer's end then has to be.
-        wanted = len(tokenizer) - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
-        if (last := tokenizer("")["input_ids"][-1]) != wanted:
-            raise InputError(
-                f"The tokenizer ends a text with id {last}, and the model takes the state of {wanted}. "
-                f"{OTHER_VOCABULARY}"
-            )
+        _check_end(tokenizer("")["input_ids"][-1], words, text.eos_token_id)
+
+
+def _check_end(end: int, words: int, pooled: int) -> None:
+    """Holds the id that ends a text against the id whose state is taken."""
+    if pooled == LEGACY_EOS and end != words - 1:
+        raise InputError(
+            f"The model's eos_token_id is {LEGACY_EOS}, with which CLIP takes the state of a text's highest id. The "
+            f"tokenizer ends a text with id {end} and has words up to id {words - 1}: in a text with a word above {end}, "
+            'that word would be pooled. If words were added behind the end, state the end: "eos_token_id": '
+            f"{end} in the text_config of config.json (or of --config FILE), and in its text_config_dict where it has "
+            f"that. If the vocabulary is another model's: {OTHER_VOCABULARY}"
+        )
+    if pooled not in (LEGACY_EOS, end):
+        raise InputError(
+            f"The tokenizer ends a text with id {end}, and the model takes the state of {pooled}. {OTHER_VOCABULARY}"
+        )

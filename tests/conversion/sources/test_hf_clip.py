@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTokenizerFast
+from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTokenizer, CLIPTokenizerFast
 
 from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.detection.parts import image_rules
@@ -242,6 +242,45 @@ def test_a_tokenizer_that_ends_texts_with_another_id_is_refused(folder, tmp_path
     other = edited(folder, tmp_path / "other", text_config={**c.CLIP_TEXT_CONFIG, "eos_token_id": 7})
     with pytest.raises(InputError, match=f"ends a text with id {END}, and the model takes the state of 7"):
         convert(other, tmp_path / "out")
+
+
+def with_added_words(folder, place):
+    """A copy whose tokenizer has two words more behind the end of a text, and whose embedding has their rows."""
+    shutil.copytree(folder, place)
+    tokenizer = CLIPTokenizer.from_pretrained(place)
+    assert tokenizer.add_tokens(["zhclip", "新词"]) == 2
+    for name in ("vocab.json", "merges.txt"):
+        (place / name).unlink()
+    tokenizer.save_pretrained(place)
+    rows = "text_model.embeddings.token_embedding.weight"
+    shapes = c.hf_clip()
+    shapes[rows] = (shapes[rows][0] + 2, c.HIDDEN)
+    save_file(seeded_state_dict(shapes), place / "model.safetensors", metadata={"format": "pt"})
+    return place
+
+
+@pytest.mark.parametrize("field", ["text_config", "text_config_dict"])
+def test_words_behind_the_end_need_the_end_stated_and_with_it_they_are_converted(field, folder, tmp_path):
+    grown, text = with_added_words(folder, tmp_path / "grown"), {**c.CLIP_TEXT_CONFIG, "vocab_size": END + 3}
+    both = {"text_config": text, field: text}
+    if field == "text_config_dict":
+        both["vision_config_dict"] = c.VISION_CONFIG
+    old = edited(grown, tmp_path / "old", **both)
+    said = rf"ends a text with id {END} and has words up to id {END + 2}: .*eos_token_id\W+{END} in the text_config of"
+    with pytest.raises(InputError, match=said):
+        convert(old, tmp_path / "out")
+
+    new = edited(old, tmp_path / "new", **{name: {**text, "eos_token_id": END} for name in both if "text" in name})
+    assert convert(new, tmp_path / "out").level == "peer"
+
+    theirs = CLIPModel.from_pretrained(new).eval()
+    processor, model = AutoProcessor.from_pretrained(tmp_path / "out"), AutoModel.from_pretrained(tmp_path / "out")
+    batch = processor(text=["the cat zhclip", "新词"], return_tensors="pt", padding=True)
+    assert {END + 1, END + 2} <= set(batch["input_ids"].flatten().tolist())
+    with torch.no_grad():
+        wanted = theirs.get_text_features(**batch).pooler_output
+        found = model.eval().encode_text(**batch)
+    torch.testing.assert_close(found, torch.nn.functional.normalize(wanted), atol=1e-6, rtol=0)
 
 
 # Whole models
