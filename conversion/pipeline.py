@@ -19,6 +19,7 @@ from .repos.doors import add_code, add_legacy, add_sentence_transformers
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
 from .repos.report import FILE, Report
+from .repos.scale import scale_limits
 from .repos.staging import check_absent, check_apart, staging
 from .repos.write import (
     DTYPES,
@@ -118,14 +119,14 @@ def convert(
     settings["command"] = command(parts, out, options)
     words = _tokenizer(parts, description, tokenizer, settings["context_length"])
     check_tokenizer(words, model_config)
-    for limit in spare_rows(words, model_config):
-        progress(limit)
-        settings["limits"].append(limit)
     settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
     processor = _processor(description, words)
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)
     check_dtypes(tensors)
+    for limit in (*spare_rows(words, model_config), *scale_limits([part.plan for part in parts], tensors)):
+        progress(limit)
+        settings["limits"].append(limit)
     model_config.dtype = widest_float(tensors, dtype)
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
         progress(f"Writing {len(tensors)} tensors")

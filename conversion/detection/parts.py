@@ -12,7 +12,7 @@ import torch
 
 from ..errors import InputError, MappingError
 from ..layouts.bases import base_file, published_base
-from ..mapping import Plan, Rule, check_claims, drop, fold, plan
+from ..mapping import Plan, Rule, check_claims, drop, fold, plan, squeezing
 from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
 from ..reading.hub import published, read_source
@@ -78,7 +78,8 @@ class Part:
     @cached_property
     def plan(self) -> Plan:
         """What the source's table does with these keys."""
-        return plan(self._in_role(self.source.rules(self.checkpoint.tensors)), self.checkpoint.shapes)
+        rules, shapes = self._in_role(self.source.rules(self.checkpoint.tensors)), self.checkpoint.shapes
+        return plan(squeezing(rules, shapes, "logit_scale"), shapes)
 
     @property
     def holds_text(self) -> bool:

@@ -410,6 +410,24 @@ PATTERNS = tuple(
             r"padding up to a multiple of (\d+), which no text reaches\.",
             r"文本塔的词嵌入有 \1 行，词表有 \2 个词。多出的行视为补齐到 \3 的倍数的填充，任何文本都用不到。",
         ),
+        # of an unusual scale, as scale.py says it
+        (
+            r"The logit_scale of the source is (\S+), a factor of (\S+) on the cosines: above 100, at which CLIP's "
+            r"trainings clamp it\. It is kept as it is\.",
+            r"来源的 logit_scale 是 \1，即余弦乘以 \2：超过了 100，而 CLIP 的训练把它限制在 100 以内。这里原样保留。",
+        ),
+        (
+            r"The logit_scale of the source is (\S+), a factor of (\S+) on the cosines, so that a softmax over them "
+            r"is nearly flat\. It is kept as it is\.",
+            r"来源的 logit_scale 是 \1，即余弦乘以 \2，因此对它们做 softmax 得到的概率几乎是均匀的。这里原样保留。",
+        ),
+        (
+            r"The logit_scale of the source is (\S+), a factor of (\S+) on the cosines, so that a softmax over them "
+            r"is nearly flat\. It is kept as it is\. If the number is a temperature, (\S+) was meant: the logarithm "
+            r"of its inverse\.",
+            r"来源的 logit_scale 是 \1，即余弦乘以 \2，因此对它们做 softmax 得到的概率几乎是均匀的。这里原样保留。"
+            r"如果这个数其实是温度，应当写的是它的倒数的对数 \3。",
+        ),
         # of a loss that has no sentence of its own
         (r"(\S+) (.+): there it can only be (.+)", r"\1 为 \2（那里只能是 \3）"),
         # why a repo is not verified

@@ -606,9 +606,16 @@ def infinities(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("NaN or Inf", "logit_scale", "too narrow")
+@case("NaN or Inf", "visual_projection.weight", "too narrow")
 def numbers_too_large_for_the_dtype(tmp):
-    return [*cn_clip(tmp, vit() | {"logit_scale": torch.tensor(1e6)}), "--dtype", "float16"]
+    tensors = vit()
+    tensors["visual.proj"][0, 0] = 1e6
+    return [*cn_clip(tmp, tensors), "--dtype", "float16"]
+
+
+@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+def a_scale_that_is_no_number(tmp):
+    return [*cn_clip(tmp, vit() | {"logit_scale": torch.tensor(float("nan"))}), "--allow-nonfinite"]
 
 
 # What a config states
