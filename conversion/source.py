@@ -18,7 +18,8 @@ class Signature:
     have to lie beside the weights: where they do, they outweigh a source that has the same keys without them.
     `decides` says what settles it once the keys match: "keys" (no other format has them), "architectures" (only the
     config.json's own word, one of `architectures`), or "format" (nothing in the checkpoint: the user has to say).
-    Where keys settle it, a config.json that names none of the `architectures` still contradicts them.
+    Where keys settle it, a config.json that names none of the `architectures` still contradicts them, and where the
+    user says it, one whose model type is none of `types`: a model of that type computes something else.
     """
 
     required: tuple[str, ...]
@@ -27,6 +28,7 @@ class Signature:
     sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
     decides: Literal["keys", "architectures", "format"] = "keys"
     architectures: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def _named(checkpoint: Checkpoint, format: str) -> Detection:
     if format not in SOURCES:
         raise InputError(f"There is no format {format!r}; there are {', '.join(SOURCES)}.")
     source = SOURCES[format]
-    if not _fitting(source, checkpoint):
+    signature = _fitting(source, checkpoint)
+    if signature is None:
         raise UnknownFormat(
             f"{checkpoint.name} is not {source.title}.\n{_difference(source, checkpoint)}", "contradicted"
         )
@@ -195,7 +196,33 @@ def _named(checkpoint: Checkpoint, format: str) -> Detection:
             f"says {format}, whose model computes something else. Correct one of them.",
             "contradicted",
         )
+    kind = checkpoint.config.get("model_type") if source.reads_config_json else None
+    if kind is not None and signature.types and kind not in signature.types:
+        raise UnknownFormat(
+            f"config.json is of model_type {kind!r}, whose model computes something else from the same keys; --format "
+            f"says {format}, whose model_type is {' or '.join(signature.types)}. If config.json is not that of these "
+            "weights, put their own in its place; if it is, they are not converted.",
+            "contradicted",
+        )
+    _refuse_beside(checkpoint, source)
     return Detection(source, "stated", f"--format {format}, and the keys agree")
+
+
+def _refuse_beside(checkpoint: Checkpoint, source: Source) -> None:
+    """Refuses a stated format where files beside the weights are another's, and state facts that it does not read."""
+    for other in SOURCES.values():
+        signature = _fitting(other, checkpoint)
+        if other is not source and signature is not None and signature.beside:
+            raise UnknownFormat(
+                f"{_names(signature.beside)} beside the weights of {checkpoint.name}. It is {other.title} "
+                f"[{other.name}] by that, and --format {source.name} would not read what it states there. It is found "
+                "by itself: leave --format out.",
+                "contradicted",
+            )
+
+
+def _names(beside: Sequence[str]) -> str:
+    return f"{' and '.join(beside)} {'lies' if len(beside) == 1 else 'lie'}"
 
 
 def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
@@ -238,8 +265,10 @@ def _told(checkpoint: Checkpoint) -> Source | None:
 
 
 def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
-    """Whether another source, whose class is named, is meant: it has these keys, or the stated one knows classes."""
-    return other is not source and bool(_fitting(other, checkpoint) or _fitting(source, checkpoint).architectures)
+    """Whether another source, whose class is named, is meant: it has these keys, or classes tell the stated one."""
+    signature = _fitting(source, checkpoint)
+    told = signature is not None and (signature.architectures or signature.types)
+    return other is not source and bool(_fitting(other, checkpoint) or told)
 
 
 def _fitting(source: Source, checkpoint: Checkpoint) -> Signature | None:

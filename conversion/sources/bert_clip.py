@@ -92,7 +92,9 @@ def _signature(vision: str, architectures: tuple[str, ...]) -> Signature:
         "visual_projection.weight",
         "logit_scale",
     )
-    return Signature(required=required, decides="architectures", architectures=architectures)
+    return Signature(
+        required=required, decides="architectures", architectures=architectures, types=("clip", DUAL_ENCODER)
+    )
 
 
 DUAL_ENCODERS = "VisionTextDualEncoderModel", DUAL_ENCODER

@@ -58,6 +58,7 @@ SOURCE = Source(
                 "pooler.dense.weight",
             ),
             decides="format",
+            types=("bert",),
         ),
     ),
     describe=describe,

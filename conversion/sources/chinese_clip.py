@@ -69,14 +69,20 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
 
 
 CLASSES = ("ChineseCLIPModel", "chinese_clip")
+TYPES = ("chinese_clip", "clip")
 
 SOURCE = Source(
     name="chinese_clip",
     title="Hugging Face ChineseCLIPModel (OFA-Sys/chinese-clip-vit-*)",
     part="dual",
     signatures=(
-        Signature(required=KEYS, absent=("text_model.pooler.*",), architectures=CLASSES),
-        Signature(required=(*KEYS, "text_model.pooler.dense.weight"), decides="architectures", architectures=CLASSES),
+        Signature(required=KEYS, absent=("text_model.pooler.*",), architectures=CLASSES, types=TYPES),
+        Signature(
+            required=(*KEYS, "text_model.pooler.dense.weight"),
+            decides="architectures",
+            architectures=CLASSES,
+            types=TYPES,
+        ),
     ),
     describe=describe,
     rules=rules,

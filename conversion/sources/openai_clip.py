@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..layouts import towers
 from ..layouts.openai import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
 from ..mapping import Rule, Shape, drop, rename
-from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
@@ -150,12 +150,6 @@ def _check_scalars(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
 
 def _check_beside(checkpoint: Checkpoint, towers: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuses weights beside which lies what says that they are not OpenAI's; `towers` has what is ours."""
-    if any(file.name == OPEN_CLIP_CONFIG for file in checkpoint.files):
-        raise InputError(
-            f"{OPEN_CLIP_CONFIG} lies beside the weights of {checkpoint.name}: it states which activation and heads "
-            "they have, and OpenAI's may be others. As open_clip's it is known by that file: leave --format or "
-            "--vision-format out."
-        )
     for side, ours in towers.items():
         said = checkpoint.config.get(side)
         for field in ("hidden_act", "num_attention_heads", "layer_norm_eps"):

@@ -82,6 +82,7 @@ SOURCE = Source(
             ),
             absent=("visual.*", "vision_model.*"),
             sizes={"classifier.weight": tuple(HEAD_SIZES)},
+            types=("bert",),
         ),
         Signature(
             required=(
@@ -90,6 +91,7 @@ SOURCE = Source(
                 "pooler.dense.weight",
             ),
             decides="format",
+            types=("bert",),
         ),
     ),
     describe=describe,

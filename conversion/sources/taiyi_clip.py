@@ -34,6 +34,7 @@ TABLE = (
 )
 POOLER = drop("text_model.pooler.dense.*")  # what get_text_features does not use
 
+TYPES = ("clip",)
 KEYS = (
     "text_model.embeddings.word_embeddings.weight",
     "text_model.encoder.layer.{}.intermediate.dense.weight",
@@ -79,9 +80,9 @@ SOURCE = Source(
     title="Fengshen TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM)",
     part="dual",
     signatures=(
-        Signature(required=KEYS, decides="architectures", architectures=("TaiyiCLIPModel",)),
+        Signature(required=KEYS, decides="architectures", architectures=("TaiyiCLIPModel",), types=TYPES),
         # A LightningModule may name any model so, and its file has no config.json.
-        Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format"),
+        Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format", types=TYPES),
     ),
     describe=describe,
     rules=rules,

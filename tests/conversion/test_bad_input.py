@@ -776,6 +776,14 @@ def a_config_json_that_is_cut(tmp):
     return [folder]
 
 
+@case("model_type 'roberta'", "--format says taiyi, whose model_type is bert", "put their own in its place")
+def a_roberta_that_is_stated_as_taiyi(tmp):
+    folder = c.taiyi_folder(tmp / "text", head=False)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
+    return [folder, "--format", "taiyi", "--vision", c.clip_folder(tmp / "clip")]
+
+
 # Vocabularies
 
 

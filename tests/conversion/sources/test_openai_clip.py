@@ -98,14 +98,20 @@ def test_a_config_has_nothing_to_state(tmp_path):
         openai_clip.describe(read(bare(tmp_path / "x.pt")), {"heads": 8})
 
 
-def test_a_folder_of_open_clip_states_its_own_facts(tmp_path):
+@pytest.mark.parametrize("role", ["source", "vision"])
+def test_a_folder_of_open_clip_states_its_own_facts_and_is_taken_without_the_format(role, tmp_path):
     """Its activation may be another, and its heads: what lies beside the weights is not passed over."""
     folder = checkpoints.open_clip_folder(tmp_path / "open_clip")
-    torch.save(seeded_state_dict(checkpoints.openai_clip()), folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(
-        InputError, match=r"open_clip_config\.json lies beside the weights.* leave --format or --vision-format out"
-    ):
-        openai_clip.describe(read(folder), {})
+    source, options, word = folder, {"format": "openai_clip"}, "--format"
+    if role == "vision":
+        source = checkpoints.taiyi_folder(tmp_path / "text", head=True)
+        options, word = {"vision": folder, "vision_format": "openai_clip"}, "--vision-format"
+        options["format"] = "taiyi"
+    with pytest.raises(InputError, match=rf"open_clip_config\.json lies? beside the weights.* leave {word} out"):
+        convert(source, tmp_path / "OUT", **options)
+
+    options.pop("format" if role == "source" else "vision_format")
+    assert convert(source, tmp_path / "OUT", **options).passed
 
 
 @pytest.mark.parametrize(
