@@ -12,6 +12,8 @@ import torch
 
 from ..errors import InputError, MappingError
 from ..layouts.bases import base_file, published_base
+from ..layouts.hf_folder import check_pictures
+from ..layouts.open_clip import check_order
 from ..mapping import Plan, Rule, check_claims, drop, fold, plan, squeezing
 from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
@@ -278,6 +280,8 @@ def describe(parts: Sequence[Part]) -> Description:
     descriptions = [part.describe() for part in parts]
     first = descriptions[0]
     if len(descriptions) == 1:
+        if first.image_order is not None:
+            check_pictures(parts[0].checkpoint.folder, first.image_order, first.image_size)
         return first
     other = descriptions[1]
     if not any("logit_scale" in part.plan.shapes for part in parts):
@@ -285,6 +289,10 @@ def describe(parts: Sequence[Part]) -> Description:
             f"Neither {parts[0].checkpoint.name} nor {parts[1].checkpoint.name} holds a logit_scale, and it is not "
             "made up here. Name with --vision the whole CLIP that the image tower was taken from."
         )
+    for part in parts:
+        check_pictures(part.checkpoint.folder, first.image_order, other.image_size)
+        if (stated := part.config.get("preprocess_cfg")) is not None:
+            check_order(stated, first.image_order, other.image_size)
     return replace(
         first,
         architecture=f"{first.architecture} with {other.architecture}",

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..mapping import Rule, Shape, drop, rename
 from ..source import Tower
 from . import towers
-from .hf_folder import MEAN, STD, TOLERANCE
+from .hf_folder import MEAN, STD, TOLERANCE, crops
 from .openai import RESNET_WIDENING, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
 
 EPS = 1e-5
@@ -308,6 +308,26 @@ def image_order(stated: Mapping[str, Any], size: int) -> str:
     if pictures.get("size") is not None:
         check_sizes(pictures, {"size": size}, "The preprocess_cfg")
     return ORDER
+
+
+def check_order(stated: Mapping[str, Any], image_order: str, size: int) -> None:
+    """Refuses a preprocess_cfg that is not what a pair does to pictures, which is its text's family's.
+
+    Raises:
+        InputError: naming each field that contradicts, and the value that was wanted.
+    """
+    resize, side = "shortest" if crops(image_order) else "squash", _plain(stated.get("size"))
+    wrong = [f"size {side!r} ({size!r} was wanted)"] if side not in (None, size) else []
+    if (found := stated.get("resize_mode") or "shortest") != resize:
+        wrong.append(f"resize_mode {found!r} ({resize!r} was wanted)")
+    if wrong:
+        raise InputError(
+            f"The preprocess_cfg of open_clip's config states {', '.join(wrong)}, as the text part's family prepares "
+            "pictures. If it does not say what the image tower was trained with, correct it there; if it does, the "
+            "two are no pair."
+        )
+    rest = {key: value for key, value in stated.items() if key not in ("size", "resize_mode")}
+    check_pictures(rest, rest)
 
 
 def _close(value: Any, wanted: tuple[float, ...]) -> bool:

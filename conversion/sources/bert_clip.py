@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..layouts import towers
-from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
@@ -51,7 +51,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     if dual_encoder:
         _check_towers(config)
     text, vision = dual_towers(shapes, config)
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     positions = text["max_position_embeddings"]
     return Description(
         architecture="VisionTextDualEncoder of BERT and CLIP ViT" if dual_encoder else "BertCLIP",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..layouts import towers
-from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
@@ -48,7 +48,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = checkpoint.shapes
     text, vision = dual_towers(shapes, config)
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     size = f"{vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}"
     return Description(
         architecture=f"ChineseCLIP ViT {size}@BERT {text['hidden_size']}x{text['num_hidden_layers']}",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..layouts import towers
-from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
@@ -56,7 +56,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = {key.removeprefix(LIGHTNING): shape for key, shape in checkpoint.shapes.items()}
     text, vision = dual_towers(shapes, config)
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     return Description(
         architecture="TaiyiCLIP",
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),

@@ -7,7 +7,6 @@ from typing import Any
 from ..errors import InputError
 from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, clip_vision_shapes, tower_config
-from ..layouts.hf_folder import check_pictures
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
@@ -62,7 +61,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         "bert", [_stated(config, "text_config", "bert")], bert_shapes(shapes, "text_model."), "text_config"
     )
     vision = tower_config("clip_vision_model", _image_configs(config), clip_vision_shapes(shapes), "vision_config")
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     return Description(
         architecture="ZH-CLIP",
         text=Tower(text, "mean", "mlp", shapes["text_projection.2.weight"][0]),

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTokenizer, CLIPTokenizerFast
 
 from hf_zhclip.conversion import convert, verify
-from hf_zhclip.conversion.detection.parts import image_rules
+from hf_zhclip.conversion.detection.parts import describe, identify, image_rules
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.mapping import concat, drop, rename, split
@@ -266,7 +266,7 @@ def test_words_behind_the_end_need_the_end_stated_and_with_it_they_are_converted
     if field == "text_config_dict":
         both["vision_config_dict"] = c.VISION_CONFIG
     old = edited(grown, tmp_path / "old", **both)
-    said = rf"ends a text with id {END} and has words up to id {END + 2}: .*eos_token_id\W+{END} in the text_config of"
+    said = rf"ends a text with id {END} and has words up to id {END + 2}, .*eos_token_id\W+{END} in the text_config of"
     with pytest.raises(InputError, match=said):
         convert(old, tmp_path / "out")
 
@@ -407,11 +407,74 @@ def test_a_folder_whose_pictures_are_prepared_in_another_way_is_refused(fields, 
         convert(folder, tmp_path / "OUT")
 
 
-def test_an_image_part_of_another_normalisation_is_refused_and_one_of_another_crop_is_not(tmp_path):
-    other = with_processor(c.clip_folder(tmp_path / "clip"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    text = c.taiyi_folder(tmp_path / "text", head=True)
+CROPPED = {"size": {"shortest_edge": c.SIZE}, "crop_size": {"height": c.SIZE, "width": c.SIZE}}
 
-    with pytest.raises(InputError, match="says image_mean .*image_std"):
-        convert(text, tmp_path / "OUT", vision=other, format="taiyi")
-    with_processor(other, do_center_crop=False)
-    assert convert(text, tmp_path / "OUT", vision=other, format="taiyi").passed
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"image_mean": [0.5] * 3}, r"image_mean \[0.5, 0.5, 0.5\] \(\(0.48145466"),
+        ({"resample": 2}, r"resample 2 \(3 was wanted\)"),
+        ({"do_center_crop": False}, r"do_center_crop False \(True was wanted\)"),
+        ({"do_normalize": False}, r"do_normalize False \(True was wanted\)"),
+        (
+            {"size": {"height": c.SIZE, "width": c.SIZE}},
+            r"size {'height': 64, 'width': 64} \({'shortest_edge': 64} was",
+        ),
+        ({"size": {"shortest_edge": 224}}, r"size {'shortest_edge': 224} \({'shortest_edge': 64} was wanted\)"),
+    ],
+)
+@pytest.mark.parametrize("side", ["vision", "text"])
+def test_a_part_whose_file_prepares_pictures_otherwise_than_the_texts_family_is_refused(side, fields, said, tmp_path):
+    vision, text = c.clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    folder = {"vision": vision, "text": text}[side]
+    with_processor(folder, **{**CROPPED, **fields})
+
+    with pytest.raises(InputError, match=f"preprocessor_config.json says {said}.*correct it there"):
+        describe(identify(text, vision, "taiyi", None))
+
+    with_processor(folder, **CROPPED)
+    assert describe(identify(text, vision, "taiyi", None)).image_order == "rgb_then_crop"
+
+
+def test_the_way_out_of_a_contradicting_file_is_to_correct_it(tmp_path):
+    vision, text = c.clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    with_processor(vision, **CROPPED, do_center_crop=False)
+    with pytest.raises(InputError, match="correct it there"):
+        convert(text, tmp_path / "OUT", vision=vision, format="taiyi")
+
+    with_processor(vision, **CROPPED)
+    assert convert(text, tmp_path / "OUT", vision=vision, format="taiyi").passed
+
+
+# As openai/clip-vit-base-patch32 (2022), laion/CLIP-ViT-H-14 and a repo that transformers 5 saved have them.
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "crop_size": c.SIZE,
+            "do_center_crop": True,
+            "do_normalize": True,
+            "do_resize": True,
+            "resample": 3,
+            "size": 64,
+        },
+        {**CROPPED, "do_convert_rgb": True, "do_rescale": True, "rescale_factor": 0.00392156862745098, "resample": 3},
+        {
+            **CROPPED,
+            "do_pad": None,
+            "data_format": "channels_first",
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        },
+    ],
+)
+def test_what_published_image_parts_state_is_taken(fields, tmp_path):
+    vision, text = c.clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    with_processor(vision, **fields)
+    describe(identify(text, vision, "taiyi", None))
+
+
+def test_a_chinese_clip_is_no_image_part_of_a_family_that_crops(tmp_path):
+    vision, text = c.chinese_clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    with pytest.raises(InputError, match=r"size {'height': 64, 'width': 64} \({'shortest_edge': 64} was wanted\)"):
+        describe(identify(text, vision, "taiyi", None))
