@@ -79,6 +79,9 @@ class Source:
     a card says of texts before anything is converted. `base_model` names the model to whose config.json this one's own
     leaves the facts of its tower; what is found there lies in the config under `base_config`.
 
+    `pair_name` gives the name under which a text part and an image part were published together, where both have the
+    shapes of that model; without it, or where it gives None, a pair is called by what its two towers are.
+
     `describe_image` is for an image part whose folder may hold no text tower at all: without it the whole is
     described and its text left out.
     """
@@ -97,3 +100,4 @@ class Source:
     languages: tuple[str, ...] = ("zh",)
     describe_image: Callable[[Checkpoint, Mapping[str, Any]], Description] | None = None
     base_model: Callable[[Mapping[str, Any]], str | None] | None = None
+    pair_name: Callable[[Tower, Tower], str | None] | None = None

@@ -293,9 +293,11 @@ def describe(parts: Sequence[Part]) -> Description:
         check_pictures(part.checkpoint.folder, first.image_order, other.image_size)
         if (stated := part.config.get("preprocess_cfg")) is not None:
             check_order(stated, first.image_order, other.image_size)
+    named = parts[0].source.pair_name
+    name = named(first.text, other.vision) if named else None
     return replace(
         first,
-        architecture=f"{first.architecture} with {other.architecture}",
+        architecture=f"{name or first.architecture} with {other.architecture}",
         vision=other.vision,
         image_size=other.image_size,
     )

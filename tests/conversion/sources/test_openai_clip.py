@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,6 +57,17 @@ def test_a_published_size_is_described_as_openais_code_builds_it(
     assert (text["bos_token_id"], text["eos_token_id"], text["vocab_size"]) == (49406, 49407, 49408)
     assert (found.image_size, found.text.width, found.vision.width) == (size, embed, embed)
     assert (found.image_order, found.context_length, found.text.pooling) == ("crop_then_rgb", 77, "eos")
+
+
+@pytest.mark.parametrize("cut", ["visual.transformer.resblocks.11.", "transformer.resblocks.11."])
+def test_a_tower_of_fewer_layers_does_not_bear_the_published_name(cut, tmp_path):
+    found = published.checkpoint("openai_clip-vit-b-32", tmp_path)
+    tensors = {key: tensor for key, tensor in found.tensors.items() if not key.startswith(cut)}
+
+    name = openai_clip.describe(replace(found, tensors=tensors), {}).architecture
+
+    text, image = ("512x12", "768x11") if cut.startswith("visual") else ("512x11", "768x12")
+    assert name == f"OpenAI CLIP ViT {image}/32 with CLIP text {text}"
 
 
 def test_its_archive_is_certain_and_says_that_its_code_is_not_run(tmp_path):
