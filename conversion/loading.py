@@ -12,6 +12,7 @@ from huggingface_hub.constants import HF_HOME
 
 from hf_zhclip.configuration_zhclip import ZhCLIPConfig
 
+from .detection.beside import PACKAGED
 from .errors import InputError
 from .pipeline import convert
 from .reading.files import sha256
@@ -54,15 +55,17 @@ def load(
 
     if entry := published(source):
         vision, format = vision or entry.vision, format or entry.format
+    ships = str(tokenizer) == PACKAGED and not Path(PACKAGED).exists()
     stated: dict[str, Any] = {
         "vision": locate(vision) if vision else None,
-        "tokenizer": _existing(tokenizer) if tokenizer else None,
         "config": _existing(config) if config else None,
+        **({} if ships else {"tokenizer": _existing(tokenizer) if tokenizer else None}),
     }
     path = locate(source)
     if path.is_dir():
         refuse_older_folder(path, source)
     words: dict[str, Any] = {"format": format, "context_length": context_length, "ema": ema}
+    words |= {"tokenizer": PACKAGED} if ships else {}
     folder = _cache() / _key(path, stated, words)
     if not (folder / FILE).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,8 @@ def convert(
         vision: the image part, for a text model that was published without one.
         format: the source's format, where its keys can't decide.
         dtype: `keep`, or what floats are cast to.
-        tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own.
+        tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own; `packaged`
+            is the one that ships for the source's family.
         config: a JSON that states what no weight file holds, with the fields of cn_clip's model_configs.
         vision_format: `format` of the image part.
         vision_config: `config` of the image part.

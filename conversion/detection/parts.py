@@ -22,6 +22,7 @@ from ..reading.json_files import read_json
 from ..reading.read import Checkpoint, check_ema, choose, read
 from ..source import Description, Source
 from ..sources import SOURCES
+from .beside import PACKAGED, packaged, refuse_other_vocabulary
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
@@ -304,11 +305,18 @@ def describe(parts: Sequence[Part]) -> Description:
 
 
 def find_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | None:
-    """The vocabulary that the user names, else the one beside the weights, if there is one."""
+    """The vocabulary that the user names, else the one beside the weights, if there is one.
+
+    Raises:
+        InputError: when another than the packaged one lies beside a weight file whose folder is not known for its own.
+    """
+    source, checkpoint = parts[0].source, parts[0].checkpoint
     if stated is not None:
-        return Path(stated)
-    folder = parts[0].checkpoint.folder
-    return folder if folder is not None and parts[0].source.vocabulary.lies_in(folder) else None
+        return packaged(source) if str(stated) == PACKAGED and not Path(stated).exists() else Path(stated)
+    if checkpoint.folder is None:
+        refuse_other_vocabulary(source, checkpoint)
+        return None
+    return checkpoint.folder if source.vocabulary.lies_in(checkpoint.folder) else None
 
 
 def witness_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path:

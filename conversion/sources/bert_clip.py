@@ -13,6 +13,7 @@ from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 ORDER = "rgb_then_crop"
 """component/dataset.py: convert("RGB"), then CLIPFeatureExtractor."""
@@ -110,4 +111,5 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: _table("vision_model."),
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
 )

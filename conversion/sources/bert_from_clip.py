@@ -9,6 +9,7 @@ from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 RULES = (*towers.bert(""), *towers.bert_pooler(""))
 """save_bert_checkpoint.py of CLIP-Chinese saves `BertCLIPTextModel.text_model`, without its projection."""
@@ -65,5 +66,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

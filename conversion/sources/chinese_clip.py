@@ -9,6 +9,7 @@ from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 CONTEXT_LENGTH = 52
 """What these models were trained with (cn_clip/clip/utils.py); the repos' own tokenizers state no limit."""
@@ -87,5 +88,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

@@ -9,6 +9,7 @@ from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 LIMITS = (
     "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest text of "
@@ -113,6 +114,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: WITH_HEAD if config["text_projection_type"] == "linear_bias" else WITHOUT_HEAD,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
     pair_name=pair_name,
 )

@@ -9,6 +9,7 @@ from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 CONTEXT_LENGTH = 77
 """--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
@@ -87,5 +88,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

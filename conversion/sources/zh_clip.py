@@ -10,6 +10,7 @@ from ..layouts.hf_config import bert_shapes, check_there, clip_vision_shapes, to
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
 from ..source import Description, Signature, Source, Tower
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 ORDER = "rgb_then_crop"
 """models/zhclip/processing_zhclip.py: transformers' CLIPImageProcessor of version 4."""
@@ -122,5 +123,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

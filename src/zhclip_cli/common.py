@@ -14,7 +14,10 @@ OF_THE_ORIGINAL = ("vision", "format", "vision_format", "tokenizer", "config", "
 SHARED: dict[str, dict[str, Any]] = {
     "vision": {"metavar": "SOURCE", "help": "the image part of a text model that was published without one"},
     "format": {"metavar": "NAME", "help": "the source's format, where its keys can't decide"},
-    "tokenizer": {"metavar": "PATH", "help": "a vocabulary in place of the source's own"},
+    "tokenizer": {
+        "metavar": "PATH",
+        "help": "a vocabulary in place of the source's own; packaged: the one that ships",
+    },
     "config": {
         "metavar": "FILE",
         "help": "a JSON that states what no weight file holds, in the fields of the original's own config",
