@@ -108,7 +108,8 @@ MODEL: dict[str, Allowed] = {
     "quick_gelu": only(True, False, None),
     **dict.fromkeys(("custom_text", "init_logit_scale", "cast_dtype", "output_dict"), anything),
     "init_logit_bias": unset,
-    "nonscalar_logit_scale": unset,
+    # One number in a vector is the same number.
+    "nonscalar_logit_scale": only(True, False, None),
 }
 PICTURES: dict[str, Allowed] = {
     "size": anything,
