@@ -111,6 +111,8 @@ class Part:
             raise MappingError(
                 f"The shapes of {self.checkpoint.name} are not {self.source.title}'s:\n{shapes}"
             ) from error
+        if described.image_order is not None and described.image_size is not None:
+            check_pictures(self.checkpoint.folder, described.image_order, described.image_size)
         limits = (*described.limits, STATED_HERE) if self.from_catalogue else described.limits
         return replace(described, limits=limits)
 
@@ -281,8 +283,6 @@ def describe(parts: Sequence[Part]) -> Description:
     descriptions = [part.describe() for part in parts]
     first = descriptions[0]
     if len(descriptions) == 1:
-        if first.image_order is not None:
-            check_pictures(parts[0].checkpoint.folder, first.image_order, first.image_size)
         return first
     other = descriptions[1]
     if not any("logit_scale" in part.plan.shapes for part in parts):

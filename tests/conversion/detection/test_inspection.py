@@ -113,3 +113,9 @@ def test_the_findings_are_json(family, original):
 
     assert value["format"] == found.format
     assert value["keys"] == list(found.keys)
+
+
+def test_pictures_that_the_folder_prepares_otherwise_are_said_before_a_conversion_refuses_them(tmp_path):
+    folder = c.chinese_clip_folder(tmp_path / "crop")
+    (folder / "preprocessor_config.json").write_text('{"resample": 2, "size": {"height": 64, "width": 64}}')
+    assert "resample 2 (3 was wanted)" in inspect(folder).architecture
