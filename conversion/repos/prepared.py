@@ -68,9 +68,9 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
         )
     if words < text.vocab_size and _padded_to(words, text.vocab_size) is None:
         raise InputError(
-            f"The tokenizer has words up to id {words - 1} and the model {text.vocab_size} rows, more than padding to "
-            f"a multiple of {', '.join(map(str, PADDED_TO))} adds: words are missing, or it is another model's. "
-            f"{OTHER_VOCABULARY}"
+            f"The tokenizer has words up to id {words - 1} and the model {text.vocab_size} rows, to which "
+            f"no padding up to a multiple of {', '.join(map(str, PADDED_TO))} leads: words are missing, or it is "
+            f"another model's. {OTHER_VOCABULARY}"
         )
     if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
         raise InputError(
