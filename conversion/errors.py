@@ -1,12 +1,12 @@
-"""What can go wrong, told apart by who can mend it: the input's owner (exit code 2) or the machine (exit code 1)."""
+"""The errors, sorted by who can mend them: the owner of the input (exit code 2) or of the machine (exit code 1)."""
 
 from .telling import masked, shown_lines
 
 
 class ZhclipError(Exception):
-    """Something that a user is told without a traceback; `exit_code` is what the command ends with.
+    """An error that a user is told without a traceback; `exit_code` is the exit code of the command.
 
-    Whatever a message quotes, no terminal obeys it, and it gives no secret away.
+    Control characters in a message are escaped, and secrets are masked.
     """
 
     exit_code = 1
@@ -16,11 +16,11 @@ class ZhclipError(Exception):
 
 
 class WorkError(ZhclipError):
-    """The work failed though the input may be right: a full disk, a read error, a lost network."""
+    """The work failed although the input may be right: a full disk, a read error, a lost network."""
 
 
 class ParityError(WorkError):
-    """The converted model does not compute what the original computes; `report` says where they part."""
+    """The converted model does not compute what the original computes; `report` says where the two differ."""
 
     def __init__(self, message, report):
         super().__init__(message)
@@ -36,8 +36,9 @@ class InputError(ZhclipError, ValueError):
 class UnknownFormat(InputError):
     """No source is found for these keys; `verdict` says why.
 
-    "unknown": none claims them; "undecided": more than one could; "contradicted": they are not of the format that was
-    stated; "converted": they are a converted repo's; "older": they are that of an older version.
+    "unknown": no source claims them; "mixed": a known model is not alone; "undecided": several sources could;
+    "contradicted": they do not have the stated format; "converted": they belong to a converted repo; "older": they
+    belong to a repo of an older version.
     """
 
     def __init__(self, message, verdict="unknown"):
@@ -46,7 +47,7 @@ class UnknownFormat(InputError):
 
 
 class OlderRepo(UnknownFormat):
-    """A repo that an older version of this package wrote; `checkpoint` is what was read of it."""
+    """A repo that an older version of this package wrote; `checkpoint` holds what was read from it."""
 
     def __init__(self, message, checkpoint):
         super().__init__(message, "older")

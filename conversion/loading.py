@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from huggingface_hub.constants import HF_HOME
 
 from hf_zhclip.configuration_zhclip import ZhCLIPConfig
 
-from .detection.beside import PACKAGED
+from .detection.beside import PACKAGED, is_packaged
 from .errors import InputError
 from .pipeline import convert
 from .reading.files import sha256
@@ -23,6 +24,7 @@ from .reading.read import FSDP_FILE, WEIGHTS, read
 from .repos.repo import load_processor
 from .repos.report import FILE, versions
 from .repos.write import write_json
+from .stated import Stated
 
 MODEL_TYPE = ZhCLIPConfig.model_type
 """Of the copies in the cache: versions of the same number have written others, which AutoModel does not know."""
@@ -55,23 +57,24 @@ def load(
 
     if entry := published(source):
         vision, format = vision or entry.vision, format or entry.format
-    ships = str(tokenizer) == PACKAGED and not Path(PACKAGED).exists()
-    stated: dict[str, Any] = {
-        "vision": locate(vision) if vision else None,
-        "config": _existing(config) if config else None,
-        **({} if ships else {"tokenizer": _existing(tokenizer) if tokenizer else None}),
-    }
-    path = locate(source)
-    if path.is_dir():
-        refuse_older_folder(path, source)
-    words: dict[str, Any] = {"format": format, "context_length": context_length, "ema": ema}
-    words |= {"tokenizer": PACKAGED} if ships else {}
-    folder = _cache() / _key(path, stated, words)
+    stated = Stated(
+        source,
+        vision=vision,
+        format=format,
+        tokenizer=tokenizer,
+        config=config,
+        context_length=context_length,
+        ema=ema,
+    )
+    places = _places(stated)
+    if places["source"].is_dir():
+        refuse_older_folder(places["source"], source)
+    folder = _cache() / _key(stated, places)
     if not (folder / FILE).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):  # of many processes one converts and the others wait
             if not (folder / FILE).exists():
-                convert(source, folder, **{**stated, "vision": vision}, **words)
+                convert(out=folder, **vars(stated))
     return AutoModel.from_pretrained(folder, **from_pretrained), load_processor(folder)
 
 
@@ -85,11 +88,22 @@ def _cache() -> Path:
     return Path(os.environ.get("ZHCLIP_CACHE") or Path(HF_HOME) / "zhclip")
 
 
-def _key(path: Path, stated: dict[str, Path | None], words: dict[str, Any]) -> str:
+def _places(stated: Stated) -> dict[str, Path]:
+    """Where all that is read lies on this machine, by the name of what states it."""
+    places = {
+        "vision": locate(stated.vision) if stated.vision else None,
+        "tokenizer": _existing(stated.tokenizer) if stated.tokenizer and not is_packaged(stated.tokenizer) else None,
+        "config": _existing(stated.config) if stated.config else None,
+        "source": locate(stated.source),
+    }
+    return {name: place for name, place in places.items() if place is not None}
+
+
+def _key(stated: Stated, places: Mapping[str, Path]) -> str:
     parts = {
-        "source": _content(path),
-        **{role: _content(place, weights=role == "vision") for role, place in stated.items() if place},
-        **words,
+        **({"tokenizer": PACKAGED} if is_packaged(stated.tokenizer) else {}),
+        **{name: _content(place, weights=name in ("source", "vision")) for name, place in places.items()},
+        **{name: getattr(stated, name) for name in ("format", "context_length", "ema")},
         "versions": versions(),
         "model_type": MODEL_TYPE,
     }

@@ -1,7 +1,7 @@
 """The engine of the mapping: tables of full keys, applied strictly, and their inverse.
 
-A table is a tuple of rules. In a pattern `{}` is a layer number and `*` the rest of the key; a pattern always matches
-the whole key:
+A table is a tuple of rules. In a pattern, `{}` is a layer number and `*` is the rest of the key. A pattern
+always matches the whole key:
 
     rename("bert.embeddings.*", "text_model.embeddings.*")
     split(BLOCK + "attn.in_proj_*", LAYER + "q_proj.*", LAYER + "k_proj.*", LAYER + "v_proj.*")
@@ -11,9 +11,9 @@ the whole key:
     zero("logit_scale")
     squeeze(rename("logit_scale", "logit_scale"))
 
-The laws: each source key is claimed by exactly one rule, each target key is written once, every rule is used (only a
-drop may idle, and a zero needs no source), and targets and shapes equal those of the model. What breaks one is
-reported at once, layers folded.
+The laws: exactly one rule claims each source key. Each target key is written once. Every rule is used (only a drop may
+be unused, and a zero needs no source). Targets and shapes equal the model's keys and shapes. A single error reports
+every violation, with layers folded.
 """
 
 import re
@@ -33,12 +33,12 @@ MISSING = "missing keys (a rule found nothing to take)"
 
 LAYER_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
 _HOLE = "\0"
-"""Where a layer number stood; braces may be part of a key."""
+"""The place of a layer number. Braces would not do, because they may be part of a key."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One row of a table: `op` takes the tensors of `sources` to those of `targets`.
+    """A row of a table: `op` makes the tensors of `targets` from the tensors of `sources`.
 
     `squeezed` is 1 where the source has shape `(1,)` and the target is a scalar, and -1 on the way back.
     """
@@ -63,7 +63,7 @@ def transpose(source: str, target: str) -> Rule:
 
 
 def split(source: str, *targets: str) -> Rule:
-    """A fused tensor cut along dimension 0 into as many equal parts as there are targets."""
+    """A fused tensor, cut along dimension 0 into equal parts, one for each target."""
     return Rule("split", (source,), targets)
 
 
@@ -75,8 +75,8 @@ def concat(sources: Sequence[str], target: str) -> Rule:
 def log_inverse(source: str, target: str) -> Rule:
     """A temperature, by which the original divides its cosines, as the logarithm ln(1 / x) of a factor on them.
 
-    It is float32 at least: half precision would move every logit. The way back gives the float nearest to 1 / e^x, of
-    which the logarithm is the same bits again.
+    The logarithm is float32 or wider: half precision would move every logit. The way back gives the float nearest to
+    1 / e^x, and the logarithm of this float has the same bits again.
     """
     return Rule("log_inverse", (source,), (target,))
 
@@ -89,7 +89,7 @@ def drop(source: str) -> Rule:
 def zero(target: str) -> Rule:
     """A scalar 0 that no source key gives, for a model that computes without this parameter.
 
-    No number is made up: as the logarithm of a factor it is the factor 1, which changes nothing.
+    No number is made up: 0 is the logarithm of the factor 1, which changes nothing.
     """
     return Rule("zero", (), (target,))
 
@@ -108,7 +108,7 @@ def squeezing(rules: Iterable[Rule], source_shapes: Mapping[str, Shape], target:
 
 
 def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The table read backwards; what a drop left out cannot come back, and a zero goes."""
+    """The table read backwards. A dropped tensor cannot come back, and a zero is dropped."""
     backwards = {"rename": "rename", "transpose": "transpose", "split": "concat", "concat": "split"}
     backwards |= {"log_inverse": "inverse_exp", "inverse_exp": "log_inverse", "zero": "drop"}
     return tuple(
@@ -126,7 +126,11 @@ class Step:
     squeezed: int = 0
 
     def shapes(self, source_shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-        """Target shapes; a `ValueError` says which source shape the operation can't take."""
+        """The target shapes.
+
+        Raises:
+            ValueError: the operation cannot take a source shape; the message names it.
+        """
         if self.op == "zero":
             return {self.targets[0]: ()}
         first = source_shapes[self.sources[0]]
@@ -140,12 +144,13 @@ class Step:
                 shapes = [first]
             case "transpose":
                 if len(first) != 2:
-                    raise ValueError(f"{self.sources[0]} has shape {list(first)}; a matrix was wanted to transpose")
+                    raise ValueError(f"{self.sources[0]} has shape {list(first)}; wanted a matrix to transpose")
                 shapes = [first[::-1]]
             case "split":
                 if not first or first[0] % len(self.targets):
                     raise ValueError(
-                        f"{self.sources[0]} has shape {list(first)}, which does not split in {len(self.targets)}"
+                        f"{self.sources[0]} has shape {list(first)}, which does not split into {len(self.targets)} "
+                        "parts"
                     )
                 shapes = [(first[0] // len(self.targets), *first[1:])] * len(self.targets)
             case "concat":
@@ -156,7 +161,7 @@ class Step:
         return dict(zip(self.targets, shapes, strict=True))
 
     def run(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Target tensors; renames and splits are views, so nothing is copied before it is written."""
+        """The target tensors. Renames and splits are views, so that nothing is copied before it is written."""
         if self.op == "zero":
             return {self.targets[0]: _zero_like(tensors)}
         first = tensors[self.sources[0]]
@@ -180,7 +185,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one table does with one set of keys, and everything that breaks a law."""
+    """What a table does with a set of keys, and everything that breaks a law."""
 
     steps: tuple[Step, ...]
     dropped: tuple[str, ...]
@@ -193,7 +198,7 @@ class Plan:
         return tuple(target for step in self.steps if step.op == "zero" for target in step.targets)
 
     def run(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Target keys and tensors, one step at a time."""
+        """The target keys and tensors, step by step."""
         for step in self.steps:
             yield from step.run(tensors).items()
 
@@ -231,20 +236,20 @@ def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
 
 
 def check_claims(found: Plan) -> None:
-    """Refuses keys for which a whole row of the table found nothing: without them no model can be described.
+    """Refuses a table of which a whole row found no key: without these keys no model can be described.
 
     Raises:
-        MappingError: naming everything that breaks a law so far.
+        MappingError: a row found no key; the message names everything that breaks a law so far.
     """
     if MISSING in found.problems:
         raise MappingError(_table(found.problems))
 
 
 def check(plans: Sequence[Plan], target_shapes: Mapping[str, Shape]) -> None:
-    """Holds the plans together against the model that they must fill.
+    """Checks the plans together against the model that they have to fill.
 
     Raises:
-        MappingError: naming at once everything that breaks a law.
+        MappingError: a law is broken; the message names every violation.
     """
     problems: dict[str, list[str]] = defaultdict(list)
     for each in plans:
@@ -272,22 +277,22 @@ def matrix(shapes: Mapping[str, Shape], key: str) -> tuple[int, int]:
     """The rows and columns of a weight.
 
     Raises:
-        MappingError: when it has another number of dimensions.
+        MappingError: the weight has another number of dimensions.
     """
     shape = shapes[key]
     if len(shape) != 2:
-        raise MappingError(f"{key} has the shape {list(shape)}; a matrix was wanted.")
+        raise MappingError(f"{key} has the shape {list(shape)}; wanted a matrix.")
     return shape[0], shape[1]
 
 
 def claimed(rules: Iterable[Rule], keys: Iterable[str]) -> list[str]:
-    """Those of the keys that some rule takes."""
+    """The keys that a rule claims."""
     rules = tuple(rules)
     return [key for key in keys if any(_claims(rule, key) for rule in rules)]
 
 
 def fold(lines: Iterable[str]) -> list[str]:
-    """Sorts keys and folds those that differ only in layer numbers: `resblocks.{0...11}.ln_1.weight`."""
+    """Sorts keys, and folds keys that differ only in layer numbers: `resblocks.{0...11}.ln_1.weight`."""
     groups: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for line in map(shown, lines):
         numbers = tuple(int(number) for number in LAYER_NUMBER.findall(line))
@@ -308,12 +313,12 @@ def _regex(pattern: str) -> re.Pattern:
 
 
 def _computed(tensor: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """A function of each number, rounded once: in float64, of which no two machines differ after the rounding."""
+    """A function of each number, computed in float64 and rounded once, so that all machines give the same bits."""
     return function(tensor.double()).to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _zero_like(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """A scalar 0 in a float dtype that is there, so that a half-precision model is not called a wider one for it."""
+    """A scalar 0 in a float dtype of the checkpoint, so that the dtype of a half-precision model stays the same."""
     floats = (tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
     return torch.zeros((), dtype=next(floats, torch.float32))
 
@@ -323,7 +328,7 @@ def _claims(rule: Rule, key: str) -> bool:
 
 
 def _steps(single: Mapping[str, Rule], problems: dict[str, list[str]]) -> Iterator[Step]:
-    # A concat takes several keys: those whose numbers and rests agree belong together.
+    # A concat takes several keys. Keys belong together if their layer numbers and their rests agree.
     groups: dict[tuple[Rule, tuple[str, ...]], dict[str, str]] = defaultdict(dict)
     for key, rule in single.items():
         for pattern in rule.sources:
@@ -345,7 +350,7 @@ def _fill(pattern: str, values: Sequence[str]) -> str:
 
 
 def _ranges(numbers: frozenset[tuple[int, ...]]) -> Iterator[tuple[str, ...]]:
-    """Ranges for each position whose product is these numbers, no more and no fewer."""
+    """Ranges for each position, whose product is exactly these numbers."""
     if numbers == {()}:
         yield ()
         return

@@ -1,7 +1,8 @@
 """convert(): read -> detect -> describe -> map -> write -> verify, in a staging sibling; one rename ends it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from . import mapping
-from .detection.parts import Part, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
+from .detection.parts import Parts, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
 from .errors import InputError, OlderRepo, ParityError
 from .proof import verification
 from .publishing.cards import write_card
@@ -31,8 +32,10 @@ from .repos.write import (
     write_json,
     write_weights,
 )
-from .source import Description, Tower
+from .source import Description, TextAlone, Whole
+from .stated import Stated
 from .upgrade import upgrade
+from .words import Words
 
 TEXT_ALONE = (
     "It is a text tower alone: without a projection into a space with pictures, nothing that it computes can be "
@@ -91,43 +94,45 @@ def convert(
     """
     out = Path(out)
     _check_arguments(out, dtype, max_shard_size, report, force)
-    stated = {"format": format, "vision_format": vision_format, "tokenizer": tokenizer, "config": config}
-    inputs = {**stated, "vision_config": vision_config, "context_length": context_length, "ema": ema}
-    outputs = {"dtype": dtype, "max_shard_size": max_shard_size, "with_code": with_code, "also_legacy": also_legacy}
-    lenient = {"skip_verify": skip_verify, "allow_nonfinite": allow_nonfinite}
-    options: dict[str, Any] = {**inputs, **outputs, **lenient}
+    stated = Stated(
+        source,
+        vision=vision,
+        format=format,
+        vision_format=vision_format,
+        tokenizer=tokenizer,
+        config=config,
+        vision_config=vision_config,
+        context_length=context_length,
+        ema=ema,
+    )
+    options = {
+        **stated.options(),
+        "dtype": dtype,
+        "max_shard_size": max_shard_size,
+        "with_code": with_code,
+        "also_legacy": also_legacy,
+        "skip_verify": skip_verify,
+        "allow_nonfinite": allow_nonfinite,
+    }
     progress(f"Reading {source}")
     try:
-        parts = identify(source, vision, format, config, ema, vision_format, vision_config)
+        parts = identify(stated)
     except OlderRepo as found:
         check_apart(out, found.checkpoint.path, report)
         _refuse_options(source, {**options, "vision": vision, "report": report})
         return upgrade(found.checkpoint, out, force, progress)
     check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
     description = describe(parts)
-    paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
-    progress(f"Found {description.architecture}: {paired}")
-    for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
-        progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
-    for part in parts:
-        for key in part.plan.zeros:
-            progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")
-    if description.vision is None:
-        progress(TEXT_ALONE)
-    model_config, shapes = build(description)
-    settings = _settings(description, dtype, context_length, model_config.max_text_positions)
-    settings["catalogue"] = entry_name(source, parts, tokenizer, config, vision_format, vision_config)
+    _tell(parts, description, progress)
+    prepared = prepare(parts, description, stated)
+    settings = _settings(description, stated, dtype, prepared.context_length)
+    settings["catalogue"] = entry_name(stated, parts)
     settings["command"] = command(parts, out, options)
-    words = _tokenizer(parts, description, tokenizer, settings["context_length"])
-    check_tokenizer(words, model_config)
-    settings["vocabulary"] = vocabulary_hashes(witness_vocabulary(parts, tokenizer))
-    processor = _processor(description, words)
-    mapping.check([part.plan for part in parts], shapes)
-    tensors = join_tensors(parts)
-    check_dtypes(tensors)
-    for limit in (*spare_rows(words, model_config), *scale_limits([part.plan for part in parts], tensors)):
-        progress(limit)
-        settings["limits"].append(limit)
+    settings["vocabulary"] = vocabulary_hashes(prepared.vocabulary)
+    for limit in prepared.limits:
+        progress(limit.en)
+    settings["limits"] += prepared.limits
+    model_config, processor, tensors = prepared.config, prepared.processor, prepared.tensors
     model_config.dtype = widest_float(tensors, dtype)
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
         progress(f"Writing {len(tensors)} tensors")
@@ -136,7 +141,7 @@ def convert(
         processor.save_pretrained(folder)
         _open_doors(folder, description, processor, with_code, also_legacy)
         progress("Verifying in a fresh process")
-        proof = _prove(folder, parts, settings, tokenizer, skip_verify)
+        proof = _prove(folder, parts, settings, stated, skip_verify)
         write_json(folder / FILE, proof.to_json())
         if report is not None:
             write_json(Path(report), proof.to_json())
@@ -144,6 +149,21 @@ def convert(
             raise ParityError(f"The result does not compute what {source} computes:\n{proof.failures()}", proof)
         write_card(folder, proof, out.name)
     return proof
+
+
+def _tell(parts: Parts, description: Description, progress: Callable[[str], None]) -> None:
+    """Says what was found, and what of it a reader may not expect."""
+    paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
+    progress(f"Found {description.architecture}: {paired}")
+    for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
+        progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
+    for checkpoint in (part.checkpoint for part in parts if part.checkpoint.prefix):
+        progress(f"Took the prefix {checkpoint.prefix!r} from the keys of {checkpoint.name}")
+    for part in parts:
+        for key in part.plan.zeros:
+            progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")
+    if isinstance(description, TextAlone):
+        progress(TEXT_ALONE)
 
 
 def _refuse_options(source: str | Path, given: Mapping[str, Any]) -> None:
@@ -172,26 +192,61 @@ def _check_report(path: Path, force: bool) -> None:
         raise InputError(f"--report {path} exists already, and nothing is overwritten. Choose another place.")
 
 
-def _settings(description: Description, dtype: str, context_length: int | None, positions: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prepared:
+    """What will be written: the model's config, its processor, and target keys with tensors nobody has computed with.
+
+    `vocabulary` is what the witness reads. `limits` are what a card says of these rows and this scale.
+    """
+
+    config: Any
+    processor: Any
+    tensors: Mapping[str, torch.Tensor]
+    context_length: int
+    vocabulary: Path
+    limits: tuple[Words, ...]
+
+
+def prepare(parts: Parts, description: Description, stated: Stated) -> Prepared:
+    """Everything of a conversion that comes before the writing, with all its checks; `inspect` goes the same way.
+
+    Raises:
+        InputError: when towers, tokenizer, keys, shapes or dtypes do not make one model.
+    """
+    config, shapes = build(description)
+    longest = _longest_text(description, stated.context_length, config.max_text_positions)
+    words = _tokenizer(parts, description, stated, longest)
+    check_tokenizer(words, config)
+    vocabulary = witness_vocabulary(parts, stated)
+    mapping.check([part.plan for part in parts], shapes)
+    tensors = join_tensors(parts)
+    check_dtypes(tensors)
+    limits = (*spare_rows(words, config), *scale_limits([part.plan for part in parts], tensors))
+    return Prepared(config, _processor(description, words), tensors, longest, vocabulary, limits)
+
+
+def _longest_text(description: Description, context_length: int | None, positions: int) -> int:
     longest = context_length if context_length is not None else description.context_length
     if not 3 <= longest <= positions:
         raise InputError(f"--context-length {longest} does not fit: the model takes 3 to {positions} tokens.")
+    return longest
+
+
+def _settings(description: Description, stated: Stated, dtype: str, longest: int) -> dict[str, Any]:
     return {
         "architecture": description.architecture,
         "dtype": dtype,
         "context_length": longest,
         "trained_context_length": description.context_length,
-        "stated_context_length": context_length,
+        "stated_context_length": stated.context_length,
         "limits": list(description.limits),
-        "image_order": description.image_order,
+        "image_order": description.image_order if isinstance(description, Whole) else None,
     }
 
 
-def _tokenizer(
-    parts: Sequence[Part], description: Description, vocabulary: str | Path | None, context_length: int
-) -> Any:
+def _tokenizer(parts: Parts, description: Description, stated: Stated, context_length: int) -> Any:
     """The family's tokenizer on the vocabulary that is found, or the packaged one where it has the model's words."""
-    found, rows = find_vocabulary(parts, vocabulary), description.text.config["vocab_size"]
+    found, rows = find_vocabulary(parts, stated), description.text.config["vocab_size"]
     tokenizer = parts[0].source.tokenizer(found, context_length)
     if found is None and len(tokenizer) != rows:
         raise InputError(
@@ -205,7 +260,7 @@ def _processor(description: Description, tokenizer: Any) -> Any:
     """What prepares the inputs: the family's image order and the tokenizer; without an image tower the tokenizer."""
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
-    if description.vision is None:
+    if isinstance(description, TextAlone):
         return tokenizer
     size = {"height": description.image_size, "width": description.image_size}
     image_processor = ZhCLIPImageProcessor(image_order=description.image_order, size=size)
@@ -214,7 +269,7 @@ def _processor(description: Description, tokenizer: Any) -> Any:
 
 def _open_doors(folder: Path, description: Description, processor: Any, with_code: bool, also_legacy: bool) -> None:
     """Files for those who load the repo in another way than with this package."""
-    if description.vision is not None:  # what a tower alone pools is no embedding that sentence-transformers compares
+    if isinstance(description, Whole):  # what a tower alone pools is no embedding that sentence-transformers compares
         add_sentence_transformers(folder)
     if with_code:
         add_code(folder)
@@ -230,17 +285,13 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
     """
     from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPTextModel
 
-    text, vision = description.text, description.vision
-    if vision is not None and text.width != vision.width:
-        raise InputError(
-            f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
-            "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
-            "projections are not of the same model."
-        )
+    fields = _text_fields(description)
+    if isinstance(description, Whole):
+        fields |= _pair_fields(description)
     try:
-        config = ZhCLIPConfig(**_text_fields(description), **(_pair_fields(text, vision) if vision else {}))
+        config = ZhCLIPConfig(**fields)
         with torch.device("meta"):
-            model = ZhCLIPModel(config) if vision else ZhCLIPTextModel(config)
+            model = ZhCLIPModel(config) if isinstance(description, Whole) else ZhCLIPTextModel(config)
     except (StrictDataclassError, ValueError) as error:
         raise InputError(f"No model can be built from what is stated of it. {error}") from error
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -252,11 +303,18 @@ def _text_fields(description: Description) -> dict[str, Any]:
         "text_pooling": description.text.pooling,
         "text_attends_to_padding": description.text_attends_to_padding,
         "text_padded_length": description.text_padded_length,
-        "architectures": ["ZhCLIPModel" if description.vision else "ZhCLIPTextModel"],
+        "architectures": ["ZhCLIPModel" if isinstance(description, Whole) else "ZhCLIPTextModel"],
     }
 
 
-def _pair_fields(text: Tower, vision: Tower) -> dict[str, Any]:
+def _pair_fields(description: Whole) -> dict[str, Any]:
+    text, vision = description.text, description.vision
+    if text.width != vision.width:
+        raise InputError(
+            f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
+            "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
+            "projections are not of the same model."
+        )
     return {
         "vision_config": dict(vision.config),
         "projection_dim": text.width,
@@ -266,14 +324,12 @@ def _pair_fields(text: Tower, vision: Tower) -> dict[str, Any]:
     }
 
 
-def _prove(
-    folder: Path, parts: Sequence[Part], settings: Mapping[str, Any], tokenizer: str | Path | None, skip: bool
-) -> Report:
+def _prove(folder: Path, parts: Parts, settings: Mapping[str, Any], stated: Stated, skip: bool) -> Report:
     request = verification.Request(
         out=str(folder),
         parts=[part.request() for part in parts],
         dtype=settings["dtype"],
-        vocabulary=str(witness_vocabulary(parts, tokenizer)),
+        vocabulary=str(witness_vocabulary(parts, stated)),
         context_length=settings["stated_context_length"],
         tensors_only=skip,
     )

@@ -5,33 +5,40 @@ What its original stated is taken from its report; the original's own files are 
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, ParityError
-from .proof import verification
+from .proof import compared, verification
 from .publishing.cards import write_card
+from .reading.catalogue import STATED_HERE
 from .reading.evidence import Evidence, to_report, vocabulary_hashes
 from .reading.files import sha256
 from .reading.json_files import read_json
 from .reading.read import Checkpoint
 from .repos.doors import CODE_FILES, add_code
 from .repos.provenance import command_of
-from .repos.report import FILE, Comparison, Report
+from .repos.report import COUNT, FILE, Comparison, Report
 from .repos.staging import staging
 from .repos.write import SPARE_BYTES, write_json
 from .sources import SOURCES
+from .words import Words
 
 FORMER_VERSION = 2
 """Of the reports whose repos bear the former types."""
 
 TYPES = {"zhclip": "hf_zhclip", "zhclip_resnet": "hf_zhclip_resnet"}
 
-LIMIT = (
+LIMIT = Words(
     "This repo was made from one that an older version of hf_zhclip had converted. What its original states beside "
-    "the weights is taken from that repo's report; the original's files were not read again."
+    "the weights is taken from that repo's report; the original's files were not read again.",
+    "本仓库由 hf_zhclip 旧版本转换得到的仓库改写而来。原文件中权重以外的说明取自旧仓库的报告，没有重新读取原文件。",
 )
 """What the card says."""
+
+WORDED = ("what", "witness")
+"""What of a comparison is said in both languages today."""
 
 CONVERT_ORIGINAL = "Convert its original again, which its card names."
 
@@ -109,21 +116,39 @@ def _former_report(folder: Path) -> dict[str, Any]:
         )
     try:
         report = _of_today(report)
-        Report.from_json(report)
+        read = Report.from_json(report)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{folder / FILE} is no report: {error}. {CONVERT_ORIGINAL}") from error
     _check_proved(folder, report)
-    return report
+    return {**report, "conversion": read.conversion}
 
 
 def _of_today(report: Mapping[str, Any]) -> dict[str, Any]:
     """The former report in today's fields; raises what `Report.from_json` raises for what is not as it was written."""
     conversion = report["conversion"]
-    added = {"stated_context_length": conversion["context_length"], "vocabulary": {}}
     sources = [_source(each) for each in report["sources"]]
     if not sources:
         raise LookupError("it names no source")
-    return {**report, "conversion": {**conversion, **added}, "sources": sources}
+    known = _sentences([each["format"] for each in sources])
+    added = {
+        "stated_context_length": conversion["context_length"],
+        "vocabulary": {},
+        "limits": [_words(each, known) for each in conversion["limits"]],
+    }
+    comparisons = [{**each, **{name: _words(each[name], {}) for name in WORDED}} for each in report["comparisons"]]
+    return {**report, "conversion": {**conversion, **added}, "sources": sources, "comparisons": comparisons}
+
+
+def _sentences(formats: Sequence[str]) -> dict[str, Words]:
+    """Today's sentences of these formats by their English, which is all that a former report holds of them."""
+    said = [words for each in formats for words in (*SOURCES[each].limits, *SOURCES[each].limits_of_some)]
+    return {words.en: words for words in (*said, STATED_HERE)}
+
+
+def _words(english: Any, known: Mapping[str, Words]) -> dict[str, str]:
+    if not isinstance(english, str):
+        raise TypeError(f"a sentence is {english!r}")
+    return asdict(known.get(english, Words.in_english(english)))
 
 
 def _source(former: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,5 +237,5 @@ def _prove(place: Path, folder: Path, former: Mapping[str, Any], name: str) -> R
 def _same_weights(former: Mapping[str, Any], files: Mapping[str, str]) -> Comparison:
     weights = [name for name in former["files"] if name.endswith((".safetensors", ".safetensors.index.json"))]
     different = sum(files.get(name) != former["files"][name] for name in weights)
-    what = f"SHA-256 of {len(weights)} files"
-    return Comparison("tensors", what, "the older repo", "number that differ", 0, different, different == 0)
+    what = compared.FILES.filled(count=len(weights))
+    return Comparison("tensors", what, compared.OLDER_REPO, COUNT, 0, different, different == 0)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hf_zhclip.conversion.source import Description, Tower
+from hf_zhclip.conversion.source import BareTower, Description, TextAlone, Tower, Whole
 
 REFUSED = "refused"
 """Before anything is compared: by the model's config, by keys and shapes, or by the vocabulary."""
@@ -162,7 +162,7 @@ PICTURE = Fact(_side, (REFUSED, "pixels"))
 """The side of a picture wherever it is stated."""
 
 OF_A_PAIR = ("projection", "width", "image_order", "image_size")
-"""Fields that mean nothing of a text tower that stands alone, and reach no file of its repo."""
+"""Fields that a text tower that stands alone does not have."""
 
 NOT_IN_CONFIG = {
     "architecture": "a name for the report and the card",
@@ -189,6 +189,10 @@ class Row:
     def __str__(self) -> str:
         return f"{self.family}-{self.place}-{self.field}-{self.value}".replace(" ", "")
 
+    def planted(self) -> tuple[str, str, str]:
+        """What is planted, whichever family it is planted in."""
+        return self.place, self.field, str(self.value)
+
     def plant(self, description: Description) -> Description:
         """The description with this value."""
         changed = {self.field: self.value}
@@ -212,34 +216,37 @@ class Row:
 
 def unknown(description: Description) -> list[str]:
     """Fields of the towers' configs that no table has another value of."""
-    towers = {side: getattr(description, side) for side in STEPS}
-    return [f"{side}.{name}" for side, tower in towers.items() if tower for name in tower.config if name not in CONFIG]
+    return [f"{side}.{name}" for side, tower in towers(description) for name in tower.config if name not in CONFIG]
+
+
+def towers(description: Description) -> Iterator[tuple[str, BareTower]]:
+    """The towers that there are, by side."""
+    return ((side, getattr(description, side)) for side in STEPS if hasattr(description, side))
 
 
 def rows(family: str, description: Description) -> Iterator[Row]:
     """A row for each other value of each fact; see `unknown` for what is left out."""
-    alone = description.vision is None
+    alone = isinstance(description, TextAlone)
     steps = ALONE if alone else STEPS
-    for side in STEPS:
-        if (tower := getattr(description, side)) is not None:
-            yield from _of_tower(family, side, tower, steps[side])
+    for side, tower in towers(description):
+        yield from _of_tower(family, side, tower, steps[side])
     for field, fact in DESCRIPTION_FIELDS.items():
         if not (alone and field in OF_A_PAIR):
             tower = description.vision if field == "image_size" else description.text
             yield from _of(family, "whole", field, getattr(description, field), fact, tower.config, steps["text"])
-    if not alone:
+    if isinstance(description, Whole):
         # One width alone makes no pair; both together are projection_dim.
         yield from _of(family, "both", "width", description.text.width, TOWER_FIELDS["width"], {}, ())
         # So would a reader take it wrong: what is one pixel larger fits the weights of a ViT.
         yield from _of(family, "picture", "image_size", description.image_size, PICTURE, description.vision.config, ())
 
 
-def _of_tower(family: str, side: str, tower: Tower, steps: tuple[str, ...]) -> Iterator[Row]:
+def _of_tower(family: str, side: str, tower: BareTower, steps: tuple[str, ...]) -> Iterator[Row]:
     for field, value in tower.config.items():
         if field in CONFIG:
             yield from _of(family, f"{side}.config", field, value, CONFIG[field], tower.config, steps)
     for field, fact in TOWER_FIELDS.items():
-        if not (tower.projection is None and field in OF_A_PAIR):
+        if isinstance(tower, Tower) or field not in OF_A_PAIR:
             yield from _of(family, side, field, getattr(tower, field), fact, tower.config, steps)
 
 

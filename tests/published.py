@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hf_zhclip.conversion.detection.parts import Part, Role
+from hf_zhclip.conversion.detection.parts import OF_ROLE, Part, Role
 from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.sources import SOURCES
 
@@ -32,10 +32,10 @@ def checkpoint(name: str, folder: Path) -> Checkpoint:
 def part(name: str, folder: Path, role: Role = "whole") -> Part:
     """The checkpoint as a part of a model, by the format that is recorded of it."""
     found = checkpoint(name, folder / name)
-    return Part(SOURCES[KEYS[name]["format"]], found, found.config, "recorded", role)
+    return OF_ROLE[role](SOURCES[KEYS[name]["format"]], found, found.config, "recorded")
 
 
-def parts(name: str, folder: Path) -> list[Part]:
+def parts(name: str, folder: Path) -> tuple[Part, ...]:
     """The checkpoint, and the image part that it was published to be paired with."""
     image = KEYS[name].get("vision")
-    return [part(name, folder), *([part(image, folder, "image")] if image else [])]
+    return part(name, folder), *([part(image, folder, "image")] if image else [])

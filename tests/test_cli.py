@@ -2,6 +2,7 @@ import inspect
 import io
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -15,9 +16,12 @@ import zhclip_cli
 from hf_zhclip.conversion import pipeline
 from hf_zhclip.conversion.proof import verification
 from hf_zhclip.conversion.repos import report
+from hf_zhclip.conversion.sources import SOURCES
+from zhclip_cli import common
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES, entries, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import entries, save_time
 
 COMMAND = [sys.executable, "-m", "zhclip_cli"]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and shells of POSIX")
@@ -91,6 +95,14 @@ def test_every_command_has_help(command, run):
 
     assert code == 0
     assert text.startswith(f"usage: zhclip {command}")
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "verify"])
+def test_the_help_lists_every_format(command, run):
+    _, text, _ = run(command, "--help")
+
+    assert common.FORMATS == tuple(SOURCES)
+    assert set(SOURCES) <= set(re.findall(r"\w+", text))
 
 
 def test_the_version_is_printed(run):
@@ -210,6 +222,13 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
                 **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), True),
             },
         ),
+        (
+            "inspect s --vision v --format f --tokenizer t --config c --vision-format vf --vision-config vc --ema use",
+            {
+                **{"source": "s", "vision": "v", "format": "f", "tokenizer": "t", "config": "c", "ema": "use"},
+                **{"vision_format": "vf", "vision_config": "vc"},
+            },
+        ),
         ("export o d --to transformers", {"out": "o", "destination": "d", "to": "transformers", **EXPORT}),
         (
             "export o d --to cn_clip --ddp --also-legacy --max-shard-size 1GB --force",
@@ -292,13 +311,23 @@ def test_verify_of_something_else_ends_with_2(run, tmp_path):
 
 
 def test_inspect_prints_a_page_or_json(original, run):
-    code, text, _ = run("inspect", original.source)
+    code, text, _ = run("inspect", original.source, "--config", original.arguments["config"])
     assert code == 0
     assert "[cn_clip], certain" in text
 
-    code, text, _ = run("inspect", original.source, "--json")
+    code, text, _ = run("inspect", original.source, "--config", original.arguments["config"], "--json")
     assert code == 0
-    assert json.loads(text)["format"] == "cn_clip"
+    assert (json.loads(text)["format"], json.loads(text)["refusal"]) == ("cn_clip", None)
+
+
+def test_inspect_of_what_convert_refuses_says_so_and_ends_with_2(original, run):
+    code, text, _ = run("inspect", original.source)
+    assert code == 2
+    assert "[cn_clip], and convert refuses it" in text and "--config FILE" in text
+
+    code, text, _ = run("inspect", original.source, "--json")
+    assert code == 2
+    assert json.loads(text)["format"] == "cn_clip" and "--config FILE" in json.loads(text)["refusal"]
 
 
 def test_inspect_of_an_unknown_model_describes_it_and_ends_with_2(run, tmp_path):
@@ -413,7 +442,14 @@ sys.exit(zhclip_cli.main(["list"]))
 """
 
 
-@pytest.mark.parametrize("module", ["hf_zhclip", "hf_zhclip.conversion.errors", "hf_zhclip.conversion.reading"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "hf_zhclip",
+        pytest.param("hf_zhclip.conversion.errors", marks=pytest.mark.thorough),
+        pytest.param("hf_zhclip.conversion.reading", marks=pytest.mark.thorough),
+    ],
+)
 def test_an_interrupt_while_modules_are_imported_ends_with_1_in_words(module):
     done = subprocess_of("-c", INTERRUPTED_IMPORT, module)
 
@@ -437,7 +473,14 @@ def broken_pipe(buffered):
 
 
 @posix
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["--version"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["--help"],
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--version"], ["list", "--help"])),
+    ],
+)
 def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(arguments, broken_pipe):
     done = subprocess.run([*COMMAND, *arguments], stdout=broken_pipe, stderr=subprocess.PIPE, timeout=300)
 
@@ -498,7 +541,7 @@ def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
     """One real run: a fresh process that starts a fresh process."""
     folder = tmp_path / "模型 é"
     folder.mkdir()
-    source, config = c.cn_clip_file(folder / "权重.pt"), c.cn_clip_config(folder / "事实.json")
+    source, config = c.cn_clip.cn_clip_file(folder / "权重.pt"), c.cn_clip.cn_clip_config(folder / "事实.json")
     arguments = ["-m", "zhclip_cli", "convert", source, folder / "输出", "--config", config, "--json"]
 
     done = subprocess_of(*map(str, arguments), PYTHONIOENCODING="gbk", PYTHONUTF8="0")

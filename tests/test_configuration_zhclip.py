@@ -116,10 +116,10 @@ def test_a_field_of_a_tower_can_be_overridden_on_load(tmp_path):
         (PADDED | {"text_padded_length": 0}, "text_padded_length is 0; wanted 1 to 512"),
         (PADDED | {"text_padded_length": 513}, "text_padded_length is 513; wanted 1 to 512"),
         (PADDED | {"text_padded_length": "77"}, "text_padded_length"),
-        ({"text_config": BERT, "text_projection_type": "none"}, "text_projection_type is 'none' and that tower is 32"),
+        ({"text_config": BERT, "text_projection_type": "none"}, "text_projection_type is 'none' and its tower is 32"),
         (
             {"vision_config": RESNET, "visual_projection_type": "none"},
-            "that tower is 16 wide; wanted projection_dim, 512",
+            "its tower is 16 wide; wanted projection_dim, 512",
         ),
     ],
 )

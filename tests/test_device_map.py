@@ -31,7 +31,8 @@ from hf_zhclip import (
 )
 from hf_zhclip.conversion import convert
 
-from tests.conversion.helpers import FAMILIES, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import save_time
 from tests.small_models import both, build
 
 MODELS = ("cn_clip", "cn_clip_rn50")  # a ViT and a ResNet

@@ -229,7 +229,7 @@ class TestSettings:
             ),
             (
                 {"image_order": "crop_then_rgb", "size": {"height": 8, "width": 9}},
-                "size of 8 x 9; crop_then_rgb wants a",
+                "size of 8 x 9, wanted a square for crop_then_rgb",
             ),
         ],
     )

@@ -149,9 +149,9 @@ def test_eager_attention_gives_its_weights():
 def test_another_size_is_refused_unless_the_position_embeddings_may_be_resized():
     larger = torch.rand(1, 3, 96, 128)
 
-    with pytest.raises(ValueError, match="96x128 pixels and the model takes 64x64"):
+    with pytest.raises(ValueError, match="96x128 pixels, but the model takes 64x64"):
         resnet()(larger)
-    with pytest.raises(ValueError, match="smallest"):
+    with pytest.raises(ValueError, match="at least 32x32"):
         resnet()(torch.rand(1, 3, 31, 64), interpolate_pos_encoding=True)
     output = resnet()(larger, interpolate_pos_encoding=True)
     assert output.last_hidden_state.shape == (1, 256, 3, 4)

@@ -34,7 +34,7 @@ OTHER = r"ZH-CLIP \(thu-ml/zh-clip\)"
 
 @pytest.fixture(scope="module", params=[False, True], ids=["preprocessor_config.json", "processor_config.json"])
 def zh_clip(request, tmp_path_factory) -> Path:
-    return c.zh_clip_folder(tmp_path_factory.mktemp("theirs") / "zh-clip", processor_config=request.param)
+    return c.zh_clip.zh_clip_folder(tmp_path_factory.mktemp("theirs") / "zh-clip", processor_config=request.param)
 
 
 @pytest.mark.parametrize("auto", [AutoConfig, AutoModel, AutoModelForZeroShotImageClassification])
@@ -84,7 +84,7 @@ def test_zh_clip_never_becomes_a_model_of_this_package(zh_clip, ours):
     ],
 )
 def test_a_config_of_zh_clip_that_is_cut_or_lies_is_named_too(tmp_path, lie):
-    folder = c.zh_clip_folder(tmp_path / "zh-clip", **lie)
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "zh-clip", **lie)
 
     with pytest.raises(ValueError, match=OTHER):
         ZhCLIPConfig.from_pretrained(folder)
@@ -94,7 +94,7 @@ def test_a_config_of_zh_clip_that_is_cut_or_lies_is_named_too(tmp_path, lie):
 
 @pytest.mark.parametrize("model_type", [None, 7, ["zhclip"], "bert"])
 def test_a_config_of_another_type_is_told_by_it_whatever_its_towers_are(tmp_path, model_type):
-    folder = c.zh_clip_folder(tmp_path / "folder", model_type=model_type, text_config="bert", architectures=7)
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "folder", model_type=model_type, text_config="bert", architectures=7)
 
     with pytest.raises(ValueError, match="not a ZhCLIP repository") as error:
         ZhCLIPConfig.from_pretrained(folder)
@@ -103,7 +103,7 @@ def test_a_config_of_another_type_is_told_by_it_whatever_its_towers_are(tmp_path
 
 @pytest.mark.parametrize("text", ['{"model_type": "zhclip", "archi', "", "[]", '"zhclip"'])
 def test_a_config_that_is_no_json_object_is_refused_in_words(tmp_path, text):
-    folder = c.zh_clip_folder(tmp_path / "zh-clip")
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "zh-clip")
     (folder / "config.json").write_text(text)
 
     with pytest.raises((OSError, ValueError), match="config"):
@@ -111,7 +111,7 @@ def test_a_config_that_is_no_json_object_is_refused_in_words(tmp_path, text):
 
 
 def test_an_image_order_that_the_caller_states_makes_an_image_processor_of_any_folder(tmp_path):
-    folder = c.clip_folder(tmp_path / "clip")
+    folder = c.hf_clip.clip_folder(tmp_path / "clip")
     (folder / "preprocessor_config.json").write_text('{"image_processor_type": "CLIPImageProcessor"}')
 
     with pytest.raises(ValueError, match="a CLIPImageProcessor, which states no image_order"):
@@ -150,7 +150,7 @@ def test_a_repo_of_an_older_version_is_told_by_its_report_and_the_command_is_nam
     ["", "[]", '{"format_version": "2"}', '{"format_version": true}', "[" * 100_000, '{"a": ' + "9" * 5000 + "}"],
 )
 def test_a_file_that_is_no_report_does_not_make_zh_clip_a_repo_of_this_package(tmp_path, report):
-    folder = c.zh_clip_folder(tmp_path / "zh-clip")
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "zh-clip")
     (folder / "conversion_report.json").write_text(report)
 
     with pytest.raises(ValueError, match=OTHER):

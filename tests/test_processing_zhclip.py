@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import pickle
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -87,7 +88,7 @@ class TestWarning:
         processor(text=["狗" * 9])
         (message,) = warnings(caplog)
         assert message.startswith(
-            "2 of 3 texts have more than 6 tokens, the first and the last included, and were cut"
+            "2 of 3 texts have more than 6 tokens, the first and the last token included, and were cut"
         )
         assert "processor.tokenizer.model_max_length" in message
 
@@ -130,6 +131,12 @@ class TestReload:
         image_processor = AutoImageProcessor.from_pretrained(tmp_path)
         assert image_processor.to_dict() == processor.image_processor.to_dict()
 
+    def test_a_pickled_one_gives_the_same(self, processor):
+        call = {"text": ["猫", "狗" * 9], "images": [with_alpha(4)], "return_tensors": "pt"}
+        found, wanted = pickle.loads(pickle.dumps(processor))(**call), processor(**call)
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+    @pytest.mark.thorough  # it is pickled for that
     def test_it_works_in_a_spawned_process(self, processor):
         call = {"text": ["猫", "狗" * 9], "images": [with_alpha(4)], "return_tensors": "pt"}
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

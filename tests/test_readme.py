@@ -2,9 +2,11 @@
 
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,27 +14,38 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from PIL import Image
 
 import zhclip_cli
+from hf_zhclip.conversion.exports import exporting
 from hf_zhclip.conversion.layouts.cn_clip import FIELDS
 
 from tests import checkpoints
-from tests.conversion.helpers import save_time
+from tests.conversion.helpers import answer_here, save_time
 from tests.loopback_hub import connect, serve
+from tests.newcomer import ROOT, clone, environment, run_line
 
-ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LOCAL = ("make ", "pip ")
-"""Commands that are looked up and not run."""
+INSTALL = "pip install ."
+INSTALL_OFFLINE = f"python -m {INSTALL} --no-deps --no-index --no-build-isolation"
+"""The same where no package can be fetched; the environment has no script `pip` of its own."""
+
+LEFT_OUT = (INSTALL, "zhclip demo")
+"""Commands that take long: the test of the opening alone runs them."""
+
+SCREEN = 24
+"""Lines of a terminal."""
 
 # The small checkpoints are of no published size, so that some commands need what their users would not.
 SUBSTITUTED = dict.fromkeys(
     (
-        "zhclip convert epoch_latest.pt my-clip",
-        "zhclip convert epoch_latest.pt my-clip-with-code --with-code",
+        "zhclip convert epoch_latest.pt tuned-clip",
+        "zhclip convert epoch_latest.pt tuned-clip-with-code --with-code",
         "zhclip convert chinese-clip-vit-base-patch16 chinese-clip",
-        "zhclip verify my-clip --against epoch_latest.pt",
+        "zhclip verify tuned-clip --against epoch_latest.pt",
     ),
     "--config my_config.json",
 )
+
+PAIRS = [(f"{folder}README.md", f"{folder}README.zh-CN.md") for folder in ("", "model_cards/")]
+"""Pages that are written in both languages."""
 
 ELSEWHERE = "sentence_transformers"
 """A package that the suite's own environment lacks; `make parity` runs the blocks that import it."""
@@ -50,11 +63,11 @@ def commands() -> list[str]:
 def hub(tmp_path_factory, monkeypatch):
     """A hub with small checkpoints where the large ones are published, and a user who may write."""
     folder = tmp_path_factory.mktemp("published")
-    checkpoints.cn_clip_file(folder / "clip_cn_vit-b-16.pt")
+    checkpoints.cn_clip.cn_clip_file(folder / "clip_cn_vit-b-16.pt")
     published = {
         "OFA-Sys/chinese-clip-vit-base-patch16": [folder / "clip_cn_vit-b-16.pt"],
-        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese": checkpoints.taiyi_folder(folder / "t", head=True).iterdir(),
-        "openai/clip-vit-base-patch32": checkpoints.clip_folder(folder / "c").iterdir(),
+        "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese": checkpoints.taiyi.taiyi_folder(folder / "t", head=True).iterdir(),
+        "openai/clip-vit-base-patch32": checkpoints.hf_clip.clip_folder(folder / "c").iterdir(),
     }
     owners = {"hf_owner": tuple(repo.split("/")[0] for repo in published), "hf_user": ("user",)}
     with serve(tmp_path_factory.mktemp("hub"), owners) as server:
@@ -71,28 +84,67 @@ def hub(tmp_path_factory, monkeypatch):
 def home(tmp_path, monkeypatch, hub):
     """A folder that holds every file that the README names."""
     for name in ("epoch_latest.pt", "own_sizes.pt"):
-        checkpoints.cn_clip_file(tmp_path / name)
-    checkpoints.cn_clip_config(tmp_path / "my_config.json")
-    checkpoints.taiyi_folder(tmp_path / "my-taiyi-text", head=True)
-    checkpoints.clip_folder(tmp_path / "clip-vit-base-patch32")
-    checkpoints.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
-    Image.new("RGB", (90, 60), "yellow").save(tmp_path / "pokemon.jpeg")
+        checkpoints.cn_clip.cn_clip_file(tmp_path / name)
+    checkpoints.cn_clip.cn_clip_config(tmp_path / "my_config.json")
+    checkpoints.taiyi.taiyi_folder(tmp_path / "my-taiyi-text", head=True)
+    checkpoints.hf_clip.clip_folder(tmp_path / "clip-vit-base-patch32")
+    checkpoints.bert_clip.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
+    shutil.copytree(ROOT / "examples" / "scenes", tmp_path / "examples" / "scenes")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))
     save_time(monkeypatch)
+    monkeypatch.setattr(exporting, "in_fresh_process", answer_here)
     return tmp_path
 
 
 def run_command(line: str) -> None:
-    if line.startswith(LOCAL):
+    if line in LEFT_OUT:
         return
     program, *arguments = shlex.split(f"{line} {SUBSTITUTED.get(line, '')}")
     assert program == "zhclip"
     assert zhclip_cli.main(arguments) == 0, line
 
 
-def test_both_readmes_hold_the_same_blocks():
-    assert blocks("README.md") == blocks("README.zh-CN.md")
+def section(name: str, number: int) -> str:
+    """The text under a heading of the second level."""
+    return re.split("^## .*$", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[number]
+
+
+def figures(text: str) -> list[float]:
+    """The decimal numbers of a text."""
+    return [float(figure) for figure in re.findall(r"\d+\.\d+(?:e-?\d+)?", text)]
+
+
+def test_the_opening_does_what_the_page_says_in_a_fresh_clone(tmp_path):
+    """Each line is run by a shell as it is written, the code in a process of its own."""
+    scripts = environment(tmp_path / "environment")
+    folder = clone(tmp_path / "clone")
+    printed = {}
+    for language, text in BLOCK.findall(section("README.md", 1)):
+        for line in text.splitlines() if language == "bash" else ():
+            printed[line] = run_line(INSTALL_OFFLINE if line == INSTALL else line, folder, scripts)
+    assert printed["zhclip demo"].splitlines()[-1] == str(Path("demo") / "contact_sheet.png")
+    assert (folder / "demo" / "contact_sheet.png").is_file()
+    assert (folder / "demo" / "model" / "model.safetensors").is_file()
+    (promised,) = [text for language, text in BLOCK.findall(section("README.md", 1)) if language == "text"]
+    (convert,) = [line for line in printed if line.startswith("zhclip convert ")]
+    assert printed[convert] == promised
+
+    code = next(text for language, text in BLOCK.findall(section("README.md", 2)) if language == "python")
+    (folder / "use.py").write_text(code, encoding="utf-8")
+    found = figures(run_line("python use.py", folder, scripts))
+    assert found == pytest.approx(figures("".join(re.findall("#.*:.*", code))), abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_at_most_a_screen_of_text_comes_before_the_first_command(name):
+    before = (ROOT / name).read_text(encoding="utf-8").partition("```bash\n")[0]
+    assert before.count("\n") < SCREEN
+
+
+@pytest.mark.parametrize("english, chinese", PAIRS)
+def test_both_languages_hold_the_same_blocks(english, chinese):
+    assert blocks(english) == blocks(chinese)
 
 
 def outline(name: str) -> list[str]:
@@ -101,8 +153,9 @@ def outline(name: str) -> list[str]:
     return [re.sub("[^#|]", "", line) for line in text.splitlines() if line.startswith(("#", "|"))]
 
 
-def test_both_readmes_have_the_same_headings_and_tables():
-    assert outline("README.md") == outline("README.zh-CN.md")
+@pytest.mark.parametrize("english, chinese", PAIRS)
+def test_both_languages_have_the_same_headings_and_tables(english, chinese):
+    assert outline(english) == outline(chinese)
 
 
 def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home, capsys):
@@ -112,7 +165,7 @@ def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home
                 run_command(line)
         elif language == "python" and (ELSEWHERE not in text or importlib.util.find_spec(ELSEWHERE)):
             exec(compile(text, f"README.md: {text.splitlines()[0]} ...", "exec"), {"__name__": "readme"})
-    assert {path.name for path in home.iterdir()} >= {"my-clip", "own-clip", "taiyi-clip", "bert-clip"}
+    assert {path.name for path in home.iterdir()} >= {"my-clip", "tuned-clip", "own-clip", "taiyi-clip", "bert-clip"}
     assert {path.name for path in home.iterdir()} >= {"chinese-clip", "taiyi", "my-native-clip", "my-clip.pt"}
     assert "model.safetensors" in HfApi().list_repo_files("user/my-clip")
     assert '"clip" 模型' in capsys.readouterr().out
@@ -121,7 +174,10 @@ def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home
 @pytest.mark.parity
 def test_every_block_runs_where_the_packages_that_they_import_are_installed(home):
     assert importlib.util.find_spec(ELSEWHERE)
-    assert zhclip_cli.main(["convert", "epoch_latest.pt", "my-clip", "--config", "my_config.json"]) == 0
+    Image.new("RGB", (48, 48), "red").save("picture.png")
+    for line in commands():
+        if line.startswith("zhclip convert examples/"):
+            run_command(line)
     elsewhere = [text for language, text in blocks("README.md") if language == "python" and ELSEWHERE in text]
 
     for text in elsewhere:
@@ -168,7 +224,7 @@ def test_the_floor_environment_pins_the_lower_bounds():
     assert set(other) == {"torch"}
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md"])
+@pytest.mark.parametrize("name", [*itertools.chain(*PAIRS), "CONTRIBUTING.md", "SECURITY.md"])
 def test_every_file_that_a_page_links_to_exists(name):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []

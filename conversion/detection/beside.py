@@ -11,6 +11,11 @@ PACKAGED = "packaged"
 """What `--tokenizer` is told for the vocabulary that ships with the package; a file of that name goes first."""
 
 
+def is_packaged(tokenizer: str | Path | None) -> bool:
+    """Whether `--tokenizer` means the vocabulary that ships, and no file of that name."""
+    return str(tokenizer) == PACKAGED and not Path(PACKAGED).exists()
+
+
 def packaged(source: Source) -> Path:
     """The vocabulary that ships with the package for a source.
 

@@ -1,15 +1,16 @@
-"""Which source claims these keys; exactly one must."""
+"""Finds the source that claims a checkpoint's keys; exactly one source must claim them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import InputError, UnknownFormat
-from ..mapping import Shape, fold, matches, plan
+from ..mapping import Shape, claimed, fold, matches, plan
 from ..reading.namesakes import refuse_older_checkpoint
-from ..reading.read import Checkpoint
+from ..reading.read import Checkpoint, without
 from ..reading.wrappers import OWN_SCRIPT
 from ..source import Signature, Source
 from ..sources import SOURCES
+from .prefixes import Model, common, find_models, only, words
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,14 @@ class Relative:
     sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
 
 
-NOTHING_TO_CONVERT = "There is nothing to convert: AutoModel of transformers loads its folder by itself."
+NOTHING_TO_CONVERT = "There is nothing to convert: transformers' own AutoModel loads its folder."
 
 STOCK_TYPES = {"altclip": "AltCLIP", "siglip": "SigLIP", "siglip2": "SigLIP 2", "metaclip_2": "MetaCLIP 2"}
-"""Dual encoders that transformers has itself and that no source reads, by the model type of their config.json."""
+"""Dual encoders of transformers itself that no source reads, by the model type of their config.json."""
 
-TOKEN_WISE = (
-    "It scores token by token, so that no single vector stands for a picture or a text: it can't be converted."
-)
+TOKEN_WISE = "It scores token by token, so it has no single vector for a picture or a text, and cannot be converted."
 
-NOT_BACK = "They can't be turned back: convert the checkpoint from before the quantisation."
+NOT_BACK = "The original weights cannot be computed from them: convert the checkpoint from before the quantisation."
 
 LEGACY_HEAD = (
     "If it is one of Multilingual-CLIP's first models (M-BERT-Base-ViT-B ...), put the pickle of its head into its "
@@ -45,13 +44,13 @@ OPENAI_OR_OPEN_CLIP = (
 )
 
 CHOICES = {"embeddings.word_embeddings.weight": LEGACY_HEAD, "token_embedding.weight": OPENAI_OR_OPEN_CLIP}
-"""What helps to choose among formats of the same keys, by a key that these have."""
+"""Advice for the choice among formats with the same keys, by a key that these formats have."""
 
 SHARED_TYPES = ("clip",)
-"""Model types that classes of other projects (BertCLIP, TaiyiCLIP) keep from the one that they are derived from."""
+"""Model types that other projects' classes (BertCLIP, TaiyiCLIP) inherit from the class that they derive from."""
 
-# What may have been done to a model of any format, or has the keys of one in other sizes: these are named even where a
-# source claims the other keys.
+# Changes that may have been made to a model of any format, and models with a format's keys in other sizes. They are
+# named even if a source claims the other keys.
 ALTERED = (
     Relative(
         "a LoRA adapter, or a model with unmerged LoRA weights",
@@ -67,100 +66,108 @@ ALTERED = (
         "FILIP Wukong (token-wise, `_f`)",
         ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
         TOKEN_WISE,
-        # 256 numbers; the global ones of the same towers, which have the same keys, end in 512 and 768.
+        # A width of 256. The models with global similarity have the same towers and keys, and end in 512 and 768.
         sizes={"transformer.text_projection": ((512, 256), (768, 256))},
     ),
 )
 
-# Order matters: the first whose keys are all there is named.
+# Order matters: the first relative whose keys are all there is named.
 RELATIVES = (
     Relative(
         "Wukong with a Swin image tower",
         ("visual.layers.{}.blocks.*", "visual.patch_embed.*", "transformer.token_embedding.weight"),
-        "Its image tower is no CLIP ViT, and it is not converted.",
+        "It is not converted, because its image tower is no CLIP ViT.",
     ),
     Relative(
         "EasyNLP's Wukong",
         ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"),
-        "It computes with another epsilon than the published Wukong, and is not converted: convert the original.",
+        "It is not converted, because it computes with another epsilon than the published Wukong: convert the "
+        "original.",
     ),
     Relative(
         "EasyNLP's CLIP (huggingface_clip)",
         ("vision_encoder.*", "vision_projection.*", "text_encoder.*"),
-        "Its projections stand on the poolers of a RoBERTa and of a CLIP of its own, and it is not converted.",
+        "It is not converted: its projections follow the poolers of a RoBERTa and of a CLIP model of its own.",
     ),
     Relative(
         "EasyNLP's open_clip",
         ("open_clip.visual.*", "open_clip.*"),
-        "An English CLIP under a prefix of EasyNLP's is not converted: convert the open_clip model that it came from.",
+        "It is an English CLIP under EasyNLP's prefix and is not converted: convert the open_clip model that it came "
+        "from.",
     ),
     Relative(
         "a ModelScope model from before August 2022",
         ("vision_encoder.*", "text_encoder.*", "logit_scale"),
-        "It is another architecture under the same name, which is not converted: fetch today's version of the model.",
+        "It has another architecture under the same name and is not converted: fetch today's version of the model.",
     ),
     Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOTHING_TO_CONVERT),
     Relative(
-        "SigLIP or SigLIP 2 as Hugging Face has them",
+        "SigLIP or SigLIP 2 in Hugging Face's format",
         ("text_model.head.*", "vision_model.head.probe", "logit_bias"),
         NOTHING_TO_CONVERT,
     ),
     Relative(
-        "SigLIP as open_clip has it",
+        "SigLIP in open_clip's format",
         ("visual.*", "logit_bias"),
-        "Its logits have a bias beside the scale, which the converted model has no place for: it is not converted.",
+        "It is not converted: its logits have a bias beside the scale, and the converted model has no place for a "
+        "bias.",
     ),
     Relative(
-        "CoCa as open_clip has it",
+        "CoCa in open_clip's format",
         ("visual.attn_pool.*", "text_decoder.*"),
-        "It pools its pictures through an attention, and writes texts beside them: it is not converted.",
+        "It is not converted: it pools pictures with an attention layer, and it also writes texts.",
     ),
     Relative(
         "open_clip with an image tower of timm",
         ("visual.trunk.*",),
-        "That is no CLIP ViT, and it is not converted.",
+        "It is not converted, because its image tower is no CLIP ViT.",
     ),
     Relative(
-        "open_clip with a text tower of Hugging Face that is none of XLM-R's kind (mT5, m2m_100)",
+        "open_clip with a Hugging Face text tower other than XLM-R (mT5, m2m_100)",
         ("visual.*", "text.transformer.*", "text.proj.*"),
-        "It is not converted: of these text towers xlm-roberta-base and xlm-roberta-large are.",
+        "It is not converted: only xlm-roberta-base and xlm-roberta-large are converted.",
     ),
     Relative(
         "the tower of a Multilingual-CLIP without its LinearTransformation",
         ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
-        "Its texts stand in no space with pictures: convert a file or folder that holds that, too.",
+        "Its vectors cannot be compared with pictures: convert a file or folder that also holds the "
+        "LinearTransformation.",
     ),
     Relative(
-        "a DistilBERT alone, as the text tower of sentence-transformers' multilingual CLIP is one",
+        "a DistilBERT alone, such as the text tower of sentence-transformers' multilingual CLIP",
         ("embeddings.word_embeddings.weight", "transformer.layer.{}.*"),
-        "Its projection lies beside it, in 2_Dense: name the folder that holds modules.json, not a file in it. "
+        "The projection of that model lies in the folder 2_Dense: name the folder that holds modules.json. "
         + LEGACY_HEAD,
     ),
     Relative(
-        "a BERT without a pooler: a text tower that stands in no space with pictures",
+        "a BERT without a pooler: a text tower whose vectors cannot be compared with pictures",
         ("embeddings.word_embeddings.weight", "encoder.layer.{}.*"),
-        "Nothing says what stands for a text in it, so it is not converted: AutoModel of transformers loads it as it "
-        "is.",
+        "It is not converted, because nothing says which of its vectors represents a text. transformers' own "
+        "AutoModel loads it.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Detection:
-    """The source that claims a checkpoint, how sure that is, why, and whether files beside the weights say it, too."""
+    """The source that claims a checkpoint, how sure the claim is, why, and whether files beside the weights agree.
+
+    `prefix` is what stands in front of all its keys and is no part of the format.
+    """
 
     source: Source
     certainty: str
     why: str
     beside: bool = False
+    prefix: str = ""
 
 
 def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
-    """Finds the one source whose signature fits, or holds the checkpoint against the one that the user named.
+    """Finds the only source whose signature fits, or checks the checkpoint against the format that the user named.
 
     Raises:
-        UnknownFormat: naming a known relative, the candidates to choose from with `--format`, or the nearest format
-            and the keys that differ.
+        UnknownFormat: no single source fits. The message names a known relative, the candidates for `--format`, or the
+            nearest format and the keys that differ.
     """
     _refuse_placeholders(checkpoint)
     _refuse_converted(checkpoint)
@@ -168,8 +175,21 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     _refuse_stock(checkpoint)
     if altered := _relative(checkpoint, ALTERED):
         raise UnknownFormat(altered)
-    if format is not None:
-        return _named(checkpoint, format)
+    if format not in (None, *SOURCES):
+        raise InputError(f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.")
+    if not any(_fitting(source, checkpoint) for source in SOURCES.values()):
+        if format is None and (known := _relative(checkpoint, RELATIVES)):
+            raise UnknownFormat(known)
+        if under := _under_prefix(checkpoint, format):
+            return under
+    found = _claimed(checkpoint) if format is None else _named(checkpoint, SOURCES[format])
+    own = set(claimed(found.source.rules(checkpoint.tensors), checkpoint.tensors))
+    if models := _models(only(checkpoint, checkpoint.tensors.keys() - own), SOURCES.values()):
+        raise UnknownFormat(words(checkpoint, [Model("", (found.source,)), *models]), "mixed")
+    return found
+
+
+def _claimed(checkpoint: Checkpoint) -> Detection:
     found = [detection for source in SOURCES.values() if (detection := _claim(source, checkpoint))]
     found = [detection for detection in found if detection.beside] or found
     if len(found) == 1:
@@ -178,13 +198,10 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
         raise _choose(checkpoint, [detection.source for detection in found])
     if open_ := [source for source in SOURCES.values() if _fitting(source, checkpoint)]:
         raise _choose(checkpoint, open_)
-    raise UnknownFormat(_unknown(checkpoint))
+    raise UnknownFormat(_nearest(checkpoint))
 
 
-def _named(checkpoint: Checkpoint, format: str) -> Detection:
-    if format not in SOURCES:
-        raise InputError(f"There is no format {format!r}; there are {', '.join(SOURCES)}.")
-    source = SOURCES[format]
+def _named(checkpoint: Checkpoint, source: Source) -> Detection:
     signature = _fitting(source, checkpoint)
     if signature is None:
         raise UnknownFormat(
@@ -193,19 +210,52 @@ def _named(checkpoint: Checkpoint, format: str) -> Detection:
     if (other := _told(checkpoint)) and _contradicts(checkpoint, source, other):
         raise UnknownFormat(
             f"config.json names {', '.join(_classes(checkpoint))}, which is {other.title} [{other.name}]; --format "
-            f"says {format}, whose model computes something else. Correct one of them.",
+            f"says {source.name}, whose model computes something else. Correct config.json or --format.",
             "contradicted",
         )
     kind = checkpoint.config.get("model_type") if source.reads_config_json else None
     if kind is not None and signature.types and kind not in signature.types:
         raise UnknownFormat(
             f"config.json is of model_type {kind!r}, whose model computes something else from the same keys; --format "
-            f"says {format}, whose model_type is {' or '.join(signature.types)}. If config.json is not that of these "
-            "weights, put their own in its place; if it is, they are not converted.",
+            f"says {source.name}, whose model_type is {' or '.join(signature.types)}. If config.json is not that of "
+            "these weights, put their own in its place; if it is, they are not converted.",
             "contradicted",
         )
     _refuse_beside(checkpoint, source)
-    return Detection(source, "stated", f"--format {format}, and the keys agree")
+    return Detection(source, "stated", f"--format {source.name}, and the keys agree")
+
+
+def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | None:
+    """The format that all keys are of without a prefix that is not known here.
+
+    Raises:
+        UnknownFormat: when a known model lies under a prefix and is not alone, or is none that is converted.
+    """
+    candidates = [SOURCES[format]] if format is not None else list(SOURCES.values())
+    for prefix in common(checkpoint.tensors):
+        inside = without(checkpoint, prefix)
+        if any(_fitting(source, inside) for source in candidates):
+            found = detect(inside, format)
+            return replace(found, why=f"{found.why}, under the prefix {prefix!r}", prefix=prefix)
+        if format is None and (known := _relative(inside, (*ALTERED, *RELATIVES))):
+            raise UnknownFormat(f"Without the prefix {prefix!r}, {known}")
+    if models := _models(checkpoint, candidates):
+        raise UnknownFormat(words(checkpoint, models), "mixed")
+    return None
+
+
+def _models(checkpoint: Checkpoint, candidates: Iterable[Source]) -> list[Model]:
+    """Known models under prefixes, beside other keys: a student and its teacher, or a model and a head."""
+
+    def fits(inside: Checkpoint) -> list[Source]:
+        # A BERT beside other keys is a part of something else.
+        return [
+            source
+            for source in candidates
+            if (signature := _fitting(source, inside)) and (source.part == "dual" or signature.decides == "keys")
+        ]
+
+    return find_models(checkpoint, fits)
 
 
 def _refuse_beside(checkpoint: Checkpoint, source: Source) -> None:
@@ -226,7 +276,7 @@ def _names(beside: Sequence[str]) -> str:
 
 
 def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
-    """The source's claim, if its keys fit and what must decide beyond keys says yes."""
+    """The source's claim, if its keys fit and everything else that decides agrees."""
     signature = _fitting(source, checkpoint)
     if signature is None:
         return None
@@ -247,14 +297,14 @@ def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
 
 
 def _classes(checkpoint: Checkpoint) -> list[str]:
-    """What config.json names: its classes, else its model type, which several of them may share."""
+    """The names in config.json: its classes, or else its model type, which several classes may share."""
     found, kind = checkpoint.config.get("architectures"), checkpoint.config.get("model_type")
     named = [str(name) for name in found] if isinstance(found, list) else []
     return named or ([kind] if isinstance(kind, str) and kind not in SHARED_TYPES else [])
 
 
 def _told(checkpoint: Checkpoint) -> Source | None:
-    """The source that knows a class that config.json names; of two, the one that has these keys, too."""
+    """The source that knows a class of config.json; among several, the source that has these keys, too."""
     named = set(_classes(checkpoint))
     known = [
         source
@@ -265,10 +315,18 @@ def _told(checkpoint: Checkpoint) -> Source | None:
 
 
 def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
-    """Whether another source, whose class is named, is meant: it has these keys, or classes tell the stated one."""
+    """Whether the other, named source is meant: it has these keys, or config.json would tell the stated source."""
+    if other is source:
+        return False
     signature = _fitting(source, checkpoint)
-    told = signature is not None and (signature.architectures or signature.types)
-    return other is not source and bool(_fitting(other, checkpoint) or told)
+    told = signature is not None and bool(signature.architectures or signature.types)
+    return told or _fitting(other, checkpoint) is not None
+
+
+def _knows_classes(source: Source, checkpoint: Checkpoint) -> bool:
+    """Whether a source that has these keys is one whose config.json would name its class."""
+    signature = _fitting(source, checkpoint)
+    return signature is not None and bool(signature.architectures)
 
 
 def _fitting(source: Source, checkpoint: Checkpoint) -> Signature | None:
@@ -300,7 +358,7 @@ def _refuse_converted(checkpoint: Checkpoint) -> None:
     if checkpoint.config.get("model_type") == "hf_zhclip":
         raise UnknownFormat(
             f"{checkpoint.name} is converted already: after `import hf_zhclip`, AutoModel.from_pretrained loads it. "
-            "`zhclip export` writes it in another format; for another dtype or other files convert the original "
+            "`zhclip export` writes it in another format. For another dtype or other files, convert the original "
             "again.",
             "converted",
         )
@@ -313,30 +371,29 @@ def _refuse_stock(checkpoint: Checkpoint) -> None:
 
 
 def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownFormat:
-    """What to say of keys that several sources have; none is offered where config.json names another class."""
+    """The error for keys that several sources have. No format is offered if config.json names another class."""
     names = ", ".join(f"--format {source.name} ({source.title})" for source in candidates)
     said = _classes(checkpoint)
-    if said and all(_fitting(source, checkpoint).architectures for source in candidates):
+    if said and all(_knows_classes(source, checkpoint) for source in candidates):
         return UnknownFormat(_named_otherwise(checkpoint, f"config.json names {', '.join(said)}"))
     word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
     helps = [help for key, help in CHOICES.items() if _any(key, checkpoint.tensors)]
     return UnknownFormat(
-        f"The keys of {checkpoint.name} do not decide what it is, and {word}. Other models of the same keys pool "
-        f"differently, so this is not guessed. If you know which one it is, say so: {' '.join([f'{names}.', *helps])}",
+        f"The keys of {checkpoint.name} do not decide what it is, and {word}. Models with the same keys pool "
+        "differently, so the format is not guessed. If you know the format, state it: "
+        f"{' '.join([f'{names}.', *helps])}",
         "undecided",
     )
 
 
 def _named_otherwise(checkpoint: Checkpoint, word: str) -> str:
-    """Of a class that none of those with the same keys has: none of them is meant."""
+    """The message for a class that no source with the same keys has: no such source is meant."""
     if told := _told(checkpoint):
         return f"{word}, but {checkpoint.name} is not {told.title}.\n{_difference(told, checkpoint)}"
     return f"{word}, which is not converted."
 
 
-def _unknown(checkpoint: Checkpoint) -> str:
-    if known := _relative(checkpoint, RELATIVES):
-        return known
+def _nearest(checkpoint: Checkpoint) -> str:
     nearest = max(SOURCES.values(), key=lambda source: _likeness(source, checkpoint.tensors))
     if not _likeness(nearest, checkpoint.tensors):
         some = "\n".join(f"  {key}" for key in fold(checkpoint.tensors)[:12])
@@ -347,7 +404,7 @@ def _unknown(checkpoint: Checkpoint) -> str:
 
 
 def _relative(checkpoint: Checkpoint, relatives: Iterable[Relative]) -> str | None:
-    """What to say of a checkpoint that is one of these."""
+    """The message for a checkpoint that is a relative; None if it is none of them."""
     for relative in relatives:
         sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in relative.sizes.items())
         if sizes and all(_any(pattern, checkpoint.tensors) for pattern in relative.required):
@@ -368,15 +425,21 @@ def _difference(source: Source, checkpoint: Checkpoint) -> str:
     best = max(source.signatures, key=lambda each: sum(_any(pattern, keys) for pattern in each.required))
     lines = [f"The nearest format is {source.name}, {source.title}."]
     if absent := [pattern for pattern in best.required if not _any(pattern, keys)]:
-        lines.append("It would hold, but this does not:\n" + "\n".join(f"  {key}" for key in absent))
+        lines.append("Keys of that format which are missing here:\n" + "\n".join(f"  {key}" for key in absent))
     if foreign := [pattern for pattern in best.absent if _any(pattern, keys)]:
-        lines.append("It would not hold, but this does:\n" + "\n".join(f"  {key}" for key in foreign))
+        lines.append(
+            "Keys which that format does not have, but this checkpoint has:\n"
+            + "\n".join(f"  {key}" for key in foreign)
+        )
     there = {file.name for file in checkpoint.files}
     if missing := [name for name in best.beside if name not in there]:
         lines.append(
-            "Beside its weights there would be, but here is not:\n" + "\n".join(f"  {name}" for name in missing)
+            "Files which that format has beside the weights, and which are missing here:\n"
+            + "\n".join(f"  {name}" for name in missing)
         )
     problems = plan(source.rules(keys), checkpoint.shapes).problems.get("unknown keys (no rule claims them)", ())
     if problems:
-        lines.append("Keys that it does not have:\n" + "\n".join(f"  {line}" for line in fold(problems)[:20]))
+        lines.append(
+            "Keys that no rule of that format claims:\n" + "\n".join(f"  {line}" for line in fold(problems)[:20])
+        )
     return "\n".join(lines)

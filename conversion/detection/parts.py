@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -19,10 +19,11 @@ from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
 from ..reading.hub import published, read_source
 from ..reading.json_files import read_json
-from ..reading.read import Checkpoint, check_ema, choose, read
-from ..source import Description, Source
+from ..reading.read import Checkpoint, check_ema, choose, read, without
+from ..source import Description, ImageSide, Source, TextAlone, TextSide, Whole, joined
 from ..sources import SOURCES
-from .beside import PACKAGED, packaged, refuse_other_vocabulary
+from ..stated import Stated
+from .beside import is_packaged, packaged, refuse_other_vocabulary
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
@@ -43,17 +44,17 @@ class Part:
     """A checkpoint, the source that claims it, and the JSON that states what its tensors don't.
 
     `config` is what `describe` is given: all that is stated, joined. `stated` is the user's own word or the
-    catalogue's (`from_catalogue`), and `base` the name and the config.json of a base model that had to be fetched.
+    catalogue's, and `base` the name and the config.json of a base model that had to be fetched.
     """
+
+    role: ClassVar[Role]
 
     source: Source
     checkpoint: Checkpoint
     config: Mapping[str, Any]
     why: str
-    role: Role = "whole"
     stated: Mapping[str, Any] = field(default_factory=dict)
     base: tuple[str, Path] | None = None
-    from_catalogue: bool = False
 
     def request(self) -> dict[str, Any]:
         """What another process needs to read the same part again."""
@@ -62,16 +63,10 @@ class Part:
             "format": self.source.name,
             "role": self.role,
             "ema": self.checkpoint.ema,
+            "prefix": self.checkpoint.prefix,
             "stated": dict(self.stated),
             "base": self.base and [self.base[0], str(self.base[1])],
         }
-
-    @classmethod
-    def from_request(cls, request: Mapping[str, Any]) -> "Part":
-        checkpoint = choose(read(Path(request["path"])), request["ema"])
-        base = (request["base"][0], Path(request["base"][1])) if request["base"] else None
-        source = SOURCES[request["format"]]
-        return cls(source, checkpoint, {}, "stated", request["role"], request["stated"], base)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -84,56 +79,101 @@ class Part:
         rules, shapes = self._in_role(self.source.rules(self.checkpoint.tensors)), self.checkpoint.shapes
         return plan(squeezing(rules, shapes, "logit_scale"), shapes)
 
-    @property
-    def holds_text(self) -> bool:
-        """Whether a text tower is among what it gives."""
-        return any(key.startswith("text_model.") for key in self.plan.shapes)
-
     def home(self, config: Mapping[str, Any]) -> tuple[Rule, ...]:
         """The source's table of its plainest layout, from a converted model's config; of an image part its side."""
         return self._in_role(self.source.home(config))
 
     def _in_role(self, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        return rules if self.role == "whole" else image_rules(rules)
+        return rules
 
-    def describe(self) -> Description:
-        """The source's description.
-
-        Raises:
-            MappingError: when the keys or shapes that it has to be read from are not there.
-        """
+    @contextmanager
+    def _described_in_words(self) -> Iterator[None]:
+        """Raises a MappingError when the keys or shapes that a description is read from are not there."""
         check_claims(self.plan)
         try:
-            with _naming_options_of(self.role):
-                described = self._describe()
+            yield
         except LookupError as error:
             shapes = "\n".join(f"  {line}" for line in fold(f"{key} {shape}" for key, shape in self._shapes().items()))
             raise MappingError(
                 f"The shapes of {self.checkpoint.name} are not {self.source.title}'s:\n{shapes}"
             ) from error
-        if described.image_order is not None and described.image_size is not None:
-            check_pictures(self.checkpoint.folder, described.image_order, described.image_size)
-        limits = (*described.limits, STATED_HERE) if self.from_catalogue else described.limits
-        return replace(described, limits=limits)
-
-    def _describe(self) -> Description:
-        if self.role == "whole":
-            return self.source.describe(self.checkpoint, self.config)
-        describe = self.source.describe_image or self.source.describe
-        return replace(describe(self.checkpoint, self.config), text=None, image_order=None, context_length=None)
 
     def _shapes(self) -> dict[str, list[int]]:
         return {key: list(shape) for key, shape in self.checkpoint.shapes.items()}
 
 
+@dataclass(frozen=True)
+class WholePart(Part):
+    """A part that gives all that it holds: both towers, or those of a text alone; `stated` may be the catalogue's."""
+
+    role = "whole"
+
+    from_catalogue: bool = False
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether a text tower is among what it gives."""
+        return any(key.startswith("text_model.") for key in self.plan.shapes)
+
+    def image_part(self) -> "ImagePart":
+        """The same checkpoint, of which the image side alone is taken."""
+        return ImagePart(self.source, self.checkpoint, self.config, self.why, self.stated, self.base)
+
+    def describe(self) -> Description | TextSide:
+        """The source's description.
+
+        Raises:
+            MappingError: when the keys or shapes that it has to be read from are not there.
+        """
+        with self._described_in_words():
+            described = self.source.describe(self.checkpoint, self.config)
+        if isinstance(described, Whole):
+            check_pictures(self.checkpoint.folder, described.image_order, described.image_size)
+        return replace(described, limits=(*described.limits, STATED_HERE)) if self.from_catalogue else described
+
+
+@dataclass(frozen=True)
+class ImagePart(Part):
+    """A part that gives its image side to a text that was published without one."""
+
+    role = "image"
+
+    def _in_role(self, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return image_rules(rules)
+
+    def describe(self) -> ImageSide:
+        """The source's description of its image side.
+
+        Raises:
+            MappingError: when the keys or shapes that it has to be read from are not there.
+        """
+        describe = self.source.describe_image
+        assert describe is not None  # a source without an image tower is refused before it becomes an image part
+        with self._described_in_words():
+            return describe(self.checkpoint, self.config)
+
+
+Parts = tuple[WholePart] | tuple[WholePart, ImagePart]
+"""The parts that make one model: one that is complete by itself, or a text part and an image part."""
+
+OF_ROLE: Mapping[str, type[Part]] = {each.role: each for each in (WholePart, ImagePart)}
+
+
+def from_request(request: Mapping[str, Any]) -> Part:
+    """The part that another process asks to be read again."""
+    checkpoint = without(choose(read(Path(request["path"])), request["ema"]), request["prefix"])
+    base = (request["base"][0], Path(request["base"][1])) if request["base"] else None
+    part = OF_ROLE[request["role"]]
+    return part(SOURCES[request["format"]], checkpoint, {}, "stated", request["stated"], base)
+
+
 @contextmanager
-def _naming_options_of(role: Role) -> Iterator[None]:
+def _naming_options_of_the_image_part() -> Iterator[None]:
     """Lets what an image part is refused for name the options that state something of it, not the text part's."""
     try:
         yield
     except InputError as error:
-        if role == "image":
-            error.args = (re.sub(r"(?<![\w-])--(config|format)\b", r"--vision-\1", str(error)),)
+        error.args = (re.sub(r"(?<![\w-])--(config|format)\b", r"--vision-\1", str(error)),)
         raise
 
 
@@ -155,44 +195,25 @@ def _is_image_side(target: str) -> bool:
     return target.startswith(IMAGE_SIDE)
 
 
-def identify(
-    source: str | Path,
-    vision: str | Path | None,
-    format: str | None,
-    config: str | Path | None,
-    ema: str | None = None,
-    vision_format: str | None = None,
-    vision_config: str | Path | None = None,
-) -> list[Part]:
+def identify(stated: Stated, checkpoint: Checkpoint | None = None) -> Parts:
     """The parts that make one model: one that is complete by itself, or a text part and an image part.
 
     Of a published checkpoint the catalogue knows the format, the image part and, where nothing beside the weights
     states it, the config; what the user states goes first.
-    `ema` chooses between weights and their average, in the part that holds both. `vision_format` and `vision_config`
-    say of the image part what `format` and `config` say of the source.
+    `checkpoint` is the source where it has been read already.
 
     Raises:
         InputError: when a part is no known format, is missing, or is one too many.
     """
-    parts = _parts(source, vision, format, config, ema, vision_format, vision_config)
-    check_ema(ema, [part.checkpoint for part in parts])
+    parts = _parts(stated, checkpoint or read_source(stated.source))
+    check_ema(stated.ema, [part.checkpoint for part in parts])
     return parts
 
 
-def _parts(
-    source: str | Path,
-    vision: str | Path | None,
-    format: str | None,
-    config: str | Path | None,
-    ema: str | None,
-    vision_format: str | None,
-    vision_config: str | Path | None,
-) -> list[Part]:
-    stated = read_json(Path(config)) if config else {}
-    entry = published(source)
-    if entry is not None:
-        vision = vision or entry.vision
-    first = _part(source, format, stated, ema, entry)
+def _parts(stated: Stated, checkpoint: Checkpoint) -> Parts:
+    source, entry = stated.source, published(stated.source)
+    vision = stated.vision or (entry.vision if entry else None)
+    first = part_of(choose(checkpoint, stated.ema), stated, entry)
     if not first.holds_text:
         texts = ", ".join(sorted(each.name for each in SOURCES.values() if each.part == "text"))
         raise InputError(
@@ -200,16 +221,23 @@ def _parts(
             f"({texts}). By itself it is not converted: without a text there is nothing to compare a picture with."
         )
     if why := COMPLETE.get(first.source.part):
-        options = {"--vision": vision, "--vision-format": vision_format, "--vision-config": vision_config}
+        options = {
+            "--vision": vision,
+            "--vision-format": stated.vision_format,
+            "--vision-config": stated.vision_config,
+        }
         if given := [name for name, value in options.items() if value is not None]:
             raise InputError(f"{source} is {first.source.title} and {why}; leave out {' and '.join(given)}.")
-        return [first]
+        return (first,)
     if vision is None:
         raise InputError(
             f"{source} is {first.source.title}: a text tower alone. Its image tower is published apart; name it with "
             f"--vision{_example(first.source)}."
         )
-    return [first, _vision_part(vision, vision_format, read_json(Path(vision_config)) if vision_config else {}, ema)]
+    return (
+        first,
+        _image_part(Stated(vision, format=stated.vision_format, config=stated.vision_config, ema=stated.ema)),
+    )
 
 
 def _example(source: Source) -> str:
@@ -220,21 +248,26 @@ def _example(source: Source) -> str:
     return ": the whole CLIP that it was trained against"
 
 
-def _part(
-    path: str | Path,
-    format: str | None,
-    stated: Mapping[str, Any],
-    ema: str | None,
-    entry: Entry | None = None,
-) -> Part:
-    checkpoint = choose(read_source(path), ema)
-    detection = detect_published(checkpoint, format, entry)
+def part_of(checkpoint: Checkpoint, stated: Stated, entry: Entry | None = None) -> WholePart:
+    """What was read of a source, with the format that claims it and the JSON that states it.
+
+    Raises:
+        InputError: when it is no known format, or states what has to be stated twice or not at all.
+    """
+    facts = stated_facts(stated)
+    detection = detect_published(checkpoint, stated.format, entry)
+    checkpoint = without(checkpoint, detection.prefix)
     why = f"{detection.certainty}: {detection.why}"
     own, from_catalogue = checkpoint.config if detection.source.reads_config_json else {}, False
-    if not own and not stated and entry is not None and entry.config:
-        stated, why, from_catalogue = entry.config, f"{why}; its config is the catalogue's", True
-    config, base = _facts(detection.source, path, own, stated)
-    return Part(detection.source, checkpoint, config, why, stated=stated, base=base, from_catalogue=from_catalogue)
+    if not own and not facts and entry is not None and entry.config:
+        facts, why, from_catalogue = entry.config, f"{why}; its config is the catalogue's", True
+    config, base = _facts(detection.source, stated.source, own, facts)
+    return WholePart(detection.source, checkpoint, config, why, facts, base, from_catalogue)
+
+
+def stated_facts(stated: Stated) -> Mapping[str, Any]:
+    """The JSON that the user states of the source."""
+    return read_json(Path(stated.config)) if stated.config else {}
 
 
 def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | None) -> Detection:
@@ -267,59 +300,57 @@ def _facts(
     return {**(own or stated), "base_config": read_json(file)}, (base, file)
 
 
-def _vision_part(path: str | Path, format: str | None, stated: Mapping[str, Any], ema: str | None) -> Part:
-    with _naming_options_of("image"):
-        part = replace(_part(path, format, stated, ema), role="image")
-    if part.source.part in ("text", "alone"):
+def _image_part(stated: Stated) -> ImagePart:
+    """The image part, of which this is stated as of a source of its own."""
+    with _naming_options_of_the_image_part():
+        part = part_of(choose(read_source(stated.source), stated.ema), stated)
+    if part.source.describe_image is None:
         raise InputError(
-            f"--vision {path} is {part.source.title}: a text tower alone. A model that holds an image tower was "
-            "wanted, for example a Hugging Face CLIPModel folder."
+            f"--vision {stated.source} is {part.source.title}: a text tower alone. A model that holds an image tower "
+            "was wanted, for example a Hugging Face CLIPModel folder."
         )
-    return part
+    return part.image_part()
 
 
-def describe(parts: Sequence[Part]) -> Description:
+def describe(parts: Parts) -> Description:
     """The description of the whole: towers from the parts that hold them, everything else from the text's family."""
-    descriptions = [part.describe() for part in parts]
-    first = descriptions[0]
-    if len(descriptions) == 1:
+    first = parts[0].describe()
+    if isinstance(first, (Whole, TextAlone)):
         return first
-    other = descriptions[1]
+    assert len(parts) == 2  # `identify` refuses a text side without an image part
+    with _naming_options_of_the_image_part():
+        image = parts[1].describe()
     if not any("logit_scale" in part.plan.shapes for part in parts):
         raise InputError(
             f"Neither {parts[0].checkpoint.name} nor {parts[1].checkpoint.name} holds a logit_scale, and it is not "
             "made up here. Name with --vision the whole CLIP that the image tower was taken from."
         )
     for part in parts:
-        check_pictures(part.checkpoint.folder, first.image_order, other.image_size)
-        if (stated := part.config.get("preprocess_cfg")) is not None:
-            check_order(stated, first.image_order, other.image_size)
+        check_pictures(part.checkpoint.folder, first.image_order, image.image_size)
+        if (pictures := part.config.get("preprocess_cfg")) is not None:
+            check_order(pictures, first.image_order, image.image_size)
     named = parts[0].source.pair_name
-    name = named(first.text, other.vision) if named else None
-    return replace(
-        first,
-        architecture=f"{name or first.architecture} with {other.architecture}",
-        vision=other.vision,
-        image_size=other.image_size,
-    )
+    return joined(first, image, named(first.text, image.vision) if named else None)
 
 
-def find_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path | None:
+def find_vocabulary(parts: Sequence[Part], stated: Stated) -> Path | None:
     """The vocabulary that the user names, else the one beside the weights, if there is one.
 
     Raises:
         InputError: when another than the packaged one lies beside a weight file whose folder is not known for its own.
     """
     source, checkpoint = parts[0].source, parts[0].checkpoint
-    if stated is not None:
-        return packaged(source) if str(stated) == PACKAGED and not Path(stated).exists() else Path(stated)
+    if is_packaged(stated.tokenizer):
+        return packaged(source)
+    if stated.tokenizer is not None:
+        return Path(stated.tokenizer)
     if checkpoint.folder is None:
         refuse_other_vocabulary(source, checkpoint)
         return None
     return checkpoint.folder if source.vocabulary.lies_in(checkpoint.folder) else None
 
 
-def witness_vocabulary(parts: Sequence[Part], stated: str | Path | None) -> Path:
+def witness_vocabulary(parts: Sequence[Part], stated: Stated) -> Path:
     """The same for a witness, or what ships with the package.
 
     Raises:

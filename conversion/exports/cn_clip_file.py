@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS, SQUARE_ORDERS
+
 from .. import mapping
 from ..errors import InputError, WorkError
 from ..layouts import cn_clip as cn_clip_model
@@ -18,32 +20,66 @@ from ..repos.repo import Repo
 from ..repos.write import same_bits
 from ..tokenizers.builders import cn_clip_tokenizer
 from ..tokenizers.vocabularies import default_vocab
-from .natives import Demand
+from ..words import Words
+from .natives import IMAGE_SIDE, TEXT_SIDE, Demand, beyond_a_matrix
 
 CONFIG = (
     Demand("text_config.model_type", ("bert",), {}),
-    Demand("text_config.is_decoder", (False,), {True: "the causal mask of the text tower: cn_clip's BERT has none"}),
+    Demand(
+        "text_config.is_decoder",
+        (False,),
+        {
+            True: Words(
+                "the causal mask of the text tower: cn_clip's BERT has none",
+                "文本塔的因果掩码（cn_clip 的 BERT 没有）",
+            )
+        },
+    ),
     Demand("text_config.layer_norm_eps", (1e-12,), {}),
     Demand("text_config.pad_token_id", (0,), {}),
     Demand("text_config.hidden_act", ("gelu", "relu", "swish"), {}),
     Demand(
-        "text_pooling", ("cls",), {"pooler": "the tanh pooler of texts: cn_clip takes the state of [CLS] as it is"}
+        "text_pooling",
+        ("cls",),
+        {
+            "pooler": Words(
+                "the tanh pooler of texts: cn_clip takes the state of [CLS] as it is",
+                "文本的 tanh pooler（cn_clip 直接取 [CLS] 的状态）",
+            )
+        },
     ),
     Demand(
         "text_projection_type",
         ("linear",),
         {
-            "linear_bias": "the bias of the text projection",
-            "mlp": "the second layer of the text projection and the GELU between the two",
-            "none": "that texts have no projection: cn_clip always has one",
+            **beyond_a_matrix(TEXT_SIDE),
+            "none": Words(
+                "that texts have no projection: cn_clip always has one", "文本没有投影层（cn_clip 总有一个）"
+            ),
         },
     ),
     Demand(
-        "text_attends_to_padding", (False,), {True: "that the text tower attends to padding: cn_clip always masks it"}
+        "text_attends_to_padding",
+        (False,),
+        {
+            True: Words(
+                "that the text tower attends to padding: cn_clip always masks it",
+                "文本塔会注意到填充（cn_clip 总是屏蔽填充）",
+            )
+        },
     ),
     Demand("vision_config.model_type", ("clip_vision_model", "hf_zhclip_resnet"), {}),
     Demand("vision_config.num_channels", (3,), {}),
-    Demand("vision_pooling", ("pooler",), {"cls": "the raw class token: cn_clip applies a layer norm to it"}),
+    Demand(
+        "vision_pooling",
+        ("pooler",),
+        {
+            "cls": Words(
+                "the raw class token: cn_clip applies a layer norm to it",
+                "未经归一化的 class token（cn_clip 会再做一次 layer norm）",
+            )
+        },
+    ),
 )
 VIT = (
     Demand("vision_config.hidden_act", ("quick_gelu",), {}),
@@ -53,56 +89,89 @@ VIT = (
         "visual_projection_type",
         ("linear",),
         {
-            "linear_bias": "the bias of the image projection",
-            "mlp": "the second layer of the image projection and the GELU between the two",
-            "none": "that images have no projection: cn_clip always has one behind a ViT",
+            **beyond_a_matrix(IMAGE_SIDE),
+            "none": Words(
+                "that images have no projection: cn_clip always has one behind a ViT",
+                "图像没有投影层（cn_clip 的 ViT 之后总有一个）",
+            ),
         },
     ),
 )
 RESNET = (Demand("visual_projection_type", ("none",), {}),)
-CROPPED = "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square"
+RGB_FIRST = Words(
+    "the image order: here pictures are made RGB before they are resized, in cn_clip after",
+    "图片的处理顺序：这里先转成 RGB 再缩放，cn_clip 先缩放再转成 RGB",
+)
+CROPPED = Words(
+    "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square",
+    "图片的处理顺序：这里按短边缩放、居中裁剪，cn_clip 直接缩放成正方形",
+)
 PROCESSOR = (
     Demand(
         "image_order",
-        ("squash_then_rgb",),
+        (cn_clip_model.ORDER,),
         {
-            "rgb_then_squash": "the image order: here pictures are made RGB before they are resized, in cn_clip after",
-            "crop_then_rgb": CROPPED,
-            "rgb_then_crop": CROPPED,
-            "crop_up_then_rgb": CROPPED,
+            order: CROPPED if order in SQUARE_ORDERS else RGB_FIRST
+            for order in IMAGE_ORDERS
+            if order != cn_clip_model.ORDER
         },
     ),
     Demand("resample", (3,), {}),
     Demand("image_mean", ((0.48145466, 0.4578275, 0.40821073),), {}),
     Demand("image_std", ((0.26862954, 0.26130258, 0.27577711),), {}),
-    Demand("same_vocabulary", (True,), {False: "the vocabulary: it is not the one that cn_clip's tokenizer has"}),
-    Demand("lower_cased", (True,), {False: "upper case and accents in texts: cn_clip's tokenizer removes them"}),
+    Demand(
+        "same_vocabulary",
+        (True,),
+        {
+            False: Words(
+                "the vocabulary: it is not the one that cn_clip's tokenizer has", "词表：与 cn_clip 的分词器所用的不同"
+            )
+        },
+    ),
+    Demand(
+        "lower_cased",
+        (True,),
+        {
+            False: Words(
+                "upper case and accents in texts: cn_clip's tokenizer removes them",
+                "文本中的大写字母和重音符号（cn_clip 的分词器会去掉它们）",
+            )
+        },
+    ),
 )
 """What cn_clip/clip/utils.py fixes in image_transform and tokenize."""
 
-VISION: dict[str, dict[str, Any]] = {
+PUBLISHED = (
+    ("ViT-B-16", "ViT-B-16", 512, 224),
+    ("ViT-B-32", "ViT-B-32", 512, 224),
+    ("ViT-L-14", "ViT-L-14", 768, 224),
+    ("ViT-L-14-336", "ViT-L-14", 768, 336),
+    ("ViT-H-14", "ViT-H-14", 1024, 224),
+    ("RN50", "RN50", 1024, 224),
+)
+"""A name of cn_clip/clip/model_configs, the tower of its size in layouts/cn_clip.py, its width and picture size."""
+
+TOWERS: dict[str, dict[str, Any]] = {
     name: dict(zip(("vision_width", "vision_layers", "vision_patch_size", "vision_head_width"), sizes, strict=True))
-    | {"embed_dim": embed_dim, "image_resolution": resolution}
-    for name, *sizes, embed_dim, resolution in (
-        ("ViT-B-16", 768, 12, 16, 64, 512, 224),
-        ("ViT-B-32", 768, 12, 32, 64, 512, 224),
-        ("ViT-L-14", 1024, 24, 14, 64, 768, 224),
-        ("ViT-L-14-336", 1024, 24, 14, 64, 768, 336),
-        ("ViT-H-14", 1280, 32, 14, 80, 1024, 224),
-        ("RN50", 64, [3, 4, 6, 3], None, 64, 1024, 224),
+    for name, *sizes in (
+        *((*sizes, head) for sizes, head in cn_clip_model.VISION_HEAD_WIDTH.items()),
+        *(
+            (name, width, list(layers), None, head)
+            for (name, width, layers), head in cn_clip_model.RESNET_HEAD_WIDTH.items()
+        ),
     )
+}
+VISION: dict[str, dict[str, Any]] = {
+    name: {**TOWERS[tower], "embed_dim": embed_dim, "image_resolution": resolution}
+    for name, tower, embed_dim, resolution in PUBLISHED
 }
 TEXT: dict[str, dict[str, Any]] = {
     name: {
         **dict(zip(("text_hidden_size", "text_num_hidden_layers", "text_intermediate_size"), sizes, strict=True)),
         **{"text_num_attention_heads": heads, "text_max_position_embeddings": 512, "text_type_vocab_size": 2},
-        **{"text_hidden_act": "gelu", "vocab_size": 21128},
+        **{"text_hidden_act": cn_clip_model.TEXT_ACTIVATION, "vocab_size": 21128},
     }
-    for name, *sizes, heads in (
-        ("RoBERTa-wwm-ext-base-chinese", 768, 12, 3072, 12),
-        ("RoBERTa-wwm-ext-large-chinese", 1024, 24, 4096, 16),
-        ("RBT3-chinese", 768, 3, 3072, 12),
-    )
+    for (name, *sizes), heads in cn_clip_model.TEXT_HEADS.items()
 }
 """What cn_clip/clip/model_configs states of each name, but for what only training looks at."""
 
@@ -135,8 +204,8 @@ def home_for(repo: Repo) -> Home:
     lost = [loss for demand in (*CONFIG, *tower, *PROCESSOR) if (loss := demand.loss(facts)) is not None]
     if lost:
         raise InputError(
-            f"cn_clip has no place for this model, and nothing was written. It would lose of {repo.path}:\n"
-            + "\n".join(f"  {loss}" for loss in lost)
+            f"cn_clip has no place for this model, and nothing was written. {repo.path} would lose:\n"
+            + "\n".join(f"  {loss.en}" for loss in lost)
         )
     model_config = cn_clip_model.model_config(
         repo.config["text_config"], repo.config["vision_config"], repo.config["projection_dim"]

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,26 +13,26 @@ import torch
 from safetensors.torch import load, save_file
 
 from .. import mapping
-from ..errors import InputError, ParityError, WorkError
+from ..errors import InputError, ParityError
 from ..mapping import plan
-from ..proof import samples
+from ..proof import compared, samples
+from ..proof.fresh_process import answered
 from ..proof.precision import SAMENESS
-from ..reading.json_files import read_python_json
 from ..repos.repo import Repo, read_repo
-from ..repos.report import Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
 from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
+from ..words import Words
 from . import cn_clip_file, native_process
 from .natives import PIXELS, Native, differences, native_for
 
 SUFFIXES = (".pt", ".pth")
 """What cn_clip's files are called."""
 
-PROGRAM = (
-    "import runpy, sys; sys.path[:] = [place for place in sys.path if place]; "
-    "runpy.run_path(sys.argv[1], run_name='__main__')"
-)
-"""The fresh process; a torch.py that lies in the current folder is not the one to import."""
+LOADED = Words("AutoModel gives {name}", "AutoModel 给出 {name}")
+VALUES = Words("values", "数值")
+EMBEDDINGS = Words("embeddings", "向量")
+"""What is compared of a class of plain transformers, beside what is compared of a repo."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +101,12 @@ def export(
 
 
 _TEXT_ALONE = {
-    "transformers": "holds a text tower alone, and only a model of both towers is exported. ",
-    "cn_clip": "holds a text tower alone, and cn_clip has no place for a text tower alone. ",
+    "transformers": "holds a text tower alone, but only a model with both towers is exported. ",
+    "cn_clip": "holds a text tower alone, but a file of cn_clip holds both towers. ",
 }
 
 _SAVE_TOWER = """\
-The tower is transformers' own class, which writes itself:
+The tower is a class of transformers. This code saves it:
     import hf_zhclip
     from transformers import AutoModel, AutoTokenizer
 
@@ -124,19 +122,21 @@ def _check_arguments(
     out: Path, destination: Path, to: str, ddp: bool, also_legacy: bool, max_shard_size: str, force: bool
 ) -> None:
     if to not in ("transformers", "cn_clip"):
-        raise InputError(f"--to {to!r} is no place to go; there are transformers and cn_clip.")
+        raise InputError(f"There is no --to {to!r}; wanted transformers or cn_clip.")
     if to == "transformers":
         if ddp:
-            raise InputError("--ddp names keys as cn_clip's training does; leave it out, or pass --to cn_clip.")
+            raise InputError("--ddp names keys as cn_clip's training does: leave --ddp out, or pass --to cn_clip.")
         if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
-            raise InputError(f"{destination} looks like a file, and --to transformers writes a folder. Name a folder.")
+            raise InputError(f"{destination} looks like a file, but --to transformers writes a folder. Name a folder.")
         check_shard_size(max_shard_size)
         check_absent(destination, force)
     else:
         if also_legacy:
-            raise InputError("--also-legacy writes files for older transformers; leave it out with --to cn_clip.")
+            raise InputError("--also-legacy writes files for older transformers: leave it out with --to cn_clip.")
         if destination.suffix not in SUFFIXES:
-            raise InputError(f"{destination} is no name of a {' or '.join(SUFFIXES)} file, which cn_clip's are.")
+            raise InputError(
+                f"{destination} does not end in {' or '.join(SUFFIXES)}, as cn_clip's files do. Choose another name."
+            )
         check_absent_file(destination, force)
     check_apart(destination, out)
 
@@ -254,7 +254,7 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
     comparisons = list(_compare(native, answer, ours, theirs))
     if failed := [each for each in comparisons if not each.passed]:
         lines = "\n".join(
-            f"  {each.step}: {each.what}: {each.measure} {each.result:.9g} ({each.bound:.10g})" for each in failed
+            f"  {each.step}: {each.what.en}: {each.measure} {each.result:.9g} ({each.bound:.10g})" for each in failed
         )
         detail = "\n".join(f"  {line}" for line in answer["keys"])
         raise ParityError(
@@ -316,35 +316,27 @@ def _without_bars() -> Iterator[None]:
 
 def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
     """Has an interpreter that cannot import hf_zhclip answer the request."""
-    with tempfile.TemporaryDirectory() as folder:
-        question = Path(folder) / "request.json"
-        question.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-c", PROGRAM, native_process.__file__, str(question)]
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode or not question.with_name("answer.json").exists():
-            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
-            raise WorkError(f"The process that verifies failed:\n{said}")
-        return read_python_json(question.with_name("answer.json"))
+    return answered(f"import runpy; runpy.run_path({native_process.__file__!r}, run_name='__main__')", request)
 
 
 def _compare(
     native: Native, answer: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, torch.Tensor]
 ) -> Iterator[Comparison]:
     wrong = len(answer["keys"]) + (answer["class"] != native.name)
-    yield _at_most("load", f"AutoModel gives {answer['class']}", "kinds of keys that do not fit", 0, wrong)
+    yield _at_most("load", LOADED.filled(name=answer["class"]), "kinds of keys that do not fit", 0, wrong)
     different = sum(list(a) != list(b) for a, b in zip(ours["token_ids"], answer["token_ids"], strict=True))
-    yield _at_most("ids", f"token ids of {len(ours['token_ids'])} texts", "number that differ", 0, different)
+    yield _at_most("ids", compared.TOKEN_IDS.filled(count=len(ours["token_ids"])), COUNT, 0, different)
     for key, tensor in theirs.items():
         exact = key not in ("text", "image")
-        yield _at_most(key, "values", "max abs difference", 0 if exact else SAMENESS, _difference(ours[key], tensor))
+        yield _at_most(key, VALUES, DIFFERENCE, 0 if exact else SAMENESS, _difference(ours[key], tensor))
     for key in ("text", "image"):
         cosine = float((ours[key].double() * theirs[key].double()).sum(-1).min())
         bound = 1 - SAMENESS
-        yield Comparison(key, "embeddings", "the repo", "smallest cosine", bound, cosine, cosine >= bound)
+        yield Comparison(key, EMBEDDINGS, compared.REPO, COSINE, bound, cosine, cosine >= bound)
 
 
-def _at_most(step: str, what: str, measure: str, bound: float, result: float) -> Comparison:
-    return Comparison(step, what, "the repo", measure, bound, result, result <= bound)  # NaN is no result
+def _at_most(step: str, what: Words, measure: str, bound: float, result: float) -> Comparison:
+    return Comparison(step, what, compared.REPO, measure, bound, result, result <= bound)  # NaN is no result
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:

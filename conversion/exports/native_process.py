@@ -61,14 +61,13 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(request: Path) -> None:
-    """Answers a request (a JSON file) in a file beside it."""
-    fields = json.loads(request.read_text(encoding="utf-8"))
+def main(answer: Path) -> None:
+    """Reads a request, JSON on standard input, and writes what is answered into a file."""
+    request = json.load(sys.stdin)
     # As hf_zhclip does it before the first import of transformers, by a module that imports nothing of hf_zhclip.
-    runpy.run_path(fields["torchvision"])["hide_broken_torchvision"]()
-    sys.modules["hf_zhclip"] = None  # from here on an import of it fails
-    answer = compute(fields)
-    request.with_name("answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    runpy.run_path(request["torchvision"])["hide_broken_torchvision"]()
+    sys.modules["hf_zhclip"] = None  # type: ignore[assignment]  # from here on an import of it fails
+    answer.write_text(json.dumps(compute(request)), encoding="utf-8")
 
 
 if __name__ == "__main__":

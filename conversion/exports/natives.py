@@ -1,17 +1,23 @@
 """Classes of plain transformers that can hold a converted model exactly: what they demand, and what is not the same.
 
-One row a class in `NATIVES`, one row an image order in `PIXELS`. A family that another class can hold adds a row.
+One row a class in `NATIVES`, one an image order in `PIXELS`. A family that another class can hold adds a row.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS, ImageStep, crop_rounded, crop_up, shorten, to_rgb
+
 from ..errors import InputError
 from ..layouts.hf_config import BERT_DEFAULTS, CLIP_TEXT_DEFAULTS, CLIP_VISION_DEFAULTS
 from ..mapping import Rule, rename
+from ..words import Words
+
+NAMED = Words("{field} {value}: there it can only be {wanted}", "{field} 为 {value}（那里只能是 {wanted}）")
+"""Of a value that has no sentence of its own."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,9 @@ class Demand:
 
     field: str
     allowed: tuple[Any, ...]
-    lost: Mapping[Any, str]
+    lost: Mapping[Any, Words]
 
-    def loss(self, config: Mapping[str, Any]) -> str | None:
+    def loss(self, config: Mapping[str, Any]) -> Words | None:
         """What would be lost of this config, or None."""
         value: Any = config
         for name in self.field.split("."):
@@ -35,7 +41,7 @@ class Demand:
         wanted = " or ".join(map(repr, self.allowed))
         # Compared, not looked up: a list or an object of a foreign config has no hash.
         known = (words for each, words in self.lost.items() if each == value)
-        return next(known, f"{self.field} {value!r}: there it can only be {wanted}")
+        return next(known, NAMED.filled(field=self.field, value=repr(value), wanted=wanted))
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Native:
     rules: tuple[Rule, ...]
     in_pipeline: bool
 
-    def losses(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+    def losses(self, config: Mapping[str, Any]) -> tuple[Words, ...]:
         """Everything of a repo's config.json that this class has no place for."""
         return tuple(loss for demand in self.demands if (loss := demand.loss(config)) is not None)
 
@@ -80,41 +86,85 @@ class Native:
 BERT = Demand("text_config.model_type", ("bert",), {})
 CLIP_TEXT = Demand("text_config.model_type", ("clip_text_model",), {})
 NOT_CAUSAL = Demand(
-    "text_config.is_decoder", (False,), {True: "the causal mask of the text tower: there every token sees all others"}
+    "text_config.is_decoder",
+    (False,),
+    {
+        True: Words(
+            "the causal mask of the text tower: there every token sees all others",
+            "文本塔的因果掩码（那里每个词元都能看到其他词元）",
+        )
+    },
 )
 CLIP_VIT = Demand(
     "vision_config.model_type",
     ("clip_vision_model",),
-    {"hf_zhclip_resnet": "the image tower: it is CLIP's modified ResNet, and no class of transformers has one"},
+    {
+        "hf_zhclip_resnet": Words(
+            "the image tower: it is CLIP's modified ResNet, and no class of transformers has one",
+            "图像塔：它是 CLIP 的改版 ResNet，transformers 没有这样的类",
+        )
+    },
 )
 POST_LAYERNORM = Demand(
-    "vision_pooling", ("pooler",), {"cls": "the raw class token: there a layer norm would be applied to it"}
+    "vision_pooling",
+    ("pooler",),
+    {
+        "cls": Words(
+            "the raw class token: there a layer norm would be applied to it",
+            "未经归一化的 class token（那里会再做一次 layer norm）",
+        )
+    },
 )
 # No class pads by itself either: text_padded_length is never stated without this.
 NO_PADDING = Demand(
-    "text_attends_to_padding", (False,), {True: "that the text tower attends to padding whatever mask it is given"}
+    "text_attends_to_padding",
+    (False,),
+    {
+        True: Words(
+            "that the text tower attends to padding whatever mask it is given",
+            "文本塔不论有无掩码都会注意到填充",
+        )
+    },
 )
 
 
 def _pooling(wanted: str) -> Demand:
     lost = {
-        "cls": "the pooling of texts: the state of [CLS] is taken here, and there it goes through a tanh pooler",
-        "pooler": "the tanh pooler of texts: there the state of [CLS] is taken as it is",
-        "mean": "the pooling of texts: here the mean over all tokens, there one token",
+        "cls": Words(
+            "the pooling of texts: the state of [CLS] is taken here, and there it goes through a tanh pooler",
+            "文本的池化：这里直接取 [CLS] 的状态，那里还要经过 tanh pooler",
+        ),
+        "pooler": Words(
+            "the tanh pooler of texts: there the state of [CLS] is taken as it is",
+            "文本的 tanh pooler（那里直接取 [CLS] 的状态）",
+        ),
+        "mean": Words(
+            "the pooling of texts: here the mean over all tokens, there one token",
+            "文本的池化：这里对所有词元取平均，那里只取一个词元",
+        ),
     }
     return Demand("text_pooling", (wanted,), lost)
 
 
-def _matrix(field: str, side: str) -> Demand:
-    lost = {
-        "linear_bias": f"the bias of the {side} projection",
-        "mlp": f"the second layer of the {side} projection and the GELU between the two",
+TEXT_SIDE, IMAGE_SIDE = Words("text", "文本"), Words("image", "图像")
+
+
+def beyond_a_matrix(side: Words) -> dict[str, Words]:
+    """What a projection of each type has beyond a matrix without bias."""
+    return {
+        "linear_bias": Words("the bias of the {side} projection", "{side}投影的偏置").filled(side=side),
+        "mlp": Words(
+            "the second layer of the {side} projection and the GELU between the two",
+            "{side}投影的第二层以及两层之间的 GELU",
+        ).filled(side=side),
     }
-    # A projection that is not there is written as an identity matrix: multiplying by it changes no bit.
-    return Demand(field, ("linear", "none"), lost)
 
 
-MATRICES = _matrix("text_projection_type", "text"), _matrix("visual_projection_type", "image")
+# A projection that is not there is written as an identity matrix: multiplying by it changes no bit.
+MATRICES = (
+    Demand("text_projection_type", ("linear", "none"), beyond_a_matrix(TEXT_SIDE)),
+    Demand("visual_projection_type", ("linear", "none"), beyond_a_matrix(IMAGE_SIDE)),
+)
 COMMON = (*MATRICES, CLIP_VIT, POST_LAYERNORM, NO_PADDING)
 SHARED = (BERT, NOT_CAUSAL, *COMMON)
 
@@ -175,7 +225,7 @@ class Fit:
     """How a class suits a repo: exactly where nothing is lost."""
 
     native: Native
-    lost: tuple[str, ...]
+    lost: tuple[Words, ...]
 
 
 def fits(config: Mapping[str, Any]) -> tuple[Fit, ...]:
@@ -194,9 +244,9 @@ def native_for(config: Mapping[str, Any]) -> Native:
     if not nearest.lost:
         return nearest.native
     near = [nearest, *(fit for fit in others if len(fit.lost) == len(nearest.lost))]
-    lines = [f"  {fit.native.name} would lose:\n" + "\n".join(f"    {loss}" for loss in fit.lost) for fit in near]
+    lines = [f"  {fit.native.name} would lose:\n" + "\n".join(f"    {loss.en}" for loss in fit.lost) for fit in near]
     raise InputError(
-        "No class of plain transformers computes what this model computes, and nothing was written.\n"
+        "No class of transformers itself computes what this model computes, and nothing was written.\n"
         + "\n".join(lines)
         + "\nUse the repo itself: with `import hf_zhclip`, or with the code in it (`zhclip convert --with-code`)."
     )
@@ -253,48 +303,34 @@ RGB_FIRST = (
 )
 DROPPED_LAST = f"{TRANSPARENT}; this model's own processor drops it after that."
 DROPPED_FIRST = f"{TRANSPARENT}, as this model's own processor does. All other modes give identical pixels."
-PIXELS = {
-    "squash_then_rgb": Pixels(
-        crops=False,
-        same_modes=("RGB", "L"),
-        same_crop=_any_crop,
-        differs=(RGB_FIRST, DROPPED_LAST),
+CROPS: Mapping[ImageStep, tuple[Callable[[Image.Image, int], bool], str]] = {
+    crop_rounded: (
+        _crop_is_rounded_alike,
+        "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short by 3, "
+        "7, 11 … pixels (227 x 224, 640 x 427): transformers rounds down, torchvision half to even.",
     ),
-    "rgb_then_squash": Pixels(
-        crops=False,
-        same_modes=None,
-        same_crop=_any_crop,
-        differs=(DROPPED_FIRST,),
-    ),
-    "crop_then_rgb": Pixels(
-        crops=True,
-        same_modes=("RGB", "L"),
-        same_crop=_crop_is_rounded_alike,
-        differs=(
-            "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short "
-            "by 3, 7, 11 … pixels (227 x 224, 640 x 427): transformers rounds down, torchvision half to even.",
-            RGB_FIRST,
-            DROPPED_LAST,
-        ),
-    ),
-    "crop_up_then_rgb": Pixels(
-        crops=True,
-        same_modes=("RGB", "L"),
-        same_crop=_crop_is_even,
-        differs=(
-            "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short "
-            "by an odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
-            RGB_FIRST,
-            DROPPED_LAST,
-        ),
-    ),
-    "rgb_then_crop": Pixels(
-        crops=True,
-        same_modes=None,
-        same_crop=_any_crop,
-        differs=(DROPPED_FIRST,),
+    crop_up: (
+        _crop_is_even,
+        "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short by an "
+        "odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
     ),
 }
+"""Crops that are rounded otherwise than transformers does: where the two agree, and what is told of the others."""
+
+
+def _pixels(steps: Sequence[ImageStep]) -> Pixels:
+    """What transformers, which makes RGB first and rounds a crop down, makes of an image order."""
+    rgb_first = steps[0] is to_rgb
+    same_crop, *beside = next((CROPS[step] for step in steps if step in CROPS), (_any_crop,))
+    return Pixels(
+        crops=shorten in steps,
+        same_modes=None if rgb_first else ("RGB", "L"),
+        same_crop=same_crop,
+        differs=(DROPPED_FIRST,) if rgb_first else (*beside, RGB_FIRST, DROPPED_LAST),
+    )
+
+
+PIXELS = {order: _pixels(steps) for order, steps in IMAGE_ORDERS.items()}
 """By image order; measured with transformers 5.18 and 5.24 on pictures of every mode (test_natives.py)."""
 
 TORCHVISION = (

@@ -35,29 +35,29 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "sentence-transformers/LaBSE": {**_BERT, **_BASE, "vocab_size": 501153},
     "bert-base-multilingual-cased": {**_BERT, **_BASE, "vocab_size": 119547},
 }
-"""The published config.json of each, as far as it changes a number."""
+"""The fields of each base's published config.json that change a number."""
 
 OWNERS = {"FacebookAI/": "", "google-bert/": ""}
-"""Names that the hub gave to whom it had had without an owner."""
+"""Owners whose repositories the hub once listed without an owner."""
 
 
 def published_base(name: str) -> Mapping[str, Any] | None:
-    """The published config of a base that is known here by its name."""
+    """The published config of a base, if its name is known here."""
     plain = next((name.removeprefix(owner) for owner in OWNERS if name.startswith(owner)), name)
     return BASES.get(plain)
 
 
 def base_file(name: str) -> Path:
-    """The config.json of another base, on the hub or in its cache.
+    """The config.json of another base, from the hub or its cache.
 
     Raises:
-        InputError: when it is not to be had; it then has to be stated.
+        InputError: it cannot be fetched; the user then has to state it.
     """
     try:
         return locate(f"{name}:config.json")
     except ZhclipError as error:
         raise InputError(
-            f"config.json names {name!r} as the model that the text tower was trained from, and leaves the head count "
-            f"and the like to that model's config.json, which could not be had: {error} Fetch it by hand, and pass "
-            "--config FILE."
+            f"config.json names {name!r} as the base of the text tower and does not state the head count and similar "
+            f"facts itself. The base's config.json could not be fetched: {error} Fetch it yourself and pass --config "
+            "FILE."
         ) from error

@@ -11,24 +11,40 @@ from typing import Any, TypeVar
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, matches, rename, transpose
 from ..reading.json_files import parse_json
-from ..source import Description, Signature, Tower
+from ..source import ImageSide, Signature, Tower, Whole
+from ..words import Words
 from . import towers
 from .hf_config import bert_shapes, check_activation, count_layers
 from .openai import RESNET_WIDENING, VIT_FC, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
 
 Value = TypeVar("Value")
 
+ORDER = "squash_then_rgb"
+"""cn_clip/clip/utils.py, `image_transform`."""
+
 CONTEXT_LENGTH = 52
 """cn_clip/clip/utils.py: "all baseline models use 52 as the context length"."""
 
 HEADS = transpose("text_projection", "text_projection.weight"), rename("logit_scale", "logit_scale")
 LIMITS = (
-    "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public tokenize; "
-    "its training and evaluation replace them first (hf_zhclip.processing_zhclip.normalize_evaluation_text).",
-    "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python that "
-    "runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
-    "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer refuses "
-    "the text.",
+    Words(
+        "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public "
+        "tokenize; its training and evaluation replace them first "
+        "(hf_zhclip.processing_zhclip.normalize_evaluation_text).",
+        "文本会转成小写并去掉重音符号，弯引号不在词表里，与 cn_clip 公开的 tokenize 相同；它的训练和评测会先替换弯引"
+        "号（hf_zhclip.processing_zhclip.normalize_evaluation_text）。",
+    ),
+    Words(
+        "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python "
+        "that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+        "Unicode 近期新增或重新归类的字符：cn_clip 自己给出的 id 也随所用的 Python 版本而变。与 Python 3.11（Unicode "
+        "14）相比，已分配的字符中只有 U+1171E 不同。",
+    ),
+    Words(
+        "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer "
+        "refuses the text.",
+        "孤立的代理项（文本被错误截断后留下的半个字符）：cn_clip 给出 [UNK]，转换后的分词器会拒绝这样的文本。",
+    ),
 )
 """What a card says of texts: where the ids can differ from those of cn_clip's own tokenizer."""
 
@@ -116,7 +132,7 @@ def _tables(resnet: bool, flash_text: bool, flash_vision: bool) -> tuple[Rule, .
     )
 
 
-def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Description:
+def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Whole:
     """Reads the architecture from shapes, and what they don't say from `config`, fields of its model_configs.
 
     `by` names in errors what stated the config.
@@ -125,23 +141,23 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
     _refuse_unstated({**_unstated_text(shapes), **_unstated_vision(shapes)}, stated)
     text_name, text = _text(shapes, stated, by)
     vision_name, vision, size = _vision(shapes, stated, by)
-    return Description(
+    return Whole(
         architecture=f"{vision_name}@{text_name}",
         text=text,
         vision=vision,
-        image_order="squash_then_rgb",
+        image_order=ORDER,
         context_length=CONTEXT_LENGTH,
         image_size=size,
         limits=LIMITS,
     )
 
 
-def describe_image(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Description:
+def describe_image(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> ImageSide:
     """The same of the image tower alone, of which a pair takes nothing else."""
     stated = _stated(shapes, config)
     _refuse_unstated(_unstated_vision(shapes), stated)
     name, vision, size = _vision(shapes, stated, by)
-    return Description(architecture=name, vision=vision, image_size=size)
+    return ImageSide(architecture=name, vision=vision, image_size=size)
 
 
 def _stated(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,11 +243,11 @@ def _unstated_vision(shapes: Mapping[str, Shape]) -> dict[str, str]:
 
 
 def _refuse_unstated(wanted: Mapping[str, str], stated: Mapping[str, Any]) -> None:
-    """Refuses a size that is not published until all that its shapes don't say is stated."""
+    """Refuses a size that was never published until every fact is stated that its shapes do not show."""
     if lines := [f"  {field}: {candidates}" for field, candidates in wanted.items() if field not in stated]:
         raise InputError(
-            "This is not a published size, and a weight file does not hold these facts. Every candidate would load, "
-            "and only the one that it was trained with is right:\n"
+            "This size was never published, and the weights do not show these facts. Every candidate would load, but "
+            "only the value of the training gives right embeddings:\n"
             + "\n".join(lines)
             + "\nWrite them into a JSON file (the fields are those of cn_clip's model_configs) and pass --config FILE."
         )

@@ -170,11 +170,11 @@ CAUSAL = {"is_causal": True}
 
 
 def check_there(config: Mapping[str, Any]) -> None:
-    """Refuses weights without the config.json that states what their shapes don't say."""
+    """Refuses weights without the config.json that states what their shapes do not show."""
     if not config:
         raise InputError(
-            "There is no config.json beside the weights, or nothing in it. Fetch it from where they were published, "
-            "into their folder, or pass it: --config FILE."
+            "There is no config.json beside the weights, or it is empty. Fetch config.json from the page of the "
+            "weights into their folder, or pass it: --config FILE."
         )
 
 

@@ -26,6 +26,10 @@ PICTURES = {
     "image_std": STD,
     "do_convert_rgb": True,
 }
+SQUASHED = "made RGB and resized to {size} x {size} whatever their shape, without a crop"
+CROPPED = "made RGB, resized to {size} on the short side, and cropped to the {size} x {size} in the middle"
+"""How pictures are prepared, where it is told what was wanted."""
+
 TOLERANCE = 1e-6
 """Of factors, means and deviations: files round them."""
 
@@ -65,15 +69,17 @@ def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
     if wrong:
         raise InputError(
             f"{file} says {', '.join(wrong)}. This family's pictures are "
-            f"{_WANTED[crops(image_order)].format(size=size)}, bicubic, x / 255, with CLIP's mean and deviation. If "
-            "the file does not say what the model was trained with, correct it there; if it does, this conversion "
-            "does not have that preparation."
+            f"{(CROPPED if crops(image_order) else SQUASHED).format(size=size)}, bicubic, x / 255, with CLIP's mean "
+            "and deviation. If the model was not trained with the file's values, correct the file. If it was, this "
+            "conversion cannot prepare its pictures."
         )
 
 
 def crops(image_order: str) -> bool:
     """Whether an image order keeps the shape of a picture and takes its middle; otherwise it squashes all of it."""
-    return "crop" in image_order
+    from hf_zhclip.image_processing_zhclip import SQUARE_ORDERS
+
+    return image_order in SQUARE_ORDERS
 
 
 def text_limit(folder: Path | None, otherwise: int) -> int:
@@ -128,9 +134,3 @@ def _is(key: str, stated: Mapping[str, Any], wanted: Any) -> bool:
     return (
         numbers and len(values) == len(due) and all(abs(a - b) <= TOLERANCE for a, b in zip(values, due, strict=True))
     )
-
-
-_WANTED = {
-    False: "made RGB and resized to {size} x {size} whatever their shape, without a crop",
-    True: "made RGB, resized to {size} on the short side, and cropped to the {size} x {size} in the middle",
-}

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, rename
 from ..source import Tower
+from ..words import Words
 from . import towers
 from .hf_folder import MEAN, STD, TOLERANCE, crops
 from .openai import RESNET_WIDENING, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
@@ -30,13 +31,21 @@ ORDER = "crop_then_rgb"
 """That of `resize_mode` "shortest" (open_clip, transform.py), the only one that is supported."""
 
 LIMITS = (
-    "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, html.unescape). "
-    "What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+    Words(
+        "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, "
+        "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+        "乱码和 HTML 实体保持原样：open_clip 会先修复它们（ftfy、html.unescape）。ftfy 对单个字符所做的事这里同样会"
+        "做：全角字符、弯引号、连字。",
+    ),
 )
 OWN_LIMITS = (
     *LIMITS,
-    "A text that itself holds <|startoftext|> or <|endoftext|> is cut at them, as OpenAI's own code cuts it; in "
-    "open_clip these two are called <start_of_text> and <end_of_text>.",
+    Words(
+        "A text that itself holds <|startoftext|> or <|endoftext|> is cut at them, as OpenAI's own code cuts it; in "
+        "open_clip these two are called <start_of_text> and <end_of_text>.",
+        "如果文本自身含有 <|startoftext|> 或 <|endoftext|>，会像 OpenAI 自己的代码那样把它们当作特殊标记；在 "
+        "open_clip 中，这两个标记叫作 <start_of_text> 和 <end_of_text>。",
+    ),
 )
 """Where the text tower is open_clip's own."""
 
@@ -137,10 +146,10 @@ def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     if not config:
         raise InputError(
-            f"Nothing says which activation, heads and pooling {name} was trained with: no weight file of open_clip "
-            "holds them. Pass --config FILE with the open_clip_config.json of its repository, or with "
-            f"{WRITTEN}, whose model_cfg is the JSON of its name in open_clip's model_configs (ViT-B-32.json has erf "
-            "GELU and ViT-B-32-quickgelu.json QuickGELU, with which OpenAI's own weights were trained)."
+            f"Nothing states the activation, heads and pooling of {name}: open_clip's weights do not show them. Pass "
+            "--config FILE with the open_clip_config.json of the model's repository, or with "
+            f"{WRITTEN}, whose model_cfg is the model's file in open_clip's model_configs (ViT-B-32.json has erf "
+            "GELU; ViT-B-32-quickgelu.json has QuickGELU, with which OpenAI's own weights were trained)."
         )
     found = {"model_cfg": config.get("model_cfg", config), "preprocess_cfg": config.get("preprocess_cfg") or {}}
     model = found["model_cfg"]
@@ -151,9 +160,9 @@ def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         )
     if not found["preprocess_cfg"]:
         raise InputError(
-            f"The config of {name} does not say how pictures are prepared: some of open_clip's models squash them and "
-            "others crop them, and no file of its model_configs says which. State it as preprocess_cfg beside the "
-            f"model_cfg: {WRITTEN}."
+            f"The config of {name} does not say how pictures are prepared: some of open_clip's models squash pictures "
+            "and others crop them, and no file of model_configs says which. State preprocess_cfg beside model_cfg: "
+            f"{WRITTEN}."
         )
     return found
 
@@ -324,8 +333,8 @@ def check_order(stated: Mapping[str, Any], image_order: str, size: int) -> None:
     if wrong:
         raise InputError(
             f"The preprocess_cfg of open_clip's config states {', '.join(wrong)}, as the text part's family prepares "
-            "pictures. If it does not say what the image tower was trained with, correct it there; if it does, the "
-            "two are no pair."
+            "pictures. If the image tower was not trained with the config's values, correct the config. If it was, "
+            "the two are no pair."
         )
     rest = {key: value for key, value in stated.items() if key not in ("size", "resize_mode")}
     check_pictures(rest, rest)

@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
+from ..words import Words
 from .hf_config import check_activation
 
 UNSTATED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size")
 """What a tower is known by; a text tower has no patch."""
 
-PUBLISHED = (
+PUBLISHED = Words(
     "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
-    "published model of the same size. Weights of this size that were trained with others need theirs in --config."
+    "published model of the same size. Weights of this size that were trained with others need theirs in --config.",
+    "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。同样大小而用其"
+    "他值训练的权重，需要用 --config 写明。",
 )
 """What a card says where that is so."""
 
@@ -53,7 +56,7 @@ def _published(table: Published, sizes: tuple[int, ...]) -> tuple[str, Mapping[s
 
 
 def _stated(config: Mapping[str, Any], side: str, found: Mapping[str, int]) -> dict[str, Any]:
-    """What `--config` says of one tower, held against the shapes."""
+    """The facts that `--config` states of a tower, checked against the shapes."""
     stated = config.get(side, {})
     if not isinstance(stated, Mapping):
         raise InputError(f"--config states {side} {stated!r}; an object with fields was wanted.")
@@ -71,9 +74,9 @@ def _refuse_unstated(facts: Mapping[str, Mapping[str, Any]]) -> None:
     missing = [f"  {side}.{field}" for side, known in facts.items() for field in UNSTATED if field not in known]
     if missing:
         raise InputError(
-            "This is not a published size, and a weight file does not hold these facts. A wrong one would load all "
-            "the same and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, with the "
-            "names that they have in transformers, under text_config and vision_config, and pass --config FILE."
+            "This size was never published, and the weights do not show these facts. A wrong value would load, too, "
+            "and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, with "
+            "transformers' field names, under text_config and vision_config, and pass --config FILE."
         )
 
 

@@ -4,14 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import normalize
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ..repos.report import Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
+from ..words import Words
+from .compared import CALL, OVERFLOWING, Vectors
 from .witness import Witness
 
 SAMENESS = 1e-9
@@ -33,65 +32,89 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Call:
+    """One way to call a model: `ours(**inputs)` gives the L2-normalised vectors of the witness's batch, a row each."""
+
+    what: str
+    ours: Callable[..., torch.Tensor]
+    inputs: Mapping[str, torch.Tensor]
+    batch: int
+
+
+@dataclass(frozen=True)
 class Side:
     """One side of a model and of its witness.
 
-    `ours` and `theirs` take one of the `inputs`, a batch, and give L2-normalised vectors, a row each. The parts of our
-    model that it passes through are `modules`. The last of the `inputs` is small: it measures the rounding of narrower
-    dtypes, which would cost as much again with all of them.
+    `theirs` gives the vectors of one of the `batches`. The parts of our model that the calls pass through are
+    `modules`. The last of the calls and of the batches belong together and are small: they measure the rounding of
+    narrower dtypes, which would cost as much again with all of them. `in_own` is what the last call gives in the
+    repo's own dtype; without it only float64 is measured.
     """
 
     step: str
-    what: str
+    what: Vectors
     modules: Sequence[nn.Module]
-    ours: Encode
+    calls: Sequence[Call]
     theirs: Encode
-    inputs: Sequence[torch.Tensor]
+    batches: Sequence[torch.Tensor]
+    in_own: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a call gave, in float64, of one of the batches."""
+
+    what: str
+    batch: int
+    vectors: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What our side gave of a tower, without the model: its vectors in float64, and the small input's in others."""
+    """What our side gave of a tower, without the model; `narrow` is of the last batch, in other dtypes."""
 
     step: str
-    what: str
+    what: Vectors
     theirs: Encode
-    inputs: Sequence[torch.Tensor]
-    vectors: torch.Tensor
+    batches: Sequence[torch.Tensor]
+    found: Sequence[Found]
     narrow: Mapping[torch.dtype, torch.Tensor]
 
 
 def measure(side: Side, own: torch.dtype) -> Measured:
-    """Runs our side: all inputs in float64, the small one in float32 and in a narrower dtype of the repo's own.
+    """Runs our side: all calls in float64, the last in float32 and in a narrower dtype of the repo's own.
 
     The weights of one tower are in double at a time. Those of a repo in double are narrowed last, for good.
     """
-    brief = side.inputs[-1:]
     with computing_in(torch.float64, own, side.modules):
-        vectors = _all(side.ours, side.inputs, torch.float64)
-    narrow = {}
-    for dtype in dict.fromkeys((own, torch.float32) if own in HALVES else (torch.float32,)):
-        with computing_in(dtype, own, side.modules):
-            narrow[dtype] = _all(side.ours, brief, dtype)
-    return Measured(side.step, side.what, side.theirs, side.inputs, vectors, narrow)
+        found = [Found(call.what, call.batch, _run(call, torch.float64)) for call in side.calls]
+    narrow = {} if side.in_own is None or own == torch.float64 else {own: side.in_own}
+    if side.in_own is not None and torch.float32 not in narrow:
+        with computing_in(torch.float32, own, side.modules):
+            narrow[torch.float32] = _run(side.calls[-1], torch.float32)
+    return Measured(side.step, side.what, side.theirs, side.batches, found, narrow)
 
 
 def compare_tower(ours: Measured, witness: Witness) -> Iterator[Comparison]:
     """Sameness in float64, and beside it the rounding of the narrower dtypes."""
-    brief = ours.inputs[-1:]
-    truth = _encoded(ours.theirs, ours.inputs, torch.float64, witness)
-    yield from _sameness(ours.step, ours.what, ours.vectors, truth, witness.name)
-    rounded = _encoded(ours.theirs, brief, torch.float32, witness)
-    exact = truth[-len(rounded) :]
-    bound = MARGIN * max(difference(rounded, exact), FLOOR)
+    truth = [_encoded(ours.theirs, batch, torch.float64, witness) for batch in ours.batches]
+    yield from _sameness(ours.step, ours.what, ours.found, truth, witness.name)
+    if ours.narrow:
+        yield from _compare_narrow(ours, truth[-1], witness)
+
+
+def _compare_narrow(ours: Measured, exact: torch.Tensor, witness: Witness) -> Iterator[Comparison]:
+    brief = ours.batches[-1]
+    bound = MARGIN * max(difference(_encoded(ours.theirs, brief, torch.float32, witness), exact), FLOOR)
     for dtype, found in ours.narrow.items():
-        what = f"{ours.what} in {str(dtype).removeprefix('torch.')}"
+        name = str(dtype).removeprefix("torch.")
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
         if overflows(found, exact) and overflows(_encoded(ours.theirs, brief, dtype, witness), exact):
             # Whoever computes with these weights in this dtype gets no numbers: that is theirs, not the conversion's.
-            what = f"{what}, where the witness overflows, too"
-            yield Comparison(ours.step, what, witness.name, "max abs difference", scaled, float("nan"), True)
+            what = ours.what.narrow.filled(dtype=OVERFLOWING.filled(dtype=name))
+            yield Comparison(ours.step, what, witness.name, DIFFERENCE, scaled, float("nan"), True)
         else:
+            what = ours.what.narrow.filled(dtype=name)
             yield bounded(ours.step, what, witness.name, scaled, difference(found, exact))
 
 
@@ -110,63 +133,47 @@ def computing_in(dtype: torch.dtype, own: torch.dtype, modules: Sequence[nn.Modu
         module.to(own)
 
 
-def _encoded(encode: Encode, inputs: Sequence[torch.Tensor], dtype: torch.dtype, witness: Witness) -> torch.Tensor:
+def _encoded(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:
     with witness.computing_in(dtype):
-        return _all(encode, inputs, dtype)
+        return encode(_in(dtype, batch))
 
 
-def _all(encode: Encode, inputs: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    """The vectors of all inputs, one under the other; pictures are given in the dtype, token ids as they are."""
-    return torch.cat([encode(each.to(dtype) if each.is_floating_point() else each) for each in inputs])
+def _run(call: Call, dtype: torch.dtype) -> torch.Tensor:
+    return call.ours(**{name: _in(dtype, value) for name, value in call.inputs.items()})
 
 
-def compare_logits(model: Any, witness: Witness, text: torch.Tensor, image: torch.Tensor) -> Iterator[Comparison]:
-    """What `forward` makes of embeddings that are known, in double: the cosines times the factor."""
-    scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)
-    logits = _logits(model, text, image)
-    yield bounded(
-        "logits",
-        "logits_per_image / exp(logit_scale) in float64",
-        witness.name,
-        SAMENESS,
-        difference(logits / scale.exp(), image @ text.t()),
-    )
-    stored = model.logit_scale.detach().double()
-    yield bounded("logits", "logit_scale", witness.name, 0, difference(stored, scale))
+def _in(dtype: torch.dtype, inputs: torch.Tensor) -> torch.Tensor:
+    """Pictures in the dtype, token ids and masks as they are."""
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
-def _logits(model: Any, text: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """`forward` with its towers left out: they were compared, and two in double at once would not fit everywhere."""
-    scale = model.logit_scale
-    model.logit_scale = nn.Parameter(scale.detach().double())
-    for name, features in {"get_text_features": text, "get_image_features": image}.items():
-        setattr(model, name, _giving(BaseModelOutputWithPooling(pooler_output=features)))
-    logits = model(input_ids=torch.zeros(1, 1).long(), pixel_values=torch.zeros(1, 1)).logits_per_image
-    model.logit_scale = scale
-    del model.get_text_features, model.get_image_features
-    return logits
-
-
-def _giving(value: Any) -> Callable[..., Any]:
-    return lambda *inputs, **options: value
-
-
-def _sameness(step: str, what: str, ours: torch.Tensor, truth: torch.Tensor, witness: str) -> Iterator[Comparison]:
-    what = f"{what} of {len(truth)} inputs in float64"
-    yield bounded(step, what, witness, SAMENESS, difference(ours, truth))
-    if ours.shape != truth.shape:
+def _sameness(
+    step: str, what: Vectors, found: Sequence[Found], truth: Sequence[torch.Tensor], witness: Words
+) -> Iterator[Comparison]:
+    for each in found:
+        expected = truth[each.batch]
+        told = CALL.filled(call=each.what, count=len(expected))
+        yield bounded(step, told, witness, SAMENESS, difference(each.vectors, expected))
+    pairs = [(each.vectors, truth[each.batch]) for each in found]
+    if any(ours.shape != expected.shape for ours, expected in pairs):
         return
-    # Weights with NaN (--allow-nonfinite) give NaN on both sides, which agrees; NaN on one side alone does not.
-    undefined = (ours.isnan() & truth.isnan()).any(-1)
-    cosine = float((ours * truth).sum(-1).masked_fill(undefined, 1.0).min())
-    bound = 1 - SAMENESS
-    shown = math.nan if undefined.all() else cosine
-    yield Comparison(step, what, witness, "smallest cosine", bound, shown, cosine >= bound)
+    cosines = torch.cat([_cosines(ours, expected) for ours, expected in pairs])
+    defined = cosines[~cosines.isnan()]
+    smallest = float(defined.min()) if len(defined) else math.nan
+    told = what.exact.filled(count=len(cosines))
+    yield Comparison(step, told, witness, COSINE, 1 - SAMENESS, smallest, not smallest < 1 - SAMENESS)
+
+
+def _cosines(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cosines row by row; NaN where both sides have NaN (--allow-nonfinite), -1 where one alone has it."""
+    both = (ours.isnan() & truth.isnan()).any(-1)
+    cosines = (ours * truth).sum(-1).nan_to_num(nan=-1.0)
+    return cosines.masked_fill(both, math.nan)
 
 
 def shows_nothing(comparison: Comparison) -> bool:
     """Whether it has compared vectors none of which is a number: that proves nothing of what computes them."""
-    return comparison.measure == "smallest cosine" and math.isnan(comparison.result)
+    return comparison.measure == COSINE and math.isnan(comparison.result)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -177,11 +184,11 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).abs().masked_fill(same, 0.0).max())
 
 
-def bounded(step: str, what: str, witness: str, bound: float, result: float) -> Comparison:
+def bounded(step: str, what: Words, witness: Words, bound: float, result: float) -> Comparison:
     """A comparison of a difference with its bound."""
-    return Comparison(step, what, witness, "max abs difference", bound, result, result <= bound)
+    return Comparison(step, what, witness, DIFFERENCE, bound, result, result <= bound)
 
 
-def normalized(encode: Callable[[torch.Tensor], torch.Tensor]) -> Encode:
-    """The same, each vector divided by its L2 norm."""
-    return lambda inputs: normalize(encode(inputs), dim=-1)
+def exact(step: str, what: Words, witness: Words, count: int) -> Comparison:
+    """A comparison of things that are the same or not, of which `count` are not."""
+    return Comparison(step, what, witness, COUNT, 0, count, count == 0)

@@ -20,8 +20,15 @@ TEXTS = (
 EMBEDDED = 4
 """How many of the pictures, from the first, are also put through the towers."""
 
-PROVED_TEXTS, PROVED_PICTURES = 5, 3
-"""How many of each are put through them in double, where a few tell as much as many; the last text comes beside."""
+PROVED_TEXTS = 5
+"""How many of the texts, from the first, are put through them in double, where a few tell as much as many."""
+
+
+CHINESE_NAMES = {
+    "P with transparency 120x90": "P（带透明色）120x90",
+    "EXIF-rotated 140x60": "带 EXIF 旋转标记 140x60",
+}
+"""Of the pictures whose names are more than a mode and a size."""
 
 
 def pictures() -> Iterator[tuple[str, Image.Image]]:

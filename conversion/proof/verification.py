@@ -1,11 +1,8 @@
 """Reload a repo through the Auto classes in a fresh process, and compare it with the original, step by step."""
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,33 +10,33 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
 
-from ..detection.parts import Part, identify, join_tensors, witness_vocabulary
+from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
-from ..reading.json_files import read_json, read_python_json
+from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..repos.prepared import check_tokenizer
-from ..repos.repo import Repo, is_text_alone, read_repo
+from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
-from ..repos.write import DTYPES, same_bits, target_dtype
+from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
 from ..sources import SOURCES
-from . import samples, witnesses
-from .precision import Side, bounded, compare_logits, compare_tower, difference, measure, normalized, shows_nothing
-from .witness import Witness
+from ..stated import Stated
+from ..words import Words
+from . import compared, samples, texts, witnesses
+from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
+from .fresh_process import answered
+from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
+from .stated_modules import stated_modules
+from .vocabulary import compare_vocabulary
+from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
 from .witnesses import Testimony
 
-PROGRAM = (
-    "import sys; sys.path[:] = [place for place in sys.path if place]; "
-    "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
-)
-"""The fresh process; a torch.py that lies in the current folder is not the one to import."""
-
-
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
-"""Lets glibc give freed weights back at once: it keeps blocks of up to 32 MB, which widened layers are, for later."""
+PROGRAM = "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
+"""The fresh process."""
 
 
 def verify(
@@ -88,8 +85,18 @@ def verify(
         recorded=before.sources,
     )
     if against is not None:
-        parts = identify(against, vision, format, config, ema, vision_format, vision_config)
-        vocabulary = str(witness_vocabulary(parts, tokenizer))
+        stated = Stated(
+            against,
+            vision=vision,
+            format=format,
+            vision_format=vision_format,
+            tokenizer=tokenizer,
+            config=config,
+            vision_config=vision_config,
+            ema=ema,
+        )
+        parts = identify(stated)
+        vocabulary = str(witness_vocabulary(parts, stated))
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
     level, comparisons = in_fresh_process(request)
@@ -101,7 +108,8 @@ def verify(
 
 
 def _compare_files(out: Path, report: Report) -> Comparison:
-    return _exact("files", f"SHA-256 of {len(report.files)} files", FILE, len(changed_files(out, report)))
+    what = compared.FILES.filled(count=len(report.files))
+    return exact("files", what, Words.same(FILE), len(changed_files(out, report)))
 
 
 def _check_formats(out: Path, report: Report) -> None:
@@ -152,21 +160,10 @@ class Request:
 
 def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
     """Runs the comparisons in a new interpreter, which has loaded nothing but what the repo itself brings."""
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(answer)],
-            input=json.dumps(asdict(request)).encode(),
-            capture_output=True,
-            env={**os.environ, **GIVES_BACK},
-        )
-        if done.returncode or not answer.exists():
-            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
-            raise WorkError(f"The process that verifies failed:\n{said}")
-        result = read_python_json(answer)
+    result = answered(PROGRAM, asdict(request))
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
-    return result["level"], [Comparison(**each) for each in result["comparisons"]]
+    return result["level"], [Comparison.from_json(each) for each in result["comparisons"]]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -190,55 +187,89 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     transformers.logging.set_verbosity_error()
     out = Path(request.out)
     repo = read_repo(out)
-    parts = [Part.from_request(each) for each in request.parts]
+    parts = [from_request(each) for each in request.parts]
     model = _load(out)
     comparisons = list(_compare_tensors(parts, repo.tensors, model, request.dtype))
     if request.tensors_only:
         return "tensors", comparisons
     testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
-    numbers = _compare_numbers(model, repo.processor, witness, request.dtype)
+    _check_sides(repo, witness)
+    numbers = _compare_numbers(model, repo, witness, request.dtype)
     del model
     comparisons += numbers
     return "tensors" if any(map(shows_nothing, comparisons)) else witness.level, comparisons
 
 
-def _compare_numbers(model: Any, processor: Any, witness: Witness, dtype: str) -> Iterator[Comparison]:
+def _check_sides(repo: Repo, witness: Witness) -> None:
+    """Refuses to hold a text tower alone against a pair, or a pair against a text tower alone."""
+    alone = repo.is_text_alone
+    if alone != isinstance(witness, WitnessOfTextAlone):
+        ours, theirs = ("a text tower alone", "both towers") if alone else ("both towers", "a text tower alone")
+        raise InputError(
+            f"{repo.path} holds {ours}, and what it is compared with holds {theirs}: they are not of one model. Name "
+            "with --against the checkpoint that it was converted from."
+        )
+
+
+def _compare_numbers(
+    model: Any, repo: Repo, witness: WitnessOfPair | WitnessOfTextAlone, dtype: str
+) -> Iterator[Comparison]:
     """Fields that no number shows, ids, pixels, vectors and logits.
 
     The model is let go before the witness computes: a peer's package is in double as a whole.
     """
     own = model.dtype
-    check_tokenizer(getattr(processor, "tokenizer", processor), model.config)
+    check_tokenizer(repo.tokenizer, model.config)
     yield from _compare_training(model.config, witness)
     _check_vocabulary(witness, model)
-    if is_text_alone(model.config.to_dict()):
-        ids, comparisons = _compare_ids(partial(processor, truncation=True), processor.pad_token_id, witness)
-        yield from comparisons
-        measured = [measure(each, own) for each in _text_alone(model, witness, ids, processor.pad_token_id)]
-        logits: list[Comparison] = []
+    ids, comparisons = _compare_ids(repo, witness)
+    yield from comparisons
+    rows = text_batches(ids, repo.tokenizer.pad_token_id)
+    logits: list[Comparison] = []
+    if isinstance(witness, WitnessOfTextAlone):
+        measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
     else:
-        ids, comparisons = _compare_ids(processor, processor.tokenizer.pad_token_id, witness)
+        pictures = list(samples.pictures())
+        pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
         yield from comparisons
-        pixels, comparisons = _compare_pixels(processor, witness)
-        yield from comparisons
-        measured = [measure(each, own) for each in (_text(model, witness, ids), _image(model, witness, pixels))]
-        text, image = (each.vectors for each in measured)
+        pair = Pair(repo.processor, stated_modules(repo.path), [picture for _, picture in pictures])
+        batches = Batches(rows, picture_batches(pixels))
+        measured = [measure(each, own) for each in pair.sides(model, witness, batches)]
+        text, image = (torch.cat([found.vectors for found in each.found]) for each in measured)
         logits = list(compare_logits(model, _with_rounded_scale(witness, dtype), text, image))
-    del model
+        del model
+        measured = [_with_towers(each, pair, repo.path, own) for each in measured]
     for each in measured:
         yield from compare_tower(each, witness)
     yield from logits
+
+
+def _with_towers(whole: Measured, pair: Pair, out: Path, own: torch.dtype) -> Measured:
+    """What was measured of one side, and of the classes that hold this tower alone."""
+    sides = pair.tower_sides(partial(_load_tower, out), whole)
+    return replace(whole, found=[*whole.found, *(found for each in sides for found in measure(each, own).found)])
 
 
 def _load(out: Path) -> Any:
     """The model as users load it, in the dtype that its config states."""
     import transformers
 
+    return _loaded(transformers.AutoModel, out)
+
+
+def _load_tower(out: Path, name: str) -> Any:
+    """The same of a class that holds one tower."""
+    import hf_zhclip
+
+    return _loaded(getattr(hf_zhclip, name), out)
+
+
+def _loaded(model_class: Any, out: Path) -> Any:
     try:
-        return transformers.AutoModel.from_pretrained(out, dtype="auto", attn_implementation="sdpa").eval()
-    except (StrictDataclassError, ValueError, LookupError, TypeError, RuntimeError, OSError) as error:
-        raise WorkError(f"{out} does not load through AutoModel: {error}") from error
+        return model_class.from_pretrained(out, dtype="auto", attn_implementation="sdpa").eval()
+    except (StrictDataclassError, ValueError, LookupError, TypeError, RuntimeError, OSError, ImportError) as error:
+        raise WorkError(f"{out} does not load through {model_class.__name__}: {error}") from error
 
 
 def _testimony(part: Part, dtype: str) -> Testimony:
@@ -251,7 +282,7 @@ def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
     for each in request.recorded:
         given = evidence.of_report(each["evidence"])
         written = Checkpoint(repo.path, (), "mapped back", repo.tensors)
-        part = Part(SOURCES[each["format"]], written, {}, "recorded", each["role"], given.stated)
+        part = OF_ROLE[each["role"]](SOURCES[each["format"]], written, {}, "recorded", given.stated)
         table = inverse(part.home(repo.config))
         own = {key: repo.tensors[key] for key in claimed(table, repo.tensors)}
         backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
@@ -270,7 +301,7 @@ def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, to
     return {key: tensor.to(target_dtype(tensor, dtype)) if tensor.dim() else tensor for key, tensor in tensors.items()}
 
 
-def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
+def _with_rounded_scale(witness: WitnessOfPair, dtype: str) -> WitnessOfPair:
     """The witness with its scale after the rounding that `--dtype` asked for."""
     if dtype not in DTYPES:
         return witness
@@ -278,7 +309,7 @@ def _with_rounded_scale(witness: Witness, dtype: str) -> Witness:
 
 
 def _compare_tensors(
-    parts: Sequence[Part], written: Mapping[str, torch.Tensor], model: torch.nn.Module, dtype: str
+    parts: Sequence[Part], written: Mapping[str, torch.Tensor], model: Any, dtype: str
 ) -> Iterator[Comparison]:
     if parts:
         expected = join_tensors(parts)
@@ -289,30 +320,31 @@ def _compare_tensors(
             or key not in written
             or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written[key])
         ]
-        yield _exact("tensors", "file tensors", "the source's tensors", len(different))
+        yield exact("tensors", compared.FILE_TENSORS, compared.SOURCE_TENSORS, len(different))
     loaded = model.state_dict()
     different = [
         key
         for key in loaded.keys() | written.keys()
         if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
     ]
-    yield _exact("tensors", "loaded parameters and buffers", "the file's tensors", len(different))
-
-
-def _exact(step: str, what: str, witness: str, count: int) -> Comparison:
-    return Comparison(step, what, witness, "number that differ", 0, count, count == 0)
+    yield exact("tensors", compared.LOADED, compared.WRITTEN_TENSORS, len(different))
+    narrowed = int(model.dtype != widest_float(written, "keep"))
+    yield exact("config", compared.DTYPE, compared.WRITTEN_TENSORS, narrowed)
 
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
     """Fields of config.json that change no vector and a later training: dropout, initial values, unused ids."""
-    towers = {"text_config": witness.text_training, "vision_config": witness.image_training}
+    towers = {"text_config": witness.text_training}
+    if isinstance(witness, WitnessOfPair):
+        towers["vision_config"] = witness.image_training
     for side, training in towers.items():
-        fields, own = training() if training else {}, config.to_dict().get(side) or {}
+        fields, own = training(), config.to_dict().get(side) or {}
         if not fields:
             continue
         different = [name for name, value in fields.items() if name not in own or own[name] != value]
-        told = f" ({', '.join(different)})" if different else ""
-        yield _exact("config", f"{len(fields)} fields of {side} for training{told}", witness.name, len(different))
+        what = compared.TRAINING_DIFFERS if different else compared.TRAINING
+        told = what.filled(count=len(fields), side=side, fields=", ".join(different))
+        yield exact("config", told, witness.name, len(different))
 
 
 def _check_vocabulary(witness: Witness, model: Any) -> None:
@@ -325,53 +357,27 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
         )
 
 
-def _compare_ids(
-    encode: Callable[..., Any], pad: int, witness: Witness
-) -> tuple[list[torch.Tensor], list[Comparison]]:
-    """Batches of the witness's ids: short texts padded together, a cut one, one by itself; and the comparison."""
-    expected = witness.token_ids(samples.TEXTS)
-    ours = [encode(text=[text])["input_ids"][0] for text in samples.TEXTS]
+def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], list[Comparison]]:
+    """The witness's ids of each text that is embedded, and how the whole tokenizer compares with its own."""
+    given = [*samples.TEXTS, *texts.whole(witness.vocabulary.special, witness.context_length)]
+    expected = witness.token_ids(given)
+    ours = repo.tokenizer(given, truncation=True)["input_ids"]
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
-    rows = [torch.tensor(ids) for ids in expected]
-    short = torch.nn.utils.rnn.pad_sequence(rows[: samples.PROVED_TEXTS], batch_first=True, padding_value=pad)
-    # Some embeddings hang on how far a text is padded, so that the first comes by itself, too.
-    batches = [short, rows[-1][None], rows[0][None]]
-    return batches, [_exact("ids", f"token ids of {len(rows)} texts", witness.name, different)]
+    comparisons = [
+        *compare_vocabulary(repo.tokenizer, witness),
+        exact("ids", compared.TOKEN_IDS.filled(count=len(given)), witness.name, different),
+    ]
+    return dict(zip(samples.TEXTS, expected, strict=False)), comparisons
 
 
-def _compare_pixels(processor: Any, witness: Witness) -> tuple[torch.Tensor, list[Comparison]]:
+def _compare_pixels(
+    processor: Any, pictures: Sequence[tuple[str, Image.Image]], witness: WitnessOfPair
+) -> tuple[list[torch.Tensor], list[Comparison]]:
+    """The witness's pixels of each picture, and how far the repo's are from them."""
     pixels, comparisons = [], []
-    for name, image in samples.pictures():
+    for name, image in pictures:
         expected = witness.pixels(image)
         ours = processor(images=[image], return_tensors="pt")["pixel_values"][0]
-        comparisons.append(bounded("pixels", name, witness.name, 0, difference(ours, expected)))
+        comparisons.append(bounded("pixels", compared.picture(name), witness.name, 0, difference(ours, expected)))
         pixels.append(expected)
-    return torch.stack(pixels[: samples.PROVED_PICTURES]), comparisons
-
-
-def _text(model: Any, witness: Witness, batches: Sequence[torch.Tensor]) -> Side:
-    modules = [model.text_model, model.text_projection]
-    return Side("text", "embeddings", modules, model.encode_text, witness.encode_text, batches)
-
-
-def _image(model: Any, witness: Witness, pixels: torch.Tensor) -> Side:
-    modules = [model.vision_model, model.visual_projection]
-    return Side("image", "embeddings", modules, model.encode_image, witness.encode_image, [pixels[1:], pixels[:1]])
-
-
-def _text_alone(model: Any, witness: Witness, batches: Sequence[torch.Tensor], pad: int) -> Iterator[Side]:
-    """The states of all tokens but padding, and what is pooled of them; neither is an embedding."""
-
-    def states(encode: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-        # A model that pads by itself gives states behind those of its text.
-        return lambda ids: encode(ids)[:, : ids.shape[1]][ids != pad]
-
-    def last_hidden(ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=ids).last_hidden_state
-
-    def pooled(ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=ids).pooler_output
-
-    modules = [model.text_model]
-    yield Side("states", "states", modules, states(normalized(last_hidden)), states(witness.text_states), batches)
-    yield Side("pooled", "pooled states", modules, normalized(pooled), witness.encode_text, batches)
+    return pixels, comparisons

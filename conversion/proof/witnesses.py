@@ -5,21 +5,22 @@ read) the modules of `reference` find by their own code, and the peers' packages
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ..errors import InputError, ZhclipError
 from ..reading.evidence import Evidence
+from ..words import Words, joined
 from .reference.layers import computing_in
-from .witness import Facts, Witness
+from .reference.vocabularies import Table, table
+from .witness import Computing, Facts, Level, Offer, TextFacts, WitnessOfPair, WitnessOfTextAlone
 
 CALLS = (
     "encode_text",
@@ -32,6 +33,7 @@ CALLS = (
     "image_training",
 )
 
+REFERENCE = Words("reference", "参考实现")
 
 OF_AN_IMAGE_PART = ("encode_image", "logit_scale", "image_training")
 """What of these an image part gives; texts and the image order are the text family's."""
@@ -47,7 +49,9 @@ class Testimony:
     evidence: Evidence
 
 
-def build(parts: Sequence[Testimony], vocabulary: Path, context_length: int | None) -> Witness:
+def build(
+    parts: Sequence[Testimony], vocabulary: Path, context_length: int | None
+) -> WitnessOfPair | WitnessOfTextAlone:
     """The witness of a model: of each part the original's own package where it is installed, else the reference.
 
     Args:
@@ -62,8 +66,11 @@ def build(parts: Sequence[Testimony], vocabulary: Path, context_length: int | No
         size = next((found for reader in readers if (found := reader.image_size()) is not None), None)
         vocab = readers[0].module.vocabulary(vocabulary)
         length = context_length if context_length is not None else readers[0].context_length()
-        facts = partial(Facts, vocab=vocab, context_length=length, image_size=size)
-        return _joined([reader.witness(facts(reader.config)) for reader in readers])
+
+        def facts(config: Mapping[str, Any]) -> TextFacts:
+            return TextFacts(config, vocab, length) if size is None else Facts(config, vocab, length, size)
+
+        return _joined([reader.offer(facts(reader.config)) for reader in readers], table(vocab), length)
 
 
 @contextmanager
@@ -107,30 +114,32 @@ class _Reader:
     def context_length(self) -> int:
         return self.module.context_length(self.part.tensors, self.config, self.part.evidence.files)
 
-    def witness(self, facts: Facts) -> Witness:
+    def offer(self, facts: TextFacts) -> Offer:
+        """What the part's witness answers: the package where it has a call, else the reference."""
         reference = self._reference(facts)
         peer = self._peer(facts)
         whole = _completed(peer, reference) if peer else reference
         given = CALLS if self.part.role == "whole" else OF_AN_IMAGE_PART
         calls = {call: _worded(found) for call in given if (found := getattr(whole, call))}
-        return Witness(whole.name, whole.level, whole.computing_in, **calls)
+        return Offer(whole.name, whole.level, whole.computing_in, **calls)
 
-    def _reference(self, facts: Facts) -> Witness:
+    def _reference(self, facts: TextFacts) -> Offer:
         module, tensors = self.module, self.part.tensors
         offers: dict[str, Callable] = {
             "encode_text": lambda ids: module.encode_text(tensors, ids, facts.config),
             "encode_image": lambda pixels: module.encode_image(tensors, pixels, facts.config),
             "token_ids": lambda texts: module.token_ids(texts, facts.vocab, facts.context_length),
-            "pixels": lambda image: module.pixels(image, tensors, facts.image_size),
             "logit_scale": lambda: module.logit_scale(tensors, facts.config),
             "text_states": lambda ids: module.text_states(tensors, ids, facts.config),
             "text_training": lambda: module.text_training(tensors, facts.config),
             "image_training": lambda: module.image_training(tensors, facts.config),
         }
+        if isinstance(facts, Facts):
+            offers["pixels"] = lambda image: module.pixels(image, tensors, facts.image_size)
         calls = {key: call for key, call in offers.items() if hasattr(module, key)}
-        return Witness("reference", "reference", computing_in, **calls)
+        return Offer(REFERENCE, "reference", computing_in, **calls)
 
-    def _peer(self, facts: Facts) -> Witness | None:
+    def _peer(self, facts: TextFacts) -> Offer | None:
         module = _peer_module(self.part.format)
         if module is None:
             return None
@@ -146,24 +155,43 @@ def _peer_module(format: str) -> ModuleType | None:
     return import_module(name) if find_spec(name) else None
 
 
-def _completed(peer: Witness, reference: Witness) -> Witness:
+def _completed(peer: Offer, reference: Offer) -> Offer:
     calls = {call: getattr(peer, call) or getattr(reference, call) for call in CALLS}
     return replace(peer, computing_in=_together([peer, reference]), **calls)
 
 
-def _joined(witnesses: Sequence[Witness]) -> Witness:
-    """The witness of a pair: each call from the part that can answer it, the level that of the weaker."""
-    calls = {call: next((found for each in witnesses if (found := getattr(each, call))), None) for call in CALLS}
-    level: Literal["peer", "reference"] = "peer" if all(each.level == "peer" for each in witnesses) else "reference"
-    name = " and ".join(dict.fromkeys(each.name for each in witnesses))
-    return Witness(name, level, _together(witnesses), **calls)
+def _joined(offers: Sequence[Offer], vocabulary: Table, context_length: int) -> WitnessOfPair | WitnessOfTextAlone:
+    """The witness of a model: each call from the part that can answer it, the level that of the weaker.
+
+    Raises:
+        LookupError: when no part answers a call.
+    """
+    answers = {call: found for call in CALLS for each in reversed(offers) if (found := getattr(each, call))}
+    level: Level = "peer" if all(each.level == "peer" for each in offers) else "reference"
+    told: dict[str, Any] = {
+        "name": joined(list(dict.fromkeys(each.name for each in offers))),
+        "level": level,
+        "computing_in": _together(offers),
+        "vocabulary": vocabulary,
+        "context_length": context_length,
+    }
+    told |= {call: answers[call] for call in ("encode_text", "token_ids", "text_training")}
+    if "encode_image" not in answers:
+        return WitnessOfTextAlone(**told, text_states=answers["text_states"])
+    return WitnessOfPair(
+        **told,
+        encode_image=answers["encode_image"],
+        pixels=answers["pixels"],
+        logit_scale=answers["logit_scale"],
+        image_training=answers["image_training"],
+    )
 
 
-def _together(witnesses: Sequence[Witness]) -> Callable[[torch.dtype], AbstractContextManager]:
+def _together(offers: Sequence[Offer]) -> Computing:
     @contextmanager
     def change(dtype: torch.dtype) -> Iterator[None]:
         with ExitStack() as stack:
-            for each in witnesses:
+            for each in offers:
                 stack.enter_context(each.computing_in(dtype))
             yield
 

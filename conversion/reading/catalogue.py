@@ -12,12 +12,15 @@ from typing import Any
 import yaml
 
 from ..errors import InputError
+from ..words import Words
 
 PACKAGE = "hf_zhclip.model_cards"
 
-STATED_HERE = (
+STATED_HERE = Words(
     "Nothing beside the weights states the heads, activation and pooling of this model: they are those that the "
-    "catalogue of hf_zhclip has for it, and no second statement of them was found to hold against these."
+    "catalogue of hf_zhclip has for it, and no second statement of them was found to hold against these.",
+    "权重旁边没有任何文件写明这个模型的注意力头数、激活函数和池化方式：这里取 hf_zhclip 目录中的值，没有找到第二处说"
+    "明可以核对。",
 )
 """What a card says of an entry with a `config`."""
 
@@ -127,15 +130,32 @@ class Training:
     source: str
 
 
+ROWS = {
+    "task": {
+        "text-to-image retrieval": "以文搜图",
+        "image-to-text retrieval": "以图搜文",
+        "zero-shot image classification": "零样本图片分类",
+    },
+    "split": {"validation": "验证集", "test": "测试集"},
+    "setup": {"zero-shot": "零样本", "fine-tuned": "微调"},
+}
+"""What a row of a published table may say of these fields, and the same in Chinese."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of a published table; values are kept as they are printed."""
+    """One row of a published table; values are kept as they are printed, `ROWS` says what the other fields may be."""
 
     task: str
     dataset: str
     split: str | None
     setup: str
     values: Mapping[str, str]
+
+    def words(self, field: str) -> Words | None:
+        """A field of `ROWS` in both languages, None where it is stated nowhere."""
+        english = getattr(self, field)
+        return None if english is None else Words(english, ROWS[field][english])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +262,15 @@ def parse(text: str, file: str) -> Entry:
         raise InputError(f"{file}: field name is {entry.name!r}; wanted the name of the file.")
     if any(place.by_hand and not place.file for place in entry.places):
         raise InputError(f"{file}: field published.file is None; of a page, the name of the file there is wanted.")
+    for row in entry.figures.rows if entry.figures else ():
+        _check_row(row, file)
     return entry
+
+
+def _check_row(row: Row, file: str) -> None:
+    for field, known in ROWS.items():
+        if (value := getattr(row, field)) is not None and value not in known:
+            raise InputError(f"{file}: field figures.rows.{field} is {value!r}; wanted one of {', '.join(known)}.")
 
 
 def find(name: str) -> Entry | None:

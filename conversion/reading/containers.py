@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError, WorkError
 from . import pickles, torchscript
+from .hints import to_unpack
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
 """First bytes of torch.save before torch 1.6."""
@@ -92,6 +93,8 @@ def _check_zip(path: Path) -> list[str]:
 
 def _load_zip(path: Path, names: list[str]) -> dict[Any, Any]:
     if not any(name.endswith("/data.pkl") for name in names):
+        if unpack := to_unpack(path, names):
+            raise InputError(unpack)
         raise InputError(f"{path} is a zip file without a data.pkl; a file that torch.save wrote was wanted.")
     if _is_compressed(path):
         raise InputError(

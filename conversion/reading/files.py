@@ -7,6 +7,9 @@ from typing import Any
 REPORT = "conversion_report.json"
 """The proof that travels with a repo."""
 
+CARD = "README.md"
+"""What the hub shows of a repo."""
+
 
 def is_file_name(name: Any) -> bool:
     """Whether a foreign file's word is a name inside a folder: no path, and not the folder or the one above it."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from ..errors import InputError
 from . import catalogue, hub_modelscope, modules_json
 from .files import REPORT
+from .hints import WEIGHT_SUFFIXES, dangling
 from .hub_errors import explain
 from .pickles import some
 from .read import (
     OPEN_CLIP_CONFIG,
     OPEN_CLIP_WEIGHTS,
     REFUSED_FOLDERS,
-    WEIGHT_SUFFIXES,
     WEIGHTS,
     Checkpoint,
     is_transformers,
@@ -47,8 +47,11 @@ def locate(source: str | Path) -> Path:
         InputError: when nothing of that name exists, here or on the hub.
         WorkError: when the hub could not be reached.
     """
-    if str(source) and (path := _expanded(source)) is not None and os.path.exists(path):
+    path = _expanded(source) if str(source) else None
+    if path is not None and os.path.exists(path):
         return path
+    if path is not None and (link := dangling(path)):
+        raise InputError(link)
     # A name stands for what was published under it; an id for what lies there now.
     entry = None if "/" in str(source) else published(source)
     if entry and entry.published.by_hand:

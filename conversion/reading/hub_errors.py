@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import InputError, WorkError, ZhclipError
+from .files import CARD
 
 FULL = re.compile(r"storage|quota|exceed|too large|upgrade your plan", re.IGNORECASE)
 """How the hub says that there is no room left; it does so with status 403."""
@@ -12,7 +13,6 @@ FULL = re.compile(r"storage|quota|exceed|too large|upgrade your plan", re.IGNORE
 XET = re.compile(r"HTTP status \w+ error \((?P<status>\d{3})")
 """How hf_xet, which sends and fetches large files, tells a status: in words, as a ConnectionError."""
 
-CARD = "README.md"
 
 Told = tuple[type[ZhclipError], str, str]
 """The class of the error, what was found, and what to do."""
@@ -58,7 +58,7 @@ def _origin(error: BaseException) -> BaseException:
 
 
 def _told(error: BaseException, name: str) -> Told:
-    response = getattr(error, "response", None)
+    response: Any = getattr(error, "response", None)
     if status := getattr(response, "status_code", None):
         return _of_answer(status, _said(error), response.headers, name)
     if (xet := XET.search(str(error))) is None:

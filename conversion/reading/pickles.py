@@ -8,7 +8,7 @@ import struct
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..mapping import fold
 
@@ -48,12 +48,12 @@ def _scan(file: BinaryIO) -> Iterator[str]:
     """The globals of a pickle, or of several in a row."""
     while True:
         strings: list[str] = []
-        memo: dict[int, str] = {}
+        memo: dict[Any, str] = {}
         try:
             for opcode, argument, _ in pickletools.genops(file):
                 name = None
                 if opcode.name in ("GLOBAL", "INST"):
-                    name = argument.replace(" ", ".")
+                    name = str(argument).replace(" ", ".")
                 elif opcode.name == "STACK_GLOBAL":
                     name = ".".join(strings[-2:])
                 elif isinstance(argument, str):

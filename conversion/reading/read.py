@@ -17,6 +17,7 @@ from ..errors import InputError, WorkError
 from .companions import companions
 from .containers import open_file
 from .files import is_file_name
+from .hints import in_place_of
 from .json_files import read_json, read_python_json
 from .modules_json import body
 from .pickles import some
@@ -35,9 +36,6 @@ MODELSCOPE = ("vision_model_config.json", "text_model_config.json")
 
 CONFIGS = (MODELSCOPE, ("config.json",), (OPEN_CLIP_CONFIG,))
 """JSON files that say what the weights beside them are, by the kind of folder; the first that is there is read."""
-
-WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")
-"""How files end that may hold weights by whatever name."""
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -68,7 +66,8 @@ class Checkpoint:
     """What was read: `tensors` maps source keys to memory-mapped tensors.
 
     Where a file holds a moving average beside the weights, `average` is that until `choose` has settled which of the
-    two is meant; `ema` then says how. `left_aside` names the files of other sets of weights in its folder.
+    two is meant; `ema` then says how. `prefix` is what `without` has taken away. `left_aside` names the files of other
+    sets of weights in its folder.
     """
 
     path: Path
@@ -83,6 +82,7 @@ class Checkpoint:
     revision: str = ""
     average: Average | None = None
     ema: str | None = None
+    prefix: str = ""
     left_aside: tuple[str, ...] = ()
 
     @property
@@ -119,25 +119,33 @@ def choose(checkpoint: Checkpoint, ema: str | None) -> Checkpoint:
         InputError: when there are two, and nothing says which of them is meant.
     """
     if ema not in (None, *EMA):
-        raise InputError(f"There is no --ema {ema!r}; there are {', '.join(EMA)}.")
+        raise InputError(f"There is no --ema {ema!r}; wanted one of {', '.join(EMA)}.")
     average = checkpoint.average
     if average is None:
         return checkpoint
     if ema is None:
         raise InputError(
-            f"{checkpoint.name} holds two sets of weights: the raw ones, and {average.name!r}, "
-            f"{WRAPPERS[average.name]}. They embed differently, so that this is not guessed: pass --ema use for the "
-            "average, or --ema ignore for the raw weights."
+            f"{checkpoint.name} holds two sets of weights: the raw weights, and {average.name!r}, "
+            f"{WRAPPERS[average.name]}. The two give different embeddings, so the choice is not guessed: pass --ema "
+            "use for the average, or --ema ignore for the raw weights."
         )
     if ema == "ignore":
         return replace(checkpoint, average=None, ema=ema)
     return replace(checkpoint, tensors=average.tensors, wrappers=average.wrappers, average=None, ema=ema)
 
 
+def without(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
+    """The tensors under a prefix, without it; `wrappers` names it then."""
+    if not prefix:
+        return checkpoint
+    tensors = {key.removeprefix(prefix): each for key, each in checkpoint.tensors.items() if key.startswith(prefix)}
+    return replace(checkpoint, tensors=tensors, wrappers=(*checkpoint.wrappers, prefix), prefix=prefix)
+
+
 def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
     """Refuses an `--ema` that had nothing to choose between: somebody expected an average that is not there."""
     if ema is not None and not any(checkpoint.ema for checkpoint in checkpoints):
-        raise InputError(f"--ema {ema} has nothing to choose: there is one set of weights. Leave it out.")
+        raise InputError(f"--ema {ema} has nothing to choose: there is only one set of weights. Leave --ema out.")
 
 
 # Folders
@@ -155,7 +163,9 @@ def _read_folder(folder: Path) -> Checkpoint:
     for is_one, read_one in FOLDERS:
         if is_one(folder):
             return _with_step(folder, read_one(folder))
-    raise InputError(f"{inner} holds none of {', '.join((*WEIGHTS, *OPEN_CLIP_WEIGHTS))}. {_hint(folder)}".rstrip())
+    raise InputError(
+        f"{inner} holds none of {', '.join((*WEIGHTS, *OPEN_CLIP_WEIGHTS))}. {in_place_of(folder, _is_model)}".rstrip()
+    )
 
 
 def _weights(folder: Path) -> list[str]:
@@ -224,13 +234,12 @@ def _with_step(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, wrappers=wrappers, training={**step, **checkpoint.training}, average=average)
 
 
-def _hint(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())
-    files = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
-    steps = [name for name in names if name.startswith("checkpoint-") and (folder / name).is_dir()]
-    if found := files or steps:
-        return f"It holds {some(found)}: name one of them instead of the folder."
-    return "It holds parts (.distcp) without their .metadata." if any(n.endswith(".distcp") for n in names) else ""
+def _is_model(folder: Path) -> bool:
+    """Whether a folder holds weights under the names of one, and is no repo of this package."""
+    try:
+        return (bool(_weights(folder)) or any(is_one(folder) for is_one, _ in FOLDERS)) and not _is_converted(folder)
+    except InputError:  # its config.json is none
+        return False
 
 
 def _read_distributed(folder: Path) -> Checkpoint:
@@ -257,7 +266,7 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
     if (folder / "latest").is_file():
         tag = (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
         if not is_file_name(tag) or not (step := folder / tag).is_dir():
-            raise InputError(f"{folder / 'latest'} names {tag!r}, and there is no such folder in {folder}.")
+            raise InputError(f"{folder / 'latest'} names {tag!r}, but {folder} holds no such folder.")
     home = folder if any((folder / name).is_file() for name in DEEPSPEED_HOME) else folder.resolve().parent
     states = sorted(path.name for path in step.glob("*_model_states.pt"))
     if any(name.startswith("zero_pp_rank_") for name in states):
@@ -268,8 +277,8 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
     if len(states) != 1:
         found = f"{len(states)} files of model states ({some(states)})" if states else "no *_model_states.pt"
         raise InputError(
-            f"{step} holds {found}; one was wanted, as DeepSpeed writes without tensor parallelism. Run its own "
-            f"`python zero_to_fp32.py . OUT` in {home}, and convert OUT."
+            f"{step} holds {found}; a single file was wanted, as DeepSpeed writes without tensor parallelism. Run its "
+            f"own `python zero_to_fp32.py . OUT` in {home}, and convert OUT."
         )
     checkpoint = _read_weights(step / states[0])
     return _with_config(folder, checkpoint) if _config_files(folder, CONFIGS) else checkpoint
@@ -349,9 +358,7 @@ def _config_files(folder: Path, kinds: Iterable[tuple[str, ...]]) -> tuple[Path,
         there = [name for name in kind if (folder / name).exists()]
         if there and len(there) < len(kind):
             absent = ", ".join(name for name in kind if name not in there)
-            raise InputError(
-                f"{folder} holds {', '.join(there)} but no {absent}, which belongs to it. Fetch that, too."
-            )
+            raise InputError(f"{folder} holds {', '.join(there)} but no {absent}. Fetch {absent}, too.")
         if there:
             return tuple(folder / name for name in kind)
     return ()

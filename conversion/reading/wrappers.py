@@ -241,7 +241,7 @@ def _bare(key: str) -> str:
 
 
 def _several(names: Iterable[str], path: Path) -> str:
-    return f"{path} holds weights under {' and '.join(names)}: save the one that you want on its own."
+    return f"{path} holds weights under {' and '.join(names)}: save only the set of weights that you want."
 
 
 def _refuse_parts(top: Mapping[Any, Any], path: Path) -> None:
@@ -254,7 +254,7 @@ def _refuse_parts(top: Mapping[Any, Any], path: Path) -> None:
     if (parts := top.get("mp_world_size", 1)) != 1:
         raise InputError(
             f"{path} is one of {parts} parts of a DeepSpeed model that was divided over {parts} devices (tensor "
-            "parallelism). Save it from one device, with model.save_16bit_model(...), and convert that."
+            "parallelism). Save the model on a single device with model.save_16bit_model(...), and convert that file."
         )
     empty = [key for key, value in module.items() if isinstance(value, torch.Tensor) and value.numel() == 0]
     if empty:

@@ -3,11 +3,18 @@
 from typing import Any
 
 from ..errors import InputError
+from ..words import Words
 
-OTHER_VOCABULARY = "Pass the vocabulary that it was trained with: --tokenizer PATH."
+OTHER_VOCABULARY = "Pass the vocabulary that the model was trained with: --tokenizer PATH."
 
 PADDED_TO = (8, 16, 32, 64, 128)
 """Multiples up to which trainings round the rows of an embedding, so that a GPU multiplies it faster."""
+
+SPARE_ROWS = Words(
+    "The text tower has {rows} rows for words and its vocabulary {words} words. The rows beyond are taken for padding "
+    "up to a multiple of {multiple}, which no text reaches.",
+    "文本塔的词嵌入有 {rows} 行，词表有 {words} 个词。多出的行视为补齐到 {multiple} 的倍数的填充，任何文本都用不到。",
+)
 
 LEGACY_EOS = 2
 """An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
@@ -32,15 +39,12 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
         )
 
 
-def spare_rows(tokenizer: Any, model_config: Any) -> tuple[str, ...]:
+def spare_rows(tokenizer: Any, model_config: Any) -> tuple[Words, ...]:
     """What a card says of rows for words that the vocabulary does not have; nothing where each row has its word."""
     words, rows = _words(tokenizer), model_config.text_config.vocab_size
     if words >= rows:
         return ()
-    return (
-        f"The text tower has {rows} rows for words and its vocabulary {words} words. The rows beyond are taken for "
-        f"padding up to a multiple of {_padded_to(words, rows)}, which no text reaches.",
-    )
+    return (SPARE_ROWS.filled(rows=rows, words=words, multiple=_padded_to(words, rows)),)
 
 
 def _words(tokenizer: Any) -> int:
@@ -57,24 +61,24 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
     text = model_config.text_config
     if len(tokenizer) > text.vocab_size:
         raise InputError(
-            f"The tokenizer has {len(tokenizer)} words and the model {text.vocab_size} rows for them. "
+            f"The tokenizer has {len(tokenizer)} words, but the model has {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
         )
     words = _words(tokenizer)
     if words > text.vocab_size:
         raise InputError(
-            f"The tokenizer gives ids up to {words - 1} and the model has {text.vocab_size} rows for them. "
+            f"The tokenizer gives ids up to {words - 1}, but the model has {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
         )
     if words < text.vocab_size and _padded_to(words, text.vocab_size) is None:
         raise InputError(
-            f"The tokenizer has words up to id {words - 1} and the model {text.vocab_size} rows, to which "
+            f"The tokenizer has words up to id {words - 1}, but the model has {text.vocab_size} rows, to which "
             f"no padding up to a multiple of {', '.join(map(str, PADDED_TO))} leads: words are missing, or it is "
             f"another model's. {OTHER_VOCABULARY}"
         )
     if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
         raise InputError(
-            f"The tokenizer pads with id {tokenizer.pad_token_id} and the model with {text.pad_token_id}. "
+            f"The tokenizer pads with id {tokenizer.pad_token_id}, but the model pads with id {text.pad_token_id}. "
             f"{OTHER_VOCABULARY}"
         )
     if model_config.text_pooling == "eos":
@@ -93,5 +97,5 @@ def _check_end(end: int, words: int, pooled: int) -> None:
         )
     if pooled not in (LEGACY_EOS, end):
         raise InputError(
-            f"The tokenizer ends a text with id {end}, and the model takes the state of {pooled}. {OTHER_VOCABULARY}"
+            f"The tokenizer ends a text with id {end}, but the model takes the state of {pooled}. {OTHER_VOCABULARY}"
         )

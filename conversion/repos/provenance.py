@@ -11,12 +11,13 @@ from ..reading.evidence import to_report
 from ..reading.files import sha256
 from ..reading.hub import HUB_ID, published
 from ..reading.read import Checkpoint
+from ..stated import Stated
 
 
-def entry_name(source: str | Path, parts: Sequence[Part], *others: str | Path | None) -> str | None:
-    """The name in the catalogue, where all that was read is what was published under it, and nothing of `others`."""
-    entry = published(source)
-    if entry is None or any(others):
+def entry_name(stated: Stated, parts: Sequence[Part]) -> str | None:
+    """The name in the catalogue, where all that was read is what was published under it."""
+    entry = published(stated.source)
+    if entry is None or stated.tokenizer or stated.config or stated.vision_format or stated.vision_config:
         return None
     paired = [part.checkpoint.hub_id for part in parts[1:]] == [entry.vision][: len(parts) - 1]
     return entry.name if paired else None

@@ -74,7 +74,9 @@ def read_repo(path: Path) -> Repo:
             another model's.
     """
     if not (path / "config.json").is_file():
-        raise InputError(f"{path} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
+        raise InputError(
+            f"{path} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` writes a converted repo."
+        )
     refuse_namesake(path)
     _check_config(path, read_json(path / "config.json"))
     config, shapes = _build(path)
@@ -88,7 +90,7 @@ def read_repo(path: Path) -> Repo:
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     if config.get("model_type") != "hf_zhclip":
         raise InputError(
-            f"{path} is of model_type {config.get('model_type')!r}, and a converted repo (hf_zhclip) was wanted. "
+            f"{path} is of model_type {config.get('model_type')!r}, but a converted repo (hf_zhclip) was wanted. "
             f"`zhclip convert {path} OUT` makes one of a checkpoint."
         )
     if (architectures := config.get("architectures")) != ["ZhCLIPModel"] and not is_text_alone(config):

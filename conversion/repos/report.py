@@ -14,6 +14,7 @@ from ..reading.files import REPORT as FILE
 from ..reading.files import sha256
 from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
+from ..words import Words
 from .write import DTYPES
 
 FORMAT_VERSION = 3
@@ -21,18 +22,54 @@ PACKAGES = ("hf-zhclip", "transformers", "torch", "safetensors", "tokenizers", "
 
 Level = Literal["peer", "reference", "tensors"]
 
+STEPS = {
+    "files": Words("files", "文件"),
+    "tensors": Words("tensors", "张量"),
+    "config": Words("config", "配置"),
+    "ids": Words("ids", "词元 id"),
+    "pixels": Words("pixels", "像素"),
+    "text": Words("text", "文本向量"),
+    "image": Words("image", "图像向量"),
+    "logits": Words("logits", "logit"),
+    "states": Words("states", "词元的状态"),
+    "pooled": Words("pooled", "池化后的状态"),
+}
+"""The steps of a proof, as `Comparison.step` names them."""
+
+COUNT, DIFFERENCE, COSINE = "number that differ", "max abs difference", "smallest cosine"
+MEASURES = {
+    COUNT: Words(COUNT, "不同的个数"),
+    DIFFERENCE: Words(DIFFERENCE, "最大绝对差"),
+    COSINE: Words(COSINE, "最小余弦"),
+}
+"""What is measured, as `Comparison.measure` names it: at most its bound, and of a cosine at least."""
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison with a witness: passed where `result` is within `bound`."""
+    """One comparison with a witness: passed where `result` is within `bound`.
+
+    `step` and `measure` are keys of `STEPS` and `MEASURES`; a later version of this package may have more of either.
+    """
 
     step: str
-    what: str
-    witness: str
+    what: Words
+    witness: Words
     measure: str
     bound: float
     result: float
     passed: bool
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Comparison":
+        """The inverse of `dataclasses.asdict`; a result that is null is NaN.
+
+        Raises:
+            KeyError, TypeError: when a part is missing or of another kind.
+        """
+        _check_fields("comparisons", [value], COMPARISON_KINDS)
+        words = {name: Words.from_json(value[name]) for name in ("what", "witness")}
+        return cls(**{**value, **words, "result": math.nan if value["result"] is None else value["result"]})
 
 
 @dataclass(frozen=True)
@@ -68,11 +105,10 @@ class Report:
         """
         fields = {key: value[key] for key in cls.__dataclass_fields__}
         _check_kinds(fields)
-        comparisons = [
-            Comparison(**{**each, "result": math.nan if each["result"] is None else each["result"]})
-            for each in fields["comparisons"]
-        ]
-        return cls(**{**fields, "comparisons": comparisons})
+        limits = [Words.from_json(each) for each in fields["conversion"]["limits"]]
+        comparisons = [Comparison.from_json(each) for each in fields["comparisons"]]
+        conversion = {**fields["conversion"], "limits": limits}
+        return cls(**{**fields, "conversion": conversion, "comparisons": comparisons})
 
     def text(self) -> str:
         """Every comparison, one a line."""
@@ -106,7 +142,7 @@ HUB_KINDS: dict[str, Any] = {"repo": str, "file": str | None, "revision": str | 
 EVIDENCE_KINDS: dict[str, Any] = {"files": dict, "stated": dict}
 FILE_KINDS: dict[str, Any] = {"sha256": str, "content": dict | list}
 COMPARISON_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("step", "what", "witness", "measure"), str),
+    **{"step": str, "what": dict, "witness": dict, "measure": str},
     **{"bound": int | float, "result": int | float | None, "passed": bool},
 }
 """What others read out of a report."""
@@ -120,8 +156,6 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     if not isinstance(fields["versions"], dict):
         raise TypeError(f"versions is {fields['versions']!r}")
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
-    if wrong := [each for each in fields["conversion"]["limits"] if not isinstance(each, str)]:
-        raise TypeError(f"limits holds {wrong[0]!r}")
     if fields["conversion"]["dtype"] not in ("keep", *DTYPES):
         raise TypeError(f"dtype is {fields['conversion']['dtype']!r}")
     _check_fields("sources", fields["sources"], SOURCE_KINDS)
@@ -129,7 +163,6 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
         raise TypeError(f"role is {wrong[0]!r}")
     if wrong := [source["files"] for source in fields["sources"] if not _are_texts(source["files"])]:
         raise TypeError(f"files is {wrong[0]!r}")
-    _check_fields("comparisons", fields["comparisons"], COMPARISON_KINDS)
     _check_fields("hub", [source["hub"] for source in fields["sources"] if source["hub"] is not None], HUB_KINDS)
     try:
         shlex.split(fields["conversion"]["command"])
@@ -154,7 +187,7 @@ def _check_fields(where: str, values: Sequence[Mapping[str, Any]], kinds: Mappin
 def _line(each: Comparison) -> str:
     word = "ok  " if each.passed else "FAIL"
     found = f"{each.measure} {each.result:.10g} (bound {each.bound:.10g})"
-    return f"  {word} {each.step}: {each.what} against {each.witness}: {found}"
+    return f"  {word} {each.step}: {each.what.en} against {each.witness.en}: {found}"
 
 
 def read_report(folder: Path) -> Report:

@@ -7,6 +7,7 @@ import torch
 
 from ..errors import InputError
 from ..mapping import Plan
+from ..words import Words
 
 CLAMPED = 4.6055
 """ln 100 = 4.60517, at which CLIP's trainings clamp it; cn_clip writes 4.6052, and half precision 4.6055 (4.60547)."""
@@ -25,7 +26,24 @@ FLAT = 0.5
 PLACE = "Put the right number in its place in the file, or take the file from before it was changed."
 
 
-def scale_limits(plans: Sequence[Plan], tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+ABOVE = Words(
+    "The logit_scale of the source is {value}, a factor of {factor} on the cosines: above 100, at which CLIP's "
+    "trainings clamp it. It is kept as it is.",
+    "来源的 logit_scale 是 {value}，即余弦乘以 {factor}：超过了 100，而 CLIP 的训练把它限制在 100 以内。"
+    "这里原样保留。",
+)
+NEARLY_FLAT = Words(
+    "The logit_scale of the source is {value}, a factor of {factor} on the cosines, so that a softmax over them is "
+    "nearly flat. It is kept as it is.",
+    "来源的 logit_scale 是 {value}，即余弦乘以 {factor}，因此对它们做 softmax 得到的概率几乎是均匀的。这里原样保留。",
+)
+MAY_BE_A_TEMPERATURE = Words(
+    "{flat} If the number is a temperature, {meant} was meant: the logarithm of its inverse.",
+    "{flat}如果这个数其实是温度，应当写的是它的倒数的对数 {meant}。",
+)
+
+
+def scale_limits(plans: Sequence[Plan], tensors: Mapping[str, torch.Tensor]) -> tuple[Words, ...]:
     """What a card says of an unusual logit_scale; nothing in (0.5, ln 100], and nothing where no source key gives it.
 
     What may be honest is said and kept: a number above ln 100, and one that is nearly 0 or 0 itself. What cannot be
@@ -47,13 +65,10 @@ def scale_limits(plans: Sequence[Plan], tensors: Mapping[str, torch.Tensor]) -> 
         refuse(steps[0].sources[0], value)
     if FLAT < value <= CLAMPED:
         return ()
-    said = f"The logit_scale of the source is {value:.6g}, a factor of {math.exp(value):.6g} on the cosines"
-    if value > CLAMPED:
-        return (f"{said}: above 100, at which CLIP's trainings clamp it. It is kept as it is.",)
-    flat = f"{said}, so that a softmax over them is nearly flat. It is kept as it is."
-    if value <= 0 or steps[0].op == "log_inverse":
-        return (flat,)
-    return (f"{flat} If the number is a temperature, {-math.log(value):.6g} was meant: the logarithm of its inverse.",)
+    said = (ABOVE if value > CLAMPED else NEARLY_FLAT).filled(value=f"{value:.6g}", factor=f"{math.exp(value):.6g}")
+    if value > CLAMPED or value <= 0 or steps[0].op == "log_inverse":
+        return (said,)
+    return (MAY_BE_A_TEMPERATURE.filled(flat=said, meant=f"{-math.log(value):.6g}"),)
 
 
 def _refuse(key: str, value: float) -> None:

@@ -29,7 +29,7 @@ SHARD_SIZE = re.compile(r"[1-9][0-9]*[KMGT]B", re.IGNORECASE)
 def check_shard_size(size: str) -> None:
     """Refuses what `--max-shard-size` can't be."""
     if not SHARD_SIZE.fullmatch(size):
-        raise InputError(f"--max-shard-size {size!r} is no size; 5GB or 500MB is.")
+        raise InputError(f"--max-shard-size {size!r} is no size; wanted a size such as 5GB or 500MB.")
 
 
 def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
@@ -42,8 +42,8 @@ def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
     ]
     if wrong:
         raise InputError(
-            f"These are no floating-point weights: {', '.join(fold(wrong))}. If they were quantised, convert the "
-            "checkpoint from before that."
+            f"These weights are not floating-point numbers: {', '.join(fold(wrong))}. If they were quantised, convert "
+            "the checkpoint from before the quantisation."
         )
 
 

@@ -12,7 +12,7 @@ from ..layouts import towers
 from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 ORDER = "rgb_then_crop"
@@ -45,7 +45,7 @@ def _table(vision: str) -> tuple[Rule, ...]:
     return (*TEXT, *towers.hf_clip_vit(vision), norm, *HEADS)
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's config.json, held against the shapes."""
     shapes = {key.replace(DOUBLED, "vision_model."): shape for key, shape in checkpoint.shapes.items()}
     dual_encoder = config.get("model_type") == DUAL_ENCODER
@@ -53,7 +53,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         _check_towers(config)
     text, vision = dual_towers(shapes, config)
     positions = text["max_position_embeddings"]
-    return Description(
+    return Whole(
         architecture="VisionTextDualEncoder of BERT and CLIP ViT" if dual_encoder else "BertCLIP",
         text=Tower(text, "pooler", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
@@ -108,6 +108,7 @@ SOURCE = Source(
         _signature(DOUBLED, DUAL_ENCODERS),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: _table("vision_model."),
     tokenizer=tokenizer,

@@ -8,18 +8,26 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import BareTower, Signature, Source, TextAlone
 from ..tokenizers.vocabularies import OWN_WORDPIECE
+from ..words import Words
 
 RULES = (*towers.bert(""), *towers.bert_pooler(""))
 """save_bert_checkpoint.py of CLIP-Chinese saves `BertCLIPTextModel.text_model`, without its projection."""
 
 LIMITS = (
-    "It holds no text projection and no image tower: its vectors stand in no space with pictures, and comparing them "
-    "with image vectors means nothing, those of the CLIP that it was taken from included. It serves as a BERT: to be "
-    "fine-tuned, or as the start of a text tower.",
-    "What it pools (the tanh of a layer over the state of [CLS]) was trained to be projected, and not as an embedding "
-    "of sentences.",
+    Words(
+        "It holds no text projection and no image tower: its vectors stand in no space with pictures, and comparing "
+        "them with image vectors means nothing, those of the CLIP that it was taken from included. It serves as a "
+        "BERT: to be fine-tuned, or as the start of a text tower.",
+        "它没有文本投影层，也没有图像塔：它的向量与图片不在同一个空间里，拿来与图像向量（包括它所出自的 CLIP 的图像向"
+        "量）比较没有意义。它可以当作 BERT 使用：用来微调，或作为文本塔的初始权重。",
+    ),
+    Words(
+        "What it pools (the tanh of a layer over the state of [CLS]) was trained to be projected, and not as an "
+        "embedding of sentences.",
+        "它池化的结果（[CLS] 的状态经过一层线性变换再取 tanh）在训练中是要再经过投影的，不是句向量。",
+    ),
 )
 
 
@@ -28,13 +36,13 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return RULES
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextAlone:
     """Reads the tower from the folder's config.json, held against the shapes."""
     check_there(config)
     text = tower_config("bert", [config], bert_shapes(checkpoint.shapes, ""), "text part")
-    return Description(
+    return TextAlone(
         architecture=f"bare BERT {text['hidden_size']}x{text['num_hidden_layers']}",
-        text=Tower(text, "pooler", None, text["hidden_size"]),
+        text=BareTower(text, "pooler"),
         context_length=text["max_position_embeddings"],
         limits=LIMITS,
     )

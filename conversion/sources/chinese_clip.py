@@ -8,18 +8,26 @@ from ..layouts import towers
 from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 from ..tokenizers.vocabularies import OWN_WORDPIECE
+from ..words import Words
 
 CONTEXT_LENGTH = 52
 """What these models were trained with (cn_clip/clip/utils.py); the repos' own tokenizers state no limit."""
 
 ORDER = "rgb_then_squash"
 LIMITS = (
-    "Texts are cut at 52 tokens, with which these models were trained, unless the tokenizer of the source states "
-    "another limit; the published repos state none. `zhclip convert --context-length` raises it.",
-    "Transparency is dropped, as transformers 4 did for these models; transformers 5.23 lays transparent pictures on "
-    "white.",
+    Words(
+        "Texts are cut at 52 tokens, with which these models were trained, unless the tokenizer of the source states "
+        "another limit; the published repos state none. `zhclip convert --context-length` raises it.",
+        "文本在 52 个词元处截断，这是这些模型训练时的长度；源仓库的分词器写明其他上限时以它为准，已发布的仓库都没有写"
+        "明。`zhclip convert --context-length` 可以放宽。",
+    ),
+    Words(
+        "Transparency is dropped, as transformers 4 did for these models; transformers 5.23 lays transparent "
+        "pictures on white.",
+        "透明通道会被丢弃，与 transformers 4 对这些模型的处理相同；transformers 5.23 会把透明图片铺在白底上。",
+    ),
 )
 
 TABLE = (
@@ -45,12 +53,12 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return towers.with_old_norms((*TABLE, POOLER), keys)
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = checkpoint.shapes
     text, vision = dual_towers(shapes, config)
     size = f"{vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}"
-    return Description(
+    return Whole(
         architecture=f"ChineseCLIP ViT {size}@BERT {text['hidden_size']}x{text['num_hidden_layers']}",
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
@@ -85,6 +93,7 @@ SOURCE = Source(
         ),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,

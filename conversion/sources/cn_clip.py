@@ -12,20 +12,20 @@ from ..layouts.cn_clip import describe as describe_shapes
 from ..layouts.cn_clip import describe_image as describe_image_shapes
 from ..layouts.unstated import PUBLISHED
 from ..reading.read import Checkpoint
-from ..source import Description, Source
+from ..source import ImageSide, Source, Whole
 
 HEADS = {"vision_head_width", "text_num_attention_heads"}
 """What the user states of a size that is not published."""
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from shapes, and what they don't say from what the user states."""
     check_fields(config)
     described = describe_shapes(checkpoint.shapes, config)
     return described if HEADS <= config.keys() else replace(described, limits=(*LIMITS, PUBLISHED))
 
 
-def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """The same of the image tower alone."""
     check_fields(config)
     return describe_image_shapes(checkpoint.shapes, config)

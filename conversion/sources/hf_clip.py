@@ -8,9 +8,10 @@ from ..layouts import towers
 from ..layouts.hf_config import check_there, clip_text_shapes, clip_vision_shapes, tower_config
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import ImageSide, Signature, Source, Tower, Whole
 from ..tokenizers.builders import clip_tokenizer
 from ..tokenizers.vocabularies import BPE
+from ..words import Words
 
 TEXT = (*towers.HF_CLIP_TEXT, rename("text_projection.weight", "text_projection.weight"))
 SCALE = (rename("logit_scale", "logit_scale"),)
@@ -20,8 +21,12 @@ LAYERS = "text_model.encoder.layers."
 """How keys begin that tell CLIP's own text tower from another, or from none."""
 
 LIMITS = (
-    "Texts are lower-cased and otherwise taken as they are: OpenAI's own code mends badly decoded characters and HTML "
-    "entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.",
+    Words(
+        "Texts are lower-cased and otherwise taken as they are: OpenAI's own code mends badly decoded characters and "
+        "HTML entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.",
+        "文本会转成小写，此外保持原样：OpenAI 自己的代码会先修复乱码和 HTML 实体（ftfy、html.unescape），Hugging "
+        "Face 仓库的分词器不做这一步。",
+    ),
 )
 
 
@@ -36,14 +41,12 @@ def _has_text(keys: Iterable[str]) -> bool:
     return any(key.startswith(LAYERS) for key in keys)
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the folder's config.json, held against the shapes."""
     shapes = checkpoint.shapes
     image = describe_image(checkpoint, config)
-    if not _has_text(shapes):
-        return image
     text = tower_config("clip_text_model", _stated(config, "text_config"), clip_text_shapes(shapes), "text_config")
-    return Description(
+    return Whole(
         architecture=f"{image.architecture} with CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
         text=Tower(text, "eos", "linear", shapes["text_projection.weight"][0]),
         vision=image.vision,
@@ -54,13 +57,13 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     )
 
 
-def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """Reads the image tower alone from the folder's config.json, held against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
     stated = _stated(config, "vision_config")
     vision = tower_config("clip_vision_model", stated, clip_vision_shapes(shapes), "vision_config")
-    return Description(
+    return ImageSide(
         architecture=f"CLIP ViT {vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}",
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
         image_size=vision["image_size"],

@@ -7,7 +7,7 @@ from ..layouts import cn_clip as cn_clip_model
 from ..layouts import towers
 from ..mapping import Rule, Shape
 from ..reading.read import MODELSCOPE, Checkpoint
-from ..source import Description, Source
+from ..source import ImageSide, Source, Whole
 
 PREFIX = "clip_model."
 """What its trainer saves in front of every key (models/multi_modal/clip/model.py loads either)."""
@@ -19,12 +19,12 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return towers.prefixed(prefix, cn_clip_model.rules(cn_clip_model.bare(dict.fromkeys(keys), prefix)))
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's two JSON files, held against the shapes; a file alone from shapes."""
     return cn_clip_model.describe(*_given(checkpoint, config))
 
 
-def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """The same of the image tower alone."""
     return cn_clip_model.describe_image(*_given(checkpoint, config))
 

@@ -13,12 +13,16 @@ from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..mapping import Rule, Shape, drop, matrix, rename, transpose
 from ..reading.companions import HEAD
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import MULTILINGUAL
+from ..words import Words
 
 LIMITS = (
-    "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
-    "understands them is not known.",
+    Words(
+        "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
+        "understands them is not known.",
+        "它训练时的文本最长 32 个词元；更长的文本在上限之内照样接受，但效果如何没有资料。",
+    ),
 )
 """multilingual_clip/TeacherLearning/Dataset.py leaves longer captions out; inference cuts nothing."""
 
@@ -51,7 +55,7 @@ def base_model(config: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     """Reads the tower from the config.json of its base, or from its own, held against the shapes."""
     shapes = checkpoint.shapes
     pickled = WEIGHT in shapes
@@ -66,7 +70,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     rows, columns = matrix(shapes, WEIGHT)[::-1] if pickled else matrix(shapes, "LinearTransformation.weight")
     _check_sizes(config, {"transformerDimensions": columns, "numDims": rows})
     kind = text["model_type"]
-    return Description(
+    return TextSide(
         architecture=f"{TITLES[kind]} {columns}, Multilingual-CLIP {rows}",
         text=Tower(text, "mean", "linear_bias", rows),
         # README.md: pictures go through the own transform of OpenAI's CLIP, or of open_clip.
@@ -85,7 +89,7 @@ def _tower(base: Mapping[str, Any], kinds: Collection[str], found: Mapping[str, 
     Raises:
         InputError: when nothing states it, or what does is of another kind or contradicts the shapes.
     """
-    kind = base.get("model_type")
+    kind: Any = base.get("model_type")
     if kind not in kinds:
         said = f"states model_type {kind!r}" if base else "is not there"
         raise InputError(

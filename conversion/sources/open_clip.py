@@ -12,7 +12,7 @@ from ..layouts.open_clip import SCALE, Allowed, check_fields, check_inner, check
 from ..layouts.openai import text_sizes, text_tower
 from ..mapping import Rule, Shape
 from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import ImageSide, Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
 
@@ -73,13 +73,13 @@ def _tables(text: str, image: tuple[Rule, ...]) -> tuple[Rule, ...]:
     )
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the JSON beside the weights or the one that was stated, held against the shapes."""
     shapes, stated = checkpoint.shapes, open_clip_model.facts(config, checkpoint.name)
     image = describe_image(checkpoint, config)
     text = _text(shapes, stated["model_cfg"])
     width, layers = text.config["hidden_size"], text.config["num_hidden_layers"]
-    return Description(
+    return Whole(
         architecture=f"{image.architecture} with CLIP text {width}x{layers}",
         text=text,
         vision=image.vision,
@@ -90,11 +90,11 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     )
 
 
-def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """Reads the image tower alone."""
     stated = open_clip_model.facts(config, checkpoint.name)
     name, vision = open_clip_model.vision_tower(checkpoint.shapes, stated)
-    return Description(architecture=name, vision=vision, image_size=vision.config["image_size"])
+    return ImageSide(architecture=name, vision=vision, image_size=vision.config["image_size"])
 
 
 def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:

@@ -11,7 +11,7 @@ from ..layouts.hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activat
 from ..layouts.open_clip import SCALE, Allowed, check_fields, check_sizes
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import ImageSide, Signature, Source, Tower, Whole
 from ..tokenizers.builders import xlm_roberta_tokenizer
 from ..tokenizers.mending import with_mending
 from ..tokenizers.vocabularies import XLM_ROBERTA
@@ -95,7 +95,7 @@ def _tables(pooler: bool, projection: bool, image: tuple[Rule, ...]) -> tuple[Ru
     )
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the JSON beside the weights or the one that was stated, held against the shapes."""
     stated = open_clip_model.facts(config, checkpoint.name)
     image, text = describe_image(checkpoint, config), _text(checkpoint.shapes, stated["model_cfg"])
@@ -104,7 +104,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     if not isinstance(length, int) or not 3 <= length <= positions:
         raise InputError(f"open_clip's config states context_length {length!r}; the weights have {positions}.")
     width, layers = text.config["hidden_size"], text.config["num_hidden_layers"]
-    return Description(
+    return Whole(
         architecture=f"{image.architecture} with XLM-R {width}x{layers}",
         text=text,
         vision=image.vision,
@@ -115,11 +115,11 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     )
 
 
-def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """Reads the image tower alone."""
     stated = open_clip_model.facts(config, checkpoint.name)
     name, vision = open_clip_model.vision_tower(checkpoint.shapes, stated)
-    return Description(architecture=name, vision=vision, image_size=vision.config["image_size"])
+    return ImageSide(architecture=name, vision=vision, image_size=vision.config["image_size"])
 
 
 def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:

@@ -9,9 +9,10 @@ from ..layouts import towers
 from ..layouts.openai import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
 from ..mapping import Rule, Shape, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
+from ..words import Words
 
 HEAD_WIDTH = 64
 ACTIVATION = "quick_gelu"
@@ -48,10 +49,17 @@ RESNETS = {
 """By the blocks of its four layers, width and image size, and by the text tower's width and layers."""
 
 LIMITS = (
-    "Badly decoded characters and HTML entities stay as they are: OpenAI's own code mends them first (ftfy, "
-    "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
-    "A text that is too long is cut, and ends in <|endoftext|> all the same: OpenAI's tokenize does so where it is "
-    "told truncate=True, and refuses the text where it is not.",
+    Words(
+        "Badly decoded characters and HTML entities stay as they are: OpenAI's own code mends them first (ftfy, "
+        "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+        "乱码和 HTML 实体保持原样：OpenAI 自己的代码会先修复它们（ftfy、html.unescape）。ftfy 对单个字符的处理这里同"
+        "样会做：全角字符、弯引号、连字。",
+    ),
+    Words(
+        "A text that is too long is cut, and ends in <|endoftext|> all the same: OpenAI's tokenize does so where it "
+        "is told truncate=True, and refuses the text where it is not.",
+        "过长的文本会被截断，末尾仍是 <|endoftext|>：OpenAI 的 tokenize 在 truncate=True 时同样截断，否则会报错。",
+    ),
 )
 
 
@@ -71,7 +79,7 @@ def _tables(resnet: bool) -> tuple[Rule, ...]:
     return (*towers.openai_text("", BLOCKS), *image, rename("logit_scale", "logit_scale"), *scalars)
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the shapes; everything else is the same in every model of openai/CLIP."""
     if config:
         raise InputError(
@@ -85,7 +93,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     found = {"input_resolution": size, "context_length": text.config["max_position_embeddings"]}
     _check_scalars(checkpoint, {**found, "vocab_size": text.config["vocab_size"]})
     _check_beside(checkpoint, {"text_config": text.config, "vision_config": vision.config})
-    return Description(
+    return Whole(
         architecture=f"{name} with CLIP text {text.config['hidden_size']}x{text.config['num_hidden_layers']}",
         text=text,
         vision=vision,
@@ -189,6 +197,7 @@ SOURCE = Source(
     part="dual",
     signatures=_signatures(),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=home,
     tokenizer=tokenizer,

@@ -9,7 +9,9 @@ from ..layouts.hf_config import bert_shapes, count_layers, vit_shapes
 from ..layouts.unstated import PUBLISHED, tower_facts
 from ..mapping import Rule, drop, log_inverse, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
+from ..tokenizers import limits
+from ..words import Words
 
 CONTEXT_LENGTH = 64
 """models/prd2.py and r2d2.py: `tokenize_text` pads and cuts to it."""
@@ -30,17 +32,17 @@ RULES = (
 )
 
 LIMITS = (
-    "Characters that Unicode added or reclassified lately: the ids that R2D2's own tokenizer gives them change with "
-    "the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
-    "Lone surrogates, halves of characters in badly cut text: R2D2's own tokenizer drops them, the converted one "
-    "refuses the text.",
+    limits.RECENT_CHARACTERS.filled(owner="R2D2"),
+    limits.LONE_SURROGATES.filled(owner="R2D2"),
 )
 """What a card says of texts: where the ids can differ from those of R2D2's own tokenizer."""
 
-CROSS_ENCODER_LIMIT = (
+CROSS_ENCODER_LIMIT = Words(
     "R2D2's cross-encoder, which scores a picture and a text together, is left out: a dual encoder has no place for "
     "it. R2D2's published figures rank with its score, or with the sum of its score and the cosine; embeddings alone "
-    "do not reach them."
+    "do not reach them.",
+    "R2D2 的交叉编码器（对一张图片和一段文本联合打分的部分）没有转换：双塔模型里没有它的位置。R2D2 公布的指标使用交叉"
+    "编码器的分数，或该分数与余弦相似度之和来排序，只用向量达不到那些数值。",
 )
 """What a card says of R2D2; train_r2d2_retrieval.py adds the two scores, r2d2_inference_demo.py takes the first."""
 
@@ -75,7 +77,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return RULES
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
 
     `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
@@ -92,7 +94,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         config, {"text_config": text, "vision_config": vision}, {"text_config": TEXT, "vision_config": VISION}
     )
     cross_encoder = "itm_head.weight" in shapes
-    return Description(
+    return Whole(
         architecture=f"{'R2D2' if cross_encoder else 'PRD2'} {names['vision_config']}@{names['text_config']}",
         text=Tower(
             {"model_type": "bert", **text, **facts["text_config"], "pad_token_id": 0},
@@ -143,9 +145,11 @@ SOURCE = Source(
         ),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
     limits=(*LIMITS, PUBLISHED),
+    limits_of_some=(CROSS_ENCODER_LIMIT,),
     reads_config_json=False,
 )

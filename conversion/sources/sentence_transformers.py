@@ -15,12 +15,16 @@ from ..layouts.hf_folder import text_limit
 from ..mapping import Rule, Shape, drop, matrix, rename
 from ..reading.modules_json import DENSE
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import STATED_WORDPIECE, read_wordpieces
+from ..words import Words
 
 LIMITS = (
-    "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
-    "encode_text gives them L2-normalised.",
+    Words(
+        "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
+        "encode_text gives them L2-normalised.",
+        "sentence-transformers 的 encode() 给出投影之后未归一化的文本向量；encode_text 给出经 L2 归一化的向量。",
+    ),
 )
 
 WEIGHT, BIAS = DENSE + "linear.weight", DENSE + "linear.bias"
@@ -85,7 +89,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return DISTILBERT if any(key.startswith("transformer.layer.") for key in keys) else BERT
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     """Reads the tower from its config.json and the rest from the configs of the modules, held against the shapes."""
     shapes = checkpoint.shapes
     transformer, pooling, dense = _modules(config)
@@ -101,7 +105,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     pooled = _pooling(pooling)
     projection = "linear_bias" if BIAS in shapes else "linear"
     rows, columns = matrix(shapes, WEIGHT)
-    return Description(
+    return TextSide(
         architecture=f"{TITLES[kind]} {columns}, {pooled} pooling, Dense {rows}",
         text=Tower(text, pooled, projection, rows),
         # sentence-transformers gives pictures to CLIPProcessor as they are (modules/clip_model.py).

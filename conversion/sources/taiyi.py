@@ -8,12 +8,17 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import OWN_WORDPIECE
+from ..words import Words
 
 LIMITS = (
-    "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest text of "
-    "its batch; for those numbers set text_attends_to_padding in config.json.",
+    Words(
+        "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
+        "text of its batch; for those numbers set text_attends_to_padding in config.json.",
+        "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数值，请在 "
+        "config.json 中设置 text_attends_to_padding。",
+    ),
 )
 
 WITH_HEAD = (
@@ -50,7 +55,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return WITH_HEAD if has_head(keys) else WITHOUT_HEAD
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     """Reads the text tower from the folder's config.json, held against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
@@ -60,7 +65,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         tower = Tower(text, "pooler", "linear_bias", shapes["classifier.weight"][0])
     else:
         tower = Tower(text, "pooler", "none", text["hidden_size"])
-    return Description(
+    return TextSide(
         architecture=f"Taiyi-CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
         text=tower,
         # The head's models were published with CLIPProcessor, the others with open_clip's transform.

@@ -8,8 +8,9 @@ from ..layouts import towers
 from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
 from ..tokenizers.vocabularies import OWN_WORDPIECE
+from ..words import Words
 
 CONTEXT_LENGTH = 77
 """--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
@@ -21,10 +22,18 @@ LIGHTNING = "model."
 """The name of the model in the training's LightningModule (pretrain_taiyi_clip/pretrain.py)."""
 
 LIMITS = (
-    "The text embedding is the projected state of [CLS], as in TaiyiCLIPModel.get_text_features and its training; the "
-    "class's own forward takes the tanh pooler instead, so that its logits differ.",
-    "Texts are cut at 77 tokens, the default of its training, unless the tokenizer of the source states another "
-    "limit. `zhclip convert --context-length` raises it.",
+    Words(
+        "The text embedding is the projected state of [CLS], as in TaiyiCLIPModel.get_text_features and its "
+        "training; the class's own forward takes the tanh pooler instead, so that its logits differ.",
+        "文本向量是 [CLS] 的状态经过投影，与 TaiyiCLIPModel.get_text_features 及其训练相同；该类自己的 forward 却取 "
+        "tanh pooler，因此它给出的 logit 不同。",
+    ),
+    Words(
+        "Texts are cut at 77 tokens, the default of its training, unless the tokenizer of the source states another "
+        "limit. `zhclip convert --context-length` raises it.",
+        "文本在 77 个词元处截断，这是其训练的默认长度；源仓库的分词器写明其他上限时以它为准。`zhclip convert "
+        "--context-length` 可以放宽。",
+    ),
 )
 
 TABLE = (
@@ -53,11 +62,11 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return towers.prefixed(LIGHTNING, table) if f"{LIGHTNING}logit_scale" in keys else table
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = {key.removeprefix(LIGHTNING): shape for key, shape in checkpoint.shapes.items()}
     text, vision = dual_towers(shapes, config)
-    return Description(
+    return Whole(
         architecture="TaiyiCLIP",
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
         vision=Tower(vision, "pooler", "linear", shapes["visual_projection.weight"][0]),
@@ -85,6 +94,7 @@ SOURCE = Source(
         Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format", types=TYPES),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,

@@ -12,7 +12,8 @@ from ..layouts.hf_config import bert_shapes, clip_vision_shapes
 from ..layouts.unstated import Published, tower_facts
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
+from ..words import Words
 
 LENGTH = 77
 """data/clip_dataloader/flickr.py cuts texts at it and pads them to it, and takes the ids alone: no mask."""
@@ -34,11 +35,19 @@ ENGLISH = drop(f"{CLIP}text_model.*"), drop(f"{CLIP}text_projection.weight")
 """The text tower of the CLIP, which no embedding passes through."""
 
 LIMITS = (
-    "Every text is padded to 77 tokens and the text tower attends to the padding, as in its training. The model pads "
-    "by itself (text_padded_length in config.json), takes no text of more tokens, and heeds no mask.",
-    "A checkpoint of this training does not hold the heads, activation and eps of its towers. Here they are those of "
-    "OpenAI's CLIP and of chinese-roberta-wwm-ext, with which the example starts; where a training started with other "
-    "models of the same sizes, state theirs with --config.",
+    Words(
+        "Every text is padded to 77 tokens and the text tower attends to the padding, as in its training. The model "
+        "pads by itself (text_padded_length in config.json), takes no text of more tokens, and heeds no mask.",
+        "每条文本都填充到 77 个词元，文本塔会注意到填充，与训练时相同。填充由模型自己完成（config.json 中的 "
+        "text_padded_length），超过这个长度的文本不被接受，attention mask 不起作用。",
+    ),
+    Words(
+        "A checkpoint of this training does not hold the heads, activation and eps of its towers. Here they are "
+        "those of OpenAI's CLIP and of chinese-roberta-wwm-ext, with which the example starts; where a training "
+        "started with other models of the same sizes, state theirs with --config.",
+        "这种训练的检查点里没有两个塔的注意力头数、激活函数和 eps。这里取 OpenAI 的 CLIP 和 chinese-roberta-wwm-ext "
+        "的值，示例就是从它们开始训练的；如果训练是从同样大小的其他模型开始的，请用 --config 写明。",
+    ),
 )
 
 # Facts that no weight file holds, from the config.json of openai/clip-vit-* and of hfl/chinese-roberta-wwm-ext*.
@@ -74,7 +83,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return towers.prefixed(ATTRIBUTE, table) if f"{ATTRIBUTE}{CLIP}logit_scale" in keys else table
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
 
     `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
@@ -85,7 +94,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     names, facts = tower_facts(config, found, PUBLISHED)
     text = {"model_type": "bert", **found["text_config"], **facts["text_config"], "pad_token_id": 0}
     vision = {"model_type": "clip_vision_model", **found["vision_config"], **facts["vision_config"]}
-    return Description(
+    return Whole(
         architecture=f"Taiyi-CLIP fine-tune {names['vision_config']}@{names['text_config']}",
         text=Tower(text, "pooler", "linear_bias", shapes[f"{CLASSIFIER}weight"][0]),
         vision=Tower(vision, "pooler", "linear", clip["visual_projection.weight"][0]),
@@ -113,6 +122,7 @@ SOURCE = Source(
     part="dual",
     signatures=(Signature(required=KEYS), Signature(required=tuple(ATTRIBUTE + key for key in KEYS))),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,

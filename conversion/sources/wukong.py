@@ -10,7 +10,9 @@ from ..layouts import towers
 from ..layouts.unstated import PUBLISHED as PUBLISHED_FACTS
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
+from ..tokenizers import limits
+from ..words import Words
 
 TEXT, BLOCKS = "transformer.", "transformer.resblocks."
 SCALE = "loss.logit_scale"
@@ -40,20 +42,34 @@ LAYERS = {"ViT-B-32": (12, 12), "ViT-L-14": (12, 24)}
 """Layers of the text and of the image tower of the same."""
 
 LIMITS = (
-    "The words [CLS], [SEP] and [UNK] where they stand alone in a text: Wukong's own tokenizer takes them for its "
-    "special tokens, the converted one for ordinary characters, because here the first [SEP] ends a text.",
-    "Characters that Unicode added or reclassified lately, or has not assigned: the ids that Wukong's own tokenizer "
-    "gives them change with the Python that runs it, and it drops those that this Python's Unicode does not have.",
-    "Lone surrogates, halves of characters in badly cut text: Wukong's own tokenizer drops them, the converted one "
-    "refuses the text.",
-    "Pictures that are neither RGB nor grey: they are resized in their own mode and then made RGB, as Wukong's image "
-    "transform does; the loader of its ImageNet script makes them RGB before that.",
+    Words(
+        "The words [CLS], [SEP] and [UNK] where they stand alone in a text: Wukong's own tokenizer takes them for "
+        "its special tokens, the converted one for ordinary characters, because here the first [SEP] ends a text.",
+        "文本中单独出现的 [CLS]、[SEP] 和 [UNK]：Wukong 自己的分词器把它们当作特殊词元，转换后的分词器把它们当作普通"
+        "字符，因为在这里第一个 [SEP] 就是文本的结尾。",
+    ),
+    Words(
+        "Characters that Unicode added or reclassified lately, or has not assigned: the ids that Wukong's own "
+        "tokenizer gives them change with the Python that runs it, and it drops those that this Python's Unicode "
+        "does not have.",
+        "Unicode 近期新增、重新归类或尚未分配的字符：Wukong 自己的分词器给出的 id 随所用的 Python 版本而变，该版本的 "
+        "Unicode 中没有的字符会被它丢掉。",
+    ),
+    limits.LONE_SURROGATES.filled(owner="Wukong"),
+    Words(
+        "Pictures that are neither RGB nor grey: they are resized in their own mode and then made RGB, as Wukong's "
+        "image transform does; the loader of its ImageNet script makes them RGB before that.",
+        "既非 RGB 也非灰度的图片：先按原有模式缩放，再转成 RGB，与 Wukong 的图像变换一致；它的 ImageNet 评测脚本在读"
+        "取图片时就已转成 RGB。",
+    ),
 )
 """What a card says of texts and pictures: where they can differ from Wukong's own."""
 
-MINDSPORE_LIMIT = (
+MINDSPORE_LIMIT = Words(
     "The MindSpore code for which this file was released computes in half precision and with an epsilon of 1e-7; the "
-    "weights are those of the PyTorch release, trained with 1e-5, which is what counts here."
+    "weights are those of the PyTorch release, trained with 1e-5, which is what counts here.",
+    "这个文件所配套的 MindSpore 代码以半精度计算，epsilon 为 1e-7；权重与 PyTorch 版相同，训练时的 epsilon 是 1e-5，"
+    "这里以它为准。",
 )
 """What a card says where the weights come from a pickle of numpy arrays."""
 
@@ -75,7 +91,7 @@ def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     return rules((SCALE,))
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the sizes from shapes; the heads of the text tower are the published ones or stated in `config`.
 
     `config` is the dict of upstream's configs/*/*.py as JSON: `is_token_wise`, and `heads` under `text`.
@@ -94,7 +110,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
     heads_in_vision = shapes["visual.conv1.weight"][0] // VISION_HEAD_WIDTH
     vision = openai_towers.vit_tower(shapes, heads_in_vision, ACTIVATION, EPS)
     from_numpy = checkpoint.container.startswith("pickle of numpy arrays")
-    return Description(
+    return Whole(
         architecture=f"Wukong {_named(name, text, vision)} (global)",
         text=text,
         vision=vision,
@@ -213,9 +229,11 @@ SOURCE = Source(
         ),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=home,
     tokenizer=tokenizer,
     limits=(*LIMITS, PUBLISHED_FACTS),
+    limits_of_some=(MINDSPORE_LIMIT,),
     reads_config_json=False,
 )

@@ -9,8 +9,10 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, clip_vision_shapes, tower_config
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
-from ..source import Description, Signature, Source, Tower
+from ..source import Signature, Source, Tower, Whole
+from ..tokenizers import limits
 from ..tokenizers.vocabularies import OWN_WORDPIECE
+from ..words import Words
 
 ORDER = "rgb_then_crop"
 """models/zhclip/processing_zhclip.py: transformers' CLIPImageProcessor of version 4."""
@@ -34,17 +36,23 @@ RULES = (
 )
 
 LIMITS = (
-    "ZH-CLIP has no logit_scale. None is made up here: the one that was written is 0, a factor of 1, so that "
-    "logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
-    "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. get_text_features and "
-    "get_image_features give these vectors here, too; its probabilities are the softmax of their products, and not "
-    "what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not found in its "
-    "repository.",
-    "Characters that Unicode added or reclassified lately: the ids that ZH-CLIP's own tokenizer gives them change "
-    "with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is "
-    "U+1171E.",
-    "Lone surrogates, halves of characters in badly cut text: ZH-CLIP's own tokenizer drops them, the converted one "
-    "refuses the text.",
+    Words(
+        "ZH-CLIP has no logit_scale. None is made up here: the one that was written is 0, a factor of 1, so that "
+        "logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
+        "ZH-CLIP 没有 logit_scale，这里也不编造：写入的值是 0，即系数为 1，因此 logits_per_image 就是余弦本身，对它们"
+        "做 softmax 得到的概率几乎是均匀的。",
+    ),
+    Words(
+        "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. get_text_features "
+        "and get_image_features give these vectors here, too; its probabilities are the softmax of their products, "
+        "and not what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not "
+        "found in its repository.",
+        "ZH-CLIP 自己的推理代码对未归一化向量的内积做 softmax。这里的 get_text_features 和 get_image_features 给出的"
+        "正是这些向量：它的概率是这些向量内积的 softmax，不是 logits_per_image 或 zero-shot pipeline 给出的结果。它公"
+        "布的指标按什么排序，在其代码仓库中没有找到说明。",
+    ),
+    limits.RECENT_CHARACTERS.filled(owner="ZH-CLIP"),
+    limits.LONE_SURROGATES.filled(owner="ZH-CLIP"),
 )
 """What a card says of scores and texts."""
 
@@ -54,7 +62,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
     return RULES
 
 
-def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
+def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the folder's config.json, held against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
@@ -62,7 +70,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Description:
         "bert", [_stated(config, "text_config", "bert")], bert_shapes(shapes, "text_model."), "text_config"
     )
     vision = tower_config("clip_vision_model", _image_configs(config), clip_vision_shapes(shapes), "vision_config")
-    return Description(
+    return Whole(
         architecture="ZH-CLIP",
         text=Tower(text, "mean", "mlp", shapes["text_projection.2.weight"][0]),
         vision=Tower(vision, "pooler", "linear_bias", shapes["visual_projection.weight"][0]),
@@ -120,6 +128,7 @@ SOURCE = Source(
         ),
     ),
     describe=describe,
+    describe_image=describe,
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,

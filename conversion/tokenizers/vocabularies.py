@@ -511,10 +511,15 @@ def _text(file: Path, wanted: str) -> str:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text.") from error
+        raise InputError(
+            f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text in UTF-8."
+        ) from error
     if text.startswith("\ufeff"):
         # transformers, which reads these files as well, takes it for a part of the first token.
-        raise InputError(f"found a byte order mark in front of {file}; wanted UTF-8 without it. Save the file so.")
+        raise InputError(
+            f"found a byte order mark in front of {file}; wanted UTF-8 without it. Save the file so, in an editor "
+            f"or in Python: import pathlib; f = pathlib.Path({str(file)!r}); f.write_bytes(f.read_bytes()[3:])"
+        )
     return text
 
 

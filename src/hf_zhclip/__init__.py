@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .modeling_zhclip_resnet import ZhCLIPResNetModel
     from .processing_zhclip import ZhCLIPProcessor
 
-# Where a public name is defined; it is imported when it is first used.
+# The module of each public name; a module is imported when its name is first used.
 _LAZY = {
     "ZhCLIPImageProcessor": "image_processing_zhclip",
     "ZhCLIPModel": "modeling_zhclip",

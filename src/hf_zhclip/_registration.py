@@ -1,7 +1,8 @@
-"""The registration with the Auto classes, which imports nothing heavy until it is used.
+"""The registration with the Auto classes, which imports no heavy module until a class is used.
 
-transformers imports `transformers.models.auto.*` on first use (the processors alone take more than a second). What
-belongs to one of them is registered right after its import; model classes are named, and imported when looked at.
+transformers imports `transformers.models.auto.*` on first use (the processors alone take more than a second). Our
+classes are registered right after the import of the module that they belong to. Model classes are registered by name,
+and are imported when transformers looks at them.
 """
 
 import importlib
@@ -24,7 +25,7 @@ MODEL_CLASSES = (
 
 
 class _LazyClasses(tuple):
-    """A tuple of model classes that holds their names and imports their module when an item is looked at."""
+    """A tuple of model classes. It holds their names and imports their module when an item is looked at."""
 
     __slots__ = ()
 
@@ -59,8 +60,8 @@ def _register_processor(auto: ModuleType) -> None:
     from .processing_zhclip import ZhCLIPProcessor
 
     auto.AutoProcessor.register(ZhCLIPConfig, ZhCLIPProcessor, exist_ok=True)
-    # AutoProcessor takes the first class of the name that it looks for, and ZH-CLIP has a ZhCLIPProcessor, too. Ours
-    # goes first, because it hands their folders over to theirs.
+    # AutoProcessor takes the first class that has the name, and ZH-CLIP has a ZhCLIPProcessor, too. Our class goes
+    # first, because it hands a folder of ZH-CLIP over to ZH-CLIP's class.
     registered = auto.PROCESSOR_MAPPING._extra_content
     for config in [each for each in registered if each is not ZhCLIPConfig]:
         registered[config] = registered.pop(config)
@@ -69,7 +70,7 @@ def _register_processor(auto: ModuleType) -> None:
 def _register_tokenizer(auto: ModuleType) -> None:
     from transformers import BertTokenizer
 
-    # The last resort: tokenizer_config.json, then config.tokenizer_class, go first.
+    # The last resort: transformers asks tokenizer_config.json and config.tokenizer_class first.
     auto.AutoTokenizer.register(ZhCLIPConfig, BertTokenizer, exist_ok=True)
 
 
@@ -82,7 +83,7 @@ _AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls a function with a module right after the module's code has run."""
+    """Registers the classes of `_AFTER_IMPORT` right after a module's code has run."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname not in _AFTER_IMPORT:
@@ -107,7 +108,7 @@ _FINDER = _AfterImport()
 
 
 def register() -> None:
-    """Registers every class of hf_zhclip with the Auto classes; calling it again changes nothing."""
+    """Registers every class of hf_zhclip with the Auto classes; another call changes nothing."""
     AutoConfig.register(ZhCLIPConfig.model_type, ZhCLIPConfig, exist_ok=True)
     AutoConfig.register(ZhCLIPResNetConfig.model_type, ZhCLIPResNetConfig, exist_ok=True)
     if _FINDER not in sys.meta_path:

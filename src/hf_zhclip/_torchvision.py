@@ -1,4 +1,4 @@
-"""A torchvision that is installed but cannot be imported, put out of sight of transformers."""
+"""Hides a torchvision from transformers if it is installed but cannot be imported."""
 
 import importlib
 import importlib.util
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 def hide_broken_torchvision() -> None:
     """Makes a torchvision whose import fails look as if it were not installed.
 
-    transformers asks only whether torchvision is installed; one that was built for another torch ("operator
-    torchvision::nms does not exist") then breaks nearly every import. hf_zhclip needs none. Nothing happens when
-    torchvision is absent, healthy, or imported already.
+    transformers asks only whether torchvision is installed. A torchvision that was built for another torch ("operator
+    torchvision::nms does not exist") then breaks nearly every import. hf_zhclip needs no torchvision. The function
+    does nothing if torchvision is absent, works, or is imported already.
     """
     if "torchvision" in sys.modules:
         return
@@ -26,7 +26,7 @@ def hide_broken_torchvision() -> None:
 
 
 def _operators_load(folders) -> bool:
-    """Whether the compiled operators load: milliseconds, where importing all of torchvision takes most of a second."""
+    """Whether the compiled operators load: a check of milliseconds, where importing torchvision takes a second."""
     import torch
 
     if hasattr(torch.ops.torchvision, "nms"):
@@ -50,7 +50,7 @@ def _hide() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     sys.modules["torchvision"] = None  # type: ignore[assignment]
-    # If transformers came first it has cached "installed"; nothing of it that uses torchvision can be imported yet.
+    # If transformers was imported first, it has cached "installed". It has imported no module that uses torchvision.
     utils = sys.modules.get("transformers.utils.import_utils")
     for name in ("is_torchvision_available", "is_torchvision_v2_available", "is_torchvision_greater_or_equal"):
         forget = getattr(getattr(utils, name, None), "cache_clear", None)

@@ -1,4 +1,4 @@
-"""The configuration of ZhCLIP: two towers, and how each is pooled and projected."""
+"""The configuration of ZhCLIP: two towers, and the pooling and projection of each."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from transformers.utils import cached_file
 
 Projection = Literal["linear", "linear_bias", "mlp", "none"]
 
-# Text tower -> the poolings it offers, and the tokenizer that transformers gives its model type.
+# Text tower -> the poolings that it offers, and the tokenizer that transformers gives to its model type.
 TEXT_TOWERS = {
     "bert": (("cls", "pooler", "mean"), "BertTokenizer"),
     "xlm-roberta": (("cls", "pooler", "mean"), "XLMRobertaTokenizer"),
@@ -25,25 +25,27 @@ SHARED_TYPE = "zhclip"
 
 OTHER_PROJECT = "ZH-CLIP (thu-ml/zh-clip)"
 
-# What a config.json of `SHARED_TYPE` may be, and what to say of it.
+# The three kinds of folders whose config.json has `SHARED_TYPE`, and the message for each kind.
 NAMESAKES = {
     "older": (
-        "{source} is a repo of an older version of hf_zhclip, whose model type, 'zhclip', belongs to "
-        f"{OTHER_PROJECT}. `zhclip convert {{quoted}} NEW` makes a repo of this version of it: use the folder NEW."
+        "{source} is a repo of an older version of hf_zhclip. Its model type, 'zhclip', belongs to "
+        f"{OTHER_PROJECT}. Run `zhclip convert {{quoted}} NEW`, which writes a repo of this version, and use the "
+        "folder NEW."
     ),
     "saved": (
         "{source} was saved from a repo of an older version of hf_zhclip (model_type 'zhclip' beside text_pooling, "
-        "and no conversion_report.json). It needs no conversion: as model_type in its config.json, replace 'zhclip' "
-        "by 'hf_zhclip' and 'zhclip_resnet' by 'hf_zhclip_resnet'."
+        "and no conversion_report.json). It needs no conversion: edit its config.json, and in each model_type "
+        "replace 'zhclip' by 'hf_zhclip' and 'zhclip_resnet' by 'hf_zhclip_resnet'."
     ),
     "other": (
-        f"{{source}} is {OTHER_PROJECT}: its config.json says model_type 'zhclip'. `zhclip convert {{quoted}} OUT` "
-        "makes a repo of hf_zhclip of it: use the folder OUT. As it is, that project's own code loads it. (A repo of "
-        "an older version of hf_zhclip has a readable conversion_report.json beside its config.json; here is none.)"
+        f"{{source}} is {OTHER_PROJECT}: its config.json says model_type 'zhclip'. Run `zhclip convert {{quoted}} "
+        "OUT`, which writes a repo of hf_zhclip, and use the folder OUT. Without conversion, only ZH-CLIP's own code "
+        "loads the folder. (A repo of an older version of hf_zhclip has a readable conversion_report.json beside its "
+        "config.json; this folder has no such file.)"
     ),
 }
 
-# What a config.json of a text tower alone leaves out: no field of it means anything there.
+# The fields that config.json of a text tower alone leaves out, because they have no meaning there.
 OF_A_PAIR = (
     "projection_dim",
     "logit_scale_init_value",
@@ -59,7 +61,7 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
 
     Args:
         layers: bottleneck blocks in each of the four stages.
-        width: channels after the stem; the last stage has 32 times as many.
+        width: channels after the stem; the last stage has 32 times this number.
         image_size: side of the square input, in pixels; a multiple of 32.
         num_attention_heads: heads of the attention pool.
         output_dim: width of the pooled output.
@@ -89,11 +91,11 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
 
     def validate_sizes(self) -> None:
         if len(self.layers) != 4 or min(self.layers) < 1:
-            raise ValueError(f"layers is {list(self.layers)}; wanted four numbers of blocks, each at least 1")
+            raise ValueError(f"layers is {list(self.layers)}; wanted four numbers of blocks, and each at least 1")
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size is {self.image_size}; wanted a multiple of 32, the stride of the network")
         if self.width < 2 or self.width % 2:
-            raise ValueError(f"width is {self.width}; wanted an even number, the stem starts with half of it")
+            raise ValueError(f"width is {self.width}; wanted an even number, because the stem starts with half of it")
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"num_attention_heads is {self.num_attention_heads}; "
@@ -103,28 +105,28 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
 
 @strict
 class ZhCLIPConfig(PreTrainedConfig):
-    """A dual encoder made of a text tower and a vision tower, or a text tower that stands alone.
+    """A dual encoder of a text tower and a vision tower, or a text tower alone.
 
     Args:
         text_config: config of the text tower, or its dict with `model_type`: bert, xlm-roberta, distilbert or
             clip_text_model.
-        vision_config: the same for images: clip_vision_model or hf_zhclip_resnet. None together with the
-            `architectures` of a text tower alone stays None: there is none, and no shared space.
+        vision_config: the same for images: clip_vision_model or hf_zhclip_resnet. It is None if there is no vision
+            tower and no shared space; `architectures` then has to name the text tower's class alone.
         projection_dim: width of the shared space.
-        logit_scale_init_value: log of the factor on the cosines, where a checkpoint holds no `logit_scale`.
+        logit_scale_init_value: log of the factor on the cosines, used if a checkpoint holds no `logit_scale`.
         text_pooling: "cls" (last hidden state of the first token), "pooler" (the tower's tanh pooler), "mean" (over
             the tokens that the mask keeps) or "eos" (the end token of CLIP text, found as `CLIPTextModel` finds it).
         text_projection_type: "linear", "linear_bias", "mlp" (linear, GELU, linear, without biases) or "none".
         visual_projection_type: the same for images.
         vision_pooling: "pooler" (the tower's own: the CLS token after post-layernorm, or the ResNet's attention pool)
             or "cls" (the CLS token as it leaves the last layer; the tower then has no post-layernorm).
-        text_attends_to_padding: the text tower sees padding as if it were text, whatever mask is given: the published
-            usage of Taiyi-CLIP. An embedding then depends on how far its text was padded.
-        text_padded_length: the model itself pads every text on the right to this many tokens, and takes none that is
-            longer, so that an embedding no longer depends on the other texts of a batch. Only with
-            `text_attends_to_padding`: the fine-tune example of Taiyi-CLIP pads to 77. Left out, nothing is padded.
-        tokenizer_class: the tokenizer of a folder whose tokenizer_config.json names none; by default that of the text
-            tower's type.
+        text_attends_to_padding: the text tower sees padding as if it were text, whatever mask is given, as in
+            Taiyi-CLIP's published usage. An embedding then depends on the number of padding tokens.
+        text_padded_length: the model itself pads every text on the right to this number of tokens and refuses a longer
+            text, so that an embedding does not depend on the other texts of a batch. The field needs
+            `text_attends_to_padding`. Taiyi-CLIP's fine-tune example pads to 77. With None the model pads nothing.
+        tokenizer_class: the tokenizer of a folder whose tokenizer_config.json names no tokenizer; by default the
+            tokenizer of the text tower's type.
     """
 
     model_type = "hf_zhclip"
@@ -132,7 +134,7 @@ class ZhCLIPConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = ["text_model_output", "vision_model_output"]
     _default_towers: ClassVar[dict[str, str]] = {"text_config": "bert", "vision_config": "clip_vision_model"}
 
-    # Given as a config, a dict or None; a config from then on.
+    # A caller gives a config, a dict or None; __post_init__ makes a config of it.
     text_config: Any = None
     vision_config: Any = None
     projection_dim: int = 512
@@ -151,7 +153,7 @@ class ZhCLIPConfig(PreTrainedConfig):
             if not (name == "vision_config" and self._says_text_alone()):
                 setattr(self, name, _tower_config(name, getattr(self, name), default))
         if self._auto_class is None:
-            # Not a repo's own copy of this class: transformers then saves no code that the field could name.
+            # This is not a repo's own copy of the class: transformers then saves no code that the field could name.
             kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
         # AutoModel picks among the registered classes by this list, and fails on None.
@@ -162,10 +164,11 @@ class ZhCLIPConfig(PreTrainedConfig):
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
-        """Reads config.json as every config does, and refuses one of an unconverted checkpoint.
+        """Reads config.json as every config does, and refuses the config.json of an unconverted checkpoint.
 
         Raises:
-            ValueError: it is not a ZhCLIP config; the message names the family and the command that converts it.
+            ValueError: it is no ZhCLIP config; the message names the family and the command that converts the
+                checkpoint.
         """
         refuse_checkpoint_file(pretrained_model_name_or_path)
         hub = {name: kwargs[name] for name in ("cache_dir", "token", "revision", "subfolder") if kwargs.get(name)}
@@ -183,7 +186,7 @@ class ZhCLIPConfig(PreTrainedConfig):
         return self.vision_config is None and self.architectures == ["ZhCLIPTextModel"]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field; of a text tower alone without those of a pair."""
+        """Every field; for a text tower alone, the fields of a pair are left out."""
         left_out = OF_A_PAIR if self.vision_config is None else ()
         return {name: value for name, value in super().to_dict().items() if name not in left_out}
 
@@ -200,24 +203,24 @@ class ZhCLIPConfig(PreTrainedConfig):
 
     @property
     def is_text_causal(self) -> bool:
-        """Whether a text token sees only those before it; such a tower needs no mask against padding on the right."""
+        """Whether a text token sees only the tokens before it. Such a tower needs no mask for padding on the right."""
         return self.text_config.model_type == "clip_text_model"
 
     @property
     def max_text_positions(self) -> int:
-        """Longest text in tokens: the tower's positions, or the length that texts are padded to."""
+        """The longest text in tokens: the tower's number of positions, or the length to which texts are padded."""
         return self.text_positions if self.text_padded_length is None else self.text_padded_length
 
     @property
     def text_positions(self) -> int:
-        """How many tokens the text tower has positions for."""
+        """The number of tokens for which the text tower has positions."""
         text = self.text_config
-        # fairseq's numbering, which XLM-R keeps: positions start behind the pad id.
+        # XLM-R keeps fairseq's numbering: positions start behind the pad id.
         taken = text.pad_token_id + 1 if text.model_type == "xlm-roberta" else 0
         return text.max_position_embeddings - taken
 
     def validate_model(self) -> None:
-        """Refuses what no model can be built from, towers first: the other checks read their fields."""
+        """Refuses a config from which no model can be built. Towers come first: the other checks read their fields."""
         self._check_tower("text_config", TEXT_TOWERS)
         self._check_pooling("text", TEXT_TOWERS[self.text_config.model_type][0])
         self._check_end_token()
@@ -245,19 +248,22 @@ class ZhCLIPConfig(PreTrainedConfig):
     def _check_end_token(self) -> None:
         if self.text_pooling == "eos" and not isinstance(self.text_config.eos_token_id, int):
             found = self.text_config.eos_token_id
-            raise ValueError(f"text_config.eos_token_id is {found!r}; wanted one id, text_pooling 'eos' looks for it")
+            raise ValueError(
+                f"text_config.eos_token_id is {found!r}; wanted a single id, because text_pooling 'eos' looks for it"
+            )
 
     def _check_padding(self) -> None:
         if self.is_text_causal:
             if self.text_attends_to_padding:
                 raise ValueError(
-                    "text_attends_to_padding is set; a causal tower's end token never sees what follows it"
+                    "text_attends_to_padding is set; in a causal tower the end token never sees the tokens that "
+                    "follow it"
                 )
             return
         pad, size = self.text_config.pad_token_id, self.text_config.vocab_size
         if not (isinstance(pad, int) and 0 <= pad < size):
             raise ValueError(
-                f"text_config.pad_token_id is {pad!r}; wanted an id below vocab_size {size} to mask padding by"
+                f"text_config.pad_token_id is {pad!r}; wanted an id below vocab_size, {size}, to mask padding"
             )
 
     def _check_padded_length(self) -> None:
@@ -266,8 +272,8 @@ class ZhCLIPConfig(PreTrainedConfig):
             return
         if not self.text_attends_to_padding:
             raise ValueError(
-                f"text_padded_length is {length} without text_attends_to_padding; padding that is masked changes no "
-                "embedding: set both or neither"
+                f"text_padded_length is {length} without text_attends_to_padding; masked padding changes no "
+                "embedding: set both fields or neither"
             )
         if not 1 <= length <= self.text_positions:
             raise ValueError(
@@ -279,15 +285,15 @@ class ZhCLIPConfig(PreTrainedConfig):
             raise ValueError(f"projection_dim is {self.projection_dim}; wanted at least 1")
         if getattr(self, field) == "none" and width != self.projection_dim:
             raise ValueError(
-                f"{field} is 'none' and that tower is {width} wide; wanted projection_dim, {self.projection_dim}"
+                f"{field} is 'none' and its tower is {width} wide; wanted projection_dim, {self.projection_dim}"
             )
 
 
 def refuse_checkpoint_file(source: str | os.PathLike) -> None:
-    """Refuses the path of a weights file, which transformers would take for the name of a repository.
+    """Refuses the path of a weights file: transformers would treat the path as the name of a repository.
 
     Raises:
-        ValueError: it is a file other than a config.json; the message names the command that converts it.
+        ValueError: the path is a file and no config.json; the message names the command that converts the file.
     """
     name = os.fspath(source)
     if os.path.isfile(name) and not name.endswith(".json"):
@@ -296,15 +302,15 @@ def refuse_checkpoint_file(source: str | os.PathLike) -> None:
 
 
 def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: Any) -> str | None:
-    """Tells apart what may bear the model type of another project, which was this package's, too.
+    """Tells apart the kinds of folders whose config.json has the model type `SHARED_TYPE`.
 
     Args:
-        source: where config.json lies: its folder, its path, or a name on the hub.
-        config_dict: what config.json holds; nothing of it is trusted.
-        **hub: what `from_pretrained` was given to find files on the hub, such as `revision`.
+        source: the place of config.json: its folder, its path, or a name on the hub.
+        config_dict: the content of config.json; none of it is trusted.
+        **hub: the options of `from_pretrained` that find files on the hub, such as `revision`.
 
     Returns:
-        A key of `NAMESAKES`; None where config.json is of any other type.
+        A key of `NAMESAKES`, or None if config.json has another model type.
     """
     if config_dict.get("model_type") != SHARED_TYPE:
         return None
@@ -315,21 +321,21 @@ def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: A
 
 
 def namesake_words(kind: str, source: str | os.PathLike) -> str:
-    """What to say of a namesake: what it is, and what to do."""
+    """The message about a namesake: what it is, and what to do."""
     return NAMESAKES[kind].format(source=os.fspath(source), quoted=_quoted(os.fspath(source)))
 
 
 def other_image_processor(source: str | os.PathLike, found: str) -> str:
-    """What to say of a folder whose pictures are prepared by the class `found`, which is none of this package."""
+    """The message about a folder whose image processor is the class `found`, which is not a class of this package."""
     return (
         f"{os.fspath(source)} holds a {found}, which states no image_order; a ZhCLIPImageProcessor was wanted. A "
-        "converted repo has it in the processor_config.json that `zhclip convert` wrote. A folder of "
-        f"{OTHER_PROJECT}, whose classes bear the same names, is to be converted, or loaded by that project's code."
+        "converted repo has it in the processor_config.json that `zhclip convert` wrote. The classes of "
+        f"{OTHER_PROJECT} have the same names: convert its folder, or load the folder with that project's own code."
     )
 
 
 def _has_report(place: str, hub: Mapping[str, Any]) -> bool:
-    """Whether a report of this package lies there; one that can't be read is none."""
+    """Whether a report of this package lies there. A report that cannot be read does not count."""
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
     try:
         path = cached_file(place or os.curdir, "conversion_report.json", **quiet, **hub)
@@ -355,16 +361,18 @@ def _tower_config(name: str, config: Any, default: str) -> PreTrainedConfig:
         raise TypeError(f"{name} is a {type(config).__name__}; wanted a config or a dict")
     fields = dict(config)
     if "model_type" not in fields:
-        raise ValueError(f"{name} has no model_type; it says which tower this is, for example {default!r}")
+        raise ValueError(
+            f"{name} has no model_type; wanted a model_type that names the tower, for example {default!r}"
+        )
     model_type = fields.pop("model_type")
-    # By itself, because a repo's own code is not registered with the Auto classes.
+    # Without AutoConfig, because a repo's own code is not registered with the Auto classes.
     if model_type == ZhCLIPResNetConfig.model_type:
         return ZhCLIPResNetConfig(**fields)
     return AutoConfig.for_model(model_type, **fields)
 
 
 def _family(config_dict: dict[str, Any]) -> tuple[str, str]:
-    """The family that a config.json belongs to, and what its conversion needs besides the source."""
+    """The family of a config.json, and the arguments that its conversion needs besides the source."""
     model_type = config_dict.get("model_type")
     text = config_dict.get("text_config")
     text_type = text.get("model_type") if isinstance(text, dict) else None
@@ -383,5 +391,5 @@ def _unconverted(source: str, family: str, arguments: str) -> str:
     return (
         f"{source} is {family}, not a ZhCLIP repository (model_type 'hf_zhclip'). Convert it first:\n"
         f"    zhclip convert {_quoted(source)} OUT{arguments}\n"
-        "and load the folder OUT."
+        "Then load the folder OUT."
     )

@@ -1,4 +1,4 @@
-"""The image processor: five image orders, each bit-identical to the pipeline of the families that use it."""
+"""The image processor: five image orders. Each order is bit-identical to the pipeline of the families that use it."""
 
 import base64
 import binascii
@@ -27,24 +27,24 @@ from .configuration_zhclip import other_image_processor
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
 
-def _to_rgb(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def to_rgb(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     # Drops alpha, as the authors' code does; transformers 5 composites it on white.
     return image.convert("RGB")
 
 
 def _squash(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
-    # Pillow resizes RGBA and LA with premultiplied alpha, and P and 1 by the nearest pixel, whatever the filter.
+    # Whatever the filter, Pillow resizes RGBA and LA with premultiplied alpha, and P and 1 by the nearest pixel.
     return image.resize((size.width, size.height), resample)
 
 
-def _shorten(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def shorten(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     short, width, height = size.height, *image.size
     if width <= height:
         return image.resize((short, int(short * height / width)), resample)
     return image.resize((int(short * width / height), short), resample)
 
 
-def _crop_rounded(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def crop_rounded(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     # Half to even: torchvision/transforms/functional.py, center_crop.
     return _crop(image, size, round((image.width - size.width) / 2), round((image.height - size.height) / 2))
 
@@ -54,7 +54,7 @@ def _crop_floored(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.
     return _crop(image, size, (image.width - size.width) // 2, (image.height - size.height) // 2)
 
 
-def _crop_up(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
+def crop_up(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     # Rounded up: EasyNLP, easynlp/appzoo/clip/data.py, _center_crop.
     return _crop(image, size, (image.width - size.width + 1) // 2, (image.height - size.height + 1) // 2)
 
@@ -64,20 +64,20 @@ def _crop(image: PIL.Image.Image, size: SizeDict, left: int, top: int) -> PIL.Im
 
 
 IMAGE_ORDERS: dict[str, tuple[ImageStep, ...]] = {
-    "squash_then_rgb": (_squash, _to_rgb),
-    "rgb_then_squash": (_to_rgb, _squash),
-    "crop_then_rgb": (_shorten, _crop_rounded, _to_rgb),
-    "rgb_then_crop": (_to_rgb, _shorten, _crop_floored),
-    "crop_up_then_rgb": (_shorten, _crop_up, _to_rgb),
+    "squash_then_rgb": (_squash, to_rgb),
+    "rgb_then_squash": (to_rgb, _squash),
+    "crop_then_rgb": (shorten, crop_rounded, to_rgb),
+    "rgb_then_crop": (to_rgb, shorten, _crop_floored),
+    "crop_up_then_rgb": (shorten, crop_up, to_rgb),
 }
-"""What each image order does to a picture of any Pillow mode, step by step."""
+"""The steps of each image order, for a picture of any Pillow mode."""
 
-SQUARE_ORDERS = ("crop_then_rgb", "rgb_then_crop", "crop_up_then_rgb")
-"""Orders whose one number is both the short side and the crop."""
+SQUARE_ORDERS = tuple(order for order, steps in IMAGE_ORDERS.items() if shorten in steps)
+"""The orders that use a single number for the short side and for the crop."""
 
 
 class ZhCLIPImagesKwargs(TypedDict, total=False):
-    """The options of a call; each but the last two is also a setting of the processor."""
+    """The options of a call; all but the last two are also settings of the processor."""
 
     image_order: str | None
     size: int | dict | None
@@ -89,27 +89,27 @@ class ZhCLIPImagesKwargs(TypedDict, total=False):
 
 
 class ZhCLIPImageProcessor(PilBackend):
-    """Pictures to pixel values, by the steps that the checkpoint was trained with.
+    """Turns pictures into pixel values, by the steps with which the checkpoint was trained.
 
     A call takes one picture or a list of them: Pillow images of any mode, paths, http(s) URLs, base64 text, or uint8
-    RGB arrays and tensors, `(height, width, 3)` or `(3, height, width)` (`input_data_format` settles a doubt). It
-    returns `pixel_values`, `(batch, 3, height, width)` float32: `(value / 255 - mean) / std`. Every setting can be
-    overridden in a call.
+    RGB arrays and tensors, `(height, width, 3)` or `(3, height, width)` (`input_data_format` settles a doubt). The
+    call returns `pixel_values`, `(batch, 3, height, width)` float32: `(value / 255 - mean) / std`. A call can override
+    every setting.
 
     Alpha is dropped and an EXIF orientation is not applied, as in the original pipelines. A path or a URL gives the
-    numbers of `PIL.Image.open`. `transformers.image_utils.load_image`, which transformers' pipelines call, is another
-    way: it turns the picture upright and makes it RGB before any of the steps here.
+    numbers of `PIL.Image.open`. transformers' pipelines call `transformers.image_utils.load_image` instead, which
+    turns the picture upright and makes it RGB before the steps here.
 
     Args:
-        image_order: a key of `IMAGE_ORDERS`. A fact of the checkpoint: there is no default.
-        size: `{"height": n, "width": n}` in pixels, or n; a square for the orders that crop. A fact of the checkpoint:
-            there is no default.
-        resample: Pillow's filter; bicubic, that of every CLIP, unless given.
-        image_mean: red, green and blue, on a scale of 0 to 1; OpenAI CLIP's, which every family uses, unless given.
-        image_std: the same.
+        image_order: a key of `IMAGE_ORDERS`. It is a fact of the checkpoint and has no default.
+        size: `{"height": n, "width": n}` in pixels, or n; a square for the orders that crop. It is a fact of the
+            checkpoint and has no default.
+        resample: Pillow's filter; by default bicubic, which every CLIP uses.
+        image_mean: red, green and blue, on a scale of 0 to 1; by default OpenAI CLIP's mean, which every family uses.
+        image_std: the standard deviation, like the mean.
 
     Raises:
-        ValueError: without `image_order` or `size`, or when they are none of the above.
+        ValueError: `image_order` or `size` is missing or has no valid value.
     """
 
     valid_kwargs = ZhCLIPImagesKwargs
@@ -120,16 +120,16 @@ class ZhCLIPImageProcessor(PilBackend):
 
     def __init__(self, **kwargs):
         if self._auto_class is None:
-            # Not a repo's own copy of this class: transformers then saves no code that the field could name.
+            # This is not a repo's own copy of the class: transformers then saves no code that the field could name.
             kwargs.pop("auto_map", None)
         super().__init__(**kwargs)
 
     @classmethod
     def get_image_processor_dict(cls, pretrained_model_name_or_path, **kwargs):
-        """Reads the settings as every image processor does, and refuses another class's.
+        """Reads the settings as every image processor does, and refuses the settings of another class.
 
         Raises:
-            ValueError: they are another class's, and neither they nor the caller state an `image_order`.
+            ValueError: the settings are another class's, and neither they nor the caller state an `image_order`.
         """
         fields, kwargs = super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
         found = fields.get("image_processor_type") or "image processor without a name"
@@ -138,11 +138,11 @@ class ZhCLIPImageProcessor(PilBackend):
         return fields, kwargs
 
     def preprocess(self, images, **kwargs) -> BatchFeature:
-        """Does what a call does.
+        """Prepares pictures; a call of the processor calls this method.
 
         Raises:
-            TypeError: for an option that this processor does not have.
-            ValueError: for pictures or options that it can't use.
+            TypeError: an option is given that this processor does not have.
+            ValueError: a picture or an option cannot be used.
         """
         options = ZhCLIPImagesKwargs.__annotations__
         if unknown := sorted(kwargs.keys() - options.keys()):
@@ -153,7 +153,7 @@ class ZhCLIPImageProcessor(PilBackend):
         return super().preprocess(images, **kwargs)
 
     def fetch_images(self, image_url_or_urls):
-        """Opens paths, URLs and base64 text, doing nothing to the picture; images, arrays and tensors pass through."""
+        """Opens paths, URLs and base64 text and leaves the pictures as they are; everything else passes through."""
         if isinstance(image_url_or_urls, list | tuple):
             return [self.fetch_images(each) for each in image_url_or_urls]
         if isinstance(image_url_or_urls, str | os.PathLike):
@@ -161,7 +161,7 @@ class ZhCLIPImageProcessor(PilBackend):
         return super().fetch_images(image_url_or_urls)
 
     def process_image(self, image, image_order, size, resample, input_data_format=None, **kwargs) -> np.ndarray:
-        """One picture through the steps of the order: uint8, `(height, width, 3)`."""
+        """A picture after the steps of the order: uint8, `(height, width, 3)`."""
         image = image if isinstance(image, PIL.Image.Image) else _from_array(image, input_data_format)
         for step in IMAGE_ORDERS[image_order]:
             image = step(image, size, resample)
@@ -172,7 +172,8 @@ class ZhCLIPImageProcessor(PilBackend):
         std = np.asarray(image_std, dtype=np.float32).reshape(3, 1, 1)
         pixels = np.empty((len(images), 3, size.height, size.width), dtype=np.float32)
         for picture, image in zip(pixels, images, strict=True):
-            # float32, in this order: the bits of torchvision's ToTensor and Normalize, and of transformers' numpy.
+            # float32, and in this order: this gives the bits of torchvision's ToTensor and Normalize, and of
+            # transformers' numpy.
             np.divide(image.transpose(2, 0, 1), np.float32(255), out=picture)
             picture -= mean
             picture /= std
@@ -186,7 +187,7 @@ class ZhCLIPImageProcessor(PilBackend):
             )
         size = _size(size)
         if image_order in SQUARE_ORDERS and size.height != size.width:
-            raise ValueError(f"found a size of {size.height} x {size.width}; {image_order} wants a square.")
+            raise ValueError(f"found a size of {size.height} x {size.width}, wanted a square for {image_order}.")
         return super()._standardize_kwargs(size=size, **kwargs) | {"image_order": image_order}
 
 
@@ -211,7 +212,7 @@ def _open(source: str) -> PIL.Image.Image:
             image.load()
             return image
     except PIL.UnidentifiedImageError as error:
-        shown = source if file is source else source[:80]  # base64 text can be endless, a path is worth showing
+        shown = source if file is source else source[:80]  # base64 text can be very long; a path is shown whole
         raise ValueError(_NO_PICTURE.format(shown)) from error
 
 
@@ -231,7 +232,7 @@ def _from_array(image, input_data_format: str | ChannelDimension | None) -> PIL.
     if array.dtype != np.uint8 or 3 not in (array.shape[0], array.shape[-1]):
         raise ValueError(
             f"found an array of {array.dtype}, {array.shape}; wanted uint8 RGB values, (height, width, 3) or "
-            "(3, height, width). Give any other picture as a Pillow image, whose mode says what its values mean."
+            "(3, height, width). Give any other picture as a Pillow image: its mode says what its values mean."
         )
     layout = input_data_format or infer_channel_dimension_format(array, num_channels=3)
     return PIL.Image.fromarray(np.moveaxis(array, 0, -1) if layout == ChannelDimension.FIRST else array)

@@ -13,21 +13,21 @@ from transformers.utils.generic import ModelOutput, can_return_tuple
 from .configuration_zhclip import ZhCLIPConfig, refuse_checkpoint_file
 from .modeling_zhclip_resnet import ZhCLIPResNetModel, at_least_float32
 
-# Every top-level part of a two-tower repository; each class holds some of them.
+# Every top-level part of a repository with two towers; each class holds some of these parts.
 _PARTS = ("logit_scale", "text_model", "vision_model", "text_projection", "visual_projection")
 
 
 @dataclass
 class ZhCLIPOutput(ModelOutput):
-    """What `ZhCLIPModel` returns; the fields of a modality that was not given are None.
+    """The output of `ZhCLIPModel`. The fields of a modality that was not given are None.
 
     Args:
-        loss: symmetric contrastive loss, a scalar; with `return_loss=True`.
+        loss: symmetric contrastive loss, a scalar; only with `return_loss=True`.
         logits_per_image: (images, texts), cosines times exp(logit_scale).
-        logits_per_text: its transpose.
+        logits_per_text: (texts, images), the transpose of `logits_per_image`.
         text_embeds: (texts, projection_dim), L2-normalised.
         image_embeds: (images, projection_dim), L2-normalised.
-        text_model_output: output of the text tower, `pooler_output` being the projected vector before normalisation.
+        text_model_output: output of the text tower; `pooler_output` is the projected vector before normalisation.
         vision_model_output: the same for images.
     """
 
@@ -64,29 +64,29 @@ class ZhCLIPVisionModelOutput(ModelOutput):
 
 
 class ZhCLIPPreTrainedModel(PreTrainedModel):
-    """What all ZhCLIP classes share: how they are built, initialised and loaded."""
+    """The base of all ZhCLIP classes: it builds, initialises and loads them."""
 
     config: ZhCLIPConfig
     base_model_prefix = "hf_zhclip"
     input_modalities = ["image", "text"]
-    # forward's **kwargs would tell Trainer that the loss is normalised by num_items_in_batch; it is a mean over pairs.
+    # forward's **kwargs would tell Trainer that num_items_in_batch normalises the loss; the loss is a mean over pairs.
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    # DistilBERT declares none; the lists of the other towers are merged in by post_init.
+    # DistilBERT declares no such list; post_init adds the lists of the other towers.
     _no_split_modules = ["Embeddings", "TransformerBlock"]
     _parts: tuple[str, ...] = _PARTS
 
     def __init__(self, config: ZhCLIPConfig):
         super().__init__(config)
-        config.validate()  # again: its fields may have been set since it was made
+        config.validate()  # again, because its fields may have been set since it was made
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # One tower loads from a two-tower repository without a word about the rest.
+        # A single tower loads from a repository with two towers without a warning about the other parts.
         cls._keys_to_ignore_on_load_unexpected = [rf"^{part}(\.|$)" for part in _PARTS if part not in cls._parts]
 
     @classmethod
@@ -94,7 +94,7 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
         """Loads a converted repository; see `PreTrainedModel.from_pretrained`.
 
         Raises:
-            ValueError: the source is not converted (the message names the command), or holds only another part.
+            ValueError: the source is not converted (the message names the command), or lacks a part of this class.
         """
         if pretrained_model_name_or_path is not None:
             refuse_checkpoint_file(pretrained_model_name_or_path)
@@ -104,14 +104,14 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
         return loaded
 
     def _refuse_other_tower(self, source) -> None:
-        """Refuses, say, both towers from a folder that `ZhCLIPTextModel` saved: transformers makes up the other."""
+        """Refuses to load parts that a folder lacks; transformers would fill such a part with random weights."""
         for saved in self.config.architectures or ():
             parts = _CLASSES[saved]._parts if saved in _CLASSES else _PARTS
             lacking = [part for part in self._parts if part not in parts and next(self._part(part), None) is not None]
             if lacking:
                 raise ValueError(
-                    f"{source} was saved by {saved} and holds no {', '.join(lacking)}; {type(self).__name__} does: "
-                    f"load it with {saved} or AutoModel"
+                    f"{source} was saved by {saved} and holds no {', '.join(lacking)}, which {type(self).__name__} "
+                    f"needs: load it with {saved} or AutoModel"
                 )
 
     def _part(self, name: str):
@@ -125,13 +125,13 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
     def _tower_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What a tower is given: `arguments`, and outputs that the top config asks for, which no tower inherits."""
+        """A tower's arguments: `arguments`, and the outputs that the top config asks for, which no tower inherits."""
         asked = {name: True for name in ("output_hidden_states", "output_attentions") if getattr(self.config, name)}
         return {**asked, **{name: value for name, value in arguments.items() if value is not None}}
 
 
 class _TextTower(ZhCLIPPreTrainedModel):
-    """The text side of the classes that have one."""
+    """A class with a text side."""
 
     text_model: PreTrainedModel
     input_modalities = ["text"]
@@ -163,17 +163,17 @@ class _TextTower(ZhCLIPPreTrainedModel):
     def _padded(
         self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None, position_ids: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Ids and token types (n, text_padded_length), where the config states one.
+        """Ids and token types, padded to (n, text_padded_length) if the config states that length.
 
-        How much is missing is read from the shape, so that compile and export need no branch on values.
+        The shape says how many tokens are missing, so that compile and export need no branch on values.
         """
         wanted = self.config.text_padded_length
         if wanted is None:
             return input_ids, token_type_ids
         if position_ids is not None and position_ids.shape[-1] != wanted:
             raise ValueError(
-                f"position_ids for {position_ids.shape[-1]} tokens were given and the model pads every text to "
-                f"{wanted} (text_padded_length): give all {wanted}, or leave them out"
+                f"position_ids for {position_ids.shape[-1]} tokens were given, but the model pads every text to "
+                f"{wanted} tokens (text_padded_length): give {wanted} position_ids, or leave position_ids out"
             )
         missing = wanted - input_ids.shape[-1]
         input_ids = nn.functional.pad(input_ids, (0, missing), value=self.config.text_config.pad_token_id)
@@ -182,7 +182,7 @@ class _TextTower(ZhCLIPPreTrainedModel):
         return input_ids, token_type_ids
 
     def _text_mask(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-        """The tower's mask (n, length), by arithmetic alone: a branch on its values would break compile and export."""
+        """The tower's mask (n, length), by arithmetic alone: a branch on values would break compile and export."""
         if self.config.text_attends_to_padding:
             return torch.ones_like(input_ids)
         if attention_mask is not None or self.config.is_text_causal:
@@ -195,7 +195,7 @@ class _TextTower(ZhCLIPPreTrainedModel):
             pads = self.config.text_padded_length is not None
             found = f"pads every text to {longest}" if pads else f"has positions for {longest}"
             raise ValueError(
-                f"a text of {length} tokens was given and the model {found}: "
+                f"a text of {length} tokens was given, but the model {found} tokens: "
                 f"truncate with tokenizer(..., truncation=True, max_length={longest})"
             )
 
@@ -218,18 +218,19 @@ class _ProjectedTextTower(_TextTower):
 
         Args:
             input_ids: (n, length) token ids.
-            attention_mask: (n, length), 1 where a token counts. Left out, a bidirectional tower sees all but padding.
-            token_type_ids: (n, length); towers without token types ignore it.
+            attention_mask: (n, length), 1 where a token counts. Without it, a bidirectional tower sees all tokens but
+                padding.
+            token_type_ids: (n, length); a tower without token types ignores it.
             position_ids: (n, length).
 
-        Where the config states a `text_padded_length`, the tower sees texts of that length, and its states and
-        attentions are as long; `position_ids` then have to be, too.
+        If the config states a `text_padded_length`, the tower sees texts of that length, and its states and attentions
+        have that length. `position_ids` then need that length, too.
 
         Returns:
             The tower's output, with the projected vectors (n, projection_dim), not normalised, in `pooler_output`.
 
         Raises:
-            ValueError: a text is longer than the tower's positions, or than the length that texts are padded to.
+            ValueError: a text has more tokens than the tower has positions, or more than `text_padded_length`.
         """
         outputs = self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
         outputs.pooler_output = self.text_projection(outputs.pooler_output)
@@ -244,14 +245,14 @@ class _ProjectedTextTower(_TextTower):
     ) -> torch.Tensor:
         """Texts as L2-normalised vectors (n, projection_dim); the arguments are those of `get_text_features`.
 
-        They lie where `input_ids` does, as the outputs of a call do: a device_map may part the towers.
+        The vectors lie on the device of `input_ids`, like the outputs of a call: a device_map may separate the towers.
         """
         outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids, return_dict=True)
         return nn.functional.normalize(outputs.pooler_output, dim=-1).to(input_ids.device)
 
 
 class _VisionTower(ZhCLIPPreTrainedModel):
-    """The vision side of the classes that have one."""
+    """A class with a vision side."""
 
     vision_model: PreTrainedModel
     main_input_name = "pixel_values"
@@ -295,7 +296,8 @@ class _ProjectedVisionTower(_VisionTower):
     def encode_image(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False) -> torch.Tensor:
         """Images as L2-normalised vectors (n, projection_dim); the arguments are those of `get_image_features`.
 
-        They lie where `pixel_values` does, as the outputs of a call do: a device_map may part the towers.
+        The vectors lie on the device of `pixel_values`, like the outputs of a call: a device_map may separate the
+        towers.
         """
         outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True)
         return nn.functional.normalize(outputs.pooler_output, dim=-1).to(pixel_values.device)
@@ -309,7 +311,7 @@ class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
 
     def __init__(self, config: ZhCLIPConfig):
         super().__init__(config)
-        # First, because `model.device` and `model.dtype` are those of the first parameter.
+        # First, because transformers takes `model.device` and `model.dtype` from the first parameter.
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
         self.text_model = _text_tower(config)
         self.vision_model = _vision_tower(config)
@@ -329,15 +331,15 @@ class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
         interpolate_pos_encoding: bool = False,
         **kwargs,
     ) -> tuple | ZhCLIPOutput:
-        """Encodes texts, images or both; both also give logits, and the loss of matching pairs if asked for.
+        """Encodes texts, images or both. Both together also give logits, and the loss of matching pairs if asked for.
 
         The arguments are those of `get_text_features` and `get_image_features`.
 
         Raises:
-            ValueError: neither modality is given, or `return_loss` is set without both.
+            ValueError: neither texts nor images are given, or `return_loss` is set without both.
         """
         if input_ids is None and pixel_values is None:
-            raise ValueError("neither input_ids nor pixel_values was given; wanted at least one")
+            raise ValueError("neither input_ids nor pixel_values were given; give at least one of them")
         if return_loss and (input_ids is None or pixel_values is None):
             raise ValueError("return_loss needs input_ids and pixel_values; only one of them was given")
         text_outputs = image_outputs = text_embeds = image_embeds = logits_per_text = None
@@ -362,7 +364,7 @@ class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
         )
 
     def _logits(self, text_embeds: torch.Tensor, image_embeds: torch.Tensor) -> torch.Tensor:
-        """(texts, images), on the device of the texts: towers and scale may lie on three devices."""
+        """Logits (texts, images) on the device of the texts; the towers and the scale may lie on three devices."""
         cosines = text_embeds @ image_embeds.t().to(text_embeds.device)
         scale = self.logit_scale.to(at_least_float32(self.logit_scale.dtype)).exp()
         return cosines * scale.to(text_embeds.device)
@@ -387,7 +389,7 @@ class ZhCLIPTextModel(_TextTower):
         position_ids: torch.Tensor | None = None,
         **kwargs,
     ) -> tuple | BaseModelOutputWithPooling:
-        """Encodes texts: `pooler_output` (n, width), pooled as the config says; takes what `encode_text` takes."""
+        """Encodes texts: `pooler_output` is (n, width), pooled as the config says. Arguments as in `encode_text`."""
         return self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
 
 
@@ -411,7 +413,7 @@ class ZhCLIPTextModelWithProjection(_ProjectedTextTower):
         position_ids: torch.Tensor | None = None,
         **kwargs,
     ) -> tuple | ZhCLIPTextModelOutput:
-        """Encodes texts: `text_embeds` (n, projection_dim), not normalised; takes what `encode_text` takes."""
+        """Encodes texts: `text_embeds` is (n, projection_dim), not normalised. Arguments as in `encode_text`."""
         text = (input_ids, attention_mask, token_type_ids, position_ids)
         outputs = self.get_text_features(*text, return_dict=True, **kwargs)
         return ZhCLIPTextModelOutput(
@@ -433,7 +435,7 @@ class ZhCLIPVisionModel(_VisionTower):
     def forward(
         self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
     ) -> tuple | BaseModelOutputWithPooling:
-        """Encodes images: `pooler_output` (n, width); takes what `encode_image` takes."""
+        """Encodes images: `pooler_output` is (n, width). Arguments as in `encode_image`."""
         return self._pooled_image(pixel_values, interpolate_pos_encoding, **kwargs)
 
 
@@ -452,7 +454,7 @@ class ZhCLIPVisionModelWithProjection(_ProjectedVisionTower):
     def forward(
         self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
     ) -> tuple | ZhCLIPVisionModelOutput:
-        """Encodes images: `image_embeds` (n, projection_dim), not normalised; takes what `encode_image` takes."""
+        """Encodes images: `image_embeds` is (n, projection_dim), not normalised. Arguments as in `encode_image`."""
         outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True, **kwargs)
         return ZhCLIPVisionModelOutput(
             outputs.pooler_output, outputs.last_hidden_state, outputs.hidden_states, outputs.attentions
@@ -482,7 +484,7 @@ def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
 
 def _text_tower(config: ZhCLIPConfig) -> PreTrainedModel:
     tower = config.text_config
-    # Only where it is used: a pooler that no checkpoint fills would be random.
+    # Only if the config uses it: a pooler that no checkpoint fills would be random.
     options = {"add_pooling_layer": config.text_pooling == "pooler"} if tower.model_type in _TOWERS_WITH_POOLER else {}
     return _tower(tower, **options)
 
@@ -490,21 +492,22 @@ def _text_tower(config: ZhCLIPConfig) -> PreTrainedModel:
 def _vision_tower(config: ZhCLIPConfig) -> PreTrainedModel:
     if config.vision_config is None:
         raise ValueError(
-            "the config is that of a text tower alone: it has no vision_config. Load it with ZhCLIPTextModel or "
-            "AutoModel; it stands in no space with images"
+            "the config has no vision_config: it describes a text tower alone, whose vectors cannot be compared with "
+            "images. Load it with ZhCLIPTextModel or AutoModel"
         )
     tower = _tower(config.vision_config)
     if config.vision_pooling == "cls":
-        # Such a checkpoint has no post-layernorm; without it, the pooled output is the raw CLS token.
+        # Such a checkpoint has no post-layernorm; without post-layernorm the pooled output is the raw CLS token.
         tower.post_layernorm = nn.Identity()
     return tower
 
 
 def _tower(config: PreTrainedConfig, **options) -> PreTrainedModel:
-    # By its name: a repo's own code is not registered with AutoModel, and transformers/dynamic_module_utils.py imports
-    # a local repo's config file twice, as two classes.
+    # The model type decides: a repo's own code is not registered with AutoModel, and the class is no sure sign,
+    # because transformers/dynamic_module_utils.py imports a local repo's config file twice, as two classes.
     make = ZhCLIPResNetModel._from_config if config.model_type == "hf_zhclip_resnet" else AutoModel.from_config
-    # transformers sets the whole model's dtype as the default while it builds; a tower's own config may say another.
+    # transformers sets the whole model's dtype as the default while it builds; a tower's config may state another
+    # dtype.
     return make(config, dtype=torch.get_default_dtype(), **options)
 
 
@@ -533,5 +536,5 @@ def _tower_pooled(outputs: Any, attention_mask: torch.Tensor | None) -> torch.Te
     return outputs.pooler_output
 
 
-# "eos" is CLIPTextModel's own pooling: the first eos id, or the highest id where the config says the legacy eos 2.
+# "eos" is CLIPTextModel's own pooling: the first eos id, or the highest id if the config states the legacy eos, 2.
 _POOL_TEXT = {"cls": _first, "pooler": _tower_pooled, "mean": _mean, "eos": _tower_pooled}

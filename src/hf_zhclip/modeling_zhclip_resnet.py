@@ -18,12 +18,12 @@ EXPANSION = 4
 
 
 class ZhCLIPBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation that counts a batch once under gradient checkpointing, which runs the forward twice."""
+    """Batch normalisation that counts a batch once, although gradient checkpointing runs the forward twice."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
             return super().forward(x)
-        # Clones, because checkpointing compares what the second forward saves with what the first one saved.
+        # Clones, because checkpointing compares the tensors that the first and the second forward save.
         mean, variance = (None if stat is None else stat.clone() for stat in (self.running_mean, self.running_var))
         return nn.functional.batch_norm(
             x, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps
@@ -31,7 +31,7 @@ class ZhCLIPBatchNorm2d(nn.BatchNorm2d):
 
 
 class ZhCLIPBottleneck(GradientCheckpointingLayer):
-    """A residual block whose stride is an average pool before a convolution of stride 1."""
+    """A residual block whose stride is an average pool, followed by a convolution of stride 1."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -46,7 +46,8 @@ class ZhCLIPBottleneck(GradientCheckpointingLayer):
         self.downsample = None
         if stride > 1 or in_channels != out_channels:
             self.downsample = nn.Sequential()
-            # "-1", "0", "1" are upstream's names, so that the keys of the convolution and the norm fit.
+            # "-1", "0" and "1" are upstream's names: the keys of the convolution and of the norm then equal
+            # upstream's keys.
             self.downsample.add_module("-1", nn.AvgPool2d(stride))
             self.downsample.add_module("0", nn.Conv2d(in_channels, out_channels, 1, bias=False))
             self.downsample.add_module("1", ZhCLIPBatchNorm2d(out_channels))
@@ -60,7 +61,7 @@ class ZhCLIPBottleneck(GradientCheckpointingLayer):
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of steps that half precision is too narrow for: float32, or float64 where that is given."""
+    """The dtype of steps for which half precision is too narrow: float32, or float64 if `dtype` is float64."""
     return torch.promote_types(dtype, torch.float32)
 
 
@@ -72,7 +73,7 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 
 
 class ZhCLIPAttentionPool2d(nn.Module):
-    """Pools a feature map by attention: the mean of all places asks, all places and the mean answer."""
+    """Pools a feature map by attention: the mean of all places is the query; the mean and all places are the keys."""
 
     is_causal = False
 
@@ -91,7 +92,8 @@ class ZhCLIPAttentionPool2d(nn.Module):
     def interpolate_pos_encoding(self, height: int, width: int) -> torch.Tensor:
         """The position embeddings for a feature map of `height` x `width`, bicubic: (1 + height * width, channels).
 
-        Follows transformers' `CLIPVisionEmbeddings.interpolate_pos_encoding`: the grid is resized, the mean's stays.
+        Follows transformers' `CLIPVisionEmbeddings.interpolate_pos_encoding`: resizes the grid's embeddings and keeps
+        the mean's embedding.
         """
         if height == width == self.grid_size:
             return self.positional_embedding
@@ -101,7 +103,7 @@ class ZhCLIPAttentionPool2d(nn.Module):
         return torch.cat([mean, grid.flatten(2).squeeze(0).t()])
 
     def forward(self, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(n, channels, h, w) -> pooled (n, output_dim), and weights (n, heads, 1, 1 + h * w) if they are computed."""
+        """(n, channels, h, w) -> pooled (n, output_dim), and weights (n, heads, 1, 1 + h * w) or None."""
         tokens = feature_map.flatten(2).transpose(1, 2)
         tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
         tokens = tokens + self.interpolate_pos_encoding(*feature_map.shape[-2:]).to(tokens.dtype)
@@ -181,7 +183,8 @@ class ZhCLIPResNetModel(PreTrainedModel):
             output_attentions: also return the weights of the attention pool, which only "eager" attention computes.
 
         Returns:
-            `last_hidden_state` (n, 32 * width, h / 32, w / 32), `pooler_output` (n, output_dim), what is asked for.
+            `last_hidden_state` (n, 32 * width, h / 32, w / 32), `pooler_output` (n, output_dim), and the states and
+            weights that were asked for.
 
         Raises:
             ValueError: the images have another size, and `interpolate_pos_encoding` is not set.
@@ -213,11 +216,11 @@ class ZhCLIPResNetModel(PreTrainedModel):
         size = self.config.image_size
         if not interpolate_pos_encoding and (height != size or width != size):
             raise ValueError(
-                f"the images are {height}x{width} pixels and the model takes {size}x{size}: resize them with the "
+                f"the images have {height}x{width} pixels, but the model takes {size}x{size}: resize them with the "
                 "image processor, or pass interpolate_pos_encoding=True"
             )
         if height < 32 or width < 32:
-            raise ValueError(f"the images are {height}x{width} pixels; the smallest this network can take is 32x32")
+            raise ValueError(f"the images have {height}x{width} pixels; this network takes at least 32x32")
 
 
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""The processor: the image processor and the tokenizer of a checkpoint as one callable."""
+"""The processor: a checkpoint's image processor and its tokenizer as a single callable."""
 
 import logging
 
@@ -18,10 +18,10 @@ class ZhCLIPProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call
 
 
 class ZhCLIPProcessor(ProcessorMixin):
-    """Texts and pictures to the inputs of a ZhCLIPModel.
+    """Turns texts and pictures into the inputs of a ZhCLIPModel.
 
-    Texts are padded to the longest of the call (`padding="max_length"` pads to the limit) and cut at the tokenizer's
-    `model_max_length`; the first cut is logged as a warning.
+    Texts are padded to the longest text of the call (`padding="max_length"` pads to the limit). They are cut at the
+    tokenizer's `model_max_length`. The first cut is logged as a warning.
     """
 
     valid_processor_kwargs = ZhCLIPProcessorKwargs
@@ -29,7 +29,7 @@ class ZhCLIPProcessor(ProcessorMixin):
     def __init__(self, image_processor=None, tokenizer=None):
         super().__init__(image_processor, tokenizer)
         if tokenizer is not None and tokenizer._auto_class is None:
-            # A repo's own copy of this class writes it into tokenizer_config.json, and saving copies no code for it.
+            # A repo's own copy of this class writes auto_map into tokenizer_config.json; saving copies no code for it.
             tokenizer.init_kwargs.pop("auto_map", None)
         self._warned_of_a_cut = False
 
@@ -37,11 +37,11 @@ class ZhCLIPProcessor(ProcessorMixin):
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
         """Loads the processor of a converted repository; see `ProcessorMixin.from_pretrained`.
 
-        AutoProcessor finds a processor by the name of its class, which a class of ZH-CLIP bears, too: a folder of that
-        project is handed over to its own class where AutoProcessor knows one.
+        AutoProcessor finds a processor by the name of its class, and a class of ZH-CLIP has the same name. A folder of
+        ZH-CLIP is handed over to ZH-CLIP's class if AutoProcessor knows that class.
 
         Raises:
-            ValueError: the folder's pictures are prepared by another image processor than this package's.
+            ValueError: the folder's image processor is not this package's.
         """
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         if hasattr(processor.image_processor, "image_order"):
@@ -62,19 +62,21 @@ class ZhCLIPProcessor(ProcessorMixin):
         """Prepares texts, pictures, or both.
 
         Args:
-            images: what the image processor takes; one picture or a list.
+            images: one picture or a list, in any form that the image processor takes.
             text: one string or a list of strings.
             **kwargs: options of the tokenizer and of the image processor, such as `return_tensors="pt"`.
 
         Returns:
-            `input_ids` and `attention_mask`, `(texts, length)`, with `token_type_ids` where the tokenizer gives them;
+            `input_ids` and `attention_mask`, `(texts, length)`, and `token_type_ids` if the tokenizer gives them;
             `pixel_values`, `(pictures, 3, height, width)`.
 
         Raises:
-            ValueError: for neither texts nor pictures.
+            ValueError: neither texts nor pictures are given.
         """
         if images is None and text is None:
-            raise ValueError("found neither text nor images; give at least one: processor(text=[...], images=[...]).")
+            raise ValueError(
+                "found neither text nor images; give at least one of them: processor(text=[...], images=[...])."
+            )
         options = self._merge_kwargs(ZhCLIPProcessorKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         inputs: dict = {}
         if text is not None:
@@ -87,7 +89,7 @@ class ZhCLIPProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of everything that a call can return."""
+        """The names of everything that a call can return."""
         return [*self.tokenizer.model_input_names, *self.image_processor.model_input_names]
 
     def _warn_of_a_cut(self, encoding: BatchEncoding, max_length: int | None) -> None:
@@ -97,9 +99,10 @@ class ZhCLIPProcessor(ProcessorMixin):
         if cut := sum(bool(row.overflowing) for row in rows):
             self._warned_of_a_cut = True
             logger.warning(
-                "%d of %d texts have more than %d tokens, the first and the last included, and were cut; the rest is "
-                "lost. To keep more, raise processor.tokenizer.model_max_length, up to the positions of the text "
-                "tower; lengths that it was not trained with may give worse embeddings. This is said once.",
+                "%d of %d texts have more than %d tokens, the first and the last token included, and were cut. To "
+                "keep more, raise processor.tokenizer.model_max_length, up to the positions of the text tower. "
+                "Lengths that the text tower was not trained with may give worse embeddings. This warning appears "
+                "once.",
                 cut,
                 len(rows),
                 max_length or self.tokenizer.model_max_length,
@@ -109,8 +112,8 @@ class ZhCLIPProcessor(ProcessorMixin):
 def normalize_evaluation_text(text: str) -> str:
     """Prepares a text as cn_clip's training and evaluation do before they tokenise it.
 
-    Lower-cases, and replaces curly double quotes, which the vocabulary lacks, by `"`. cn_clip's public `tokenize` does
-    not do this, and nor does a converted repo: call it yourself to reproduce published retrieval figures.
+    Lower-cases the text, and replaces curly double quotes, which the vocabulary lacks, by `"`. Neither cn_clip's
+    public `tokenize` nor a converted repo does this. Call this function to reproduce published retrieval figures.
 
     Source: `_preprocess_text` in cn_clip/training/data.py and cn_clip/eval/data.py.
     """

@@ -1,7 +1,7 @@
-"""The `zhclip` command: arguments and printing only, one file a subcommand.
+"""The `zhclip` command: arguments and printing only, one file for each subcommand.
 
-It stands outside `hf_zhclip` so that `zhclip --help` imports neither torch nor transformers: a subcommand imports what
-it needs in its `run`.
+The package lies outside `hf_zhclip` so that `zhclip --help` imports neither torch nor transformers. A subcommand
+imports what it needs in its `run`.
 """
 
 from .command_line import main

@@ -3,14 +3,16 @@
 import argparse
 from typing import Any
 
-HELP = "write or refresh README.md of a converted repo"
+HELP = "write the model card (README.md) of a converted repository again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="a converted folder")
-    parser.add_argument("--license", metavar="ID", help="the licence of these weights, by its id on the hub")
-    parser.add_argument("--base-model", metavar="USER/NAME", help="the model that these weights come from")
-    parser.add_argument("--force", action="store_true", help="replace a README.md that was edited by hand")
+    parser.add_argument("out", metavar="OUT", help="a converted repository")
+    parser.add_argument(
+        "--license", metavar="ID", help="the licence of the weights, as the hub's id, such as apache-2.0"
+    )
+    parser.add_argument("--base-model", metavar="USER/NAME", help="the model that the weights come from")
+    parser.add_argument("--force", action="store_true", help="replace README.md even if it was edited by hand")
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:

@@ -1,4 +1,4 @@
-"""What all subcommands share around their runs: the parser, errors in words, and exit codes."""
+"""The code around every subcommand: the parser, the errors that end a run, and the exit codes."""
 
 import argparse
 import os
@@ -10,30 +10,30 @@ from . import card, convert, demo, export, inspect, list, push, streams, verify 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
 
 COMMANDS = (inspect, convert, verify, export, card, push, list, demo)
-"""The modules of the subcommands, in the order of `zhclip --help`; a file's name is its command's name.
+"""The modules of the subcommands, in the order of `zhclip --help`; a module's name is the command's name.
 
-Each has `HELP`, its line there; `add_arguments(parser)`; and `run(options, as_json)`, which prints and returns the
-exit code.
+Each module has `HELP`, the command's line of help; `add_arguments(parser)`; and `run(options, as_json)`, which prints
+the result and returns the exit code.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs a command.
 
     Args:
-        arguments: The words after `zhclip`; by default those of this process.
+        arguments: The words after `zhclip`; by default the words that this process was given.
 
     Returns:
-        The exit code: 0 is done, 1 the work failed, 2 the input is wrong.
+        The exit code: 0 for done, 1 if the work failed, 2 if the input is wrong.
 
     Raises:
-        SystemExit: With 0 after `--help` and `--version`, with 2 where the arguments are wrong.
+        SystemExit: With 0 after `--help` and `--version`, with 2 if the arguments are wrong.
     """
     streams.prepare()
     try:
         return _run(arguments)
     except BrokenPipeError:
-        return 1  # the reader went away, and wants to hear nothing
+        return 1  # nobody reads a message any more
     except OSError as error:
         streams.tell(f"zhclip: {error}")
         return 1
@@ -50,7 +50,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         command, as_json = options.pop("run"), options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from hf_zhclip.conversion.errors import ZhclipError  # loads transformers; main tells an interrupt
+        from hf_zhclip.conversion.errors import ZhclipError  # loads transformers; main reports an interrupt meanwhile
 
         try:
             return command(options, as_json)
@@ -63,7 +63,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="zhclip", description=DESCRIPTION)
-    parser.add_argument("--version", action=_Version, help="print the version and leave")
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in COMMANDS:
         command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.HELP, description=module.HELP)

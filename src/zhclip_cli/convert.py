@@ -5,29 +5,35 @@ from typing import Any
 
 from .common import OF_THE_ORIGINAL, SOURCE, add_shared, print_progress, print_result
 
-HELP = "turn a checkpoint into a verified safetensors repo"
+HELP = "convert a checkpoint into a verified safetensors repository"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=SOURCE)
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("out", metavar="OUT", help="the folder to write")
     add_shared(parser, *OF_THE_ORIGINAL, "json")
     parser.add_argument(
         "--dtype",
         default="keep",
         choices=("keep", "float32", "float16", "bfloat16"),
-        help="what floats are cast to; keep (the default) keeps every bit",
+        help="the dtype that floats are cast to; keep (the default) keeps every bit",
     )
-    parser.add_argument("--context-length", type=int, metavar="N", help="the longest text in tokens; the original's")
-    add_shared(parser, "max_shard_size")
-    parser.add_argument("--report", metavar="PATH", help="write the report here too, even if verification fails")
     parser.add_argument(
-        "--with-code", action="store_true", help="add the code, for trust_remote_code without hf_zhclip"
+        "--context-length", type=int, metavar="N", help="the longest text, in tokens (default: the original's)"
+    )
+    add_shared(parser, "max_shard_size")
+    parser.add_argument(
+        "--report", metavar="PATH", help="also write the report to this file, even if the verification fails"
+    )
+    parser.add_argument(
+        "--with-code", action="store_true", help="add the model's code, for trust_remote_code=True without hf_zhclip"
     )
     add_shared(parser, "also_legacy")
-    parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
-    parser.add_argument("--skip-verify", action="store_true", help="compare tensors alone; not called verified")
-    parser.add_argument("--allow-nonfinite", action="store_true", help="go on where weights hold NaN or Inf")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    parser.add_argument(
+        "--skip-verify", action="store_true", help="compare only the tensors; the result does not count as verified"
+    )
+    parser.add_argument("--allow-nonfinite", action="store_true", help="convert even if weights hold NaN or Inf")
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:

@@ -3,14 +3,14 @@
 import argparse
 from typing import Any
 
-from .common import SOURCE, add_shared, print_result
+from .common import OF_THE_ORIGINAL, SOURCE, add_shared, print_result
 
-HELP = "say what a checkpoint is, from its headers alone"
+HELP = "say what a checkpoint is, and whether convert takes it, from its headers and shapes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=SOURCE)
-    add_shared(parser, "format", "config", "ema", "json")
+    add_shared(parser, *OF_THE_ORIGINAL, "json")
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:
@@ -18,4 +18,4 @@ def run(options: dict[str, Any], as_json: bool) -> int:
 
     inspection = inspect(**options)
     print_result(inspection.to_json(), inspection.text, as_json)
-    return 0 if inspection.format else 2
+    return 0 if inspection.refusal is None else 2

@@ -5,20 +5,28 @@ from typing import Any
 
 from .common import add_shared, print_progress, print_result
 
-HELP = "publish a verified repo on the hub"
+HELP = "publish a verified repository on the hub"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="a converted folder")
-    parser.add_argument("repo_id", metavar="USER/NAME", help="the repository on the hub; made if it is not there")
+    parser.add_argument("out", metavar="OUT", help="a converted repository")
+    parser.add_argument(
+        "repo_id", metavar="USER/NAME", help="the repository on the hub; it is created if it does not exist"
+    )
     parser.add_argument("--private", action="store_true", help="make the repository private")
-    parser.add_argument("--revision", metavar="BRANCH", help="the branch to push to (main); made if it is not there")
+    parser.add_argument(
+        "--revision",
+        metavar="BRANCH",
+        help="the branch to push to (default: main); it is created if it does not exist",
+    )
     parser.add_argument(
         "--create-pr", action="store_true", help="open a pull request instead of writing to the branch"
     )
-    parser.add_argument("--dry-run", action="store_true", help="list files and sizes; nothing is sent")
+    parser.add_argument("--dry-run", action="store_true", help="list files and sizes, and send nothing")
     parser.add_argument(
-        "--force-unverified", action="store_true", help="publish what is not verified; the card says that it is not"
+        "--force-unverified",
+        action="store_true",
+        help="publish even if the repository is not verified; the card then says so",
     )
     add_shared(parser, "json")
 

@@ -1,4 +1,4 @@
-"""The output and the messages of a process, whatever console, pipe or file they go to."""
+"""stdout and stderr of a process, whatever console, pipe or file they go to."""
 
 import io
 import os
@@ -7,8 +7,8 @@ from contextlib import suppress
 
 
 def prepare() -> None:
-    """Makes both streams take every line: a stream that the caller closed, and a console with few characters."""
-    # Without a stream Python prints messages to the output, and a file that is opened may get the stream's number.
+    """Makes both streams accept every line, even if the caller closed them or the console knows few characters."""
+    # Without stderr, Python prints messages to stdout, and the next file that is opened may get the stream's number.
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     if sys.stderr is None:
@@ -19,13 +19,13 @@ def prepare() -> None:
 
 
 def tell(line: str) -> None:
-    """Prints a last message; where its reader has gone, the exit code alone tells."""
+    """Prints a last message. If nobody reads stderr any more, the exit code alone tells what happened."""
     with suppress(OSError):
         print(line, file=sys.stderr)
 
 
 def drop_unwritten() -> None:
-    """Sends to nowhere what could not be written; Python would try again at exit, complain, and end with 120."""
+    """Discards what could not be written: Python would try again at exit, complain, and end with 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -5,12 +5,14 @@ from typing import Any
 
 from .common import OF_THE_ORIGINAL, SOURCE, add_shared, print_progress, print_result
 
-HELP = "compare a converted repo with its original again"
+HELP = "compare a converted repository with its original again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="a converted folder")
-    parser.add_argument("--against", metavar="SOURCE", help=f"the original: {SOURCE}; by default OUT mapped back")
+    parser.add_argument("out", metavar="OUT", help="a converted repository")
+    parser.add_argument(
+        "--against", metavar="SOURCE", help=f"the original: {SOURCE} (default: the weights of OUT, mapped back)"
+    )
     add_shared(parser, *OF_THE_ORIGINAL, "json")
 
 

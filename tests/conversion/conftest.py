@@ -6,7 +6,9 @@ import pytest
 
 from hf_zhclip.conversion import convert
 
-from tests.conversion.helpers import FAMILIES, Original, Repo, save_time
+from tests.checkpoints import FAMILIES
+from tests.checkpoints.common import Original
+from tests.conversion.helpers import Repo, save_time
 
 
 @pytest.fixture

@@ -34,12 +34,12 @@ def case(*wanted: str):
 def cn_clip(tmp: Path, tensors: dict[str, torch.Tensor], **facts: Any) -> list[Any]:
     """Arguments for a cn_clip file of these tensors."""
     torch.save({"state_dict": tensors}, tmp / "x.pt")
-    (tmp / "facts.json").write_text(json.dumps({**c.CN_CLIP_FACTS, **facts}), encoding="utf-8")
+    (tmp / "facts.json").write_text(json.dumps({**c.cn_clip.CN_CLIP_FACTS, **facts}), encoding="utf-8")
     return [tmp / "x.pt", "--config", tmp / "facts.json"]
 
 
 def vit() -> dict[str, torch.Tensor]:
-    return seeded_state_dict(c.cn_clip_vit())
+    return seeded_state_dict(c.cn_clip.cn_clip_vit())
 
 
 def text_file(tmp: Path, content: str | bytes, name: str = "x.pt") -> list[Any]:
@@ -49,7 +49,7 @@ def text_file(tmp: Path, content: str | bytes, name: str = "x.pt") -> list[Any]:
 
 def edited_config(tmp: Path, **changes: Any) -> list[Any]:
     """A BertCLIP folder whose config.json says something else."""
-    folder = c.bert_clip_config(tmp / "bert_clip")
+    folder = c.bert_clip.bert_clip_config(tmp / "bert_clip")
     config = json.loads((folder / "config.json").read_text())
     for key, value in changes.items():
         config[key] = (
@@ -104,10 +104,10 @@ def a_folder_without_weights(tmp):
     return [tmp / "folder"]
 
 
-@case("holds epoch_latest.pt: name one of them instead of the folder")
+@case("holds epoch_latest.pt: name it instead of the folder")
 def a_folder_of_training_checkpoints(tmp):
     (tmp / "folder").mkdir()
-    shutil.copy(c.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
+    shutil.copy(c.cn_clip.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
     return [tmp / "folder"]
 
 
@@ -159,13 +159,13 @@ def a_dict_whose_keys_are_numbers(tmp):
     return [tmp / "x.pt"]
 
 
-@case("holds weights under state_dict and model", "save the one that you want")
+@case("holds weights under state_dict and model", "save only the set of weights that you want")
 def two_state_dicts(tmp):
     torch.save({"state_dict": vit(), "model": vit()}, tmp / "x.pt")
     return [tmp / "x.pt"]
 
 
-@case("two sets of weights: the raw ones, and 'state_dict_ema'", "--ema use", "--ema ignore")
+@case("two sets of weights: the raw weights, and 'state_dict_ema'", "--ema use", "--ema ignore")
 def an_average_beside_the_weights(tmp):
     torch.save({"state_dict": vit(), "state_dict_ema": vit()}, tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -174,24 +174,24 @@ def an_average_beside_the_weights(tmp):
 @case("not.a.number is no valid JSON")
 def a_config_that_is_no_json(tmp):
     (tmp / "not.a.number").write_text("{'vision_head_width': 16}")
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "not.a.number"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "not.a.number"]
 
 
 @case("holds list; a JSON object was wanted")
 def a_config_that_is_a_list(tmp):
     (tmp / "facts.json").write_text("[1]")
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
 
 
 @case("facts.json does not exist", "a JSON file was wanted")
 def a_config_that_does_not_exist(tmp):
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts.json"]
 
 
 @case("is a folder", "a JSON file was wanted")
 def a_config_that_is_a_folder(tmp):
     (tmp / "facts").mkdir()
-    return [c.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--config", tmp / "facts"]
 
 
 # Damage
@@ -199,7 +199,7 @@ def a_config_that_is_a_folder(tmp):
 
 @case("damaged or truncated", "Fetch it again")
 def a_torch_file_cut_in_half(tmp):
-    c.cn_clip_file(tmp / "x.pt")
+    c.cn_clip.cn_clip_file(tmp / "x.pt")
     os.truncate(tmp / "x.pt", (tmp / "x.pt").stat().st_size // 2)
     return [tmp / "x.pt"]
 
@@ -297,17 +297,17 @@ def wrong_shapes(tmp):
 
 @case("18 positions", "square number and one (the class) was wanted")
 def positions_that_are_no_square(tmp):
-    return cn_clip(tmp, vit() | {"visual.positional_embedding": torch.ones(18, c.WIDTH)})
+    return cn_clip(tmp, vit() | {"visual.positional_embedding": torch.ones(18, c.common.WIDTH)})
 
 
 @case("pictures of 4 channels", "three (RGB) were wanted")
 def a_picture_of_four_channels(tmp):
-    return cn_clip(tmp, vit() | {"visual.conv1.weight": torch.ones(c.WIDTH, 4, c.PATCH, c.PATCH)})
+    return cn_clip(tmp, vit() | {"visual.conv1.weight": torch.ones(c.common.WIDTH, 4, c.common.PATCH, c.common.PATCH)})
 
 
 @case("ends in 48 numbers and the image tower in 40", "not of the same model")
 def towers_of_different_widths(tmp):
-    return cn_clip(tmp, vit() | {"visual.proj": torch.ones(c.WIDTH, 40)})
+    return cn_clip(tmp, vit() | {"visual.proj": torch.ones(c.common.WIDTH, 40)})
 
 
 @case("some keys begin with 'module.' and some do not", "visual.proj", "Save one model's state dict alone")
@@ -444,7 +444,7 @@ def quantised_tensors(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("no floating-point weights", "text_model.encoder.layer.0.output.dense.weight (int8)", "before that")
+@case("not floating-point numbers", "text_model.encoder.layer.0.output.dense.weight (int8)", "before the quantisation")
 def whole_numbers_in_place_of_weights(tmp):
     tensors = vit()
     key = "bert.encoder.layer.0.output.dense.weight"
@@ -487,10 +487,10 @@ RELATIVES = {
     "before August 2022": ("vision_encoder.a", "text_encoder.b", "logit_scale"),
     "PRD2 / R2D2": ("visual_encoder.a", "text_encoder.b", "vision_proj.weight", "text_proj.weight", "temp"),
     "AltCLIP": ("text_model.roberta.a", "text_model.transformation.weight", "vision_model.b"),
-    "open_clip with a text tower of Hugging Face": ("visual.a", "text.transformer.b", "text.proj.weight"),
+    "open_clip with a Hugging Face text tower": ("visual.a", "text.transformer.b", "text.proj.weight"),
     "open_clip with an image tower of timm": ("visual.trunk.a", "text.ln_final.weight"),
-    "SigLIP as open_clip has it": ("visual.trunk.a", "logit_bias"),
-    "CoCa as open_clip has it": ("visual.attn_pool.query", "text_decoder.text_projection"),
+    "SigLIP in open_clip's format": ("visual.trunk.a", "logit_bias"),
+    "CoCa in open_clip's format": ("visual.attn_pool.query", "text_decoder.text_projection"),
 }
 for title, keys in RELATIVES.items():
     CASES[title] = relative(*keys), (title,)
@@ -511,28 +511,32 @@ def something_else_altogether(tmp):
 
 @case("do not decide", "config.json names BertModel", "--format taiyi", "'... Linear Weights.pkl'")
 def a_plain_bert(tmp):
-    return [c.taiyi_folder(tmp / "text", head=False)]
+    return [c.taiyi.taiyi_folder(tmp / "text", head=False)]
 
 
 @case("do not decide", "no config.json", "--format bert_clip")
 def a_bert_clip_file_without_its_config(tmp):
-    shutil.copy(c.bert_clip_config(tmp / "folder") / "pytorch_model.bin", tmp / "x.bin")
+    shutil.copy(c.bert_clip.bert_clip_config(tmp / "folder") / "pytorch_model.bin", tmp / "x.bin")
     return [tmp / "x.bin"]
 
 
-@case("config.json names CLIPModel", "is not Hugging Face CLIPModel", "this does not:\n  text_model.embeddings.token")
+@case(
+    "config.json names CLIPModel",
+    "is not Hugging Face CLIPModel",
+    "which are missing here:\n  text_model.embeddings.token",
+)
 def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
 
 
-@case("There is no format 'clip'; there are cn_clip, bert_clip, ")
+@case("There is no format 'clip'; wanted one of cn_clip, bert_clip, ")
 def a_format_that_does_not_exist(tmp):
-    return [c.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
 
 
 @case("is not BertCLIP", "text_model.embeddings.word_embeddings.weight", "bert.embeddings")
 def a_format_that_is_not_the_file_s(tmp):
-    return [c.cn_clip_file(tmp / "x.pt"), "--format", "bert_clip"]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--format", "bert_clip"]
 
 
 # Pairs
@@ -540,32 +544,38 @@ def a_format_that_is_not_the_file_s(tmp):
 
 @case("a text tower alone", "--vision")
 def taiyi_without_its_image_tower(tmp):
-    return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi"]
+    return [c.taiyi.taiyi_folder(tmp / "text", head=True), "--format", "taiyi"]
 
 
 @case("--vision, for example --vision sentence-transformers/clip-ViT-B-32 for clip-ViT-B-32-multilingual-v1")
 def another_text_tower_without_its_image_tower(tmp):
-    return [c.sentence_transformers_folder(tmp / "text")]
+    return [c.sentence_transformers.sentence_transformers_folder(tmp / "text")]
 
 
 @case("ends in 32 numbers and the image tower in 48", "--vision")
 def a_pair_of_different_widths(tmp):
-    return [c.taiyi_folder(tmp / "text", head=False), "--format", "taiyi", "--vision", c.clip_folder(tmp / "clip")]
+    return [
+        c.taiyi.taiyi_folder(tmp / "text", head=False),
+        "--format",
+        "taiyi",
+        "--vision",
+        c.hf_clip.clip_folder(tmp / "clip"),
+    ]
 
 
 @case("holds both towers; leave out --vision")
 def one_part_too_many(tmp):
-    return [c.bert_clip_config(tmp / "both"), "--vision", c.clip_folder(tmp / "clip")]
+    return [c.bert_clip.bert_clip_config(tmp / "both"), "--vision", c.hf_clip.clip_folder(tmp / "clip")]
 
 
 @case("serves as --vision beside a text tower", "multilingual_clip, sentence_transformers, taiyi")
 def an_image_tower_alone(tmp):
-    return [c.clip_vision_folder(tmp / "clip")]
+    return [c.hf_clip.clip_vision_folder(tmp / "clip")]
 
 
 @case("--vision", "taiyi", "a text tower alone", "CLIPModel folder")
 def an_image_part_that_is_none(tmp):
-    text = c.taiyi_folder(tmp / "text", True)
+    text = c.taiyi.taiyi_folder(tmp / "text", True)
     tensors = torch.load(text / "pytorch_model.bin")
     other = {"classifier.weight": torch.zeros(512, 768), "classifier.bias": torch.zeros(512)}
     torch.save({**tensors, **other}, tmp / "taiyi.bin")  # of the published shape, by which it is known
@@ -574,18 +584,18 @@ def an_image_part_that_is_none(tmp):
 
 @case("Neither", "holds a logit_scale", "whole CLIP")
 def a_pair_without_a_scale(tmp):
-    vision = c.clip_vision_folder(tmp / "clip")
-    config = {**c.VISION_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}
+    vision = c.hf_clip.clip_vision_folder(tmp / "clip")
+    config = {**c.common.VISION_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}
     (vision / "config.json").write_text(json.dumps(config))
     tensors = load_file(vision / "model.safetensors")
     save_file({key: value for key, value in tensors.items() if key != "logit_scale"}, vision / "model.safetensors")
-    return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
+    return [c.taiyi.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
 
 
 @case("image_size: config.json says 32, the shapes say 64")
 def an_image_part_whose_config_contradicts_it(tmp):
-    vision = c.clip_folder(tmp / "clip", image_size=32)
-    return [c.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
+    vision = c.hf_clip.clip_folder(tmp / "clip", image_size=32)
+    return [c.taiyi.taiyi_folder(tmp / "text", head=True), "--format", "taiyi", "--vision", vision]
 
 
 # Values
@@ -615,7 +625,12 @@ def numbers_too_large_for_the_dtype(tmp):
 
 @case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
 def a_scale_that_is_no_number(tmp):
-    return [*cn_clip(tmp, vit() | {"logit_scale": torch.tensor(float("nan"))}), "--allow-nonfinite"]
+    return cn_clip(tmp, vit() | {"logit_scale": torch.tensor(float("nan"))})
+
+
+@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+def a_scale_that_is_no_number_where_others_may_be_none(tmp):
+    return [*a_scale_that_is_no_number(tmp), "--allow-nonfinite"]
 
 
 # What a config states
@@ -623,7 +638,7 @@ def a_scale_that_is_no_number(tmp):
 
 @case("vision_head_width", "2, 4, 8, 16, 32", "text_num_attention_heads", "--config FILE")
 def a_size_that_nobody_published(tmp):
-    return [c.cn_clip_file(tmp / "x.pt")]
+    return [c.cn_clip.cn_clip_file(tmp / "x.pt")]
 
 
 @case("vision_layers: stated 12, the shapes say 2", "vision_width: stated 768, the shapes say 64")
@@ -680,7 +695,7 @@ def layers_that_are_no_list(tmp):
 def two_configs(tmp):
     (tmp / "facts.json").write_text("{}")
     (tmp / "facts.json").write_text('{"vision_head_width": 16}')
-    return [c.bert_clip_config(tmp / "both"), "--config", tmp / "facts.json"]
+    return [c.bert_clip.bert_clip_config(tmp / "both"), "--config", tmp / "facts.json"]
 
 
 @case("text_config", "hidden_size: config.json says 64, the shapes say 32", "Take both from the same folder")
@@ -703,19 +718,19 @@ def without_config(folder: Path, format: str) -> list[Any]:
     return [folder, "--format", format]
 
 
-@case("There is no config.json beside the weights", "Fetch it from where they were published")
+@case("There is no config.json beside the weights", "Fetch config.json from the page of the weights")
 def a_folder_without_its_config_json(tmp):
-    return without_config(c.bert_clip_config(tmp / "bert_clip"), "bert_clip")
+    return without_config(c.bert_clip.bert_clip_config(tmp / "bert_clip"), "bert_clip")
 
 
 @case("There is no config.json beside the weights")
 def a_clip_folder_without_its_config_json(tmp):
-    return without_config(c.clip_folder(tmp / "clip"), "hf_clip")
+    return without_config(c.hf_clip.clip_folder(tmp / "clip"), "hf_clip")
 
 
 @case("There is no config.json beside the weights")
 def a_taiyi_folder_without_its_config_json(tmp):
-    folder, vision = c.taiyi_folder(tmp / "text", head=True), c.clip_folder(tmp / "clip")
+    folder, vision = c.taiyi.taiyi_folder(tmp / "text", head=True), c.hf_clip.clip_folder(tmp / "clip")
     return [*without_config(folder, "taiyi"), "--vision", vision]
 
 
@@ -764,32 +779,32 @@ def relative_positions(tmp):
     return edited_config(tmp, text_config={"position_embedding_type": "relative_key"})
 
 
-@case("pads with id 0 and the model with 7", "--tokenizer PATH")
+@case("pads with id 0, but the model pads with id 7", "--tokenizer PATH")
 def a_padding_that_is_not_the_tokenizer_s(tmp):
     return edited_config(tmp, text_config={"pad_token_id": 7})
 
 
 @case("config.json is no valid JSON")
 def a_config_json_that_is_cut(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "config.json").write_text('{"model_type": ')
     return [folder]
 
 
 @case("model_type 'roberta'", "--format says taiyi, whose model_type is bert", "put their own in its place")
 def a_roberta_that_is_stated_as_taiyi(tmp):
-    folder = c.taiyi_folder(tmp / "text", head=False)
+    folder = c.taiyi.taiyi_folder(tmp / "text", head=False)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
-    return [folder, "--format", "taiyi", "--vision", c.clip_folder(tmp / "clip")]
+    return [folder, "--format", "taiyi", "--vision", c.hf_clip.clip_folder(tmp / "clip")]
 
 
 # Vocabularies
 
 
-@case("21130 words and the model 21128 rows", "--tokenizer PATH")
+@case("21130 words, but the model has 21128 rows", "--tokenizer PATH")
 def a_vocabulary_that_is_too_large(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     with (folder / "vocab.txt").open("a", encoding="utf-8") as file:
         file.write("zhclip\nzhclip2\n")
     return [folder]
@@ -797,13 +812,13 @@ def a_vocabulary_that_is_too_large(tmp):
 
 def with_id(tmp: Path, number: Any) -> list[Any]:
     """A CLIP folder of which one token has another id; as many tokens as rows stay."""
-    folder = c.clip_folder(tmp / "clip")
+    folder = c.hf_clip.clip_folder(tmp / "clip")
     ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     (folder / "vocab.json").write_text(json.dumps({**ids, "!": number}), encoding="utf-8")
     return [folder]
 
 
-@case("The tokenizer gives ids up to 1000000 and the model has", "--tokenizer PATH")
+@case("The tokenizer gives ids up to 1000000, but the model has", "--tokenizer PATH")
 def a_vocabulary_with_an_id_beyond_the_rows(tmp):
     return with_id(tmp, 10**6)
 
@@ -820,7 +835,7 @@ def a_vocabulary_with_an_id_in_quotes(tmp):
 
 @case("found a byte order mark in front of", "vocab.txt", "UTF-8 without it")
 def a_vocabulary_with_a_byte_order_mark(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (folder / "vocab.txt").read_bytes())
     return [folder]
 
@@ -832,7 +847,7 @@ def a_vocabulary_that_does_not_exist(tmp):
 
 @case("nowhere.txt", "vocab.txt")
 def a_bert_vocabulary_that_does_not_exist(tmp):
-    return [c.bert_clip_config(tmp / "both"), "--tokenizer", tmp / "nowhere.txt"]
+    return [c.bert_clip.bert_clip_config(tmp / "both"), "--tokenizer", tmp / "nowhere.txt"]
 
 
 @case("[PAD]", "BERT vocabulary")
@@ -843,14 +858,14 @@ def a_vocabulary_that_is_none(tmp):
 
 @case("no vocabulary", "tokenizer.json or vocab.txt", "--tokenizer PATH")
 def a_folder_without_its_vocabulary(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "vocab.txt").unlink()
     return [folder]
 
 
 @case("no vocabulary", "--tokenizer PATH")
 def a_bert_clip_file_without_a_vocabulary(tmp):
-    folder = c.bert_clip_config(tmp / "both")
+    folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "pytorch_model.bin").rename(tmp / "x.bin")
     return [tmp / "x.bin", "--format", "bert_clip", "--config", folder / "config.json"]
 
@@ -868,7 +883,7 @@ def a_context_without_room_for_a_word(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 2]
 
 
-@case("--max-shard-size '5XB' is no size; 5GB or 500MB is")
+@case("--max-shard-size '5XB' is no size; wanted a size such as 5GB or 500MB")
 def a_shard_size_in_unknown_units(tmp):
     return [*cn_clip(tmp, vit()), "--max-shard-size", "5XB"]
 
@@ -898,8 +913,8 @@ def a_report_over_the_checkpoint(tmp):
     return [*cn_clip(tmp, vit()), "--report", tmp / "x.pt"]
 
 
-def run(arguments: list[Any], capsys) -> tuple[int, str, str]:
-    code = zhclip_cli.main(["convert", *map(str, arguments)])
+def run(command: str, arguments: list[Any], capsys) -> tuple[int, str, str]:
+    code = zhclip_cli.main([command, *map(str, arguments)])
     output = capsys.readouterr()
     return code, output.out, output.err
 
@@ -910,20 +925,44 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+OF_THE_WRITING = {
+    **dict.fromkeys((a_nan, infinities, numbers_too_large_for_the_dtype), "only the numbers show it"),
+    **dict.fromkeys(
+        (
+            *(a_context_longer_than_the_model, a_context_without_room_for_a_word),
+            *(a_shard_size_in_unknown_units, an_empty_shard_size, a_shard_size_without_a_number),
+            a_scale_that_is_no_number_where_others_may_be_none,
+            *(a_shard_size_of_nothing, a_report_into_a_folder_that_does_not_exist, a_report_over_the_checkpoint),
+        ),
+        "an option that says how the repo is written",
+    ),
+}
+"""Cases that `inspect` can't see, and why: it reads headers, and writes nothing."""
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_ends_with_2_in_words_and_writes_nothing(name, tmp_path, capsys):
     make, wanted = CASES[name]
     source, *options = make(tmp_path)
     before = listing(tmp_path)
 
-    code, out, err = run([source, tmp_path / "OUT", *options], capsys)
+    code, out, err = run("convert", [source, tmp_path / "OUT", *options], capsys)
 
     assert "Traceback" not in err
     assert [piece for piece in wanted if piece not in err] == [], err
     assert (code, out) == (2, "")
+    if make not in OF_THE_WRITING:
+        assert said_by_inspect([source, *options], capsys) == err[err.index("zhclip: ") :]
     assert listing(tmp_path) == before
     assert not (tmp_path / "OUT").exists()
     assert not (tmp_path / "marker").exists()
+
+
+def said_by_inspect(arguments: list[Any], capsys) -> str:
+    """What `inspect` says that convert would print; where it can't read the input at all, what it prints itself."""
+    code, out, err = run("inspect", [*arguments, "--json"], capsys)
+    assert code == 2
+    return f"zhclip: {json.loads(out)['refusal']}\n" if out else err
 
 
 def test_the_command_in_these_tests_would_have_run(tmp_path):

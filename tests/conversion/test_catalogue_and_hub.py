@@ -14,6 +14,7 @@ from hf_zhclip.conversion.detection.parts import describe, identify
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.reading import catalogue
 from hf_zhclip.conversion.repos.report import read_report
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents
@@ -37,7 +38,7 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture
 def own(hub, monkeypatch, tmp_path):
     """The config of a small open_clip, which the catalogue knows and its repository on the hub lacks."""
-    folder = c.open_clip_xlm_roberta_folder(tmp_path / "published")
+    folder = c.open_clip.open_clip_xlm_roberta_folder(tmp_path / "published")
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     hub.add(f"laion/{XLM_R}", {name: data for name, data in contents(folder).items() if name != CONFIG})
     replace_entry(monkeypatch, XLM_R, config=config)
@@ -51,7 +52,7 @@ def replace_entry(monkeypatch, name, **fields):
 
 @pytest.mark.parametrize("source", [XLM_R, "xlm-roberta-base-ViT-B-32", f"laion/{XLM_R}"])
 def test_without_its_config_a_published_checkpoint_is_described_by_the_catalogue(source, own):
-    (found,) = identify(source, None, None, None)
+    (found,) = identify(Stated(source))
 
     assert found.config == own
     assert found.why == f"published: it is {XLM_R} of the catalogue, and the keys agree; its config is the catalogue's"
@@ -69,9 +70,9 @@ def test_it_converts_to_what_it_is_with_its_config_beside_it(own, tmp_path):
     assert set(recorded.sources[0]["files"]) == {"open_clip_pytorch_model.bin"}
     said = "they are those that the catalogue of hf_zhclip has for it"
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert said in recorded.conversion["limits"][-1] and said in card and "这里取 hf_zhclip 目录中的值" in card
+    assert said in recorded.conversion["limits"][-1].en and said in card and "这里取 hf_zhclip 目录中的值" in card
     assert verify(tmp_path / "out", f"laion/{XLM_R}").passed
-    whole = c.open_clip_xlm_roberta_folder(tmp_path / "whole")
+    whole = c.open_clip.open_clip_xlm_roberta_folder(tmp_path / "whole")
     assert said not in str(convert(whole, tmp_path / "wanted").conversion["limits"])
     for name in ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "wanted" / name).read_bytes(), name
@@ -81,14 +82,14 @@ def test_what_lies_beside_the_weights_goes_first_then_what_the_user_states(own, 
     stated = {**own, "model_cfg": {**own["model_cfg"], "quick_gelu": True}}
     (tmp_path / "stated.json").write_text(json.dumps(stated), encoding="utf-8")
 
-    (found,) = identify(XLM_R, None, None, tmp_path / "stated.json")
+    (found,) = identify(Stated(XLM_R, config=tmp_path / "stated.json"))
     assert found.config == stated and "config" not in found.why
 
     hub.add(f"laion/{XLM_R}", {CONFIG: json.dumps(stated).encode()})
-    (found,) = identify(XLM_R, None, None, None)
+    (found,) = identify(Stated(XLM_R))
     assert found.config == stated and "config" not in found.why
     with pytest.raises(InputError, match="states its own facts beside the weights"):
-        identify(XLM_R, None, None, tmp_path / "stated.json")
+        identify(Stated(XLM_R, config=tmp_path / "stated.json"))
 
 
 def test_a_copy_on_disk_is_nobodys_name_and_is_asked_for_its_config(own, tmp_path):
@@ -105,7 +106,7 @@ def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_pat
     weights = replace(checkpoint(f"open_clip-{entry.aliases[0].lower()}", tmp_path), files=(), config={})
     monkeypatch.setattr("hf_zhclip.conversion.detection.parts.read_source", lambda path: weights)
 
-    (found,) = identify(name, None, None, None)
+    (found,) = identify(Stated(name))
 
     described = found.describe()
     assert (described.text.pooling, described.text.projection, described.text.width) == ("mean", "mlp", entry.width)
@@ -115,8 +116,8 @@ def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_pat
 
 @pytest.mark.parametrize("source", [BERT, f"YeungNLP/{BERT}"])
 def test_a_text_tower_that_was_published_alone_needs_no_format(source, hub, monkeypatch, tmp_path):
-    folder = c.taiyi_folder(tmp_path / "bert", head=False)
-    torch.save(seeded_state_dict(c.taiyi(head=False)), folder / "pytorch_model.bin")
+    folder = c.taiyi.taiyi_folder(tmp_path / "bert", head=False)
+    torch.save(seeded_state_dict(c.taiyi.taiyi(head=False)), folder / "pytorch_model.bin")
     commit = hub.add(f"YeungNLP/{BERT}", contents(folder))
     replace_entry(monkeypatch, BERT, published=replace(catalogue.find(BERT).published, revision=commit))
 
@@ -136,4 +137,4 @@ def test_a_text_tower_that_was_published_alone_needs_no_format(source, hub, monk
         assert "AutoProcessor" not in half and f"zhclip convert YeungNLP/{BERT} out" in half
     assert "license:" not in card.split("---")[1]
     with pytest.raises(InputError, match="so that no image tower belongs to it"):
-        convert(source, tmp_path / "other", vision=c.clip_folder(tmp_path / "clip"))
+        convert(source, tmp_path / "other", vision=c.hf_clip.clip_folder(tmp_path / "clip"))

@@ -45,7 +45,7 @@ def test_an_original_becomes_a_model_and_a_processor(original, cache):
     model, processor = load(found.source, **found.arguments)
 
     assert isinstance(model, ZhCLIPModel) and isinstance(processor, ZhCLIPProcessor)
-    source = seeded_state_dict({"text_projection": (c.HIDDEN, c.EMBED)})
+    source = seeded_state_dict({"text_projection": (c.common.HIDDEN, c.common.EMBED)})
     assert torch.equal(model.text_projection.weight, source["text_projection"].t())
     assert len(repos(cache)) == 1
 
@@ -87,8 +87,10 @@ def test_arguments_of_convert_reach_it(original, cache, conversions):
             "source": found.source,
             "vision": found.arguments["vision"],
             "format": "taiyi",
+            "vision_format": None,
             "tokenizer": None,
             "config": None,
+            "vision_config": None,
             "context_length": 33,
             "ema": None,
         }
@@ -103,7 +105,7 @@ def words(folder, count=8000):
 
 def test_whatever_changes_the_result_changes_the_place(original, cache, conversions, tmp_path):
     found = original("cn_clip_vit")
-    (tmp_path / "other.json").write_text(json.dumps({**c.CN_CLIP_FACTS, "vision_head_width": 32}))
+    (tmp_path / "other.json").write_text(json.dumps({**c.cn_clip.CN_CLIP_FACTS, "vision_head_width": 32}))
     variants = [
         found.arguments,
         found.arguments | {"context_length": 40},

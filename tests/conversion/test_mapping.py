@@ -133,9 +133,9 @@ def test_a_wrong_shape_is_named_with_the_one_that_was_wanted():
 @pytest.mark.parametrize(
     ("rules", "shapes", "message"),
     [
-        ((split("b", "q", "k", "v"),), {"b": (7, 4)}, "b has shape [7, 4], which does not split in 3"),
-        ((split("b", "q", "k"),), {"b": ()}, "b has shape [], which does not split in 2"),
-        ((transpose("b", "q"),), {"b": (7,)}, "b has shape [7]; a matrix was wanted to transpose"),
+        ((split("b", "q", "k", "v"),), {"b": (7, 4)}, "b has shape [7, 4], which does not split into 3 parts"),
+        ((split("b", "q", "k"),), {"b": ()}, "b has shape [], which does not split into 2 parts"),
+        ((transpose("b", "q"),), {"b": (7,)}, "b has shape [7]; wanted a matrix to transpose"),
         ((concat(["b", "c"], "q"),), {"b": (2, 3), "c": (2, 4)}, "b, c have shapes that do not join"),
         ((concat(["b", "c"], "q"),), {"b": (), "c": ()}, "b, c have shapes that do not join"),
         ((concat(["b", "c"], "q"),), {"b": (3,), "c": ()}, "b, c have shapes that do not join"),
@@ -176,7 +176,7 @@ def test_one_error_lists_everything_wrong_sorted_and_with_layers_folded():
         "missing keys (a rule found nothing to take):\n"
         "  none\n"
         "wrong shapes:\n"
-        "  f has shape [5], which does not split in 2\n"
+        "  f has shape [5], which does not split into 2 parts\n"
         "  x.1.w: found [2, 2], wanted [2, 3]\n"
         "keys that the model does not have:\n"
         "  x.{2...11}.w [2, 2]\n"
@@ -397,14 +397,14 @@ def test_a_table_and_its_inverse_give_every_bit_back(table, seed):
 
 
 FAMILY_TABLES = {
-    "cn_clip ViT": (cn_clip.rules, checkpoints.cn_clip_vit(pooler=True)),
-    "cn_clip ViT flash": (cn_clip.rules, checkpoints.cn_clip_vit(flash=True)),
-    "cn_clip RN50": (cn_clip.rules, checkpoints.cn_clip_resnet()),
-    "BertCLIP": (bert_clip.rules, checkpoints.bert_clip()),
-    "Taiyi with head": (taiyi.rules, checkpoints.taiyi(head=True)),
-    "Taiyi without head": (taiyi.rules, checkpoints.taiyi(head=False)),
-    "CLIP": (hf_clip.rules, checkpoints.hf_clip_vision()),
-    "ZH-CLIP": (zh_clip.rules, checkpoints.zh_clip()),
+    "cn_clip ViT": (cn_clip.rules, checkpoints.cn_clip.cn_clip_vit(pooler=True)),
+    "cn_clip ViT flash": (cn_clip.rules, checkpoints.cn_clip.cn_clip_vit(flash=True)),
+    "cn_clip RN50": (cn_clip.rules, checkpoints.cn_clip.cn_clip_resnet()),
+    "BertCLIP": (bert_clip.rules, checkpoints.bert_clip.bert_clip()),
+    "Taiyi with head": (taiyi.rules, checkpoints.taiyi.taiyi(head=True)),
+    "Taiyi without head": (taiyi.rules, checkpoints.taiyi.taiyi(head=False)),
+    "CLIP": (hf_clip.rules, checkpoints.common.hf_clip_vision()),
+    "ZH-CLIP": (zh_clip.rules, checkpoints.zh_clip.zh_clip()),
 }
 
 
@@ -429,14 +429,14 @@ def small(shapes):
 
 
 def test_the_pooler_of_an_old_cn_clip_file_is_dropped():
-    found = plan(cn_clip.rules(shapes := checkpoints.cn_clip_vit(pooler=True)), shapes)
+    found = plan(cn_clip.rules(shapes := checkpoints.cn_clip.cn_clip_vit(pooler=True)), shapes)
 
     assert sorted(found.dropped) == ["bert.pooler.dense.bias", "bert.pooler.dense.weight"]
 
 
 def test_a_split_takes_query_key_and_value_in_this_order():
-    shapes = checkpoints.cn_clip_vit()
-    rows = torch.arange(3 * checkpoints.WIDTH, dtype=torch.float32)
+    shapes = checkpoints.cn_clip.cn_clip_vit()
+    rows = torch.arange(3 * checkpoints.common.WIDTH, dtype=torch.float32)
     key = "visual.transformer.resblocks.1.attn.in_proj_bias"
 
     mapped = dict(plan(towers.openai_vit("in_proj_"), {key: shapes[key]}).run({key: rows}))

@@ -26,11 +26,11 @@ PAIR = ["--vision", CLIP, "--format", "taiyi"]
 def sources(tmp_path_factory):
     """What the mirror holds: a text part, a CLIP, and a file."""
     folder = tmp_path_factory.mktemp("sources")
-    checkpoints.taiyi_folder(folder / "text", head=True)
-    checkpoints.clip_folder(folder / "clip")
+    checkpoints.taiyi.taiyi_folder(folder / "text", head=True)
+    checkpoints.hf_clip.clip_folder(folder / "clip")
     (folder / "files").mkdir()
-    checkpoints.cn_clip_file(folder / "files" / "epoch3.pt")
-    checkpoints.cn_clip_config(folder / "facts.json")
+    checkpoints.cn_clip.cn_clip_file(folder / "files" / "epoch3.pt")
+    checkpoints.cn_clip.cn_clip_config(folder / "facts.json")
     return folder
 
 

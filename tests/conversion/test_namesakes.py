@@ -70,7 +70,7 @@ def old(repo, folder: Path, version: int = 2) -> Path:
     [{}, {"processor_config": True}, {"architectures": None}, {"model_type": None}],
 )
 def test_a_folder_of_zh_clip_is_a_source_as_others_are(tmp_path, changes):
-    folder = c.zh_clip_folder(tmp_path / "theirs", **changes)
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs", **changes)
 
     found = inspect(folder)
     report = convert(folder, tmp_path / "OUT")
@@ -82,7 +82,7 @@ def test_a_folder_of_zh_clip_is_a_source_as_others_are(tmp_path, changes):
 
 def test_what_the_message_names_makes_the_folder_load(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    c.zh_clip_folder(tmp_path / "their model")
+    c.zh_clip.zh_clip_folder(tmp_path / "their model")
 
     command = re.search("`zhclip (convert .*)`", words_of(ZhCLIPModel.from_pretrained, "their model"))[1]
 
@@ -91,7 +91,7 @@ def test_what_the_message_names_makes_the_folder_load(tmp_path, monkeypatch):
 
 
 def test_load_converts_it_as_it_converts_others(tmp_path):
-    folder = c.zh_clip_folder(tmp_path / "theirs")
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs")
 
     model, processor = load(folder)
 
@@ -106,7 +106,7 @@ def test_load_converts_it_as_it_converts_others(tmp_path):
     ],
 )
 def test_a_config_of_zh_clip_that_lies_is_refused_in_words(tmp_path, changes):
-    folder = c.zh_clip_folder(tmp_path / "theirs", **changes)
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs", **changes)
 
     assert inspect(folder).format == "zh_clip"
     with pytest.raises(InputError, match="The text_config of config.json names the model type None; bert was wanted"):
@@ -116,7 +116,7 @@ def test_a_config_of_zh_clip_that_lies_is_refused_in_words(tmp_path, changes):
 
 @pytest.mark.parametrize("format", ["cn_clip", "bert_clip", "hf_clip", "chinese_clip"])
 def test_no_stated_format_makes_another_model_of_zh_clip(tmp_path, format):
-    folder = c.zh_clip_folder(tmp_path / "theirs")
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs")
 
     with pytest.raises(UnknownFormat, match="theirs is not "):
         convert(folder, tmp_path / "OUT", format=format)
@@ -124,7 +124,7 @@ def test_no_stated_format_makes_another_model_of_zh_clip(tmp_path, format):
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "zh_clip.bin"])
 def test_a_file_of_zh_clip_without_its_config_is_known_by_its_keys_and_asks_for_it(tmp_path, name):
-    folder = c.zh_clip_folder(tmp_path / "theirs")
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs")
     shutil.copy(folder / "pytorch_model.bin", tmp_path / name)
 
     assert inspect(tmp_path / name).format == "zh_clip"
@@ -135,7 +135,7 @@ def test_a_file_of_zh_clip_without_its_config_is_known_by_its_keys_and_asks_for_
 
 
 def test_a_config_of_zh_clip_that_is_cut_off_is_no_valid_json(tmp_path):
-    folder = c.zh_clip_folder(tmp_path / "theirs")
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs")
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text[: len(text) // 2])
 
@@ -146,7 +146,7 @@ def test_a_config_of_zh_clip_that_is_cut_off_is_no_valid_json(tmp_path):
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "load"])
 def test_every_command_on_a_converted_repo_names_zh_clip_and_what_makes_a_repo_of_it(tmp_path, command):
-    folder = c.zh_clip_folder(tmp_path / "theirs")
+    folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs")
     before = contents(folder)
 
     with pytest.raises(InputError) as error:
@@ -158,7 +158,7 @@ def test_every_command_on_a_converted_repo_names_zh_clip_and_what_makes_a_repo_o
 @pytest.mark.parametrize("arguments", [["verify"], ["card"]])
 def test_the_command_line_ends_with_2_and_without_a_traceback(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
-    c.zh_clip_folder(tmp_path / "theirs")
+    c.zh_clip.zh_clip_folder(tmp_path / "theirs")
     command, *rest = arguments
 
     code = zhclip_cli.main([command, "theirs", *rest])
@@ -190,6 +190,7 @@ def test_inspect_names_it_too(repo, tmp_path):
     found = inspect(folder)
 
     assert (found.format, found.verdict) == (None, "older")
+    assert found.refusal is None  # convert brings it over
     assert f"`zhclip convert {folder} NEW`" in found.why
     assert "OLD: a repo of an older version" in found.text()
 
@@ -222,7 +223,7 @@ def test_a_fine_tuned_repo_of_an_older_version_is_told_how_to_go_on(repo, tmp_pa
 
 
 def test_on_the_hub_the_two_are_told_apart_the_same_way(repo, tmp_path, monkeypatch):
-    older, theirs = old(repo("bert_clip").path, tmp_path / "OLD"), c.zh_clip_folder(tmp_path / "theirs")
+    older, theirs = old(repo("bert_clip").path, tmp_path / "OLD"), c.zh_clip.zh_clip_folder(tmp_path / "theirs")
     with serve(tmp_path / "server", {"hf_writer": ("user",)}) as hub:
         hub.waits = connect(monkeypatch, hub, "hf_writer", tmp_path)
         hub.add("user/old", contents(older))
@@ -270,7 +271,7 @@ def stock(request, tmp_path_factory) -> tuple[str, Path]:
 def test_what_transformers_loads_by_itself_needs_no_conversion(stock, tmp_path):
     title, folder = stock
     model, _, model_type, _ = STOCK[title]
-    wanted = f"model is {title}. There is nothing to convert: AutoModel of transformers loads its folder by itself."
+    wanted = f"model is {title}. There is nothing to convert: transformers' own AutoModel loads its folder."
 
     assert json.loads((folder / "config.json").read_text())["model_type"] == model_type
     assert inspect(folder).why == wanted
@@ -290,4 +291,4 @@ def test_its_weights_alone_are_told_by_their_keys_where_they_have_their_own(stoc
     if named is None:  # MetaCLIP 2 has the keys of CLIPModel
         assert found.format == "hf_clip"
         return
-    assert why.startswith(f"lone.safetensors is {named}") and "AutoModel of transformers loads" in why
+    assert why.startswith(f"lone.safetensors is {named}") and "transformers' own AutoModel loads" in why

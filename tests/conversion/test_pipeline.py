@@ -18,13 +18,15 @@ from hf_zhclip.conversion.repos import write
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES, contents, entries, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import contents, entries, save_time
+from tests.thorough import thorough
 from tests.weights import seeded_state_dict
 
 
 @pytest.fixture
 def facts(tmp_path):
-    return c.cn_clip_config(tmp_path / "facts.json")
+    return c.cn_clip.cn_clip_config(tmp_path / "facts.json")
 
 
 @pytest.fixture
@@ -61,8 +63,8 @@ def test_every_family_becomes_a_complete_and_verified_repo(family, repo):
 
 
 def test_the_tensors_are_those_of_the_file_where_they_belong(repo):
-    source = seeded_state_dict(c.cn_clip_vit())
-    block, width = "visual.transformer.resblocks.1.attn.", c.WIDTH
+    source = seeded_state_dict(c.cn_clip.cn_clip_vit())
+    block, width = "visual.transformer.resblocks.1.attn.", c.common.WIDTH
     fused = source[block + "in_proj_weight"]
 
     found = load_file(repo("cn_clip_vit").path / "model.safetensors")
@@ -93,11 +95,11 @@ def test_the_repo_loads_through_the_auto_classes_alone(repo):
 
     embedding = model.encode_text(**processor(text=["一只猫"], return_tensors="pt"))
 
-    assert embedding.shape == (1, c.EMBED)
+    assert embedding.shape == (1, c.common.EMBED)
 
 
 def test_flash_and_plain_layout_become_the_same_weights(tmp_path, facts):
-    plain = seeded_state_dict(c.cn_clip_vit())
+    plain = seeded_state_dict(c.cn_clip.cn_clip_vit())
     flash = {}
     for key, tensor in plain.items():
         if re.search(r"self\.(query|key|value)\.", key):
@@ -108,7 +110,7 @@ def test_flash_and_plain_layout_become_the_same_weights(tmp_path, facts):
             flash[key.replace("output.dense", "self.out_proj")] = tensor
         else:
             flash[key.replace("in_proj_", "Wqkv.")] = tensor
-    assert flash.keys() == c.cn_clip_vit(flash=True).keys()
+    assert flash.keys() == c.cn_clip.cn_clip_vit(flash=True).keys()
 
     for name, tensors in (("plain", plain), ("flash", flash)):
         convert(saved(tmp_path / f"{name}.pt", tensors), tmp_path / name, config=facts)
@@ -165,31 +167,32 @@ def as_shards(folder, tensors):
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
-    source = as_zip(folder, seeded_state_dict(c.cn_clip_vit()))
+    source = as_zip(folder, seeded_state_dict(c.cn_clip.cn_clip_vit()))
     with pytest.MonkeyPatch.context() as patch:
         save_time(patch)
-        convert(source, folder / "OUT", config=c.cn_clip_config(folder / "facts.json"), skip_verify=True)
+        convert(source, folder / "OUT", config=c.cn_clip.cn_clip_config(folder / "facts.json"), skip_verify=True)
     return comparable(folder / "OUT")
 
 
 @pytest.mark.parametrize(
     ("save", "prefix"),
     [
+        # detection/test_detection_table.py reads every container with every wrapper
         (as_zip, "module."),
-        (as_zip, "module._orig_mod."),
-        (as_legacy, ""),
-        (as_legacy, "module."),
+        thorough((as_zip, "module._orig_mod.")),
+        thorough((as_legacy, "")),
+        thorough((as_legacy, "module.")),
         (as_bare_bin, "_orig_mod."),
         (as_nested_model, "module."),
-        (as_safetensors, ""),
+        thorough((as_safetensors, "")),
         (as_safetensors, "module."),
         (as_folder, "_orig_mod.module."),
-        (as_shards, ""),
+        thorough((as_shards, "")),
         (as_shards, "module."),
     ],
 )
 def test_the_container_and_its_wrappers_change_no_byte(save, prefix, expected, tmp_path, facts, out):
-    tensors = {prefix + key: tensor for key, tensor in seeded_state_dict(c.cn_clip_vit()).items()}
+    tensors = {prefix + key: tensor for key, tensor in seeded_state_dict(c.cn_clip.cn_clip_vit()).items()}
     (tmp_path / "in").mkdir()
 
     convert(save(tmp_path / "in", tensors), out, config=facts, skip_verify=True)
@@ -238,7 +241,7 @@ def test_the_report_says_what_was_read_and_what_was_left_out(repo):
     assert vit.sources[0]["format"] == "cn_clip"
     assert vit.sources[0]["wrappers"] == ["module."]
     assert vit.sources[0]["container"] == "torch.save zip"
-    assert vit.sources[0]["evidence"] == {"files": {}, "stated": c.CN_CLIP_FACTS}
+    assert vit.sources[0]["evidence"] == {"files": {}, "stated": c.cn_clip.CN_CLIP_FACTS}
     assert flash.sources[0]["wrappers"] == []
     assert flash.sources[0]["dropped"] == ["bert.pooler.dense.bias", "bert.pooler.dense.weight"]
     assert [each["format"] for each in pair.sources] == ["taiyi", "hf_clip"]
@@ -269,7 +272,7 @@ def test_the_report_is_written_even_when_verification_fails(original, tmp_path, 
 
     monkeypatch.setattr(pipeline, "describe", wrong)
 
-    with pytest.raises(ParityError, match="text: embeddings of 7 inputs in float64 against") as error:
+    with pytest.raises(ParityError, match="text: embeddings of 16 inputs in float64 against") as error:
         convert(found.source, out, report=tmp_path / "second.json", **found.arguments)
 
     report = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))
@@ -284,7 +287,7 @@ def test_without_verification_only_tensors_are_compared_and_nothing_is_called_ve
     report = convert(found.source, out, skip_verify=True, **found.arguments)
 
     assert report.level == "tensors"
-    assert {each.step for each in report.comparisons} == {"tensors"}
+    assert {each.step for each in report.comparisons} == {"tensors", "config"}
     assert report.conversion["verification_skipped"] is True
     assert "Not verified: only tensors were compared" in (out / "README.md").read_text(encoding="utf-8")
 
@@ -316,12 +319,14 @@ def test_a_cast_is_compared_with_the_original_after_the_same_rounding(dtype, ori
     assert config["dtype"] == dtype
     assert {str(tensor.dtype) for tensor in tensors.values() if tensor.is_floating_point()} == {f"torch.{dtype}"}
     assert tensors["vision_model.bn1.num_batches_tracked"].item() == 1000
-    rounded = seeded_state_dict({"text_projection": (c.HIDDEN, c.EMBED)})["text_projection"].to(getattr(torch, dtype))
+    rounded = seeded_state_dict({"text_projection": (c.common.HIDDEN, c.common.EMBED)})["text_projection"].to(
+        getattr(torch, dtype)
+    )
     assert torch.equal(tensors["text_projection.weight"], rounded.t())
 
 
 def test_mixed_dtypes_are_kept_and_load_without_loss(tmp_path, facts, out):
-    tensors = seeded_state_dict(c.cn_clip_vit())
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit())
     tensors = {key: tensor.half() if "weight" in key else tensor for key, tensor in tensors.items()}
 
     convert(saved(tmp_path / "x.pt", tensors), out, config=facts)
@@ -338,7 +343,7 @@ def test_mixed_dtypes_are_kept_and_load_without_loss(tmp_path, facts, out):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_one_dtype_throughout_is_kept(dtype, tmp_path, facts, out):
-    tensors = {key: tensor.to(dtype) for key, tensor in seeded_state_dict(c.cn_clip_vit()).items()}
+    tensors = {key: tensor.to(dtype) for key, tensor in seeded_state_dict(c.cn_clip.cn_clip_vit()).items()}
 
     report = convert(saved(tmp_path / "x.pt", tensors), out, config=facts)
 
@@ -395,14 +400,14 @@ def test_a_vocabulary_of_the_user_s_own_takes_the_place_of_the_other(family, for
 
 def test_the_vocabulary_beside_the_weights_is_the_one_that_counts(tmp_path, facts, out):
     folder = own_vocabulary(tmp_path / "cn_clip")
-    saved(folder / "pytorch_model.bin", seeded_state_dict(c.cn_clip_vit()))
+    saved(folder / "pytorch_model.bin", seeded_state_dict(c.cn_clip.cn_clip_vit()))
 
     assert convert(folder, out, config=facts).passed
     assert id_of_a_cat(out) == default_vocab().index("狗")
 
 
 def test_nan_is_converted_when_it_is_allowed(tmp_path, facts, out):
-    tensors = seeded_state_dict(c.cn_clip_vit())
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit())
     tensors["visual.proj"][0, 0] = float("nan")
 
     report = convert(saved(tmp_path / "x.pt", tensors), out, config=facts, allow_nonfinite=True)
@@ -414,7 +419,7 @@ def test_nan_is_converted_when_it_is_allowed(tmp_path, facts, out):
 
 
 def test_a_checkpoint_in_double_is_converted_with_its_bits_and_proved_by_them(tmp_path, facts, out):
-    tensors = {key: tensor.double() * (1 + 1e-9) for key, tensor in seeded_state_dict(c.cn_clip_vit()).items()}
+    tensors = {key: tensor.double() * (1 + 1e-9) for key, tensor in seeded_state_dict(c.cn_clip.cn_clip_vit()).items()}
 
     report = convert(saved(tmp_path / "x.pt", tensors), out, config=facts)
 
@@ -423,9 +428,9 @@ def test_a_checkpoint_in_double_is_converted_with_its_bits_and_proved_by_them(tm
 
 
 def test_shared_memory_in_the_source_is_no_obstacle(tmp_path, facts, out):
-    tensors = seeded_state_dict(c.cn_clip_vit())
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit())
     tensors["visual.ln_post.weight"] = tensors["visual.ln_pre.weight"]
-    tensors["visual.ln_post.bias"] = torch.ones(1).expand(c.WIDTH)
+    tensors["visual.ln_post.bias"] = torch.ones(1).expand(c.common.WIDTH)
 
     assert convert(saved(tmp_path / "x.pt", tensors), out, config=facts).passed
 
@@ -444,13 +449,13 @@ def test_progress_is_told_step_by_step(original, out):
 
 @pytest.mark.parametrize("place", ["folder", "source", "config", "report", "cwd"])
 def test_force_does_not_delete_what_the_work_needs(place, tmp_path, facts, monkeypatch):
-    source = c.cn_clip_file(tmp_path / "x.pt")
+    source = c.cn_clip.cn_clip_file(tmp_path / "x.pt")
     logs = tmp_path / "logs"
     (logs / "deep").mkdir(parents=True)
     (logs / "config.json").write_text("{}", encoding="utf-8")
     arguments = {"config": facts, "force": True}
     if place == "folder":
-        source = as_folder(logs, seeded_state_dict(c.cn_clip_vit()))
+        source = as_folder(logs, seeded_state_dict(c.cn_clip.cn_clip_vit()))
     if place == "source":
         source = shutil.move(source, logs / "deep" / "x.pt")
     if place == "config":

@@ -5,11 +5,15 @@ import pytest
 from hf_zhclip.conversion import convert
 from hf_zhclip.examples import demo, evaluate
 
+from tests.conversion.helpers import save_time
+
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
     repo = tmp_path_factory.mktemp("demo") / "model"
-    convert(demo.CHECKPOINT, repo, config=demo.MODEL_CONFIG, skip_verify=True)
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        convert(demo.CHECKPOINT, repo, config=demo.MODEL_CONFIG, skip_verify=True)
     return demo.Converted(repo)
 
 

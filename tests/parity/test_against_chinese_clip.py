@@ -98,7 +98,9 @@ def test_cn_clips_file_of_the_same_weights_becomes_the_same_tensors(name, tmp_pa
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-@pytest.mark.parametrize("make", [checkpoints.chinese_clip_folder, checkpoints.taiyi_clip_folder])
+@pytest.mark.parametrize(
+    "make", [checkpoints.chinese_clip.chinese_clip_folder, checkpoints.taiyi_clip.taiyi_clip_folder]
+)
 def test_transformers_own_class_holds_both_families_and_gets_the_tensors_back(make, tmp_path):
     source = make(tmp_path / "source")
     assert convert(source, tmp_path / "out").passed

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTo
 from hf_zhclip.conversion import convert, export, verify
 from hf_zhclip.conversion.proof import samples
 
-from tests.checkpoints import bpe
+from tests.checkpoints.common import bpe
 from tests.parity.pipelines import rgb_then_crop
 from tests.weights import seeded_state_dict
 

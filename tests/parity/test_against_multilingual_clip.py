@@ -27,7 +27,7 @@ TEXTS = [
 ]
 # The widths of XLM-R base with a small vocabulary: what the family's tests have no room for.
 WIDE = {
-    **checkpoints.MCLIP_BASE["xlm-roberta"],
+    **checkpoints.multilingual_clip.MCLIP_BASE["xlm-roberta"],
     **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
 }
 LARGE = ["multilingual_clip-labse-vit-l-14", "multilingual_clip-xlm-r-vit-b-32", "multilingual_clip-xlm-r-vit-l-14"]
@@ -48,19 +48,21 @@ def peer(base: dict, width: int) -> torch.nn.Module:
 def folder(path: Path, model: torch.nn.Module, kind: str) -> Path:
     """What lies on the hub of such a model: the state dict, its config.json and its tokenizer."""
     width, columns = model.LinearTransformation.weight.shape
-    checkpoints.multilingual_clip_folder(path, kind)
+    checkpoints.multilingual_clip.multilingual_clip_folder(path, kind)
     stated = {"model_type": "M-CLIP", "modelBase": "nobody", "transformerDimensions": columns, "numDims": width}
     (path / "config.json").write_text(json.dumps(stated), encoding="utf-8")
     torch.save(model.state_dict(), path / "pytorch_model.bin")
     return path
 
 
-@pytest.mark.parametrize("base", [checkpoints.MCLIP_BASE["bert"], WIDE], ids=["small BERT", "XLM-R base"])
+@pytest.mark.parametrize(
+    "base", [checkpoints.multilingual_clip.MCLIP_BASE["bert"], WIDE], ids=["small BERT", "XLM-R base"]
+)
 @torch.no_grad()
 def test_against_multilingual_clip(base, tmp_path):
-    model = peer(base, checkpoints.EMBED)
+    model = peer(base, checkpoints.common.EMBED)
     source = folder(tmp_path / "source", model, base["model_type"])
-    ours, processor = converted(source, base, checkpoints.clip_folder(tmp_path / "clip"), tmp_path)
+    ours, processor = converted(source, base, checkpoints.hf_clip.clip_folder(tmp_path / "clip"), tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source)
 
     batch = processor(text=TEXTS)
@@ -71,11 +73,11 @@ def test_against_multilingual_clip(base, tmp_path):
 @pytest.mark.parametrize("distilbert", [False, True])
 @torch.no_grad()
 def test_against_the_classes_of_2021_on_their_own_files(distilbert, tmp_path):
-    source = checkpoints.multilingual_clip_legacy_folder(tmp_path / "source", distilbert)
+    source = checkpoints.multilingual_clip.multilingual_clip_legacy_folder(tmp_path / "source", distilbert)
     (name,) = (file.name for file in source.glob("*.pkl"))
     original = package("multilingual_clip.legacy_multilingual_clip").MultilingualClip
     model = original(str(source), str(source), name, f"{source}/").eval()
-    ours, processor = converted(source, None, checkpoints.clip_folder(tmp_path / "clip"), tmp_path)
+    ours, processor = converted(source, None, checkpoints.hf_clip.clip_folder(tmp_path / "clip"), tmp_path)
 
     batch = processor(text=TEXTS)
     assert batch["input_ids"] == model.tokenizer(TEXTS, padding=True)["input_ids"]
@@ -97,9 +99,7 @@ def test_against_multilingual_clip_at_full_size(name, tmp_path):
     wanted = model(None, lambda text, **options: {"input_ids": ids, "attention_mask": mask})
     source = folder(tmp_path / "source", model, base["model_type"])
     del model
-    with pytest.MonkeyPatch.context() as small:
-        small.setattr(checkpoints, "EMBED", width)
-        clip = checkpoints.clip_folder(tmp_path / "clip")
+    clip = checkpoints.hf_clip.clip_folder(tmp_path / "clip", embed=width)
     ours, _ = converted(source, base, clip, tmp_path)
     same(ours.encode_text(ids), wanted)
 

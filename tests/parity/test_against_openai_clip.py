@@ -157,15 +157,17 @@ def test_on_the_same_vocabulary_a_hugging_face_repo_has_the_ids_of_transformers(
 @pytest.mark.parametrize("resnet", [False, True])
 @torch.no_grad()
 def test_the_reference_computes_what_the_original_computes(resnet):
-    tensors = seeded_state_dict(checkpoints.openai_clip(resnet))
+    tensors = seeded_state_dict(checkpoints.openai_clip.openai_clip(resnet))
     model = package("clip.model").build_model(dict(tensors)).float()
     model.load_state_dict(tensors, strict=True)
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randn(2, 3, checkpoints.SIZE, checkpoints.SIZE, generator=generator)
+    pixels = torch.randn(2, 3, checkpoints.common.SIZE, checkpoints.common.SIZE, generator=generator)
     ids = torch.randint(
-        checkpoints.OPENAI_CLIP_SCALARS["vocab_size"] - 1, (3, checkpoints.POSITIONS), generator=generator
+        checkpoints.openai_clip.OPENAI_CLIP_SCALARS["vocab_size"] - 1,
+        (3, checkpoints.common.POSITIONS),
+        generator=generator,
     )
-    ids[torch.arange(3), torch.tensor([5, 20, 63])] = checkpoints.OPENAI_CLIP_SCALARS["vocab_size"] - 1
+    ids[torch.arange(3), torch.tensor([5, 20, 63])] = checkpoints.openai_clip.OPENAI_CLIP_SCALARS["vocab_size"] - 1
 
     same(reference.encode_text(tensors, ids, {}), model.encode_text(ids))
     same(reference.encode_image(tensors, pixels, {}), model.encode_image(pixels))

@@ -99,7 +99,7 @@ def image_model(folder: Path, clip: Path) -> Any:
 
 def full_clip(folder: Path, shapes: dict, config: dict) -> Path:
     """CLIP ViT-B/32 with seeded weights, beside a small vocabulary: its texts are not asked."""
-    checkpoints.clip_folder(folder)
+    checkpoints.hf_clip.clip_folder(folder)
     model = TransformersCLIPModel(TransformersCLIPModel.config_class.from_dict(config))
     model.load_state_dict(seeded_state_dict(shapes))
     model.save_pretrained(folder)
@@ -110,9 +110,12 @@ def full_clip(folder: Path, shapes: dict, config: dict) -> Path:
 
 
 def small_clip(folder: Path) -> Path:
-    checkpoints.clip_folder(folder)
-    pictures = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": checkpoints.SIZE}}
-    pictures |= {"crop_size": {"height": checkpoints.SIZE, "width": checkpoints.SIZE}, "do_center_crop": True}
+    checkpoints.hf_clip.clip_folder(folder)
+    pictures = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": checkpoints.common.SIZE}}
+    pictures |= {
+        "crop_size": {"height": checkpoints.common.SIZE, "width": checkpoints.common.SIZE},
+        "do_center_crop": True,
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(pictures), encoding="utf-8")
     return folder
 
@@ -166,7 +169,7 @@ def test_other_modules_that_are_supported_give_the_same_vectors(pooling, bias, n
     (tmp_path / "body").mkdir()
     behind = [
         peer("Pooling")(32, pooling_mode=pooling),
-        dense(checkpoints.EMBED, 32, bias),
+        dense(checkpoints.common.EMBED, 32, bias),
         *([peer("Normalize")()] if normalize else []),
     ]
     text = text_model(tmp_path / "body", {"config": SMALL}, cased_vocabulary(21200), 40, *behind)

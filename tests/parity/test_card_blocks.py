@@ -7,7 +7,8 @@ from PIL import Image
 
 from hf_zhclip.conversion import card, convert
 
-from tests.conversion.helpers import FAMILIES, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import save_time
 
 pytestmark = pytest.mark.parity
 

@@ -21,7 +21,8 @@ from hf_zhclip.conversion.exports.exporting import Exported, export
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.processing_zhclip import normalize_evaluation_text
 
-from tests.conversion.helpers import FAMILIES, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import save_time
 from tests.parity.peers import cn_clip
 from tests.parity.test_against_cn_clip import checkpoint
 

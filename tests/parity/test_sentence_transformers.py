@@ -18,7 +18,8 @@ from transformers import AutoModel, AutoProcessor
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.repos.doors import add_code, add_sentence_transformers
 
-from tests.conversion.helpers import FAMILIES, save_time
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import save_time
 from tests.pictures import seeded_pictures
 
 pytestmark = pytest.mark.parity

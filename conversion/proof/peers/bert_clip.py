@@ -5,7 +5,7 @@ CLIP-Chinese is not a package that can be installed; its recorded outputs prove 
 
 import torch
 
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import (
     Tensors,
     bert_ids,
@@ -23,7 +23,7 @@ DOUBLED = "vision_model.vision_model."
 """How transformers 4 begins the keys of a dual encoder's image tower."""
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from VisionTextDualEncoderModel; None for CLIP-Chinese's own class."""
     if facts.config.get("model_type") != DUAL_ENCODER:
         return None
@@ -36,7 +36,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
         config = transformers.VisionTextDualEncoderConfig(**given)
         model = loaded(transformers.VisionTextDualEncoderModel(config), state_dict)
     encode_text, encode_image = features(model)
-    return Witness(
+    return Offer(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),

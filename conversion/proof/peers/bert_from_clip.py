@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from ..witness import Facts, Witness
+from ..witness import Offer, TextFacts
 from .common import Tensors, bert_ids, built_from, computing_in, loaded, transformers_name, without_position_ids
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness:
+def original(tensors: Tensors, facts: TextFacts) -> Offer:
     """The witness from BertModel."""
     import transformers
 
@@ -20,7 +20,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
     def outputs(ids: torch.Tensor) -> Any:
         return model(input_ids=ids, attention_mask=(ids != 0).long())
 
-    return Witness(
+    return Offer(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),

@@ -3,11 +3,11 @@
 import torch
 from PIL import Image
 
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, bert_ids, built_from, computing_in, features, loaded, towers, transformers_name
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness:
+def original(tensors: Tensors, facts: Facts) -> Offer:
     """The witness from ChineseCLIPModel."""
     import transformers
 
@@ -23,7 +23,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
         return processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
     encode_text, encode_image = features(model)
-    return Witness(
+    return Offer(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),

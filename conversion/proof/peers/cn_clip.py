@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+from ...words import Words
 from ..reference import openai_vision
 from ..reference.layers import numbered
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 
 PACKAGE = "cn_clip"
@@ -37,24 +38,24 @@ KNOWN_BY = (
 """The fields by which a file of its model_configs is that of an image or of a text tower."""
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from the installed cn_clip."""
     try:
         peer = importlib.import_module("cn_clip.clip.model")
         utils = importlib.import_module("cn_clip.clip.utils")
     except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
         return None
-    with built_from("what is stated", PACKAGE):
+    with built_from("what is stated", Words.same(PACKAGE)):
         model = loaded(peer.CLIP(**_arguments(tensors, facts.config)), _state_dict(peer, tensors))
     tokenizer = _tokenizer(facts.vocab)
 
     def token_ids(texts: Sequence[str]) -> list[list[int]]:
         pieces = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
         ends = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
-        return [[ends[0], *ids[: (facts.context_length or 0) - 2], ends[1]] for ids in pieces]
+        return [[ends[0], *ids[: facts.context_length - 2], ends[1]] for ids in pieces]
 
-    return Witness(
-        name=f"cn_clip {importlib.metadata.version('cn_clip')}",
+    return Offer(
+        name=Words.same(f"cn_clip {importlib.metadata.version('cn_clip')}"),
         level="peer",
         computing_in=computing_in(model),
         encode_text=lambda ids: normalize(model.encode_text(ids), dim=-1),

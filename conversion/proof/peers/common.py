@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from ...errors import InputError
+from ...words import Words
 from ..reference import bert, clip_vision, hf_config
 
 Tensors = Mapping[str, torch.Tensor]
@@ -18,7 +19,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
-def built_from(weights: str, package: str) -> Iterator[None]:
+def built_from(weights: str, package: Words) -> Iterator[None]:
     """Says in words why a package's own class can't be built from what lies there.
 
     Raises:
@@ -28,7 +29,7 @@ def built_from(weights: str, package: str) -> Iterator[None]:
         yield
     except (StrictDataclassError, RuntimeError, ValueError, TypeError, LookupError) as error:
         raise InputError(
-            f"{package} itself can't build the model from {weights} and these weights: {error} Take weights and "
+            f"{package.en} itself can't build the model from {weights} and these weights: {error} Take weights and "
             "configs from the same folder."
         ) from error
 
@@ -53,10 +54,10 @@ def computing_in(*modules: torch.nn.Module) -> Callable[[torch.dtype], AbstractC
     return change
 
 
-def transformers_name() -> str:
+def transformers_name() -> Words:
     import transformers
 
-    return f"transformers {transformers.__version__}"
+    return Words.same(f"transformers {transformers.__version__}")
 
 
 def loaded(model: Any, tensors: Tensors) -> Any:
@@ -72,7 +73,7 @@ def without_position_ids(tensors: Tensors) -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in tensors.items() if not key.endswith("position_ids")}
 
 
-def bert_ids(vocab: Sequence[str], context_length: int | None) -> Callable[[Sequence[str]], list[list[int]]]:
+def bert_ids(vocab: Sequence[str], context_length: int) -> Callable[[Sequence[str]], list[list[int]]]:
     """transformers' BertTokenizer as it is by default, over these tokens, in the order of their ids."""
     import transformers
 
@@ -101,7 +102,7 @@ def features(model: Any) -> tuple[Encode, Encode]:
     return encode_text, encode_image
 
 
-def clip_pixels(size: int | None) -> Callable[[Image.Image], torch.Tensor]:
+def clip_pixels(size: int) -> Callable[[Image.Image], torch.Tensor]:
     """CLIP's image processor as the published repos set it: a picture -> `(3, size, size)`."""
     import transformers
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from ..reference import easynlp
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from . import cn_clip
 from .common import Tensors
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The towers of the installed cn_clip."""
     bare = {key.removeprefix(easynlp.PREFIX): tensor for key, tensor in tensors.items()}
-    witness = cn_clip.original(bare, replace(facts, config={**facts.config, **easynlp.HEADS}))
-    return witness and replace(witness, token_ids=None, pixels=None)
+    offer = cn_clip.original(bare, replace(facts, config={**facts.config, **easynlp.HEADS}))
+    return offer and replace(offer, token_ids=None, pixels=None)

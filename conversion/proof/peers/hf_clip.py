@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, clip_pixels, computing_in, loaded, transformers_name, without_position_ids
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness:
+def original(tensors: Tensors, facts: Facts) -> Offer:
     """The witness from CLIPModel."""
     import transformers
 
@@ -30,7 +30,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
     def token_ids(texts: Sequence[str]) -> list[list[int]]:
         return tokenizer(list(texts), truncation=True, max_length=facts.context_length)["input_ids"]
 
-    return Witness(
+    return Offer(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),
@@ -42,7 +42,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
     )
 
 
-def original_image(tensors: Tensors, facts: Facts) -> Witness:
+def original_image(tensors: Tensors, facts: Facts) -> Offer:
     """The witness of an image part, from CLIPVisionModelWithProjection."""
     import transformers
 
@@ -51,7 +51,7 @@ def original_image(tensors: Tensors, facts: Facts) -> Witness:
         config = _vision_config(transformers, facts.config)
         config.projection_dim = len(tensors["visual_projection.weight"])
         model = loaded(transformers.CLIPVisionModelWithProjection(config), without_position_ids(image))
-    return Witness(
+    return Offer(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),

@@ -1,12 +1,12 @@
 """ModelScope's class is a copy of cn_clip's own, which serves for it (recorded outputs prove it)."""
 
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from . import cn_clip
 from .common import Tensors
 
 PREFIX = "clip_model."
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from the installed cn_clip."""
     return cn_clip.original({key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}, facts)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from ..witness import Facts, Witness
+from ...words import Words
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded, without_position_ids
 
 BODY = "transformer."
@@ -22,15 +23,15 @@ WEIGHT, BIAS = "head.0", "head.1"
 """The separate head of the models of 2021."""
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness, or None where the package is not installed."""
     if find_spec("multilingual_clip") is None:
         return None
-    name = f"multilingual-clip {version('multilingual-clip')}"
+    name = Words.same(f"multilingual-clip {version('multilingual-clip')}")
     with built_from("the config.json of its base", name):
         body = _body(tensors, facts)
         model = (_legacy if WEIGHT in tensors else _model)(tensors, body).eval()
-    return Witness(
+    return Offer(
         name=name,
         level="peer",
         computing_in=computing_in(model),

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize, pad
 
-from ..witness import Facts, Witness
+from ...words import Words
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from open_clip's CLIP or CustomTextCLIP."""
     peer = installed()
     if peer is None:
@@ -26,7 +27,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
         # open_clip's CLIP takes texts of the full length alone.
         return model.encode_text(pad(ids, (0, model.context_length - ids.shape[1])), normalize=True)
 
-    return Witness(
+    return Offer(
         name=peer_name(),
         level="peer",
         computing_in=computing_in(model),
@@ -38,7 +39,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
     )
 
 
-def original_image(tensors: Tensors, facts: Facts) -> Witness | None:
+def original_image(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness of an image part: open_clip's image tower alone."""
     peer = installed()
     if peer is None:
@@ -48,7 +49,7 @@ def original_image(tensors: Tensors, facts: Facts) -> Witness | None:
     own = {key.removeprefix("visual."): value for key, value in tensors.items() if key.startswith("visual.")}
     with built_from("open_clip's config", peer_name()):
         visual = loaded(build(model["embed_dim"], dict(model["vision_cfg"]), bool(model.get("quick_gelu"))), own)
-    return Witness(
+    return Offer(
         name=peer_name(),
         level="peer",
         computing_in=computing_in(visual),
@@ -65,8 +66,8 @@ def installed() -> ModuleType | None:
         return None
 
 
-def peer_name() -> str:
-    return f"open_clip {importlib.metadata.version('open_clip_torch')}"
+def peer_name() -> Words:
+    return Words.same(f"open_clip {importlib.metadata.version('open_clip_torch')}")
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from typing import Any
 
 from ..reference import open_clip_xlm_roberta as reference
 from ..reference.layers import numbered
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 from .open_clip import arguments, installed, original_image, peer_name, pixels, without_buffers
 
 __all__ = ["original", "original_image"]
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from CustomTextCLIP."""
     peer = installed()
     if peer is None:
@@ -28,7 +28,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
         text = {key: value for key, value in given["text_cfg"].items() if key != "hf_model_config"}
         text |= {"hf_model_name": folder, "hf_model_pretrained": False}
         model = loaded(peer.CustomTextCLIP(**{**given, "text_cfg": text}), without_buffers(tensors))
-    return Witness(
+    return Offer(
         name=peer_name(),
         level="peer",
         computing_in=computing_in(model),

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize, pad
 
-from ..witness import Facts, Witness
+from ...words import Words
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in
 
+NAME = Words("OpenAI's clip", "OpenAI 的 clip")
 SCALARS = ("input_resolution", "context_length", "vocab_size")
 """Buffers that the archives hold beside the weights."""
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness from the package clip, where it is installed."""
     try:
         from clip import clip as peer
@@ -21,7 +23,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
     except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
         return None
     weights = {key: tensor.float() for key, tensor in tensors.items() if key not in SCALARS}
-    with built_from("the shapes", "OpenAI's clip"):
+    with built_from("the shapes", NAME):
         # It rounds the weights to 16 bits, which those of OpenAI's archives have: of others, the bits are put back.
         model = build_model(dict(weights)).float()
         model.load_state_dict(weights, strict=True)
@@ -31,8 +33,8 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
         padded = pad(ids, (0, model.context_length - ids.shape[1]))
         return normalize(model.encode_text(padded), dim=-1)
 
-    return Witness(
-        name="OpenAI's clip",
+    return Offer(
+        name=NAME,
         level="peer",
         computing_in=computing_in(model),
         encode_text=encode_text,

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from ..witness import Facts, Witness
+from ...words import Words
+from ..witness import Facts, Offer
 from .common import Tensors, built_from, clip_pixels, computing_in, loaded, without_position_ids
 
 DENSE = "2_Dense."
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness | None:
+def original(tensors: Tensors, facts: Facts) -> Offer | None:
     """The witness, or None without sentence-transformers."""
     if find_spec("sentence_transformers") is None:
         return None
@@ -26,7 +27,8 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
     body = {key: tensor for key, tensor in tensors.items() if not key.startswith((DENSE, "pooler."))}
     options = {"add_pooling_layer": False} if kind == "bert" else {}
     model_class = {"bert": transformers.BertModel, "distilbert": transformers.DistilBertModel}[kind]
-    with built_from("config.json", f"sentence-transformers {package.__version__}"):
+    name = Words.same(f"sentence-transformers {package.__version__}")
+    with built_from("config.json", name):
         config = model_class.config_class.from_dict(dict(facts.config))
         model = loaded(model_class(config, **options), without_position_ids(body))
         pool, dense = _modules(tensors, facts.config)
@@ -47,8 +49,8 @@ def original(tensors: Tensors, facts: Facts) -> Witness | None:
         stripped = [text.strip() for text in texts]
         return tokenizer(stripped, truncation=True, max_length=facts.context_length)["input_ids"]
 
-    return Witness(
-        name=f"sentence-transformers {package.__version__}",
+    return Offer(
+        name=name,
         level="peer",
         computing_in=computing_in(model, dense),
         encode_text=encode_text,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import (
     Tensors,
     bert_ids,
@@ -18,7 +18,7 @@ from .common import (
 )
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness:
+def original(tensors: Tensors, facts: Facts) -> Offer:
     """The witness from BertForSequenceClassification, or from BertModel where there is no classifier."""
     head = "classifier.weight" in tensors
     with built_from("config.json", transformers_name()):
@@ -28,7 +28,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
         output = model(input_ids=ids, attention_mask=(ids != 0).long())
         return normalize(output.logits if head else output.pooler_output, dim=-1)
 
-    return Witness(
+    return Offer(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(model),

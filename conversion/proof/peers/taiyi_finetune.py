@@ -10,13 +10,13 @@ import torch
 from torch.nn.functional import normalize, pad
 
 from ..reference import taiyi_finetune
-from ..witness import Facts, Witness
+from ..witness import Facts, Offer
 from .common import Tensors, bert_ids, built_from, computing_in, loaded, transformers_name, without_position_ids
 
 ATTRIBUTE, CLIP, TEXT = "model.", "clip_model.", "text_encoder."
 
 
-def original(tensors: Tensors, facts: Facts) -> Witness:
+def original(tensors: Tensors, facts: Facts) -> Offer:
     """The witness from BertForSequenceClassification and CLIPVisionModelWithProjection."""
     import transformers
 
@@ -33,7 +33,7 @@ def original(tensors: Tensors, facts: Facts) -> Witness:
         padded = pad(ids, (0, taiyi_finetune.PADDED - ids.shape[1]))
         return normalize(text(padded).logits, dim=-1)
 
-    return Witness(
+    return Offer(
         name=transformers_name(),
         level="peer",
         computing_in=computing_in(text, vision),

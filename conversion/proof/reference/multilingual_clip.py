@@ -65,7 +65,7 @@ def config(files: Files, stated: Json) -> Json:
     base = own
     if isinstance(name := own.get("modelBase"), str):
         base = (stated if own is not stated else {}) or _published(name) or files[f"{name}:config.json"]
-    kind = base.get("model_type")
+    kind: Any = base.get("model_type")
     if kind not in DEFAULTS:
         raise ValueError(f"the text tower's model_type is {kind!r}; this reference has {sorted(DEFAULTS)}")
     return {"base_config": {**DEFAULTS[kind], **base}}

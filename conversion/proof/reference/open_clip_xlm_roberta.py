@@ -50,9 +50,9 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     text = config["model_cfg"]["text_cfg"]
     facts = text.get("hf_model_config") or {}
     width = tensors[BODY + "embeddings.word_embeddings.weight"].shape[1]
-    if "num_attention_heads" not in facts and width not in HEADS:
-        raise LookupError(f"a width of {width} is of no published size ({sorted(HEADS)}); state its heads")
     heads = facts.get("num_attention_heads", HEADS.get(width))
+    if heads is None:
+        raise LookupError(f"a width of {width} is of no published size ({sorted(HEADS)}); state its heads")
     activation, eps = ACTIVATIONS[facts.get("hidden_act", ACTIVATION)], facts.get("layer_norm_eps", EPS)
     mask = xlm_roberta.padding_bias(ids)
     states = xlm_roberta.last_hidden(tensors, BODY, ids, heads, activation, eps, mask)

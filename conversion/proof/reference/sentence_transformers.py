@@ -41,7 +41,7 @@ def config(files: Files, stated: Json) -> Json:
     stated_by = (files[name] for name in files if TRANSFORMER.fullmatch(posixpath.basename(name)))
     transformer: Json = next(stated_by, {})
     return {
-        **DEFAULTS.get(own.get("model_type"), {}),
+        **DEFAULTS.get(own.get("model_type", ""), {}),
         **own,
         "text_pooling": _pooling(pooling),
         "max_seq_length": transformer.get("max_seq_length"),

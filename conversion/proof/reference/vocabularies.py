@@ -73,6 +73,26 @@ class Unigram:
     greedy: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Table:
+    """What a vocabulary holds, whatever its kind: each row with its id, the special tokens, and merges or scores."""
+
+    rows: Mapping[str, int]
+    special: Sequence[str]
+    rules: Sequence[tuple[str, str] | tuple[str, float]] = ()
+
+
+def table(vocab: Sequence[str] | WordPieces | Bpe | Unigram) -> Table:
+    """A vocabulary that one of the readers here has read, as a table."""
+    if isinstance(vocab, Unigram):
+        rows = {piece: number for number, (piece, _) in enumerate(vocab.pieces)} | dict(vocab.special)
+        return Table(rows, sorted(vocab.special), tuple(vocab.pieces))
+    if isinstance(vocab, Bpe):
+        return Table(vocab.ids, sorted(vocab.special), vocab.merges)
+    tokens = vocab.tokens if isinstance(vocab, WordPieces) else vocab
+    return Table({token: number for number, token in enumerate(tokens)}, BERT_TOKENS)
+
+
 def wordpiece(path: Path) -> list[str]:
     """The tokens of a vocab.txt, of a tokenizer.json, or of a folder with either, in the order of their ids.
 
@@ -326,7 +346,7 @@ def _added(content: Mapping[str, Any], file: Path) -> list[tuple[int, str, bool]
 
 def _token(stated: Any, what: str, file: Path) -> str:
     """A token that is stated as a text, or as an object with its content."""
-    token = stated.get("content") if type(stated) is dict else stated
+    token: Any = stated.get("content") if type(stated) is dict else stated
     if not _checked(token, str, f"the text of {what}", file):
         raise ValueError(f"found an empty text as {what} in {file}; wanted a token.")
     return token

@@ -16,23 +16,23 @@ def checkpoint(shapes, **config):
     return Checkpoint(Path("folder/x.pt"), (), "zip", tensors, config=config)
 
 
-BERT_CLIP = c.bert_clip()
-OPENAI_CLIP_SCALARS: dict[str, tuple[int, ...]] = dict.fromkeys(c.OPENAI_CLIP_SCALARS, ())
-PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
+BERT_CLIP = c.bert_clip.bert_clip()
+OPENAI_CLIP_SCALARS: dict[str, tuple[int, ...]] = dict.fromkeys(c.openai_clip.OPENAI_CLIP_SCALARS, ())
+PUBLISHED_TAIYI = c.taiyi.taiyi(head=True) | {"classifier.weight": (512, 768)}
 
 
 @pytest.mark.parametrize(
     ("found", "source", "certainty", "why"),
     [
-        (checkpoint(c.cn_clip_vit()), "cn_clip", "certain", "6 keys that no other known format has together"),
-        (checkpoint(c.cn_clip_vit(flash=True)), "cn_clip", "certain", "6 keys"),
-        (checkpoint(c.cn_clip_vit(pooler=True)), "cn_clip", "certain", "6 keys"),
-        (checkpoint(c.cn_clip_resnet()), "cn_clip", "certain", "6 keys"),
-        (checkpoint(c.prd2()), "prd2", "certain", "7 keys that no other"),
-        (checkpoint(c.r2d2()), "prd2", "certain", "7 keys"),
-        (checkpoint(c.taiyi_finetune()), "taiyi_finetune", "certain", "8 keys that no other"),
+        (checkpoint(c.cn_clip.cn_clip_vit()), "cn_clip", "certain", "6 keys that no other known format has together"),
+        (checkpoint(c.cn_clip.cn_clip_vit(flash=True)), "cn_clip", "certain", "6 keys"),
+        (checkpoint(c.cn_clip.cn_clip_vit(pooler=True)), "cn_clip", "certain", "6 keys"),
+        (checkpoint(c.cn_clip.cn_clip_resnet()), "cn_clip", "certain", "6 keys"),
+        (checkpoint(c.prd2.prd2()), "prd2", "certain", "7 keys that no other"),
+        (checkpoint(c.prd2.r2d2()), "prd2", "certain", "7 keys"),
+        (checkpoint(c.taiyi_finetune.taiyi_finetune()), "taiyi_finetune", "certain", "8 keys that no other"),
         (
-            checkpoint({f"model.{key}": shape for key, shape in c.taiyi_finetune().items()}),
+            checkpoint({f"model.{key}": shape for key, shape in c.taiyi_finetune.taiyi_finetune().items()}),
             "taiyi_finetune",
             "certain",
             "8 keys that no other",
@@ -55,13 +55,18 @@ PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
         ),
         (checkpoint(BERT_CLIP, model_type="vision-text-dual-encoder"), "bert_clip", "certain", "names vision-text"),
         (
-            checkpoint(c.dual_encoder(), architectures=["VisionTextDualEncoderModel"]),
+            checkpoint(c.dual_encoder.dual_encoder(), architectures=["VisionTextDualEncoderModel"]),
             "bert_clip",
             "certain",
             "names V",
         ),
-        (checkpoint(c.chinese_clip(), architectures=["ChineseCLIPModel"]), "chinese_clip", "certain", "6 keys"),
-        (checkpoint(c.chinese_clip()), "chinese_clip", "certain", "6 keys that no other"),
+        (
+            checkpoint(c.chinese_clip.chinese_clip(), architectures=["ChineseCLIPModel"]),
+            "chinese_clip",
+            "certain",
+            "6 keys",
+        ),
+        (checkpoint(c.chinese_clip.chinese_clip()), "chinese_clip", "certain", "6 keys that no other"),
         (checkpoint(PUBLISHED_TAIYI), "taiyi", "likely", "classifier.weight [512, 768]"),
         (
             checkpoint(PUBLISHED_TAIYI | {"classifier.weight": (768, 1024)}),
@@ -69,13 +74,23 @@ PUBLISHED_TAIYI = c.taiyi(head=True) | {"classifier.weight": (512, 768)}
             "likely",
             "classifier.weight [768, 1024]",
         ),
-        (checkpoint(c.openai_clip() | OPENAI_CLIP_SCALARS), "openai_clip", "certain", "11 keys that no other"),
-        (checkpoint(c.openai_clip(resnet=True) | OPENAI_CLIP_SCALARS), "openai_clip", "certain", "11 keys"),
-        (checkpoint(c.hf_clip_vision()), "hf_clip", "certain", "4 keys"),
-        (checkpoint(c.hf_clip()), "hf_clip", "certain", "7 keys"),
+        (
+            checkpoint(c.openai_clip.openai_clip() | OPENAI_CLIP_SCALARS),
+            "openai_clip",
+            "certain",
+            "11 keys that no other",
+        ),
+        (
+            checkpoint(c.openai_clip.openai_clip(resnet=True) | OPENAI_CLIP_SCALARS),
+            "openai_clip",
+            "certain",
+            "11 keys",
+        ),
+        (checkpoint(c.common.hf_clip_vision()), "hf_clip", "certain", "4 keys"),
+        (checkpoint(c.hf_clip.hf_clip()), "hf_clip", "certain", "7 keys"),
         (
             checkpoint(
-                {key: shape for key, shape in c.hf_clip_vision().items() if key != "logit_scale"},
+                {key: shape for key, shape in c.common.hf_clip_vision().items() if key != "logit_scale"},
                 architectures=["CLIPVisionModelWithProjection"],
             ),
             "hf_clip",
@@ -92,7 +107,7 @@ def test_a_format_is_found_by_its_keys_and_says_why(found, source, certainty, wh
 
 
 def test_the_order_of_keys_does_not_matter():
-    shapes = c.cn_clip_vit()
+    shapes = c.cn_clip.cn_clip_vit()
 
     assert detect(checkpoint({key: shapes[key] for key in sorted(shapes, reverse=True)})).source.name == "cn_clip"
 
@@ -103,8 +118,8 @@ def test_the_order_of_keys_does_not_matter():
         (checkpoint(BERT_CLIP), "bert_clip"),
         (checkpoint(BERT_CLIP, architectures="BertCLIPModel"), "bert_clip"),
         (checkpoint(BERT_CLIP, architectures=None), "bert_clip"),
-        (checkpoint(c.taiyi(head=True)), "taiyi"),
-        (checkpoint(c.taiyi(head=False), architectures=["BertModel"]), "taiyi"),
+        (checkpoint(c.taiyi.taiyi(head=True)), "taiyi"),
+        (checkpoint(c.taiyi.taiyi(head=False), architectures=["BertModel"]), "taiyi"),
     ],
 )
 def test_keys_that_cannot_decide_are_not_guessed(found, candidate):
@@ -116,21 +131,21 @@ def test_keys_that_cannot_decide_are_not_guessed(found, candidate):
 
 def test_a_stated_format_must_agree_with_the_keys():
     with pytest.raises(UnknownFormat) as error:
-        detect(checkpoint(c.cn_clip_vit()), "taiyi")
+        detect(checkpoint(c.cn_clip.cn_clip_vit()), "taiyi")
 
     message = str(error.value)
     assert "is not Taiyi-CLIP" in message
-    assert "It would hold, but this does not:\n  bert.pooler.dense.weight\n  classifier.weight" in message
-    assert "It would not hold, but this does:\n  visual.*" in message
+    assert "Keys of that format which are missing here:\n  bert.pooler.dense.weight\n  classifier.weight" in message
+    assert "Keys which that format does not have, but this checkpoint has:\n  visual.*" in message
 
 
 def test_a_format_that_nobody_knows_is_refused_with_the_list():
-    with pytest.raises(InputError, match="there are cn_clip, bert_clip, "):
-        detect(checkpoint(c.cn_clip_vit()), "clip")
+    with pytest.raises(InputError, match="wanted one of cn_clip, bert_clip, "):
+        detect(checkpoint(c.cn_clip.cn_clip_vit()), "clip")
 
 
 def test_the_nearest_format_is_named_with_the_keys_that_differ():
-    shapes = c.cn_clip_vit() | {"extra.0.weight": (1,), "extra.1.weight": (1,)}
+    shapes = c.cn_clip.cn_clip_vit() | {"extra.0.weight": (1,), "extra.1.weight": (1,)}
     del shapes["visual.proj"]
 
     with pytest.raises(UnknownFormat) as error:
@@ -138,8 +153,8 @@ def test_the_nearest_format_is_named_with_the_keys_that_differ():
 
     message = str(error.value)
     assert "The nearest format is cn_clip" in message
-    assert "It would hold, but this does not:\n  visual.proj\n" in message
-    assert "Keys that it does not have:\n  extra.{0...1}.weight [1]" in message
+    assert "Keys of that format which are missing here:\n  visual.proj\n" in message
+    assert "Keys that no rule of that format claims:\n  extra.{0...1}.weight [1]" in message
 
 
 @pytest.mark.parametrize("format", [None, "cn_clip"])
@@ -155,12 +170,12 @@ def test_the_nearest_format_is_named_with_the_keys_that_differ():
 )
 def test_altered_models_are_named_even_where_the_other_keys_fit(key, title, format):
     with pytest.raises(UnknownFormat, match=title):
-        detect(checkpoint(c.cn_clip_vit() | {key: (1,)}), format)
+        detect(checkpoint(c.cn_clip.cn_clip_vit() | {key: (1,)}), format)
 
 
 def test_placeholders_are_named_even_if_only_some_weights_are():
     with pytest.raises(UnknownFormat, match=r"empty placeholders in place of weights \(visual\.proj"):
-        detect(checkpoint(c.cn_clip_vit() | {"visual.proj": (0,)}))
+        detect(checkpoint(c.cn_clip.cn_clip_vit() | {"visual.proj": (0,)}))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +196,7 @@ WITHOUT_POOLER = {key: shape for key, shape in BERT_CLIP.items() if "pooler" not
 @pytest.mark.parametrize(
     ("shapes", "config", "said"),
     [
-        (c.hf_clip_vision(), {"architectures": ["MetaClip2Model"]}, "MetaClip2Model, which is not converted"),
+        (c.common.hf_clip_vision(), {"architectures": ["MetaClip2Model"]}, "MetaClip2Model, which is not converted"),
         (BERT_CLIP, {"architectures": ["BlipModel"]}, "BlipModel, which is not converted"),
         (BERT_CLIP, {"model_type": "blip"}, "blip, which is not converted"),
         (WITHOUT_POOLER, {"architectures": ["TaiyiCLIPModel"]}, "TaiyiCLIPModel(.|\n)*text_model.pooler.dense.weight"),
@@ -198,7 +213,7 @@ def test_keys_do_not_outweigh_a_config_that_names_another_model_and_no_format_is
 @pytest.mark.parametrize("name", ["BertModel", "BertForSequenceClassification"])
 def test_a_plain_berts_class_does_not_decide_and_the_formats_of_its_keys_are_offered(name):
     with pytest.raises(UnknownFormat, match="--format bert_from_clip|--format taiyi"):
-        detect(checkpoint(c.taiyi(head=name != "BertModel"), architectures=[name]))
+        detect(checkpoint(c.taiyi.taiyi(head=name != "BertModel"), architectures=[name]))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +226,9 @@ def test_a_plain_berts_class_does_not_decide_and_the_formats_of_its_keys_are_off
     ],
 )
 def test_a_stated_format_does_not_outweigh_a_config_that_names_another(shapes, config, format, title):
-    with pytest.raises(UnknownFormat, match=f"config.json names {title}.*--format says {format}.*[Cc]orrect one"):
+    with pytest.raises(
+        UnknownFormat, match=f"config.json names {title}.*--format says {format}.*Correct config.json or --format"
+    ):
         detect(checkpoint(shapes, **config), format)
 
 
@@ -223,7 +240,7 @@ def test_a_stated_format_does_not_outweigh_a_config_that_names_another(shapes, c
         (BERT_CLIP, {"model_type": "clip"}, "bert_clip"),
         # EasyNLP writes ChineseCLIP's model type beside keys that the class does not have.
         (
-            {f"chinese_clip.{key}": shape for key, shape in c.cn_clip_vit().items()},
+            {f"chinese_clip.{key}": shape for key, shape in c.cn_clip.cn_clip_vit().items()},
             {"model_type": "chinese_clip"},
             "easynlp",
         ),
@@ -236,9 +253,9 @@ def test_a_stated_format_decides_where_the_config_names_no_other_that_is_known(s
 @pytest.mark.parametrize(
     ("shapes", "config", "format"),
     [
-        (c.taiyi(head=False), {"model_type": "roberta", "architectures": ["RobertaModel"]}, "taiyi"),
-        (c.taiyi(head=False), {"model_type": "xlm-roberta"}, "bert_from_clip"),
-        (c.taiyi(head=True), {"model_type": "ernie"}, "taiyi"),
+        (c.taiyi.taiyi(head=False), {"model_type": "roberta", "architectures": ["RobertaModel"]}, "taiyi"),
+        (c.taiyi.taiyi(head=False), {"model_type": "xlm-roberta"}, "bert_from_clip"),
+        (c.taiyi.taiyi(head=True), {"model_type": "ernie"}, "taiyi"),
         (BERT_CLIP, {"model_type": "blip"}, "bert_clip"),
         (BERT_CLIP, {"model_type": "blip"}, "chinese_clip"),
         (BERT_CLIP, {"model_type": "blip"}, "taiyi_clip"),
@@ -265,8 +282,8 @@ def test_a_lightning_file_of_a_class_that_pools_otherwise_is_not_taken_for_taiyi
 @pytest.mark.parametrize(
     ("shapes", "beside", "format", "other"),
     [
-        (c.cn_clip_vit(), ("vision_model_config.json", "text_model_config.json"), "cn_clip", "modelscope"),
-        (c.openai_clip(), ("open_clip_config.json",), "openai_clip", "open_clip"),
+        (c.cn_clip.cn_clip_vit(), ("vision_model_config.json", "text_model_config.json"), "cn_clip", "modelscope"),
+        (c.openai_clip.openai_clip(), ("open_clip_config.json",), "openai_clip", "open_clip"),
     ],
 )
 def test_a_stated_format_does_not_outweigh_the_files_that_lie_beside_the_weights(shapes, beside, format, other):
@@ -279,7 +296,7 @@ def test_a_stated_format_does_not_outweigh_the_files_that_lie_beside_the_weights
 
 def test_for_openais_bare_keys_it_is_said_how_to_choose():
     with pytest.raises(UnknownFormat) as error:
-        detect(checkpoint(c.openai_clip()))
+        detect(checkpoint(c.openai_clip.openai_clip()))
 
     message = str(error.value)
     assert "trained with open_clip: --format open_clip --config FILE" in message and "model_configs" in message

@@ -19,13 +19,15 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint import save as save_distributed
 
 from hf_zhclip.conversion import inspect
+from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.mapping import fold
 from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.reading.wrappers import AVERAGES, TRAINER_STATE, WRAPPERS
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints
-from tests.conversion.helpers import FAMILIES
+from tests.checkpoints import FAMILIES
+from tests.thorough import SHARES, cases
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -266,6 +268,11 @@ def weights(request, original) -> Weights:
     return Weights(request.param, place, found.files[0], tensors)
 
 
+def turn(weights: Weights) -> int:
+    """A family's place among the others."""
+    return list(FAMILIES).index(weights.family)
+
+
 def check(place: Path, wrap: Wrap, before: tuple[str, ...], keys: Iterable[str], format: str | set[str]) -> None:
     """Holds what `inspect` says of a place against what was put there, and the format or the candidates."""
     found = inspect(place, ema=wrap.ema)
@@ -277,21 +284,23 @@ def check(place: Path, wrap: Wrap, before: tuple[str, ...], keys: Iterable[str],
         assert (found.format, asked) == (None, format), found.why
 
 
+@SHARES
 @pytest.mark.parametrize("weights", FAMILIES, indirect=True)
-def test_a_family_is_named_in_every_wrapper_by_its_weights_alone(weights, tmp_path):
+def test_a_family_is_named_in_every_wrapper_by_its_weights_alone(weights, share, tmp_path):
     keys = fold(f"{key} {list(tensor.shape)}" for key, tensor in weights.tensors.items())
     expected = ALONE.get(weights.family, format_of(weights.family))
-    for name in files_of(weights.family):
+    for name in cases(files_of(weights.family), turn(weights), share):
         torch.save(WRAPS[name].put(weights.tensors), tmp_path / "file.pt")
         check(tmp_path / "file.pt", WRAPS[name], (), keys, expected)
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed")
+@SHARES
 @pytest.mark.parametrize("weights", FAMILIES, indirect=True)
-def test_a_family_is_named_in_every_folder_with_the_files_that_lie_beside(weights, tmp_path):
+def test_a_family_is_named_in_every_folder_with_the_files_that_lie_beside(weights, share, tmp_path):
     keys = inspect(weights.place).keys
     expected = ASKED.get(weights.family, format_of(weights.family))
-    for container, name, step in folders()[weights.family]:
+    for container, name, step in cases(folders()[weights.family], turn(weights), share):
         folder, before = tmp_path / container, ADDED.get(container, ())
         inner = copied(weights, folder)
         if step:
@@ -320,12 +329,16 @@ def test_a_format_that_is_stated_is_taken_where_the_weights_do_not_decide(family
 
 
 UNDECIDED = {
-    "a BertCLIP, or one of its relatives, without a config": (checkpoints.bert_clip(), None, BERT_DUAL),
-    "the same under a class that has no format": (checkpoints.bert_clip(), "BlipModel", set()),
-    "a plain BERT without a config": (checkpoints.taiyi(head=False), None, PLAIN_BERT),
-    "a plain BERT with its own config": (checkpoints.taiyi(head=False), "BertModel", PLAIN_BERT),
-    "OpenAI's keys without what its archives add": (checkpoints.open_clip(), None, {"openai_clip", "open_clip"}),
-    "a classifier of a size that was not published": (checkpoints.taiyi(head=True), None, {"taiyi"}),
+    "a BertCLIP, or one of its relatives, without a config": (checkpoints.bert_clip.bert_clip(), None, BERT_DUAL),
+    "the same under a class that has no format": (checkpoints.bert_clip.bert_clip(), "BlipModel", set()),
+    "a plain BERT without a config": (checkpoints.taiyi.taiyi(head=False), None, PLAIN_BERT),
+    "a plain BERT with its own config": (checkpoints.taiyi.taiyi(head=False), "BertModel", PLAIN_BERT),
+    "OpenAI's keys without what its archives add": (
+        checkpoints.open_clip.open_clip(),
+        None,
+        {"openai_clip", "open_clip"},
+    ),
+    "a classifier of a size that was not published": (checkpoints.taiyi.taiyi(head=True), None, {"taiyi"}),
 }
 
 
@@ -342,13 +355,15 @@ def test_where_nothing_decides_the_candidates_are_named_and_the_format_asked_for
 
 
 def test_keys_that_bert_and_roberta_have_too_claim_no_xlm_r(tmp_path):
-    tensors = {key: torch.zeros(()).expand(shape) for key, shape in checkpoints.open_clip_xlm_roberta(50).items()}
+    tensors = {
+        key: torch.zeros(()).expand(shape) for key, shape in checkpoints.open_clip.open_clip_xlm_roberta(50).items()
+    }
     torch.save(tensors, tmp_path / "file.pt")
 
-    found = inspect(tmp_path / "file.pt")
+    found = detect(read(tmp_path / "file.pt"))
 
-    assert (found.format, found.certainty) == ("open_clip_xlm_roberta", "certain")
-    assert found.title == "open_clip's CLIP with a BERT, RoBERTa or XLM-R of Hugging Face as its text tower"
+    assert (found.source.name, found.certainty) == ("open_clip_xlm_roberta", "certain")
+    assert found.source.title == "open_clip's CLIP with a BERT, RoBERTa or XLM-R of Hugging Face as its text tower"
 
 
 def test_the_table_holds_every_wrapper_in_every_kind_and_every_container():

@@ -10,16 +10,17 @@ from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.detection import parts
 from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints as c
 from tests.weights import seeded_state_dict
 
-VISION_FACTS = {"vision_head_width": c.CN_CLIP_FACTS["vision_head_width"]}
+VISION_FACTS = {"vision_head_width": c.cn_clip.CN_CLIP_FACTS["vision_head_width"]}
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    return c.taiyi_folder(tmp_path_factory.mktemp("text") / "taiyi", head=True)
+    return c.taiyi.taiyi_folder(tmp_path_factory.mktemp("text") / "taiyi", head=True)
 
 
 @pytest.fixture
@@ -34,14 +35,18 @@ def facts(tmp_path):
 
 
 def open_clip_file(path):
-    torch.save(seeded_state_dict(c.open_clip()), path)
+    torch.save(seeded_state_dict(c.open_clip.open_clip()), path)
     return path
 
 
-OPEN_CLIP_FACTS = c.open_clip_config(c.OPEN_CLIP_TEXT, c.OPEN_CLIP_VISION)
+OPEN_CLIP_FACTS = c.open_clip.open_clip_config(c.open_clip.OPEN_CLIP_TEXT, c.open_clip.OPEN_CLIP_VISION)
 MAKE = {
-    "cn_clip": lambda folder: (c.cn_clip_file(folder / "x.pt"), VISION_FACTS, None),
-    "chinese_clip. of EasyNLP": lambda folder: (c.easynlp_folder(folder / "x") / "pytorch_model.bin", None, None),
+    "cn_clip": lambda folder: (c.cn_clip.cn_clip_file(folder / "x.pt"), VISION_FACTS, None),
+    "chinese_clip. of EasyNLP": lambda folder: (
+        c.easynlp.easynlp_folder(folder / "x") / "pytorch_model.bin",
+        None,
+        None,
+    ),
     "open_clip": lambda folder: (open_clip_file(folder / "x.pt"), OPEN_CLIP_FACTS, "open_clip"),
 }
 
@@ -65,7 +70,7 @@ def test_an_image_part_is_converted_and_verified_with_its_own_facts_and_format(k
 
 
 def test_of_an_image_part_only_the_image_sides_facts_are_asked_for_under_the_options_that_state_them(text, tmp_path):
-    vision = c.cn_clip_file(tmp_path / "x.pt")
+    vision = c.cn_clip.cn_clip_file(tmp_path / "x.pt")
 
     with pytest.raises(InputError) as error:
         convert(text, tmp_path / "out", vision=vision, format="taiyi")
@@ -88,7 +93,7 @@ def test_a_format_of_the_image_part_is_asked_for_under_its_own_option(text, tmp_
 
     wrong = facts({"vision_head_width": 7})
     with pytest.raises(InputError, match="--vision-config states vision_head_width 7"):
-        cn_clip = c.cn_clip_file(tmp_path / "y.pt")
+        cn_clip = c.cn_clip.cn_clip_file(tmp_path / "y.pt")
         convert(text, tmp_path / "out", vision=cn_clip, format="taiyi", vision_config=wrong)
 
 
@@ -97,16 +102,16 @@ def test_what_is_stated_of_an_image_part_that_is_not_there_is_refused(option, tm
     stated = {option: facts(VISION_FACTS) if option == "vision_config" else "hf_clip"}
 
     with pytest.raises(InputError, match=f"holds both towers.*[Ll]eave out --{option.replace('_', '-')}"):
-        convert(c.bert_clip_config(tmp_path / "both"), tmp_path / "out", **stated)
+        convert(c.bert_clip.bert_clip_config(tmp_path / "both"), tmp_path / "out", **stated)
 
 
 def test_the_text_parts_options_do_not_reach_the_image_part(text, tmp_path, facts):
-    vision = c.clip_folder(tmp_path / "clip")
+    vision = c.hf_clip.clip_folder(tmp_path / "clip")
 
     with pytest.raises(InputError, match="states its own facts beside the weights, so --vision-config has nothing"):
-        identify(text, vision, "taiyi", None, vision_config=facts(VISION_FACTS))
+        identify(Stated(text, vision, "taiyi", vision_config=facts(VISION_FACTS)))
     with pytest.raises(InputError, match="There is no format 'x'"):
-        identify(text, vision, "taiyi", None, vision_format="x")
+        identify(Stated(text, vision, "taiyi", vision_format="x"))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +125,13 @@ def test_the_text_parts_options_do_not_reach_the_image_part(text, tmp_path, fact
     ],
 )
 def test_an_open_clip_that_prepares_pictures_otherwise_than_the_texts_family_is_refused(fields, said, text, tmp_path):
-    folder = c.open_clip_folder(tmp_path / "open_clip")
+    folder = c.open_clip.open_clip_folder(tmp_path / "open_clip")
     right = json.loads((folder / "open_clip_config.json").read_text())
     wrong = {**right, "preprocess_cfg": {**right["preprocess_cfg"], **fields}}
     (folder / "open_clip_config.json").write_text(json.dumps(wrong))
     with pytest.raises(InputError, match=said):
-        parts.describe(identify(text, folder, "taiyi", None))
+        parts.describe(identify(Stated(text, folder, "taiyi")))
 
-    right["preprocess_cfg"]["size"] = [c.SIZE, c.SIZE]
+    right["preprocess_cfg"]["size"] = [c.common.SIZE, c.common.SIZE]
     (folder / "open_clip_config.json").write_text(json.dumps(right))
-    assert parts.describe(identify(text, folder, "taiyi", None)).image_size == c.SIZE
+    assert parts.describe(identify(Stated(text, folder, "taiyi"))).image_size == c.common.SIZE

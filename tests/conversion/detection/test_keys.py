@@ -33,7 +33,7 @@ def test_exactly_one_source_claims_it_or_the_format_is_asked_for(name, tmp_path)
     found, format = checkpoint(name, tmp_path), KEYS[name]["format"]
 
     if KEYS[name].get("ask"):
-        with pytest.raises(UnknownFormat, match=rf"say so: .*--format {format} \("):
+        with pytest.raises(UnknownFormat, match=rf"state it: .*--format {format} \("):
             detect(found)
         assert detect(found, format).source.name == format
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_zhclip.conversion.detection.parts import Part, describe
+from hf_zhclip.conversion.detection.parts import OF_ROLE, describe
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.mapping import check
 from hf_zhclip.conversion.pipeline import build
@@ -15,17 +15,21 @@ from hf_zhclip.conversion.sources import SOURCES
 
 from tests import checkpoints as c
 
-BERT_CLIP_CONFIG = {"text_config": c.BERT_CONFIG, "vision_config": c.VISION_CONFIG}
+BERT_CLIP_CONFIG = {"text_config": c.common.BERT_CONFIG, "vision_config": c.common.VISION_CONFIG}
 FAMILIES = {
-    "cn_clip ViT": ("cn_clip", c.cn_clip_vit(), c.CN_CLIP_FACTS),
-    "cn_clip flash": ("cn_clip", c.cn_clip_vit(flash=True), c.CN_CLIP_FACTS),
-    "cn_clip RN50": ("cn_clip", c.cn_clip_resnet(), c.CN_CLIP_FACTS),
-    "ChineseCLIP": ("chinese_clip", c.chinese_clip(), BERT_CLIP_CONFIG),
-    "BertCLIP": ("bert_clip", c.bert_clip(), BERT_CLIP_CONFIG),
-    "Taiyi": ("taiyi", c.taiyi(head=True), c.BERT_CONFIG),
-    "CLIP": ("hf_clip", c.hf_clip(), {"text_config": c.CLIP_TEXT_CONFIG, "vision_config": c.VISION_CONFIG}),
-    "OpenAI's CLIP": ("openai_clip", c.openai_clip(), {}),
-    "CLIP's image side": ("hf_clip", c.hf_clip_vision(), {"vision_config": c.VISION_CONFIG}),
+    "cn_clip ViT": ("cn_clip", c.cn_clip.cn_clip_vit(), c.cn_clip.CN_CLIP_FACTS),
+    "cn_clip flash": ("cn_clip", c.cn_clip.cn_clip_vit(flash=True), c.cn_clip.CN_CLIP_FACTS),
+    "cn_clip RN50": ("cn_clip", c.cn_clip.cn_clip_resnet(), c.cn_clip.CN_CLIP_FACTS),
+    "ChineseCLIP": ("chinese_clip", c.chinese_clip.chinese_clip(), BERT_CLIP_CONFIG),
+    "BertCLIP": ("bert_clip", c.bert_clip.bert_clip(), BERT_CLIP_CONFIG),
+    "Taiyi": ("taiyi", c.taiyi.taiyi(head=True), c.common.BERT_CONFIG),
+    "CLIP": (
+        "hf_clip",
+        c.hf_clip.hf_clip(),
+        {"text_config": c.hf_clip.CLIP_TEXT_CONFIG, "vision_config": c.common.VISION_CONFIG},
+    ),
+    "OpenAI's CLIP": ("openai_clip", c.openai_clip.openai_clip(), {}),
+    "CLIP's image side": ("hf_clip", c.common.hf_clip_vision(), {"vision_config": c.common.VISION_CONFIG}),
 }
 PARTNERS = {"Taiyi": "CLIP's image side", "CLIP's image side": "Taiyi"}
 
@@ -34,7 +38,7 @@ def part(family, shapes=None):
     source, own, config = FAMILIES[family]
     tensors = {key: torch.empty(shape, device="meta") for key, shape in (shapes or own).items()}
     role = "image" if "image side" in family else "whole"
-    return Part(SOURCES[source], Checkpoint(Path("x.pt"), (), "zip", tensors), config, "stated", role)
+    return OF_ROLE[role](SOURCES[source], Checkpoint(Path("x.pt"), (), "zip", tensors), config, "stated")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.sources import cn_clip
 
 from tests import checkpoints
-from tests.conversion.helpers import PICTURES, contents, entries
+from tests.conversion.helpers import PICTURES, answer_here, contents, entries
 
 KEYS = Path(__file__).parents[2] / "keys"
 CLASSES = {
@@ -32,11 +32,6 @@ CLASSES = {
     "taiyi_plain": "VisionTextDualEncoderModel",
 }
 CROPPED = "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square"
-
-
-def answer_here(request):
-    """Stands in for the process without hf_zhclip, which costs seconds; what is asked still has to survive JSON."""
-    return json.loads(json.dumps(native_process.compute(json.loads(json.dumps(request)))))
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +82,7 @@ def test_a_repo_becomes_a_folder_of_the_stock_class_with_the_same_bits(family, r
     if CLASSES[family] == "VisionTextDualEncoderModel":  # where transformers 4 has the tower
         expected = {re.sub(r"^vision_model\.", "vision_model.vision_model.", key): t for key, t in source.items()}
     if family == "taiyi_plain":
-        expected["text_projection.weight"] = torch.eye(checkpoints.HIDDEN)
+        expected["text_projection.weight"] = torch.eye(checkpoints.common.HIDDEN)
     same_bits(load_file(tmp_path / "NATIVE" / "model.safetensors"), expected)
 
 
@@ -123,7 +118,7 @@ def test_older_readers_get_their_files_when_asked(repo, tmp_path):
     assert {"preprocessor_config.json", "vocab.txt"} <= entries(tmp_path / "NATIVE")
     stated = json.loads((tmp_path / "NATIVE" / "preprocessor_config.json").read_text(encoding="utf-8"))
     assert stated["image_processor_type"] == "ChineseCLIPImageProcessor"
-    assert stated["size"] == {"height": checkpoints.SIZE, "width": checkpoints.SIZE}
+    assert stated["size"] == {"height": checkpoints.common.SIZE, "width": checkpoints.common.SIZE}
     assert stated["do_center_crop"] is False
 
 
@@ -139,7 +134,7 @@ def test_weights_are_cut_into_shards(repo, tmp_path):
 
 @pytest.mark.parametrize("family", ["cn_clip_resnet", "taiyi_head"])
 def test_what_no_stock_class_holds_is_refused_and_nothing_is_written(family, repo, tmp_path):
-    with pytest.raises(InputError, match="No class of plain transformers computes what this model computes"):
+    with pytest.raises(InputError, match="No class of transformers itself computes what this model computes"):
         export(repo(family).path, tmp_path / "NATIVE", to="transformers")
 
     assert entries(tmp_path) == set()
@@ -283,7 +278,7 @@ def test_what_cn_clip_has_no_place_for_is_named(family, lost, repo, tmp_path):
         export(repo(family).path, tmp_path / "home.pt", to="cn_clip")
 
     assert str(error.value).splitlines() == [
-        f"cn_clip has no place for this model, and nothing was written. It would lose of {repo(family).path}:",
+        f"cn_clip has no place for this model, and nothing was written. {repo(family).path} would lose:",
         *(f"  {line}" for line in lost),
     ]
     assert entries(tmp_path) == set()
@@ -483,11 +478,11 @@ def test_a_fine_tuned_model_goes_to_both_places(tuned, repo, tmp_path):
 @pytest.mark.parametrize(
     ("destination", "arguments", "message"),
     [
-        ("x", {"to": "onnx"}, "--to 'onnx' is no place to go; there are transformers and cn_clip"),
+        ("x", {"to": "onnx"}, "There is no --to 'onnx'; wanted transformers or cn_clip"),
         ("x", {"to": "transformers", "ddp": True}, "--ddp names keys as cn_clip's training does"),
-        ("x.pt", {"to": "transformers"}, "x.pt looks like a file, and --to transformers writes a folder"),
+        ("x.pt", {"to": "transformers"}, "x.pt looks like a file, but --to transformers writes a folder"),
         ("x", {"to": "transformers", "max_shard_size": "5 GB"}, "--max-shard-size '5 GB' is no size"),
-        ("x", {"to": "cn_clip"}, r"x is no name of a .pt or .pth file, which cn_clip's are"),
+        ("x", {"to": "cn_clip"}, r"x does not end in .pt or .pth, as cn_clip's files do"),
         ("x.pt", {"to": "cn_clip", "also_legacy": True}, "--also-legacy writes files for older transformers"),
         ("there", {"to": "transformers"}, "there exists already, and nothing is overwritten"),
         ("there.pt", {"to": "cn_clip"}, "there.pt exists already, and nothing is overwritten"),
@@ -540,8 +535,8 @@ def test_a_folder_that_is_no_whole_repo_is_told_what_it_lacks(changed, original,
             export(folder, tmp_path / "home.pt", to="cn_clip")
         return str(error.value)
 
-    assert "has no config.json. `zhclip convert SOURCE OUT` makes one" in told(tmp_path / "nowhere")
-    assert "is of model_type 'clip', and a converted repo (hf_zhclip) was wanted" in told(original("bert_clip").source)
+    assert "has no config.json. `zhclip convert SOURCE OUT` writes a converted repo" in told(tmp_path / "nowhere")
+    assert "is of model_type 'clip', but a converted repo (hf_zhclip) was wanted" in told(original("bert_clip").source)
     out = changed("cn_clip_vit", architectures=["ZhCLIPTextModel"])
     assert "holds ['ZhCLIPTextModel']; a whole model (ZhCLIPModel) was wanted" in told(out)
     (out / "config.json").write_text(json.dumps({"model_type": "hf_zhclip", "architectures": ["ZhCLIPModel"]}))

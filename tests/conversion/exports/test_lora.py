@@ -15,7 +15,7 @@ from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.reading.read import read
 
 from tests import checkpoints
-from tests.conversion.exports.test_exporting import answer_here
+from tests.conversion.helpers import answer_here
 from tests.inputs import seeded_ids, seeded_pixels
 
 TARGETS = ["q_proj", "v_proj", "query", "value"]
@@ -29,7 +29,7 @@ def adapted(folder):
 
 
 def embeddings(model):
-    ids, pixels = seeded_ids(checkpoints.VOCAB), seeded_pixels(checkpoints.SIZE)
+    ids, pixels = seeded_ids(checkpoints.common.VOCAB), seeded_pixels(checkpoints.common.SIZE)
     return torch.cat([model.encode_text(input_ids=ids), model.encode_image(pixel_values=pixels)])
 
 

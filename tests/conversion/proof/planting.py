@@ -32,9 +32,11 @@ from hf_zhclip.conversion.repos.report import Comparison
 from hf_zhclip.conversion.repos.write import write_weights
 from hf_zhclip.conversion.source import Description
 from hf_zhclip.conversion.sources import SOURCES
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints
-from tests.conversion.helpers import FAMILIES, Original
+from tests.checkpoints import FAMILIES
+from tests.checkpoints.common import Original
 from tests.facts import REFUSED
 
 FOLDER = Path(tempfile.mkdtemp(prefix="planted_facts_"))
@@ -44,9 +46,11 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 MADE: dict[str, Callable[[Path], Original]] = {
     **FAMILIES,
     "bert_from_clip": lambda folder: Original(
-        checkpoints.taiyi_folder(folder / "bert", head=False), {"format": "bert_from_clip"}
+        checkpoints.taiyi.taiyi_folder(folder / "bert", head=False), {"format": "bert_from_clip"}
     ),
-    "dual_encoder": lambda folder: Original(checkpoints.dual_encoder_folder(folder / "dual", checkpoints.bert_clip())),
+    "dual_encoder": lambda folder: Original(
+        checkpoints.dual_encoder.dual_encoder_folder(folder / "dual", checkpoints.bert_clip.bert_clip())
+    ),
 }
 
 WITNESSES = {
@@ -68,15 +72,15 @@ class Prepared:
     """A family's small checkpoint, read and described, with the weights of its repo."""
 
     original: Original
-    parts: list[Part]
+    parts: tuple[Part, ...]
     description: Description
     tensors: dict[str, torch.Tensor]
     folder: Path
 
     def anew(self, tokenizer: bool) -> "Prepared":
         """The same, of which nothing is kept but what was read; nor its `tokenizer`, if that is asked."""
-        parts = [replace(part, source=SOURCES[part.source.name] if tokenizer else part.source) for part in self.parts]
-        return replace(self, parts=parts)
+        parts = (replace(part, source=SOURCES[part.source.name] if tokenizer else part.source) for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
     @cached_property
     def weights(self) -> Path:
@@ -91,10 +95,9 @@ def make(name: str, build: Callable[[Path], Original]) -> Prepared:
     folder = FOLDER / name
     folder.mkdir()
     made = build(folder)
-    given = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
-    first, *others = identify(made.source, **given)
-    once = replace(first.source, tokenizer=cache(first.source.tokenizer))
-    parts = [replace(first, source=once), *others]
+    first, *others = identify(Stated(made.source, **made.arguments))
+    once = replace(first.source, tokenizer=cache(lambda *given: counted_once(first.source.tokenizer(*given))))
+    parts = (replace(first, source=once), *others)
     return Prepared(made, parts, describe(parts), join_tensors(parts), folder)
 
 
@@ -115,7 +118,7 @@ def remembering(witness: Witness) -> Witness:
             yield
             dtypes.pop()
 
-    def once(name: str) -> Callable | None:
+    def once(name: str) -> Callable:
         call = getattr(witness, name)
 
         def answer(*given: Any) -> Any:
@@ -124,9 +127,10 @@ def remembering(witness: Witness) -> Witness:
                 known[key] = call(*given)
             return known[key]
 
-        return call and answer
+        return answer
 
-    return replace(witness, computing_in=computing_in, **{name: once(name) for name in witnesses.CALLS})
+    calls = (name for name in witnesses.CALLS if hasattr(witness, name))
+    return replace(witness, computing_in=computing_in, **{name: once(name) for name in calls})
 
 
 def _key(given: Any) -> Any:
@@ -154,6 +158,15 @@ def share_witness(patch: pytest.MonkeyPatch, family: str, level: str) -> None:
 
 
 _PROCESSORS: dict[str, Any] = {}
+
+
+def counted_once(processor: Any) -> Any:
+    """The processor, or a tokenizer alone, whose thousands of words are given by one call for all rows."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer.get_vocab = cache(tokenizer.get_vocab)
+    return processor
+
+
 VERSIONS = report.versions()
 
 
@@ -166,7 +179,7 @@ def share(patch: pytest.MonkeyPatch, made: Prepared) -> None:
         files = [folder / name for name in names if (folder / name).is_file()]
         key = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         if key not in _PROCESSORS:
-            _PROCESSORS[key] = load(folder)
+            _PROCESSORS[key] = counted_once(load(folder))
         return _PROCESSORS[key]
 
     def until_one_fails(*given: Any) -> Iterator[Comparison]:
@@ -195,7 +208,7 @@ def share(patch: pytest.MonkeyPatch, made: Prepared) -> None:
     patch.setattr(pipeline, "identify", lambda *given: made.parts)
     patch.setattr(pipeline, "join_tensors", lambda parts: made.tensors)
     patch.setattr(pipeline, "write_weights", link)
-    patch.setattr(verification.Part, "from_request", read_again)
+    patch.setattr(verification, "from_request", read_again)
     patch.setattr(verification, "join_tensors", lambda parts: made.tensors)
     patch.setattr(repo, "load_processor", load_processor)
     patch.setattr(repo, "_build", built)

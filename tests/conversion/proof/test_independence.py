@@ -19,10 +19,10 @@ CLASSES = {
 
 # What it is of the project that a package may import from, by the package.
 ALLOWED = {
-    "peers": ("errors", "proof.witness", "proof.reference", "proof.peers"),
+    "peers": ("errors", "words", "proof.witness", "proof.reference", "proof.peers"),
     "reference": ("proof.reference",),
     # `evidence` is what lies in a source's folder, as it lies there.
-    "witnesses": ("errors", "proof.witness", "proof.reference", "reading.evidence"),
+    "witnesses": ("errors", "words", "proof.witness", "proof.reference", "reading.evidence"),
 }
 
 

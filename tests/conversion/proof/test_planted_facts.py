@@ -8,11 +8,12 @@ import pytest
 from hf_zhclip.configuration_zhclip import TEXT_TOWERS, VISION_TOWERS, Projection
 from hf_zhclip.conversion import pipeline
 from hf_zhclip.conversion.layouts import hf_config
-from hf_zhclip.conversion.source import Description, Tower
+from hf_zhclip.conversion.source import TextAlone, Tower, Whole
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
 from tests import facts
 from tests.conversion.proof.planting import MADE, WITNESSES, outcome, prepared, share, share_witness, without_packages
+from tests.thorough import in_turns
 
 ROWS = [row for family in MADE for row in facts.rows(family, prepared(family).description)]
 ASKED = [row for row in ROWS if row.caught_by not in (facts.SHAPE, facts.TRAINING)]
@@ -21,6 +22,10 @@ ASKED = [row for row in ROWS if row.caught_by not in (facts.SHAPE, facts.TRAININ
 
 def of(environment):
     return [family for family, where in WITNESSES.items() if where == environment]
+
+
+def asked_of(environment):
+    return [row for row in ASKED if row.family in of(environment)]
 
 
 @pytest.fixture
@@ -46,18 +51,18 @@ def check(row, level, plant):
     assert found.level in (None, level)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", in_turns(ROWS, facts.Row.planted), ids=str)
 def test_a_planted_fact_is_caught_without_the_original(row, plant):
     check(row, "reference", plant)
 
 
-@pytest.mark.parametrize("row", [row for row in ASKED if row.family in of("transformers")], ids=str)
+@pytest.mark.parametrize("row", in_turns(asked_of("transformers"), facts.Row.planted), ids=str)
 def test_a_planted_fact_is_caught_by_the_original_in_transformers(row, plant):
     check(row, "peer", plant)
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("row", [row for row in ASKED if row.family in of("parity")], ids=str)
+@pytest.mark.parametrize("row", asked_of("parity"), ids=str)
 def test_a_planted_fact_is_caught_by_the_original_package(row, plant):
     check(row, "peer", plant)
 
@@ -96,12 +101,9 @@ def test_every_field_of_a_tower_has_another_value_in_the_tables(family):
 def test_every_field_has_a_row(family):
     description = prepared(family).description
     wanted = {("whole", name) for name in facts.DESCRIPTION_FIELDS}
-    for side in facts.STEPS:
-        if (tower := getattr(description, side)) is not None:
-            wanted |= {(side, name) for name in facts.TOWER_FIELDS} | {
-                (f"{side}.config", name) for name in tower.config
-            }
-    if description.vision is None:
+    for side, tower in facts.towers(description):
+        wanted |= {(side, name) for name in facts.TOWER_FIELDS} | {(f"{side}.config", name) for name in tower.config}
+    if isinstance(description, TextAlone):
         wanted -= {(place, name) for place, name in wanted if name in facts.OF_A_PAIR and "." not in place}
 
     assert wanted <= {(row.place, row.field) for row in ROWS if row.family == family}
@@ -109,7 +111,7 @@ def test_every_field_has_a_row(family):
 
 def test_every_field_of_a_description_is_planted_or_said_to_reach_no_config():
     assert {each.name for each in dataclasses.fields(Tower)} == {"config", *facts.TOWER_FIELDS}
-    assert {each.name for each in dataclasses.fields(Description)} == {
+    assert {each.name for each in dataclasses.fields(Whole)} == {
         *facts.STEPS,
         *facts.DESCRIPTION_FIELDS,
         *facts.NOT_IN_CONFIG,

@@ -19,7 +19,7 @@ from hf_zhclip.conversion.proof import witnesses
 from hf_zhclip.conversion.proof.reference import layers
 from hf_zhclip.conversion.reading import catalogue
 from hf_zhclip.conversion.reading.evidence import Evidence
-from hf_zhclip.conversion.source import Description
+from hf_zhclip.conversion.source import ImageSide, Texts
 from hf_zhclip.conversion.sources import open_clip_xlm_roberta, prd2, taiyi_finetune, wukong
 
 from tests import published
@@ -107,7 +107,7 @@ def part_of(name: str) -> Part:
 
 
 @cache
-def description_of(name: str) -> Description:
+def description_of(name: str) -> Texts | ImageSide:
     """What is stated of it while nothing is planted."""
     return part_of(name).describe()
 
@@ -175,18 +175,18 @@ FIELDS = {
 }
 
 
-def differences(part: Part, description: Description) -> list[str]:
+def differences(part: Part, description: Texts | ImageSide) -> list[str]:
     """Facts in which our description of a published size and the reference do not agree: "text heads" and so on."""
     reader = witnesses._Reader(
         witnesses.Testimony(part.source.name, "whole", part.checkpoint.tensors, Evidence(files(part), {}, {}))
     )
     different = []
-    if description.text is not None:
+    if isinstance(description, Texts):
         ids = torch.zeros(2, 3, dtype=torch.int64, device="meta")
         different += _differences("text", description.text.config, reader, ids)
         if description.context_length != reader.context_length():
             different.append("context_length")
-    if description.vision is not None:
+    if isinstance(description, ImageSide):
         size = description.image_size
         different += _differences("vision", description.vision.config, reader, torch.empty(2, 3, size, size))
         if size != reader.image_size():

@@ -17,10 +17,10 @@ from tests.inputs import seeded_ids, seeded_pixels
 from tests.planted import SEEN, Case, cosine
 from tests.weights import seeded_state_dict
 
-FACTS = checkpoints.CN_CLIP_FACTS
-HF_CONFIG = {"text_config": checkpoints.BERT_CONFIG, "vision_config": checkpoints.VISION_CONFIG}
-IDS = seeded_ids(checkpoints.VOCAB)
-PIXELS = seeded_pixels(checkpoints.SIZE)
+FACTS = checkpoints.cn_clip.CN_CLIP_FACTS
+HF_CONFIG = {"text_config": checkpoints.common.BERT_CONFIG, "vision_config": checkpoints.common.VISION_CONFIG}
+IDS = seeded_ids(checkpoints.common.VOCAB)
+PIXELS = seeded_pixels(checkpoints.common.SIZE)
 VOCAB = [
     "[PAD]",
     "[UNK]",
@@ -79,7 +79,9 @@ def test_layer_norm_and_gelu_are_those_of_torch():
     torch.testing.assert_close(layers.gelu(x * 300), F.gelu(x * 300))
 
 
-@pytest.mark.parametrize("shapes", [checkpoints.cn_clip_vit(), checkpoints.cn_clip_resnet()], ids=["ViT", "ResNet"])
+@pytest.mark.parametrize(
+    "shapes", [checkpoints.cn_clip.cn_clip_vit(), checkpoints.cn_clip.cn_clip_resnet()], ids=["ViT", "ResNet"]
+)
 def test_half_precision_tensors_are_used_in_single(shapes):
     half = {key: tensor.half() for key, tensor in seeded_state_dict(shapes).items()}
     single = {key: tensor.float() for key, tensor in half.items()}
@@ -92,7 +94,7 @@ def test_half_precision_tensors_are_used_in_single(shapes):
 def flash_layout(tensors):
     """The flash-attention layout of the same weights, written by hand."""
     flash = {key.replace("attn.in_proj_", "attn.Wqkv."): tensor for key, tensor in tensors.items()}
-    for layer in range(checkpoints.LAYERS):
+    for layer in range(checkpoints.common.LAYERS):
         attention = f"bert.encoder.layer.{layer}.attention."
         for kind in ("weight", "bias"):
             parts = [flash.pop(f"{attention}self.{name}.{kind}") for name in ("query", "key", "value")]
@@ -102,9 +104,9 @@ def flash_layout(tensors):
 
 
 def test_the_flash_layout_gives_the_same_embeddings():
-    tensors = seeded_state_dict(checkpoints.cn_clip_vit())
+    tensors = seeded_state_dict(checkpoints.cn_clip.cn_clip_vit())
     flash = flash_layout(tensors)
-    assert {key: tuple(tensor.shape) for key, tensor in flash.items()} == checkpoints.cn_clip_vit(flash=True)
+    assert {key: tuple(tensor.shape) for key, tensor in flash.items()} == checkpoints.cn_clip.cn_clip_vit(flash=True)
 
     texts = cn_clip.encode_text(flash, IDS, FACTS), cn_clip.encode_text(tensors, IDS, FACTS)
     images = cn_clip.encode_image(flash, PIXELS, FACTS), cn_clip.encode_image(tensors, PIXELS, FACTS)
@@ -113,36 +115,38 @@ def test_the_flash_layout_gives_the_same_embeddings():
 
 
 def test_a_pooler_in_a_cn_clip_file_is_not_used():
-    plain = seeded_state_dict(checkpoints.cn_clip_vit())
-    pooled = seeded_state_dict(checkpoints.cn_clip_vit(pooler=True))
+    plain = seeded_state_dict(checkpoints.cn_clip.cn_clip_vit())
+    pooled = seeded_state_dict(checkpoints.cn_clip.cn_clip_vit(pooler=True))
     assert torch.equal(cn_clip.encode_text(plain, IDS, FACTS), cn_clip.encode_text(pooled, IDS, FACTS))
 
 
 def test_padding_changes_nothing_unless_taiyi_attends_to_it():
     cases = [
-        (cn_clip.encode_text, checkpoints.cn_clip_vit(), FACTS),
-        (bert_clip.encode_text, checkpoints.bert_clip(), HF_CONFIG),
-        (taiyi.encode_text, checkpoints.taiyi(head=True), checkpoints.BERT_CONFIG),
-        (taiyi.encode_text, checkpoints.taiyi(head=False), checkpoints.BERT_CONFIG),
+        (cn_clip.encode_text, checkpoints.cn_clip.cn_clip_vit(), FACTS),
+        (bert_clip.encode_text, checkpoints.bert_clip.bert_clip(), HF_CONFIG),
+        (taiyi.encode_text, checkpoints.taiyi.taiyi(head=True), checkpoints.common.BERT_CONFIG),
+        (taiyi.encode_text, checkpoints.taiyi.taiyi(head=False), checkpoints.common.BERT_CONFIG),
     ]
     for encode, shapes, config in cases:
         tensors = seeded_state_dict(shapes)
         alone = torch.cat([encode(tensors, row[row != 0][None], config) for row in IDS])
         torch.testing.assert_close(encode(tensors, IDS, config), alone, atol=1e-5, rtol=0)
 
-    attending = taiyi.encode_text(tensors, IDS, {**checkpoints.BERT_CONFIG, "attend_to_padding": True})
+    attending = taiyi.encode_text(tensors, IDS, {**checkpoints.common.BERT_CONFIG, "attend_to_padding": True})
     assert cosine(attending, alone) < SEEN
 
 
 def test_every_embedding_has_length_one():
-    tensors = seeded_state_dict(checkpoints.bert_clip())
+    tensors = seeded_state_dict(checkpoints.bert_clip.bert_clip())
     for rows in (bert_clip.encode_text(tensors, IDS, HF_CONFIG), hf_clip.encode_image(tensors, PIXELS, HF_CONFIG)):
         torch.testing.assert_close(rows.norm(dim=-1), torch.ones(len(rows)))
 
 
 @pytest.mark.parametrize("tower", ["text", "ViT", "ResNet"])
 def test_every_planted_error_is_seen_in_the_small_checkpoints(tower):
-    shapes = checkpoints.cn_clip_resnet() if tower == "ResNet" else checkpoints.cn_clip_vit(pooler=True)
+    shapes = (
+        checkpoints.cn_clip.cn_clip_resnet() if tower == "ResNet" else checkpoints.cn_clip.cn_clip_vit(pooler=True)
+    )
     encode, inputs, errors = {
         "text": (cn_clip.encode_text, IDS, planted.cn_clip_text(other_heads=2)),
         "ViT": (cn_clip.encode_image, PIXELS, planted.cn_clip_vit(other_width=32)),
@@ -181,7 +185,10 @@ def test_published_vit_widths_have_their_head_width(width, stated):
 
 
 def test_a_head_count_that_is_not_known_is_asked_for_by_the_configs_own_name():
-    vit, resnet = seeded_state_dict(checkpoints.cn_clip_vit()), seeded_state_dict(checkpoints.cn_clip_resnet())
+    vit, resnet = (
+        seeded_state_dict(checkpoints.cn_clip.cn_clip_vit()),
+        seeded_state_dict(checkpoints.cn_clip.cn_clip_resnet()),
+    )
     with pytest.raises(LookupError, match="width of 32 is of no published size.*'text_num_attention_heads'"):
         cn_clip.encode_text(vit, IDS, {})
     with pytest.raises(LookupError, match="width of 64 is of no published size.*'vision_head_width'"):
@@ -200,28 +207,28 @@ def test_a_head_count_that_is_not_known_is_asked_for_by_the_configs_own_name():
     ],
 )
 def test_a_fact_that_the_reference_does_not_have_is_refused(fields, message):
-    tensors = seeded_state_dict(checkpoints.taiyi(head=True))
+    tensors = seeded_state_dict(checkpoints.taiyi.taiyi(head=True))
     with pytest.raises(ValueError, match=message):
-        taiyi.encode_text(tensors, IDS, {**checkpoints.BERT_CONFIG, **fields})
+        taiyi.encode_text(tensors, IDS, {**checkpoints.common.BERT_CONFIG, **fields})
 
 
 def test_a_missing_layer_is_refused():
-    tensors = seeded_state_dict(checkpoints.cn_clip_vit())
+    tensors = seeded_state_dict(checkpoints.cn_clip.cn_clip_vit())
     tensors = {key: tensor for key, tensor in tensors.items() if ".layer.0." not in key}
     with pytest.raises(LookupError, match=r"'bert.encoder.layer.N.\*'.*found \[1\]"):
         cn_clip.encode_text(tensors, IDS, FACTS)
 
 
 def test_texts_longer_than_the_positions_are_refused():
-    tensors = seeded_state_dict(checkpoints.cn_clip_vit())
-    with pytest.raises(ValueError, match=f"texts of 65 ids, but the checkpoint has {checkpoints.POSITIONS}"):
+    tensors = seeded_state_dict(checkpoints.cn_clip.cn_clip_vit())
+    with pytest.raises(ValueError, match=f"texts of 65 ids, but the checkpoint has {checkpoints.common.POSITIONS}"):
         cn_clip.encode_text(tensors, torch.ones(1, 65, dtype=torch.int64), FACTS)
 
 
 def test_the_image_size_is_that_of_the_position_table():
-    for shapes in (checkpoints.cn_clip_vit(), checkpoints.cn_clip_resnet()):
-        assert cn_clip.image_size(seeded_state_dict(shapes), {}) == checkpoints.SIZE
-    assert hf_clip.image_size(seeded_state_dict(checkpoints.hf_clip_vision()), {}) == checkpoints.SIZE
+    for shapes in (checkpoints.cn_clip.cn_clip_vit(), checkpoints.cn_clip.cn_clip_resnet()):
+        assert cn_clip.image_size(seeded_state_dict(shapes), {}) == checkpoints.common.SIZE
+    assert hf_clip.image_size(seeded_state_dict(checkpoints.common.hf_clip_vision()), {}) == checkpoints.common.SIZE
     with pytest.raises(ValueError, match="12 positions"):
         layers.square_side(12)
 

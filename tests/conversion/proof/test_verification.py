@@ -2,26 +2,32 @@ import hashlib
 import json
 import math
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import hf_zhclip
 from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
-from hf_zhclip.conversion.proof import precision, verification, witnesses
+from hf_zhclip.conversion.proof import compared, precision, verification, witnesses
+from hf_zhclip.conversion.proof.fresh_process import answered
 from hf_zhclip.conversion.proof.reference.layers import computing_in
-from hf_zhclip.conversion.proof.witness import Witness
+from hf_zhclip.conversion.proof.reference.vocabularies import Table
+from hf_zhclip.conversion.proof.witness import Offer
 from hf_zhclip.conversion.repos.report import Comparison, Report
 from hf_zhclip.conversion.sources import SOURCES
+from hf_zhclip.conversion.words import Words
 
 from tests import checkpoints
-from tests.conversion.helpers import FAMILIES, cn_clip, contents, entries
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import contents, entries
+from tests.thorough import every_third
 from tests.weights import seeded_state_dict
 
+COSINE = "smallest cosine"
+WITH_TOWERS = verification._with_towers
 NUMBERS = {"config", "ids", "pixels", "text", "image", "logits"}
 
 
@@ -43,7 +49,7 @@ def copy(repo, tmp_path):
 # What holds
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", every_third(FAMILIES))
 def test_a_repo_is_verified_against_its_original(family, repo):
     found = repo(family)
 
@@ -51,7 +57,7 @@ def test_a_repo_is_verified_against_its_original(family, repo):
 
     assert report.passed
     assert {each.step for each in report.comparisons} == {"files", "tensors", *NUMBERS}
-    assert {each.what for each in report.comparisons if each.step == "tensors"} == {
+    assert {each.what.en for each in report.comparisons if each.step == "tensors"} == {
         "file tensors",
         "loaded parameters and buffers",
     }
@@ -86,12 +92,12 @@ def test_every_comparison_has_a_bound_and_the_bounds_are_the_published_ones(repo
     bounds = {(each.step, each.measure): each.bound for each in comparisons}
 
     sameness = {
-        each.step: each.bound for each in comparisons if "inputs in float64" in each.what or each.step == "logits"
+        each.step: each.bound for each in comparisons if "inputs in float64" in each.what.en or each.step == "logits"
     }
     assert sameness == {"text": 1 - 1e-9, "image": 1 - 1e-9, "logits": 0}
-    first = {each.step: each.bound for each in reversed(comparisons) if "float64" in each.what}
+    first = {each.step: each.bound for each in reversed(comparisons) if "float64" in each.what.en}
     assert first["logits"] == 1e-9
-    rounding = [each for each in comparisons if "in float32" in each.what]
+    rounding = [each for each in comparisons if "in float32" in each.what.en]
     assert [each.step for each in rounding] == ["text", "image"]
     assert all(0 < each.result <= each.bound < 1e-3 for each in rounding)
 
@@ -116,6 +122,9 @@ def change(side, **changes):
 def order(name):
     return lambda description: replace(description, image_order=name)
 
+
+FOLLOWING = {"pixels": ("image",), "ids": ("text",)}
+"""Vectors are compared as users get them, from what the repo's own processor gives."""
 
 PLANTED = {
     "half the text heads": ("cn_clip_vit", change("text", num_attention_heads=2), "text"),
@@ -152,7 +161,7 @@ def test_a_planted_error_is_caught_where_it_is(name, original, tmp_path, monkeyp
     with pytest.raises(ParityError) as error:
         convert(found.source, tmp_path / "OUT", **found.arguments)
 
-    assert step in failed_steps(error) <= {step, "logits"}
+    assert step in failed_steps(error) <= {step, *FOLLOWING.get(step, ()), "logits"}
     assert entries(tmp_path) == set()
 
 
@@ -208,9 +217,9 @@ WRONG_TABLES = {
 def square(tmp_path_factory):
     """A cn_clip checkpoint whose projections are square, so that a missing transpose has no wrong shape."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "EMBED", 64)
-        patch.setattr(checkpoints, "HIDDEN", 64)
-        return cn_clip(checkpoints.cn_clip_vit)(tmp_path_factory.mktemp("square"))
+        patch.setattr(checkpoints.common, "EMBED", 64)
+        patch.setattr(checkpoints.common, "HIDDEN", 64)
+        return checkpoints.cn_clip.original(checkpoints.cn_clip.cn_clip_vit)(tmp_path_factory.mktemp("square"))
 
 
 def test_the_square_checkpoint_is_sound(square, tmp_path):
@@ -226,7 +235,7 @@ def test_an_error_in_a_table_is_caught_though_every_shape_fits(name, square, tmp
     with pytest.raises(ParityError) as error:
         convert(square.source, tmp_path / "OUT", **square.arguments)
 
-    assert step in failed_steps(error) <= {step, "logits"}
+    assert step in failed_steps(error) <= {step, *FOLLOWING.get(step, ()), "logits"}
     assert entries(tmp_path) == set()
 
 
@@ -307,7 +316,7 @@ TOKENIZER = {
     "padding before the text": ("tokenizer_config.json", {"padding_side": "left"}, "pads on the left"),
     "token types of a second text": ("tokenizer.json", in_template(1), r"token types \[1, 1, 1\]; zeros were wanted"),
     "another padding token": ("tokenizer_config.json", {"pad_token": "[UNK]"}, "pads with id"),
-    "a word beyond the rows": ("tokenizer.json", add_token, r"21129 words and the model 21128 rows"),
+    "a word beyond the rows": ("tokenizer.json", add_token, r"21129 words, but the model has 21128 rows"),
 }
 
 
@@ -325,6 +334,39 @@ def test_a_tokenizer_that_prepares_otherwise_is_refused_though_the_report_names_
 
     with pytest.raises(InputError, match=said):
         verify(out)
+
+
+TOWERS = {
+    "text": ("ZhCLIPTextModelWithProjection", "ZhCLIPTextModel"),
+    "image": ("ZhCLIPVisionModelWithProjection", "ZhCLIPVisionModel"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_classes_of_one_tower_are_compared_too(family, repo, monkeypatch):
+    monkeypatch.setattr(verification, "_with_towers", WITH_TOWERS)
+
+    found = {(each.step, each.what.en): each for each in verify(repo(family).path).comparisons}
+
+    for step, names in TOWERS.items():
+        for name in names:
+            (comparison,) = [each for (its, what), each in found.items() if its == step and f"{name} " in what]
+            assert comparison.passed and comparison.result < 1e-12
+
+
+def without_mask(self, input_ids, attention_mask):
+    return None
+
+
+def test_a_class_of_one_tower_that_computes_otherwise_is_caught(repo, monkeypatch):
+    monkeypatch.setattr(verification, "_with_towers", WITH_TOWERS)
+    monkeypatch.setattr(hf_zhclip.ZhCLIPTextModel, "_text_mask", without_mask)
+
+    with pytest.raises(ParityError) as error:
+        verify(repo("cn_clip_vit").path)
+
+    failed = [each.what.en for each in error.value.report.comparisons if not each.passed and each.measure != COSINE]
+    assert failed == ["ZhCLIPTextModel in float64, inputs: 2"]
 
 
 def test_a_changed_weight_is_caught_by_the_hash(copy):
@@ -373,7 +415,7 @@ def test_a_changed_vocabulary_is_caught_against_the_original(copy, original):
 
 
 def test_another_checkpoint_of_the_same_shapes_is_not_the_original(repo, tmp_path):
-    other = checkpoints.cn_clip_file(tmp_path / "other.pt")
+    other = checkpoints.cn_clip.cn_clip_file(tmp_path / "other.pt")
     saved = torch.load(other)
     saved["state_dict"]["module.logit_scale"] += 1
     torch.save(saved, other)
@@ -453,10 +495,10 @@ def test_the_word_of_the_fresh_process_comes_back_as_it_was_said(monkeypatch, fr
         said("import os; os.kill(os.getpid(), 9)")
     with pytest.raises(WorkError, match="process that verifies failed:\n�"):
         said(r"sys.stderr.buffer.write(b'\xd6'); sys.exit(3)")
-    comparison = asdict(Comparison("text", "x", "w", "m", 0.0, 0.0, True))
+    comparison = asdict(Comparison("text", Words.same("x"), Words.same("w"), "m", 0.0, 0.0, True))
     assert said(answer({"level": "peer", "comparisons": [comparison]}).replace("true", "True")) == (
         "peer",
-        [Comparison(**comparison)],
+        [Comparison.from_json(comparison)],
     )
 
 
@@ -464,12 +506,10 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     for name in ("torch", "transformers", "json", "hf_zhclip"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
-    head = verification.PROGRAM.split("from hf_zhclip")[0] + "import json; print(json.__file__)"
 
-    done = subprocess.run([sys.executable, "-c", head], capture_output=True, text=True)
+    found = answered("import json; open(sys.argv[1], 'w').write(json.dumps({'file': json.__file__}))", {})
 
-    assert done.returncode == 0, done.stderr
-    assert str(tmp_path) not in done.stdout
+    assert not found["file"].startswith(str(tmp_path))
 
 
 # Narrow dtypes
@@ -481,28 +521,31 @@ def test_the_rounding_of_the_repos_own_dtype_is_measured_beside_that_of_float32(
     report = convert(found.source, tmp_path / "OUT", dtype=dtype, **found.arguments)
 
     images = [each for each in report.comparisons if each.step == "image"]
-    measured = {each.what: each for each in images if each.measure == "max abs difference"}
+    measured = {each.what.en: each for each in images if each.measure == "max abs difference"}
     own, single = measured[f"embeddings in {dtype}"], measured["embeddings in float32"]
     assert single.result < own.result <= own.bound
     assert own.bound / single.bound == torch.finfo(getattr(torch, dtype)).eps / torch.finfo(torch.float32).eps
-    assert measured["embeddings of 3 inputs in float64"].result < 1e-12
+    calls = [each.result for what, each in measured.items() if "in float64" in what]
+    assert len(calls) == 3 and max(calls) < 1e-12
 
 
 def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tmp_path):
-    tensors = {key: tensor.half() for key, tensor in seeded_state_dict(checkpoints.cn_clip_vit()).items()}
+    tensors = {key: tensor.half() for key, tensor in seeded_state_dict(checkpoints.cn_clip.cn_clip_vit()).items()}
     block = "visual.transformer.resblocks.0.mlp."
     large = {
         block + "c_fc.bias": tensors[block + "c_fc.bias"] + 5,
         block + "c_proj.weight": tensors[block + "c_proj.weight"] * 3000,
-        block + "c_proj.bias": torch.full((checkpoints.WIDTH,), 6e4).half(),
+        block + "c_proj.bias": torch.full((checkpoints.common.WIDTH,), 6e4).half(),
     }
     torch.save({**tensors, **large}, tmp_path / "x.pt")
-    config = checkpoints.cn_clip_config(tmp_path / "facts.json")
+    config = checkpoints.cn_clip.cn_clip_config(tmp_path / "facts.json")
 
     report = convert(tmp_path / "x.pt", tmp_path / "OUT", config=config)
 
-    (own,) = [each for each in report.comparisons if "float16" in each.what and each.step == "image"]
-    assert own.what == "embeddings in float16, where the witness overflows, too"
+    (own,) = [each for each in report.comparisons if "float16" in each.what.en and each.step == "image"]
+    assert own.what == Words(
+        "embeddings in float16, where the witness overflows, too", "向量（float16，对照方同样溢出）"
+    )
     assert own.passed and math.isnan(own.result)
     json.dumps(report.to_json(), allow_nan=False)
 
@@ -510,12 +553,20 @@ def test_weights_that_overflow_their_own_dtype_are_no_fault_of_the_conversion(tm
 # NaN
 
 
+def sameness(ours, truth):
+    ours, truth = (torch.tensor(each, dtype=torch.float64) for each in (ours, truth))
+    return list(
+        precision._sameness(
+            "text", compared.EMBEDDINGS, [precision.Found("a call", 0, ours)], [truth], witnesses.REFERENCE
+        )
+    )
+
+
 def test_nan_agrees_with_nan_and_with_nothing_else():
     nan = float("nan")
 
     def passes(ours, expected):
-        ours, expected = (torch.tensor([[1.0, 0.0], each], dtype=torch.float64) for each in (ours, expected))
-        return all(each.passed for each in precision._sameness("text", "embeddings", ours, expected, "w"))
+        return all(each.passed for each in sameness([[1.0, 0.0], ours], [[1.0, 0.0], expected]))
 
     assert passes([0.6, 0.8], [0.6, 0.8])
     assert passes([nan, nan], [nan, nan])
@@ -534,15 +585,12 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
     ],
 )
 def test_difference_and_cosine_have_a_bound_each(ours, passed):
-    ours, truth = (torch.tensor([each], dtype=torch.float64) for each in (ours, [0.6, 0.8]))
-    found = precision._sameness("text", "embeddings", ours, truth, "w")
-
-    assert tuple(each.passed for each in found) == passed
+    assert tuple(each.passed for each in sameness([ours], [[0.6, 0.8]])) == passed
 
 
 def test_what_json_cannot_say_is_null():
     results = [float("nan"), float("inf"), 0.5]
-    comparisons = [Comparison("text", "x", "w", "m", 0.0, result, False) for result in results]
+    comparisons = [Comparison("text", Words.same("x"), Words.same("w"), "m", 0.0, result, False) for result in results]
 
     value = Report([], {}, "reference", comparisons, {}, versions={}).to_json()
 
@@ -557,12 +605,17 @@ def test_a_report_without_comparisons_has_not_passed():
 # Witnesses
 
 
+TABLE = Table({"[PAD]": 0}, ("[PAD]",)), 52
+
+
 def test_the_level_of_a_pair_is_that_of_the_weaker_witness():
-    peer = Witness("transformers 5", "peer", computing_in, encode_image=len)
-    reference = Witness("reference", "reference", computing_in, encode_text=len, encode_image=abs)
+    every = dict.fromkeys(witnesses.CALLS, abs)
+    peer = Offer(Words.same("transformers 5"), "peer", computing_in, **{**every, "encode_image": len})
+    reference = Offer(witnesses.REFERENCE, "reference", computing_in, **{**every, "encode_text": len, "pixels": None})
 
-    joined = witnesses._joined([reference, peer])
+    joined = witnesses._joined([reference, peer], *TABLE)
 
-    assert (joined.level, joined.name) == ("reference", "reference and transformers 5")
-    assert witnesses._joined([peer, peer]).level == "peer"
-    assert (joined.encode_text, joined.encode_image) == (len, abs)
+    assert joined.level == "reference"
+    assert joined.name == Words("reference, transformers 5", "参考实现、transformers 5")
+    assert witnesses._joined([peer, peer], *TABLE).level == "peer"
+    assert (joined.encode_text, joined.encode_image, joined.pixels) == (len, abs, abs)

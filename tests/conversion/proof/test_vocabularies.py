@@ -17,11 +17,12 @@ from hf_zhclip import conversion
 from hf_zhclip.conversion.detection.parts import identify, witness_vocabulary
 from hf_zhclip.conversion.proof.reference import bpe, vocabularies
 from hf_zhclip.conversion.proof.reference.unigram import xlm_roberta_ids
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers import builders, mending
 from hf_zhclip.conversion.tokenizers import vocabularies as conversion_readers
 
 from tests import checkpoints, unigram
-from tests.conversion.helpers import FAMILIES
+from tests.checkpoints import FAMILIES
 from tests.conversion.sources.test_openai_clip_reference import IDS
 
 PACKAGED = Path(conversion.__file__).parent / "tokenizers"
@@ -199,7 +200,7 @@ CLIP_SETTINGS = [
 
 class TestClipBpe:
     def folder(self, tmp_path, form="vocab.json"):
-        folder = checkpoints.bpe_folder(tmp_path / "clip")
+        folder = checkpoints.common.bpe_folder(tmp_path / "clip")
         if form == "tokenizer.json":
             CLIPTokenizer.from_pretrained(folder).backend_tokenizer.save(str(folder / form))
         return folder
@@ -290,7 +291,7 @@ class TestOpenaiBpe:
         assert (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id) == (49408, 49406, 49407)
 
     def test_another_vocabulary_is_that_of_its_folder(self, tmp_path):
-        folder = checkpoints.bpe_folder(tmp_path / "small")
+        folder = checkpoints.common.bpe_folder(tmp_path / "small")
         assert vocabularies.openai_bpe(folder) == vocabularies.clip_bpe(folder)
 
     @pytest.mark.parametrize("kept", [0, 20, 100_000])
@@ -396,7 +397,7 @@ class TestUnigram:
 class TestMultilingual:
     @pytest.mark.parametrize("kind", ["xlm-roberta", "bert"])
     def test_a_folder_says_of_which_kind_it_is(self, tmp_path, kind):
-        folder = checkpoints.multilingual_clip_folder(tmp_path / "mclip", kind)
+        folder = checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip", kind)
         read = vocabularies.unigram if kind == "xlm-roberta" else vocabularies.stated_wordpiece
         assert vocabularies.multilingual(folder) == read(folder)
 
@@ -434,10 +435,10 @@ def plain(found):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_conversion_and_the_witness_read_the_same(family, original):
     made = original(family)
-    stated = {name: made.arguments.get(name) for name in ("vision", "format", "config")}
-    parts = identify(made.source, **stated)
+    stated = Stated(made.source, **made.arguments)
+    parts = identify(stated)
     vocabulary = parts[0].source.vocabulary
-    path = Path(witness_vocabulary(parts, made.arguments.get("tokenizer")))
+    path = Path(witness_vocabulary(parts, stated))
     assert plain(READERS[id(vocabulary)](path)) == plain(vocabulary.read(path))
 
 
@@ -543,7 +544,7 @@ BAD_BPE = [
 
 @pytest.mark.parametrize(("change", "message"), BAD_BPE)
 def test_a_bad_bpe_is_refused_in_words(tmp_path, change, message):
-    folder = checkpoints.bpe_folder(tmp_path / "clip")
+    folder = checkpoints.common.bpe_folder(tmp_path / "clip")
     change(folder)
     with pytest.raises((ValueError, LookupError), match=message):
         vocabularies.clip_bpe(folder)
@@ -564,7 +565,7 @@ def test_a_bad_bpe_is_refused_in_words(tmp_path, change, message):
     ],
 )
 def test_settings_that_clip_tokenizer_could_not_use_are_refused(tmp_path, name, content, message):
-    folder = checkpoints.bpe_folder(tmp_path / "clip")
+    folder = checkpoints.common.bpe_folder(tmp_path / "clip")
     write_json(folder / name, content)
     with pytest.raises((ValueError, LookupError), match=message):
         vocabularies.clip_bpe(folder)
@@ -696,10 +697,10 @@ def fuzzed_folders(folder):
     yield text, "stated_wordpiece"
     builders.bert_tokenizer(text, 20).save_pretrained(folder / "frozen")
     yield folder / "frozen", "stated_wordpiece"
-    clip = checkpoints.bpe_folder(folder / "clip")
+    clip = checkpoints.common.bpe_folder(folder / "clip")
     write_json(clip / "tokenizer_config.json", CLIP_SETTINGS[-1])
     yield clip, "clip_bpe"
-    CLIPTokenizer.from_pretrained(checkpoints.bpe_folder(folder / "json")).save_pretrained(folder / "json")
+    CLIPTokenizer.from_pretrained(checkpoints.common.bpe_folder(folder / "json")).save_pretrained(folder / "json")
     write_json(folder / "json" / "special_tokens_map.json", {"pad_token": {"content": "<p>"}})
     write_json(folder / "json" / "added_tokens.json", {"<more>": 600})
     yield folder / "json", "openai_bpe"

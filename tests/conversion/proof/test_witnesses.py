@@ -15,10 +15,11 @@ from hf_zhclip.conversion.proof.samples import TEXTS
 from hf_zhclip.conversion.reading import evidence
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.conversion.stated import Stated
 
-from tests.conversion.helpers import FAMILIES, PICTURES
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import PICTURES
 
-STATED = ("config", "ema", "format", "vision", "vision_config", "vision_format")
 RAW = {
     "cn_clip_vit": set(),
     "cn_clip_flash": set(),
@@ -43,10 +44,10 @@ RAW = {
 
 
 def from_source(original):
-    given = {name: original.arguments.get(name) for name in STATED}
-    parts = identify(original.source, given.pop("vision"), given.pop("format"), given.pop("config"), **given)
+    stated = Stated(original.source, **original.arguments)
+    parts = identify(stated)
     testimonies = [verification._testimony(part, "keep") for part in parts]
-    return witnesses.build(testimonies, witness_vocabulary(parts, original.arguments.get("tokenizer")), None)
+    return witnesses.build(testimonies, witness_vocabulary(parts, stated), None)
 
 
 def from_report(repo):
@@ -66,8 +67,8 @@ def test_a_witness_built_from_the_report_equals_the_one_built_from_the_source(fa
     assert ids == other.token_ids(TEXTS)
     assert one.logit_scale() == other.logit_scale()
     assert one.text_training() == other.text_training() and one.image_training() == other.image_training()
-    pixels = torch.stack([one.pixels(picture) for _, picture in PICTURES])
-    assert torch.equal(pixels, torch.stack([other.pixels(picture) for _, picture in PICTURES]))
+    pixels = torch.stack([one.pixels(picture) for _, picture in PICTURES[:2]])
+    assert torch.equal(pixels, torch.stack([other.pixels(picture) for _, picture in PICTURES[:2]]))
     with one.computing_in(torch.float64), other.computing_in(torch.float64):
         assert difference(*(each.encode_image(pixels.double()) for each in (one, other))) < 1e-14
         for text in (ids[0], ids[-1]):

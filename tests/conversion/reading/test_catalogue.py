@@ -9,6 +9,7 @@ import pytest
 
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.reading import catalogue
+from hf_zhclip.conversion.source import TextAlone
 from hf_zhclip.conversion.sources import SOURCES
 
 from tests.published import KEYS, part
@@ -324,19 +325,19 @@ def test_the_towers_are_described_as_the_conversion_describes_them(name, tmp_pat
     entry, (text, *image) = catalogue.find(name), SHAPES[name]
     assert entry.format == KEYS[text]["format"]
     described = part(text, tmp_path).describe()
-    vision = part(image[0], tmp_path).describe() if image else described
-    wanted = (described.text.pooling, described.text.projection, described.context_length)
+    wanted = (described.text.pooling, getattr(described.text, "projection", None), described.context_length)
     assert (entry.text.pooling, entry.text.projection, entry.text.context_length) == wanted
     # XLM-R's positions begin behind its padding, whose id is 1.
     taken = 2 if entry.text.model_type == "xlm-roberta" else 0
     assert entry.text.positions == described.text.config["max_position_embeddings"] - taken
     assert entry.text.model_type == described.text.config["model_type"]
     assert entry.text.lower_case is (entry.text.tower not in CASED)
-    if vision.vision is None:
-        assert (entry.image, described.image_order, entry.width) == (None, None, described.text.width)
+    if isinstance(described, TextAlone):
+        assert (entry.image, entry.width) == (None, described.text.config["hidden_size"])
         return
-    image = entry.image
-    assert (image.order, image.model_type, image.projection, image.size, entry.width) == (
+    vision = part(image[0], tmp_path, "image").describe() if image else described
+    stated = entry.image
+    assert (stated.order, stated.model_type, stated.projection, stated.size, entry.width) == (
         described.image_order,
         vision.vision.config["model_type"],
         vision.vision.projection,
@@ -431,6 +432,22 @@ def test_a_config_that_is_no_json_is_refused_by_its_field(config, message):
     with pytest.raises(InputError) as caught:
         catalogue.parse(text, "clip-vit-bert-chinese-1M.yaml")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("task: text-to-image retrieval", "task: retrieval", "field figures.rows.task is 'retrieval'; wanted one of"),
+        ("split: test", "split: dev", "field figures.rows.split is 'dev'; wanted one of validation, test"),
+        ("setup: zero-shot", "setup: probed", "field figures.rows.setup is 'probed'; wanted one of zero-shot, fine-"),
+    ],
+)
+def test_a_row_of_figures_says_nothing_that_has_no_chinese(old, new, message):
+    name = catalogue.find("ViT-L-14").name
+    text = text_of(name)
+    assert old in text
+    with pytest.raises(InputError, match=message):
+        catalogue.parse(text.replace(old, new, 1), f"{name}.yaml")
 
 
 def test_a_config_nests_as_json_does():

@@ -7,7 +7,7 @@ from huggingface_hub import errors
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.reading.hub import locate, published, read_source
 
-from tests.checkpoints import cn_clip_file
+from tests.checkpoints.cn_clip import cn_clip_file
 
 # What the hub's client reads of a response; its HTTP package has changed between versions.
 RESPONSE = SimpleNamespace(headers={}, request=None)

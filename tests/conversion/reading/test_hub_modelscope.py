@@ -8,7 +8,8 @@ from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.reading.hub import locate, published, read_source
 
-from tests.checkpoints import cn_clip_file, modelscope_folder
+from tests.checkpoints.cn_clip import cn_clip_file
+from tests.checkpoints.modelscope import modelscope_folder
 
 ENTRY = "multi-modal_clip-vit-base-patch16_zh"
 

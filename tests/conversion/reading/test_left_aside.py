@@ -15,9 +15,9 @@ OTHERS = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
 @pytest.fixture
 def folder(tmp_path):
     """A CLIPModel folder with two other sets beside its model.safetensors."""
-    found = c.clip_folder(tmp_path / "clip")
+    found = c.hf_clip.clip_folder(tmp_path / "clip")
     for name in OTHERS:
-        torch.save(seeded_state_dict(c.hf_clip()), found / name)
+        torch.save(seeded_state_dict(c.hf_clip.hf_clip()), found / name)
     return found
 
 
@@ -34,8 +34,8 @@ def test_what_was_read_and_what_was_left_aside_is_said_by_inspect_and_in_the_rep
 
 
 def test_of_an_open_clip_folder_transformers_weights_are_left_aside(tmp_path):
-    folder = c.open_clip_folder(tmp_path / "open_clip")
-    torch.save(seeded_state_dict(c.hf_clip()), folder / "pytorch_model.bin")
+    folder = c.open_clip.open_clip_folder(tmp_path / "open_clip")
+    torch.save(seeded_state_dict(c.hf_clip.hf_clip()), folder / "pytorch_model.bin")
 
     found = read(folder)
 

@@ -157,20 +157,20 @@ def test_a_deepspeed_folder_that_names_no_step_of_its_own_is_refused(tag, tmp_pa
     for place in (tmp_path, tmp_path / "ds", tmp_path / "outside"):
         saved(place / "mp_rank_00_model_states.pt", {"module": tensors()})
 
-    with pytest.raises(InputError, match="latest names .*, and there is no such folder"):
+    with pytest.raises(InputError, match="latest names .*, but .* holds no such folder"):
         read(tmp_path / "ds")
 
 
 def test_open_clip_s_config_beside_a_hugging_face_model_does_not_hide_it(tmp_path):
     """As in laion's CLIP repos, which hold both libraries' files."""
-    folder = checkpoints.clip_folder(tmp_path / "clip")
+    folder = checkpoints.hf_clip.clip_folder(tmp_path / "clip")
     (folder / "open_clip_config.json").write_text("{}")
 
     assert detect(read(folder)).source.name == "hf_clip"
 
 
 def test_of_a_folder_of_both_libraries_transformers_own_weights_are_read(tmp_path):
-    folder = checkpoints.open_clip_folder(tmp_path / "clip")
+    folder = checkpoints.open_clip.open_clip_folder(tmp_path / "clip")
     saved(folder / "pytorch_model.bin", tensors())
     (folder / "config.json").write_text('{"model_type": "clip"}')
 
@@ -182,7 +182,7 @@ def test_of_a_folder_of_both_libraries_transformers_own_weights_are_read(tmp_pat
 @pytest.mark.parametrize("config", [None, '{"architecture": "vit_base_patch32_clip_224"}'], ids=["no", "timm's"])
 def test_of_a_folder_whose_config_is_not_transformers_open_clips_weights_are_read(config, tmp_path):
     """As in timm's repos, which hold its own image tower beside."""
-    folder = checkpoints.open_clip_folder(tmp_path / "clip")
+    folder = checkpoints.open_clip.open_clip_folder(tmp_path / "clip")
     saved(folder / "pytorch_model.bin", tensors())
     if config:
         (folder / "config.json").write_text(config)
@@ -190,18 +190,18 @@ def test_of_a_folder_whose_config_is_not_transformers_open_clips_weights_are_rea
     found = read(folder)
 
     assert [file.name for file in found.files] == ["open_clip_pytorch_model.bin", "open_clip_config.json"]
-    assert found.config["model_cfg"]["embed_dim"] == checkpoints.EMBED
+    assert found.config["model_cfg"]["embed_dim"] == checkpoints.common.EMBED
 
 
 def test_open_clips_own_name_of_a_file_vouches_for_its_config_alone(tmp_path):
-    folder = checkpoints.open_clip_folder(tmp_path / "clip")
+    folder = checkpoints.open_clip.open_clip_folder(tmp_path / "clip")
     (folder / "config.json").write_text('{"model_type": "clip"}')
 
     assert read(folder / "open_clip_pytorch_model.bin").config.keys() == {"model_cfg", "preprocess_cfg"}
 
 
 def test_open_clips_config_serves_a_file_of_transformers_name_where_that_has_none(tmp_path):
-    folder = checkpoints.open_clip_folder(tmp_path / "clip")
+    folder = checkpoints.open_clip.open_clip_folder(tmp_path / "clip")
     (folder / "open_clip_pytorch_model.bin").rename(folder / "pytorch_model.bin")
 
     assert read(folder).config.keys() == {"model_cfg", "preprocess_cfg"}

@@ -111,12 +111,12 @@ def test_the_tensors_are_those_of_torchs_own_state_dict_bit_by_bit(save, module,
 
 def test_a_helper_of_the_tests_writes_what_torch_reads_back(tmp_path):
     tensors = {"a.0.weight": torch.ones(2, 3), "a.0.running_mean": torch.zeros(2), "n": torch.tensor(3)}
-    loaded = torch.jit.load(checkpoints.torchscript_file(tmp_path / "x.pt", tensors)).state_dict()
+    loaded = torch.jit.load(checkpoints.openai_clip.torchscript_file(tmp_path / "x.pt", tensors)).state_dict()
     assert loaded.keys() == tensors.keys() and all(torch.equal(loaded[key], each) for key, each in tensors.items())
 
 
 def test_the_tensors_lie_on_the_files_own_bytes(tmp_path):
-    path = checkpoints.torchscript_file(tmp_path / "x.pt", {"weight": torch.full((1000,), 1.5)})
+    path = checkpoints.openai_clip.torchscript_file(tmp_path / "x.pt", {"weight": torch.full((1000,), 1.5)})
     found = open_file(path).top["weight"]
     with path.open("r+b") as file:
         file.seek(path.read_bytes().index(struct.pack("<4f", *[1.5] * 4)))
@@ -145,7 +145,9 @@ def repack(
 
 @pytest.fixture
 def archive(tmp_path):
-    return checkpoints.torchscript_file(tmp_path / "x.pt", {"weight": torch.ones(3), "a.bias": torch.ones(2)})
+    return checkpoints.openai_clip.torchscript_file(
+        tmp_path / "x.pt", {"weight": torch.ones(3), "a.bias": torch.ones(2)}
+    )
 
 
 def test_an_archive_that_another_zip_program_packed_is_read_wherever_its_records_lie(archive, tmp_path):

@@ -36,7 +36,8 @@ from hf_zhclip.conversion.repos.doors import (
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
-from tests.conversion.helpers import FAMILIES, contents, entries
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import contents, entries
 from tests.pictures import seeded_pictures
 
 TEXTS = ["一只猫", "两只很大很大的狗在雪地上跑，跑得飞快", "a", "A photo of 猫咪" * 20]
@@ -132,18 +133,38 @@ COMPUTE = """
 """
 
 
+KINDS = (
+    *("cn_clip_vit", "cn_clip_resnet", "hf_clip", "multilingual_clip", "sentence_transformers"),
+    *("taiyi_finetune", "zh_clip"),
+)
+"""A family of each kind: text towers, image towers, projections, padding inside the model, a factor of one."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        KINDS,
+        pytest.param((*THOROUGH, *(family for family in FAMILIES if family not in KINDS)), marks=pytest.mark.thorough),
+    ],
+    ids=["of each kind", "the others"],
+)
+def families(request):
+    """Families whose repos are loaded by every door."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def plain(repo, tmp_path_factory):
-    """Repos without code by name: every family in one file, one in shards, one in bfloat16."""
+def plain(families, repo, tmp_path_factory):
+    """Repos without code by name: the families in one file, one in shards, one in bfloat16."""
     folder = tmp_path_factory.mktemp("plain")
-    repos = {family: repo(family).path for family in FAMILIES}
+    repos = {family: repo(family).path for family in sorted(families)}
     for name, family, options in (
         ("sharded", "cn_clip_vit", {"max_shard_size": "1MB"}),
         ("bfloat16", "cn_clip_resnet", {}),
     ):
         dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
-        AutoModel.from_pretrained(repos[family], dtype=dtype).save_pretrained(folder / name, **options)
-        AutoProcessor.from_pretrained(repos[family]).save_pretrained(folder / name)
+        AutoModel.from_pretrained(repo(family).path, dtype=dtype).save_pretrained(folder / name, **options)
+        AutoProcessor.from_pretrained(repo(family).path).save_pretrained(folder / name)
         repos[name] = folder / name
     assert (folder / "sharded" / "model.safetensors.index.json").exists()
     return repos
@@ -231,6 +252,7 @@ def assert_the_same(found: dict, wanted: dict) -> None:
             torch.testing.assert_close(found[name][side], values[side], rtol=0, atol=1e-6, msg=f"{name}, {side}")
 
 
+@pytest.mark.thorough  # test_registration.py, test_modeling_zhclip.py and test_publish.py load repos in such a process
 def test_a_repo_loads_with_the_plugin_in_a_fresh_process(plain, pictures, wanted, tmp_path):
     found = enter(plain, pictures, tmp_path, plugin=True)
 
@@ -327,7 +349,7 @@ def test_a_repos_code_is_hf_zhclips_own_modules(with_code):
     package = Path(hf_zhclip.__file__).parent
 
     for name in CODE_FILES:
-        assert (with_code["bert_clip"] / name).read_bytes() == (package / name).read_bytes()
+        assert (with_code[THOROUGH[0]] / name).read_bytes() == (package / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", CODE_FILES)

@@ -7,7 +7,6 @@ import torch
 
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.publishing.card_words import translate
 from hf_zhclip.conversion.repos.prepared import check_tokenizer, spare_rows
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
@@ -52,14 +51,13 @@ def test_rows_up_to_a_multiple_of_8_to_128_are_padding_and_are_told(count, rows,
     tokenizer, config = words(count), model(rows)
     check_tokenizer(tokenizer, config)
     (told,) = spare_rows(tokenizer, config)
-    assert f"{rows} rows" in told and f"{count} words" in told and f"multiple of {multiple}," in told
-    chinese = translate(told, "zh")
-    assert "英文原文" not in chinese and str(rows) in chinese and str(multiple) in chinese
+    assert f"{rows} rows" in told.en and f"{count} words" in told.en and f"multiple of {multiple}," in told.en
+    assert f"{rows} 行" in told.zh and f"{count} 个词" in told.zh and f"补齐到 {multiple} 的倍数" in told.zh
 
 
 @pytest.mark.parametrize(("count", "rows"), [(3000, 21128), (21128, 21130), (21128, 21144), (21128, 21376), (8, 24)])
 def test_a_vocabulary_with_too_few_words_is_refused(count, rows):
-    message = rf"The tokenizer has words up to id {count - 1} and the model {rows} rows.*--tokenizer PATH"
+    message = rf"The tokenizer has words up to id {count - 1}, but the model has {rows} rows.*--tokenizer PATH"
     with pytest.raises(InputError, match=message):
         check_tokenizer(words(count), model(rows))
 
@@ -76,11 +74,11 @@ def test_as_many_words_as_rows_are_nothing_to_tell_of():
 
 def padded(folder, rows):
     """A cn_clip file whose embedding has more rows than the vocabulary has words."""
-    shapes = c.cn_clip_vit() | {"bert.embeddings.word_embeddings.weight": (rows, c.HIDDEN)}
+    shapes = c.cn_clip.cn_clip_vit() | {"bert.embeddings.word_embeddings.weight": (rows, c.common.HIDDEN)}
     torch.save(seeded_state_dict(shapes), folder / "x.pt")
     place = folder / "words.txt"
     place.write_text("".join(f"{word}\n" for word in default_vocab()), encoding="utf-8")
-    return folder / "x.pt", {"tokenizer": place, "config": c.cn_clip_config(folder / "facts.json")}
+    return folder / "x.pt", {"tokenizer": place, "config": c.cn_clip.cn_clip_config(folder / "facts.json")}
 
 
 def test_padded_rows_are_said_on_the_terminal_in_the_report_and_on_the_card(tmp_path):
@@ -90,20 +88,19 @@ def test_padded_rows_are_said_on_the_terminal_in_the_report_and_on_the_card(tmp_
     report = convert(source, tmp_path / "OUT", progress=lines.append, **options)
 
     assert report.passed
-    (told,) = [line for line in lines if "padding up to a multiple of 16" in line]
-    assert (
-        told
-        in json.loads((tmp_path / "OUT/conversion_report.json").read_text(encoding="utf-8"))["conversion"]["limits"]
-    )
+    (told,) = [limit for limit in report.conversion["limits"] if "补齐到 16 的倍数" in limit.zh]
+    assert "padding up to a multiple of 16" in told.en and told.en in lines
+    written = json.loads((tmp_path / "OUT/conversion_report.json").read_text(encoding="utf-8"))
+    assert {"en": told.en, "zh": told.zh} in written["conversion"]["limits"]
     card = (tmp_path / "OUT/README.md").read_text(encoding="utf-8")
-    assert told in card and translate(told, "zh") in card
+    assert told.en in card and told.zh in card
 
 
 def test_a_vocabulary_that_was_cut_is_refused_and_the_whole_one_is_the_way_out(tmp_path):
     source, options = padded(tmp_path, 21128)
     (tmp_path / "cut.txt").write_text("".join(f"{word}\n" for word in default_vocab()[:3000]), encoding="utf-8")
 
-    with pytest.raises(InputError, match=r"words up to id 2999 and the model 21128 rows.*--tokenizer PATH"):
+    with pytest.raises(InputError, match=r"words up to id 2999, but the model has 21128 rows.*--tokenizer PATH"):
         convert(source, tmp_path / "OUT", **{**options, "tokenizer": tmp_path / "cut.txt"})
     assert not (tmp_path / "OUT").exists()
 

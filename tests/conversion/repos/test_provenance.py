@@ -6,6 +6,7 @@ import pytest
 from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.repos import provenance
+from hf_zhclip.conversion.stated import Stated
 
 
 def part(path="/home/somebody/epoch3.pt", hub_id="", revision=""):
@@ -38,10 +39,11 @@ def test_a_source_from_the_hub_is_named_as_there():
 @pytest.mark.parametrize("family", ["cn_clip_vit", "taiyi_head"])
 def test_a_source_of_this_machine_is_nowhere_on_the_hub(family, original):
     found = original(family)
-    parts = identify(found.source, *(found.arguments.get(name) for name in ("vision", "format", "config")))
+    stated = Stated(found.source, **found.arguments)
+    parts = identify(stated)
 
     assert [provenance.record(part)["hub"] for part in parts] == [None] * len(parts)
-    assert provenance.entry_name(found.source, parts) is None
+    assert provenance.entry_name(stated, parts) is None
 
 
 TAIYI, CLIP = "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese", "openai/clip-vit-base-patch32"
@@ -58,7 +60,7 @@ TAIYI, CLIP = "IDEA-CCNL/Taiyi-CLIP-Roberta-102M-Chinese", "openai/clip-vit-base
     ],
 )
 def test_only_what_was_published_together_bears_the_catalogue_s_name(source, vision, name):
-    assert provenance.entry_name(source, [part(hub_id=TAIYI), part(hub_id=vision)]) == name
+    assert provenance.entry_name(Stated(source), [part(hub_id=TAIYI), part(hub_id=vision)]) == name
 
 
 def test_a_source_from_the_hub_is_recorded_to_the_commit():

@@ -4,12 +4,17 @@ import math
 import pytest
 
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.repos.report import FILE, Comparison, Report, changed_files, read_report
+from hf_zhclip.conversion.repos.report import DIFFERENCE, FILE, Comparison, Report, changed_files, read_report
+from hf_zhclip.conversion.words import Words
+
+LIMIT = Words("Texts are lower-cased.", "文本会转成小写。")
+VECTORS = Words("embeddings in float32", "向量（float32）")
 
 
 def report(*results: float) -> Report:
     comparisons = [
-        Comparison("text", "embeddings", "reference", "difference", 1e-5, each, each <= 1e-5) for each in results
+        Comparison("text", VECTORS, Words("reference", "参考实现"), DIFFERENCE, 1e-5, each, each <= 1e-5)
+        for each in results
     ]
     source = {
         "format": "cn_clip",
@@ -20,7 +25,13 @@ def report(*results: float) -> Report:
         "evidence": {"files": {}, "stated": {}},
     }
     conversion = {
-        **{"architecture": "x", "dtype": "keep", "context_length": 52, "trained_context_length": 52, "limits": []},
+        **{
+            "architecture": "x",
+            "dtype": "keep",
+            "context_length": 52,
+            "trained_context_length": 52,
+            "limits": [LIMIT],
+        },
         **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},
         **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
     }
@@ -40,6 +51,17 @@ def test_a_report_comes_back_from_its_file(tmp_path, results):
 
     assert back.passed == written.passed
     assert back.to_json() == written.to_json()
+    assert back.conversion["limits"] == [LIMIT] and back.comparisons[0].what == VECTORS
+
+
+def test_a_report_says_its_sentences_in_both_languages():
+    value = report(0.0).to_json()
+
+    assert value["conversion"]["limits"] == [{"en": "Texts are lower-cased.", "zh": "文本会转成小写。"}]
+    (comparison,) = value["comparisons"]
+    assert comparison["what"] == {"en": "embeddings in float32", "zh": "向量（float32）"}
+    assert comparison["witness"] == {"en": "reference", "zh": "参考实现"}
+    assert (comparison["step"], comparison["measure"]) == ("text", "max abs difference")
 
 
 def test_a_report_without_comparisons_proves_nothing():
@@ -100,7 +122,13 @@ def spoilt(**changes):
         ({"comparisons__first__result": "x"}, "comparisons: result is 'x'"),
         ({"conversion": {}}, "'architecture'"),
         ({"versions": "x"}, "versions is 'x'"),
-        ({"conversion__limits": [{}]}, "limits holds {}"),
+        ({"conversion__limits": [{}]}, "{} has not the fields en and zh alone"),
+        ({"conversion__limits": ["a sentence"]}, "'a sentence' has not the fields en and zh alone"),
+        ({"conversion__limits": [{"en": "a sentence"}]}, "has not the fields en and zh alone"),
+        ({"conversion__limits": [{"en": "a sentence", "zh": 1}]}, "is no text in en and zh"),
+        ({"comparisons__first__what": "embeddings"}, "comparisons: what is 'embeddings'"),
+        ({"comparisons__first__witness": {"en": "reference"}}, "has not the fields en and zh alone"),
+        ({"comparisons__first__measure": {}}, "comparisons: measure is {}"),
         ({"sources__first__hub": {"repo": 1, "file": None, "revision": None}}, "hub: repo is 1"),
         ({"sources__first__hub": {"repo": "a/b"}}, "'file'"),
         ({"conversion__command": "zhclip 'convert"}, "command is .*: No closing quotation"),

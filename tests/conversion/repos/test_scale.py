@@ -7,11 +7,10 @@ from safetensors.torch import load_file, save_file
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.mapping import log_inverse, plan, rename, zero
-from hf_zhclip.conversion.publishing.card_words import translate
 from hf_zhclip.conversion.repos.scale import scale_limits
 
 from tests import checkpoints as c
-from tests.conversion.helpers import FAMILIES
+from tests.checkpoints import FAMILIES
 from tests.weights import seeded_state_dict
 
 AS_IT_IS = rename("s", "logit_scale")
@@ -52,8 +51,8 @@ def test_nothing_is_said_up_to_the_logarithm_of_100(value, dtype):
 )
 def test_what_may_be_honest_is_kept_and_said_in_both_languages(value, said):
     (told,) = limits(value)
-    assert said in told and "is kept as it is" in told
-    assert "英文原文" not in translate(told, "zh") and f"{value:.6g}" in translate(told, "zh")
+    assert said in told.en and "is kept as it is" in told.en
+    assert f"来源的 logit_scale 是 {value:.6g}，" in told.zh and "这里原样保留" in told.zh
 
 
 @pytest.mark.parametrize(
@@ -90,9 +89,9 @@ def test_a_zero_that_no_source_key_gives_is_the_familys_own_matter():
 
 def with_scale(folder, value):
     """A cn_clip file of another scale."""
-    tensors = seeded_state_dict(c.cn_clip_vit()) | {"logit_scale": torch.tensor(value)}
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit()) | {"logit_scale": torch.tensor(value)}
     torch.save({"state_dict": tensors}, folder / "x.pt")
-    return folder / "x.pt", {"config": c.cn_clip_config(folder / "facts.json")}
+    return folder / "x.pt", {"config": c.cn_clip.cn_clip_config(folder / "facts.json")}
 
 
 def test_a_scale_that_was_exponentiated_is_refused_and_its_logarithm_is_the_way_out(tmp_path):
@@ -106,7 +105,7 @@ def test_a_scale_that_was_exponentiated_is_refused_and_its_logarithm_is_the_way_
     torch.save(state, source)
     report = convert(source, tmp_path / "OUT", **options)
 
-    assert report.passed and not any("logit_scale" in limit for limit in report.conversion["limits"])
+    assert report.passed and not any("logit_scale" in limit.en for limit in report.conversion["limits"])
 
 
 def test_a_scale_that_drifted_is_said_on_the_terminal_in_the_report_and_on_the_card(tmp_path):
@@ -115,10 +114,10 @@ def test_a_scale_that_drifted_is_said_on_the_terminal_in_the_report_and_on_the_c
 
     report = convert(source, tmp_path / "OUT", progress=lines.append, **options)
 
-    (told,) = [line for line in lines if "logit_scale of the source is 4.61" in line]
-    assert report.passed and told in report.conversion["limits"]
+    (told,) = [limit for limit in report.conversion["limits"] if "logit_scale of the source is 4.61" in limit.en]
+    assert report.passed and told.en in lines
     card = (tmp_path / "OUT/README.md").read_text(encoding="utf-8")
-    assert told in card and translate(told, "zh") in card
+    assert told.en in card and told.zh in card
 
 
 def in_a_vector(place):

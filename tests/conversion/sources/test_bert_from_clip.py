@@ -22,14 +22,15 @@ from hf_zhclip.conversion.errors import InputError, ParityError, UnknownFormat
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.proof.peers import bert_from_clip as peers
 from hf_zhclip.conversion.proof.reference import bert_from_clip as reference
-from hf_zhclip.conversion.proof.witness import Facts
-from hf_zhclip.conversion.publishing.cards import render
+from hf_zhclip.conversion.proof.witness import TextFacts
+from hf_zhclip.conversion.publishing.rendering import render
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.repos.report import read_report
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
-from tests.conversion.helpers import Original, Repo, contents, save_time
+from tests.checkpoints.common import Original
+from tests.conversion.helpers import Repo, contents, save_time
 from tests.loopback_hub import connect, serve
 from tests.weights import seeded_state_dict
 
@@ -44,8 +45,10 @@ OF_A_PAIR = ("projection_dim", "text_projection_type", "visual_projection_type",
 
 def bert_folder(folder: Path) -> Path:
     """A BertModel as save_bert_checkpoint.py of CLIP-Chinese saves it, the buffer of transformers 4.18 included."""
-    c.taiyi_folder(folder, head=False)
-    tensors = seeded_state_dict(c.taiyi(head=False)) | {"embeddings.position_ids": torch.arange(c.POSITIONS)[None]}
+    c.taiyi.taiyi_folder(folder, head=False)
+    tensors = seeded_state_dict(c.taiyi.taiyi(head=False)) | {
+        "embeddings.position_ids": torch.arange(c.common.POSITIONS)[None]
+    }
     torch.save(tensors, folder / "pytorch_model.bin")
     return folder
 
@@ -96,10 +99,10 @@ def test_its_config_states_a_text_tower_and_nothing_of_a_pair(one):
     config = json.loads((one.path / "config.json").read_text(encoding="utf-8"))
 
     assert config["architectures"] == ["ZhCLIPTextModel"] and config["vision_config"] is None
-    assert config["text_pooling"] == "pooler" and config["text_config"]["hidden_size"] == c.HIDDEN
+    assert config["text_pooling"] == "pooler" and config["text_config"]["hidden_size"] == c.common.HIDDEN
     assert not set(OF_A_PAIR) & set(config)
     loaded = transformers.AutoConfig.from_pretrained(one.path)
-    assert loaded.vision_config is None and loaded.to_dict()["text_config"]["hidden_size"] == c.HIDDEN
+    assert loaded.vision_config is None and loaded.to_dict()["text_config"]["hidden_size"] == c.common.HIDDEN
 
 
 def test_its_files_are_those_of_a_tower_and_a_tokenizer(one):
@@ -128,9 +131,9 @@ def test_a_fine_tuned_one_is_saved_and_loaded_as_what_it_is(one, copied):
 @pytest.mark.parametrize(
     ("auto", "name", "message"),
     [
-        (hf_zhclip, "ZhCLIPModel", "a text tower alone: it has no vision_config"),
-        (hf_zhclip, "ZhCLIPVisionModel", "a text tower alone: it has no vision_config"),
-        (hf_zhclip, "ZhCLIPVisionModelWithProjection", "stands in no space with images"),
+        (hf_zhclip, "ZhCLIPModel", "it describes a text tower alone"),
+        (hf_zhclip, "ZhCLIPVisionModel", "it describes a text tower alone"),
+        (hf_zhclip, "ZhCLIPVisionModelWithProjection", "cannot be compared with images"),
         (hf_zhclip, "ZhCLIPTextModelWithProjection", "holds no text_projection"),
         (transformers, "AutoModelForZeroShotImageClassification", "Load it with ZhCLIPTextModel or AutoModel"),
     ],
@@ -145,10 +148,10 @@ def test_the_report_compares_states_and_what_is_pooled_and_no_picture(one):
 
     assert report.passed and report.level == "peer"
     assert [each.step for each in report.comparisons] == [
-        *("tensors", "tensors", "config", "ids", *["states"] * 3, *["pooled"] * 3)
+        *("tensors", "tensors", "config", "config", "ids", "ids", *["states"] * 7, *["pooled"] * 7)
     ]
     assert report.conversion["image_order"] is None and report.conversion["architecture"] == "bare BERT 32x2"
-    assert SPACE in report.conversion["limits"][0]
+    assert SPACE in report.conversion["limits"][0].en
 
 
 @pytest.mark.parametrize("against", ["itself", "the original"])
@@ -156,6 +159,17 @@ def test_it_is_verified_again(one, against):
     arguments = {} if against == "itself" else {"against": one.original.source, **FORMAT}
 
     assert verify(one.path, **arguments).passed
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["a tower against a pair", "a pair against a tower"])
+def test_what_is_compared_with_a_model_of_other_sides_is_refused_in_words(one, repo, original, alone):
+    pair = original("cn_clip_vit")
+    out, other, options = (
+        (one.path, pair.source, {}) if alone else (repo("cn_clip_vit").path, one.original.source, FORMAT)
+    )
+
+    with pytest.raises(InputError, match="not of one model.* --against"):
+        verify(out, other, **options)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -210,7 +224,7 @@ def test_a_wrong_fact_fails_the_comparison_with_the_original(one, copied, name, 
 def test_the_reference_computes_what_bert_model_computes(one):
     tensors = torch.load(one.original.source / "pytorch_model.bin", weights_only=True)
     config = read_report(one.path).sources[0]["evidence"]["files"]["config.json"]["content"]
-    facts = Facts(config, default_vocab(), c.POSITIONS, None)
+    facts = TextFacts(config, default_vocab(), c.common.POSITIONS)
     peer = peers.original(tensors, facts)
 
     ids = reference.token_ids(samples.TEXTS, facts.vocab, facts.context_length)
@@ -270,7 +284,7 @@ def test_it_is_not_exported_and_the_way_out_is_named(one, tmp_path):
         said = str(error.value)
         assert "import hf_zhclip" in said and "from transformers import AutoModel, AutoTokenizer" in said
         assert ".text_model.save_pretrained(" in said
-        assert ("cn_clip has no place for a text tower alone" in said) == (to == "cn_clip")
+        assert ("a file of cn_clip holds both towers" in said) == (to == "cn_clip")
         assert '.pt"' not in said
     assert not any(tmp_path.iterdir())
     exec(said[said.index("import hf_zhclip") :].replace("\n    ", "\n"), {})
@@ -319,6 +333,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.thorough  # repos/test_doors.py loads whole models there
 def test_with_its_code_it_loads_where_the_package_is_not_installed(one, tmp_path):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -356,30 +371,32 @@ def test_without_a_pooler_it_is_refused_with_the_reason(tmp_path):
     kept = {key: tensor for key, tensor in tensors.items() if "pooler" not in key}
     torch.save(kept, tmp_path / "bert" / "pytorch_model.bin")
 
-    with pytest.raises(UnknownFormat, match=r"a BERT without a pooler(.|\n)*Nothing says what stands for a text"):
+    with pytest.raises(
+        UnknownFormat, match=r"a BERT without a pooler(.|\n)*nothing says which of its vectors represents a text"
+    ):
         convert(tmp_path / "bert", tmp_path / "out")
-    with pytest.raises(UnknownFormat, match=r"this does not:\n  pooler\.dense\.weight"):
+    with pytest.raises(UnknownFormat, match=r"which are missing here:\n  pooler\.dense\.weight"):
         convert(tmp_path / "bert", tmp_path / "out", **FORMAT)
 
 
 def test_it_takes_no_image_tower_and_is_none(one, tmp_path):
-    clip = c.clip_folder(tmp_path / "clip")
+    clip = c.hf_clip.clip_folder(tmp_path / "clip")
 
     with pytest.raises(InputError, match="stands in no space with pictures, so that no image tower belongs to it"):
         convert(one.original.source, tmp_path / "out", vision=clip, **FORMAT)
     with pytest.raises(InputError, match="do not decide what it is"):
-        convert(c.taiyi_folder(tmp_path / "taiyi", head=True), tmp_path / "out", vision=one.original.source)
+        convert(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True), tmp_path / "out", vision=one.original.source)
     assert not (tmp_path / "out").exists()
 
 
 def test_half_of_a_pair_is_still_asked_for_the_other(tmp_path):
     with pytest.raises(InputError, match="name it with --vision"):
-        convert(c.taiyi_folder(tmp_path / "taiyi", head=False), tmp_path / "out", format="taiyi")
+        convert(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=False), tmp_path / "out", format="taiyi")
 
 
 def test_an_image_tower_alone_is_refused_with_the_reason(tmp_path):
     with pytest.raises(InputError, match="without a text there is nothing to compare a picture with"):
-        convert(c.clip_vision_folder(tmp_path / "clip"), tmp_path / "out")
+        convert(c.hf_clip.clip_vision_folder(tmp_path / "clip"), tmp_path / "out")
 
 
 def test_a_config_that_contradicts_the_weights_is_refused(tmp_path):

@@ -70,10 +70,10 @@ def from_cn_clip(tensors):
 
 
 def test_the_same_weights_as_cn_clip_file_and_as_chinese_clip_folder_become_the_same_tensors(tmp_path):
-    tensors = seeded_state_dict(c.cn_clip_vit())
-    config = c.cn_clip_config(tmp_path / "facts.json")
-    convert(c.cn_clip_file(tmp_path / "a.pt"), tmp_path / "A", config=config, skip_verify=True)
-    folder = c.chinese_clip_folder(tmp_path / "b")
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit())
+    config = c.cn_clip.cn_clip_config(tmp_path / "facts.json")
+    convert(c.cn_clip.cn_clip_file(tmp_path / "a.pt"), tmp_path / "A", config=config, skip_verify=True)
+    folder = c.chinese_clip.chinese_clip_folder(tmp_path / "b")
     torch.save(from_cn_clip(tensors), folder / "pytorch_model.bin")
     convert(folder, tmp_path / "B", skip_verify=True)
 
@@ -118,7 +118,10 @@ def test_the_reference_reads_the_old_names_as_the_original_does(original):
         for key, v in state_dict.items()
     }
     assert sum(key.endswith(".gamma") for key in old) > 10
-    config, pixels = read_json(original("chinese_clip").source / "config.json"), torch.rand(1, 3, c.SIZE, c.SIZE)
+    config, pixels = (
+        read_json(original("chinese_clip").source / "config.json"),
+        torch.rand(1, 3, c.common.SIZE, c.common.SIZE),
+    )
     wanted = reference.encode_image(state_dict, pixels, config)
     assert torch.equal(reference.encode_image(old, pixels, config), wanted)
     ids = torch.tensor([[101, 7, 8, 102, 0]])
@@ -145,7 +148,7 @@ def test_what_a_stale_config_dict_says_gives_way_to_what_the_shapes_allow(origin
     for stale in ({"hidden_size": 768}, None, {}):
         described = SOURCES["chinese_clip"].describe(checkpoint, {**config, "text_config_dict": stale})
         assert described.text.config["num_attention_heads"] == 4
-    both = {**config, "vision_config_dict": {**c.VISION_CONFIG, "num_attention_heads": 8}}
+    both = {**config, "vision_config_dict": {**c.common.VISION_CONFIG, "num_attention_heads": 8}}
     # Where both fit, transformers takes the _dict.
     assert SOURCES["chinese_clip"].describe(checkpoint, both).vision.config["num_attention_heads"] == 8
     with pytest.raises(InputError, match="There is no config.json beside the weights"):
@@ -155,12 +158,12 @@ def test_what_a_stale_config_dict_says_gives_way_to_what_the_shapes_allow(origin
 def test_the_limit_of_texts_is_52_unless_the_folder_or_the_user_says_otherwise(original, tmp_path):
     folder = copy_of(original("chinese_clip"), tmp_path / "folder")
     assert SOURCES["chinese_clip"].describe(read(folder), read(folder).config).context_length == 52
-    for stated, wanted in ((int(1e30), 52), (40, 40), (500, c.POSITIONS)):
+    for stated, wanted in ((int(1e30), 52), (40, 40), (500, c.common.POSITIONS)):
         write(folder / "tokenizer_config.json", {"model_max_length": stated})
         assert SOURCES["chinese_clip"].describe(read(folder), read(folder).config).context_length == wanted
     assert text_limit(None, 52) == text_limit(tmp_path, 52) == 52
     taiyi = read(original("taiyi_clip").source)
-    assert SOURCES["taiyi_clip"].describe(taiyi, taiyi.config).context_length == c.POSITIONS  # 77 at most
+    assert SOURCES["taiyi_clip"].describe(taiyi, taiyi.config).context_length == c.common.POSITIONS  # 77 at most
 
 
 # What transformers' classes take where a file leaves it out is a crop of 224.

@@ -15,6 +15,7 @@ from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.mapping import concat, drop, rename, split
 from hf_zhclip.conversion.proof.reference import bpe, clip_text, cn_clip, hf_clip
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import clip_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import read_bpe
 
@@ -23,7 +24,7 @@ from tests.inputs import seeded_pixels
 from tests.planted import SEEN, Case, cosine, fact, part, swapped, transposed
 from tests.weights import seeded_state_dict
 
-CONFIG = {"text_config": c.CLIP_TEXT_CONFIG, "vision_config": c.VISION_CONFIG}
+CONFIG = {"text_config": c.hf_clip.CLIP_TEXT_CONFIG, "vision_config": c.common.VISION_CONFIG}
 TEXTS = (
     "",
     "The cat's 2 dogs don't cost 100%!!'s",
@@ -32,7 +33,7 @@ TEXTS = (
     "<|endoftext|> in the middle <|startoftext|> <|EndOfText|>",
     "long " * 100,
 )
-START, END = len(c.bpe()[0]) - 2, len(c.bpe()[0]) - 1
+START, END = len(c.common.bpe()[0]) - 2, len(c.common.bpe()[0]) - 1
 
 
 def ids(pad: int) -> torch.Tensor:
@@ -47,7 +48,7 @@ def ids(pad: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return c.clip_folder(tmp_path_factory.mktemp("clip") / "clip")
+    return c.hf_clip.clip_folder(tmp_path_factory.mktemp("clip") / "clip")
 
 
 def edited(folder, place, **config):
@@ -64,12 +65,12 @@ def edited(folder, place, **config):
 @pytest.mark.parametrize("end", [2, END])
 @torch.no_grad()
 def test_the_reference_computes_what_transformers_own_class_computes(end):
-    config = {**CONFIG, "text_config": {**c.CLIP_TEXT_CONFIG, "eos_token_id": end}}
+    config = {**CONFIG, "text_config": {**c.hf_clip.CLIP_TEXT_CONFIG, "eos_token_id": end}}
     fields = {side: {k: v for k, v in each.items() if k != "model_type"} for side, each in config.items()}
-    model = CLIPModel(CLIPConfig(**fields, projection_dim=c.EMBED)).eval()
-    tensors = seeded_state_dict(c.hf_clip())
+    model = CLIPModel(CLIPConfig(**fields, projection_dim=c.common.EMBED)).eval()
+    tensors = seeded_state_dict(c.hf_clip.hf_clip())
     model.load_state_dict(tensors)
-    pixels = seeded_pixels(c.SIZE)
+    pixels = seeded_pixels(c.common.SIZE)
     out = model(input_ids=ids(pad=END), pixel_values=pixels)
 
     for ours, theirs in (
@@ -101,7 +102,7 @@ ERRORS = {
 
 
 def test_every_planted_error_of_the_text_tower_is_seen(monkeypatch):
-    shapes = {**c.hf_clip(), "text_projection.weight": (c.HIDDEN, c.HIDDEN)}
+    shapes = {**c.hf_clip.hf_clip(), "text_projection.weight": (c.common.HIDDEN, c.common.HIDDEN)}
     tensors = seeded_state_dict(shapes)
     right = hf_clip.encode_text(tensors, ids(END), CONFIG)
     cosines = {}
@@ -225,7 +226,7 @@ def test_a_folder_without_clips_vocabulary_is_refused(break_, message, folder, t
 
 def test_a_row_that_no_text_reaches_needs_no_merge(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "folder")
-    ids, _ = c.bpe()
+    ids, _ = c.common.bpe()
     (tmp_path / "folder" / "vocab.json").write_text(json.dumps({**ids, "<not used>": len(ids)}), encoding="utf-8")
     assert read_bpe(tmp_path / "folder").ids["<not used>"] == len(ids)
 
@@ -233,14 +234,14 @@ def test_a_row_that_no_text_reaches_needs_no_merge(folder, tmp_path):
 def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one_that_counts(folder, tmp_path):
     with pytest.raises(InputError, match="--tokenizer PATH"):
         clip_tokenizer(None, 40)
-    assert clip_tokenizer(folder / "vocab.json", 40)("cat")["input_ids"][1] == c.bpe()[0]["cat</w>"]
+    assert clip_tokenizer(folder / "vocab.json", 40)("cat")["input_ids"][1] == c.common.bpe()[0]["cat</w>"]
     with pytest.raises(InputError, match="wanted their folder"):
         read_bpe(folder / "merges.txt")
 
 
 def test_a_tokenizer_that_ends_texts_with_another_id_is_refused(folder, tmp_path):
-    other = edited(folder, tmp_path / "other", text_config={**c.CLIP_TEXT_CONFIG, "eos_token_id": 7})
-    with pytest.raises(InputError, match=f"ends a text with id {END}, and the model takes the state of 7"):
+    other = edited(folder, tmp_path / "other", text_config={**c.hf_clip.CLIP_TEXT_CONFIG, "eos_token_id": 7})
+    with pytest.raises(InputError, match=f"ends a text with id {END}, but the model takes the state of 7"):
         convert(other, tmp_path / "out")
 
 
@@ -253,18 +254,18 @@ def with_added_words(folder, place):
         (place / name).unlink()
     tokenizer.save_pretrained(place)
     rows = "text_model.embeddings.token_embedding.weight"
-    shapes = c.hf_clip()
-    shapes[rows] = (shapes[rows][0] + 2, c.HIDDEN)
+    shapes = c.hf_clip.hf_clip()
+    shapes[rows] = (shapes[rows][0] + 2, c.common.HIDDEN)
     save_file(seeded_state_dict(shapes), place / "model.safetensors", metadata={"format": "pt"})
     return place
 
 
 @pytest.mark.parametrize("field", ["text_config", "text_config_dict"])
 def test_words_behind_the_end_need_the_end_stated_and_with_it_they_are_converted(field, folder, tmp_path):
-    grown, text = with_added_words(folder, tmp_path / "grown"), {**c.CLIP_TEXT_CONFIG, "vocab_size": END + 3}
+    grown, text = with_added_words(folder, tmp_path / "grown"), {**c.hf_clip.CLIP_TEXT_CONFIG, "vocab_size": END + 3}
     both = {"text_config": text, field: text}
     if field == "text_config_dict":
-        both["vision_config_dict"] = c.VISION_CONFIG
+        both["vision_config_dict"] = c.common.VISION_CONFIG
     old = edited(grown, tmp_path / "old", **both)
     said = rf"ends a text with id {END} and has words up to id {END + 2}, .*eos_token_id\W+{END} in the text_config of"
     with pytest.raises(InputError, match=said):
@@ -300,12 +301,15 @@ def test_padding_and_batches_change_no_embedding(repo):
 
 
 def test_fields_that_old_configs_override_and_buffers_that_old_files_hold(folder, tmp_path):
-    text = {key: value for key, value in c.CLIP_TEXT_CONFIG.items() if key != "eos_token_id"}
-    wrong = {"text_config": {**text, "hidden_act": "gelu"}, "vision_config": {**c.VISION_CONFIG, "hidden_act": "gelu"}}
-    right = {"text_config_dict": {**text, "eos_token_id": END}, "vision_config_dict": c.VISION_CONFIG}
+    text = {key: value for key, value in c.hf_clip.CLIP_TEXT_CONFIG.items() if key != "eos_token_id"}
+    wrong = {
+        "text_config": {**text, "hidden_act": "gelu"},
+        "vision_config": {**c.common.VISION_CONFIG, "hidden_act": "gelu"},
+    }
+    right = {"text_config_dict": {**text, "eos_token_id": END}, "vision_config_dict": c.common.VISION_CONFIG}
     old = edited(folder, tmp_path / "old", **wrong, **right)
     tensors = load_file(old / "model.safetensors")
-    tensors["text_model.embeddings.position_ids"] = torch.arange(c.POSITIONS)[None]
+    tensors["text_model.embeddings.position_ids"] = torch.arange(c.common.POSITIONS)[None]
     tensors["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
     (old / "model.safetensors").unlink()
     torch.save(tensors, old / "pytorch_model.bin")
@@ -357,17 +361,21 @@ def test_the_table_of_an_image_part_keeps_the_image_side_and_drops_what_feeds_th
 @pytest.mark.parametrize("kind", ["cn_clip", "bert_clip", "CLIPModel", "image tower alone"])
 def test_any_model_with_an_image_tower_serves_as_the_image_part(kind, tmp_path, monkeypatch):
     # A cn_clip file as --vision has nobody to state its heads: let the small sizes be published ones.
-    monkeypatch.setattr(cn_clip_model, "VISION_HEAD_WIDTH", {("tiny", c.WIDTH, c.LAYERS, c.PATCH): 16})
-    monkeypatch.setattr(cn_clip_model, "TEXT_HEADS", {("tiny", c.HIDDEN, c.LAYERS, c.INTERMEDIATE): 4})
-    monkeypatch.setattr(cn_clip, "VIT_HEAD_WIDTHS", {c.WIDTH: 16})
+    monkeypatch.setattr(
+        cn_clip_model, "VISION_HEAD_WIDTH", {("tiny", c.common.WIDTH, c.common.LAYERS, c.common.PATCH): 16}
+    )
+    monkeypatch.setattr(
+        cn_clip_model, "TEXT_HEADS", {("tiny", c.common.HIDDEN, c.common.LAYERS, c.common.INTERMEDIATE): 4}
+    )
+    monkeypatch.setattr(cn_clip, "VIT_HEAD_WIDTHS", {c.common.WIDTH: 16})
     make = {
-        "cn_clip": lambda: c.cn_clip_file(tmp_path / "x.pt"),
-        "bert_clip": lambda: c.bert_clip_config(tmp_path / "bert_clip"),
-        "CLIPModel": lambda: c.clip_folder(tmp_path / "clip"),
-        "image tower alone": lambda: c.clip_vision_folder(tmp_path / "clip"),
+        "cn_clip": lambda: c.cn_clip.cn_clip_file(tmp_path / "x.pt"),
+        "bert_clip": lambda: c.bert_clip.bert_clip_config(tmp_path / "bert_clip"),
+        "CLIPModel": lambda: c.hf_clip.clip_folder(tmp_path / "clip"),
+        "image tower alone": lambda: c.hf_clip.clip_vision_folder(tmp_path / "clip"),
     }
     vision = make[kind]()
-    text = c.taiyi_folder(tmp_path / "taiyi", head=True)
+    text = c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True)
     report = convert(text, tmp_path / "out", vision=vision, format="taiyi")
 
     assert [each["role"] for each in report.sources] == ["whole", "image"]
@@ -399,15 +407,15 @@ def with_processor(folder, **fields):
     ],
 )
 def test_a_folder_whose_pictures_are_prepared_in_another_way_is_refused(fields, tmp_path):
-    size = {"height": c.SIZE, "width": c.SIZE}
-    own = {"size": {"shortest_edge": c.SIZE}, "crop_size": size}
-    folder = with_processor(c.clip_folder(tmp_path / "clip"), **{**own, **fields})
+    size = {"height": c.common.SIZE, "width": c.common.SIZE}
+    own = {"size": {"shortest_edge": c.common.SIZE}, "crop_size": size}
+    folder = with_processor(c.hf_clip.clip_folder(tmp_path / "clip"), **{**own, **fields})
 
     with pytest.raises(InputError, match=f"preprocessor_config.json says .*{next(iter(fields))}"):
         convert(folder, tmp_path / "OUT")
 
 
-CROPPED = {"size": {"shortest_edge": c.SIZE}, "crop_size": {"height": c.SIZE, "width": c.SIZE}}
+CROPPED = {"size": {"shortest_edge": c.common.SIZE}, "crop_size": {"height": c.common.SIZE, "width": c.common.SIZE}}
 
 
 @pytest.mark.parametrize(
@@ -418,7 +426,7 @@ CROPPED = {"size": {"shortest_edge": c.SIZE}, "crop_size": {"height": c.SIZE, "w
         ({"do_center_crop": False}, r"do_center_crop False \(True was wanted\)"),
         ({"do_normalize": False}, r"do_normalize False \(True was wanted\)"),
         (
-            {"size": {"height": c.SIZE, "width": c.SIZE}},
+            {"size": {"height": c.common.SIZE, "width": c.common.SIZE}},
             r"size {'height': 64, 'width': 64} \({'shortest_edge': 64} was",
         ),
         ({"size": {"shortest_edge": 224}}, r"size {'shortest_edge': 224} \({'shortest_edge': 64} was wanted\)"),
@@ -426,21 +434,21 @@ CROPPED = {"size": {"shortest_edge": c.SIZE}, "crop_size": {"height": c.SIZE, "w
 )
 @pytest.mark.parametrize("side", ["vision", "text"])
 def test_a_part_whose_file_prepares_pictures_otherwise_than_the_texts_family_is_refused(side, fields, said, tmp_path):
-    vision, text = c.clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    vision, text = c.hf_clip.clip_folder(tmp_path / "clip"), c.taiyi.taiyi_folder(tmp_path / "text", head=True)
     folder = {"vision": vision, "text": text}[side]
     with_processor(folder, **{**CROPPED, **fields})
 
-    with pytest.raises(InputError, match=f"preprocessor_config.json says {said}.*correct it there"):
-        describe(identify(text, vision, "taiyi", None))
+    with pytest.raises(InputError, match=f"preprocessor_config.json says {said}.*correct the file"):
+        describe(identify(Stated(text, vision, "taiyi")))
 
     with_processor(folder, **CROPPED)
-    assert describe(identify(text, vision, "taiyi", None)).image_order == "rgb_then_crop"
+    assert describe(identify(Stated(text, vision, "taiyi"))).image_order == "rgb_then_crop"
 
 
 def test_the_way_out_of_a_contradicting_file_is_to_correct_it(tmp_path):
-    vision, text = c.clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    vision, text = c.hf_clip.clip_folder(tmp_path / "clip"), c.taiyi.taiyi_folder(tmp_path / "text", head=True)
     with_processor(vision, **CROPPED, do_center_crop=False)
-    with pytest.raises(InputError, match="correct it there"):
+    with pytest.raises(InputError, match="correct the file"):
         convert(text, tmp_path / "OUT", vision=vision, format="taiyi")
 
     with_processor(vision, **CROPPED)
@@ -452,7 +460,7 @@ def test_the_way_out_of_a_contradicting_file_is_to_correct_it(tmp_path):
     "fields",
     [
         {
-            "crop_size": c.SIZE,
+            "crop_size": c.common.SIZE,
             "do_center_crop": True,
             "do_normalize": True,
             "do_resize": True,
@@ -469,12 +477,15 @@ def test_the_way_out_of_a_contradicting_file_is_to_correct_it(tmp_path):
     ],
 )
 def test_what_published_image_parts_state_is_taken(fields, tmp_path):
-    vision, text = c.clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    vision, text = c.hf_clip.clip_folder(tmp_path / "clip"), c.taiyi.taiyi_folder(tmp_path / "text", head=True)
     with_processor(vision, **fields)
-    describe(identify(text, vision, "taiyi", None))
+    describe(identify(Stated(text, vision, "taiyi")))
 
 
 def test_a_chinese_clip_is_no_image_part_of_a_family_that_crops(tmp_path):
-    vision, text = c.chinese_clip_folder(tmp_path / "clip"), c.taiyi_folder(tmp_path / "text", head=True)
+    vision, text = (
+        c.chinese_clip.chinese_clip_folder(tmp_path / "clip"),
+        c.taiyi.taiyi_folder(tmp_path / "text", head=True),
+    )
     with pytest.raises(InputError, match=r"size {'height': 64, 'width': 64} \({'shortest_edge': 64} was wanted\)"):
-        describe(identify(text, vision, "taiyi", None))
+        describe(identify(Stated(text, vision, "taiyi")))

@@ -16,22 +16,26 @@ from hf_zhclip.conversion.errors import InputError, UnknownFormat, WorkError
 from hf_zhclip.conversion.exports.natives import NATIVES
 from hf_zhclip.conversion.layouts import bases
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import xlm_roberta_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import read_unigram, read_wordpieces
 
 from tests import checkpoints, unigram
 
 MODELS = {
-    "xlm-roberta": (checkpoints.multilingual_clip_folder, True),
-    "bert": (lambda folder: checkpoints.multilingual_clip_folder(folder, "bert"), True),
-    "legacy bert": (checkpoints.multilingual_clip_legacy_folder, False),
-    "legacy distilbert": (lambda folder: checkpoints.multilingual_clip_legacy_folder(folder, True), False),
+    "xlm-roberta": (checkpoints.multilingual_clip.multilingual_clip_folder, True),
+    "bert": (lambda folder: checkpoints.multilingual_clip.multilingual_clip_folder(folder, "bert"), True),
+    "legacy bert": (checkpoints.multilingual_clip.multilingual_clip_legacy_folder, False),
+    "legacy distilbert": (
+        lambda folder: checkpoints.multilingual_clip.multilingual_clip_legacy_folder(folder, True),
+        False,
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return checkpoints.clip_folder(tmp_path_factory.mktemp("vision") / "clip")
+    return checkpoints.hf_clip.clip_folder(tmp_path_factory.mktemp("vision") / "clip")
 
 
 def head(folder):
@@ -40,7 +44,7 @@ def head(folder):
 
 @pytest.fixture
 def legacy(tmp_path):
-    return checkpoints.multilingual_clip_legacy_folder(tmp_path / "legacy")
+    return checkpoints.multilingual_clip.multilingual_clip_legacy_folder(tmp_path / "legacy")
 
 
 # The models
@@ -49,7 +53,9 @@ def legacy(tmp_path):
 @pytest.mark.parametrize("name", list(MODELS)[1:])  # XLM-R's is among the families
 def test_a_model_becomes_a_verified_repo_that_needs_nothing_of_the_original(name, clip, tmp_path):
     make, leaves_out = MODELS[name]
-    config = checkpoints.multilingual_clip_config(tmp_path / "base.json", name) if leaves_out else None
+    config = (
+        checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "base.json", name) if leaves_out else None
+    )
     source, out = make(tmp_path / "source"), tmp_path / "out"
     report = convert(source, out, vision=clip, config=config)
 
@@ -64,7 +70,7 @@ def test_a_model_becomes_a_verified_repo_that_needs_nothing_of_the_original(name
 
 def test_the_head_of_2021_is_read_from_its_pickle_and_turned(legacy, clip):
     weight, bias = pickle.loads(head(legacy).read_bytes())
-    found = join_tensors(identify(legacy, clip, None, None))
+    found = join_tensors(identify(Stated(legacy, clip)))
 
     assert torch.equal(found["text_projection.weight"], torch.from_numpy(weight.T.copy()))
     assert torch.equal(found["text_projection.bias"], torch.from_numpy(bias))
@@ -73,10 +79,10 @@ def test_the_head_of_2021_is_read_from_its_pickle_and_turned(legacy, clip):
 def test_the_longest_text_of_an_xlm_r_leaves_out_the_positions_before_its_first(repo):
     converted = repo("multilingual_clip")
 
-    assert converted.report.conversion["context_length"] == checkpoints.POSITIONS - 2
+    assert converted.report.conversion["context_length"] == checkpoints.common.POSITIONS - 2
     model = AutoModel.from_pretrained(converted.path)
-    assert model.config.max_text_positions == checkpoints.POSITIONS - 2
-    assert torch.isfinite(model.encode_text(torch.full((1, checkpoints.POSITIONS - 2), 5))).all()
+    assert model.config.max_text_positions == checkpoints.common.POSITIONS - 2
+    assert torch.isfinite(model.encode_text(torch.full((1, checkpoints.common.POSITIONS - 2), 5))).all()
 
 
 def test_padding_does_not_change_an_embedding_whether_a_mask_is_given_or_not(repo):
@@ -94,7 +100,7 @@ def test_padding_does_not_change_an_embedding_whether_a_mask_is_given_or_not(rep
 def test_no_class_of_transformers_holds_it_and_each_says_why(repo):
     config = AutoModel.from_pretrained(repo("multilingual_clip").path).config.to_dict()
     for native in NATIVES:
-        losses = " ".join(native.losses(config))
+        losses = " ".join(loss.en for loss in native.losses(config))
         assert "the pooling of texts" in losses or "text_pooling 'mean'" in losses, native.name
         assert "the bias of the text projection" in losses, native.name
 
@@ -119,9 +125,9 @@ def test_the_facts_of_the_published_bases_are_known_by_name(name, sizes):
 
 def test_the_facts_of_another_base_come_from_its_config_on_the_hub(monkeypatch, tmp_path, clip):
     asked = []
-    file = checkpoints.multilingual_clip_config(tmp_path / "config.json")
+    file = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "config.json")
     monkeypatch.setattr(bases, "locate", lambda source: asked.append(source) or file)
-    parts = identify(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, None, None)
+    parts = identify(Stated(checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip"), clip))
 
     assert asked == ["nobody/xlm-roberta:config.json"]
     assert describe(parts).text.config["num_attention_heads"] == 4
@@ -133,7 +139,7 @@ def test_a_base_that_can_not_be_had_is_asked_for(monkeypatch, tmp_path, clip):
 
     monkeypatch.setattr(bases, "locate", fails)
     with pytest.raises(InputError, match="'nobody/xlm-roberta'(.|\n)*no network(.|\n)*--config FILE"):
-        identify(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, None, None)
+        identify(Stated(checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip"), clip))
 
 
 @pytest.mark.parametrize(
@@ -149,34 +155,40 @@ def test_a_base_that_can_not_be_had_is_asked_for(monkeypatch, tmp_path, clip):
 )
 def test_a_wrong_fact_of_the_base_is_refused(changed, said, tmp_path, clip):
     file = tmp_path / "base.json"
-    file.write_text(json.dumps({**checkpoints.MCLIP_BASE["xlm-roberta"], **changed}), encoding="utf-8")
+    file.write_text(
+        json.dumps({**checkpoints.multilingual_clip.MCLIP_BASE["xlm-roberta"], **changed}), encoding="utf-8"
+    )
     with pytest.raises(InputError) as error:
-        describe(identify(checkpoints.multilingual_clip_folder(tmp_path / "mclip"), clip, None, file))
+        describe(
+            identify(
+                Stated(checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip"), clip, config=file)
+            )
+        )
     assert said in str(error.value)
 
 
 def test_widths_that_the_folder_states_are_held_against_the_weights(tmp_path, clip):
-    folder = checkpoints.multilingual_clip_folder(tmp_path / "mclip")
+    folder = checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip")
     stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({**stated, "numDims": 640}), encoding="utf-8")
-    base = checkpoints.multilingual_clip_config(tmp_path / "base.json")
+    base = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "base.json")
     with pytest.raises(InputError, match="numDims: stated 640, the weights say 48"):
-        describe(identify(folder, clip, None, base))
+        describe(identify(Stated(folder, clip, config=base)))
 
 
 def test_weights_alone_ask_for_the_config_of_their_base(tmp_path, clip):
-    file = checkpoints.multilingual_clip_folder(tmp_path / "mclip") / "pytorch_model.bin"
+    file = checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip") / "pytorch_model.bin"
     file = file.rename(tmp_path / "alone.bin")
     with pytest.raises(InputError, match="config.json of the text tower is not there(.|\n)*--config FILE"):
-        describe(identify(file, clip, None, None))
-    base = checkpoints.multilingual_clip_config(tmp_path / "base.json")
-    assert describe(identify(file, clip, None, base)).text.config["model_type"] == "xlm-roberta"
+        describe(identify(Stated(file, clip)))
+    base = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "base.json")
+    assert describe(identify(Stated(file, clip, config=base))).text.config["model_type"] == "xlm-roberta"
 
 
 def test_a_folder_that_states_its_own_tower_takes_no_config(legacy, tmp_path, clip):
-    base = checkpoints.multilingual_clip_config(tmp_path / "base.json")
+    base = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "base.json")
     with pytest.raises(InputError, match="--config has nothing to state"):
-        identify(legacy, clip, None, base)
+        identify(Stated(legacy, clip, config=base))
 
 
 # Detection, and the pickle of the head
@@ -228,12 +240,12 @@ def test_a_pickle_that_is_no_head_is_refused_and_nothing_in_it_is_run(content, l
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4)])
 def test_a_head_that_is_no_matrix_is_an_error_in_words(shape, tmp_path, clip):
-    folder = checkpoints.multilingual_clip_folder(tmp_path / "mclip")
+    folder = checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip")
     file = folder / "pytorch_model.bin"
     torch.save({**torch.load(file), "LinearTransformation.weight": torch.zeros(shape)}, file)
-    base = checkpoints.multilingual_clip_config(tmp_path / "base.json", "xlm-roberta")
+    base = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "base.json", "xlm-roberta")
     with pytest.raises(InputError, match=r"LinearTransformation\.weight"):
-        describe(identify(folder, clip, None, base))
+        describe(identify(Stated(folder, clip, config=base)))
 
 
 # XLM-R's tokenizer
@@ -298,5 +310,5 @@ def test_no_vocabulary_serves_every_xlm_r():
 
 
 def test_a_cased_vocabulary_stays_cased(tmp_path):
-    folder = checkpoints.multilingual_clip_folder(tmp_path / "mclip", "bert")
+    folder = checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip", "bert")
     assert not read_wordpieces(folder).lowercase

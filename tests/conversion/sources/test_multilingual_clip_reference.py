@@ -17,9 +17,9 @@ from tests.planted import SEEN, cosine
 from tests.weights import seeded_state_dict
 
 BASES = {
-    "xlm-roberta": {**checkpoints.MCLIP_BASE["xlm-roberta"], "hidden_act": "gelu"},
-    "bert": checkpoints.MCLIP_BASE["bert"],
-    "distilbert": checkpoints.DISTILBERT_CONFIG,
+    "xlm-roberta": {**checkpoints.multilingual_clip.MCLIP_BASE["xlm-roberta"], "hidden_act": "gelu"},
+    "bert": checkpoints.multilingual_clip.MCLIP_BASE["bert"],
+    "distilbert": checkpoints.common.DISTILBERT_CONFIG,
 }
 FACTS = {"distilbert": {"n_heads": 8, "activation": "quick_gelu"}}
 OTHERS = {"num_attention_heads": 8, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
@@ -30,12 +30,13 @@ def model(kind):
     """Tensors, config and ids of a small model."""
     name = kind.split()[-1]
     if kind.startswith("legacy"):
-        body = checkpoints.distilbert() if name == "distilbert" else checkpoints.bert("", pooler=True)
+        body = checkpoints.common.distilbert() if name == "distilbert" else checkpoints.common.bert("", pooler=True)
         tensors = seeded_state_dict(
-            body | {"head.0": (checkpoints.HIDDEN, checkpoints.EMBED), "head.1": (checkpoints.EMBED,)}
+            body
+            | {"head.0": (checkpoints.common.HIDDEN, checkpoints.common.EMBED), "head.1": (checkpoints.common.EMBED,)}
         )
     else:
-        tensors = seeded_state_dict(checkpoints.multilingual_clip(name))
+        tensors = seeded_state_dict(checkpoints.multilingual_clip.multilingual_clip(name))
     ids = seeded_ids(200)
     if name == "xlm-roberta":
         # Ids of the small vocabulary, and its padding, which is 1.

@@ -18,6 +18,7 @@ from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.sources.open_clip import SOURCE as PLAIN
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import SOURCE as XLM_ROBERTA
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import body_config
+from hf_zhclip.conversion.stated import Stated
 
 from tests import checkpoints as c
 from tests import unigram
@@ -28,12 +29,12 @@ WORDS = len(unigram.pieces())
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return c.open_clip_folder(tmp_path_factory.mktemp("plain") / "open_clip")
+    return c.open_clip.open_clip_folder(tmp_path_factory.mktemp("plain") / "open_clip")
 
 
 @pytest.fixture(scope="module")
 def with_xlm_roberta(tmp_path_factory):
-    return c.open_clip_xlm_roberta_folder(tmp_path_factory.mktemp("xlm") / "open_clip")
+    return c.open_clip.open_clip_xlm_roberta_folder(tmp_path_factory.mktemp("xlm") / "open_clip")
 
 
 def stated(folder, side="", **fields):
@@ -49,7 +50,7 @@ def described(folder, source=PLAIN, side="text_cfg", **fields):
 
 @pytest.mark.parametrize("prefix", ["", "text."], ids=["CLIP", "CustomTextCLIP"])
 def test_both_classes_convert_and_are_told_by_their_keys(prefix, tmp_path):
-    folder = c.open_clip_folder(tmp_path / "open_clip", prefix)
+    folder = c.open_clip.open_clip_folder(tmp_path / "open_clip", prefix)
     assert detect(read(folder)).certainty == "certain"
 
     report = convert(folder, tmp_path / "out")
@@ -58,18 +59,20 @@ def test_both_classes_convert_and_are_told_by_their_keys(prefix, tmp_path):
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     text, vision = config["text_config"], config["vision_config"]
     assert (text["hidden_act"], vision["hidden_act"]) == ("gelu", "gelu")
-    assert (text["num_attention_heads"], vision["num_attention_heads"]) == (4, c.WIDTH // 16)
+    assert (text["num_attention_heads"], vision["num_attention_heads"]) == (4, c.common.WIDTH // 16)
     assert report.conversion["image_order"] == "crop_then_rgb"
 
 
 def test_a_training_checkpoint_takes_a_file_of_model_configs_and_how_pictures_are_prepared(tmp_path):
-    tensors = {f"module.{key}": value for key, value in seeded_state_dict(c.open_clip(resnet=True)).items()}
-    tensors["module.attn_mask"] = torch.full((c.POSITIONS, c.POSITIONS), float("-inf")).triu(1)
+    tensors = {f"module.{key}": value for key, value in seeded_state_dict(c.open_clip.open_clip(resnet=True)).items()}
+    tensors["module.attn_mask"] = torch.full((c.common.POSITIONS, c.common.POSITIONS), float("-inf")).triu(1)
     top = {"epoch": 5, "name": "run", "optimizer": {"state": {}}, "scaler": {"scale": 65536.0}}
     torch.save({**top, "state_dict": tensors}, tmp_path / "epoch_5.pt")
-    bare = c.open_clip_config(c.OPEN_CLIP_TEXT, c.OPEN_CLIP_RESNET, quick_gelu=True)["model_cfg"]
+    bare = c.open_clip.open_clip_config(c.open_clip.OPEN_CLIP_TEXT, c.open_clip.OPEN_CLIP_RESNET, quick_gelu=True)[
+        "model_cfg"
+    ]
     (tmp_path / "RN.json").write_text(json.dumps({"model_cfg": bare, "preprocess_cfg": {"resize_mode": "shortest"}}))
-    vocabulary = c.open_clip_folder(tmp_path / "vocabulary")
+    vocabulary = c.open_clip.open_clip_folder(tmp_path / "vocabulary")
 
     said = {"config": tmp_path / "RN.json", "tokenizer": vocabulary / "vocab.json", "format": "open_clip"}
     report = convert(tmp_path / "epoch_5.pt", tmp_path / "out", **said)
@@ -114,8 +117,8 @@ def test_what_a_config_leaves_out_has_open_clips_defaults(plain):
 
 
 def test_without_a_config_it_is_asked_for(tmp_path):
-    torch.save({"state_dict": seeded_state_dict(c.open_clip())}, tmp_path / "epoch_5.pt")
-    with pytest.raises(InputError, match=r"which activation, heads and pooling epoch_5\.pt .* Pass --config FILE"):
+    torch.save({"state_dict": seeded_state_dict(c.open_clip.open_clip())}, tmp_path / "epoch_5.pt")
+    with pytest.raises(InputError, match=r"the activation, heads and pooling of epoch_5\.pt: .* Pass --config FILE"):
         convert(tmp_path / "epoch_5.pt", tmp_path / "out", format="open_clip")
     assert not (tmp_path / "out").exists()
 
@@ -186,7 +189,7 @@ def test_of_a_text_tower_of_hugging_face_too(field, value, with_xlm_roberta):
     [
         ("vision_cfg", "patch_dropout", 0.5),
         ("vision_cfg", "final_ln_after_pool", True),
-        ("vision_cfg", "image_size", [c.SIZE, c.SIZE]),
+        ("vision_cfg", "image_size", [c.common.SIZE, c.common.SIZE]),
         ("text_cfg", "pad_id", 7),
         ("text_cfg", "tokenizer_kwargs", {}),
         ("preprocess_cfg", "interpolation", "random"),
@@ -233,7 +236,7 @@ def test_the_epsilon_of_norm_kwargs_is_taken(plain):
 
 
 def test_another_end_than_the_last_word_is_refused(plain):
-    end = len(c.bpe()[0]) - 1
+    end = len(c.common.bpe()[0]) - 1
     assert described(plain, pool_type="eos", eos_id=end).text.config["eos_token_id"] == end
     with pytest.raises(InputError, match="pools at eos_id 2"):
         described(plain, pool_type="eos", eos_id=2)
@@ -253,8 +256,8 @@ def test_another_end_than_the_last_word_is_refused(plain):
     ],
 )
 def test_every_pooler_and_projection_converts(text, projection, pooler, wanted, tmp_path):
-    folder = c.open_clip_xlm_roberta_folder(tmp_path / "open_clip", **text)
-    shapes = c.open_clip_xlm_roberta(WORDS, projection, pooler)
+    folder = c.open_clip.open_clip_xlm_roberta_folder(tmp_path / "open_clip", **text)
+    shapes = c.open_clip.open_clip_xlm_roberta(WORDS, projection, pooler)
     torch.save(seeded_state_dict(shapes), folder / "open_clip_pytorch_model.bin")
 
     report = convert(folder, tmp_path / "out")
@@ -286,8 +289,11 @@ def test_a_text_tower_that_the_config_does_not_fit_is_refused(text, match, with_
 
 
 def test_a_pooler_that_nothing_takes_is_refused(tmp_path):
-    folder = c.open_clip_xlm_roberta_folder(tmp_path / "open_clip")
-    torch.save(seeded_state_dict(c.open_clip_xlm_roberta(WORDS, pooler=True)), folder / "open_clip_pytorch_model.bin")
+    folder = c.open_clip.open_clip_xlm_roberta_folder(tmp_path / "open_clip")
+    torch.save(
+        seeded_state_dict(c.open_clip.open_clip_xlm_roberta(WORDS, pooler=True)),
+        folder / "open_clip_pytorch_model.bin",
+    )
     with pytest.raises(InputError, match="has text.transformer.pooler"):
         described(folder, XLM_ROBERTA)
 
@@ -302,9 +308,9 @@ def test_the_published_bodies_are_known_by_both_of_their_names():
 def test_its_image_tower_stands_beside_taiyi(format, monkeypatch, tmp_path):
     """As Taiyi's ViT-L and ViT-H were published: texts and the order of pictures are Taiyi's."""
     with monkeypatch.context() as patch:
-        patch.setattr(c, "EMBED", c.HIDDEN)
-        image = getattr(c, f"{format}_folder")(tmp_path / "image")
-    text = c.taiyi_folder(tmp_path / "taiyi", head=False)
+        patch.setattr(c.common, "EMBED", c.common.HIDDEN)
+        image = getattr(c.open_clip, f"{format}_folder")(tmp_path / "image")
+    text = c.taiyi.taiyi_folder(tmp_path / "taiyi", head=False)
 
     report = convert(text, tmp_path / "out", vision=image, format="taiyi")
 
@@ -315,10 +321,10 @@ def test_its_image_tower_stands_beside_taiyi(format, monkeypatch, tmp_path):
 
 
 def test_an_image_part_of_other_normalisation_is_refused(plain, tmp_path):
-    folder = c.open_clip_folder(tmp_path / "open_clip")
+    folder = c.open_clip.open_clip_folder(tmp_path / "open_clip")
     (folder / "open_clip_config.json").write_text(json.dumps(stated(plain, "preprocess_cfg", mean=[0.5] * 3)))
-    text = c.taiyi_folder(tmp_path / "taiyi", head=True)
-    parts = identify(text, folder, "taiyi", None)
+    text = c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True)
+    parts = identify(Stated(text, folder, "taiyi"))
     with pytest.raises(InputError, match="mean"):
         parts[1].describe()
 
@@ -336,17 +342,18 @@ def test_openais_own_names_of_the_ends_cut_a_text_here(plain, with_xlm_roberta):
     """The last of the limits that the card says."""
     tokenizer = PLAIN.tokenizer(plain, 64)
     assert tokenizer("a <|endoftext|>")["input_ids"].count(tokenizer.eos_token_id) == 2
-    assert any("<|endoftext|>" in limit for limit in PLAIN.limits)
-    assert not any("<|endoftext|>" in limit for limit in XLM_ROBERTA.limits)
+    assert any("<|endoftext|>" in limit.en for limit in PLAIN.limits)
+    assert not any("<|endoftext|>" in limit.en for limit in XLM_ROBERTA.limits)
 
 
 def test_a_sigmoid_model_is_refused_by_its_name(tmp_path):
     """SigLIP's image towers are timm's; of its keys one says more."""
     tensors = {
-        key.replace("visual.", "visual.trunk."): value for key, value in seeded_state_dict(c.open_clip()).items()
+        key.replace("visual.", "visual.trunk."): value
+        for key, value in seeded_state_dict(c.open_clip.open_clip()).items()
     }
     torch.save(tensors | {"logit_bias": torch.tensor(-10.0)}, tmp_path / "siglip.pt")
-    with pytest.raises(UnknownFormat, match="SigLIP as open_clip has it"):
+    with pytest.raises(UnknownFormat, match="SigLIP in open_clip's format"):
         detect(read(tmp_path / "siglip.pt"))
 
 
@@ -384,7 +391,7 @@ def test_of_a_repository_those_weights_are_fetched_that_are_read(names, config, 
 
 def test_a_scale_that_the_config_states_as_no_scalar_is_taken(tmp_path):
     """open_clip 3.2.0, model.py: `nonscalar_logit_scale` keeps the same number in a vector."""
-    folder = c.open_clip_folder(tmp_path / "open_clip", nonscalar_logit_scale=True)
+    folder = c.open_clip.open_clip_folder(tmp_path / "open_clip", nonscalar_logit_scale=True)
     weights = folder / "open_clip_pytorch_model.bin"
     tensors = torch.load(weights)
     torch.save({**tensors, "logit_scale": tensors["logit_scale"].reshape(1)}, weights)

@@ -10,29 +10,35 @@ from tests import unigram
 from tests.weights import seeded_state_dict
 
 WORDS = len(unigram.pieces())
-PIXELS = torch.linspace(-1.5, 1.5, 2 * 3 * c.SIZE**2).reshape(2, 3, c.SIZE, c.SIZE) ** 3
-END = len(c.bpe()[0]) - 1
+PIXELS = torch.linspace(-1.5, 1.5, 2 * 3 * c.common.SIZE**2).reshape(2, 3, c.common.SIZE, c.common.SIZE) ** 3
+END = len(c.common.bpe()[0]) - 1
 IDS = torch.tensor([[END - 1, 5, 9, 7, END, 0, 0], [END - 1, 3, 3, 2, 8, 6, END]])
 XLM_IDS = torch.tensor([[0, 7, 12, 2, 1, 1], [0, 9, 8, 11, 6, 2]])
 
 
 def plain(text=(), vision=(), **model):
-    return c.open_clip_config({**c.OPEN_CLIP_TEXT, **dict(text)}, {**c.OPEN_CLIP_VISION, **dict(vision)}, **model)
+    return c.open_clip.open_clip_config(
+        {**c.open_clip.OPEN_CLIP_TEXT, **dict(text)}, {**c.open_clip.OPEN_CLIP_VISION, **dict(vision)}, **model
+    )
 
 
 def with_xlm_roberta(body=(), **text):
-    facts = {**c.OPEN_CLIP_XLM_ROBERTA, "hf_model_config": {**c.OPEN_CLIP_XLM_ROBERTA_BODY, **dict(body)}, **text}
-    return c.open_clip_config(facts, c.OPEN_CLIP_VISION)
+    facts = {
+        **c.open_clip.OPEN_CLIP_XLM_ROBERTA,
+        "hf_model_config": {**c.open_clip.OPEN_CLIP_XLM_ROBERTA_BODY, **dict(body)},
+        **text,
+    }
+    return c.open_clip.open_clip_config(facts, c.open_clip.OPEN_CLIP_VISION)
 
 
 @pytest.fixture(scope="module")
 def tensors():
-    return seeded_state_dict(c.open_clip())
+    return seeded_state_dict(c.open_clip.open_clip())
 
 
 @pytest.fixture(scope="module")
 def xlm_roberta():
-    return seeded_state_dict(c.open_clip_xlm_roberta(WORDS, pooler=True))
+    return seeded_state_dict(c.open_clip.open_clip_xlm_roberta(WORDS, pooler=True))
 
 
 @pytest.mark.parametrize(
@@ -89,15 +95,15 @@ def test_the_keys_of_custom_text_clip_give_the_same_as_those_of_clip(tensors):
 def test_a_linear_projection_is_one_matrix_and_none_is_none(xlm_roberta):
     config = with_xlm_roberta()
     bare = {key: value for key, value in xlm_roberta.items() if not key.startswith("text.proj.")}
-    matrix = torch.linspace(-1, 1, c.EMBED * c.HIDDEN).reshape(c.EMBED, c.HIDDEN)
+    matrix = torch.linspace(-1, 1, c.common.EMBED * c.common.HIDDEN).reshape(c.common.EMBED, c.common.HIDDEN)
     pooled = open_clip_xlm_roberta.encode_text(bare, XLM_IDS, config)
     projected = open_clip_xlm_roberta.encode_text({**bare, "text.proj.weight": matrix}, XLM_IDS, config)
     assert torch.allclose(projected, torch.nn.functional.normalize(pooled @ matrix.T, dim=-1), atol=1e-6)
 
 
 def test_a_resnet_has_heads_of_64_unless_a_config_says_otherwise():
-    tensors = seeded_state_dict(c.open_clip(resnet=True))
-    config = c.open_clip_config(c.OPEN_CLIP_TEXT, c.OPEN_CLIP_RESNET)
+    tensors = seeded_state_dict(c.open_clip.open_clip(resnet=True))
+    config = c.open_clip.open_clip_config(c.open_clip.OPEN_CLIP_TEXT, c.open_clip.OPEN_CLIP_RESNET)
     stated, other = ({**config["model_cfg"], "vision_cfg": {"head_width": width}} for width in (64, 32))
     right = open_clip.encode_image(tensors, PIXELS, config)
     assert torch.equal(right, open_clip.encode_image(tensors, PIXELS, {"model_cfg": stated}))

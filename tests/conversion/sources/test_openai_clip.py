@@ -26,7 +26,7 @@ from tests.weights import seeded_state_dict
 
 @pytest.fixture
 def bpe(tmp_path):
-    return checkpoints.bpe_folder(tmp_path / "bpe")
+    return checkpoints.common.bpe_folder(tmp_path / "bpe")
 
 
 # openai/CLIP: width // 64 heads, width * 32 // 64 of a ResNet; the sizes are also in open_clip's model_configs.
@@ -71,7 +71,7 @@ def test_a_tower_of_fewer_layers_does_not_bear_the_published_name(cut, tmp_path)
 
 
 def test_its_archive_is_certain_and_says_that_its_code_is_not_run(tmp_path):
-    checkpoint = read(checkpoints.openai_clip_file(tmp_path / "ViT-B-32.pt"))
+    checkpoint = read(checkpoints.openai_clip.openai_clip_file(tmp_path / "ViT-B-32.pt"))
 
     found = detect(checkpoint)
 
@@ -79,16 +79,16 @@ def test_its_archive_is_certain_and_says_that_its_code_is_not_run(tmp_path):
     assert checkpoint.container == "TorchScript archive, its code not run"
 
 
-@pytest.mark.parametrize("name", checkpoints.OPENAI_CLIP_SCALARS)
+@pytest.mark.parametrize("name", checkpoints.openai_clip.OPENAI_CLIP_SCALARS)
 def test_an_archive_whose_numbers_are_not_of_its_weights_is_refused(name, tmp_path):
-    path = checkpoints.openai_clip_file(tmp_path / "x.pt", **{name: 100})
+    path = checkpoints.openai_clip.openai_clip_file(tmp_path / "x.pt", **{name: 100})
 
     with pytest.raises(InputError, match=f"contradicts itself: it states {name} 100, where the shapes say"):
         openai_clip.describe(read(path), {})
 
 
 def bare(path, resnet=False):
-    torch.save(seeded_state_dict(checkpoints.openai_clip(resnet)), path)
+    torch.save(seeded_state_dict(checkpoints.openai_clip.openai_clip(resnet)), path)
     return path
 
 
@@ -113,10 +113,10 @@ def test_a_config_has_nothing_to_state(tmp_path):
 @pytest.mark.parametrize("role", ["source", "vision"])
 def test_a_folder_of_open_clip_states_its_own_facts_and_is_taken_without_the_format(role, tmp_path):
     """Its activation may be another, and its heads: what lies beside the weights is not passed over."""
-    folder = checkpoints.open_clip_folder(tmp_path / "open_clip")
+    folder = checkpoints.open_clip.open_clip_folder(tmp_path / "open_clip")
     source, options, word = folder, {"format": "openai_clip"}, "--format"
     if role == "vision":
-        source = checkpoints.taiyi_folder(tmp_path / "text", head=True)
+        source = checkpoints.taiyi.taiyi_folder(tmp_path / "text", head=True)
         options, word = {"vision": folder, "vision_format": "openai_clip"}, "--vision-format"
         options["format"] = "taiyi"
     with pytest.raises(InputError, match=rf"open_clip_config\.json lies? beside the weights.* leave {word} out"):
@@ -143,7 +143,7 @@ def test_a_config_json_beside_the_weights_may_not_contradict(side, field, value,
 
 
 def test_a_width_that_openais_heads_do_not_divide_is_refused(tmp_path):
-    shapes = checkpoints.open_clip()
+    shapes = checkpoints.open_clip.open_clip()
     torch.save(seeded_state_dict(shapes), tmp_path / "x.pt")
 
     with pytest.raises(InputError, match="The text tower is 32 wide.* one head for each 64.*--format open_clip"):
@@ -151,17 +151,17 @@ def test_a_width_that_openais_heads_do_not_divide_is_refused(tmp_path):
 
 
 def test_without_the_users_vocabulary_it_takes_openais_which_has_to_have_the_models_rows(tmp_path):
-    path = checkpoints.openai_clip_file(tmp_path / "x.pt")
+    path = checkpoints.openai_clip.openai_clip_file(tmp_path / "x.pt")
     with pytest.raises(InputError, match="the packaged one has 49408 words, and the model 525 rows"):
         convert(path, tmp_path / "out")
 
 
 def test_halves_stay_halves_and_the_model_loads_in_what_loses_nothing(bpe, tmp_path):
     """OpenAI's archives keep matrices in 16 bits, norms and embeddings in 32."""
-    tensors = seeded_state_dict(checkpoints.openai_clip())
+    tensors = seeded_state_dict(checkpoints.openai_clip.openai_clip())
     halves = {key: tensor.half() if ".in_proj_" in key else tensor for key, tensor in tensors.items()}
-    scalars = {name: torch.tensor(value) for name, value in checkpoints.OPENAI_CLIP_SCALARS.items()}
-    path = checkpoints.torchscript_file(tmp_path / "x.pt", {**halves, **scalars})
+    scalars = {name: torch.tensor(value) for name, value in checkpoints.openai_clip.OPENAI_CLIP_SCALARS.items()}
+    path = checkpoints.openai_clip.torchscript_file(tmp_path / "x.pt", {**halves, **scalars})
 
     convert(path, tmp_path / "out", tokenizer=bpe)
 
@@ -173,7 +173,9 @@ def test_halves_stay_halves_and_the_model_loads_in_what_loses_nothing(bpe, tmp_p
 
 
 def test_a_resnet_converts_and_no_class_of_transformers_holds_it(bpe, tmp_path):
-    path = checkpoints.openai_clip_file(tmp_path / "RN50.pt", checkpoints.openai_clip(resnet=True))
+    path = checkpoints.openai_clip.openai_clip_file(
+        tmp_path / "RN50.pt", checkpoints.openai_clip.openai_clip(resnet=True)
+    )
     report = convert(path, tmp_path / "out", tokenizer=bpe)
 
     assert report.passed and report.level in ("reference", "peer")
@@ -187,8 +189,10 @@ def test_clip_model_of_transformers_holds_a_vit(repo):
 
 
 def test_its_image_tower_serves_as_vision_beside_a_text_model(tmp_path):
-    vision = checkpoints.openai_clip_file(tmp_path / "clip.pt", checkpoints.openai_clip(resnet=True))
-    text = checkpoints.taiyi_folder(tmp_path / "taiyi", head=True)
+    vision = checkpoints.openai_clip.openai_clip_file(
+        tmp_path / "clip.pt", checkpoints.openai_clip.openai_clip(resnet=True)
+    )
+    text = checkpoints.taiyi.taiyi_folder(tmp_path / "taiyi", head=True)
 
     report = convert(text, tmp_path / "out", vision=vision, format="taiyi")
 
@@ -225,7 +229,7 @@ def test_its_special_tokens_are_openais_and_a_long_text_is_cut_before_its_end(to
 
 
 def test_a_users_vocabulary_takes_the_place_of_the_packaged_one(bpe):
-    ids, _ = checkpoints.bpe()
+    ids, _ = checkpoints.common.bpe()
     found = openai_clip_tokenizer(bpe, 77)("The cat")["input_ids"]
     assert found == [ids["<|startoftext|>"], ids["the</w>"], ids["cat</w>"], ids["<|endoftext|>"]]
 

@@ -9,7 +9,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import OPENAI_BPE_FILE, read_o
 from tests import checkpoints
 from tests.weights import seeded_state_dict
 
-END = checkpoints.OPENAI_CLIP_SCALARS["vocab_size"] - 1
+END = checkpoints.openai_clip.OPENAI_CLIP_SCALARS["vocab_size"] - 1
 SEEN = 0.99
 
 # tokenize() of openai-clip 1.0.1.
@@ -34,14 +34,14 @@ def test_a_long_text_is_cut_and_ends_in_its_end():
 
 @pytest.fixture(scope="module", params=["ViT", "ResNet"])
 def tensors(request):
-    return seeded_state_dict(checkpoints.openai_clip(resnet=request.param == "ResNet"))
+    return seeded_state_dict(checkpoints.openai_clip.openai_clip(resnet=request.param == "ResNet"))
 
 
 def embeddings(tensors):
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(END, (4, 32), generator=generator)
     ids[torch.arange(4), torch.tensor([4, 9, 20, 31])] = END
-    pixels = torch.randn(3, 3, checkpoints.SIZE, checkpoints.SIZE, generator=generator)
+    pixels = torch.randn(3, 3, checkpoints.common.SIZE, checkpoints.common.SIZE, generator=generator)
     return openai_clip.encode_text(tensors, ids, {}), openai_clip.encode_image(tensors, pixels, {})
 
 

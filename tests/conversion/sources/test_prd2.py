@@ -14,9 +14,10 @@ from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.sources import prd2
 
 from tests import checkpoints
+from tests.weights import seeded_state_dict
 
 KEYS = Path(__file__).parents[2] / "keys"
-FACTS = checkpoints.PRD2_FACTS
+FACTS = checkpoints.prd2.PRD2_FACTS
 
 
 def checkpoint(shapes):
@@ -52,9 +53,9 @@ def test_a_published_size_is_described_as_upstreams_configs_have_it(name, archit
 
 
 def test_of_another_size_everything_that_a_weight_file_does_not_hold_has_to_be_stated():
-    found = checkpoint(checkpoints.prd2())
+    found = checkpoint(checkpoints.prd2.prd2())
     with pytest.raises(InputError) as error:
-        prd2.describe(found, {"text_config": {**FACTS["text_config"], "hidden_size": checkpoints.HIDDEN}})
+        prd2.describe(found, {"text_config": {**FACTS["text_config"], "hidden_size": checkpoints.common.HIDDEN}})
 
     assert [line.strip() for line in str(error.value).splitlines()[1:4]] == [
         "vision_config.num_attention_heads",
@@ -80,16 +81,16 @@ def test_of_another_size_everything_that_a_weight_file_does_not_hold_has_to_be_s
 )
 def test_what_is_stated_is_held_against_the_shapes(side, stated, message):
     with pytest.raises(InputError, match=message):
-        prd2.describe(checkpoint(checkpoints.prd2()), {**FACTS, side: {**FACTS[side], **stated}})
+        prd2.describe(checkpoint(checkpoints.prd2.prd2()), {**FACTS, side: {**FACTS[side], **stated}})
 
 
 def test_a_tower_that_is_stated_as_no_object_is_refused():
     with pytest.raises(InputError, match="states text_config 'bert'; an object with fields was wanted"):
-        prd2.describe(checkpoint(checkpoints.prd2()), {**FACTS, "text_config": "bert"})
+        prd2.describe(checkpoint(checkpoints.prd2.prd2()), {**FACTS, "text_config": "bert"})
 
 
 def test_what_is_in_no_embedding_is_dropped_and_the_cross_encoder_told_of():
-    plain, joint = checkpoint(checkpoints.prd2()), checkpoint(checkpoints.r2d2())
+    plain, joint = checkpoint(checkpoints.prd2.prd2()), checkpoint(checkpoints.prd2.r2d2())
     dropped = {key.partition(".")[0] for key in plan(prd2.RULES, joint.shapes).dropped}
 
     assert sorted(plan(prd2.RULES, plain.shapes).dropped) == [
@@ -107,8 +108,8 @@ def test_what_is_in_no_embedding_is_dropped_and_the_cross_encoder_told_of():
 
 
 def test_all_that_is_kept_comes_back_and_only_the_temperature_rounded():
-    shapes = {key: tuple(min(size, 96) for size in shape) for key, shape in checkpoints.r2d2().items()}
-    tensors = checkpoints.seeded_state_dict(shapes)
+    shapes = {key: tuple(min(size, 96) for size in shape) for key, shape in checkpoints.prd2.r2d2().items()}
+    tensors = seeded_state_dict(shapes)
     forward = plan(prd2.RULES, shapes)
     mapped = dict(forward.run(tensors))
     table = inverse(prd2.RULES)
@@ -121,10 +122,10 @@ def test_all_that_is_kept_comes_back_and_only_the_temperature_rounded():
 
 def test_a_copy_of_the_towers_is_not_dropped_without_a_word(tmp_path):
     # ALBEF, which R2D2 follows, keeps momentum copies; R2D2's published code has none, and its loader would skip them.
-    shapes = checkpoints.prd2() | {"vision_proj_m.weight": (checkpoints.EMBED, checkpoints.WIDTH)}
-    source = checkpoints.prd2_file(tmp_path / "x.pth", shapes)
+    shapes = checkpoints.prd2.prd2() | {"vision_proj_m.weight": (checkpoints.common.EMBED, checkpoints.common.WIDTH)}
+    source = checkpoints.prd2.prd2_file(tmp_path / "x.pth", shapes)
     with pytest.raises(MappingError, match=r"unknown keys(.|\n)*vision_proj_m\.weight \[48, 64\]"):
-        convert(source, tmp_path / "out", config=checkpoints.prd2_config(tmp_path / "facts.json"))
+        convert(source, tmp_path / "out", config=checkpoints.prd2.prd2_config(tmp_path / "facts.json"))
 
 
 def test_no_class_of_transformers_and_no_cn_clip_file_holds_it(repo, tmp_path):

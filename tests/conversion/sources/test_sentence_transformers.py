@@ -11,17 +11,18 @@ from safetensors.torch import save_file
 
 from hf_zhclip.conversion import convert, inspect
 from hf_zhclip.conversion.detection.detect import detect
-from hf_zhclip.conversion.detection.parts import Part, identify
+from hf_zhclip.conversion.detection.parts import WholePart, identify
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.exports.natives import native_for
 from hf_zhclip.conversion.reading.hub import locate
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab, read_wordpieces
 
 from tests import checkpoints
 
-HIDDEN, EMBED = checkpoints.HIDDEN, checkpoints.EMBED
+HIDDEN, EMBED = checkpoints.common.HIDDEN, checkpoints.common.EMBED
 OLD = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}
 IDENTITY = "torch.nn.modules.linear.Identity"
 NEW_NAMES = {
@@ -34,14 +35,14 @@ NEW_NAMES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    return checkpoints.sentence_transformers_folder(tmp_path / "text")
+    return checkpoints.sentence_transformers.sentence_transformers_folder(tmp_path / "text")
 
 
 def describe(folder):
     checkpoint = read(folder)
     detection = detect(checkpoint)
     assert detection.source.name == "sentence_transformers"
-    return Part(detection.source, checkpoint, checkpoint.config, detection.why).describe()
+    return WholePart(detection.source, checkpoint, checkpoint.config, detection.why).describe()
 
 
 def edit(file, **fields):
@@ -126,7 +127,7 @@ def test_max_seq_length_goes_before_the_tokenizers_own_limit(stated, wanted, fol
 
 def test_without_any_limit_the_positions_are_the_limit(folder):
     (folder / "sentence_bert_config.json").unlink()
-    assert describe(folder).context_length == checkpoints.POSITIONS
+    assert describe(folder).context_length == checkpoints.common.POSITIONS
 
 
 @pytest.mark.parametrize(
@@ -236,14 +237,14 @@ def test_of_two_files_of_a_dense_safetensors_is_read(folder):
 
 
 def test_a_file_of_the_folder_alone_is_no_model(folder):
-    with pytest.raises(UnknownFormat, match=r"in 2_Dense: name the folder that holds modules\.json"):
+    with pytest.raises(UnknownFormat, match=r"in the folder 2_Dense: name the folder that holds modules\.json"):
         detect(read(folder / "pytorch_model.bin"))
 
 
 def test_a_folder_of_clip_is_a_source_and_an_image_part(folder, tmp_path):
-    clip = checkpoints.sentence_transformers_clip(tmp_path / "clip")
+    clip = checkpoints.sentence_transformers.sentence_transformers_clip(tmp_path / "clip")
 
-    parts = identify(folder, clip, None, None)
+    parts = identify(Stated(folder, clip))
 
     assert [(each.source.name, each.role) for each in parts] == [
         ("sentence_transformers", "whole"),
@@ -256,8 +257,10 @@ def test_a_folder_of_clip_is_a_source_and_an_image_part(folder, tmp_path):
 
 def test_a_bert_with_cls_pooling_and_a_bias_is_converted(tmp_path):
     pooling = {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
-    text = checkpoints.sentence_transformers_folder(tmp_path / "text", bert_tower=True, bias=True, pooling=pooling)
-    clip = checkpoints.sentence_transformers_clip(tmp_path / "clip")
+    text = checkpoints.sentence_transformers.sentence_transformers_folder(
+        tmp_path / "text", bert_tower=True, bias=True, pooling=pooling
+    )
+    clip = checkpoints.sentence_transformers.sentence_transformers_clip(tmp_path / "clip")
 
     assert convert(text, tmp_path / "out", vision=clip).passed
     config = json.loads((tmp_path / "out/config.json").read_text(encoding="utf-8"))

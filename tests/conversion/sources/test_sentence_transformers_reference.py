@@ -10,14 +10,14 @@ from hf_zhclip.conversion.tokenizers.vocabularies import WordPieces
 from tests import checkpoints
 from tests.weights import seeded_state_dict
 
-FACTS = {**checkpoints.DISTILBERT_CONFIG, "text_pooling": "mean"}
+FACTS = {**checkpoints.common.DISTILBERT_CONFIG, "text_pooling": "mean"}
 IDS = torch.tensor([[101, 2769, 4263, 7427, 102, 0, 0, 0], [101, 671, 1372, 4344, 8024, 3345, 752, 102]])
 
 
 @pytest.fixture(scope="module")
 def tensors():
-    dense = {"2_Dense.linear.weight": (checkpoints.EMBED, checkpoints.HIDDEN)}
-    return seeded_state_dict({**checkpoints.distilbert(), **dense})
+    dense = {"2_Dense.linear.weight": (checkpoints.common.EMBED, checkpoints.common.HIDDEN)}
+    return seeded_state_dict({**checkpoints.common.distilbert(), **dense})
 
 
 def states(tensors, ids=IDS):
@@ -30,7 +30,7 @@ def smallest_cosine(a, b):
 
 
 def test_the_tower_gives_the_states_of_transformers_own_class(tensors):
-    model = DistilBertModel(DistilBertConfig(**checkpoints.DISTILBERT_CONFIG)).eval()
+    model = DistilBertModel(DistilBertConfig(**checkpoints.common.DISTILBERT_CONFIG)).eval()
     model.load_state_dict({key: tensor for key, tensor in tensors.items() if not key.startswith("2_Dense.")})
     with torch.no_grad():
         wanted = model(input_ids=IDS, attention_mask=(IDS != 0).long()).last_hidden_state
@@ -55,7 +55,7 @@ def test_the_mean_is_that_of_the_text_without_its_padding(tensors):
 
 
 def test_cls_and_a_bias_are_those_of_the_modules(tensors):
-    bias = torch.linspace(-1, 1, checkpoints.EMBED)
+    bias = torch.linspace(-1, 1, checkpoints.common.EMBED)
     found = sentence_transformers.encode_text(
         {**tensors, "2_Dense.linear.bias": bias}, IDS, {**FACTS, "text_pooling": "cls"}
     )

@@ -21,7 +21,7 @@ from tests.conversion.helpers import entries
 from tests.weights import seeded_state_dict
 
 KEYS = Path(__file__).parents[2] / "keys"
-FACTS = checkpoints.PRD2_FACTS
+FACTS = checkpoints.prd2.PRD2_FACTS
 TEXTS = ["一只猫", "一只在雪地里奔跑的老虎，远处是一片树林", "很长的句子要被截断" * 20]
 
 
@@ -71,8 +71,8 @@ def test_published_sizes_are_described_as_their_own_repositories_have_it(
 
 
 def test_of_another_size_everything_that_the_file_does_not_hold_has_to_be_stated():
-    found = checkpoint(checkpoints.taiyi_finetune())
-    with pytest.raises(InputError, match="not a published size") as error:
+    found = checkpoint(checkpoints.taiyi_finetune.taiyi_finetune())
+    with pytest.raises(InputError, match="size was never published") as error:
         taiyi_finetune.describe(found, {})
 
     unstated = ("num_attention_heads", "hidden_act", "layer_norm_eps")
@@ -112,10 +112,10 @@ def lightning_weights(original):
 @pytest.mark.parametrize("lightning", [True, False], ids=["in Lightning's file", "as a bare state dict"])
 def test_the_same_repo_comes_of_a_module_that_was_itself_an_attribute(lightning, original, repo, tmp_path):
     source = tmp_path / "model.ckpt"
-    checkpoints.taiyi_finetune_file(source, prefix="model.")
+    checkpoints.taiyi_finetune.taiyi_finetune_file(source, prefix="model.")
     if not lightning:
         torch.save(torch.load(source, weights_only=True)["state_dict"], source)
-    found = inspect(source)
+    found = inspect(source, **original("taiyi_finetune").arguments)
 
     report = convert(source, tmp_path / "OUT", **original("taiyi_finetune").arguments)
 
@@ -128,7 +128,7 @@ def test_the_same_repo_comes_of_a_module_that_was_itself_an_attribute(lightning,
 
 
 def test_an_image_tower_comes_of_it_for_a_text_tower_that_was_published_alone(original, tmp_path):
-    text = checkpoints.taiyi_folder(tmp_path / "taiyi", head=True)
+    text = checkpoints.taiyi.taiyi_folder(tmp_path / "taiyi", head=True)
 
     found = original("taiyi_finetune")
     vision = {"vision": found.source, "vision_config": found.arguments["config"]}
@@ -148,10 +148,10 @@ def test_every_text_is_embedded_as_the_training_padded_it_whatever_the_processor
     # clip_finetune_flickr.py: self.text_encoder(t).logits; data/clip_dataloader/flickr.py: the ids.
     vocab = {line: number for number, line in enumerate(default_vocab())}
     ids = BertTokenizer(vocab=vocab)(TEXTS, max_length=77, padding="max_length", truncation=True, return_tensors="pt")
-    fields = {key: value for key, value in checkpoints.BERT_CONFIG.items() if key != "model_type"}
-    fields |= {"max_position_embeddings": checkpoints.TAIYI_POSITIONS}
-    bert = BertForSequenceClassification(BertConfig(**fields, num_labels=checkpoints.EMBED)).eval()
-    weights = seeded_state_dict(checkpoints.taiyi_finetune())
+    fields = {key: value for key, value in checkpoints.common.BERT_CONFIG.items() if key != "model_type"}
+    fields |= {"max_position_embeddings": checkpoints.taiyi_finetune.TAIYI_POSITIONS}
+    bert = BertForSequenceClassification(BertConfig(**fields, num_labels=checkpoints.common.EMBED)).eval()
+    weights = seeded_state_dict(checkpoints.taiyi_finetune.taiyi_finetune())
     prefix = "text_encoder."
     bert.load_state_dict({key.removeprefix(prefix): each for key, each in weights.items() if key.startswith(prefix)})
     wanted = torch.nn.functional.normalize(bert(ids["input_ids"]).logits, dim=1)
@@ -186,7 +186,7 @@ def test_another_padding_or_order_is_caught_by_the_verification(planted, origina
         convert(found.source, tmp_path / "OUT", **found.arguments)
 
     failed = {each.step for each in error.value.report.comparisons if not each.passed}
-    assert failed - {"logits"} == {"pixels" if "image_order" in planted else "text"}
+    assert failed - {"logits"} == ({"pixels", "image"} if "image_order" in planted else {"text"})
 
 
 def test_texts_may_be_cut_earlier_but_not_later_than_the_training_cut_them(original, tmp_path):
@@ -203,8 +203,8 @@ def test_texts_may_be_cut_earlier_but_not_later_than_the_training_cut_them(origi
 
 
 def test_a_text_tower_with_fewer_positions_is_not_of_this_training(original, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "TAIYI_POSITIONS", 64)
-    source = checkpoints.taiyi_finetune_file(tmp_path / "x.ckpt")
+    monkeypatch.setattr(checkpoints.taiyi_finetune, "TAIYI_POSITIONS", 64)
+    source = checkpoints.taiyi_finetune.taiyi_finetune_file(tmp_path / "x.ckpt")
 
     with pytest.raises(InputError, match="text_padded_length is 77; wanted 1 to 64, the positions of the text tower"):
         convert(source, tmp_path / "OUT", **original("taiyi_finetune").arguments)
@@ -216,4 +216,4 @@ def test_the_card_says_in_both_languages_that_the_model_pads(repo):
     assert "the model pads every text to one length by itself (`text_padded_length`)" in card
     assert "模型自己把每条文本填充到同一长度（`text_padded_length`）" in card
     assert "takes no text of more tokens" in card and "超过这个长度的文本不被接受" in card
-    assert f"{checkpoints.TAIYI_POSITIONS} positions" in card
+    assert f"{checkpoints.taiyi_finetune.TAIYI_POSITIONS} positions" in card

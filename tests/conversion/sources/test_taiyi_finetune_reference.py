@@ -18,20 +18,24 @@ IDS = torch.tensor([[101, 5, 6, 7, 102, 0, 0], [101, 8, 102, 0, 0, 0, 0], [101, 
 
 @pytest.fixture(scope="module")
 def tensors():
-    return seeded_state_dict(checkpoints.taiyi_finetune())
+    return seeded_state_dict(checkpoints.taiyi_finetune.taiyi_finetune())
 
 
 @pytest.fixture(scope="module")
 def bert(tensors):
-    fields = {**checkpoints.BERT_CONFIG, "max_position_embeddings": checkpoints.TAIYI_POSITIONS}
-    config = BertConfig(**{key: fields[key] for key in fields if key != "model_type"}, num_labels=checkpoints.EMBED)
+    fields = {**checkpoints.common.BERT_CONFIG, "max_position_embeddings": checkpoints.taiyi_finetune.TAIYI_POSITIONS}
+    config = BertConfig(
+        **{key: fields[key] for key in fields if key != "model_type"}, num_labels=checkpoints.common.EMBED
+    )
     return loaded(BertForSequenceClassification(config), tensors, "text_encoder.")
 
 
 @pytest.fixture(scope="module")
 def clip(tensors):
-    text = {**checkpoints.CLIP_TEXT_CONFIG, "projection_dim": checkpoints.EMBED}
-    config = CLIPConfig(text_config=text, vision_config=checkpoints.VISION_CONFIG, projection_dim=checkpoints.EMBED)
+    text = {**checkpoints.hf_clip.CLIP_TEXT_CONFIG, "projection_dim": checkpoints.common.EMBED}
+    config = CLIPConfig(
+        text_config=text, vision_config=checkpoints.common.VISION_CONFIG, projection_dim=checkpoints.common.EMBED
+    )
     return loaded(CLIPModel(config), tensors, "clip_model.")
 
 

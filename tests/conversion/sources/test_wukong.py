@@ -20,10 +20,11 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints
 from tests.conversion.helpers import entries
+from tests.weights import seeded_state_dict
 
 TESTS = Path(__file__).parents[2]
 RECORDED = json.loads((TESTS / "parity/recorded/wukong.json").read_text(encoding="utf-8"))
-FACTS = checkpoints.WUKONG_FACTS
+FACTS = checkpoints.wukong.WUKONG_FACTS
 
 
 def checkpoint(shapes, container="zip"):
@@ -78,7 +79,7 @@ def test_a_tower_of_fewer_layers_does_not_bear_the_published_name(cut):
 
 
 def test_of_another_size_the_heads_and_the_similarity_have_to_be_stated():
-    found = checkpoint(checkpoints.wukong())
+    found = checkpoint(checkpoints.wukong.wukong())
     with pytest.raises(InputError, match="not a published size") as error:
         wukong.describe(found, {"text": {"heads": 4}})
     assert '{"is_token_wise": false, "text": {"heads": NUMBER}}' in str(error.value)
@@ -101,11 +102,11 @@ def test_of_another_size_the_heads_and_the_similarity_have_to_be_stated():
 )
 def test_what_is_stated_is_held_against_the_shapes(stated, message):
     with pytest.raises(InputError, match=message):
-        wukong.describe(checkpoint(checkpoints.wukong()), {**FACTS, **stated})
+        wukong.describe(checkpoint(checkpoints.wukong.wukong()), {**FACTS, **stated})
 
 
 def test_an_image_tower_that_heads_of_64_do_not_divide_is_refused():
-    shapes = checkpoints.wukong() | {"visual.conv1.weight": (96, 3, 16, 16)}
+    shapes = checkpoints.wukong.wukong() | {"visual.conv1.weight": (96, 3, 16, 16)}
     with pytest.raises(InputError, match="is 96 wide; a multiple of 64"):
         wukong.describe(checkpoint(shapes), FACTS)
 
@@ -142,12 +143,12 @@ def test_a_relative_is_refused_by_its_name(shapes, name, format):
 
 def test_global_sizes_are_certain_and_cn_clip_is_not_mistaken_for_one():
     assert detect(checkpoint(published("wukong-vit-l-g"))).certainty == "certain"
-    assert detect(checkpoint(checkpoints.cn_clip_vit())).source.name == "cn_clip"
+    assert detect(checkpoint(checkpoints.cn_clip.cn_clip_vit())).source.name == "cn_clip"
 
 
 def test_the_numpy_pickle_of_the_mindspore_release_converts_to_the_same_bits(repo, tmp_path):
-    source = checkpoints.wukong_file(tmp_path / "wukong_vit_b_g.pkl")
-    config = checkpoints.wukong_config(tmp_path / "facts.json")
+    source = checkpoints.wukong.wukong_file(tmp_path / "wukong_vit_b_g.pkl")
+    config = checkpoints.wukong.wukong_config(tmp_path / "facts.json")
     assert inspect(source, config=config).architecture == "Wukong ViT 64x2/16 with text 32x2 (global)"
     assert read(source).container == "pickle of numpy arrays, read into memory"
 
@@ -158,11 +159,11 @@ def test_the_numpy_pickle_of_the_mindspore_release_converts_to_the_same_bits(rep
     assert weights[0] == weights[1]
     limits = wukong.describe(read(source), FACTS).limits
     assert limits == (*wukong.LIMITS, wukong.MINDSPORE_LIMIT)
-    assert wukong.MINDSPORE_LIMIT in (tmp_path / "OUT" / "README.md").read_text(encoding="utf-8")
+    assert wukong.MINDSPORE_LIMIT.en in (tmp_path / "OUT" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_state_dict_without_its_nest_is_read_too(tmp_path):
-    torch.save(checkpoints.seeded_state_dict(checkpoints.wukong()), tmp_path / "x.pth")
+    torch.save(seeded_state_dict(checkpoints.wukong.wukong()), tmp_path / "x.pth")
     assert detect(read(tmp_path / "x.pth")).source.name == "wukong"
 
 

@@ -82,7 +82,7 @@ def test_pixels_are_the_recorded_ones_to_the_bit():
 
 # Errors that load without a word
 
-CONFIG = {"text_config": checkpoints.BERT_CONFIG, "vision_config": checkpoints.VISION_CONFIG}
+CONFIG = {"text_config": checkpoints.common.BERT_CONFIG, "vision_config": checkpoints.common.VISION_CONFIG}
 TEXT = {name: plant for name, plant in planted.BERT_CLIP_TEXT.items() if name != "first state"}
 TEXT["projection without its activation"] = planted.fact(zh_clip, "gelu", lambda x: x)
 IMAGE = {name: plant for name, plant in planted.HF_VISION.items() if name != "projection not transposed"}
@@ -98,10 +98,10 @@ SUBTLE = {
 def moved(side, plant):
     """Embeddings with an error planted in the reference, and without."""
     encode, inputs = {
-        "text": (zh_clip.encode_text, seeded_ids(checkpoints.VOCAB)),
-        "image": (zh_clip.encode_image, seeded_pixels(checkpoints.SIZE)),
+        "text": (zh_clip.encode_text, seeded_ids(checkpoints.common.VOCAB)),
+        "image": (zh_clip.encode_image, seeded_pixels(checkpoints.common.SIZE)),
     }[side]
-    tensors = seeded_state_dict(checkpoints.zh_clip())
+    tensors = seeded_state_dict(checkpoints.zh_clip.zh_clip())
     right = encode(tensors, inputs, CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         case = plant(Case(tensors, CONFIG, patch))
@@ -123,7 +123,7 @@ def test_another_gelu_in_the_projection_is_far_beyond_the_bound_of_the_proof(nam
 
 
 def test_the_mean_is_over_what_the_mask_keeps():
-    tensors, ids = seeded_state_dict(checkpoints.zh_clip()), seeded_ids(checkpoints.VOCAB)
+    tensors, ids = seeded_state_dict(checkpoints.zh_clip.zh_clip()), seeded_ids(checkpoints.common.VOCAB)
     alone = torch.cat([zh_clip.encode_text(tensors, row[row != 0][None], CONFIG) for row in ids])
 
     torch.testing.assert_close(zh_clip.encode_text(tensors, ids, CONFIG), alone, atol=1e-5, rtol=0)

@@ -235,7 +235,7 @@ class TestSettingsThatChangeIds:
 
     @pytest.mark.parametrize(("key", "value"), ALTERING)
     def test_of_clip_are_refused(self, key, value, tmp_path):
-        self.check(clip_tokenizer, checkpoints.clip_folder(tmp_path / "clip"), key, value)
+        self.check(clip_tokenizer, checkpoints.hf_clip.clip_folder(tmp_path / "clip"), key, value)
 
     @pytest.mark.parametrize(("key", "value"), [*ALTERING, *ALTERING_XLM_ROBERTA])
     def test_of_xlm_r_are_refused(self, key, value, tmp_path):

@@ -1,0 +1,84 @@
+"""What a class of the user's own puts in front of every key: prefixes that no format and no wrapper has."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from ..mapping import MISSING, fold, plan
+from ..reading.read import Checkpoint, without
+from ..source import Source
+
+FEWEST = 10
+"""No model that is known here has fewer keys."""
+
+Fits = Callable[[Checkpoint], Sequence[Source]]
+"""Gives the sources whose signature the keys of a checkpoint fit."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A known model among the keys: those under a prefix, or where that is empty, those under none of the others."""
+
+    prefix: str
+    sources: tuple[Source, ...]
+
+    def __str__(self):
+        titles = " or ".join(f"{source.title} [{source.name}]" for source in self.sources)
+        return f"{titles} {f'under the prefix {self.prefix!r}' if self.prefix else 'without a prefix'}"
+
+
+def common(keys: Collection[str]) -> list[str]:
+    """The prefixes that all of the keys have, the shortest first."""
+    return [prefix for prefix, count in _counts(keys) if count == len(keys)]
+
+
+def find_models(checkpoint: Checkpoint, fits: Fits) -> list[Model]:
+    """The known models under prefixes that some of the keys have, none within another, and one beside them."""
+    found: list[Model] = []
+    for prefix, count in _counts(checkpoint.tensors):
+        if count < FEWEST or any(prefix.startswith(each.prefix) for each in found):
+            continue
+        inside = only(checkpoint, [key for key in checkpoint.tensors if key.startswith(prefix)])
+        if sources := _whole(inside, fits) or _whole(without(inside, prefix), fits):
+            found.append(Model(prefix, sources))
+    beside = only(checkpoint, [key for key in checkpoint.tensors if not _is_in(key, found)])
+    return [Model("", sources), *found] if found and (sources := _whole(beside, fits)) else found
+
+
+def only(checkpoint: Checkpoint, keys: Iterable[str]) -> Checkpoint:
+    """The same checkpoint with these keys alone."""
+    return replace(checkpoint, tensors={key: checkpoint.tensors[key] for key in keys})
+
+
+def words(checkpoint: Checkpoint, models: Sequence[Model]) -> str:
+    """What is said of models that are not alone: where they lie, what is left over, and how to save each alone."""
+    left = [f"{key} {list(shape)}" for key, shape in checkpoint.shapes.items() if not _is_in(key, models)]
+    lines = [f"{checkpoint.name} holds {'more than one model' if len(models) > 1 else 'a model, and more beside it'}:"]
+    lines += [f"  {model}" for model in models]
+    lines += ["Other keys:", *(f"  {line}" for line in fold(left))] if left and models[0].prefix else []
+    lines += ["What is meant is not guessed. Save one model's weights alone, in Python; state_dict is the file's own:"]
+    return "\n".join([*lines, *(f"  {_command(model, models)}" for model in models)])
+
+
+def _command(model: Model, models: Sequence[Model]) -> str:
+    """What saves one of the models alone; its prefix may stay."""
+    others = tuple(each.prefix for each in models if each is not model)
+    chosen = f"key.startswith({model.prefix!r})" if model.prefix else f"not key.startswith({others!r})"
+    return f"torch.save({{key: state_dict[key] for key in state_dict if {chosen}}}, FILE)"
+
+
+def _counts(keys: Iterable[str]) -> list[tuple[str, int]]:
+    """Every prefix that ends before a word of a key, the shortest first, and how many keys have it."""
+    counts = Counter(prefix for key in keys for prefix in accumulate(f"{word}." for word in key.split(".")[:-1]))
+    return sorted(counts.items(), key=lambda each: (each[0].count("."), each[0]))
+
+
+def _is_in(key: str, models: Iterable[Model]) -> bool:
+    return any(model.prefix and key.startswith(model.prefix) for model in models)
+
+
+def _whole(checkpoint: Checkpoint, fits: Fits) -> tuple[Source, ...]:
+    """The sources of which a checkpoint lacks nothing, as far as their tables tell."""
+    keys, shapes = checkpoint.tensors, checkpoint.shapes
+    return tuple(source for source in fits(checkpoint) if MISSING not in plan(source.rules(keys), shapes).problems)

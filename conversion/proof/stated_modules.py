@@ -1,0 +1,97 @@
+"""What sentence-transformers would compute of a repo, by the files that state it: their method, output and prompt.
+
+Source: sentence-transformers, base/modules/transformer.py (`forward`: the method and the output of each modality) and
+base/model.py (`default_prompt_name`). The package itself runs beside it in tests/parity.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from ..errors import InputError
+from ..reading.json_files import Field, check_fields, read_any_json, read_json
+from ..reading.modules_json import FILE, SETTINGS
+
+KINDS = (["Transformer"], ["Transformer", "Normalize"])
+METHODS = {"text": "get_text_features", "image": "get_image_features"}
+OUTPUT = "pooler_output"
+"""What of the model's outputs is one vector an input."""
+
+TRANSFORMER = "sentence_bert_config.json"
+CONVERT_AGAIN = "Convert the original again."
+
+
+@dataclass(frozen=True)
+class StatedModules:
+    """The method of the model and the output taken of it, by modality; what is put before a text; the last module."""
+
+    methods: Mapping[str, tuple[str, str]]
+    prompt: str
+    normalizes: bool
+
+    def vectors(self, model: Any, modality: str, **inputs: torch.Tensor) -> torch.Tensor:
+        """What `SentenceTransformer.encode` would give of prepared inputs, `(n, width)`."""
+        method, output = self.methods[modality]
+        found = getattr(model, method)(**inputs, return_dict=True)[output]
+        return normalize(found, dim=-1) if self.normalizes else found
+
+
+def stated_modules(folder: Path) -> StatedModules | None:
+    """What the files of a repo state; None where it has none.
+
+    Raises:
+        InputError: when they state what is no vector of this model.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    kinds = [str(each.get("type")).rsplit(".", 1)[-1] for each in _modules(folder / FILE)]
+    if kinds not in KINDS:
+        raise InputError(
+            f"{folder / FILE} lists {', '.join(kinds)}; Transformer, Normalize was wanted. {CONVERT_AGAIN}"
+        )
+    return StatedModules(_methods(folder / TRANSFORMER), _prompt(folder / SETTINGS), kinds[-1] == "Normalize")
+
+
+def _modules(file: Path) -> list[Mapping[str, Any]]:
+    found = read_any_json(file)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise InputError(f"{file} holds no list of modules. {CONVERT_AGAIN}")
+    return found
+
+
+def _methods(file: Path) -> dict[str, tuple[str, str]]:
+    stated = read_json(file)
+    check_fields(stated, {"modality_config": Field((dict,)), "unpad_inputs": Field((bool,))}, str(file))
+    if stated["unpad_inputs"]:
+        raise InputError(
+            f"{file} states unpad_inputs true, with which the texts of a batch may be joined into one; false was "
+            f"wanted. {CONVERT_AGAIN}"
+        )
+    modalities = stated["modality_config"]
+    check_fields(modalities, dict.fromkeys(METHODS, Field((dict,))), f"modality_config in {file}")
+    return {modality: _method(modalities[modality], f"{modality} in {file}") for modality in METHODS}
+
+
+def _method(stated: Mapping[str, Any], where: str) -> tuple[str, str]:
+    found = stated.get("method"), stated.get("method_output_name")
+    if found[0] not in METHODS.values() or found[1] != OUTPUT:
+        wanted = " or ".join(METHODS.values())
+        raise InputError(
+            f"found {found[1]!r} of {found[0]!r} for {where}; wanted {OUTPUT} of {wanted}. {CONVERT_AGAIN}"
+        )
+    return str(found[0]), OUTPUT
+
+
+def _prompt(file: Path) -> str:
+    """What is put before every text unless its user says otherwise."""
+    stated = read_json(file) if file.is_file() else {}
+    if (name := stated.get("default_prompt_name")) is None:
+        return ""
+    check_fields(stated, {"prompts": Field((dict,))}, str(file))
+    if not isinstance(prompt := stated["prompts"].get(name) if isinstance(name, str) else None, str):
+        raise InputError(f"{file} names the prompt {name!r}, which is none of its prompts. {CONVERT_AGAIN}")
+    return prompt

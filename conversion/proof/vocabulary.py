@@ -1,0 +1,38 @@
+"""The vocabulary of a repo beside its witness's: every row, every merge or score."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..repos.report import Comparison
+from .compared import ROWS, RULES
+from .precision import exact
+from .witness import Witness
+
+
+def compare_vocabulary(tokenizer: Any, witness: Witness) -> Iterator[Comparison]:
+    """How many rows, and how many merges (BPE) or scores (Unigram), are not the witness's.
+
+    A row of white space counts for nothing: no text comes to it, and readers differ in whether they strip it.
+    """
+    ours, theirs = (_reachable(rows) for rows in (tokenizer.get_vocab(), witness.vocabulary.rows))
+    different = sum(ours.get(token) != theirs.get(token) for token in ours.keys() | theirs.keys())
+    yield exact("ids", ROWS.filled(count=len(theirs)), witness.name, different)
+    if rules := witness.vocabulary.rules:
+        yield exact("ids", RULES.filled(count=len(rules)), witness.name, _differing(_rules(tokenizer), rules))
+
+
+def _reachable(rows: Mapping[str, int]) -> dict[str, int]:
+    return {token: number for token, number in rows.items() if token.removeprefix("##").strip()}
+
+
+def _rules(tokenizer: Any) -> list[tuple]:
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if model["type"] == "Unigram":
+        return [tuple(each) for each in model["vocab"]]
+    return [tuple(each.split(" ")) if isinstance(each, str) else tuple(each) for each in model.get("merges", ())]
+
+
+def _differing(ours: Sequence[tuple], theirs: Sequence[tuple]) -> int:
+    """How many stand in another place, with all that one side has more."""
+    return sum(a != tuple(b) for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))

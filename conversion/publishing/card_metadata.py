@@ -1,0 +1,124 @@
+"""The header of a card in the hub's values: licence, languages, origin, tags, published results."""
+
+from collections.abc import Mapping, Sequence
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from ..errors import InputError
+from ..reading import catalogue
+from ..reading.catalogue import Entry
+from ..repos.doors import SENTENCE_TRANSFORMERS
+from ..repos.report import Report
+from ..sources import SOURCES
+from .card_header import Header
+from .model_facts import Model
+
+TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
+"""Published task -> the hub's; it has none for retrieval, which is done with features."""
+
+METRICS = {"Top1": "accuracy", "Top5": "accuracy", "ACC1": "accuracy"}
+"""Published metric -> the hub's, of a classification; those of a retrieval are recall."""
+
+
+def metadata_of(
+    name: str,
+    entry: Entry | None,
+    model: Model,
+    licence: Mapping[str, str],
+    bases: Sequence[str],
+    relation: str,
+    languages: Sequence[str],
+) -> ModelCardData:
+    """The header. The hub has no word for a changed format; `quantized`, the same model in other files, is nearest."""
+    results = _results(entry) if entry else []
+    return ModelCardData(
+        **licence,
+        language=list(languages),
+        library_name="transformers",
+        pipeline_tag="feature-extraction" if model.is_text_alone else "zero-shot-image-classification",
+        base_model=list(bases) or None,
+        base_model_relation=relation if bases else None,
+        datasets=list(entry.training.datasets) or None if entry else None,
+        tags=[
+            *(
+                ["hf_zhclip", model.config["text_config"]["model_type"]]
+                if model.is_text_alone
+                else ["clip", "hf_zhclip"]
+            ),
+            *(["chinese"] if "zh" in languages else []),
+            *([] if model.is_text_alone else ["image-text-retrieval"]),
+            "safetensors",
+        ]
+        + (["sentence-transformers"] if set(SENTENCE_TRANSFORMERS) <= model.files else []),
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+
+
+def _results(entry: Entry) -> list[EvalResult]:
+    """The published zero-shot figures; those after fine-tuning are of other weights."""
+    if entry.figures is None:
+        return []
+    return [
+        EvalResult(
+            task_type=TASKS.get(row.task, "feature-extraction"),
+            task_name=row.task if row.task in TASKS else "image-text retrieval",
+            dataset_type=row.dataset.lower(),
+            dataset_name=row.dataset,
+            dataset_split=row.split,
+            metric_type=METRICS.get(metric, "recall") if row.task in TASKS else "recall",
+            metric_name=f"{row.task}, {row.setup}: {metric}",
+            metric_value=float(value.rstrip("%")),
+            verified=False,
+            source_name=entry.figures.name,
+            source_url=entry.figures.url,
+        )
+        for row in entry.figures.rows
+        if row.setup == "zero-shot"
+        for metric, value in row.values.items()
+    ]
+
+
+def licence_of(entry: Entry | None, header: Header) -> str | None:
+    """What the user states of a model of his own; of a published one what was published."""
+    if entry is None or entry.license.id is None or header.license is None:
+        return header.license or (entry.license.id if entry else None)
+    if header.license not in entry.license.published:
+        raise InputError(
+            f"{header.license} is stated as the licence, but {entry.name} was published under "
+            f"{' or '.join(entry.license.published)} ({', '.join(entry.license.read)}), and a conversion does not "
+            "change that. State one of these, or leave it out."
+        )
+    return header.license
+
+
+def whose_word(entry: Entry | None, header: Header, made_from: set[str]) -> str:
+    """Whose word the licence is; one that an earlier card took from the catalogue was stated by nobody since."""
+    if entry is not None and entry.license.id is not None:
+        return "published"
+    published = (each.license.published for each in catalogue.entries() if each.published.repo in made_from)
+    inherited = not header.stated_now and any(header.license in ids for ids in published)
+    return "inherited" if inherited else "stated"
+
+
+def licence_fields(licence: str | None, header: Header) -> dict[str, str]:
+    """The fields of a licence that is known; the hub wants a name and a link where it is none of its own."""
+    stated = {"license": licence, "license_name": header.license_name, "license_link": header.license_link}
+    return {key: value for key, value in stated.items() if licence and value}
+
+
+def hub_repos(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
+    """Where the parts are published, if all of them are."""
+    if report is not None:
+        places = [source["hub"] for source in report.sources]
+        return tuple(place["repo"] for place in places) if all(places) else ()
+    if entry is None:
+        return ()
+    return tuple(place.repo for place in entry.places) if all(place.on_hub for place in entry.places) else ()
+
+
+def languages_of(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
+    """What the model was trained on: published, or of the format that it had; without a report Chinese, as most."""
+    if entry:
+        return entry.languages
+    return SOURCES[report.sources[0]["format"]].languages if report else ("zh",)

@@ -1,0 +1,163 @@
+"""What of a folder is published: its files, none of a stranger's and none with a token, and its card for the hub."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..errors import InputError
+from ..reading.files import CARD, sha256
+from ..reading.namesakes import refuse_namesake
+from ..repos.doors import CODE_FILES
+from ..repos.report import FILE
+from ..words import Words
+from . import card_file, rendering
+from .notice import with_notice
+from .unverified import is_safe, out_of_date, proof_of
+
+OURS = (
+    CARD,
+    FILE,
+    "config.json",
+    "model.safetensors",
+    "model-?????-of-?????.safetensors",
+    "model.safetensors.index.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Normalize/config.json",
+    *CODE_FILES,
+)
+"""Names of a converted repo's files: what goes where no report names them, and what goes from the hub when it left."""
+
+TOKEN = re.compile(rb"\bhf_(?:[A-Za-z0-9]{30,}|(?:oauth|jwt)_[A-Za-z0-9_.-]{30,})")
+"""A token of the hub; dots and underscores are in names of this package too, hf_zhclip.conversion… ."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file to publish: where it lies, or its bytes."""
+
+    source: Path | bytes
+    size: int
+    sha256: str
+
+    def read(self) -> bytes:
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What of a folder is published: the files by name, the rest of the folder, and why it is not verified if so.
+
+    `own_card`: README.md is the user's, so that one on the hub gives way to it.
+    """
+
+    files: Mapping[str, Content]
+    left_out: tuple[str, ...]
+    unverified: Words | None
+    own_card: bool
+
+
+def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
+    """What of a folder is published as `repo_id`.
+
+    Raises:
+        InputError: when it is not verified (and not forced), lacks what a repo needs, or holds a token of the hub.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder. Wanted: one that `zhclip convert` made.")
+    refuse_namesake(folder)
+    there, left_out = _listing(folder)
+    report, reason = proof_of(folder, there)
+    named = {FILE, *(report.files if report is not None else ())} - {CARD}
+    files = {name: _content(there[name]) for name in named if name in there and is_safe(name)}
+    if report is not None:
+        reason = reason or out_of_date(report, {name: content.sha256 for name, content in files.items()})
+    if reason is not None and not force_unverified:
+        raise InputError(
+            f"{folder} is not verified: {reason.en}. Convert it again, or pass --force-unverified to publish it "
+            "with a card that says so."
+        )
+    if reason is not None:
+        files |= {name: _content(there[name]) for name in there if is_ours(name) and name not in files}
+    _check_complete(folder, files)
+    own = _own_card(there.get(CARD))
+    files[CARD] = content_of(_card(folder, repo_id, reason) if own is None else with_notice(own, reason))
+    _check_tokens(folder, files)
+    left_out += [name for name in there if name not in files]
+    return Parcel(dict(sorted(files.items())), tuple(sorted(left_out)), reason, own is not None)
+
+
+def _listing(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The files of a folder by name, and what is never published: hidden things, and links to elsewhere."""
+    there, never = {}, []
+    for place, folders, names in os.walk(folder):
+        base = Path(place)
+        hidden = [name for name in folders if name.startswith(".") or (base / name).is_symlink()]
+        folders[:] = sorted(set(folders) - set(hidden))
+        never += [f"{(base / name).relative_to(folder).as_posix()}/" for name in hidden]
+        for name in names:
+            path = base / name
+            shown = path.relative_to(folder).as_posix()
+            inside = path.is_file() and path.resolve().is_relative_to(folder.resolve())
+            if inside and not name.startswith("."):
+                there[shown] = path
+            else:
+                never.append(shown)
+    return there, never
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file is of a name that a converted repo has."""
+    return any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in OURS)
+
+
+def _check_complete(folder: Path, files: Mapping[str, Content]) -> None:
+    weights = [name for name in files if name.endswith(".safetensors")]
+    if "config.json" not in files or not weights:
+        raise InputError(f"{folder} has no {'weights' if 'config.json' in files else 'config.json'}: it is no repo.")
+
+
+def _check_tokens(folder: Path, files: Mapping[str, Content]) -> None:
+    texts = {name: content for name, content in files.items() if not name.endswith(".safetensors")}
+    if found := [name for name, content in texts.items() if TOKEN.search(content.read())]:
+        raise InputError(
+            f"{folder} holds a token of the hub in {', '.join(found)}, which everybody could read. Take it out, and "
+            "revoke it if anybody has seen it."
+        )
+
+
+def _own_card(path: Path | None) -> bytes | None:
+    """The card that the user wrote, if there is one."""
+    text = card_file.read_card(path) if path is not None else None
+    return None if text is None or card_file.is_generated(text) else text.encode()
+
+
+def _card(folder: Path, repo_id: str, reason: Words | None) -> bytes:
+    """The card rendered for the repo's name; of what is forced and lacks what a card is made of, the notice alone."""
+    try:
+        return rendering.render(folder, repo=repo_id, unverified=reason).encode()
+    except InputError:
+        if reason is None:
+            raise
+    return with_notice(f"# {repo_id.split('/')[1]}\n".encode(), reason)
+
+
+def _content(path: Path) -> Content:
+    return Content(path, path.stat().st_size, sha256(path))
+
+
+def content_of(content: bytes) -> Content:
+    """Bytes to publish."""
+    return Content(content, len(content), hashlib.sha256(content).hexdigest())

@@ -1,0 +1,93 @@
+"""What `push` tells: what was published, or would be, what stayed, and what was left out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..reading.files import CARD
+from ..telling import masked
+from .packing import Parcel
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What was published, or would be; `files` are the repo's with their sizes, `sent` those that were not there.
+
+    `kept` are files that somebody edited on the hub, and that stay as they are there.
+    """
+
+    repo_id: str
+    url: str
+    commit: str | None
+    pull_request: str | None
+    files: Mapping[str, int]
+    sent: tuple[str, ...]
+    removed: tuple[str, ...]
+    kept: tuple[str, ...]
+    left_out: tuple[str, ...]
+    unverified: str | None
+    dry_run: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self) -> str:
+        """What was done, and in a dry run every file with its size."""
+        rows = [f"{size:>15,}  {name}" for name, size in self.files.items()] if self.dry_run else []
+        return "\n".join([self._headline(), *rows, *self._notes()])
+
+    def _headline(self) -> str:
+        total = f"{len(self.files)} files, {sum(self.files.values()):,} bytes"
+        if self.dry_run:
+            return f"{self.url}: {total} would be pushed (a dry run, nothing was sent)."
+        if not self.sent and not self.removed:
+            return f"{self.url} held all of it already: {total}, commit {self.commit}."
+        where = self.pull_request or self.url
+        return f"{where}: {total}, of which {len(self.sent)} were new; commit {self.commit}, read back and compared."
+
+    def _notes(self) -> Iterator[str]:
+        if self.removed:
+            yield f"Removed there, files of an earlier version: {', '.join(self.removed)}"
+        if self.kept:
+            yield (
+                f"Kept as it is there, because somebody edited it: {', '.join(self.kept)}. To replace it, put one of "
+                "your own into the folder, or remove that one."
+            )
+        if self.dry_run:
+            yield (
+                "What is on the hub was not looked at: files of an earlier version would be removed there, and a "
+                f"{CARD} that somebody edited there would be kept."
+            )
+        if self.left_out:
+            yield f"Left out, not files of the repo: {', '.join(self.left_out)}"
+        if self.unverified:
+            yield f"NOT verified, and the card says so: {self.unverified}"
+
+
+def pushed(
+    repo_id: str,
+    parcel: Parcel,
+    *,
+    commit: str | None = None,
+    pull_request: str | None = None,
+    sent: tuple[str, ...] = (),
+    removed: tuple[str, ...] = (),
+    kept: tuple[str, ...] = (),
+    dry_run: bool = False,
+) -> Pushed:
+    """What is told of a parcel."""
+    from huggingface_hub import constants
+
+    return Pushed(
+        repo_id=repo_id,
+        url=masked(f"{constants.ENDPOINT}/{repo_id}"),
+        commit=commit,
+        pull_request=pull_request,
+        files={name: content.size for name, content in parcel.files.items()},
+        sent=sent,
+        removed=removed,
+        kept=kept,
+        left_out=parcel.left_out,
+        unverified=parcel.unverified.en if parcel.unverified else None,
+        dry_run=dry_run,
+    )

@@ -1,0 +1,207 @@
+"""The text of a card: what is known of a model, of its entry in the catalogue and of its report, in the template."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+
+from ..errors import InputError
+from ..exports.natives import fits
+from ..reading import catalogue
+from ..reading.catalogue import Entry
+from ..reading.files import CARD
+from ..repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS
+from ..repos.report import FILE, Report, changed_files, read_report
+from ..sources import SOURCES
+from ..telling import shown
+from ..words import Words
+from .card_file import stamped
+from .card_header import NOTHING_STATED, Header, header_of
+from .card_metadata import hub_repos, languages_of, licence_fields, licence_of, metadata_of, whose_word
+from .card_proof import level_of, proof_words
+from .card_words import IMAGE_ORDERS, LANGUAGES, LICENCE_BY, MULTILINGUAL, PADDING
+from .model_facts import Model, model_of_entry, model_of_folder
+from .unverified import why_unverified
+
+RELATED = {
+    "finetune": Words("", ""),
+    "quantized": Words(
+        "`quantized` in the metadata is the nearest of the hub's four words to a change of format; nothing was "
+        "quantised.",
+        "元数据里的 `quantized` 是 hub 的四个词中最接近“换了格式”的一个，不表示做过量化。",
+    ),
+}
+"""What is said beside the hub's word for how a model was made from another."""
+
+CASING = "lower-cased"
+"""The word of a limit that speaks of casing."""
+
+
+def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
+    """The text of README.md for a converted folder.
+
+    Args:
+        folder: the folder.
+        repo: what the runnable blocks load: `user/name`, or the folder's name.
+        unverified: why nothing shows that it computes what its original computes, if that is so.
+
+    Raises:
+        InputError: when the folder lacks what a card is made of, or the README.md in it can't be read.
+    """
+    report = _readable_report(folder, unverified)
+    edited = report is not None and unverified is not None and bool(changed_files(folder, report))
+    header = header_of(folder / CARD, NOTHING_STATED)
+    return render_folder(folder, report, repo, why_unverified(report, unverified), header, edited)
+
+
+def render_entry(entry: Entry) -> str:
+    """The text of the card of a published checkpoint that nobody has converted yet."""
+    return _render(model_of_entry(entry), entry, None, entry.name, None, NOTHING_STATED, edited=False)
+
+
+def _readable_report(folder: Path, unverified: Words | None) -> Report | None:
+    if not (folder / FILE).exists():
+        return None
+    try:
+        return read_report(folder)
+    except InputError:
+        if unverified is None:
+            raise
+        return None
+
+
+def render_folder(
+    folder: Path, report: Report | None, repo: str, unverified: Words | None, header: Header, edited: bool
+) -> str:
+    """A card of a folder; one that was edited since its report is another model, made from what the report names."""
+    model = model_of_folder(folder)
+    name = report.conversion["catalogue"] if report else None
+    entry = catalogue.find(name) if name and not edited else None
+    return _render(model, entry, report, repo, unverified, header, edited)
+
+
+def _render(
+    model: Model,
+    entry: Entry | None,
+    report: Report | None,
+    repo: str,
+    unverified: Words | None,
+    header: Header,
+    edited: bool,
+) -> str:
+    name = repo.rpartition("/")[2]
+    licence = licence_of(entry, header)
+    sources = hub_repos(entry, report)
+    bases = header.base_model or sources
+    relation = "quantized" if not edited and bases == sources else "finetune"
+    licence_by = LICENCE_BY[whose_word(entry, header, {*bases, *sources})]
+    languages = languages_of(entry, report)
+    metadata = metadata_of(name, entry, model, licence_fields(licence, header), bases, relation, languages)
+    words = {
+        **_words(model, entry, report, repo, name),
+        **_language_words(languages),
+        **(proof_words(report, level_of(report, unverified, edited)) if report else {}),
+        "relation": RELATED[relation],
+        "entry": entry,
+        "entry_only": report is None and entry is not None,
+        "converted": report is not None and not edited,
+        "unverified": unverified,
+        "licence": licence,
+        "licence_by": licence_by,
+        "base_models": bases,
+    }
+    template = (resources.files(catalogue.PACKAGE) / "template.md").read_text(encoding="utf-8")
+    text = str(ModelCard.from_template(metadata, template_str=template, **words))
+    return stamped(re.sub(r"\n{3,}", "\n\n", text.replace("\r\n", "\n")).strip() + "\n")
+
+
+def _language_words(languages: tuple[str, ...]) -> dict[str, Any]:
+    language = LANGUAGES.get(languages, MULTILINGUAL)
+    return {"language": language, "names": _python(list(language.names)), "texts": _python(list(language.texts))}
+
+
+def _published_limits(entry: Entry) -> tuple[Words, ...]:
+    """What is said of a published checkpoint before it is converted."""
+    return (*SOURCES[entry.format].limits, *((catalogue.STATED_HERE,) if entry.config else ()))
+
+
+def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, name: str) -> dict[str, Any]:
+    """What the template puts into its places."""
+    limits = report.conversion["limits"] if report else _published_limits(entry) if entry else ()
+    return {
+        "plain": plain,
+        "name": name,
+        "report": report,
+        "title": entry.title if entry else report.conversion["architecture"] if report else name,
+        **({} if model.image_order is None else _pair_words(model, model.image_order, entry)),
+        "alone": model.is_text_alone,
+        "text_tower": entry.text.tower if entry else model.config["text_config"]["model_type"],
+        "parameters": f"{model.parameters:,}",
+        "width": model.width,
+        "published": f"[{entry.published.title}]({entry.published.url})" if entry else "",
+        **_door_words(repo, name),
+        "has_code": set(CODE_FILES) <= model.files,
+        "has_sentence_transformers": set(SENTENCE_TRANSFORMERS) <= model.files,
+        "context_length": model.context_length,
+        "positions": model.positions,
+        "trained_length": report.conversion["trained_context_length"] if report else None,
+        "lower_case": model.lower_case and not any(CASING in limit.en for limit in limits),
+        "limits": limits,
+        "ends": model.ends,
+        "padding": PADDING[_padding(model.config)],
+        "dtypes": ", ".join(model.dtypes),
+        **({"command": shown(_entry_command(entry))} if entry and not report else {}),
+    }
+
+
+def _pair_words(model: Model, image_order: str, entry: Entry | None) -> dict[str, Any]:
+    """What a text tower alone has not: pictures, and classes or formats of others that take both towers."""
+    nearest = fits(model.config)[0]
+    return {
+        "image_tower": entry.image.tower if entry and entry.image else model.config["vision_config"]["model_type"],
+        "native": None if nearest.lost else nearest.native.name,
+        "losses": nearest.lost,
+        "cn_clip": model.cn_clip,
+        "image_order": IMAGE_ORDERS[image_order],
+        "image_size": model.image_size,
+    }
+
+
+def _padding(config: Mapping[str, Any]) -> str:
+    if config["text_config"]["model_type"] == "clip_text_model":
+        return "causal"
+    if config.get("text_padded_length") is not None:
+        return "padded"
+    return "attended" if config["text_attends_to_padding"] else "masked"
+
+
+def _door_words(repo: str, folder: str) -> dict[str, str]:
+    """Names as python and the shell read them; a repo on the hub is downloaded before it is exported."""
+    words = {
+        "repo_py": _python(repo),
+        "folder_sh": shlex.quote(folder),
+        "native_sh": shlex.quote(f"{folder}-native"),
+        "native_py": _python(f"{folder}-native"),
+        "pt_sh": shlex.quote(f"{folder}.pt"),
+        "download": "" if repo == folder else shlex.join(["hf", "download", repo, "--local-dir", folder]),
+    }
+    # A line break in a name would end the block that the name stands in.
+    return {name: shown(word) for name, word in words.items()}
+
+
+def _entry_command(entry: Entry) -> str:
+    return shlex.join(entry.command(entry.name))
+
+
+def plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", shown(" ".join(str(text).split())))
+
+
+def _python(text: str | list[str]) -> str:
+    return json.dumps(text, ensure_ascii=False)

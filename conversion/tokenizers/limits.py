@@ -1,0 +1,17 @@
+"""What a card says of texts where a tokenizer that was built anew can't follow the original's slow one."""
+
+from ..words import Words
+
+RECENT_CHARACTERS = Words(
+    "Characters that Unicode added or reclassified lately: the ids that {owner}'s own tokenizer gives them change "
+    "with the Python that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is "
+    "U+1171E.",
+    "Unicode 近期新增或重新归类的字符：{owner} 自己的分词器给出的 id 也随所用的 Python 版本而变。与 Python 3.11（"
+    "Unicode 14）相比，已分配的字符中只有 U+1171E 不同。",
+)
+LONE_SURROGATES = Words(
+    "Lone surrogates, halves of characters in badly cut text: {owner}'s own tokenizer drops them, the converted one "
+    "refuses the text.",
+    "孤立的代理项（文本被错误截断后留下的半个字符）：{owner} 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的文本。",
+)
+"""transformers' slow BertTokenizer, and tokenizers after its model: `owner` is the project that uses it."""

@@ -1,0 +1,22 @@
+"""Conversions are verified in the process of the test, whose imports are paid once; all pictures are compared."""
+
+import pytest
+
+from hf_zhclip.conversion.proof import verification
+
+from tests.conversion.helpers import compare_here
+
+IN_FRESH_PROCESS = verification.in_fresh_process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_this_process():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verification, "in_fresh_process", compare_here)
+        yield
+
+
+@pytest.fixture
+def fresh_process(monkeypatch, in_this_process):
+    """Asks for the verification as users get it, in a process of its own."""
+    monkeypatch.setattr(verification, "in_fresh_process", IN_FRESH_PROCESS)
