@@ -191,8 +191,8 @@ def test_a_failed_verification_ends_with_1_prints_the_report_and_leaves_nothing(
         assert json.loads(text)["passed"] is False
     else:
         assert text.startswith("FAILED: ViT 64x2/16@BERT 32x2\n")
-        assert "  FAIL image: embeddings of 3 inputs in float64" in text
-        assert "  ok   text: embeddings of 7 inputs in float64" in text
+        assert "  FAIL image: embeddings of 4 inputs in float64" in text
+        assert "  ok   text: embeddings of 16 inputs in float64" in text
     assert entries(tmp_path) == set()
 
 
@@ -550,7 +550,7 @@ def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
     report = json.loads(done.stdout.decode("gbk"))
     assert report["passed"] and report["sources"][0]["name"] == "权重.pt"
     assert all(each["passed"] for each in report["comparisons"])
-    assert len([each for each in report["comparisons"] if each["step"] == "pixels"]) == 11
+    assert len([each for each in report["comparisons"] if each["step"] == "pixels"]) == 13
     assert done.stderr.decode("gbk").splitlines()[0].startswith("Reading ")
     assert entries(folder) == {"权重.pt", "事实.json", "输出"}
 

@@ -36,6 +36,7 @@ SCREEN = 24
 # The small checkpoints are of no published size, so that some commands need what their users would not.
 SUBSTITUTED = dict.fromkeys(
     (
+        "zhclip inspect epoch_latest.pt",
         "zhclip convert epoch_latest.pt tuned-clip",
         "zhclip convert epoch_latest.pt tuned-clip-with-code --with-code",
         "zhclip convert chinese-clip-vit-base-patch16 chinese-clip",

@@ -35,7 +35,7 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
     """Names and pictures, the same on every machine: the modes and shapes that pipelines treat differently."""
     rgb = _picture(227, 224)
     yield "RGB 227x224", rgb
-    yield "RGBA 160x240", _with_alpha(_picture(160, 240))
+    yield "RGBA 160x240", transparent_picture(160, 240)
     yield "L 300x200", _picture(300, 200).convert("L")
     yield "P with transparency 120x90", _palette()
     yield "LA 90x120", _with_alpha(_picture(90, 120)).convert("LA")
@@ -45,6 +45,11 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
     yield "EXIF-rotated 140x60", _rotated()
     yield "RGB 1x1", Image.new("RGB", (1, 1), (200, 30, 90))
     yield "RGB 2000x20", _picture(2000, 20)
+
+
+def transparent_picture(width: int, height: int) -> Image.Image:
+    """A picture in RGBA whose alpha grows from left to right."""
+    return _with_alpha(_picture(width, height))
 
 
 def _picture(width: int, height: int) -> Image.Image:

@@ -73,17 +73,16 @@ def _methods(file: Path) -> dict[str, tuple[str, str]]:
         )
     modalities = stated["modality_config"]
     check_fields(modalities, dict.fromkeys(METHODS, Field((dict,))), f"modality_config in {file}")
-    return {modality: _method(modalities[modality], f"{modality} in {file}") for modality in METHODS}
+    return {modality: _method(modality, modalities[modality], f"{modality} in {file}") for modality in METHODS}
 
 
-def _method(stated: Mapping[str, Any], where: str) -> tuple[str, str]:
-    found = stated.get("method"), stated.get("method_output_name")
-    if found[0] not in METHODS.values() or found[1] != OUTPUT:
-        wanted = " or ".join(METHODS.values())
+def _method(modality: str, stated: Mapping[str, Any], where: str) -> tuple[str, str]:
+    found, wanted = (stated.get("method"), stated.get("method_output_name")), (METHODS[modality], OUTPUT)
+    if found != wanted:
         raise InputError(
-            f"found {found[1]!r} of {found[0]!r} for {where}; wanted {OUTPUT} of {wanted}. {CONVERT_AGAIN}"
+            f"found {found[1]!r} of {found[0]!r} for {where}; wanted {wanted[1]} of {wanted[0]}. {CONVERT_AGAIN}"
         )
-    return str(found[0]), OUTPUT
+    return wanted
 
 
 def _prompt(file: Path) -> str:

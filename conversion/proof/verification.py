@@ -29,6 +29,7 @@ from ..words import Words
 from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
+from .orders import telling_pictures
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
 from .stated_modules import stated_modules
 from .vocabulary import compare_vocabulary
@@ -230,7 +231,7 @@ def _compare_numbers(
     if isinstance(witness, WitnessOfTextAlone):
         measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
     else:
-        pictures = list(samples.pictures())
+        pictures = [*samples.pictures(), *telling_pictures(repo.image_size)]
         pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
         yield from comparisons
         pair = Pair(repo.processor, stated_modules(repo.path), [picture for _, picture in pictures])

@@ -27,10 +27,11 @@ def test_the_table_folds_comparisons_of_one_kind_and_keeps_the_worst():
 
 def test_the_table_of_the_chinese_half_is_in_chinese(repo):
     chinese, english = halves(text_of(repo("taiyi_head").path))
-    assert "| 词元 id | 22 条文本的词元 id |" in chinese and "| ids | token ids of 22 texts |" in english
-    assert "| 像素 | 4 项：RGB 227x224、RGBA 160x240、" in chinese and "| pixels | 4: RGB 227x224, RGBA" in english
+    assert "| 词元 id | 2 项：词表的 21126 行、22 条文本的词元 id |" in chinese
+    assert "| ids | 2: 21126 rows of the vocabulary, token ids of 22 texts |" in english
+    assert "| 像素 | 6 项：RGB 227x224、RGBA 160x240、" in chinese and "| pixels | 6: RGB 227x224, RGBA" in english
     chinese, english = halves(text_of(repo("cn_clip_resnet").path))
-    assert "| 22 条文本的词元 id | 参考实现 |" in chinese and "| token ids of 22 texts | reference |" in english
+    assert "、22 条文本的词元 id | 参考实现 |" in chinese and ", token ids of 22 texts | reference |" in english
 
 
 def test_a_sentence_whose_chinese_nobody_knows_stands_in_a_chinese_frame(copy):

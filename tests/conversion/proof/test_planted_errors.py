@@ -1,0 +1,227 @@
+"""What outsiders planted in converted repos and found verified: each is caught, by a step that is not the hash.
+
+The report names the files as they are, as the report of whoever wrote them would. Facts planted in the conversion
+itself are in test_planted_facts.py and test_planted_readers.py, those of other kinds of checks beside the checks.
+"""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.errors import InputError, MappingError, ParityError
+from hf_zhclip.conversion.proof import orders, texts
+from hf_zhclip.conversion.proof.reference import pictures
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
+
+from tests import checkpoints
+
+WHOLE = texts.whole
+"""Before the tests of other rooms make it brief."""
+
+
+def edited(path, change):
+    value = json.loads(path.read_text(encoding="utf-8"))
+    change(value)
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def fields(file, *keys, **values):
+    """Sets fields of an object that lies in a JSON file under these keys."""
+
+    def plant(out):
+        def change(found):
+            for key in keys:
+                found = found[key]
+            found.update(values)
+
+        edited(out / file, change)
+
+    return plant
+
+
+def tokenizer(change):
+    return lambda out: edited(out / "tokenizer.json", change)
+
+
+def swap_rows(found):
+    vocab = found["model"]["vocab"]
+    vocab["猫"], vocab["狗"] = vocab["狗"], vocab["猫"]
+
+
+def drop_merge(found):
+    del found["model"]["merges"][3]
+
+
+def swap_merges(found):
+    merges = found["model"]["merges"]
+    merges[0], merges[1] = merges[1], merges[0]
+
+
+def change_scores(found):
+    for piece in found["model"]["vocab"][10:20]:
+        piece[1] -= 0.5
+
+
+def shorten_words(found):
+    found["model"]["max_input_chars_per_word"] = 171
+
+
+def keep_ideographs_together(found):
+    found["normalizer"]["handle_chinese_chars"] = False
+
+
+def change_weight(key):
+    def plant(out):
+        tensors = load_file(out / "model.safetensors")
+        tensors[key] = tensors[key].clone()
+        tensors[key].view(-1)[0] += 1
+        save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+
+    return plant
+
+
+def drop_tensor(out):
+    tensors = load_file(out / "model.safetensors")
+    del tensors["text_projection.weight"]
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+
+
+def order(name):
+    return fields("processor_config.json", "image_processor", image_order=name)
+
+
+def text_vectors(method, output):
+    stated = {"method": method, "method_output_name": output}
+    return fields("sentence_bert_config.json", "modality_config", text=stated)
+
+
+def prompt(out):
+    fields("config_sentence_transformers.json", prompts={"q": "问："}, default_prompt_name="q")(out)
+
+
+PLANTED = {
+    # the model
+    "half the heads": ("cn_clip_vit", fields("config.json", "text_config", num_attention_heads=2), "text"),
+    "relu for GELU": ("cn_clip_vit", fields("config.json", "text_config", hidden_act="relu"), "text"),
+    "an eps of 1e-3": ("taiyi_head", fields("config.json", "vision_config", layer_norm_eps=1e-3), "image"),
+    "quick GELU in open_clip": ("open_clip", fields("config.json", "vision_config", hidden_act="quick_gelu"), "image"),
+    "CLS for the mean": ("sentence_transformers", fields("config.json", text_pooling="cls"), "text"),
+    "a shorter text": ("bert_clip", fields("tokenizer_config.json", model_max_length=40), "ids"),
+    "a text that looks both ways": ("hf_clip", fields("config.json", "text_config", is_causal=False), "text"),
+    "a narrower dtype": ("cn_clip_vit", fields("config.json", dtype="bfloat16"), "text"),
+    "a wider dtype": ("cn_clip_vit", fields("config.json", dtype="float64"), "config"),
+    # what prepares a text
+    "padding on the left": ("hf_clip", fields("tokenizer_config.json", padding_side="left"), InputError),
+    "two rows of a vocabulary": ("cn_clip_vit", tokenizer(swap_rows), "ids"),
+    "a merge that is gone": ("hf_clip", tokenizer(drop_merge), "ids"),
+    "two merges": ("openai_clip", tokenizer(swap_merges), "ids"),
+    "scores": ("multilingual_clip", tokenizer(change_scores), "ids"),
+    "ideographs that stand together": ("bert_clip", tokenizer(keep_ideographs_together), "ids"),
+    "the length of a word": ("cn_clip_vit", tokenizer(shorten_words), "ids"),
+    # what prepares a picture
+    "a crop rounded up": ("taiyi_plain", order("crop_up_then_rgb"), "pixels"),
+    "a crop rounded down": ("taiyi_plain", order("rgb_then_crop"), "pixels"),
+    # what sentence-transformers is told
+    "vectors of pictures": ("bert_clip", text_vectors("get_image_features", "pooler_output"), InputError),
+    "states for vectors": ("bert_clip", text_vectors("get_text_features", "last_hidden_state"), InputError),
+    "a prompt": ("bert_clip", prompt, "text"),
+    "texts that are joined": ("bert_clip", fields("sentence_bert_config.json", unpad_inputs=True), InputError),
+    # the weights
+    "a weight": ("cn_clip_vit", change_weight("text_projection.weight"), "tensors"),
+    "a tensor that is gone": ("cn_clip_vit", drop_tensor, MappingError),
+}
+
+
+@pytest.fixture
+def copy(repo, tmp_path):
+    """Gives a converted repo of a family, with its original, into which something was planted."""
+
+    def make(family, plant):
+        found, out = repo(family), tmp_path / family
+        shutil.copytree(found.path, out)
+        plant(out)
+        edited(out / "conversion_report.json", lambda report: report.update(files=hashes(out, report["files"])))
+        return out, found.original
+
+    return make
+
+
+def hashes(out, names):
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(name, copy, monkeypatch):
+    monkeypatch.setattr(texts, "whole", WHOLE)
+    family, plant, caught = PLANTED[name]
+    out, original = copy(family, plant)
+
+    with pytest.raises(ParityError if isinstance(caught, str) else caught) as error:
+        verify(out, original.source, **original.arguments)
+
+    if isinstance(caught, str):
+        failed = {each.step for each in error.value.report.comparisons if not each.passed}
+        assert caught in failed and "files" not in failed
+
+
+# Weights of ordinary scale, which hide in float32 what they show in double
+
+ORDINARY = {
+    "BERT's eps": ("text_config", "layer_norm_eps", 1e-5),
+    "tanh GELU": ("text_config", "hidden_act", "gelu_new"),
+    "the eps of the image tower": ("vision_config", "layer_norm_eps", 1e-6),
+}
+
+
+@pytest.fixture(scope="module")
+def ordinary(tmp_path_factory):
+    """A converted ChineseCLIP whose weights are drawn as transformers draws them."""
+    folder = tmp_path_factory.mktemp("ordinary")
+    source = checkpoints.chinese_clip.chinese_clip_folder(folder / "source")
+    random = torch.Generator().manual_seed(0)
+    weights = torch.load(source / "pytorch_model.bin")
+    for key, tensor in weights.items():
+        if tensor.is_floating_point() and tensor.dim():
+            is_norm = "norm" in key.lower() and key.endswith("weight")
+            spread = 0.0 if is_norm or key.endswith("bias") else 0.02
+            weights[key] = float(is_norm) + spread * torch.randn(tensor.shape, generator=random)
+    torch.save(weights, source / "pytorch_model.bin")
+    convert(source, folder / "OUT")
+    return folder / "OUT", source
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_a_small_error_shows_on_weights_of_ordinary_scale(name, ordinary, tmp_path):
+    tower, field, value = ORDINARY[name]
+    converted, source = ordinary
+    out = shutil.copytree(converted, tmp_path / "OUT")
+    fields("config.json", tower, **{field: value})(out)
+
+    with pytest.raises(ParityError) as error:
+        verify(out, source)
+
+    side = {"text_config": "text", "vision_config": "image"}[tower]
+    assert side in {each.step for each in error.value.report.comparisons if not each.passed}
+
+
+# Pictures that tell the orders apart
+
+REFERENCES = {order: getattr(pictures, order) for order in IMAGE_ORDERS}
+
+
+@pytest.mark.parametrize("size", [32, 56, 224, 288])
+def test_the_pictures_tell_every_order_from_every_other_by_the_references_own_steps(size):
+    prepared = [
+        {order: prepare(picture, size) for order, prepare in REFERENCES.items()}
+        for _, picture in orders.telling_pictures(size)
+    ]
+
+    for first in REFERENCES:
+        for second in REFERENCES:
+            same = all(torch.equal(each[first], each[second]) for each in prepared)
+            assert same == (first == second), (first, second)
