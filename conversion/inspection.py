@@ -1,4 +1,4 @@
-"""inspect(): what a checkpoint is, why, and what convert would say of it, from its headers alone."""
+"""inspect(): what a checkpoint is, why, and what convert would say of it, from its headers and its scale."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -97,10 +97,10 @@ def inspect(
     vision_config: str | Path | None = None,
     ema: str | None = None,
 ) -> Inspection:
-    """Says what a checkpoint is, and whether convert takes it; reads headers and shapes, no tensor.
+    """Says what a checkpoint is, and whether convert takes it; reads headers, shapes and the scale.
 
-    All checks are made that `convert` makes before it writes. What only the numbers themselves show (NaN, another
-    embedding than the original's) is not seen.
+    All checks are made that `convert` makes before it writes. What only the other numbers show (NaN, another embedding
+    than the original's) is not seen.
 
     Args:
         source: a file, a folder, a name of the catalogue, or `user/repo[:file]` on the hub.

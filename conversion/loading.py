@@ -13,6 +13,7 @@ from huggingface_hub.constants import HF_HOME
 
 from hf_zhclip.configuration_zhclip import ZhCLIPConfig
 
+from .detection.beside import PACKAGED, is_packaged
 from .errors import InputError
 from .pipeline import convert
 from .reading.files import sha256
@@ -91,7 +92,7 @@ def _places(stated: Stated) -> dict[str, Path]:
     """Where all that is read lies on this machine, by the name of what states it."""
     places = {
         "vision": locate(stated.vision) if stated.vision else None,
-        "tokenizer": _existing(stated.tokenizer) if stated.tokenizer else None,
+        "tokenizer": _existing(stated.tokenizer) if stated.tokenizer and not is_packaged(stated.tokenizer) else None,
         "config": _existing(stated.config) if stated.config else None,
         "source": locate(stated.source),
     }
@@ -100,6 +101,7 @@ def _places(stated: Stated) -> dict[str, Path]:
 
 def _key(stated: Stated, places: Mapping[str, Path]) -> str:
     parts = {
+        **({"tokenizer": PACKAGED} if is_packaged(stated.tokenizer) else {}),
         **{name: _content(place, weights=name in ("source", "vision")) for name, place in places.items()},
         **{name: getattr(stated, name) for name in ("format", "context_length", "ema")},
         "versions": versions(),

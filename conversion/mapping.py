@@ -9,6 +9,7 @@ always matches the whole key:
     log_inverse("temp", "logit_scale")
     drop("bert.pooler.*")
     zero("logit_scale")
+    squeeze(rename("logit_scale", "logit_scale"))
 
 The laws: exactly one rule claims each source key. Each target key is written once. Every rule is used (only a drop may
 be unused, and a zero needs no source). Targets and shapes equal the model's keys and shapes. A single error reports
@@ -18,7 +19,7 @@ every violation, with layers folded.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -37,11 +38,15 @@ _HOLE = "\0"
 
 @dataclass(frozen=True)
 class Rule:
-    """A row of a table: `op` makes the tensors of `targets` from the tensors of `sources`."""
+    """A row of a table: `op` makes the tensors of `targets` from the tensors of `sources`.
+
+    `squeezed` is 1 where the source has shape `(1,)` and the target is a scalar, and -1 on the way back.
+    """
 
     op: str
     sources: tuple[str, ...]
     targets: tuple[str, ...] = ()
+    squeezed: int = 0
 
     def __str__(self):
         return f"{self.op}({', '.join(self.sources + self.targets)})"
@@ -89,11 +94,26 @@ def zero(target: str) -> Rule:
     return Rule("zero", (), (target,))
 
 
+def squeeze(rule: Rule) -> Rule:
+    """The same rule for a source of shape `(1,)` and a target that is a scalar: one element has one meaning."""
+    return replace(rule, squeezed=1)
+
+
+def squeezing(rules: Iterable[Rule], source_shapes: Mapping[str, Shape], target: str) -> tuple[Rule, ...]:
+    """The table, with the rule that gives a scalar target squeezed where its source has shape `(1,)`."""
+    return tuple(
+        squeeze(rule) if rule.targets == (target,) and [*map(source_shapes.get, rule.sources)] == [(1,)] else rule
+        for rule in rules
+    )
+
+
 def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """The table read backwards. A dropped tensor cannot come back, and a zero is dropped."""
     backwards = {"rename": "rename", "transpose": "transpose", "split": "concat", "concat": "split"}
     backwards |= {"log_inverse": "inverse_exp", "inverse_exp": "log_inverse", "zero": "drop"}
-    return tuple(Rule(backwards[rule.op], rule.targets, rule.sources) for rule in rules if rule.op != "drop")
+    return tuple(
+        Rule(backwards[rule.op], rule.targets, rule.sources, -rule.squeezed) for rule in rules if rule.op != "drop"
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,7 @@ class Step:
     op: str
     sources: tuple[str, ...]
     targets: tuple[str, ...]
+    squeezed: int = 0
 
     def shapes(self, source_shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         """The target shapes.
@@ -113,6 +134,11 @@ class Step:
         if self.op == "zero":
             return {self.targets[0]: ()}
         first = source_shapes[self.sources[0]]
+        if self.squeezed:
+            there, wanted = ((1,), ()) if self.squeezed > 0 else ((), (1,))
+            if first != there:
+                raise ValueError(f"{self.sources[0]} has shape {list(first)}; {list(there)} was wanted")
+            return {self.targets[0]: wanted}
         match self.op:
             case "rename" | "log_inverse" | "inverse_exp":
                 shapes = [first]
@@ -152,6 +178,8 @@ class Step:
                 results = [_computed(first, lambda x: -x.log())]
             case "inverse_exp":
                 results = [_computed(first, lambda x: (-x).exp())]
+        if self.squeezed:
+            results = [results[0].reshape(() if self.squeezed > 0 else (1,))]
         return dict(zip(self.targets, results, strict=True))
 
 
@@ -313,7 +341,7 @@ def _steps(single: Mapping[str, Rule], problems: dict[str, list[str]]) -> Iterat
             problems[MISSING] += [_fill(pattern, values) for pattern in absent]
             continue
         sources = tuple(found[pattern] for pattern in rule.sources)
-        yield Step(rule.op, sources, tuple(_fill(target, values) for target in rule.targets))
+        yield Step(rule.op, sources, tuple(_fill(target, values) for target in rule.targets), rule.squeezed)
 
 
 def _fill(pattern: str, values: Sequence[str]) -> str:

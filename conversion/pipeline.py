@@ -17,9 +17,10 @@ from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
 from .repos.doors import add_code, add_legacy, add_sentence_transformers
-from .repos.prepared import OTHER_VOCABULARY, check_tokenizer
+from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
 from .repos.report import FILE, Report
+from .repos.scale import scale_limits
 from .repos.staging import check_absent, check_apart, staging
 from .repos.write import (
     DTYPES,
@@ -34,6 +35,7 @@ from .repos.write import (
 from .source import Description, TextAlone, Whole
 from .stated import Stated
 from .upgrade import upgrade
+from .words import Words
 
 TEXT_ALONE = (
     "It is a text tower alone: without a projection into a space with pictures, nothing that it computes can be "
@@ -71,7 +73,8 @@ def convert(
         vision: the image part, for a text model that was published without one.
         format: the source's format, where its keys can't decide.
         dtype: `keep`, or what floats are cast to.
-        tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own.
+        tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own; `packaged`
+            is the one that ships for the source's family.
         config: a JSON that states what no weight file holds, with the fields of cn_clip's model_configs.
         vision_format: `format` of the image part.
         vision_config: `config` of the image part.
@@ -126,6 +129,9 @@ def convert(
     settings["catalogue"] = entry_name(stated, parts)
     settings["command"] = command(parts, out, options)
     settings["vocabulary"] = vocabulary_hashes(prepared.vocabulary)
+    for limit in prepared.limits:
+        progress(limit.en)
+    settings["limits"] += prepared.limits
     model_config, processor, tensors = prepared.config, prepared.processor, prepared.tensors
     model_config.dtype = widest_float(tensors, dtype)
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
@@ -190,7 +196,7 @@ def _check_report(path: Path, force: bool) -> None:
 class Prepared:
     """What will be written: the model's config, its processor, and target keys with tensors nobody has computed with.
 
-    `vocabulary` is what the witness reads.
+    `vocabulary` is what the witness reads. `limits` are what a card says of these rows and this scale.
     """
 
     config: Any
@@ -198,6 +204,7 @@ class Prepared:
     tensors: Mapping[str, torch.Tensor]
     context_length: int
     vocabulary: Path
+    limits: tuple[Words, ...]
 
 
 def prepare(parts: Parts, description: Description, stated: Stated) -> Prepared:
@@ -214,7 +221,8 @@ def prepare(parts: Parts, description: Description, stated: Stated) -> Prepared:
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)
     check_dtypes(tensors)
-    return Prepared(config, _processor(description, words), tensors, longest, vocabulary)
+    limits = (*spare_rows(words, config), *scale_limits([part.plan for part in parts], tensors))
+    return Prepared(config, _processor(description, words), tensors, longest, vocabulary, limits)
 
 
 def _longest_text(description: Description, context_length: int | None, positions: int) -> int:

@@ -19,7 +19,8 @@ class Signature:
     have to lie beside the weights: where they do, they outweigh a source that has the same keys without them.
     `decides` says what settles it once the keys match: "keys" (no other format has them), "architectures" (only the
     config.json's own word, one of `architectures`), or "format" (nothing in the checkpoint: the user has to say).
-    Where keys settle it, a config.json that names none of the `architectures` still contradicts them.
+    Where keys settle it, a config.json that names none of the `architectures` still contradicts them, and where the
+    user says it, one whose model type is none of `types`: a model of that type computes something else.
     """
 
     required: tuple[str, ...]
@@ -28,6 +29,7 @@ class Signature:
     sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
     decides: Literal["keys", "architectures", "format"] = "keys"
     architectures: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,10 @@ Description = Whole | TextAlone
 """Everything of a model that changes a number and is not a tensor."""
 
 
-def joined(text: TextSide, image: ImageSide) -> Whole:
-    """The whole of two sides that were published apart."""
+def joined(text: TextSide, image: ImageSide, name: str | None = None) -> Whole:
+    """The whole of two sides that were published apart; `name` is the text part's name in this pair, if it has one."""
     return Whole(
-        architecture=f"{text.architecture} with {image.architecture}",
+        architecture=f"{name or text.architecture} with {image.architecture}",
         text=text.text,
         image_order=text.image_order,
         context_length=text.context_length,
@@ -127,6 +129,9 @@ class Source:
     `base_model` names the model to whose config.json this one's own leaves the facts of its tower; what is found there
     lies in the config under `base_config`.
 
+    `pair_name` gives the name under which a text part and an image part were published together, where both have the
+    shapes of that model; without it, or where it gives None, a pair is called by what its two towers are.
+
     `describe_image` gives the image side to a pair; a source without an image tower has none. It is `describe` itself
     unless a folder may hold an image tower and no text.
     """
@@ -146,3 +151,4 @@ class Source:
     languages: tuple[str, ...] = ("zh",)
     describe_image: Callable[[Checkpoint, Mapping[str, Any]], ImageSide] | None = None
     base_model: Callable[[Mapping[str, Any]], str | None] | None = None
+    pair_name: Callable[[Tower, Tower], str | None] | None = None

@@ -202,7 +202,8 @@ def _claimed(checkpoint: Checkpoint) -> Detection:
 
 
 def _named(checkpoint: Checkpoint, source: Source) -> Detection:
-    if not _fitting(source, checkpoint):
+    signature = _fitting(source, checkpoint)
+    if signature is None:
         raise UnknownFormat(
             f"{checkpoint.name} is not {source.title}.\n{_difference(source, checkpoint)}", "contradicted"
         )
@@ -212,6 +213,15 @@ def _named(checkpoint: Checkpoint, source: Source) -> Detection:
             f"says {source.name}, whose model computes something else. Correct config.json or --format.",
             "contradicted",
         )
+    kind = checkpoint.config.get("model_type") if source.reads_config_json else None
+    if kind is not None and signature.types and kind not in signature.types:
+        raise UnknownFormat(
+            f"config.json is of model_type {kind!r}, whose model computes something else from the same keys; --format "
+            f"says {source.name}, whose model_type is {' or '.join(signature.types)}. If config.json is not that of "
+            "these weights, put their own in its place; if it is, they are not converted.",
+            "contradicted",
+        )
+    _refuse_beside(checkpoint, source)
     return Detection(source, "stated", f"--format {source.name}, and the keys agree")
 
 
@@ -246,6 +256,23 @@ def _models(checkpoint: Checkpoint, candidates: Iterable[Source]) -> list[Model]
         ]
 
     return find_models(checkpoint, fits)
+
+
+def _refuse_beside(checkpoint: Checkpoint, source: Source) -> None:
+    """Refuses a stated format where files beside the weights are another's, and state facts that it does not read."""
+    for other in SOURCES.values():
+        signature = _fitting(other, checkpoint)
+        if other is not source and signature is not None and signature.beside:
+            raise UnknownFormat(
+                f"{_names(signature.beside)} beside the weights of {checkpoint.name}. It is {other.title} "
+                f"[{other.name}] by that, and --format {source.name} would not read what it states there. It is found "
+                "by itself: leave --format out.",
+                "contradicted",
+            )
+
+
+def _names(beside: Sequence[str]) -> str:
+    return f"{' and '.join(beside)} {'lies' if len(beside) == 1 else 'lie'}"
 
 
 def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
@@ -288,8 +315,12 @@ def _told(checkpoint: Checkpoint) -> Source | None:
 
 
 def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
-    """Whether the other, named source is meant: it has these keys, or the stated source knows classes."""
-    return other is not source and (_fitting(other, checkpoint) is not None or _knows_classes(source, checkpoint))
+    """Whether the other, named source is meant: it has these keys, or config.json would tell the stated source."""
+    if other is source:
+        return False
+    signature = _fitting(source, checkpoint)
+    told = signature is not None and bool(signature.architectures or signature.types)
+    return told or _fitting(other, checkpoint) is not None
 
 
 def _knows_classes(source: Source, checkpoint: Checkpoint) -> bool:

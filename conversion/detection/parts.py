@@ -12,7 +12,9 @@ import torch
 
 from ..errors import InputError, MappingError
 from ..layouts.bases import base_file, published_base
-from ..mapping import Plan, Rule, check_claims, drop, fold, plan
+from ..layouts.hf_folder import check_pictures
+from ..layouts.open_clip import check_order
+from ..mapping import Plan, Rule, check_claims, drop, fold, plan, squeezing
 from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
 from ..reading.hub import published, read_source
@@ -21,6 +23,7 @@ from ..reading.read import Checkpoint, check_ema, choose, read, without
 from ..source import Description, ImageSide, Source, TextAlone, TextSide, Whole, joined
 from ..sources import SOURCES
 from ..stated import Stated
+from .beside import is_packaged, packaged, refuse_other_vocabulary
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
@@ -73,7 +76,8 @@ class Part:
     @cached_property
     def plan(self) -> Plan:
         """What the source's table does with these keys."""
-        return plan(self._in_role(self.source.rules(self.checkpoint.tensors)), self.checkpoint.shapes)
+        rules, shapes = self._in_role(self.source.rules(self.checkpoint.tensors)), self.checkpoint.shapes
+        return plan(squeezing(rules, shapes, "logit_scale"), shapes)
 
     def home(self, config: Mapping[str, Any]) -> tuple[Rule, ...]:
         """The source's table of its plainest layout, from a converted model's config; of an image part its side."""
@@ -123,6 +127,8 @@ class WholePart(Part):
         """
         with self._described_in_words():
             described = self.source.describe(self.checkpoint, self.config)
+        if isinstance(described, Whole):
+            check_pictures(self.checkpoint.folder, described.image_order, described.image_size)
         return replace(described, limits=(*described.limits, STATED_HERE)) if self.from_catalogue else described
 
 
@@ -319,15 +325,29 @@ def describe(parts: Parts) -> Description:
             f"Neither {parts[0].checkpoint.name} nor {parts[1].checkpoint.name} holds a logit_scale, and it is not "
             "made up here. Name with --vision the whole CLIP that the image tower was taken from."
         )
-    return joined(first, image)
+    for part in parts:
+        check_pictures(part.checkpoint.folder, first.image_order, image.image_size)
+        if (pictures := part.config.get("preprocess_cfg")) is not None:
+            check_order(pictures, first.image_order, image.image_size)
+    named = parts[0].source.pair_name
+    return joined(first, image, named(first.text, image.vision) if named else None)
 
 
 def find_vocabulary(parts: Sequence[Part], stated: Stated) -> Path | None:
-    """The vocabulary that the user names, else the one beside the weights, if there is one."""
+    """The vocabulary that the user names, else the one beside the weights, if there is one.
+
+    Raises:
+        InputError: when another than the packaged one lies beside a weight file whose folder is not known for its own.
+    """
+    source, checkpoint = parts[0].source, parts[0].checkpoint
+    if is_packaged(stated.tokenizer):
+        return packaged(source)
     if stated.tokenizer is not None:
         return Path(stated.tokenizer)
-    folder = parts[0].checkpoint.folder
-    return folder if folder is not None and parts[0].source.vocabulary.lies_in(folder) else None
+    if checkpoint.folder is None:
+        refuse_other_vocabulary(source, checkpoint)
+        return None
+    return checkpoint.folder if source.vocabulary.lies_in(checkpoint.folder) else None
 
 
 def witness_vocabulary(parts: Sequence[Part], stated: Stated) -> Path:

@@ -199,6 +199,7 @@ def tower_config(
             if config[key] != value
         ]
         if not conflicts:
+            _check_kind(each, model_type, where)
             check_activation(config[ACTIVATION_FIELDS.get(model_type, "hidden_act")], f"The {where} of config.json")
             _check_eps(config, where)
             _check_heads(config, *HEAD_FIELDS.get(model_type, ("num_attention_heads", "hidden_size")), where)
@@ -207,6 +208,32 @@ def tower_config(
         wrong += conflicts
     detail = "; ".join(dict.fromkeys(wrong)) or "it is absent"
     raise InputError(f"The {where} of config.json does not fit the weights: {detail}. Take both from the same folder.")
+
+
+KINDS = {
+    "bert": ("bert", "chinese_clip_text_model"),
+    "clip_vision_model": ("clip_vision_model", "clip", "chinese_clip_vision_model"),
+    "clip_text_model": ("clip_text_model", "clip"),
+}
+"""Model types under which a config.json may state a tower; those that are not here go by their own alone."""
+
+CLASSES = {"bert": "Bert", "xlm-roberta": "XLMRoberta", "distilbert": "DistilBert"}
+"""How the names of the classes begin that share a tower, where a config.json has no model type."""
+
+
+def _check_kind(stated: Mapping[str, Any], model_type: str, where: str) -> None:
+    """Refuses a tower that has these keys and computes something else, as RoBERTa has BERT's."""
+    found, classes, begin = stated.get("model_type"), stated.get("architectures"), CLASSES.get(model_type)
+    if found is not None and found not in KINDS.get(model_type, (model_type,)):
+        said = f"of model_type {found!r}; {model_type!r} was wanted"
+    elif found is None and begin and isinstance(classes, list) and classes and not str(classes[0]).startswith(begin):
+        said = f"of class {classes[0]}; one of {begin}'s was wanted"
+    else:
+        return
+    raise InputError(
+        f"The {where} of config.json is {said}: a model of the same keys may compute something else. Take weights and "
+        "config.json from the same folder; a model of that kind is not converted."
+    )
 
 
 def _check_kinds(stated: Any, defaults: Mapping[str, Any], where: str) -> None:

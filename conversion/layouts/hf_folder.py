@@ -30,8 +30,6 @@ SQUASHED = "made RGB and resized to {size} x {size} whatever their shape, withou
 CROPPED = "made RGB, resized to {size} on the short side, and cropped to the {size} x {size} in the middle"
 """How pictures are prepared, where it is told what was wanted."""
 
-GEOMETRY = ("size", "do_center_crop", "crop_size")
-NORMALISATION = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
 TOLERANCE = 1e-6
 """Of factors, means and deviations: files round them."""
 
@@ -51,49 +49,37 @@ def dual_towers(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple
 def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
     """Refuses a folder whose image processor does not do what the family does; one that has none says nothing.
 
+    What it says of alpha and of the mode in which pictures are resized is not looked at: no field tells it.
+
     Args:
-        image_order: the family's, of those that make a picture RGB first.
+        image_order: the family's; of a pair the text's family's.
         size: the side in pixels that the image tower takes.
 
     Raises:
-        InputError: naming each field that contradicts.
+        InputError: naming each field that contradicts, and the value that was wanted.
     """
-    from hf_zhclip.image_processing_zhclip import SQUARE_ORDERS
-
     found = _image_processor(folder) if folder else None
     if found is None:
         return
     file, fields = found
     stated = {key: default if fields.get(key) is None else fields[key] for key, default in PICTURES.items()}
-    wrong = [key for key in PICTURES if key not in GEOMETRY and not _same(stated[key], PICTURES[key])]
-    fits, wanted = (_crops, CROPPED) if image_order in SQUARE_ORDERS else (_squashes, SQUASHED)
-    if not fits(stated, size):
-        wrong += GEOMETRY
+    wanted = {**PICTURES, **_geometry(stated, image_order, size)}
+    wrong = [f"{key} {stated[key]!r} ({due!r} was wanted)" for key, due in wanted.items() if not _is(key, stated, due)]
+    wrong += [f"{key} True (False was wanted)" for key in fields if key not in PICTURES and _switches_on(key, fields)]
     if wrong:
-        said = ", ".join(f"{key} {stated[key]!r}" for key in wrong)
         raise InputError(
-            f"{file} says {said}. This family's pictures are {wanted.format(size=size)}, bicubic, "
-            "x / 255, with CLIP's mean and deviation. If the model was not trained with the file's values, correct "
-            "the file. If it was, this conversion cannot prepare its pictures."
+            f"{file} says {', '.join(wrong)}. This family's pictures are "
+            f"{(CROPPED if crops(image_order) else SQUASHED).format(size=size)}, bicubic, x / 255, with CLIP's mean "
+            "and deviation. If the model was not trained with the file's values, correct the file. If it was, this "
+            "conversion cannot prepare its pictures."
         )
 
 
-def check_normalisation(folder: Path | None) -> None:
-    """Refuses a folder whose image tower was trained with another mean and deviation than CLIP's.
+def crops(image_order: str) -> bool:
+    """Whether an image order keeps the shape of a picture and takes its middle; otherwise it squashes all of it."""
+    from hf_zhclip.image_processing_zhclip import SQUARE_ORDERS
 
-    Raises:
-        InputError: naming each field that contradicts.
-    """
-    found = _image_processor(folder) if folder else None
-    if found is None:
-        return
-    file, fields = found
-    stated = {key: PICTURES[key] if fields.get(key) is None else fields[key] for key in NORMALISATION}
-    if wrong := [f"{key} {value!r}" for key, value in stated.items() if not _same(value, PICTURES[key])]:
-        raise InputError(
-            f"{file} says {', '.join(wrong)}. Wanted x / 255 with CLIP's mean and deviation. If the model was not "
-            "trained with the file's values, correct the file. If it was, it cannot be converted yet."
-        )
+    return image_order in SQUARE_ORDERS
 
 
 def text_limit(folder: Path | None, otherwise: int) -> int:
@@ -114,32 +100,37 @@ def _image_processor(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
     return (own, read_json(own)) if own.is_file() else None
 
 
-def _same(found: Any, wanted: Any) -> bool:
+def _geometry(stated: Mapping[str, Any], image_order: str, size: int) -> dict[str, Any]:
+    """What is wanted of the fields that say how a picture becomes a square."""
+    square = {"height": size, "width": size}
+    if crops(image_order):
+        return {"size": {"shortest_edge": size}, "do_center_crop": True, "crop_size": square}
+    # A crop that is as large as the picture takes nothing away; one that is not made may have any size.
+    harmless = _is("crop_size", stated, square)
+    return {
+        "size": square,
+        "do_center_crop": stated["do_center_crop"] if harmless else False,
+        "crop_size": stated["crop_size"],
+    }
+
+
+def _switches_on(key: str, fields: Mapping[str, Any]) -> bool:
+    """Whether a field switches a step on that CLIP's image processors do not have."""
+    return key.startswith("do_") and fields[key] is True
+
+
+def _is(key: str, stated: Mapping[str, Any], wanted: Any) -> bool:
+    """Whether a stated value is the wanted one; files round numbers."""
+    found = stated[key]
     if isinstance(wanted, bool):
         return found is wanted
+    if found == wanted:
+        return True
+    if isinstance(wanted, dict):
+        # Before transformers 4.25 a size was one number: the short edge, and the side of the crop.
+        return found == next(iter(wanted.values())) and (key == "crop_size" or "shortest_edge" in wanted)
     values, due = (each if isinstance(each, (list, tuple)) else [each] for each in (found, wanted))
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
     return (
         numbers and len(values) == len(due) and all(abs(a - b) <= TOLERANCE for a, b in zip(values, due, strict=True))
-    )
-
-
-def _is_square(value: Any, size: int) -> bool:
-    return value == {"height": size, "width": size}
-
-
-def _squashes(stated: Mapping[str, Any], size: int) -> bool:
-    # A crop that is as large as the picture takes nothing away.
-    crop = stated["crop_size"]
-    harmless = stated["do_center_crop"] is False or crop == size or _is_square(crop, size)
-    return _is_square(stated["size"], size) and harmless
-
-
-def _crops(stated: Mapping[str, Any], size: int) -> bool:
-    # Before transformers 4.25 a size was one number: the short edge, and the side of the crop.
-    short = stated["size"] in (size, {"shortest_edge": size})
-    return (
-        short
-        and stated["do_center_crop"] is True
-        and (stated["crop_size"] == size or _is_square(stated["crop_size"], size))
     )

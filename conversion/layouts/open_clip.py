@@ -11,7 +11,7 @@ from ..mapping import Rule, Shape, drop, rename
 from ..source import Tower
 from ..words import Words
 from . import towers
-from .hf_folder import MEAN, STD, TOLERANCE
+from .hf_folder import MEAN, STD, TOLERANCE, crops
 from .openai import RESNET_WIDENING, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
 
 EPS = 1e-5
@@ -117,7 +117,8 @@ MODEL: dict[str, Allowed] = {
     "quick_gelu": only(True, False, None),
     **dict.fromkeys(("custom_text", "init_logit_scale", "cast_dtype", "output_dict"), anything),
     "init_logit_bias": unset,
-    "nonscalar_logit_scale": unset,
+    # One number in a vector is the same number.
+    "nonscalar_logit_scale": only(True, False, None),
 }
 PICTURES: dict[str, Allowed] = {
     "size": anything,
@@ -317,6 +318,26 @@ def image_order(stated: Mapping[str, Any], size: int) -> str:
     if pictures.get("size") is not None:
         check_sizes(pictures, {"size": size}, "The preprocess_cfg")
     return ORDER
+
+
+def check_order(stated: Mapping[str, Any], image_order: str, size: int) -> None:
+    """Refuses a preprocess_cfg that is not what a pair does to pictures, which is its text's family's.
+
+    Raises:
+        InputError: naming each field that contradicts, and the value that was wanted.
+    """
+    resize, side = "shortest" if crops(image_order) else "squash", _plain(stated.get("size"))
+    wrong = [f"size {side!r} ({size!r} was wanted)"] if side not in (None, size) else []
+    if (found := stated.get("resize_mode") or "shortest") != resize:
+        wrong.append(f"resize_mode {found!r} ({resize!r} was wanted)")
+    if wrong:
+        raise InputError(
+            f"The preprocess_cfg of open_clip's config states {', '.join(wrong)}, as the text part's family prepares "
+            "pictures. If the image tower was not trained with the config's values, correct the config. If it was, "
+            "the two are no pair."
+        )
+    rest = {key: value for key, value in stated.items() if key not in ("size", "resize_mode")}
+    check_pictures(rest, rest)
 
 
 def _close(value: Any, wanted: tuple[float, ...]) -> bool:

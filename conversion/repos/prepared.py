@@ -3,8 +3,18 @@
 from typing import Any
 
 from ..errors import InputError
+from ..words import Words
 
 OTHER_VOCABULARY = "Pass the vocabulary that the model was trained with: --tokenizer PATH."
+
+PADDED_TO = (8, 16, 32, 64, 128)
+"""Multiples up to which trainings round the rows of an embedding, so that a GPU multiplies it faster."""
+
+SPARE_ROWS = Words(
+    "The text tower has {rows} rows for words and its vocabulary {words} words. The rows beyond are taken for padding "
+    "up to a multiple of {multiple}, which no text reaches.",
+    "文本塔的词嵌入有 {rows} 行，词表有 {words} 个词。多出的行视为补齐到 {multiple} 的倍数的填充，任何文本都用不到。",
+)
 
 LEGACY_EOS = 2
 """An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
@@ -29,6 +39,24 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
         )
 
 
+def spare_rows(tokenizer: Any, model_config: Any) -> tuple[Words, ...]:
+    """What a card says of rows for words that the vocabulary does not have; nothing where each row has its word."""
+    words, rows = _words(tokenizer), model_config.text_config.vocab_size
+    if words >= rows:
+        return ()
+    return (SPARE_ROWS.filled(rows=rows, words=words, multiple=_padded_to(words, rows)),)
+
+
+def _words(tokenizer: Any) -> int:
+    """How many rows a vocabulary takes: one with gaps has fewer words than its highest id says."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _padded_to(words: int, rows: int) -> int | None:
+    """The smallest of `PADDED_TO` up to a multiple of which the words are rounded by these rows."""
+    return next((multiple for multiple in PADDED_TO if -(-words // multiple) * multiple == rows), None)
+
+
 def _check_ids(tokenizer: Any, model_config: Any) -> None:
     text = model_config.text_config
     if len(tokenizer) > text.vocab_size:
@@ -36,11 +64,17 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
             f"The tokenizer has {len(tokenizer)} words, but the model has {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
         )
-    # A vocabulary with gaps has fewer words than its highest id says.
-    if (highest := max(tokenizer.get_vocab().values())) >= text.vocab_size:
+    words = _words(tokenizer)
+    if words > text.vocab_size:
         raise InputError(
-            f"The tokenizer gives ids up to {highest}, but the model has {text.vocab_size} rows for them. "
+            f"The tokenizer gives ids up to {words - 1}, but the model has {text.vocab_size} rows for them. "
             f"{OTHER_VOCABULARY}"
+        )
+    if words < text.vocab_size and _padded_to(words, text.vocab_size) is None:
+        raise InputError(
+            f"The tokenizer has words up to id {words - 1}, but the model has {text.vocab_size} rows, to which "
+            f"no padding up to a multiple of {', '.join(map(str, PADDED_TO))} leads: words are missing, or it is "
+            f"another model's. {OTHER_VOCABULARY}"
         )
     if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
         raise InputError(
@@ -48,10 +82,20 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
             f"{OTHER_VOCABULARY}"
         )
     if model_config.text_pooling == "eos":
-        # The legacy eos 2 stands for the highest id of the text, which the tokenizer's end then has to be.
-        wanted = len(tokenizer) - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
-        if (last := tokenizer("")["input_ids"][-1]) != wanted:
-            raise InputError(
-                f"The tokenizer ends a text with id {last}, but the model takes the state of {wanted}. "
-                f"{OTHER_VOCABULARY}"
-            )
+        _check_end(tokenizer("")["input_ids"][-1], words, text.eos_token_id)
+
+
+def _check_end(end: int, words: int, pooled: int) -> None:
+    """Holds the id that ends a text against the id whose state is taken."""
+    if pooled == LEGACY_EOS and end != words - 1:
+        raise InputError(
+            f"The model's eos_token_id is {LEGACY_EOS}, with which CLIP takes the state of a text's highest id. The "
+            f"tokenizer ends a text with id {end} and has words up to id {words - 1}, whose state would be taken in "
+            'place of the end\'s. If words were added behind the end, state the end: "eos_token_id": '
+            f"{end} in the text_config of config.json (or of --config FILE), and in its text_config_dict where it has "
+            f"that. If the vocabulary is another model's: {OTHER_VOCABULARY}"
+        )
+    if pooled not in (LEGACY_EOS, end):
+        raise InputError(
+            f"The tokenizer ends a text with id {end}, but the model takes the state of {pooled}. {OTHER_VOCABULARY}"
+        )

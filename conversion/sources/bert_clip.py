@@ -9,10 +9,11 @@ from typing import Any
 
 from ..errors import InputError
 from ..layouts import towers
-from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, Tower, Whole
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 ORDER = "rgb_then_crop"
 """component/dataset.py: convert("RGB"), then CLIPFeatureExtractor."""
@@ -51,7 +52,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     if dual_encoder:
         _check_towers(config)
     text, vision = dual_towers(shapes, config)
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     positions = text["max_position_embeddings"]
     return Whole(
         architecture="VisionTextDualEncoder of BERT and CLIP ViT" if dual_encoder else "BertCLIP",
@@ -92,7 +92,9 @@ def _signature(vision: str, architectures: tuple[str, ...]) -> Signature:
         "visual_projection.weight",
         "logit_scale",
     )
-    return Signature(required=required, decides="architectures", architectures=architectures)
+    return Signature(
+        required=required, decides="architectures", architectures=architectures, types=("clip", DUAL_ENCODER)
+    )
 
 
 DUAL_ENCODERS = "VisionTextDualEncoderModel", DUAL_ENCODER
@@ -110,4 +112,5 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: _table("vision_model."),
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
 )

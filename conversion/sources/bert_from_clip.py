@@ -9,6 +9,7 @@ from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule
 from ..reading.read import Checkpoint
 from ..source import BareTower, Signature, Source, TextAlone
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 RULES = (*towers.bert(""), *towers.bert_pooler(""))
@@ -66,11 +67,13 @@ SOURCE = Source(
                 "pooler.dense.weight",
             ),
             decides="format",
+            types=("bert",),
         ),
     ),
     describe=describe,
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

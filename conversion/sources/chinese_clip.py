@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..layouts import towers
-from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, Tower, Whole
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 CONTEXT_LENGTH = 52
@@ -56,7 +57,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = checkpoint.shapes
     text, vision = dual_towers(shapes, config)
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     size = f"{vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}"
     return Whole(
         architecture=f"ChineseCLIP ViT {size}@BERT {text['hidden_size']}x{text['num_hidden_layers']}",
@@ -77,19 +77,26 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
 
 
 CLASSES = ("ChineseCLIPModel", "chinese_clip")
+TYPES = ("chinese_clip", "clip")
 
 SOURCE = Source(
     name="chinese_clip",
     title="Hugging Face ChineseCLIPModel (OFA-Sys/chinese-clip-vit-*)",
     part="dual",
     signatures=(
-        Signature(required=KEYS, absent=("text_model.pooler.*",), architectures=CLASSES),
-        Signature(required=(*KEYS, "text_model.pooler.dense.weight"), decides="architectures", architectures=CLASSES),
+        Signature(required=KEYS, absent=("text_model.pooler.*",), architectures=CLASSES, types=TYPES),
+        Signature(
+            required=(*KEYS, "text_model.pooler.dense.weight"),
+            decides="architectures",
+            architectures=CLASSES,
+            types=TYPES,
+        ),
     ),
     describe=describe,
     describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

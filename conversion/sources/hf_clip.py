@@ -6,7 +6,6 @@ from typing import Any
 
 from ..layouts import towers
 from ..layouts.hf_config import check_there, clip_text_shapes, clip_vision_shapes, tower_config
-from ..layouts.hf_folder import check_normalisation, check_pictures
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
 from ..source import ImageSide, Signature, Source, Tower, Whole
@@ -46,7 +45,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the folder's config.json, held against the shapes."""
     shapes = checkpoint.shapes
     image = describe_image(checkpoint, config)
-    check_pictures(checkpoint.folder, ORDER, image.image_size)
     text = tower_config("clip_text_model", _stated(config, "text_config"), clip_text_shapes(shapes), "text_config")
     return Whole(
         architecture=f"{image.architecture} with CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
@@ -62,7 +60,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
     """Reads the image tower alone from the folder's config.json, held against the shapes."""
     check_there(config)
-    check_normalisation(checkpoint.folder)
     shapes = checkpoint.shapes
     stated = _stated(config, "vision_config")
     vision = tower_config("clip_vision_model", stated, clip_vision_shapes(shapes), "vision_config")

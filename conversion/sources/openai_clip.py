@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..layouts import towers
 from ..layouts.openai import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
 from ..mapping import Rule, Shape, drop, rename
-from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
+from ..reading.read import Checkpoint
 from ..source import Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
@@ -32,21 +32,21 @@ SCALARS = ("input_resolution", "context_length", "vocab_size")
 """Buffers that the archives hold beside the weights."""
 
 VITS = {
-    (768, 32, 224): "ViT-B/32",
-    (768, 16, 224): "ViT-B/16",
-    (1024, 14, 224): "ViT-L/14",
-    (1024, 14, 336): "ViT-L/14@336px",
+    (768, 12, 32, 224, 512, 12): "ViT-B/32",
+    (768, 12, 16, 224, 512, 12): "ViT-B/16",
+    (1024, 24, 14, 224, 768, 12): "ViT-L/14",
+    (1024, 24, 14, 336, 768, 12): "ViT-L/14@336px",
 }
-"""By width, patch and image size."""
+"""By width, layers, patch and image size, and by the text tower's width and layers."""
 
 RESNETS = {
-    (3, 4, 6, 3, 64, 224): "RN50",
-    (3, 4, 23, 3, 64, 224): "RN101",
-    (4, 6, 10, 6, 80, 288): "RN50x4",
-    (6, 8, 18, 8, 96, 384): "RN50x16",
-    (3, 15, 36, 10, 128, 448): "RN50x64",
+    (3, 4, 6, 3, 64, 224, 512, 12): "RN50",
+    (3, 4, 23, 3, 64, 224, 512, 12): "RN101",
+    (4, 6, 10, 6, 80, 288, 640, 12): "RN50x4",
+    (6, 8, 18, 8, 96, 384, 768, 12): "RN50x16",
+    (3, 15, 36, 10, 128, 448, 1024, 12): "RN50x64",
 }
-"""By the blocks of its four layers, width and image size."""
+"""By the blocks of its four layers, width and image size, and by the text tower's width and layers."""
 
 LIMITS = (
     Words(
@@ -87,7 +87,8 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
             "state. Leave it out; a model with other facts is open_clip's (--format open_clip)."
         )
     shapes = checkpoint.shapes
-    text, (name, vision) = _text(shapes), _vision(shapes)
+    text = _text(shapes)
+    name, vision = _vision(shapes, text)
     size = vision.config["image_size"]
     found = {"input_resolution": size, "context_length": text.config["max_position_embeddings"]}
     _check_scalars(checkpoint, {**found, "vocab_size": text.config["vocab_size"]})
@@ -119,17 +120,18 @@ def _text(shapes: Mapping[str, Shape]) -> Tower:
     )
 
 
-def _vision(shapes: Mapping[str, Shape]) -> tuple[str, Tower]:
-    """The image tower, under its published name where it has one."""
+def _vision(shapes: Mapping[str, Shape], text: Tower) -> tuple[str, Tower]:
+    """The image tower, under its published name where both towers have that model's shapes."""
+    beside = text.config["hidden_size"], text.config["num_hidden_layers"]
     if is_resnet(shapes):
         width = shapes["visual.layer1.0.conv1.weight"][0] * RESNET_WIDENING
         tower = resnet_tower(shapes, _heads(width, "The attention pool of the image tower"))
-        sizes = (*tower.config["layers"], tower.config["width"], tower.config["image_size"])
+        sizes = (*tower.config["layers"], tower.config["width"], tower.config["image_size"], *beside)
         return f"OpenAI CLIP {RESNETS.get(sizes, f'ResNet {sizes[:4]}')}", tower
     width = shapes["visual.conv1.weight"][0]
     tower = vit_tower(shapes, _heads(width, "The image tower"), ACTIVATION, EPS)
     patch, layers = tower.config["patch_size"], tower.config["num_hidden_layers"]
-    name = VITS.get((width, patch, tower.config["image_size"]), f"ViT {width}x{layers}/{patch}")
+    name = VITS.get((width, layers, patch, tower.config["image_size"], *beside), f"ViT {width}x{layers}/{patch}")
     return f"OpenAI CLIP {name}", tower
 
 
@@ -158,12 +160,6 @@ def _check_scalars(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
 
 def _check_beside(checkpoint: Checkpoint, towers: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuses weights beside which lies what says that they are not OpenAI's; `towers` has what is ours."""
-    if any(file.name == OPEN_CLIP_CONFIG for file in checkpoint.files):
-        raise InputError(
-            f"{OPEN_CLIP_CONFIG} lies beside the weights of {checkpoint.name}: it states which activation and heads "
-            "they have, and OpenAI's may be others. As open_clip's it is known by that file: leave --format or "
-            "--vision-format out."
-        )
     for side, ours in towers.items():
         said = checkpoint.config.get(side)
         for field in ("hidden_act", "num_attention_heads", "layer_norm_eps"):

@@ -9,6 +9,7 @@ from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, TextSide, Tower
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 LIMITS = (
@@ -30,10 +31,19 @@ WITH_HEAD = (
 WITHOUT_HEAD = (*towers.bert(""), *towers.bert_pooler(""))
 """102M-ViT-L and 326M-ViT-H: a BertModel whose tanh pooler is the embedding."""
 
-HEAD_SIZES: dict[tuple[int, ...], str] = {
-    (512, 768): "Taiyi-CLIP-Roberta-102M",
-    (768, 1024): "Taiyi-CLIP-Roberta-large-326M",
+HEAD_SIZES = (512, 768), (768, 1024)
+"""Shapes of the published classifiers."""
+
+TEXT_SIZES = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size")
+IMAGE_SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size", "image_size")
+
+PAIRS = {
+    ("linear_bias", 512, 21128, 512, 768, 12, 3072, 768, 12, 3072, 32, 224): "Taiyi-CLIP-Roberta-102M",
+    ("linear_bias", 768, 21128, 512, 1024, 24, 4096, 1024, 24, 4096, 14, 224): "Taiyi-CLIP-Roberta-large-326M",
+    ("none", 768, 21128, 512, 768, 12, 3072, 1024, 24, 4096, 14, 224): "Taiyi-CLIP-RoBERTa-102M-ViT-L",
+    ("none", 1024, 21128, 512, 1024, 24, 4096, 1280, 32, 5120, 14, 224): "Taiyi-CLIP-RoBERTa-326M-ViT-H",
 }
+"""By the text projection, the width that both towers end in, and the sizes of the text and of the image tower."""
 
 
 def has_head(keys: Collection[str]) -> bool:
@@ -56,13 +66,19 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     else:
         tower = Tower(text, "pooler", "none", text["hidden_size"])
     return TextSide(
-        architecture=HEAD_SIZES.get(shapes.get("classifier.weight", ()), f"Taiyi-CLIP {text['hidden_size']}"),
+        architecture=f"Taiyi-CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
         text=tower,
         # The head's models were published with CLIPProcessor, the others with open_clip's transform.
         image_order="rgb_then_crop" if has_head(shapes) else "crop_then_rgb",
         context_length=text["max_position_embeddings"],
         limits=LIMITS,
     )
+
+
+def pair_name(text: Tower, vision: Tower) -> str | None:
+    """The published name of a text and an image tower that have its shapes."""
+    sizes = *(text.config[field] for field in TEXT_SIZES), *(vision.config.get(field) for field in IMAGE_SIZES)
+    return PAIRS.get((text.projection, text.width, *sizes)) if text.width == vision.width else None
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
@@ -86,7 +102,8 @@ SOURCE = Source(
                 "classifier.bias",
             ),
             absent=("visual.*", "vision_model.*"),
-            sizes={"classifier.weight": tuple(HEAD_SIZES)},
+            sizes={"classifier.weight": HEAD_SIZES},
+            types=("bert",),
         ),
         Signature(
             required=(
@@ -95,11 +112,14 @@ SOURCE = Source(
                 "pooler.dense.weight",
             ),
             decides="format",
+            types=("bert",),
         ),
     ),
     describe=describe,
     rules=rules,
     home=lambda config: WITH_HEAD if config["text_projection_type"] == "linear_bias" else WITHOUT_HEAD,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
+    pair_name=pair_name,
 )

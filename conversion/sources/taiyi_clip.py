@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..layouts import towers
-from ..layouts.hf_folder import check_pictures, dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, Tower, Whole
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 CONTEXT_LENGTH = 77
@@ -43,6 +44,7 @@ TABLE = (
 )
 POOLER = drop("text_model.pooler.dense.*")  # what get_text_features does not use
 
+TYPES = ("clip",)
 KEYS = (
     "text_model.embeddings.word_embeddings.weight",
     "text_model.encoder.layer.{}.intermediate.dense.weight",
@@ -64,7 +66,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
     shapes = {key.removeprefix(LIGHTNING): shape for key, shape in checkpoint.shapes.items()}
     text, vision = dual_towers(shapes, config)
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     return Whole(
         architecture="TaiyiCLIP",
         text=Tower(text, "cls", "linear", shapes["text_projection.weight"][0]),
@@ -88,14 +89,15 @@ SOURCE = Source(
     title="Fengshen TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM)",
     part="dual",
     signatures=(
-        Signature(required=KEYS, decides="architectures", architectures=("TaiyiCLIPModel",)),
+        Signature(required=KEYS, decides="architectures", architectures=("TaiyiCLIPModel",), types=TYPES),
         # A LightningModule may name any model so, and its file has no config.json.
-        Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format"),
+        Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format", types=TYPES),
     ),
     describe=describe,
     describe_image=describe,
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

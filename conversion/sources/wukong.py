@@ -10,7 +10,7 @@ from ..layouts import towers
 from ..layouts.unstated import PUBLISHED as PUBLISHED_FACTS
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Whole
+from ..source import Signature, Source, Tower, Whole
 from ..tokenizers import limits
 from ..words import Words
 
@@ -37,6 +37,9 @@ PUBLISHED: Mapping[tuple[int, ...], tuple[str, int]] = {
     (512, 512, 768, 32): ("ViT-B-32", 8),
     (768, 768, 1024, 14): ("ViT-L-14", 12),
 }
+
+LAYERS = {"ViT-B-32": (12, 12), "ViT-L-14": (12, 24)}
+"""Layers of the text and of the image tower of the same."""
 
 LIMITS = (
     Words(
@@ -108,7 +111,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     vision = openai_towers.vit_tower(shapes, heads_in_vision, ACTIVATION, EPS)
     from_numpy = checkpoint.container.startswith("pickle of numpy arrays")
     return Whole(
-        architecture=f"Wukong {name} (global)",
+        architecture=f"Wukong {_named(name, text, vision)} (global)",
         text=text,
         vision=vision,
         image_order="crop_then_rgb",
@@ -120,6 +123,15 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
             *(() if "text" in config else (PUBLISHED_FACTS,)),
         ),
     )
+
+
+def _named(name: str, text: Tower, vision: Tower) -> str:
+    """The published name where both towers are as deep as published, else what they are."""
+    found = text.config["num_hidden_layers"], vision.config["num_hidden_layers"]
+    if LAYERS.get(name) == found:
+        return name
+    width, patch = vision.config["hidden_size"], vision.config["patch_size"]
+    return f"ViT {width}x{found[1]}/{patch} with text {text.config['hidden_size']}x{found[0]}"
 
 
 def _variant(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[str, int]:

@@ -7,11 +7,11 @@ from typing import Any
 from ..errors import InputError
 from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, clip_vision_shapes, tower_config
-from ..layouts.hf_folder import check_pictures
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
 from ..source import Signature, Source, Tower, Whole
 from ..tokenizers import limits
+from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 ORDER = "rgb_then_crop"
@@ -70,7 +70,6 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
         "bert", [_stated(config, "text_config", "bert")], bert_shapes(shapes, "text_model."), "text_config"
     )
     vision = tower_config("clip_vision_model", _image_configs(config), clip_vision_shapes(shapes), "vision_config")
-    check_pictures(checkpoint.folder, ORDER, vision["image_size"])
     return Whole(
         architecture="ZH-CLIP",
         text=Tower(text, "mean", "mlp", shapes["text_projection.2.weight"][0]),
@@ -133,5 +132,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
+    vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

@@ -386,6 +386,9 @@ class Vocabulary:
 WORDPIECE = Vocabulary(VOCABULARIES, read_vocab, ("[CLS]", "[SEP]"), DEFAULT_VOCAB)
 """BERT's, as a list of tokens in the order of their ids."""
 
+OWN_WORDPIECE = Vocabulary(VOCABULARIES, read_vocab, ("[CLS]", "[SEP]"))
+"""The same for the sources that have to bring their own: none serves every BERT."""
+
 STATED_WORDPIECE = Vocabulary(VOCABULARIES, read_wordpieces, ("[CLS]", "[SEP]"))
 """The same as `WordPieces`, where a folder may be cased; none ships with the package."""
 

@@ -24,7 +24,10 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "the image model of a text model that was published without an image model",
     },
     "format": {"metavar": "NAME", "help": f"the source's format, if its keys cannot decide: {', '.join(FORMATS)}"},
-    "tokenizer": {"metavar": "PATH", "help": "a vocabulary that replaces the source's own"},
+    "tokenizer": {
+        "metavar": "PATH",
+        "help": "a vocabulary that replaces the source's own; packaged: the one that ships",
+    },
     "config": {
         "metavar": "FILE",
         "help": "a JSON file that states what the weights do not show, in the fields of the original's own config",

@@ -616,9 +616,21 @@ def infinities(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("NaN or Inf", "logit_scale", "too narrow")
+@case("NaN or Inf", "visual_projection.weight", "too narrow")
 def numbers_too_large_for_the_dtype(tmp):
-    return [*cn_clip(tmp, vit() | {"logit_scale": torch.tensor(1e6)}), "--dtype", "float16"]
+    tensors = vit()
+    tensors["visual.proj"][0, 0] = 1e6
+    return [*cn_clip(tmp, tensors), "--dtype", "float16"]
+
+
+@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+def a_scale_that_is_no_number(tmp):
+    return cn_clip(tmp, vit() | {"logit_scale": torch.tensor(float("nan"))})
+
+
+@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+def a_scale_that_is_no_number_where_others_may_be_none(tmp):
+    return [*a_scale_that_is_no_number(tmp), "--allow-nonfinite"]
 
 
 # What a config states
@@ -779,6 +791,14 @@ def a_config_json_that_is_cut(tmp):
     return [folder]
 
 
+@case("model_type 'roberta'", "--format says taiyi, whose model_type is bert", "put their own in its place")
+def a_roberta_that_is_stated_as_taiyi(tmp):
+    folder = c.taiyi.taiyi_folder(tmp / "text", head=False)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
+    return [folder, "--format", "taiyi", "--vision", c.hf_clip.clip_folder(tmp / "clip")]
+
+
 # Vocabularies
 
 
@@ -911,6 +931,7 @@ OF_THE_WRITING = {
         (
             *(a_context_longer_than_the_model, a_context_without_room_for_a_word),
             *(a_shard_size_in_unknown_units, an_empty_shard_size, a_shard_size_without_a_number),
+            a_scale_that_is_no_number_where_others_may_be_none,
             *(a_shard_size_of_nothing, a_report_into_a_folder_that_does_not_exist, a_report_over_the_checkpoint),
         ),
         "an option that says how the repo is written",

@@ -219,3 +219,16 @@ def test_no_number_is_computed_with(original, monkeypatch):
         monkeypatch.setattr(torch.Tensor, name, fail)
 
     assert inspect(original("cn_clip_vit").source, **original("cn_clip_vit").arguments).refusal is None
+
+
+def test_pictures_that_the_folder_prepares_otherwise_are_refused_as_convert_refuses_them(tmp_path):
+    folder = c.chinese_clip.chinese_clip_folder(tmp_path / "crop")
+    (folder / "preprocessor_config.json").write_text('{"resample": 2, "size": {"height": 64, "width": 64}}')
+    assert "resample 2 (3 was wanted)" in inspect(folder).refusal
+
+
+def test_a_scale_that_is_a_factor_is_refused_as_convert_refuses_it(tmp_path):
+    tensors = seeded_state_dict(c.cn_clip.cn_clip_vit()) | {"logit_scale": torch.tensor(14.29)}
+    torch.save(tensors, tmp_path / "x.pt")
+    facts = c.cn_clip.cn_clip_config(tmp_path / "facts.json")
+    assert "logit_scale is 14.29" in inspect(tmp_path / "x.pt", config=facts).refusal

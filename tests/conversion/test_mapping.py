@@ -20,6 +20,8 @@ from hf_zhclip.conversion.mapping import (
     plan,
     rename,
     split,
+    squeeze,
+    squeezing,
     transpose,
     zero,
 )
@@ -251,6 +253,37 @@ def test_a_temperature_that_went_home_gives_the_same_logarithm_to_the_bit(temper
     assert back["temp"].item() == pytest.approx(temperature, rel=3e-7)
     assert inverse(inverse(TEMPERATURE)) == TEMPERATURE
     assert bits(run(TEMPERATURE, back)["logit_scale"]) == bits(mapped["logit_scale"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "stored", "wanted"),
+    # ln(1 / 0.07), to the float32 that is nearest to it.
+    [(rename("s", "logit_scale"), 2.5, 2.5), (log_inverse("s", "logit_scale"), 0.07, 2.6592600345611572)],
+)
+def test_one_element_in_a_vector_is_the_scalar_that_it_means_and_goes_home_in_its_own_shape(rule, stored, wanted):
+    tensors = {"a": torch.ones(1), "s": torch.tensor([stored])}
+    shapes = {"a": (1,), "s": (1,)}
+    table = squeezing((rename("a", "x"), rule), shapes, "logit_scale")
+    assert table == (rename("a", "x"), squeeze(rule))
+    check([plan(table, shapes)], {"x": (1,), "logit_scale": ()})
+
+    mapped = run(table, tensors)
+    back = run(inverse(table), mapped)
+
+    assert mapped["logit_scale"].shape == () and mapped["logit_scale"].item() == pytest.approx(wanted, abs=1e-9)
+    assert mapped["x"].shape == (1,)
+    assert back["s"].shape == (1,) and back["s"].item() == pytest.approx(stored, rel=3e-7)
+    assert inverse(inverse(table)) == table
+    assert plan(inverse(table), {"x": (1,), "logit_scale": ()}).problems == {}
+
+
+def test_only_a_vector_of_one_element_is_squeezed():
+    rule = rename("s", "logit_scale")
+    for shape in ((), (2,), (1, 1)):
+        assert squeezing((rule,), {"s": shape}, "logit_scale") == (rule,)
+    assert squeezing((rule,), {}, "logit_scale") == (rule,)
+    assert squeezing((zero("logit_scale"),), {"s": (1,)}, "logit_scale") == (zero("logit_scale"),)
+    assert plan((squeeze(rule),), {"s": (2,)}).problems == {"wrong shapes": ("s has shape [2]; [1] was wanted",)}
 
 
 ZERO = (rename("a", "x"), zero("scale"))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,50 @@ def test_a_stated_format_does_not_outweigh_a_config_that_names_another(shapes, c
 )
 def test_a_stated_format_decides_where_the_config_names_no_other_that_is_known(shapes, config, format):
     assert detect(checkpoint(shapes, **config), format).certainty == "stated"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "config", "format"),
+    [
+        (c.taiyi.taiyi(head=False), {"model_type": "roberta", "architectures": ["RobertaModel"]}, "taiyi"),
+        (c.taiyi.taiyi(head=False), {"model_type": "xlm-roberta"}, "bert_from_clip"),
+        (c.taiyi.taiyi(head=True), {"model_type": "ernie"}, "taiyi"),
+        (BERT_CLIP, {"model_type": "blip"}, "bert_clip"),
+        (BERT_CLIP, {"model_type": "blip"}, "chinese_clip"),
+        (BERT_CLIP, {"model_type": "blip"}, "taiyi_clip"),
+        ({f"model.{key}": shape for key, shape in BERT_CLIP.items()}, {"model_type": "blip"}, "taiyi_clip"),
+    ],
+)
+def test_a_stated_format_does_not_outweigh_a_model_type_that_computes_something_else(shapes, config, format):
+    kind = config["model_type"]
+    with pytest.raises(UnknownFormat, match=f"model_type '{kind}'.*--format says {format}.*put their own") as error:
+        detect(checkpoint(shapes, **config), format)
+
+    assert error.value.verdict == "contradicted"
+    own = "bert" if "embeddings.word_embeddings.weight" in shapes or "classifier.bias" in shapes else "clip"
+    for right in ({}, {"model_type": own}):
+        assert detect(checkpoint(shapes, **right), format).certainty == "stated"
+
+
+def test_a_lightning_file_of_a_class_that_pools_otherwise_is_not_taken_for_taiyis():
+    shapes = {f"model.{key}": shape for key, shape in BERT_CLIP.items()}
+    with pytest.raises(UnknownFormat, match="names BertCLIPModel, which is BertCLIP.*--format says taiyi_clip"):
+        detect(checkpoint(shapes, architectures=["BertCLIPModel"]), "taiyi_clip")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "beside", "format", "other"),
+    [
+        (c.cn_clip.cn_clip_vit(), ("vision_model_config.json", "text_model_config.json"), "cn_clip", "modelscope"),
+        (c.openai_clip.openai_clip(), ("open_clip_config.json",), "openai_clip", "open_clip"),
+    ],
+)
+def test_a_stated_format_does_not_outweigh_the_files_that_lie_beside_the_weights(shapes, beside, format, other):
+    found = replace(checkpoint(shapes), files=tuple(Path(name) for name in ("x.bin", *beside)))
+    with pytest.raises(UnknownFormat, match=rf"{beside[0]}.* lies? beside the weights.*leave --format out"):
+        detect(found, format)
+
+    assert detect(found).source.name == other
 
 
 def test_for_openais_bare_keys_it_is_said_how_to_choose():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.detection import parts
 from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.stated import Stated
@@ -111,3 +112,26 @@ def test_the_text_parts_options_do_not_reach_the_image_part(text, tmp_path, fact
         identify(Stated(text, vision, "taiyi", vision_config=facts(VISION_FACTS)))
     with pytest.raises(InputError, match="There is no format 'x'"):
         identify(Stated(text, vision, "taiyi", vision_format="x"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"resize_mode": "squash"}, r"resize_mode 'squash' \('shortest' was wanted\)"),
+        ({"resize_mode": "longest"}, r"resize_mode 'longest' \('shortest' was wanted\)"),
+        ({"size": 224}, r"size 224 \(64 was wanted\)"),
+        ({"interpolation": "bilinear"}, "interpolation 'bilinear'"),
+        ({"mean": [0.5, 0.5, 0.5]}, "mean"),
+    ],
+)
+def test_an_open_clip_that_prepares_pictures_otherwise_than_the_texts_family_is_refused(fields, said, text, tmp_path):
+    folder = c.open_clip.open_clip_folder(tmp_path / "open_clip")
+    right = json.loads((folder / "open_clip_config.json").read_text())
+    wrong = {**right, "preprocess_cfg": {**right["preprocess_cfg"], **fields}}
+    (folder / "open_clip_config.json").write_text(json.dumps(wrong))
+    with pytest.raises(InputError, match=said):
+        parts.describe(identify(Stated(text, folder, "taiyi")))
+
+    right["preprocess_cfg"]["size"] = [c.common.SIZE, c.common.SIZE]
+    (folder / "open_clip_config.json").write_text(json.dumps(right))
+    assert parts.describe(identify(Stated(text, folder, "taiyi"))).image_size == c.common.SIZE

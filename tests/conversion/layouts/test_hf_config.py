@@ -50,6 +50,36 @@ def test_a_field_that_changes_a_number_is_refused_by_its_name(kind, field, value
 
 
 @pytest.mark.parametrize(
+    ("kind", "stated", "said"),
+    [
+        ("bert", {"model_type": "roberta"}, "model_type 'roberta'; 'bert'"),
+        ("bert", {"architectures": ["RobertaModel"]}, "class RobertaModel; one of Bert's"),
+        ("clip_vision_model", {"model_type": "siglip_vision_model"}, "model_type 'siglip_vision_model'; 'clip_vision"),
+        ("clip_text_model", {"model_type": "bert"}, "model_type 'bert'; 'clip_text_model'"),
+    ],
+)
+def test_a_tower_of_another_kind_is_refused_whatever_its_keys_are(kind, stated, said):
+    with pytest.raises(InputError, match=f"The text_config of config.json is of {said}.*same folder"):
+        tower_config(kind, [stated], {}, "text_config")
+
+
+# As the repos of BertCLIP, ChineseCLIP, ZH-CLIP and CLIP state them.
+@pytest.mark.parametrize(
+    ("kind", "stated"),
+    [
+        ("bert", {"model_type": "bert", "architectures": ["BertForMaskedLM"]}),
+        ("bert", {"model_type": "chinese_clip_text_model", "architectures": None}),
+        ("bert", {"architectures": ["BertForSequenceClassification"]}),
+        ("xlm-roberta", {"model_type": "xlm-roberta", "architectures": ["XLMRobertaForMaskedLM"]}),
+        ("clip_vision_model", {"model_type": "chinese_clip_vision_model"}),
+        ("clip_vision_model", {"model_type": "clip_vision_model", "architectures": ["CLIPVisionModelWithProjection"]}),
+    ],
+)
+def test_the_kinds_under_which_a_tower_is_published_are_taken(kind, stated):
+    assert tower_config(kind, [stated], {}, "text_config") == {"model_type": kind, **upstream(kind)}
+
+
+@pytest.mark.parametrize(
     ("kind", "stated"),
     [
         ("bert", {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}),

@@ -411,6 +411,7 @@ class TestMultilingual:
 # The two readers are written apart; where they differ, the one or the other is wrong.
 READERS = {
     id(conversion_readers.WORDPIECE): vocabularies.wordpiece,
+    id(conversion_readers.OWN_WORDPIECE): vocabularies.wordpiece,
     id(conversion_readers.STATED_WORDPIECE): vocabularies.stated_wordpiece,
     id(conversion_readers.BPE): vocabularies.clip_bpe,
     id(conversion_readers.OPENAI_BPE): vocabularies.openai_bpe,

@@ -6,15 +6,16 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTokenizerFast
+from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, CLIPTokenizer, CLIPTokenizerFast
 
 from hf_zhclip.conversion import convert, verify
-from hf_zhclip.conversion.detection.parts import image_rules
+from hf_zhclip.conversion.detection.parts import describe, identify, image_rules
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.mapping import concat, drop, rename, split
 from hf_zhclip.conversion.proof.reference import bpe, clip_text, cn_clip, hf_clip
 from hf_zhclip.conversion.reading.read import read
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import clip_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import read_bpe
 
@@ -244,6 +245,45 @@ def test_a_tokenizer_that_ends_texts_with_another_id_is_refused(folder, tmp_path
         convert(other, tmp_path / "out")
 
 
+def with_added_words(folder, place):
+    """A copy whose tokenizer has two words more behind the end of a text, and whose embedding has their rows."""
+    shutil.copytree(folder, place)
+    tokenizer = CLIPTokenizer.from_pretrained(place)
+    assert tokenizer.add_tokens(["zhclip", "新词"]) == 2
+    for name in ("vocab.json", "merges.txt"):
+        (place / name).unlink()
+    tokenizer.save_pretrained(place)
+    rows = "text_model.embeddings.token_embedding.weight"
+    shapes = c.hf_clip.hf_clip()
+    shapes[rows] = (shapes[rows][0] + 2, c.common.HIDDEN)
+    save_file(seeded_state_dict(shapes), place / "model.safetensors", metadata={"format": "pt"})
+    return place
+
+
+@pytest.mark.parametrize("field", ["text_config", "text_config_dict"])
+def test_words_behind_the_end_need_the_end_stated_and_with_it_they_are_converted(field, folder, tmp_path):
+    grown, text = with_added_words(folder, tmp_path / "grown"), {**c.hf_clip.CLIP_TEXT_CONFIG, "vocab_size": END + 3}
+    both = {"text_config": text, field: text}
+    if field == "text_config_dict":
+        both["vision_config_dict"] = c.common.VISION_CONFIG
+    old = edited(grown, tmp_path / "old", **both)
+    said = rf"ends a text with id {END} and has words up to id {END + 2}, .*eos_token_id\W+{END} in the text_config of"
+    with pytest.raises(InputError, match=said):
+        convert(old, tmp_path / "out")
+
+    new = edited(old, tmp_path / "new", **{name: {**text, "eos_token_id": END} for name in both if "text" in name})
+    assert convert(new, tmp_path / "out").level == "peer"
+
+    theirs = CLIPModel.from_pretrained(new).eval()
+    processor, model = AutoProcessor.from_pretrained(tmp_path / "out"), AutoModel.from_pretrained(tmp_path / "out")
+    batch = processor(text=["the cat zhclip", "新词"], return_tensors="pt", padding=True)
+    assert {END + 1, END + 2} <= set(batch["input_ids"].flatten().tolist())
+    with torch.no_grad():
+        wanted = theirs.get_text_features(**batch).pooler_output
+        found = model.eval().encode_text(**batch)
+    torch.testing.assert_close(found, torch.nn.functional.normalize(wanted), atol=1e-6, rtol=0)
+
+
 # Whole models
 
 
@@ -375,11 +415,77 @@ def test_a_folder_whose_pictures_are_prepared_in_another_way_is_refused(fields, 
         convert(folder, tmp_path / "OUT")
 
 
-def test_an_image_part_of_another_normalisation_is_refused_and_one_of_another_crop_is_not(tmp_path):
-    other = with_processor(c.hf_clip.clip_folder(tmp_path / "clip"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    text = c.taiyi.taiyi_folder(tmp_path / "text", head=True)
+CROPPED = {"size": {"shortest_edge": c.common.SIZE}, "crop_size": {"height": c.common.SIZE, "width": c.common.SIZE}}
 
-    with pytest.raises(InputError, match="says image_mean .*image_std"):
-        convert(text, tmp_path / "OUT", vision=other, format="taiyi")
-    with_processor(other, do_center_crop=False)
-    assert convert(text, tmp_path / "OUT", vision=other, format="taiyi").passed
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"image_mean": [0.5] * 3}, r"image_mean \[0.5, 0.5, 0.5\] \(\(0.48145466"),
+        ({"resample": 2}, r"resample 2 \(3 was wanted\)"),
+        ({"do_center_crop": False}, r"do_center_crop False \(True was wanted\)"),
+        ({"do_normalize": False}, r"do_normalize False \(True was wanted\)"),
+        (
+            {"size": {"height": c.common.SIZE, "width": c.common.SIZE}},
+            r"size {'height': 64, 'width': 64} \({'shortest_edge': 64} was",
+        ),
+        ({"size": {"shortest_edge": 224}}, r"size {'shortest_edge': 224} \({'shortest_edge': 64} was wanted\)"),
+    ],
+)
+@pytest.mark.parametrize("side", ["vision", "text"])
+def test_a_part_whose_file_prepares_pictures_otherwise_than_the_texts_family_is_refused(side, fields, said, tmp_path):
+    vision, text = c.hf_clip.clip_folder(tmp_path / "clip"), c.taiyi.taiyi_folder(tmp_path / "text", head=True)
+    folder = {"vision": vision, "text": text}[side]
+    with_processor(folder, **{**CROPPED, **fields})
+
+    with pytest.raises(InputError, match=f"preprocessor_config.json says {said}.*correct the file"):
+        describe(identify(Stated(text, vision, "taiyi")))
+
+    with_processor(folder, **CROPPED)
+    assert describe(identify(Stated(text, vision, "taiyi"))).image_order == "rgb_then_crop"
+
+
+def test_the_way_out_of_a_contradicting_file_is_to_correct_it(tmp_path):
+    vision, text = c.hf_clip.clip_folder(tmp_path / "clip"), c.taiyi.taiyi_folder(tmp_path / "text", head=True)
+    with_processor(vision, **CROPPED, do_center_crop=False)
+    with pytest.raises(InputError, match="correct the file"):
+        convert(text, tmp_path / "OUT", vision=vision, format="taiyi")
+
+    with_processor(vision, **CROPPED)
+    assert convert(text, tmp_path / "OUT", vision=vision, format="taiyi").passed
+
+
+# As openai/clip-vit-base-patch32 (2022), laion/CLIP-ViT-H-14 and a repo that transformers 5 saved have them.
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "crop_size": c.common.SIZE,
+            "do_center_crop": True,
+            "do_normalize": True,
+            "do_resize": True,
+            "resample": 3,
+            "size": 64,
+        },
+        {**CROPPED, "do_convert_rgb": True, "do_rescale": True, "rescale_factor": 0.00392156862745098, "resample": 3},
+        {
+            **CROPPED,
+            "do_pad": None,
+            "data_format": "channels_first",
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        },
+    ],
+)
+def test_what_published_image_parts_state_is_taken(fields, tmp_path):
+    vision, text = c.hf_clip.clip_folder(tmp_path / "clip"), c.taiyi.taiyi_folder(tmp_path / "text", head=True)
+    with_processor(vision, **fields)
+    describe(identify(Stated(text, vision, "taiyi")))
+
+
+def test_a_chinese_clip_is_no_image_part_of_a_family_that_crops(tmp_path):
+    vision, text = (
+        c.chinese_clip.chinese_clip_folder(tmp_path / "clip"),
+        c.taiyi.taiyi_folder(tmp_path / "text", head=True),
+    )
+    with pytest.raises(InputError, match=r"size {'height': 64, 'width': 64} \({'shortest_edge': 64} was wanted\)"):
+        describe(identify(Stated(text, vision, "taiyi")))

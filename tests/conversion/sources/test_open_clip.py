@@ -387,3 +387,13 @@ def test_of_a_repository_those_weights_are_fetched_that_are_read(names, config, 
     patterns = asked[0]["allow_patterns"]
     assert [name for name in patterns if name.endswith((".bin", "model.safetensors"))] == [fetched]
     assert "open_clip_config.json" in patterns
+
+
+def test_a_scale_that_the_config_states_as_no_scalar_is_taken(tmp_path):
+    """open_clip 3.2.0, model.py: `nonscalar_logit_scale` keeps the same number in a vector."""
+    folder = c.open_clip.open_clip_folder(tmp_path / "open_clip", nonscalar_logit_scale=True)
+    weights = folder / "open_clip_pytorch_model.bin"
+    tensors = torch.load(weights)
+    torch.save({**tensors, "logit_scale": tensors["logit_scale"].reshape(1)}, weights)
+
+    assert convert(folder, tmp_path / "out").passed

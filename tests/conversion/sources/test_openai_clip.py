@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,6 +59,17 @@ def test_a_published_size_is_described_as_openais_code_builds_it(
     assert (found.image_order, found.context_length, found.text.pooling) == ("crop_then_rgb", 77, "eos")
 
 
+@pytest.mark.parametrize("cut", ["visual.transformer.resblocks.11.", "transformer.resblocks.11."])
+def test_a_tower_of_fewer_layers_does_not_bear_the_published_name(cut, tmp_path):
+    found = published.checkpoint("openai_clip-vit-b-32", tmp_path)
+    tensors = {key: tensor for key, tensor in found.tensors.items() if not key.startswith(cut)}
+
+    name = openai_clip.describe(replace(found, tensors=tensors), {}).architecture
+
+    text, image = ("512x12", "768x11") if cut.startswith("visual") else ("512x11", "768x12")
+    assert name == f"OpenAI CLIP ViT {image}/32 with CLIP text {text}"
+
+
 def test_its_archive_is_certain_and_says_that_its_code_is_not_run(tmp_path):
     checkpoint = read(checkpoints.openai_clip.openai_clip_file(tmp_path / "ViT-B-32.pt"))
 
@@ -98,14 +110,20 @@ def test_a_config_has_nothing_to_state(tmp_path):
         openai_clip.describe(read(bare(tmp_path / "x.pt")), {"heads": 8})
 
 
-def test_a_folder_of_open_clip_states_its_own_facts(tmp_path):
+@pytest.mark.parametrize("role", ["source", "vision"])
+def test_a_folder_of_open_clip_states_its_own_facts_and_is_taken_without_the_format(role, tmp_path):
     """Its activation may be another, and its heads: what lies beside the weights is not passed over."""
     folder = checkpoints.open_clip.open_clip_folder(tmp_path / "open_clip")
-    torch.save(seeded_state_dict(checkpoints.openai_clip.openai_clip()), folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(
-        InputError, match=r"open_clip_config\.json lies beside the weights.* leave --format or --vision-format out"
-    ):
-        openai_clip.describe(read(folder), {})
+    source, options, word = folder, {"format": "openai_clip"}, "--format"
+    if role == "vision":
+        source = checkpoints.taiyi.taiyi_folder(tmp_path / "text", head=True)
+        options, word = {"vision": folder, "vision_format": "openai_clip"}, "--vision-format"
+        options["format"] = "taiyi"
+    with pytest.raises(InputError, match=rf"open_clip_config\.json lies? beside the weights.* leave {word} out"):
+        convert(source, tmp_path / "OUT", **options)
+
+    options.pop("format" if role == "source" else "vision_format")
+    assert convert(source, tmp_path / "OUT", **options).passed
 
 
 @pytest.mark.parametrize(

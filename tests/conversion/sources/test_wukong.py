@@ -68,6 +68,16 @@ def test_a_published_size_is_described_as_upstreams_code_has_it(name, architectu
     assert (found.image_order, found.image_size, found.context_length) == ("crop_then_rgb", 224, 32)
 
 
+@pytest.mark.parametrize("cut", ["visual.transformer.resblocks.11.", "transformer.resblocks.11."])
+def test_a_tower_of_fewer_layers_does_not_bear_the_published_name(cut):
+    shapes = {key: shape for key, shape in published("wukong-vit-b-g").items() if not key.startswith(cut)}
+
+    name = wukong.describe(checkpoint(shapes), {}).architecture
+
+    text, image = ("512x12", "768x11") if cut.startswith("visual") else ("512x11", "768x12")
+    assert name == f"Wukong ViT {image}/32 with text {text} (global)"
+
+
 def test_of_another_size_the_heads_and_the_similarity_have_to_be_stated():
     found = checkpoint(checkpoints.wukong.wukong())
     with pytest.raises(InputError, match="not a published size") as error:
@@ -139,7 +149,7 @@ def test_global_sizes_are_certain_and_cn_clip_is_not_mistaken_for_one():
 def test_the_numpy_pickle_of_the_mindspore_release_converts_to_the_same_bits(repo, tmp_path):
     source = checkpoints.wukong.wukong_file(tmp_path / "wukong_vit_b_g.pkl")
     config = checkpoints.wukong.wukong_config(tmp_path / "facts.json")
-    assert inspect(source, config=config).architecture == "Wukong ViT 64/16 (global)"
+    assert inspect(source, config=config).architecture == "Wukong ViT 64x2/16 with text 32x2 (global)"
     assert read(source).container == "pickle of numpy arrays, read into memory"
 
     report = convert(source, tmp_path / "OUT", config=config)

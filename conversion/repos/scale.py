@@ -1,0 +1,98 @@
+"""The logit_scale that a source gives: the logarithm of a factor on its cosines, or a number that cannot be that."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from ..errors import InputError
+from ..mapping import Plan
+from ..words import Words
+
+CLAMPED = 4.6055
+"""ln 100 = 4.60517, at which CLIP's trainings clamp it; cn_clip writes 4.6052, and half precision 4.6055 (4.60547)."""
+
+HIGHEST = math.log(1000)
+"""6.9078: a number above is the factor itself. Known trainings start from the factors 10, 14.3 and 20, which lie
+above; a training without a clamp drifts to a factor of 120 or so, whose logarithm lies below."""
+
+LOWEST = math.log(0.5)
+"""-0.6931: a number below is the logarithm of a temperature, of which trainings take none above 0.5 (ALBEF clamps
+there). Between it and 0 a training may pass that started without a scale, from 0."""
+
+FLAT = 0.5
+"""From 0 up to here it may be a temperature that is no logarithm, 0.07 or so; or a training started from 0."""
+
+PLACE = "Put the right number in its place in the file, or take the file from before it was changed."
+
+
+ABOVE = Words(
+    "The logit_scale of the source is {value}, a factor of {factor} on the cosines: above 100, at which CLIP's "
+    "trainings clamp it. It is kept as it is.",
+    "来源的 logit_scale 是 {value}，即余弦乘以 {factor}：超过了 100，而 CLIP 的训练把它限制在 100 以内。"
+    "这里原样保留。",
+)
+NEARLY_FLAT = Words(
+    "The logit_scale of the source is {value}, a factor of {factor} on the cosines, so that a softmax over them is "
+    "nearly flat. It is kept as it is.",
+    "来源的 logit_scale 是 {value}，即余弦乘以 {factor}，因此对它们做 softmax 得到的概率几乎是均匀的。这里原样保留。",
+)
+MAY_BE_A_TEMPERATURE = Words(
+    "{flat} If the number is a temperature, {meant} was meant: the logarithm of its inverse.",
+    "{flat}如果这个数其实是温度，应当写的是它的倒数的对数 {meant}。",
+)
+
+
+def scale_limits(plans: Sequence[Plan], tensors: Mapping[str, torch.Tensor]) -> tuple[Words, ...]:
+    """What a card says of an unusual logit_scale; nothing in (0.5, ln 100], and nothing where no source key gives it.
+
+    What may be honest is said and kept: a number above ln 100, and one that is nearly 0 or 0 itself. What cannot be
+    the logarithm of a factor is refused.
+
+    Args:
+        plans: of all parts.
+        tensors: target keys and tensors.
+
+    Raises:
+        InputError: for a number that cannot be the logarithm of a factor, above `HIGHEST` or below `LOWEST`.
+    """
+    steps = [step for plan in plans for step in plan.steps if step.targets == ("logit_scale",) and step.op != "zero"]
+    if not steps:
+        return ()
+    value = tensors["logit_scale"].item()
+    if not LOWEST <= value <= HIGHEST:  # NaN is in no range
+        refuse = _refuse_temperature if steps[0].op == "log_inverse" else _refuse
+        refuse(steps[0].sources[0], value)
+    if FLAT < value <= CLAMPED:
+        return ()
+    said = (ABOVE if value > CLAMPED else NEARLY_FLAT).filled(value=f"{value:.6g}", factor=f"{math.exp(value):.6g}")
+    if value > CLAMPED or value <= 0 or steps[0].op == "log_inverse":
+        return (said,)
+    return (MAY_BE_A_TEMPERATURE.filled(flat=said, meant=f"{-math.log(value):.6g}"),)
+
+
+def _refuse(key: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InputError(
+            f"{key} is {value}; the logarithm of the factor on the cosines was wanted, a number from 0 to ln 100 = "
+            f"4.6052. The training has diverged, or the file is damaged. {PLACE}"
+        )
+    read = f"the factor itself, whose logarithm is {math.log(value):.6g}" if value > 0 else ""
+    if value < 0:
+        read = f"the logarithm of a temperature of {_exp(value):.6g}, whose negative is {-value:.6g}"
+    raise InputError(
+        f"{key} is {value:.6g}; the logarithm of the factor on the cosines was wanted, a number from 0 to ln 100 = "
+        f"4.6052. The number reads like {read}. {PLACE}"
+    )
+
+
+def _refuse_temperature(key: str, value: float) -> None:
+    found = "no number above 0" if math.isnan(value) else f"{_exp(-value):.6g}"
+    raise InputError(
+        f"{key} is {found}; a temperature was wanted, by which the cosines are divided: a number from 0.001 to 0.5. "
+        f"{PLACE}"
+    )
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
