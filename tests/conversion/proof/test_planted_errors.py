@@ -7,6 +7,7 @@ itself are in test_planted_facts.py and test_planted_readers.py, those of other 
 import hashlib
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
+from hf_zhclip.conversion.layouts import hf_config
 from hf_zhclip.conversion.proof import orders, texts
 from hf_zhclip.conversion.proof.reference import pictures
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
 from tests import checkpoints
@@ -249,3 +252,94 @@ def test_the_pictures_tell_every_order_from_every_other_by_the_references_own_st
         for second in REFERENCES:
             same = all(torch.equal(each[first], each[second]) for each in prepared)
             assert same == (first == second), (first, second)
+
+
+# In the conversion: a reader of facts that is wrong for every family that reads with it
+
+
+def tower_config(**wrong):
+    def plant(patch):
+        right = hf_config.tower_config
+
+        def planted(*given, **named):
+            found = dict(right(*given, **named))
+            return {**found, **{name: change(found[name]) for name, change in wrong.items() if name in found}}
+
+        for module in [each for name, each in sys.modules.items() if name.startswith("hf_zhclip.conversion.")]:
+            if hasattr(module, "tower_config"):
+                patch.setattr(module, "tower_config", planted)
+
+    return plant
+
+
+READERS = {
+    "half the heads": tower_config(num_attention_heads=lambda heads: heads // 2),
+    "relu": tower_config(hidden_act=lambda name: "relu"),
+    "an eps of 1e-3": tower_config(layer_norm_eps=lambda eps: 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("family", ["bert_clip", "hf_clip", "chinese_clip"])
+def test_a_reader_that_is_wrong_is_caught_by_numbers(name, family, original, tmp_path, monkeypatch):
+    found = original(family)
+    READERS[name](monkeypatch)
+
+    with pytest.raises(ParityError) as error:
+        convert(found.source, tmp_path / "OUT", **found.arguments)
+
+    assert {"text", "image"} & {each.step for each in error.value.report.comparisons if not each.passed}
+
+
+# In a source: what a check of one direction let pass
+
+
+def cut_vocabulary(folder):
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in default_vocab()[:3000]), encoding="utf-8")
+
+
+def other_order(folder):
+    words = list(default_vocab())
+    words[700], words[701] = words[701], words[700]
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+
+
+def scale_of(value):
+    def plant(folder):
+        weights = torch.load(folder / "pytorch_model.bin")
+        torch.save({**weights, "logit_scale": torch.tensor(value)}, folder / "pytorch_model.bin")
+
+    return plant
+
+
+def preprocessor(**stated):
+    return lambda folder: (folder / "preprocessor_config.json").write_text(json.dumps(stated), encoding="utf-8")
+
+
+def model_type(kind):
+    return lambda folder: edited(folder / "config.json", lambda config: config.update(model_type=kind))
+
+
+SOURCES = {
+    "a vocabulary that is cut": ("bert_clip", cut_vocabulary, "words up to id 2999, but the model has 21128 rows"),
+    "another vocabulary beside a file": ("cn_clip_vit", other_order, "--tokenizer packaged"),
+    "a model type of another computation": ("taiyi_head", model_type("roberta"), "roberta"),
+    "pictures resized otherwise": ("bert_clip", preprocessor(resample=2, crop_size=64, size=64), "resample 2"),
+    "a text part's pictures, squashed": ("taiyi_head", preprocessor(do_center_crop=False, size=64), "do_center_crop"),
+    "a factor for its logarithm": ("bert_clip", scale_of(14.29), "14.29"),
+    "a scale below every factor": ("bert_clip", scale_of(-2.66), "-2.66"),
+    "a scale that is no number": ("bert_clip", scale_of(float("nan")), "logit_scale"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_a_check_of_one_direction_let_pass_is_refused_in_words(name, tmp_path):
+    family, plant, said = SOURCES[name]
+    (tmp_path / "original").mkdir()
+    found = checkpoints.FAMILIES[family](tmp_path / "original")
+    plant(found.source if found.source.is_dir() else found.source.parent)
+
+    with pytest.raises(InputError, match=said):
+        convert(found.source, tmp_path / "OUT", **found.arguments)
+
+    assert not (tmp_path / "OUT").exists()
