@@ -70,7 +70,7 @@ def build(
         def facts(config: Mapping[str, Any]) -> TextFacts:
             return TextFacts(config, vocab, length) if size is None else Facts(config, vocab, length, size)
 
-        return _joined([reader.offer(facts(reader.config)) for reader in readers], table(vocab), length)
+        return _joined([reader.offer(facts(reader.config)) for reader in readers], readers[0].table(vocab), length)
 
 
 @contextmanager
@@ -113,6 +113,11 @@ class _Reader:
 
     def context_length(self) -> int:
         return self.module.context_length(self.part.tensors, self.config, self.part.evidence.files)
+
+    def table(self, vocab: Any) -> Table:
+        """What the vocabulary holds; no special token where texts that hold them are not compared."""
+        found = table(vocab)
+        return found if getattr(self.module, "SPECIAL_IN_TEXTS", True) else replace(found, special=())
 
     def offer(self, facts: TextFacts) -> Offer:
         """What the part's witness answers: the package where it has a call, else the reference."""

@@ -15,6 +15,9 @@ from .layers import ACTIVATIONS, Activation, Config, Tensors, normalize
 
 vocabulary = vocabularies.openai_bpe
 
+SPECIAL_IN_TEXTS = False
+"""open_clip's names for the two are others, as its card says; a text that holds OpenAI's is not compared."""
+
 TEXT_HEADS = 8
 HEAD_WIDTH = 64
 EPS = 1e-5

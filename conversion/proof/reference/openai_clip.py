@@ -17,6 +17,9 @@ from .layers import Config, Tensors, normalize, quick_gelu
 config = stated_alone
 vocabulary = vocabularies.openai_bpe
 
+SPECIAL_IN_TEXTS = False
+"""OpenAI's `tokenize` ends what it gives at the first end that a text holds itself: it can't be asked of such texts."""
+
 HEAD_WIDTH = 64
 EPS = 1e-5
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoConfig, AutoModel
 
 from hf_zhclip import conversion
@@ -136,6 +137,8 @@ def remembering(witness: Witness) -> Witness:
 def _key(given: Any) -> Any:
     if torch.is_tensor(given):
         return tuple(given.shape), given.numpy().tobytes()
+    if isinstance(given, Image.Image):
+        return given.mode, given.size, given.tobytes(), str(given.info)
     return tuple(given) if isinstance(given, (list, tuple)) else id(given)
 
 
