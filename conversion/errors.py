@@ -16,11 +16,11 @@ class ZhclipError(Exception):
 
 
 class WorkError(ZhclipError):
-    """The work failed although the input may be right: a full disk, a read error, a lost network."""
+    """The work failed although the input may be right: a full disk, a read error, a lost connection."""
 
 
 class ParityError(WorkError):
-    """The converted model does not compute what the original computes; `report` says where the two differ."""
+    """The converted model does not compute what the original computes; `report` says where they differ."""
 
     def __init__(self, message, report):
         super().__init__(message)
@@ -28,17 +28,17 @@ class ParityError(WorkError):
 
 
 class InputError(ZhclipError, ValueError):
-    """The input or the arguments are wrong: what was found, what was wanted, what to do."""
+    """The input or the arguments are wrong; the message says what was found, what was expected and what to do."""
 
     exit_code = 2
 
 
 class UnknownFormat(InputError):
-    """No source is found for these keys; `verdict` says why.
+    """No source format matches these keys; `verdict` says why.
 
-    "unknown": no source claims them; "mixed": a known model is not alone; "undecided": several sources could;
-    "contradicted": they do not have the stated format; "converted": they belong to a converted repo; "older": they
-    belong to a repo of an older version.
+    "unknown": no source claims the keys; "mixed": the file holds more than a known model; "undecided": several sources
+    could claim the keys; "contradicted": the keys do not have the stated format; "converted": the keys belong to a
+    converted repo; "older": the keys belong to a repo of an older version.
     """
 
     def __init__(self, message, verdict="unknown"):
