@@ -29,7 +29,7 @@ def metadata_of(
     relation: str,
     languages: Sequence[str],
 ) -> ModelCardData:
-    """The header. Its relation `quantized` (same model, other files) is the hub's nearest word for a changed format."""
+    """The header. Its relation `quantized` (same model, other files) is the hub's nearest to a changed format."""
     results = _results(entry) if entry else []
     return ModelCardData(
         **licence,
