@@ -1,10 +1,10 @@
-"""The errors, sorted by who can mend them: the owner of the input (exit code 2) or of the machine (exit code 1)."""
+"""The errors, by who can fix the cause: the input's owner (exit code 2) or the machine's owner (exit code 1)."""
 
 from .telling import masked, shown_lines
 
 
 class ZhclipError(Exception):
-    """An error that a user is told without a traceback; `exit_code` is the exit code of the command.
+    """An error that is shown to the user without a traceback; `exit_code` is the command's exit code.
 
     Control characters in a message are escaped, and secrets are masked.
     """
@@ -47,7 +47,7 @@ class UnknownFormat(InputError):
 
 
 class OlderRepo(UnknownFormat):
-    """A repo that an older version of this package wrote; `checkpoint` holds what was read from it."""
+    """A repo that an older version of this package wrote; `checkpoint` holds what was read."""
 
     def __init__(self, message, checkpoint):
         super().__init__(message, "older")

@@ -204,7 +204,7 @@ class Plan:
 
 
 def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
-    """Applies a table to keys and shapes alone."""
+    """Applies a table to keys and shapes only."""
     problems: dict[str, list[str]] = defaultdict(list)
     claims = {key: [rule for rule in rules if _claims(rule, key)] for key in source_shapes}
     for key, claimants in claims.items():

@@ -13,7 +13,7 @@ from .words import Words
 
 @dataclass(frozen=True)
 class Signature:
-    """How a format is recognized: key patterns that must or must not exist, and how far the keys can be trusted.
+    """How a format is recognised: key patterns that must or must not exist, and how far the keys can be trusted.
 
     `sizes` accepts only the shapes published for this format, if other models have the same keys. `beside` names files
     that must lie beside the weights; a source whose files are there wins over a source with the same keys and no such

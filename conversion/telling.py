@@ -17,7 +17,7 @@ USER_INFO = re.compile(r"(?<=://)[^\s/?#@]*(?:@[^\s/?#@]*)*@")
 TOKEN = re.compile(
     r"\b(?:(hf_)[A-Za-z0-9]{30,}|(ms-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(Bearer )[\w.~+/-]{8,}=*)"
 )
-"""The hubs' tokens, recognized by their first characters, and the content of an Authorization header."""
+"""The hubs' tokens, recognised by their first characters, and the content of an Authorization header."""
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN")
 

@@ -164,7 +164,7 @@ class Detection:
 
 
 def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
-    """Finds the only source whose signature fits, or checks the checkpoint against the format that the user named.
+    """Finds the only source whose signature fits, or checks the checkpoint against the user's stated format.
 
     Raises:
         UnknownFormat: no single source fits. The message names a known relative, the candidates for `--format`, or the
@@ -277,7 +277,7 @@ def _names(beside: Sequence[str]) -> str:
 
 
 def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
-    """The source's claim, if its keys fit and everything else that decides agrees."""
+    """The source's claim, if its keys fit and every other deciding fact agrees."""
     signature = _fitting(source, checkpoint)
     if signature is None:
         return None
@@ -316,7 +316,7 @@ def _told(checkpoint: Checkpoint) -> Source | None:
 
 
 def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
-    """Whether the other, named source is meant: it has these keys, or config.json would tell the stated source."""
+    """Whether `other` is meant: it has these keys, or config.json would show `source` if it were the format."""
     if other is source:
         return False
     signature = _fitting(source, checkpoint)

@@ -31,7 +31,7 @@ def read_card(path: Path) -> str:
 
 
 def stamped(text: str) -> str:
-    """A card with the hash by which `is_generated` recognizes it."""
+    """A card with the hash by which `is_generated` recognises it."""
     return f"{text}\n<!-- zhclip card {_digest(text)} -->\n"
 
 

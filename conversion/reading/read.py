@@ -46,7 +46,7 @@ KINDS = {
     ),
     "sparse tensors (save them after to_dense()):": lambda tensor: tensor.layout != torch.strided,
 }
-"""What cannot be converted, how it is recognized, and what to do about it."""
+"""What cannot be converted, how it is recognised, and what to do about it."""
 
 REFUSED_FOLDERS = {
     "adapter_config.json": "a PEFT / LoRA adapter, not a model: merge it first with merge_and_unload() and save that",
@@ -304,7 +304,7 @@ FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Checkpoint]], ...]
     (lambda folder: any(any(folder.glob(name)) for name in DEEPSPEED_FILES), _read_deepspeed),
     (lambda folder: any(folder.glob(FSDP_RANKS)), _refuse_ranks),
 )
-"""Training folders without a file of `WEIGHTS`: how each is recognized, and which function reads it."""
+"""Training folders without a file of `WEIGHTS`: how each is recognised, and which function reads it."""
 
 
 # Files

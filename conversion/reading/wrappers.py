@@ -376,10 +376,10 @@ def _strip_average(
 def _dotted(
     values: Mapping[str, torch.Tensor], raw: Mapping[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
-    """An average whose names have lost their dots, with the raw keys.
+    """Gives the raw weights' keys to an average whose names have lost their dots.
 
-    Such a class (`LitEma` of CompVis/latent-diffusion, ldm/modules/ema.py) averages what is trained; what is not, and
-    buffers, its `copy_to` leaves as the model has them.
+    Such a class (`LitEma` of CompVis/latent-diffusion, ldm/modules/ema.py) averages only trained weights. Its
+    `copy_to` leaves untrained weights and buffers as they are in the model.
     """
     keys = {key.replace(".", ""): key for key in raw}
     averaged = {name: value for name, value in values.items() if name not in ("decay", "num_updates")}

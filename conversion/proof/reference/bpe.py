@@ -38,7 +38,7 @@ def clip_ids(
     Args:
         ids: token -> id.
         merges: pairs of tokens in the order in which they are joined.
-        special: tokens that are recognized as a whole in a text.
+        special: tokens that are recognised as a whole in a text.
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
 

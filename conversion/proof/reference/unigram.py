@@ -39,7 +39,7 @@ def xlm_roberta_ids(
         unknown: the id of a run of characters that are in no piece.
         normalizers: the steps of tokenizer.json's normaliser.
         splits: whether words end at every white space, or only at spaces.
-        special: tokens that are recognized as a whole in a text, with their ids.
+        special: tokens that are recognised as a whole in a text, with their ids.
         greedy: the special tokens that include the white space on their left.
     """
     steps = [_step(each) for each in normalizers]
