@@ -217,7 +217,7 @@ def _check_sides(repo: Repo, witness: Witness) -> None:
 def _compare_numbers(
     model: Any, repo: Repo, witness: WitnessOfPair | WitnessOfTextAlone, dtype: str
 ) -> Iterator[Comparison]:
-    """Compares fields that change no number, ids, pixels, vectors and logits.
+    """Compares ids, pixels, vectors, logits, and the fields of config.json that change no number.
 
     The model is released before the witness computes, because a peer's package is in float64 as a whole.
     """

@@ -80,7 +80,7 @@ def _results(entry: Entry) -> list[EvalResult]:
 
 
 def licence_of(entry: Entry | None, header: Header) -> str | None:
-    """The licence that the user states for his own model; for a published model, the published licence."""
+    """The licence that users state for their own model; for a published model, the published licence."""
     if entry is None or entry.license.id is None or header.license is None:
         return header.license or (entry.license.id if entry else None)
     if header.license not in entry.license.published:

@@ -16,7 +16,7 @@ OLD_NOTICE = re.compile("\n> \\*\\*Not verified / 未经验证\\*\\*: [^\n]*\n\n
 
 
 def with_notice(card: bytes, reason: Words | None) -> bytes:
-    """A card with a notice behind its metadata that the model is not verified, and why; or without any notice."""
+    """A card with a notice after its metadata that says why the model is not verified; without `reason`, no notice."""
     card, notices = OLD_NOTICE.subn(b"", card)
     if reason is None:
         return card
