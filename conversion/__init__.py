@@ -7,7 +7,7 @@ if __name__ == "conversion":
         "Import hf_zhclip.conversion (`pip install -e .` maps it): as `conversion` it would exist twice."
     )
 
-# Where a public name is defined; it is imported when it is first used.
+# The module that defines each public name; it is imported when the name is first used.
 _LAZY = {
     "Entry": "reading.catalogue",
     "Exported": "exports.exporting",
@@ -29,7 +29,7 @@ _LAZY = {
     "verify": "proof.verification",
 }
 
-# `list` is there for those who ask for it by name; `import *` must not put it over Python's own.
+# `import *` must not hide Python's own `list`, so that `list` is given only to a caller who asks for it by name.
 __all__ = sorted(_LAZY.keys() - {"list"})
 
 

@@ -1,10 +1,10 @@
-"""The errors, sorted by who can mend them: the owner of the input (exit code 2) or of the machine (exit code 1)."""
+"""The errors, by who can fix the cause: the input's owner (exit code 2) or the machine's owner (exit code 1)."""
 
 from .telling import masked, shown_lines
 
 
 class ZhclipError(Exception):
-    """An error that a user is told without a traceback; `exit_code` is the exit code of the command.
+    """An error that is shown to the user without a traceback; `exit_code` is the command's exit code.
 
     Control characters in a message are escaped, and secrets are masked.
     """
@@ -16,11 +16,11 @@ class ZhclipError(Exception):
 
 
 class WorkError(ZhclipError):
-    """The work failed although the input may be right: a full disk, a read error, a lost network."""
+    """The work failed although the input may be right: a full disk, a read error, a lost connection."""
 
 
 class ParityError(WorkError):
-    """The converted model does not compute what the original computes; `report` says where the two differ."""
+    """The converted model does not compute what the original computes; `report` says where they differ."""
 
     def __init__(self, message, report):
         super().__init__(message)
@@ -28,17 +28,17 @@ class ParityError(WorkError):
 
 
 class InputError(ZhclipError, ValueError):
-    """The input or the arguments are wrong: what was found, what was wanted, what to do."""
+    """The input or the arguments are wrong; the message says what was found, what was expected and what to do."""
 
     exit_code = 2
 
 
 class UnknownFormat(InputError):
-    """No source is found for these keys; `verdict` says why.
+    """No source format matches these keys; `verdict` says why.
 
-    "unknown": no source claims them; "mixed": a known model is not alone; "undecided": several sources could;
-    "contradicted": they do not have the stated format; "converted": they belong to a converted repo; "older": they
-    belong to a repo of an older version.
+    "unknown": no source claims the keys; "mixed": the file holds more than a known model; "undecided": several sources
+    could claim the keys; "contradicted": the keys do not have the stated format; "converted": the keys belong to a
+    converted repo; "older": the keys belong to a repo of an older version.
     """
 
     def __init__(self, message, verdict="unknown"):
@@ -47,7 +47,7 @@ class UnknownFormat(InputError):
 
 
 class OlderRepo(UnknownFormat):
-    """A repo that an older version of this package wrote; `checkpoint` holds what was read from it."""
+    """A repo that an older version of this package wrote; `checkpoint` holds what was read."""
 
     def __init__(self, message, checkpoint):
         super().__init__(message, "older")

@@ -1,4 +1,4 @@
-"""inspect(): what a checkpoint is, why, and what convert would say of it, from its headers and its scale."""
+"""inspect(): what a checkpoint is, why, and what convert would say about it, from its headers and its scale."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -26,16 +26,16 @@ VERDICTS = {
     "converted": "already converted",
     "older": "a repo of an older version",
 }
-"""What a page says of a checkpoint without a format, by the `verdict` of UnknownFormat."""
+"""What the page says about a checkpoint without a format, by the `verdict` of UnknownFormat."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The findings; `format` is None where no source is found for the checkpoint.
+    """The findings; `format` is None if no source matches the checkpoint.
 
-    `verdict` is then one of `VERDICTS`, and `why` says what it may be. Otherwise it is "known", or "refused" where
-    convert refuses the checkpoint all the same; no `certainty` is claimed then. `refusal` is what convert says, None
-    where it goes on to write.
+    In this case `verdict` is one of `VERDICTS`, and `why` says what the checkpoint may be. Otherwise `verdict` is
+    "known", or "refused" if the format is known but convert refuses the checkpoint; a refused checkpoint has no
+    `certainty`. `refusal` is convert's message, or None if convert would write the repo.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Inspection:
         return asdict(self)
 
     def text(self) -> str:
-        """A page for people: the summary, and every key and shape, folded."""
+        """A page for people: the summary, then every key and shape, with layers folded."""
         return "\n".join([self.summary(), "  keys:", *(f"    {key}" for key in self.keys)])
 
     def summary(self) -> str:
@@ -97,20 +97,20 @@ def inspect(
     vision_config: str | Path | None = None,
     ema: str | None = None,
 ) -> Inspection:
-    """Says what a checkpoint is, and whether convert takes it; reads headers, shapes and the scale.
+    """Says what a checkpoint is, and whether convert accepts it; reads headers, shapes and the scale.
 
-    All checks are made that `convert` makes before it writes. What only the other numbers show (NaN, another embedding
-    than the original's) is not seen.
+    Makes all checks that `convert` makes before it writes. Does not find what only the other numbers show: NaN, or
+    embeddings that differ from the original's.
 
     Args:
         source: a file, a folder, a name of the catalogue, or `user/repo[:file]` on the hub.
-        format: hold it against this format instead of finding one.
-        vision, tokenizer, config, vision_format, vision_config, ema: as for `convert`. Without `ema` the raw weights
-            are described, and the average is named.
+        format: check the checkpoint against this format instead of finding a format.
+        vision, tokenizer, config, vision_format, vision_config, ema: as for `convert`. Without `ema` the page
+            describes the raw weights and names the average.
 
     Raises:
-        InputError: when it is no checkpoint at all.
-        WorkError: when it could not be read.
+        InputError: the source is not a checkpoint.
+        WorkError: the source could not be read.
     """
     stated = Stated(
         source,
@@ -161,7 +161,7 @@ def _inspect(stated: Stated) -> Inspection:
 
 
 def _refusal(stated: Stated, checkpoint: Checkpoint) -> str | None:
-    """What `convert` would say before it writes anything; None where it would go on."""
+    """What `convert` would say before it writes; None if it would write the repo."""
     try:
         parts = identify(stated, checkpoint)
         prepare(parts, describe(parts), stated)
@@ -171,7 +171,7 @@ def _refusal(stated: Stated, checkpoint: Checkpoint) -> str | None:
 
 
 def _architecture(checkpoint: Checkpoint, stated: Stated, entry: Entry | None) -> str | None:
-    """The architecture of what was read alone, where all of it is stated."""
+    """The architecture of the tensors that were read; None if a part of it is not stated."""
     try:
         part = part_of(checkpoint, stated, entry)
         side = part if part.holds_text else part.image_part()
@@ -181,7 +181,7 @@ def _architecture(checkpoint: Checkpoint, stated: Stated, entry: Entry | None) -
 
 
 def _parameters(checkpoint: Checkpoint) -> dict[str, int]:
-    """Numbers in floating-point tensors, by the first word of their key."""
+    """The count of numbers in floating-point tensors, by the first word of their key."""
     counts: dict[str, int] = defaultdict(int)
     for key, tensor in checkpoint.tensors.items():
         if tensor.is_floating_point():

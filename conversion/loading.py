@@ -1,4 +1,4 @@
-"""load(): an original checkpoint straight into a model and its processor, by way of a converted copy in the cache."""
+"""load(): an original checkpoint -> a model and its processor, through a converted copy in the cache."""
 
 import contextlib
 import hashlib
@@ -27,7 +27,7 @@ from .repos.write import write_json
 from .stated import Stated
 
 MODEL_TYPE = ZhCLIPConfig.model_type
-"""Of the copies in the cache: versions of the same number have written others, which AutoModel does not know."""
+"""Part of the cache's key: earlier code of this package version wrote model types that AutoModel does not know."""
 
 
 def load(
@@ -41,17 +41,17 @@ def load(
     ema: str | None = None,
     **from_pretrained: Any,
 ) -> tuple[Any, Any]:
-    """Gives `(model, processor)` of an original checkpoint; of a text tower alone `(model, tokenizer)`.
+    """Loads `(model, processor)` from an original checkpoint, or `(model, tokenizer)` from a text tower alone.
 
-    The first call converts and verifies it into a folder of the cache (`ZHCLIP_CACHE`, else `zhclip` under `HF_HOME`)
-    that is named by the hashes of the source's files; later calls only load that.
+    The first call converts and verifies the source into a cache folder (under `ZHCLIP_CACHE`, else under `zhclip` in
+    `HF_HOME`). Hashes of the source's files name this folder. Later calls only load it.
 
     Args:
-        source: as for `convert`, and so are the others by name.
-        **from_pretrained: what `AutoModel.from_pretrained` takes: `device_map`, `dtype`, …
+        source: as for `convert`; the other arguments have the same names and meanings as for `convert`.
+        **from_pretrained: the arguments of `AutoModel.from_pretrained`: `device_map`, `dtype`, …
 
     Raises:
-        InputError, ParityError, WorkError: as `convert`.
+        InputError, ParityError, WorkError: as for `convert`.
     """
     from transformers import AutoModel
 
@@ -72,7 +72,7 @@ def load(
     folder = _cache() / _key(stated, places)
     if not (folder / FILE).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):  # of many processes one converts and the others wait
+        with FileLock(folder.with_name(f"{folder.name}.lock")):  # one of several processes converts, the others wait
             if not (folder / FILE).exists():
                 convert(out=folder, **vars(stated))
     return AutoModel.from_pretrained(folder, **from_pretrained), load_processor(folder)
@@ -89,7 +89,7 @@ def _cache() -> Path:
 
 
 def _places(stated: Stated) -> dict[str, Path]:
-    """Where all that is read lies on this machine, by the name of what states it."""
+    """The local path of everything that is read, by the name of the field that states it."""
     places = {
         "vision": locate(stated.vision) if stated.vision else None,
         "tokenizer": _existing(stated.tokenizer) if stated.tokenizer and not is_packaged(stated.tokenizer) else None,
@@ -111,7 +111,7 @@ def _key(stated: Stated, places: Mapping[str, Path]) -> str:
 
 
 def _content(place: Path, weights: bool = True) -> list[str]:
-    """Hashes of the files that a conversion would read: of a folder its weights and the small files beside them."""
+    """Hashes of the files that a conversion reads: a folder's weights, and the small files beside them."""
     if not place.is_dir() and place.name not in (*WEIGHTS, FSDP_FILE):
         return [_hash(place)]
     folder = place if place.is_dir() else place.parent
@@ -121,11 +121,11 @@ def _content(place: Path, weights: bool = True) -> list[str]:
 
 
 def _hash(file: Path) -> str:
-    """The file's SHA-256, remembered by its size and times so that a second call need not read it again."""
+    """The file's SHA-256; it is cached by the file's size and times, so that a second call does not read the file."""
     stat = file.stat()
     identity = [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     note = _cache() / "hashes" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()}.json"
-    with contextlib.suppress(OSError, ValueError, LookupError):  # not there, or half-written by another process
+    with contextlib.suppress(OSError, ValueError, LookupError):  # missing, or half written by another process
         return read_json(note)["sha256"]
     digest = sha256(file)
     note.parent.mkdir(parents=True, exist_ok=True)

@@ -33,14 +33,14 @@ MISSING = "missing keys (a rule found nothing to take)"
 
 LAYER_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
 _HOLE = "\0"
-"""The place of a layer number. Braces would not do, because they may be part of a key."""
+"""Marks a layer number in a pattern. Braces cannot mark it, because a key may contain braces."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A row of a table: `op` makes the tensors of `targets` from the tensors of `sources`.
+    """A row of a table: `op` computes the tensors of `targets` from the tensors of `sources`.
 
-    `squeezed` is 1 where the source has shape `(1,)` and the target is a scalar, and -1 on the way back.
+    `squeezed` is 1 if the source has shape `(1,)` and the target is a scalar, and -1 in the inverse rule.
     """
 
     op: str
@@ -53,54 +53,54 @@ class Rule:
 
 
 def rename(source: str, target: str) -> Rule:
-    """The tensor as it is, under another key."""
+    """Keeps the tensor and changes its key."""
     return Rule("rename", (source,), (target,))
 
 
 def transpose(source: str, target: str) -> Rule:
-    """A matrix `(in, out)` turned into `(out, in)`, the way torch.nn.Linear stores it."""
+    """Transposes a matrix `(in, out)` to `(out, in)`, the layout of torch.nn.Linear."""
     return Rule("transpose", (source,), (target,))
 
 
 def split(source: str, *targets: str) -> Rule:
-    """A fused tensor, cut along dimension 0 into equal parts, one for each target."""
+    """Cuts a fused tensor along dimension 0 into equal parts, one part for each target."""
     return Rule("split", (source,), targets)
 
 
 def concat(sources: Sequence[str], target: str) -> Rule:
-    """Tensors joined along dimension 0 in the order given."""
+    """Joins tensors along dimension 0 in the given order."""
     return Rule("concat", tuple(sources), (target,))
 
 
 def log_inverse(source: str, target: str) -> Rule:
-    """A temperature, by which the original divides its cosines, as the logarithm ln(1 / x) of a factor on them.
+    """Turns a temperature x into the logarithm ln(1 / x) of a factor; the original divides its cosines by x.
 
-    The logarithm is float32 or wider: half precision would move every logit. The way back gives the float nearest to
+    The logarithm is float32 or wider: half precision would change every logit. The inverse gives the float nearest to
     1 / e^x, and the logarithm of this float has the same bits again.
     """
     return Rule("log_inverse", (source,), (target,))
 
 
 def drop(source: str) -> Rule:
-    """A tensor that the original never uses in an embedding."""
+    """Drops a tensor that the original never uses in an embedding."""
     return Rule("drop", (source,))
 
 
 def zero(target: str) -> Rule:
-    """A scalar 0 that no source key gives, for a model that computes without this parameter.
+    """Writes a scalar 0 without a source key, for an original that computes without this parameter.
 
-    No number is made up: 0 is the logarithm of the factor 1, which changes nothing.
+    This invents no number: 0 is the logarithm of the factor 1, which changes nothing.
     """
     return Rule("zero", (), (target,))
 
 
 def squeeze(rule: Rule) -> Rule:
-    """The same rule for a source of shape `(1,)` and a target that is a scalar: one element has one meaning."""
+    """The same rule for a source of shape `(1,)` and a scalar target; both hold the same single number."""
     return replace(rule, squeezed=1)
 
 
 def squeezing(rules: Iterable[Rule], source_shapes: Mapping[str, Shape], target: str) -> tuple[Rule, ...]:
-    """The table, with the rule that gives a scalar target squeezed where its source has shape `(1,)`."""
+    """The table; if the source of the scalar target has shape `(1,)`, the rule for this target is squeezed."""
     return tuple(
         squeeze(rule) if rule.targets == (target,) and [*map(source_shapes.get, rule.sources)] == [(1,)] else rule
         for rule in rules
@@ -108,7 +108,7 @@ def squeezing(rules: Iterable[Rule], source_shapes: Mapping[str, Shape], target:
 
 
 def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The table read backwards. A dropped tensor cannot come back, and a zero is dropped."""
+    """The inverse table. A dropped tensor cannot be restored, and a zero becomes a drop."""
     backwards = {"rename": "rename", "transpose": "transpose", "split": "concat", "concat": "split"}
     backwards |= {"log_inverse": "inverse_exp", "inverse_exp": "log_inverse", "zero": "drop"}
     return tuple(
@@ -129,7 +129,7 @@ class Step:
         """The target shapes.
 
         Raises:
-            ValueError: the operation cannot take a source shape; the message names it.
+            ValueError: the operation does not accept a source shape; the message names the shape.
         """
         if self.op == "zero":
             return {self.targets[0]: ()}
@@ -161,7 +161,7 @@ class Step:
         return dict(zip(self.targets, shapes, strict=True))
 
     def run(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The target tensors. Renames and splits are views, so that nothing is copied before it is written."""
+        """The target tensors. Renames and splits are views: nothing is copied before it is written."""
         if self.op == "zero":
             return {self.targets[0]: _zero_like(tensors)}
         first = tensors[self.sources[0]]
@@ -185,7 +185,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table does with a set of keys, and everything that breaks a law."""
+    """What a table does with a set of keys, and every violation of a law."""
 
     steps: tuple[Step, ...]
     dropped: tuple[str, ...]
@@ -194,7 +194,7 @@ class Plan:
 
     @property
     def zeros(self) -> tuple[str, ...]:
-        """Target keys that no source key gives."""
+        """Target keys that have no source key."""
         return tuple(target for step in self.steps if step.op == "zero" for target in step.targets)
 
     def run(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -204,7 +204,7 @@ class Plan:
 
 
 def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
-    """Applies a table to keys and shapes alone."""
+    """Applies a table to keys and shapes only."""
     problems: dict[str, list[str]] = defaultdict(list)
     claims = {key: [rule for rule in rules if _claims(rule, key)] for key in source_shapes}
     for key, claimants in claims.items():
@@ -236,17 +236,17 @@ def plan(rules: Sequence[Rule], source_shapes: Mapping[str, Shape]) -> Plan:
 
 
 def check_claims(found: Plan) -> None:
-    """Refuses a table of which a whole row found no key: without these keys no model can be described.
+    """Refuses a table if a row of it found no key: without these keys the model cannot be described.
 
     Raises:
-        MappingError: a row found no key; the message names everything that breaks a law so far.
+        MappingError: a row found no key; the message names every violation found so far.
     """
     if MISSING in found.problems:
         raise MappingError(_table(found.problems))
 
 
 def check(plans: Sequence[Plan], target_shapes: Mapping[str, Shape]) -> None:
-    """Checks the plans together against the model that they have to fill.
+    """Checks the plans together against the model that they must fill.
 
     Raises:
         MappingError: a law is broken; the message names every violation.
@@ -277,7 +277,7 @@ def matrix(shapes: Mapping[str, Shape], key: str) -> tuple[int, int]:
     """The rows and columns of a weight.
 
     Raises:
-        MappingError: the weight has another number of dimensions.
+        MappingError: the weight does not have two dimensions.
     """
     shape = shapes[key]
     if len(shape) != 2:
@@ -286,7 +286,7 @@ def matrix(shapes: Mapping[str, Shape], key: str) -> tuple[int, int]:
 
 
 def claimed(rules: Iterable[Rule], keys: Iterable[str]) -> list[str]:
-    """The keys that a rule claims."""
+    """The keys that a rule in the table claims."""
     rules = tuple(rules)
     return [key for key in keys if any(_claims(rule, key) for rule in rules)]
 
@@ -313,12 +313,12 @@ def _regex(pattern: str) -> re.Pattern:
 
 
 def _computed(tensor: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """A function of each number, computed in float64 and rounded once, so that all machines give the same bits."""
+    """Applies a function to each number in float64 and rounds once, so that all machines give the same bits."""
     return function(tensor.double()).to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _zero_like(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """A scalar 0 in a float dtype of the checkpoint, so that the dtype of a half-precision model stays the same."""
+    """A scalar 0 in a float dtype of the checkpoint, so that a half-precision model keeps its dtype."""
     floats = (tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
     return torch.zeros((), dtype=next(floats, torch.float32))
 
@@ -328,7 +328,8 @@ def _claims(rule: Rule, key: str) -> bool:
 
 
 def _steps(single: Mapping[str, Rule], problems: dict[str, list[str]]) -> Iterator[Step]:
-    # A concat takes several keys. Keys belong together if their layer numbers and their rests agree.
+    # A concat takes several keys. Keys belong together if they agree in layer numbers and in the text that `*`
+    # matches.
     groups: dict[tuple[Rule, tuple[str, ...]], dict[str, str]] = defaultdict(dict)
     for key, rule in single.items():
         for pattern in rule.sources:
@@ -350,7 +351,7 @@ def _fill(pattern: str, values: Sequence[str]) -> str:
 
 
 def _ranges(numbers: frozenset[tuple[int, ...]]) -> Iterator[tuple[str, ...]]:
-    """Ranges for each position, whose product is exactly these numbers."""
+    """Ranges for each position; their product contains exactly these numbers."""
     if numbers == {()}:
         yield ()
         return

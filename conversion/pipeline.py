@@ -1,4 +1,4 @@
-"""convert(): read -> detect -> describe -> map -> write -> verify, in a staging sibling; one rename ends it."""
+"""convert(): read -> detect -> describe -> map -> write -> verify in a staging folder beside `out`, then rename it."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -69,28 +69,29 @@ def convert(
 
     Args:
         source: a file, a folder, a name of the catalogue, or `user/repo[:file]` on the hub.
-        out: the folder to make; it must not exist unless `force`.
-        vision: the image part, for a text model that was published without one.
-        format: the source's format, where its keys can't decide.
-        dtype: `keep`, or what floats are cast to.
-        tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) in place of the source's own; `packaged`
-            is the one that ships for the source's family.
-        config: a JSON that states what no weight file holds, with the fields of cn_clip's model_configs.
+        out: the folder to create; it must not exist, except with `force`.
+        vision: the image part, for a text model that was published without an image part.
+        format: the source's format, if the keys cannot decide it.
+        dtype: `keep`, or the dtype that floats are cast to.
+        tokenizer: a vocabulary (vocab.txt, tokenizer.json, or their folder) that replaces the source's own; `packaged`
+            is the vocabulary that ships for the source's family.
+        config: a JSON file that states what the weights do not show, with the fields of cn_clip's model_configs.
         vision_format: `format` of the image part.
         vision_config: `config` of the image part.
-        context_length: the longest text in tokens, up to the model's positions; by default the original's.
-        ema: `use` or `ignore`, where a file holds a moving average (EMA) beside the weights; never guessed.
-        report: a second place for the report, which is written even when verification fails.
-        with_code: put the model's code beside the weights, for `trust_remote_code=True` where this is not installed.
-        also_legacy: write preprocessor_config.json and vocab.txt too, for readers older than transformers 5.
-        skip_verify: compare tensors alone; such a repo is not called verified.
-        allow_nonfinite: go on where the weights hold NaN or Inf.
+        context_length: the longest text in tokens, at most the model's positions; the default is the original's.
+        ema: `use` or `ignore`, if a file holds a moving average (EMA) beside the weights; this is never guessed.
+        report: a second path for the report; the report is written there even if verification fails.
+        with_code: put the model's code beside the weights, for `trust_remote_code=True` on machines without this
+            package.
+        also_legacy: also write preprocessor_config.json and vocab.txt, for readers older than transformers 5.
+        skip_verify: compare only tensors; such a repo is not called verified.
+        allow_nonfinite: continue if the weights hold NaN or Inf.
         progress: called with one line before each long step.
 
     Raises:
-        InputError: before anything is written, when the input or an argument is wrong.
-        ParityError: when the result does not compute what the original computes; nothing is left at `out`.
-        WorkError: when the system failed; nothing is left at `out` either.
+        InputError: the input or an argument is wrong; nothing has been written.
+        ParityError: the result does not compute what the original computes; nothing is left at `out`.
+        WorkError: the system failed; nothing is left at `out`.
     """
     out = Path(out)
     _check_arguments(out, dtype, max_shard_size, report, force)
@@ -152,7 +153,7 @@ def convert(
 
 
 def _tell(parts: Parts, description: Description, progress: Callable[[str], None]) -> None:
-    """Says what was found, and what of it a reader may not expect."""
+    """Tells what was found, and which findings a reader may not expect."""
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
@@ -167,7 +168,7 @@ def _tell(parts: Parts, description: Description, progress: Callable[[str], None
 
 
 def _refuse_options(source: str | Path, given: Mapping[str, Any]) -> None:
-    """Refuses what would change a repo of an older version, which comes over as it is."""
+    """Refuses options that would change a repo of an older version, because `convert` copies its weights unchanged."""
     changed = (name for name, value in given.items() if value and value != DEFAULTS.get(name))
     if options := [f"--{name.replace('_', '-')}" for name in changed]:
         raise InputError(
@@ -194,9 +195,10 @@ def _check_report(path: Path, force: bool) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What will be written: the model's config, its processor, and target keys with tensors nobody has computed with.
+    """What will be written: the model's config, its processor, and the target tensors, still uncomputed.
 
-    `vocabulary` is what the witness reads. `limits` are what a card says of these rows and this scale.
+    `vocabulary` is what the witness reads. `limits` are the card's sentences about these vocabulary rows and this
+    scale.
     """
 
     config: Any
@@ -208,10 +210,10 @@ class Prepared:
 
 
 def prepare(parts: Parts, description: Description, stated: Stated) -> Prepared:
-    """Everything of a conversion that comes before the writing, with all its checks; `inspect` goes the same way.
+    """Does the whole conversion up to writing, with all checks; `inspect` calls it too.
 
     Raises:
-        InputError: when towers, tokenizer, keys, shapes or dtypes do not make one model.
+        InputError: towers, tokenizer, keys, shapes or dtypes do not form one model.
     """
     config, shapes = build(description)
     longest = _longest_text(description, stated.context_length, config.max_text_positions)
@@ -245,7 +247,7 @@ def _settings(description: Description, stated: Stated, dtype: str, longest: int
 
 
 def _tokenizer(parts: Parts, description: Description, stated: Stated, context_length: int) -> Any:
-    """The family's tokenizer on the vocabulary that is found, or the packaged one where it has the model's words."""
+    """The family's tokenizer on the found vocabulary, or on the packaged one if it fits the model's rows."""
     found, rows = find_vocabulary(parts, stated), description.text.config["vocab_size"]
     tokenizer = parts[0].source.tokenizer(found, context_length)
     if found is None and len(tokenizer) != rows:
@@ -257,7 +259,7 @@ def _tokenizer(parts: Parts, description: Description, stated: Stated, context_l
 
 
 def _processor(description: Description, tokenizer: Any) -> Any:
-    """What prepares the inputs: the family's image order and the tokenizer; without an image tower the tokenizer."""
+    """What prepares the inputs: the tokenizer, with the family's image order if the model has an image tower."""
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
     if isinstance(description, TextAlone):
@@ -268,8 +270,8 @@ def _processor(description: Description, tokenizer: Any) -> Any:
 
 
 def _open_doors(folder: Path, description: Description, processor: Any, with_code: bool, also_legacy: bool) -> None:
-    """Files for those who load the repo in another way than with this package."""
-    if isinstance(description, Whole):  # what a tower alone pools is no embedding that sentence-transformers compares
+    """Writes files for users who load the repo without this package."""
+    if isinstance(description, Whole):  # a tower's pooled output is no embedding that sentence-transformers compares
         add_sentence_transformers(folder)
     if with_code:
         add_code(folder)
@@ -281,7 +283,7 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
     """The model's config, and the keys and shapes of the model that it builds on the meta device.
 
     Raises:
-        InputError: when the two towers do not end in the same width, or what is stated of them makes no model.
+        InputError: the two towers have embeddings of different widths, or the stated facts form no model.
     """
     from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPTextModel
 

@@ -1,4 +1,4 @@
-"""A checkpoint format to the rest: a `Source`, and how it describes a whole model or a side of one."""
+"""The interface of a checkpoint format: a `Source`, and its description of a whole model or of one side."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,15 @@ from .words import Words
 
 @dataclass(frozen=True)
 class Signature:
-    """How a format is known: patterns of keys that must be there or must not, and how far keys can be trusted.
+    """How a format is recognised: key patterns that must or must not exist, and how far the keys can be trusted.
 
-    `sizes` narrows keys that other models have too to the shapes published for this one. `beside` names files that
-    have to lie beside the weights: where they do, they outweigh a source that has the same keys without them.
-    `decides` says what settles it once the keys match: "keys" (no other format has them), "architectures" (only the
-    config.json's own word, one of `architectures`), or "format" (nothing in the checkpoint: the user has to say).
-    Where keys settle it, a config.json that names none of the `architectures` still contradicts them, and where the
-    user says it, one whose model type is none of `types`: a model of that type computes something else.
+    `sizes` accepts only the shapes published for this format, if other models have the same keys. `beside` names files
+    that must lie beside the weights; a source whose files are there wins over a source with the same keys and no such
+    files. `decides` says what settles the format once the keys match: "keys" (no other format has them),
+    "architectures" (config.json must name one of `architectures`), or "format" (nothing in the checkpoint decides; the
+    user must state the format). With "keys", a config.json that names none of the `architectures` contradicts the
+    format. With "format", so does a config.json whose model type is none of `types`: a model of that type computes
+    something else.
     """
 
     required: tuple[str, ...]
@@ -34,7 +35,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class BareTower:
-    """A tower that gives no embedding: its transformers config, and what is pooled."""
+    """A tower without an embedding: its transformers config, and its pooling."""
 
     config: Mapping[str, Any]
     pooling: str
@@ -42,9 +43,9 @@ class BareTower:
 
 @dataclass(frozen=True)
 class Tower(BareTower):
-    """One side of a dual encoder: also how what is pooled is projected, and to what width.
+    """One side of a dual encoder: a tower with its projection and the width of its embedding.
 
-    `projection` is "none" where the pooled vector itself is the embedding.
+    `projection` is "none" if the pooled vector itself is the embedding.
     """
 
     projection: str
@@ -53,9 +54,9 @@ class Tower(BareTower):
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """What every model with a text tower states of its texts.
+    """What every model with a text tower states about its texts.
 
-    `limits` are sentences for the card. `text_attends_to_padding` and `text_padded_length` are those of ZhCLIPConfig.
+    `limits` are sentences for the card. For `text_attends_to_padding` and `text_padded_length` see ZhCLIPConfig.
     """
 
     architecture: str
@@ -67,14 +68,14 @@ class Texts:
 
 @dataclass(frozen=True, kw_only=True)
 class TextAlone(Texts):
-    """A text tower that stands in no space with pictures."""
+    """A text tower alone, whose vectors cannot be compared with pictures."""
 
     text: BareTower
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSide(Texts):
-    """The text side of a pair; the image order is of its family, not of the image side's."""
+    """The text side of a pair; the pair uses the image order of the text side's family."""
 
     text: Tower
     image_order: str
@@ -91,15 +92,15 @@ class ImageSide:
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(TextSide, ImageSide):
-    """Both sides."""
+    """Both sides of a model."""
 
 
 Description = Whole | TextAlone
-"""Everything of a model that changes a number and is not a tensor."""
+"""Every fact about a model that changes a number and is not a tensor."""
 
 
 def joined(text: TextSide, image: ImageSide, name: str | None = None) -> Whole:
-    """The whole of two sides that were published apart; `name` is the text part's name in this pair, if it has one."""
+    """Joins two sides that were published apart; `name` is the text part's name in this pair, if it has a name."""
     return Whole(
         architecture=f"{name or text.architecture} with {image.architecture}",
         text=text.text,
@@ -115,25 +116,25 @@ def joined(text: TextSide, image: ImageSide, name: str | None = None) -> Whole:
 
 @dataclass(frozen=True)
 class Source:
-    """One checkpoint format, in the words of its own project.
+    """One checkpoint format, in the terms of its own project.
 
-    `part` says which towers it holds; a dual one also serves as the image part of a pair, a text one is half of a
-    pair, and a text tower that is alone makes a repo of one tower. `describe` gives a whole, a text side or a text
-    tower alone accordingly. `rules` joins the tables that these source keys
-    call for; `home` gives those of the plainest layout, from the config of a converted model,
-    so that it can be mapped back. `tokenizer` takes the folder or file of the vocabulary (None: what ships with the
-    package) and the context length; `vocabulary` says where that lies and how a witness reads it. `original` builds
-    the witness from the original's own package, or returns None where that is not installed; the reference's module
-    bears the source's name. `languages` are those of the family's training, as the hub writes them; `limits` are what
-    a card says before anything is converted, `limits_of_some` what it says of some checkpoints of the format alone.
-    `base_model` names the model to whose config.json this one's own leaves the facts of its tower; what is found there
-    lies in the config under `base_config`.
+    `part` says which towers the format holds. A dual format can also be the image part of a pair. A text format is
+    half of a pair. A text tower alone makes a repo of one tower; `describe` gives a whole, a text side or a text tower
+    alone accordingly. `rules` joins the tables for the given source keys. `home` gives the tables of the plainest
+    layout from a converted model's config, to map the model back. `tokenizer` takes the vocabulary's folder or file
+    (None: the vocabulary that ships with this package) and the context length. `vocabulary` says where the vocabulary
+    lies and how a witness reads it. `original` builds the witness from the original's own package, or returns None if
+    this package is not installed; the reference's module has the source's name. `languages` are the languages of the
+    family's training, as the hub writes them. `limits` are the card's sentences about every checkpoint of the format,
+    before any conversion; `limits_of_some` are sentences about some checkpoints. `base_model` names a base model if
+    the config.json leaves the tower's facts to this model's config.json; the facts found there lie in the config under
+    `base_config`.
 
-    `pair_name` gives the name under which a text part and an image part were published together, where both have the
-    shapes of that model; without it, or where it gives None, a pair is called by what its two towers are.
+    `pair_name` gives the name under which a text part and an image part were published together, if both have this
+    model's shapes. Without `pair_name`, or if it gives None, the pair's name is made from its two towers.
 
-    `describe_image` gives the image side to a pair; a source without an image tower has none. It is `describe` itself
-    unless a folder may hold an image tower and no text.
+    `describe_image` gives the image side to a pair; a source without an image tower has no `describe_image`. It is
+    `describe` itself unless a folder may hold an image tower and no text.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the user states of a source, as one value: the public functions make it of their arguments."""
+"""What the user states about a source, as one value; the public functions make it from their arguments."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Stated:
-    """A source and what the user says of it, by the names and with the meaning of `convert`'s arguments.
+    """A source and the user's statements about it; names and meanings are those of `convert`'s arguments.
 
-    The fields stand in the order in which a command names its options.
+    The fields have the order in which a command names its options.
     """
 
     source: str | Path
@@ -23,5 +23,5 @@ class Stated:
     ema: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """All but the two checkpoints, by name."""
+        """All fields except the two checkpoints, by name."""
         return {name: value for name, value in vars(self).items() if name not in ("source", "vision")}

@@ -1,6 +1,7 @@
-"""A repo that an older version of this package wrote -> one of today: names and report change, no number does.
+"""A repo that an older version of this package wrote -> a repo of this version.
 
-What its original stated is taken from its report; the original's own files are not read again, and the card says so.
+Names and the report change; no number changes. The older report says what the original stated. The original's own
+files are not read again, and the card says so.
 """
 
 import shutil
@@ -26,7 +27,7 @@ from .sources import SOURCES
 from .words import Words
 
 FORMER_VERSION = 2
-"""Of the reports whose repos bear the former types."""
+"""The version of the reports whose repos have the former types."""
 
 TYPES = {"zhclip": "hf_zhclip", "zhclip_resnet": "hf_zhclip_resnet"}
 
@@ -35,10 +36,10 @@ LIMIT = Words(
     "the weights is taken from that repo's report; the original's files were not read again.",
     "本仓库由 hf_zhclip 旧版本转换得到的仓库改写而来。原文件中权重以外的说明取自旧仓库的报告，没有重新读取原文件。",
 )
-"""What the card says."""
+"""The card's sentence about an upgraded repo."""
 
 WORDED = ("what", "witness")
-"""What of a comparison is said in both languages today."""
+"""The fields of a comparison that this version states in both languages."""
 
 CONVERT_ORIGINAL = "Convert its original again, which its card names."
 
@@ -54,7 +55,7 @@ def _base(facts: Mapping[str, Any]) -> Evidence:
 
 
 def _modules(facts: Mapping[str, Any]) -> Evidence:
-    """The pooling, in the place where sentence-transformers states it."""
+    """The pooling, in the field where sentence-transformers states it."""
     files = {
         "modules.json": [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}],
         "1_Pooling/config.json": {"pooling_mode": facts["text_pooling"]},
@@ -64,7 +65,7 @@ def _modules(facts: Mapping[str, Any]) -> Evidence:
 
 
 EVIDENCE: Mapping[str, Stated] = {"multilingual_clip": _base, "sentence_transformers": _modules}
-"""How the facts of a former report are given to a witness, where that is not as if the user had stated them."""
+"""How a witness gets the facts of a former report; for the other formats, as if the user had stated them."""
 
 
 def upgrade(
@@ -73,11 +74,11 @@ def upgrade(
     force: bool,
     progress: Callable[[str], None],
 ) -> Report:
-    """Writes the repo of today and proves it as `verify` proves a repo without its original.
+    """Writes the repo of this version and proves it as `verify` proves a repo without its original.
 
     Raises:
-        InputError: when the former report can't be read, or the files are no longer those that it names.
-        ParityError: when the result does not compute what the report says of it; nothing is left at `out` then.
+        InputError: the former report cannot be read, or the files differ from the files that it names.
+        ParityError: the result does not compute what the report says; nothing is left at `out`.
     """
     folder = former.folder or former.path
     config, report = _renamed(read_json(folder / "config.json")), _former_report(folder)
@@ -103,10 +104,10 @@ def upgrade(
 
 
 def _former_report(folder: Path) -> dict[str, Any]:
-    """The report of the former version, whose files are all there as they were, in the fields of today.
+    """The former report in this version's fields; all its files exist and are unchanged.
 
     Raises:
-        InputError: in words for whatever is wrong with it.
+        InputError: something is wrong with the report or its files; the message says what.
     """
     report = read_json(folder / FILE)
     if report.get("format_version") != FORMER_VERSION:
@@ -124,7 +125,7 @@ def _former_report(folder: Path) -> dict[str, Any]:
 
 
 def _of_today(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The former report in today's fields; raises what `Report.from_json` raises for what is not as it was written."""
+    """The former report in this version's fields; on other content, raises what `Report.from_json` raises."""
     conversion = report["conversion"]
     sources = [_source(each) for each in report["sources"]]
     if not sources:
@@ -140,7 +141,7 @@ def _of_today(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sentences(formats: Sequence[str]) -> dict[str, Words]:
-    """Today's sentences of these formats by their English, which is all that a former report holds of them."""
+    """This version's sentences of these formats, by their English text; a former report holds only English."""
     said = [words for each in formats for words in (*SOURCES[each].limits, *SOURCES[each].limits_of_some)]
     return {words.en: words for words in (*said, STATED_HERE)}
 
@@ -164,7 +165,7 @@ def _source(former: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_proved(folder: Path, report: Mapping[str, Any]) -> None:
-    """Refuses a repo that was not verified, or whose files are no longer those that were."""
+    """Refuses a repo that was not verified, or whose files differ from the verified files."""
     changed = sorted(name for name, digest in report["files"].items() if _differs(folder, name, digest))
     proved = report["passed"] is True and report["level"] != "tensors" and report["comparisons"]
     if changed or not proved:
@@ -173,17 +174,17 @@ def _check_proved(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def _differs(folder: Path, name: str, digest: str) -> bool:
-    """Whether a file is gone, is named outside of the folder, or holds something else than the report hashed."""
+    """Whether a file is missing, lies outside of the folder, or does not have the hash in the report."""
     path = folder / name
     inside = ".." not in Path(name).parts and not Path(name).is_absolute()
     try:
         return not inside or not path.is_file() or sha256(path) != digest
-    except OSError:  # a name that no file system takes
+    except OSError:  # no file system accepts this name
         return True
 
 
 def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json under today's types; code that the repo brought is written anew."""
+    """config.json with this version's types; the repo's model code is written again."""
     fields = {key: value for key, value in config.items() if key != "auto_map"}
     vision = fields.get("vision_config")
     if isinstance(vision, Mapping):
@@ -193,7 +194,7 @@ def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_config(place: Path, fields: Mapping[str, Any]) -> int:
-    """Writes config.json, and gives the longest text that its model takes, in tokens."""
+    """Writes config.json, and returns the longest text in tokens that its model takes."""
     from huggingface_hub.errors import StrictDataclassError
 
     from hf_zhclip import ZhCLIPConfig

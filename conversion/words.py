@@ -1,7 +1,7 @@
-"""What a card or a message says of a fact, in both languages as one value, so that no table of sentences is looked up.
+"""A fact's sentence in both languages as one value, so that cards and messages need no translation table.
 
-It stands above the rooms and imports nothing: every room has facts to tell, from a source's limits to what a proof
-compared.
+This module stands above the rooms and imports nothing, because every room states facts: a source its limits, a proof
+what it compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Words:
-    """A sentence, or a part of one, in English and in Chinese; a name that both languages share stands twice."""
+    """A sentence, or a part of a sentence, in English and in Chinese; a name shared by both is stored twice."""
 
     en: str
     zh: str
 
     @classmethod
     def same(cls, name: str) -> "Words":
-        """A name that is written alike in both languages."""
+        """A name that both languages write the same."""
         return cls(name, name)
 
     @classmethod
     def in_english(cls, text: str) -> "Words":
-        """Words whose Chinese nobody knows, as of a report of another version: the Chinese half says so."""
+        """Words without a known Chinese text, as in another version's report; the Chinese half says so."""
         return cls(text, f"（英文原文）{text}")
 
     @classmethod
@@ -31,7 +31,7 @@ class Words:
         """The inverse of `dataclasses.asdict`.
 
         Raises:
-            TypeError: when it is of another kind.
+            TypeError: the value is of another kind.
         """
         if not isinstance(value, dict) or value.keys() != {"en", "zh"}:
             raise TypeError(f"{value!r} has not the fields en and zh alone")
@@ -40,7 +40,7 @@ class Words:
         return cls(**value)
 
     def filled(self, **values: Any) -> "Words":
-        """The same with values in place of their names in braces, of which other words come in each language."""
+        """Puts values in place of the names in braces; a value of type Words has its own text for each language."""
         return Words(self.en.format(**_in("en", values)), self.zh.format(**_in("zh", values)))
 
 
@@ -48,7 +48,7 @@ COMMA, SEMICOLON = Words(", ", "、"), Words("; ", "；")
 
 
 def joined(words: Sequence[Words], between: Words = COMMA) -> Words:
-    """A list as each language writes it."""
+    """The words joined as a list in each language."""
     return Words(between.en.join(each.en for each in words), between.zh.join(each.zh for each in words))
 
 

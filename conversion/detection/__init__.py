@@ -1,1 +1,1 @@
-"""Which source claims these keys, and the parts that make one model."""
+"""Finds the source that claims the keys, and the parts that make one model."""

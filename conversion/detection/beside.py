@@ -1,4 +1,4 @@
-"""A vocabulary that lies beside a weight file by itself: nothing says that it is the file's."""
+"""A vocabulary beside a lone weight file: nothing says that it belongs to this file."""
 
 from pathlib import Path
 
@@ -8,19 +8,19 @@ from ..reading.read import Checkpoint
 from ..source import Source
 
 PACKAGED = "packaged"
-"""What `--tokenizer` is told for the vocabulary that ships with the package; a file of that name goes first."""
+"""The value of `--tokenizer` for the packaged vocabulary; an existing file with this name takes precedence."""
 
 
 def is_packaged(tokenizer: str | Path | None) -> bool:
-    """Whether `--tokenizer` means the vocabulary that ships, and no file of that name."""
+    """Whether `--tokenizer` means the packaged vocabulary, and no file has this name."""
     return str(tokenizer) == PACKAGED and not Path(PACKAGED).exists()
 
 
 def packaged(source: Source) -> Path:
-    """The vocabulary that ships with the package for a source.
+    """A source's packaged vocabulary.
 
     Raises:
-        InputError: when none does.
+        InputError: no vocabulary ships for this source.
     """
     if source.vocabulary.default is None:
         raise InputError(
@@ -31,12 +31,12 @@ def packaged(source: Source) -> Path:
 
 
 def refuse_other_vocabulary(source: Source, checkpoint: Checkpoint) -> None:
-    """Asks which vocabulary is meant, where another than the one that would be taken lies beside the weights.
+    """Refuses an unclear choice: the vocabulary beside the weights differs from the one that would be used.
 
-    The folder of a weight file that has an own name is anyone's: it is not taken from there, and not passed over.
+    A weight file with a free name may lie in any folder: the vocabulary there is neither used nor silently ignored.
 
     Raises:
-        InputError: naming both.
+        InputError: the two differ; the message names both.
     """
     folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     found = next((folder / name for name in source.vocabulary.files if (folder / name).is_file()), None)

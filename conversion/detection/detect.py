@@ -26,7 +26,7 @@ class Relative:
 NOTHING_TO_CONVERT = "There is nothing to convert: transformers' own AutoModel loads its folder."
 
 STOCK_TYPES = {"altclip": "AltCLIP", "siglip": "SigLIP", "siglip2": "SigLIP 2", "metaclip_2": "MetaCLIP 2"}
-"""Dual encoders of transformers itself that no source reads, by the model type of their config.json."""
+"""transformers' own dual encoders that no source reads, by the model type in config.json."""
 
 TOKEN_WISE = "It scores token by token, so it has no single vector for a picture or a text, and cannot be converted."
 
@@ -44,13 +44,13 @@ OPENAI_OR_OPEN_CLIP = (
 )
 
 CHOICES = {"embeddings.word_embeddings.weight": LEGACY_HEAD, "token_embedding.weight": OPENAI_OR_OPEN_CLIP}
-"""Advice for the choice among formats with the same keys, by a key that these formats have."""
+"""Advice for choosing among formats with the same keys, by a key that these formats have."""
 
 SHARED_TYPES = ("clip",)
-"""Model types that other projects' classes (BertCLIP, TaiyiCLIP) inherit from the class that they derive from."""
+"""Model types that other projects' classes (BertCLIP, TaiyiCLIP) inherit from their base class."""
 
-# Changes that may have been made to a model of any format, and models with a format's keys in other sizes. They are
-# named even if a source claims the other keys.
+# Changes that may have been made to a model of any format, and models with a format's keys in other sizes. Detection
+# names them even if a source claims the other keys.
 ALTERED = (
     Relative(
         "a LoRA adapter, or a model with unmerged LoRA weights",
@@ -66,12 +66,13 @@ ALTERED = (
         "FILIP Wukong (token-wise, `_f`)",
         ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
         TOKEN_WISE,
-        # A width of 256. The models with global similarity have the same towers and keys, and end in 512 and 768.
+        # This model has width 256. Models with global similarity have the same towers and keys, and widths 512 and
+        # 768.
         sizes={"transformer.text_projection": ((512, 256), (768, 256))},
     ),
 )
 
-# Order matters: the first relative whose keys are all there is named.
+# Order matters: the first relative with all its keys is named.
 RELATIVES = (
     Relative(
         "Wukong with a Swin image tower",
@@ -152,7 +153,7 @@ RELATIVES = (
 class Detection:
     """The source that claims a checkpoint, how sure the claim is, why, and whether files beside the weights agree.
 
-    `prefix` is what stands in front of all its keys and is no part of the format.
+    `prefix` stands before all its keys and does not belong to the format.
     """
 
     source: Source
@@ -163,7 +164,7 @@ class Detection:
 
 
 def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
-    """Finds the only source whose signature fits, or checks the checkpoint against the format that the user named.
+    """Finds the only source whose signature fits, or checks the checkpoint against the user's stated format.
 
     Raises:
         UnknownFormat: no single source fits. The message names a known relative, the candidates for `--format`, or the
@@ -226,10 +227,10 @@ def _named(checkpoint: Checkpoint, source: Source) -> Detection:
 
 
 def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | None:
-    """The format that all keys are of without a prefix that is not known here.
+    """The format of all keys without a common prefix that is unknown here.
 
     Raises:
-        UnknownFormat: when a known model lies under a prefix and is not alone, or is none that is converted.
+        UnknownFormat: a known model lies under a prefix and is not alone, or is not convertible.
     """
     candidates = [SOURCES[format]] if format is not None else list(SOURCES.values())
     for prefix in common(checkpoint.tensors):
@@ -248,7 +249,7 @@ def _models(checkpoint: Checkpoint, candidates: Iterable[Source]) -> list[Model]
     """Known models under prefixes, beside other keys: a student and its teacher, or a model and a head."""
 
     def fits(inside: Checkpoint) -> list[Source]:
-        # A BERT beside other keys is a part of something else.
+        # A BERT beside other keys is part of another model.
         return [
             source
             for source in candidates
@@ -259,7 +260,7 @@ def _models(checkpoint: Checkpoint, candidates: Iterable[Source]) -> list[Model]
 
 
 def _refuse_beside(checkpoint: Checkpoint, source: Source) -> None:
-    """Refuses a stated format where files beside the weights are another's, and state facts that it does not read."""
+    """Refuses a stated format if files beside the weights state another format's facts, which it does not read."""
     for other in SOURCES.values():
         signature = _fitting(other, checkpoint)
         if other is not source and signature is not None and signature.beside:
@@ -276,7 +277,7 @@ def _names(beside: Sequence[str]) -> str:
 
 
 def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
-    """The source's claim, if its keys fit and everything else that decides agrees."""
+    """The source's claim, if its keys fit and every other deciding fact agrees."""
     signature = _fitting(source, checkpoint)
     if signature is None:
         return None
@@ -304,7 +305,7 @@ def _classes(checkpoint: Checkpoint) -> list[str]:
 
 
 def _told(checkpoint: Checkpoint) -> Source | None:
-    """The source that knows a class of config.json; among several, the source that has these keys, too."""
+    """The source that knows a class of config.json; among several, the source that also has these keys."""
     named = set(_classes(checkpoint))
     known = [
         source
@@ -315,7 +316,7 @@ def _told(checkpoint: Checkpoint) -> Source | None:
 
 
 def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
-    """Whether the other, named source is meant: it has these keys, or config.json would tell the stated source."""
+    """Whether `other` is meant: it has these keys, or config.json would show `source` if it were the format."""
     if other is source:
         return False
     signature = _fitting(source, checkpoint)
@@ -324,7 +325,7 @@ def _contradicts(checkpoint: Checkpoint, source: Source, other: Source) -> bool:
 
 
 def _knows_classes(source: Source, checkpoint: Checkpoint) -> bool:
-    """Whether a source that has these keys is one whose config.json would name its class."""
+    """Whether a source has these keys and its config.json would name its class."""
     signature = _fitting(source, checkpoint)
     return signature is not None and bool(signature.architectures)
 
@@ -371,7 +372,7 @@ def _refuse_stock(checkpoint: Checkpoint) -> None:
 
 
 def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownFormat:
-    """The error for keys that several sources have. No format is offered if config.json names another class."""
+    """The error for keys that several sources have. It offers no format if config.json names another class."""
     names = ", ".join(f"--format {source.name} ({source.title})" for source in candidates)
     said = _classes(checkpoint)
     if said and all(_knows_classes(source, checkpoint) for source in candidates):
@@ -387,7 +388,7 @@ def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownForm
 
 
 def _named_otherwise(checkpoint: Checkpoint, word: str) -> str:
-    """The message for a class that no source with the same keys has: no such source is meant."""
+    """The message for a class that no source with the same keys has: none of these sources is meant."""
     if told := _told(checkpoint):
         return f"{word}, but {checkpoint.name} is not {told.title}.\n{_difference(told, checkpoint)}"
     return f"{word}, which is not converted."

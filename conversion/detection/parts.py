@@ -1,4 +1,4 @@
-"""SOURCE and --vision -> the parts of a model: each read, detected and described by itself, then joined."""
+"""SOURCE and --vision -> the parts of a model: each is read, detected and described alone, then they are joined."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,24 +27,24 @@ from .beside import is_packaged, packaged, refuse_other_vocabulary
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
-"""What a part gives to the model: all that it holds, or its image side alone."""
+"""What a part gives to the model: everything in it, or only its image side."""
 
 COMPLETE = {
     "dual": "holds both towers",
     "alone": "stands in no space with pictures, so that no image tower belongs to it",
 }
-"""Why a part takes no image part, by what the source holds."""
+"""Why a part takes no image part, by what its source holds."""
 
 IMAGE_SIDE = ("vision_model.", "visual_projection.", "logit_scale")
-"""How the target keys of an image part begin."""
+"""The prefixes of an image part's target keys."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A checkpoint, the source that claims it, and the JSON that states what its tensors don't.
+    """A checkpoint, the source that claims it, and the JSON that states what its tensors do not show.
 
-    `config` is what `describe` is given: all that is stated, joined. `stated` is the user's own word or the
-    catalogue's, and `base` the name and the config.json of a base model that had to be fetched.
+    `config` is all stated JSON, joined for `describe`. `stated` is what the user or the catalogue stated. `base` is
+    the name and the config.json of a base model that was downloaded.
     """
 
     role: ClassVar[Role]
@@ -57,7 +57,7 @@ class Part:
     base: tuple[str, Path] | None = None
 
     def request(self) -> dict[str, Any]:
-        """What another process needs to read the same part again."""
+        """What another process needs to read the same part."""
         return {
             "path": str(self.checkpoint.path),
             "format": self.source.name,
@@ -70,7 +70,7 @@ class Part:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """What a witness is given of it beside its tensors."""
+        """What a witness is given for this part beside its tensors."""
         return gather(self.checkpoint, self.stated, self.base)
 
     @cached_property
@@ -80,7 +80,7 @@ class Part:
         return plan(squeezing(rules, shapes, "logit_scale"), shapes)
 
     def home(self, config: Mapping[str, Any]) -> tuple[Rule, ...]:
-        """The source's table of its plainest layout, from a converted model's config; of an image part its side."""
+        """The source's table of its plainest layout, from a converted model's config; an image part gives its side."""
         return self._in_role(self.source.home(config))
 
     def _in_role(self, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
@@ -88,7 +88,7 @@ class Part:
 
     @contextmanager
     def _described_in_words(self) -> Iterator[None]:
-        """Raises a MappingError when the keys or shapes that a description is read from are not there."""
+        """Raises a MappingError if keys or shapes that `describe` needs are missing."""
         check_claims(self.plan)
         try:
             yield
@@ -104,7 +104,7 @@ class Part:
 
 @dataclass(frozen=True)
 class WholePart(Part):
-    """A part that gives all that it holds: both towers, or those of a text alone; `stated` may be the catalogue's."""
+    """A part that gives all it holds: both towers, or a text tower alone; `stated` may be the catalogue's."""
 
     role = "whole"
 
@@ -112,18 +112,18 @@ class WholePart(Part):
 
     @property
     def holds_text(self) -> bool:
-        """Whether a text tower is among what it gives."""
+        """Whether this part gives a text tower."""
         return any(key.startswith("text_model.") for key in self.plan.shapes)
 
     def image_part(self) -> "ImagePart":
-        """The same checkpoint, of which the image side alone is taken."""
+        """The same checkpoint as an image part, which gives only its image side."""
         return ImagePart(self.source, self.checkpoint, self.config, self.why, self.stated, self.base)
 
     def describe(self) -> Description | TextSide:
         """The source's description.
 
         Raises:
-            MappingError: when the keys or shapes that it has to be read from are not there.
+            MappingError: keys or shapes that the description needs are missing.
         """
         with self._described_in_words():
             described = self.source.describe(self.checkpoint, self.config)
@@ -134,7 +134,7 @@ class WholePart(Part):
 
 @dataclass(frozen=True)
 class ImagePart(Part):
-    """A part that gives its image side to a text that was published without one."""
+    """A part that gives its image side to a text model that was published without an image side."""
 
     role = "image"
 
@@ -145,7 +145,7 @@ class ImagePart(Part):
         """The source's description of its image side.
 
         Raises:
-            MappingError: when the keys or shapes that it has to be read from are not there.
+            MappingError: keys or shapes that the description needs are missing.
         """
         describe = self.source.describe_image
         assert describe is not None  # a source without an image tower is refused before it becomes an image part
@@ -154,13 +154,13 @@ class ImagePart(Part):
 
 
 Parts = tuple[WholePart] | tuple[WholePart, ImagePart]
-"""The parts that make one model: one that is complete by itself, or a text part and an image part."""
+"""The parts that make one model: a complete part, or a text part and an image part."""
 
 OF_ROLE: Mapping[str, type[Part]] = {each.role: each for each in (WholePart, ImagePart)}
 
 
 def from_request(request: Mapping[str, Any]) -> Part:
-    """The part that another process asks to be read again."""
+    """Reads the part of another process's request."""
     checkpoint = without(choose(read(Path(request["path"])), request["ema"]), request["prefix"])
     base = (request["base"][0], Path(request["base"][1])) if request["base"] else None
     part = OF_ROLE[request["role"]]
@@ -169,7 +169,7 @@ def from_request(request: Mapping[str, Any]) -> Part:
 
 @contextmanager
 def _naming_options_of_the_image_part() -> Iterator[None]:
-    """Lets what an image part is refused for name the options that state something of it, not the text part's."""
+    """Makes an image part's errors name the image part's options instead of the text part's."""
     try:
         yield
     except InputError as error:
@@ -178,9 +178,9 @@ def _naming_options_of_the_image_part() -> Iterator[None]:
 
 
 def image_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    """The table of a dual format for its image side and the scale alone; what it takes for its text is dropped.
+    """A dual format's table for its image side and the scale alone; its text rules become drops.
 
-    A zero in place of a scale goes, too: the text model was trained with a factor, and 1 would be a wrong one.
+    A zero for the scale is removed too: the text model was trained with a factor, and the factor 1 would be wrong.
     """
     kept = [rule for rule in rules if rule.op == "drop" or _is_image_rule(rule)]
     left_out = [source for rule in rules if rule not in kept for source in rule.sources]
@@ -196,14 +196,13 @@ def _is_image_side(target: str) -> bool:
 
 
 def identify(stated: Stated, checkpoint: Checkpoint | None = None) -> Parts:
-    """The parts that make one model: one that is complete by itself, or a text part and an image part.
+    """The parts that make one model: a complete part, or a text part and an image part.
 
-    Of a published checkpoint the catalogue knows the format, the image part and, where nothing beside the weights
-    states it, the config; what the user states goes first.
-    `checkpoint` is the source where it has been read already.
+    For a published checkpoint the catalogue knows the format, the image part and, if nothing beside the weights states
+    it, the config; the user's statements take precedence. `checkpoint` is the source if it has been read already.
 
     Raises:
-        InputError: when a part is no known format, is missing, or is one too many.
+        InputError: a part has no known format, is missing, or is one too many.
     """
     parts = _parts(stated, checkpoint or read_source(stated.source))
     check_ema(stated.ema, [part.checkpoint for part in parts])
@@ -241,7 +240,7 @@ def _parts(stated: Stated, checkpoint: Checkpoint) -> Parts:
 
 
 def _example(source: Source) -> str:
-    """What was published of a text source with its image tower, as an example; of one without, what kind is wanted."""
+    """An example: a published pair of this text source; without one, the kind of image part that is expected."""
     for entry in entries():
         if entry.format == source.name and entry.image_part and entry.image_part.on_hub:
             return f", for example --vision {entry.vision} for {entry.name}"
@@ -249,10 +248,10 @@ def _example(source: Source) -> str:
 
 
 def part_of(checkpoint: Checkpoint, stated: Stated, entry: Entry | None = None) -> WholePart:
-    """What was read of a source, with the format that claims it and the JSON that states it.
+    """The checkpoint as a part, with the format that claims it and the JSON that states it.
 
     Raises:
-        InputError: when it is no known format, or states what has to be stated twice or not at all.
+        InputError: the format is unknown, or a fact is stated twice or not at all.
     """
     facts = stated_facts(stated)
     detection = detect_published(checkpoint, stated.format, entry)
@@ -266,12 +265,12 @@ def part_of(checkpoint: Checkpoint, stated: Stated, entry: Entry | None = None) 
 
 
 def stated_facts(stated: Stated) -> Mapping[str, Any]:
-    """The JSON that the user states of the source."""
+    """The JSON that the user states about the source."""
     return read_json(Path(stated.config)) if stated.config else {}
 
 
 def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | None) -> Detection:
-    """`detect`, with the catalogue's word for a published checkpoint where the user states no format."""
+    """`detect`; the catalogue states a published checkpoint's format if the user states no format."""
     if entry is None or format is not None:
         return detect(checkpoint, format)
     why = f"it is {entry.name} of the catalogue, and the keys agree"
@@ -281,9 +280,9 @@ def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | 
 def _facts(
     source: Source, path: str | Path, own: Mapping[str, Any], stated: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], tuple[str, Path] | None]:
-    """What is stated beside the weights or by the user, with the config of a base model that it leaves facts to.
+    """The facts stated beside the weights or by the user, joined with the base model's config if it is needed.
 
-    The second is that base's name and config.json, where it had to be fetched.
+    The second value is the base's name and config.json, if it was downloaded.
     """
     base = source.base_model(own or stated) if source.base_model else None
     if own and stated and base is None:
@@ -301,7 +300,7 @@ def _facts(
 
 
 def _image_part(stated: Stated) -> ImagePart:
-    """The image part, of which this is stated as of a source of its own."""
+    """The image part; the user's statements about it are read as for a source of its own."""
     with _naming_options_of_the_image_part():
         part = part_of(choose(read_source(stated.source), stated.ema), stated)
     if part.source.describe_image is None:
@@ -313,7 +312,7 @@ def _image_part(stated: Stated) -> ImagePart:
 
 
 def describe(parts: Parts) -> Description:
-    """The description of the whole: towers from the parts that hold them, everything else from the text's family."""
+    """The whole description: towers from the parts that hold them, everything else from the text side's family."""
     first = parts[0].describe()
     if isinstance(first, (Whole, TextAlone)):
         return first
@@ -334,10 +333,10 @@ def describe(parts: Parts) -> Description:
 
 
 def find_vocabulary(parts: Sequence[Part], stated: Stated) -> Path | None:
-    """The vocabulary that the user names, else the one beside the weights, if there is one.
+    """The vocabulary that the user names, else the vocabulary beside the weights, if it exists.
 
     Raises:
-        InputError: when another than the packaged one lies beside a weight file whose folder is not known for its own.
+        InputError: a vocabulary other than the packaged one lies beside a weight file that may not own its folder.
     """
     source, checkpoint = parts[0].source, parts[0].checkpoint
     if is_packaged(stated.tokenizer):
@@ -351,10 +350,10 @@ def find_vocabulary(parts: Sequence[Part], stated: Stated) -> Path | None:
 
 
 def witness_vocabulary(parts: Sequence[Part], stated: Stated) -> Path:
-    """The same for a witness, or what ships with the package.
+    """The vocabulary of `find_vocabulary` for a witness, or the packaged vocabulary.
 
     Raises:
-        InputError: when there is none.
+        InputError: no vocabulary exists.
     """
     found = find_vocabulary(parts, stated) or parts[0].source.vocabulary.default
     if found is None:
@@ -367,5 +366,5 @@ def witness_vocabulary(parts: Sequence[Part], stated: Stated) -> Path:
 
 
 def join_tensors(parts: Sequence[Part]) -> dict[str, torch.Tensor]:
-    """Target keys and tensors of all parts; views of the source's memory wherever that is possible."""
+    """Target keys and tensors of all parts; views of the source's memory if possible."""
     return {key: tensor for part in parts for key, tensor in part.plan.run(part.checkpoint.tensors)}

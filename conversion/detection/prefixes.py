@@ -1,4 +1,4 @@
-"""What a class of the user's own puts in front of every key: prefixes that no format and no wrapper has."""
+"""Prefixes that a user's own class puts before every key, and that no format and no wrapper has."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -10,15 +10,15 @@ from ..reading.read import Checkpoint, without
 from ..source import Source
 
 FEWEST = 10
-"""No model that is known here has fewer keys."""
+"""The least number of keys; no known model has fewer."""
 
 Fits = Callable[[Checkpoint], Sequence[Source]]
-"""Gives the sources whose signature the keys of a checkpoint fit."""
+"""Gives the sources whose signature matches a checkpoint's keys."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A known model among the keys: those under a prefix, or where that is empty, those under none of the others."""
+    """A known model among the keys: the keys under `prefix`; if it is empty, the keys under no other prefix."""
 
     prefix: str
     sources: tuple[Source, ...]
@@ -29,12 +29,12 @@ class Model:
 
 
 def common(keys: Collection[str]) -> list[str]:
-    """The prefixes that all of the keys have, the shortest first."""
+    """The prefixes that all keys have, the shortest first."""
     return [prefix for prefix, count in _counts(keys) if count == len(keys)]
 
 
 def find_models(checkpoint: Checkpoint, fits: Fits) -> list[Model]:
-    """The known models under prefixes that some of the keys have, none within another, and one beside them."""
+    """The known models under prefixes of some keys, no prefix within another, and a model beside them."""
     found: list[Model] = []
     for prefix, count in _counts(checkpoint.tensors):
         if count < FEWEST or any(prefix.startswith(each.prefix) for each in found):
@@ -47,12 +47,12 @@ def find_models(checkpoint: Checkpoint, fits: Fits) -> list[Model]:
 
 
 def only(checkpoint: Checkpoint, keys: Iterable[str]) -> Checkpoint:
-    """The same checkpoint with these keys alone."""
+    """The same checkpoint with only these keys."""
     return replace(checkpoint, tensors={key: checkpoint.tensors[key] for key in keys})
 
 
 def words(checkpoint: Checkpoint, models: Sequence[Model]) -> str:
-    """What is said of models that are not alone: where they lie, what is left over, and how to save each alone."""
+    """The message about models that are not alone: where they lie, what is left over, how to save each alone."""
     left = [f"{key} {list(shape)}" for key, shape in checkpoint.shapes.items() if not _is_in(key, models)]
     lines = [f"{checkpoint.name} holds {'more than one model' if len(models) > 1 else 'a model, and more beside it'}:"]
     lines += [f"  {model}" for model in models]
@@ -62,14 +62,14 @@ def words(checkpoint: Checkpoint, models: Sequence[Model]) -> str:
 
 
 def _command(model: Model, models: Sequence[Model]) -> str:
-    """What saves one of the models alone; its prefix may stay."""
+    """The code that saves one of the models alone; its prefix may stay."""
     others = tuple(each.prefix for each in models if each is not model)
     chosen = f"key.startswith({model.prefix!r})" if model.prefix else f"not key.startswith({others!r})"
     return f"torch.save({{key: state_dict[key] for key in state_dict if {chosen}}}, FILE)"
 
 
 def _counts(keys: Iterable[str]) -> list[tuple[str, int]]:
-    """Every prefix that ends before a word of a key, the shortest first, and how many keys have it."""
+    """Every prefix that ends before a word of a key, the shortest first, with its number of keys."""
     counts = Counter(prefix for key in keys for prefix in accumulate(f"{word}." for word in key.split(".")[:-1]))
     return sorted(counts.items(), key=lambda each: (each[0].count("."), each[0]))
 
@@ -79,6 +79,6 @@ def _is_in(key: str, models: Iterable[Model]) -> bool:
 
 
 def _whole(checkpoint: Checkpoint, fits: Fits) -> tuple[Source, ...]:
-    """The sources of which a checkpoint lacks nothing, as far as their tables tell."""
+    """The sources whose tables find all their keys in a checkpoint."""
     keys, shapes = checkpoint.tensors, checkpoint.shapes
     return tuple(source for source in fits(checkpoint) if MISSING not in plan(source.rules(keys), shapes).problems)

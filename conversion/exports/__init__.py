@@ -1,1 +1,1 @@
-"""A repo -> a class of transformers itself, or the file of cn_clip."""
+"""A repo -> a class of plain transformers, or cn_clip's file."""

@@ -1,4 +1,4 @@
-"""A repo back in cn_clip's own file: whether cn_clip has a place for all of it, under which names, and the file."""
+"""A repo -> cn_clip's own file: whether cn_clip can hold all of it, under which names, and how the file is written."""
 
 import json
 import re
@@ -139,7 +139,7 @@ PROCESSOR = (
         },
     ),
 )
-"""What cn_clip/clip/utils.py fixes in image_transform and tokenize."""
+"""The values that cn_clip/clip/utils.py fixes in image_transform and tokenize."""
 
 PUBLISHED = (
     ("ViT-B-16", "ViT-B-16", 512, 224),
@@ -149,7 +149,7 @@ PUBLISHED = (
     ("ViT-H-14", "ViT-H-14", 1024, 224),
     ("RN50", "RN50", 1024, 224),
 )
-"""A name of cn_clip/clip/model_configs, the tower of its size in layouts/cn_clip.py, its width and picture size."""
+"""A name in cn_clip/clip/model_configs, its tower's size in layouts/cn_clip.py, its width and picture size."""
 
 TOWERS: dict[str, dict[str, Any]] = {
     name: dict(zip(("vision_width", "vision_layers", "vision_patch_size", "vision_head_width"), sizes, strict=True))
@@ -173,15 +173,15 @@ TEXT: dict[str, dict[str, Any]] = {
     }
     for (name, *sizes), heads in cn_clip_model.TEXT_HEADS.items()
 }
-"""What cn_clip/clip/model_configs states of each name, but for what only training looks at."""
+"""What cn_clip/clip/model_configs states for each name, except fields that only training reads."""
 
 PREFIX = "module."
-"""DistributedDataParallel's, which cn_clip's training saves and resumes."""
+"""DistributedDataParallel's prefix, which cn_clip's training saves and resumes."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """The model in cn_clip's words: names of its model_configs (None: there is no such size), and what they state."""
+    """The model in cn_clip's terms: names in its model_configs (None: no such size exists), and what they state."""
 
     vision: str | None
     text: str | None
@@ -189,15 +189,15 @@ class Home:
 
     @property
     def architecture(self) -> str:
-        """Both names as cn_clip joins them."""
+        """Both names, joined as in cn_clip."""
         return f"{self.vision}@{self.text}" if self.vision and self.text else "no published size"
 
 
 def home_for(repo: Repo) -> Home:
-    """The model in cn_clip's words.
+    """The model in cn_clip's terms.
 
     Raises:
-        InputError: naming everything that cn_clip has no place for.
+        InputError: cn_clip cannot hold the repo; the message names everything that would be lost.
     """
     facts = _facts(repo)
     tower = RESNET if repo.config["vision_config"]["model_type"] == "hf_zhclip_resnet" else VIT
@@ -214,7 +214,7 @@ def home_for(repo: Repo) -> Home:
 
 
 def _facts(repo: Repo) -> dict[str, Any]:
-    """The config, and what of the processor cn_clip has fixed."""
+    """The config, and the processor's facts that are fixed in cn_clip."""
     image_processor, tokenizer = repo.processor.image_processor, repo.processor.tokenizer
     vision, cased = repo.config["vision_config"], "Clip CAFÉ"
     same_vocabulary = _is_cn_clips(tokenizer.get_vocab())
@@ -226,13 +226,13 @@ def _facts(repo: Repo) -> dict[str, Any]:
         "image_mean": tuple(image_processor.image_mean),
         "image_std": tuple(image_processor.image_std),
         "same_vocabulary": same_vocabulary,
-        # Of another vocabulary the words themselves are lost, and nothing can be said of case.
+        # With another vocabulary the words themselves are lost, and case cannot be compared.
         "lower_cased": not same_vocabulary or tokenizer(cased)["input_ids"] == _tokenizer(repo)(cased)["input_ids"],
     }
 
 
 def _is_cn_clips(ids: Mapping[str, int]) -> bool:
-    """Whether all words have cn_clip's ids; two hold a line separator, which no text reaches and transformers cuts."""
+    """Whether all words have cn_clip's ids; two with a line separator do not count, because no text reaches them."""
     vocab = default_vocab()
     words = {token: number for number, token in enumerate(vocab) if token.split() == [token]}
     return len(ids) == len(vocab) and all(ids.get(token) == number for token, number in words.items())
@@ -243,15 +243,15 @@ def _tokenizer(repo: Repo) -> Any:
 
 
 def _name(table: Mapping[str, Mapping[str, Any]], model_config: Mapping[str, Any]) -> str | None:
-    """The published size that states just this."""
+    """The published size that states exactly these values."""
     same = (name for name, stated in table.items() if all(model_config[key] == value for key, value in stated.items()))
     return next(same, None)
 
 
 def state_dict(repo: Repo, ddp: bool) -> dict[str, torch.Tensor]:
-    """The repo's tensors under cn_clip's keys, in the layout without flash attention; views wherever that is possible.
+    """The repo's tensors under cn_clip's keys, in the layout without flash attention; views if possible.
 
-    A ViT's q, k and v are joined, which takes a third of its memory.
+    Joining a ViT's q, k and v copies a third of its memory.
     """
     table = inverse(cn_clip_model.home(repo.config))
     mapped = plan(table, {key: tuple(tensor.shape) for key, tensor in repo.tensors.items()})
@@ -266,11 +266,11 @@ def _alone(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def write(file: Path, tensors: Mapping[str, torch.Tensor], name: str) -> None:
-    """Writes a checkpoint as cn_clip/training/main.py saves it, without an optimizer's state."""
+    """Writes a checkpoint as cn_clip/training/main.py saves it, without the optimizer's state."""
     try:
         with file.open("wb") as opened:
             torch.save({"epoch": 0, "step": 0, "name": name, "state_dict": dict(tensors)}, opened)
-    except RuntimeError as error:  # how torch tells a full disk
+    except RuntimeError as error:  # how torch reports a full disk
         raise WorkError(f"The checkpoint could not be written: {error}. Nothing was left there.") from error
 
 
@@ -278,7 +278,7 @@ def check_written(file: Path, repo: Repo) -> None:
     """Reads a checkpoint back, maps it as `convert` would, and compares keys and bits with the repo's.
 
     Raises:
-        WorkError: when it does not hold what the repo holds.
+        WorkError: the file does not hold what the repo holds.
     """
     saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     plain = {key.removeprefix(PREFIX): tensor for key, tensor in saved.items()}
@@ -291,7 +291,7 @@ def check_written(file: Path, repo: Repo) -> None:
 
 
 def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:
-    """Sentences: what a user of the file gets, or has to do, other than with the repo."""
+    """Sentences: what differs for a user of the file from a user of the repo, or what the user must do."""
     tokenizer, there = repo.processor.tokenizer, _tokenizer(repo)
     texts = [text for text in samples.TEXTS if tokenizer(text)["input_ids"] != there(text)["input_ids"]]
     length = tokenizer.model_max_length
@@ -312,7 +312,7 @@ def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:
 
 
 def how_to_load(file: Path, home: Home) -> str:
-    """Python that loads the file with cn_clip's load_from_name, and states a size that cn_clip does not know."""
+    """Python code that loads the file with cn_clip's load_from_name, and states a size that cn_clip does not know."""
     names = {"vision": home.vision or _file_name(file, "vision"), "text": home.text or _file_name(file, "text")}
     fields = {"vision": ("vision_", "embed_dim", "image_resolution"), "text": ("text_", "vocab_size")}
     configs = {

@@ -27,17 +27,17 @@ from . import cn_clip_file, native_process
 from .natives import PIXELS, Native, differences, native_for
 
 SUFFIXES = (".pt", ".pth")
-"""What cn_clip's files are called."""
+"""The suffixes of cn_clip's files."""
 
 LOADED = Words("AutoModel gives {name}", "AutoModel 给出 {name}")
 VALUES = Words("values", "数值")
 EMBEDDINGS = Words("embeddings", "向量")
-"""What is compared of a class of plain transformers, beside what is compared of a repo."""
+"""What an exported class is compared on, in addition to a repo's comparisons."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: which class or format and why, what is not the same there, and code that loads it."""
+    """What was written: which class or format and why, what differs there, and code that loads it."""
 
     to: Literal["transformers", "cn_clip"]
     path: str
@@ -47,7 +47,7 @@ class Exported:
     load: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `json` can write."""
+        """A value that `json` can write."""
         return asdict(self)
 
     def text(self) -> str:
@@ -69,24 +69,24 @@ def export(
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Takes a repo to people who do not have hf_zhclip.
+    """Writes a repo for users who do not have hf_zhclip.
 
     Args:
-        out: a folder that `convert` made, or that `save_pretrained` made of one after fine-tuning.
-        destination: what to write: a folder for transformers, a file (`.pt`) for cn_clip.
-        to: `transformers`: a stock class where one computes exactly what the repo computes; `cn_clip`: a checkpoint
-            as cn_clip's trainer saves it.
-        ddp: for cn_clip: name the keys as its training does (`module.`), which resuming it wants.
-        also_legacy: for transformers: write the files that older readers want, too.
+        out: a folder that `convert` made, or that `save_pretrained` made from such a folder after fine-tuning.
+        destination: the path to write: a folder for transformers, a file (`.pt`) for cn_clip.
+        to: `transformers`: a stock class that computes exactly what the repo computes, if one exists; `cn_clip`: a
+            checkpoint as cn_clip's trainer saves it.
+        ddp: for cn_clip: name the keys as its training does (`module.`), which is needed to resume training.
+        also_legacy: for transformers: also write the files that older readers need.
         max_shard_size: for transformers: the largest weight file.
-        force: replace `destination` where it exists.
+        force: replace an existing `destination`.
         progress: called with one line before each long step.
 
     Raises:
-        InputError: when the repo or an argument is wrong, or nothing there can hold the model: it names everything
+        InputError: the repo or an argument is wrong, or no target can hold the model; the message names everything
             that would be lost.
-        ParityError: when what was written does not compute what the repo computes; nothing is left.
-        WorkError: when the system failed; nothing is left either.
+        ParityError: the written model does not compute what the repo computes; nothing is left at `destination`.
+        WorkError: the system failed; nothing is left at `destination`.
     """
     out, destination = Path(out), Path(destination)
     _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
@@ -158,7 +158,7 @@ def _to_transformers(
         progress(f"Writing {native.name}")
         config = _native_config(native, repo)
         tensors = _native_tensors(native, repo, config.dtype)
-        write_weights(folder, tensors, "keep", max_shard_size, allow_nonfinite=True)  # bits as they are
+        write_weights(folder, tensors, "keep", max_shard_size, allow_nonfinite=True)  # the bits do not change
         config.save_pretrained(folder)
         processor = _native_processor(native, repo)
         processor.save_pretrained(folder)
@@ -202,7 +202,7 @@ def _native_config(native: Native, repo: Repo) -> Any:
 
 
 def _native_tensors(native: Native, repo: Repo, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The repo's tensors under the class's keys, views all of them; loading holds them against the class itself."""
+    """The repo's tensors under the class's keys, all as views; loading checks them against the class itself."""
     tensors = {**repo.tensors, **_identities(repo, dtype)}
     mapped = plan(native.rules, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     mapping.check([mapped], mapped.shapes)
@@ -210,7 +210,7 @@ def _native_tensors(native: Native, repo: Repo, dtype: torch.dtype) -> dict[str,
 
 
 def _identities(repo: Repo, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Identity matrices in place of the projections that the repo does without."""
+    """Identity matrices for the projections that the repo does not have."""
     sides = {"text_projection_type": "text_projection.weight", "visual_projection_type": "visual_projection.weight"}
     width = repo.config["projection_dim"]
     return {key: torch.eye(width, dtype=dtype) for field, key in sides.items() if repo.config[field] == "none"}
@@ -220,9 +220,9 @@ def _native_processor(native: Native, repo: Repo) -> Any:
     import transformers
 
     ours, tokenizer = repo.processor.image_processor, repo.processor.tokenizer
-    for trace in ("is_local", "local_files_only"):  # what loading from a folder leaves to be saved
+    for trace in ("is_local", "local_files_only"):  # loading from a folder leaves these fields to be saved
         tokenizer.init_kwargs.pop(trace, None)
-    # The torchvision class saves the same; it asks for torchvision when it is made.
+    # The torchvision class saves the same config, but it needs torchvision when it is created.
     image_class = _pillow_class(native.image_processor)
     image_processor = image_class(
         **PIXELS[ours.image_order].settings(repo.image_size),
@@ -241,15 +241,15 @@ def _pillow_class(name: str) -> Any:
 
 @torch.no_grad()
 def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
-    """Compares what the class computes, in a process that has never seen hf_zhclip, with the repo's own model.
+    """Compares the class, in a process that cannot import hf_zhclip, with the repo's own model.
 
     Raises:
-        ParityError: naming every comparison that failed.
+        ParityError: comparisons failed; the message names each.
     """
     with tempfile.TemporaryDirectory() as place:
         request, ours = _request(repo, folder, Path(place))
         answer = in_fresh_process(request)
-        # Read, not mapped: Windows does not remove a file that is mapped.
+        # Reads the files without mapping, because Windows does not remove a mapped file.
         theirs = load(Path(request["outputs"]).read_bytes())
     comparisons = list(_compare(native, answer, ours, theirs))
     if failed := [each for each in comparisons if not each.passed]:
@@ -264,7 +264,7 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
 
 
 def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the fresh process is asked, and what the repo's own model and processor say to the same."""
+    """The fresh process's request, and the answers of the repo's own model and processor to the same inputs."""
     pictures = list(samples.pictures())
     tokenizer, image_processor = repo.processor.tokenizer, repo.processor.image_processor
     inputs = tokenizer(list(samples.TEXTS), padding=True, truncation=True, return_tensors="pt")
@@ -287,7 +287,7 @@ def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dic
         "pictures": [name.removeprefix("pixels.") for name in same],
     }
     token_ids = [tokenizer(text, truncation=True)["input_ids"] for text in samples.TEXTS]
-    # Twice, for the processor and its parts.
+    # Stated twice: for the processor, and for its parts.
     return request, {**_own_embeddings(repo, inputs), **same, "token_ids": token_ids * 2}
 
 
@@ -302,7 +302,7 @@ def _own_embeddings(repo: Repo, inputs: Mapping[str, torch.Tensor]) -> dict[str,
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    """Loads in silence: the lines of `progress` say what is going on."""
+    """Hides progress bars during loading, because `progress` already reports each step."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -315,7 +315,7 @@ def _without_bars() -> Iterator[None]:
 
 
 def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Has an interpreter that cannot import hf_zhclip answer the request."""
+    """Runs the request in an interpreter that cannot import hf_zhclip, and returns its answer."""
     return answered(f"import runpy; runpy.run_path({native_process.__file__!r}, run_name='__main__')", request)
 
 
@@ -336,7 +336,7 @@ def _compare(
 
 
 def _at_most(step: str, what: Words, measure: str, bound: float, result: float) -> Comparison:
-    return Comparison(step, what, compared.REPO, measure, bound, result, result <= bound)  # NaN is no result
+    return Comparison(step, what, compared.REPO, measure, bound, result, result <= bound)  # NaN is no result and fails
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:

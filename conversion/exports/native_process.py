@@ -1,6 +1,6 @@
-"""Run as a file, in a process without hf_zhclip: what plain transformers computes from an exported folder.
+"""Runs as a file, in a process without hf_zhclip: computes with plain transformers from an exported folder.
 
-It imports nothing of this package, so that what it loads is what anybody loads.
+It imports nothing from this package, so that it loads what any user of plain transformers loads.
 """
 
 import json
@@ -15,13 +15,14 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
     """Loads the model and its processor through the Auto classes and runs both.
 
     Args:
-        request: `folder`, what was exported; `samples`, the path of samples.py; `inputs`, a safetensors file with
-            `input_ids`, `attention_mask` and `pixel_values`; `pictures`, the names of those to preprocess; `outputs`,
-            the safetensors file to write: `text`, `image` (L2-normalised, float64), `logit_scale`, `pixels.<name>`.
+        request: `folder`, the export; `samples`, the path of samples.py; `inputs`, a safetensors file with
+            `input_ids`, `attention_mask` and `pixel_values`; `pictures`, the names of the pictures to preprocess;
+            `outputs`, the safetensors file to write: `text`, `image` (L2-normalised, float64), `logit_scale`,
+            `pixels.<name>`.
 
     Returns:
-        `class`, the model's; `keys`, what is missing, unexpected or of another shape; `token_ids` of the sample texts,
-        by the processor and then by the tokenizer alone. Pixels, too, are given by both.
+        `class`, the model's class; `keys`, the missing, unexpected or misshapen keys; `token_ids` of the sample texts,
+        by the processor and then by the tokenizer alone. Pixels are also given by both.
     """
     import torch
     import transformers
@@ -62,11 +63,11 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(answer: Path) -> None:
-    """Reads a request, JSON on standard input, and writes what is answered into a file."""
+    """Reads a request as JSON from standard input, and writes the answer into a file."""
     request = json.load(sys.stdin)
-    # As hf_zhclip does it before the first import of transformers, by a module that imports nothing of hf_zhclip.
+    # As in hf_zhclip, this runs before the first import of transformers; the module imports nothing from hf_zhclip.
     runpy.run_path(request["torchvision"])["hide_broken_torchvision"]()
-    sys.modules["hf_zhclip"] = None  # type: ignore[assignment]  # from here on an import of it fails
+    sys.modules["hf_zhclip"] = None  # type: ignore[assignment]  # from here on, importing it fails
     answer.write_text(json.dumps(compute(request)), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
-"""Classes of plain transformers that can hold a converted model exactly: what they demand, and what is not the same.
+"""Classes of plain transformers that can hold a converted model exactly: their demands and their differences.
 
-One row a class in `NATIVES`, one an image order in `PIXELS`. A family that another class can hold adds a row.
+Each class is a row in `NATIVES`, each image order a row in `PIXELS`. A family that another class can hold adds a row.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,14 +17,14 @@ from ..mapping import Rule, rename
 from ..words import Words
 
 NAMED = Words("{field} {value}: there it can only be {wanted}", "{field} 为 {value}（那里只能是 {wanted}）")
-"""Of a value that has no sentence of its own."""
+"""The words for a value without a sentence of its own."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """A field of a repo's config.json (dots lead into towers), the values that a class can hold, and what it loses.
+    """A field of a repo's config.json (dots lead into towers), the values that a class can hold, and the losses.
 
-    `lost` says for a refused value what would be lost; a value without a sentence is named as it is.
+    `lost` says what would be lost with a refused value; a value without a sentence is named directly.
     """
 
     field: str
@@ -32,25 +32,25 @@ class Demand:
     lost: Mapping[Any, Words]
 
     def loss(self, config: Mapping[str, Any]) -> Words | None:
-        """What would be lost of this config, or None."""
+        """What would be lost from this config, or None."""
         value: Any = config
         for name in self.field.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
         if value in self.allowed:
             return None
         wanted = " or ".join(map(repr, self.allowed))
-        # Compared, not looked up: a list or an object of a foreign config has no hash.
+        # Compared, not looked up: a foreign config may hold a list or an object, which has no hash.
         known = (words for each, words in self.lost.items() if each == value)
         return next(known, NAMED.filled(field=self.field, value=repr(value), wanted=wanted))
 
 
 @dataclass(frozen=True)
 class Native:
-    """A class of plain transformers that computes what a repo computes whose config meets every demand.
+    """A class of plain transformers that computes the same as a repo if the repo's config meets every demand.
 
-    `rules` are target keys -> the class's keys, under names that transformers 4 and 5 both read.
-    `text_fields` are those of its text tower's config. `in_pipeline`: whether
-    pipeline("zero-shot-image-classification") takes the class without a complaint.
+    `rules` map target keys to the class's keys, under names that transformers 4 and 5 both read. `text_fields` are
+    fields of its text tower's config. `in_pipeline` says whether pipeline("zero-shot-image-classification") accepts
+    the class without a warning.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Native:
     in_pipeline: bool
 
     def losses(self, config: Mapping[str, Any]) -> tuple[Words, ...]:
-        """Everything of a repo's config.json that this class has no place for."""
+        """Everything in a repo's config.json that this class cannot hold."""
         return tuple(loss for demand in self.demands if (loss := demand.loss(config)) is not None)
 
     def config(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of the class's own config.json, towers included."""
-        # A tower's own projection_dim counts where it is loaded alone; files state that of another size.
+        """The fields of the class's own config.json, including towers."""
+        # A tower loaded alone uses its own projection_dim; some files state another size there.
         stated = {"projection_dim": config["projection_dim"]}
         text = {field: ({**config["text_config"], **stated})[field] for field in self.text_fields}
         vision = {field: ({**config["vision_config"], **stated})[field] for field in CLIP_VISION_DEFAULTS}
@@ -115,7 +115,7 @@ POST_LAYERNORM = Demand(
         )
     },
 )
-# No class pads by itself either: text_padded_length is never stated without this.
+# No class pads texts by itself either: text_padded_length is never stated without this field.
 NO_PADDING = Demand(
     "text_attends_to_padding",
     (False,),
@@ -150,7 +150,7 @@ TEXT_SIDE, IMAGE_SIDE = Words("text", "文本"), Words("image", "图像")
 
 
 def beyond_a_matrix(side: Words) -> dict[str, Words]:
-    """What a projection of each type has beyond a matrix without bias."""
+    """What each type of projection has in addition to a matrix without bias."""
     return {
         "linear_bias": Words("the bias of the {side} projection", "{side}投影的偏置").filled(side=side),
         "mlp": Words(
@@ -160,7 +160,7 @@ def beyond_a_matrix(side: Words) -> dict[str, Words]:
     }
 
 
-# A projection that is not there is written as an identity matrix: multiplying by it changes no bit.
+# A missing projection is written as an identity matrix: multiplying by it changes no bit.
 MATRICES = (
     Demand("text_projection_type", ("linear", "none"), beyond_a_matrix(TEXT_SIDE)),
     Demand("visual_projection_type", ("linear", "none"), beyond_a_matrix(IMAGE_SIDE)),
@@ -199,7 +199,7 @@ NATIVES = (
         image_processor="CLIPImageProcessor",
         holds="a BERT with its tanh pooler, a CLIP ViT, and a matrix without bias behind each",
         demands=(_pooling("pooler"), *SHARED),
-        # transformers 4 has the tower under this doubled name, and 5 reads both.
+        # transformers 4 has the tower under this doubled prefix; transformers 5 reads both.
         rules=(rename("vision_model.*", "vision_model.vision_model.*"), *HEADS),
         in_pipeline=False,
     ),
@@ -222,23 +222,23 @@ NATIVES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """How a class suits a repo: exactly where nothing is lost."""
+    """How a class fits a repo: exactly if nothing is lost."""
 
     native: Native
     lost: tuple[Words, ...]
 
 
 def fits(config: Mapping[str, Any]) -> tuple[Fit, ...]:
-    """Every class with what it would lose of a repo's config.json, the nearest first."""
+    """Every class with its losses from a repo's config.json, the best fit first."""
     found = (Fit(native, native.losses(config)) for native in NATIVES)
     return tuple(sorted(found, key=lambda fit: len(fit.lost)))
 
 
 def native_for(config: Mapping[str, Any]) -> Native:
-    """The class of plain transformers that is exact for a repo's config.json, in full as a repo holds it.
+    """The class of plain transformers that holds a repo exactly; the config.json must state every field.
 
     Raises:
-        InputError: when none is; it names for the nearest classes everything that would be lost.
+        InputError: no class does; for the best fits, the message names everything that would be lost.
     """
     nearest, *others = fits(config)
     if not nearest.lost:
@@ -257,7 +257,7 @@ def native_for(config: Mapping[str, Any]) -> Native:
 
 @dataclass(frozen=True)
 class Pixels:
-    """An image order as transformers' own image processors can be set to it, and where the pixels are not the same."""
+    """An image order as settings of transformers' own image processors, and when the pixels differ."""
 
     crops: bool
     same_modes: tuple[str, ...] | None
@@ -265,13 +265,13 @@ class Pixels:
     differs: tuple[str, ...]
 
     def settings(self, size: int) -> dict[str, Any]:
-        """What CLIP's image processors take for a square of `size` pixels."""
+        """Settings of CLIP's image processors for a square of `size` pixels."""
         square = {"height": size, "width": size}
         resized = {"shortest_edge": size} if self.crops else square
         return {"size": resized, "crop_size": square, "do_center_crop": self.crops}
 
     def same(self, image: Image.Image, size: int) -> bool:
-        """Whether transformers' image processor, with Pillow, gives the pixels that ours gives."""
+        """Whether transformers' image processor, with Pillow, gives the same pixels as this package's."""
         if "A" in image.getbands() or image.info.get("transparency") is not None:
             return False
         return (self.same_modes is None or image.mode in self.same_modes) and self.same_crop(image, size)
@@ -282,13 +282,13 @@ def _any_crop(image: Image.Image, size: int) -> bool:
 
 
 def _crop_is_rounded_alike(image: Image.Image, size: int) -> bool:
-    """Whether half of what is cut off rounds to the same pixel: down in transformers, half to even in torchvision."""
+    """Whether half of the cut-off pixels rounds the same: down in transformers, half to even in torchvision."""
     short, long = sorted(image.size)
     return (int(size * long / short) - size) % 4 != 3
 
 
 def _crop_is_even(image: Image.Image, size: int) -> bool:
-    """Whether what is cut off has two equal halves: the offset is rounded down in transformers, up in EasyNLP."""
+    """Whether the cut-off pixels have two equal halves: transformers rounds the offset down, EasyNLP rounds it up."""
     short, long = sorted(image.size)
     return (int(size * long / short) - size) % 2 == 0
 
@@ -315,11 +315,11 @@ CROPS: Mapping[ImageStep, tuple[Callable[[Image.Image, int], bool], str]] = {
         "odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
     ),
 }
-"""Crops that are rounded otherwise than transformers does: where the two agree, and what is told of the others."""
+"""Crops that do not round as transformers does: when both agree, and what users are told if they do not."""
 
 
 def _pixels(steps: Sequence[ImageStep]) -> Pixels:
-    """What transformers, which makes RGB first and rounds a crop down, makes of an image order."""
+    """An image order in transformers, which makes RGB first and rounds a crop down."""
     rgb_first = steps[0] is to_rgb
     same_crop, *beside = next((CROPS[step] for step in steps if step in CROPS), (_any_crop,))
     return Pixels(
@@ -340,7 +340,7 @@ TORCHVISION = (
 
 
 def differences(native: Native, image_order: str) -> tuple[str, ...]:
-    """Sentences: what a user of the class has to do, or gets, other than with the repo itself."""
+    """Sentences: what differs for a user of the class from a user of the repo, or what the user must do."""
     mask = (
         f"{native.name} does not derive a mask from padding: pass the attention_mask that the processor returns. "
         "Without it, an embedding depends on how far its text was padded."

@@ -1,1 +1,1 @@
-"""Tables that families share: towers, and what the configs of OpenAI, transformers, cn_clip and open_clip say."""
+"""Tables shared by families: towers, and readers of OpenAI's, transformers', cn_clip's and open_clip's configs."""

@@ -1,4 +1,4 @@
-"""Config of the model that a checkpoint was trained from, where its own config.json only names that model."""
+"""The config of the base model that a checkpoint was trained from, if its own config.json only names the base."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,10 +48,10 @@ def published_base(name: str) -> Mapping[str, Any] | None:
 
 
 def base_file(name: str) -> Path:
-    """The config.json of another base, from the hub or its cache.
+    """The config.json of a base that is not known here, from the hub or its cache.
 
     Raises:
-        InputError: it cannot be fetched; the user then has to state it.
+        InputError: the file cannot be downloaded; the user must state it.
     """
     try:
         return locate(f"{name}:config.json")

@@ -1,6 +1,6 @@
-"""cn_clip's model, in whatever house it is kept: its tables, what its keys and config fields say, and its own class.
+"""cn_clip's model in every packaging: its tables, what its keys and config fields say, and its own class.
 
-A house differs in the prefix of the keys, in what lies beside the weights, and in what it does to pictures and texts.
+Packagings differ in the keys' prefix, in the files beside the weights, and in how they prepare pictures and texts.
 """
 
 import re
@@ -46,10 +46,10 @@ LIMITS = (
         "孤立的代理项（文本被错误截断后留下的半个字符）：cn_clip 给出 [UNK]，转换后的分词器会拒绝这样的文本。",
     ),
 )
-"""What a card says of texts: where the ids can differ from those of cn_clip's own tokenizer."""
+"""The card's sentences about texts: when the ids can differ from those of cn_clip's own tokenizer."""
 
 PREFIXES = ("clip_model.", "chinese_clip.")
-"""What ModelScope and EasyNLP put in front of every key; a file that has a key with and one without is a mixture."""
+"""The prefixes of ModelScope and EasyNLP; a file with and without a prefix is a mixture of two models."""
 
 POOLER = drop("bert.pooler.dense.*")  # in releases before November 2022; no embedding passes through it
 
@@ -70,7 +70,7 @@ TEXT_HEADS = {
 TEXT_ACTIVATION = "gelu"
 
 UPSTREAM_HEAD_WIDTH = 64
-"""What cn_clip itself takes when a vision config does not name vision_head_width (cn_clip/clip/model.py)."""
+"""cn_clip's own value if a vision config does not state vision_head_width (cn_clip/clip/model.py)."""
 
 FIELDS = frozenset(
     ("embed_dim", "image_resolution", "vocab_size")
@@ -84,7 +84,7 @@ FIELDS = frozenset(
 
 
 def signatures(prefix: str = "", beside: tuple[str, ...] = ()) -> tuple[Signature, ...]:
-    """ViT and ResNet under an upstream prefix, which all keys carry, with the files that have to lie beside them."""
+    """ViT and ResNet: all keys start with `prefix`, and the files `beside` must lie beside the weights."""
     text = (
         "bert.embeddings.word_embeddings.weight",
         "bert.encoder.layer.{}.intermediate.dense.weight",
@@ -102,7 +102,7 @@ def signatures(prefix: str = "", beside: tuple[str, ...] = ()) -> tuple[Signatur
 
 
 def bare(named: Mapping[str, Value], prefix: str) -> dict[str, Value]:
-    """What has this prefix, under its key without it."""
+    """The values whose keys have this prefix, under their keys without it."""
     return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
 
 
@@ -115,7 +115,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The tables of cn_clip's own plain layout for a converted config."""
+    """The tables of cn_clip's own plain layout, from a converted config."""
     return _tables(config["vision_config"]["model_type"] == "hf_zhclip_resnet", flash_text=False, flash_vision=False)
 
 
@@ -133,9 +133,9 @@ def _tables(resnet: bool, flash_text: bool, flash_vision: bool) -> tuple[Rule, .
 
 
 def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> Whole:
-    """Reads the architecture from shapes, and what they don't say from `config`, fields of its model_configs.
+    """Reads the architecture from shapes, and the rest from `config`, which has fields of cn_clip's model_configs.
 
-    `by` names in errors what stated the config.
+    `by` is the config's origin, for error messages.
     """
     stated = _stated(shapes, config)
     _refuse_unstated({**_unstated_text(shapes), **_unstated_vision(shapes)}, stated)
@@ -153,7 +153,7 @@ def describe(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "
 
 
 def describe_image(shapes: Mapping[str, Shape], config: Mapping[str, Any], by: str = "--config") -> ImageSide:
-    """The same of the image tower alone, of which a pair takes nothing else."""
+    """Like `describe`, for the image tower alone, as a pair needs it."""
     stated = _stated(shapes, config)
     _refuse_unstated(_unstated_vision(shapes), stated)
     name, vision, size = _vision(shapes, stated, by)
@@ -168,7 +168,7 @@ def _stated(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str,
 
 
 def check_fields(config: Mapping[str, Any]) -> None:
-    """Refuses a field of the user's file that cn_clip's model_configs do not have: a misspelt one would be ignored."""
+    """Refuses fields that cn_clip's model_configs do not have, because a misspelt field would be ignored."""
     if unknown := sorted(config.keys() - FIELDS):
         raise InputError(f"--config states {', '.join(unknown)}; known are {', '.join(sorted(FIELDS))}. Correct it.")
 
@@ -224,7 +224,7 @@ def _resnet(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> 
 
 
 def _unstated_text(shapes: Mapping[str, Shape]) -> dict[str, str]:
-    """What the shapes of a text tower don't say, and the candidates; of a published size nothing."""
+    """The facts that a text tower's shapes do not show, with the candidates; empty for a published size."""
     sizes = bert_shapes(shapes, "bert.")
     key = sizes["hidden_size"], sizes["num_hidden_layers"], sizes["intermediate_size"]
     if _published(TEXT_HEADS, key):
@@ -236,14 +236,14 @@ def _unstated_text(shapes: Mapping[str, Shape]) -> dict[str, str]:
 
 
 def _unstated_vision(shapes: Mapping[str, Shape]) -> dict[str, str]:
-    """The same of the image tower."""
+    """Like `_unstated_text`, for the image tower."""
     if _published_vision(shapes):
         return {}
     return {"vision_head_width": f"one of {_divisors(_vision_width(shapes))}"}
 
 
 def _refuse_unstated(wanted: Mapping[str, str], stated: Mapping[str, Any]) -> None:
-    """Refuses a size that was never published until every fact is stated that its shapes do not show."""
+    """Refuses an unpublished size until the user states every fact that its shapes do not show."""
     if lines := [f"  {field}: {candidates}" for field, candidates in wanted.items() if field not in stated]:
         raise InputError(
             "This size was never published, and the weights do not show these facts. Every candidate would load, but "
@@ -302,7 +302,7 @@ def _plain(value: Any) -> Any:
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """cn_clip's tokenizer over the packaged vocabulary, or over the user's own."""
+    """cn_clip's tokenizer on the packaged vocabulary, or on the user's own."""
     from ..tokenizers.builders import cn_clip_tokenizer
     from ..tokenizers.vocabularies import default_vocab, read_vocab
 

@@ -1,4 +1,4 @@
-"""Tower configs out of a Hugging Face config.json, held against the shapes of the weights."""
+"""Tower configs from a Hugging Face config.json, checked against the weights' shapes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from ..errors import InputError
 from ..mapping import Shape, matches
 
-# Defaults of the towers' config classes: a config.json leaves out what equals them, so that they are its facts.
+# Defaults of the towers' config classes. A config.json leaves out fields with these values, so that they are facts.
 BERT_DEFAULTS = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -72,12 +72,12 @@ CLIP_TEXT_DEFAULTS = {
 
 
 def count_layers(shapes: Mapping[str, Shape], pattern: str) -> int:
-    """How many layers have a key of this pattern, whose `{}` is the layer number."""
+    """The number of layers that have a key of this pattern; `{}` in the pattern is the layer number."""
     return sum(matches(pattern, key) for key in shapes)
 
 
 def bert_shapes(shapes: Mapping[str, Shape], prefix: str) -> dict[str, int]:
-    """The sizes of a BERT that its shapes give away; `prefix` ends with a dot or is empty."""
+    """A BERT's sizes that follow from its shapes; `prefix` ends with a dot or is empty."""
     words = shapes[prefix + "embeddings.word_embeddings.weight"]
     intermediate = prefix + "encoder.layer.{}.intermediate.dense.weight"
     return {
@@ -91,10 +91,10 @@ def bert_shapes(shapes: Mapping[str, Shape], prefix: str) -> dict[str, int]:
 
 
 def vit_shapes(patch: Shape, positions: int, layers: int, intermediate: int) -> dict[str, int]:
-    """The sizes of a ViT from its patch embedding `(width, 3, patch, patch)` and its number of positions.
+    """A ViT's sizes from its patch embedding `(width, 3, patch, patch)` and its number of positions.
 
     Raises:
-        InputError: when the positions are not those of a square grid and a class token, or the colours are not three.
+        InputError: the positions are not a square grid plus a class token, or the colours are not three.
     """
     if patch[1] != 3:
         raise InputError(f"The image tower takes pictures of {patch[1]} channels; three (RGB) were wanted.")
@@ -112,7 +112,7 @@ def vit_shapes(patch: Shape, positions: int, layers: int, intermediate: int) -> 
 
 
 def clip_vision_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """The sizes of a Hugging Face CLIP image tower that its shapes give away."""
+    """A Hugging Face CLIP image tower's sizes that follow from its shapes."""
     fc1 = "vision_model.encoder.layers.{}.mlp.fc1.weight"
     return vit_shapes(
         patch=shapes["vision_model.embeddings.patch_embedding.weight"],
@@ -123,7 +123,7 @@ def clip_vision_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
 
 
 def clip_text_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """The sizes of a Hugging Face CLIP text tower that its shapes give away."""
+    """A Hugging Face CLIP text tower's sizes that follow from its shapes."""
     words = shapes["text_model.embeddings.token_embedding.weight"]
     fc1 = "text_model.encoder.layers.{}.mlp.fc1.weight"
     return {
@@ -136,7 +136,7 @@ def clip_text_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
 
 
 def distilbert_shapes(shapes: Mapping[str, Shape], prefix: str) -> dict[str, int]:
-    """The sizes of a DistilBERT that its shapes give away; `prefix` ends with a dot or is empty."""
+    """A DistilBERT's sizes that follow from its shapes; `prefix` ends with a dot or is empty."""
     words = shapes[prefix + "embeddings.word_embeddings.weight"]
     inner = prefix + "transformer.layer.{}.ffn.lin1.weight"
     return {
@@ -159,18 +159,18 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 ACTIVATION_FIELDS = {"distilbert": "activation"}
 HEAD_FIELDS = {"distilbert": ("n_heads", "dim")}
-"""Where a tower's config calls its activation, and its heads and width, otherwise than the others do."""
+"""The field names of activation, heads and width in tower configs that do not use the usual names."""
 
 ALIASES = {"distilbert": {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}}
 """Second names of fields (transformers, `attribute_map`)."""
 
 FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
 CAUSAL = {"is_causal": True}
-"""Fields that change a number and have one value here; CLIP's own mask is lifted by `is_causal` (masking_utils.py)."""
+"""Fields that change a number and have one value here; `is_causal` removes CLIP's own mask (masking_utils.py)."""
 
 
 def check_there(config: Mapping[str, Any]) -> None:
-    """Refuses weights without the config.json that states what their shapes do not show."""
+    """Refuses weights without a config.json, because their shapes do not show every fact."""
     if not config:
         raise InputError(
             "There is no config.json beside the weights, or it is empty. Fetch config.json from the page of the "
@@ -181,12 +181,12 @@ def check_there(config: Mapping[str, Any]) -> None:
 def tower_config(
     model_type: str, stated: Sequence[Mapping[str, Any]], found: Mapping[str, int], where: str
 ) -> dict[str, Any]:
-    """The tower's config: the first of the stated ones that the shapes do not contradict.
+    """The tower's config: the first stated config that agrees with the shapes.
 
-    There can be two: old files carry a `text_config_dict` beside `text_config`, of which one may be another model's.
+    Two can exist: old files have a `text_config_dict` beside `text_config`, and one may belong to another model.
 
     Raises:
-        InputError: when every one contradicts the shapes, naming field by field what was stated and what was found.
+        InputError: every stated config contradicts the shapes; the message lists each field, stated and found.
     """
     defaults = DEFAULTS[model_type]
     wrong: list[str] = []
@@ -215,14 +215,14 @@ KINDS = {
     "clip_vision_model": ("clip_vision_model", "clip", "chinese_clip_vision_model"),
     "clip_text_model": ("clip_text_model", "clip"),
 }
-"""Model types under which a config.json may state a tower; those that are not here go by their own alone."""
+"""Model types under which a config.json may state a tower; towers not listed here have only their own type."""
 
 CLASSES = {"bert": "Bert", "xlm-roberta": "XLMRoberta", "distilbert": "DistilBert"}
-"""How the names of the classes begin that share a tower, where a config.json has no model type."""
+"""The prefixes of the class names that share a tower, for a config.json without a model type."""
 
 
 def _check_kind(stated: Mapping[str, Any], model_type: str, where: str) -> None:
-    """Refuses a tower that has these keys and computes something else, as RoBERTa has BERT's."""
+    """Refuses a tower with these keys that computes something else; RoBERTa, for example, has BERT's keys."""
     found, classes, begin = stated.get("model_type"), stated.get("architectures"), CLASSES.get(model_type)
     if found is not None and found not in KINDS.get(model_type, (model_type,)):
         said = f"of model_type {found!r}; {model_type!r} was wanted"
@@ -237,7 +237,7 @@ def _check_kind(stated: Mapping[str, Any], model_type: str, where: str) -> None:
 
 
 def _check_kinds(stated: Any, defaults: Mapping[str, Any], where: str) -> None:
-    """Refuses what is no object, and a field that is no word where one is due, or no number."""
+    """Refuses a value that is no object, and a field that is no word or no number although it must be."""
     if not isinstance(stated, Mapping):
         raise InputError(f"The {where} of config.json is {stated!r}; a JSON object was wanted.")
     for key, default in defaults.items():
@@ -253,7 +253,7 @@ ACTIVATIONS = ("gelu", "quick_gelu", "relu", "swish")
 
 
 def check_activation(name: Any, where: str) -> None:
-    """Refuses an activation that could not be verified."""
+    """Refuses an activation that cannot be verified."""
     if name not in ACTIVATIONS:
         raise InputError(f"{where} states the activation {name!r}; supported are {', '.join(ACTIVATIONS)}.")
 
@@ -275,7 +275,7 @@ def _check_heads(config: Mapping[str, Any], heads: str, width: str, where: str) 
 
 
 def _check_unheld(config: Mapping[str, Any], model_type: str, where: str) -> None:
-    """Refuses what changes a number and has no place in the tower's config."""
+    """Refuses fields that change a number and do not exist in the tower's config."""
     fixed = {**FIXED, **CAUSAL} if model_type == "clip_text_model" else FIXED
     wanted = {key: value for key, value in fixed.items() if config.get(key) is not None}
     # transformers reads a size under either name.

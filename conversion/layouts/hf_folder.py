@@ -1,4 +1,4 @@
-"""A Hugging Face folder of a BERT and a CLIP ViT: its towers, and what its other files say of pictures and texts."""
+"""A Hugging Face folder of a BERT and a CLIP ViT: its towers, and what its files state about pictures and texts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from .hf_config import bert_shapes, check_there, clip_vision_shapes, tower_confi
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Class defaults of CLIPImageProcessor and ChineseCLIPImageProcessor, which a file that leaves them out means.
+# Class defaults of CLIPImageProcessor and ChineseCLIPImageProcessor, used if a file leaves the fields out.
 PICTURES = {
     "do_resize": True,
     "size": {"shortest_edge": 224},
@@ -28,16 +28,16 @@ PICTURES = {
 }
 SQUASHED = "made RGB and resized to {size} x {size} whatever their shape, without a crop"
 CROPPED = "made RGB, resized to {size} on the short side, and cropped to the {size} x {size} in the middle"
-"""How pictures are prepared, where it is told what was wanted."""
+"""How pictures must be prepared, for error messages."""
 
 TOLERANCE = 1e-6
-"""Of factors, means and deviations: files round them."""
+"""The tolerance for factors, means and deviations, because files round them."""
 
 
 def dual_towers(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configs of text and image tower under `text_model.` and `vision_model.`, held against the shapes."""
+    """The configs of text and image tower under `text_model.` and `vision_model.`, checked against the shapes."""
     check_there(config)
-    # `text_config_dict`, which files of 2022 carry, replaces `text_config` in every one of the classes that read it.
+    # Files of 2022 have `text_config_dict`, which replaces `text_config` in every class that reads it.
     text = [config[key] for key in ("text_config_dict", "text_config") if config.get(key)]
     vision = [config[key] for key in ("vision_config_dict", "vision_config") if config.get(key)]
     return (
@@ -47,16 +47,16 @@ def dual_towers(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple
 
 
 def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
-    """Refuses a folder whose image processor does not do what the family does; one that has none says nothing.
+    """Refuses a folder whose image processor differs from the family's; a folder without an image processor passes.
 
-    What it says of alpha and of the mode in which pictures are resized is not looked at: no field tells it.
+    Does not check alpha and the colour mode during resizing, because no field states them.
 
     Args:
-        image_order: the family's; of a pair the text's family's.
-        size: the side in pixels that the image tower takes.
+        image_order: the family's order; in a pair, the order of the text side's family.
+        size: the side in pixels of the image tower's input.
 
     Raises:
-        InputError: naming each field that contradicts, and the value that was wanted.
+        InputError: fields contradict; the message lists each field and the expected value.
     """
     found = _image_processor(folder) if folder else None
     if found is None:
@@ -76,16 +76,16 @@ def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
 
 
 def crops(image_order: str) -> bool:
-    """Whether an image order keeps the shape of a picture and takes its middle; otherwise it squashes all of it."""
+    """Whether an image order keeps a picture's aspect ratio and crops its middle, instead of squashing it."""
     from hf_zhclip.image_processing_zhclip import SQUARE_ORDERS
 
     return image_order in SQUARE_ORDERS
 
 
 def text_limit(folder: Path | None, otherwise: int) -> int:
-    """The longest text in tokens: what tokenizer_config.json states, or the family's where it states none.
+    """The longest text in tokens: tokenizer_config.json's limit, or the family's if the file states no limit.
 
-    transformers writes 1e30 for "none".
+    transformers writes 1e30 for "no limit".
     """
     path = folder / "tokenizer_config.json" if folder else None
     stated = read_json(path).get("model_max_length") if path and path.is_file() else None
@@ -93,7 +93,7 @@ def text_limit(folder: Path | None, otherwise: int) -> int:
 
 
 def _image_processor(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
-    """Where the image processor is stated, and its fields; transformers 5 nests them, and reads that place first."""
+    """The image processor's file and fields; transformers 5 nests them and reads the nested place first."""
     nested, own = folder / "processor_config.json", folder / "preprocessor_config.json"
     if nested.is_file() and isinstance(fields := read_json(nested).get("image_processor"), Mapping):
         return nested, fields
@@ -101,11 +101,11 @@ def _image_processor(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
 
 
 def _geometry(stated: Mapping[str, Any], image_order: str, size: int) -> dict[str, Any]:
-    """What is wanted of the fields that say how a picture becomes a square."""
+    """The expected values of the fields that say how a picture becomes a square."""
     square = {"height": size, "width": size}
     if crops(image_order):
         return {"size": {"shortest_edge": size}, "do_center_crop": True, "crop_size": square}
-    # A crop that is as large as the picture takes nothing away; one that is not made may have any size.
+    # A crop as large as the picture removes nothing. A crop that is switched off may have any size.
     harmless = _is("crop_size", stated, square)
     return {
         "size": square,
@@ -115,12 +115,12 @@ def _geometry(stated: Mapping[str, Any], image_order: str, size: int) -> dict[st
 
 
 def _switches_on(key: str, fields: Mapping[str, Any]) -> bool:
-    """Whether a field switches a step on that CLIP's image processors do not have."""
+    """Whether a field switches on a step that CLIP's image processors do not have."""
     return key.startswith("do_") and fields[key] is True
 
 
 def _is(key: str, stated: Mapping[str, Any], wanted: Any) -> bool:
-    """Whether a stated value is the wanted one; files round numbers."""
+    """Whether a stated value equals the expected value; files round numbers."""
     found = stated[key]
     if isinstance(wanted, bool):
         return found is wanted

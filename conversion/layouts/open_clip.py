@@ -1,6 +1,7 @@
-"""open_clip's models: what their JSON says, their image towers, and what is the same whatever their text tower is.
+"""open_clip's models: their JSON, their image towers, and what does not depend on the text tower.
 
-The JSON is an open_clip_config.json: `model_cfg`, which open_clip's model_configs hold by name, and `preprocess_cfg`.
+The JSON is an open_clip_config.json with `model_cfg`, which open_clip's model_configs list by name, and
+`preprocess_cfg`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,7 +16,7 @@ from .hf_folder import MEAN, STD, TOLERANCE, crops
 from .openai import RESNET_WIDENING, is_resnet, resnet_sizes, resnet_tower, vit_sizes, vit_tower
 
 EPS = 1e-5
-"""Of every LayerNorm, where norm_kwargs states no other: that of torch's class."""
+"""The eps of every LayerNorm if norm_kwargs states no other: the default of torch's class."""
 
 VISION_DEFAULTS = {
     "layers": 12,
@@ -25,10 +26,10 @@ VISION_DEFAULTS = {
     "patch_size": 16,
     "image_size": 224,
 }
-"""What CLIPVisionCfg takes where a config does not state it (open_clip 3.2.0, model.py)."""
+"""CLIPVisionCfg's defaults for fields that a config does not state (open_clip 3.2.0, model.py)."""
 
 ORDER = "crop_then_rgb"
-"""That of `resize_mode` "shortest" (open_clip, transform.py), the only one that is supported."""
+"""The order for `resize_mode` "shortest", the only supported mode (open_clip, transform.py)."""
 
 LIMITS = (
     Words(
@@ -47,14 +48,14 @@ OWN_LIMITS = (
         "open_clip 中，这两个标记叫作 <start_of_text> 和 <end_of_text>。",
     ),
 )
-"""Where the text tower is open_clip's own."""
+"""The card's sentences if the text tower is open_clip's own."""
 
 SCALE = rename("logit_scale", "logit_scale")
 
 VIT_KEYS = "visual.transformer.resblocks.{}.mlp.c_fc.weight", "visual.proj"
 RESNET_KEYS = "visual.layer1.{}.conv1.weight", "visual.attnpool.positional_embedding"
 NOT_CLIP = "logit_bias", "visual.trunk.*", "visual.attn_pool.*", "text_decoder.*"
-"""Keys of what else open_clip trains: SigLIP, timm's image towers, CoCa."""
+"""Keys of other models that open_clip trains: SigLIP, timm's image towers, CoCa."""
 
 Allowed = Callable[[Any], bool]
 
@@ -79,8 +80,8 @@ def _only_eps(value: Any) -> bool:
     return unset(value) or (isinstance(value, Mapping) and set(value) == {"eps"} and number(value["eps"]))
 
 
-# By field of open_clip's dataclasses (3.2.0, model.py): which of its values change no number here. What a field of
-# training says is any; what a size says is held against the shapes.
+# For each field of open_clip's dataclasses (3.2.0, model.py): the values that change no number here. Training fields
+# accept any value. Size fields are checked against the shapes.
 BLOCKS: dict[str, Allowed] = {
     **dict.fromkeys(("width", "layers"), anything),
     "mlp_ratio": number,
@@ -103,7 +104,8 @@ VISION: dict[str, Allowed] = {
     "attn_pooler_queries": anything,
     "attn_pooler_heads": anything,
     "no_ln_pre": unset,
-    # Fixed positions are stored as learnt ones are, and a norm of the class token is the same before and after.
+    # Fixed positions are stored as learnt positions are; a norm of the class token is the same before and after
+    # pooling.
     "pos_embed_type": only("learnable", "sin_cos_2d"),
     "final_ln_after_pool": anything,
     "pool_type": only("tok"),
@@ -117,7 +119,7 @@ MODEL: dict[str, Allowed] = {
     "quick_gelu": only(True, False, None),
     **dict.fromkeys(("custom_text", "init_logit_scale", "cast_dtype", "output_dict"), anything),
     "init_logit_bias": unset,
-    # One number in a vector is the same number.
+    # A vector with one element is the same number.
     "nonscalar_logit_scale": only(True, False, None),
 }
 PICTURES: dict[str, Allowed] = {
@@ -125,24 +127,24 @@ PICTURES: dict[str, Allowed] = {
     "mode": only("RGB"),
     "mean": lambda value: _close(value, MEAN),
     "std": lambda value: _close(value, STD),
-    # "random" is of training; at inference it is bicubic.
+    # "random" is for training; inference uses bicubic.
     "interpolation": only("bicubic", "random"),
     "resize_mode": only("shortest"),
     "fill_color": anything,
 }
 NORMALISATION = ("mean", "std")
-"""What of the pictures belongs to the image tower; the rest is the text's family's in a pair."""
+"""The picture fields that belong to the image tower; a pair takes the other fields from the text side's family."""
 
 
 WRITTEN = '{"model_cfg": {...}, "preprocess_cfg": {"resize_mode": "shortest"}}'
-"""What a user writes where no open_clip_config.json was published."""
+"""What a user writes if no open_clip_config.json was published."""
 
 
 def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`model_cfg` and `preprocess_cfg` of a config.
+    """A config's `model_cfg` and `preprocess_cfg`.
 
     Raises:
-        InputError: when nothing states them, or they are no JSON objects.
+        InputError: nothing states them, or they are no JSON objects.
     """
     if not config:
         raise InputError(
@@ -172,10 +174,10 @@ def _get(model: Any, key: str) -> Any:
 
 
 def check_fields(stated: Mapping[str, Any], known: Mapping[str, Allowed], where: str) -> None:
-    """Refuses fields whose values change a number that this conversion does not have, and fields that are unknown.
+    """Refuses unknown fields, and fields whose values change a number and are not supported.
 
     Raises:
-        InputError: naming each with its value.
+        InputError: a field is refused; the message lists each field with its value.
     """
     refused = [f"{key} {value!r}" for key, value in stated.items() if key in known and not known[key](value)]
     unknown = [f"{key} {value!r}" for key, value in stated.items() if key not in known]
@@ -189,10 +191,10 @@ def check_fields(stated: Mapping[str, Any], known: Mapping[str, Allowed], where:
 
 
 def check_sizes(stated: Mapping[str, Any], found: Mapping[str, Any], where: str) -> None:
-    """Refuses a config that is of another model than the weights; what it leaves out is the caller's to fill in.
+    """Refuses a config of another model than the weights; the caller fills in the fields that the config leaves out.
 
     Raises:
-        InputError: naming field by field what was stated and what the shapes say.
+        InputError: sizes differ; the message lists each field, stated and found.
     """
     wrong = [
         f"{key}: stated {stated.get(key)!r}, the shapes say {value!r}"
@@ -208,31 +210,31 @@ def check_sizes(stated: Mapping[str, Any], found: Mapping[str, Any], where: str)
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        # A side of a square can be stated twice.
+        # A square's side can be stated twice.
         return value[0] if len(value) == 2 and value[0] == value[1] else list(value)
     return value
 
 
 def eps(stated: Mapping[str, Any]) -> float:
-    """That of a tower's LayerNorms."""
+    """The eps of a tower's LayerNorms."""
     return (stated.get("norm_kwargs") or {}).get("eps", EPS)
 
 
 def inner_width(stated: Mapping[str, Any], width: int) -> int:
-    """Of a tower's perceptrons (open_clip, transformer.py)."""
+    """The inner width of a tower's perceptrons (open_clip, transformer.py)."""
     return int(width * stated["mlp_ratio"])
 
 
 def activation(model: Mapping[str, Any]) -> str:
-    """Erf GELU, unless a config says quick_gelu (open_clip, model.py)."""
+    """Erf GELU, unless the config sets quick_gelu (open_clip, model.py)."""
     return "quick_gelu" if model.get("quick_gelu") else "gelu"
 
 
 def heads(value: Any, width: int, field: str) -> int:
-    """A number of heads or a head's width, which has to divide the tower's width.
+    """The number of heads or the width of a head; it must divide the tower's width.
 
     Raises:
-        InputError: when it does not, or is no whole number.
+        InputError: the value is no whole number, or does not divide the width.
     """
     if type(value) is not int:
         raise InputError(f"open_clip's config states {field} {value!r}; a whole number was wanted.")
@@ -242,33 +244,33 @@ def heads(value: Any, width: int, field: str) -> int:
 
 
 def image_rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The tables of the image tower: a ViT with its projection, or a modified ResNet."""
+    """The image tower's tables: a ViT with its projection, or a modified ResNet."""
     return towers.OPENAI_RESNET if "visual.attnpool.positional_embedding" in keys else towers.openai_vit("in_proj_")
 
 
 def home_image_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The same, from the config of a converted model."""
+    """The image tower's tables, from a converted model's config."""
     resnet = config["vision_config"]["model_type"] == "hf_zhclip_resnet"
     return towers.OPENAI_RESNET if resnet else towers.openai_vit("in_proj_")
 
 
 def masks(prefix: str) -> Rule:
-    """The causal mask, where a file holds it as a buffer."""
+    """Drops the causal mask, if a file holds it as a buffer."""
     return drop(prefix + "attn_mask")
 
 
 def vision_tower(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tuple[str, Tower]:
-    """The image tower's name and description, from the facts and held against the shapes; pictures are apart.
+    """The image tower's name and description, from the stated facts, checked against the shapes; without pictures.
 
     Raises:
-        InputError: when the config is not of these weights, or states what is not supported.
+        InputError: the config does not belong to these weights, or states something unsupported.
     """
     model = stated["model_cfg"]
     vision = {**VISION_DEFAULTS, **model["vision_cfg"]}
     check_fields(model, MODEL, "The model_cfg")
     check_pictures(stated["preprocess_cfg"], NORMALISATION)
     if is_resnet(shapes):
-        # open_clip gives its ResNet no other field than these.
+        # open_clip gives its ResNet only these fields.
         sizes = resnet_sizes(shapes)
         check_fields({"timm_model_name": vision.get("timm_model_name")}, VISION, "The vision_cfg")
         check_sizes(vision, {key: sizes[key] for key in ("layers", "width", "image_size")}, "The vision_cfg")
@@ -290,28 +292,28 @@ def vision_tower(shapes: Mapping[str, Shape], stated: Mapping[str, Any]) -> tupl
 
 
 def check_inner(stated: Mapping[str, Any], width: int, found: int, where: str) -> None:
-    """Holds the perceptrons' width, which a config states as a ratio, against the shapes.
+    """Checks the perceptrons' width, which a config states as a ratio, against the shapes.
 
     Raises:
-        InputError: when it is another.
+        InputError: the widths differ.
     """
     check_sizes({"mlp_ratio x width": inner_width(stated, width)}, {"mlp_ratio x width": found}, where)
 
 
 def check_pictures(stated: Mapping[str, Any], fields: Iterable[str]) -> None:
-    """Refuses a preparation of pictures that is not ours, among these fields of a preprocess_cfg.
+    """Refuses an unsupported preparation of pictures in these fields of a preprocess_cfg.
 
     Raises:
-        InputError: naming each field.
+        InputError: a field is refused; the message lists each field.
     """
     check_fields({key: stated[key] for key in fields if stated.get(key) is not None}, PICTURES, "The preprocess_cfg")
 
 
 def image_order(stated: Mapping[str, Any], size: int) -> str:
-    """What is done to pictures, all of the preprocess_cfg held against what can be done.
+    """The image order of a preprocess_cfg; checks all its fields.
 
     Raises:
-        InputError: when that is something else.
+        InputError: the preparation of pictures is not supported.
     """
     pictures = stated["preprocess_cfg"]
     check_pictures(pictures, pictures)
@@ -321,10 +323,10 @@ def image_order(stated: Mapping[str, Any], size: int) -> str:
 
 
 def check_order(stated: Mapping[str, Any], image_order: str, size: int) -> None:
-    """Refuses a preprocess_cfg that is not what a pair does to pictures, which is its text's family's.
+    """Refuses a preprocess_cfg that differs from the pair's image order, which is the text side's.
 
     Raises:
-        InputError: naming each field that contradicts, and the value that was wanted.
+        InputError: fields contradict; the message lists each field and the expected value.
     """
     resize, side = "shortest" if crops(image_order) else "squash", _plain(stated.get("size"))
     wrong = [f"size {side!r} ({size!r} was wanted)"] if side not in (None, size) else []

@@ -1,4 +1,4 @@
-"""Towers from weights under OpenAI's key names: the sizes that shapes give away, and the facts that callers state."""
+"""Towers under OpenAI's key names: sizes come from shapes, and the caller states the other facts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,10 @@ from .hf_config import count_layers, vit_shapes
 
 VIT_FC = "visual.transformer.resblocks.{}.mlp.c_fc.weight"
 RESNET_STRIDE = 32
-"""Five halvings lie between the picture and the grid of the attention pool."""
+"""The picture's side divided by the grid's side: five halvings lie before the attention pool."""
 
 RESNET_WIDENING = 32
-"""How many times wider than the stem the attention pool is."""
+"""The attention pool's width divided by the stem's width."""
 
 
 def is_resnet(shapes: Mapping[str, Shape]) -> bool:
@@ -21,7 +21,7 @@ def is_resnet(shapes: Mapping[str, Shape]) -> bool:
 
 
 def vit_sizes(shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """The sizes of a ViT under `visual.` that its shapes give away."""
+    """The sizes of a ViT under `visual.` that follow from its shapes."""
     return vit_shapes(
         patch=shapes["visual.conv1.weight"],
         positions=shapes["visual.positional_embedding"][0],
@@ -31,7 +31,7 @@ def vit_sizes(shapes: Mapping[str, Shape]) -> dict[str, int]:
 
 
 def resnet_sizes(shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    """The sizes of a modified ResNet under `visual.` that its shapes give away."""
+    """The sizes of a modified ResNet under `visual.` that follow from its shapes."""
     grid = vit_shapes(shapes["visual.conv1.weight"], shapes["visual.attnpool.positional_embedding"][0], 0, 0)
     return {
         "layers": [count_layers(shapes, f"visual.layer{n}.{{}}.conv1.weight") for n in (1, 2, 3, 4)],
@@ -42,7 +42,7 @@ def resnet_sizes(shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def text_sizes(shapes: Mapping[str, Shape], prefix: str, blocks: str) -> dict[str, int]:
-    """The sizes of a causal text transformer; `prefix` and `blocks` as for `towers.openai_text`."""
+    """A causal text transformer's sizes; `prefix` and `blocks` as for `towers.openai_text`."""
     words, inner = shapes[prefix + "token_embedding.weight"], blocks + "{}.mlp.c_fc.weight"
     return {
         "vocab_size": words[0],
@@ -69,7 +69,7 @@ def vit_tower(shapes: Mapping[str, Shape], heads: int, activation: str, eps: flo
 
 
 def resnet_tower(shapes: Mapping[str, Shape], heads: int) -> Tower:
-    """A modified ResNet under `visual.`; `heads` are those of its attention pool, which also projects."""
+    """A modified ResNet under `visual.`; `heads` belong to its attention pool, which also projects."""
     sizes = resnet_sizes(shapes)
     config = {"model_type": "hf_zhclip_resnet", **sizes, "num_attention_heads": heads}
     return Tower(config, "pooler", "none", sizes["output_dim"])
@@ -86,7 +86,7 @@ def text_tower(
     ends: tuple[int, int],
     pad: int,
 ) -> Tower:
-    """A causal text transformer; `ends` are the ids of a text's first and last token, the last is pooled."""
+    """A causal text transformer; `ends` are the ids of a text's first and last token, and the last token is pooled."""
     width = shapes[prefix + "text_projection"][-1]
     config = {
         "model_type": "clip_text_model",

@@ -1,4 +1,4 @@
-"""Each upstream tower layout once, as a table of full keys."""
+"""Each upstream tower layout, written once as a table of full keys."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -22,7 +22,7 @@ def bert_embeddings(prefix: str) -> tuple[Rule, ...]:
 
 
 def bert_attention(prefix: str) -> tuple[Rule, ...]:
-    """BERT's attention, with the three projections apart."""
+    """BERT's attention, with separate q, k and v projections."""
     layer = prefix + "encoder.layer.{}."
     return (
         rename(layer + "attention.self.query.*", _BERT_LAYER + "attention.self.query.*"),
@@ -33,7 +33,7 @@ def bert_attention(prefix: str) -> tuple[Rule, ...]:
 
 
 def flash_bert_attention(prefix: str) -> tuple[Rule, ...]:
-    """The same as flash-attention's MHA stores it: one fused projection, and another name for the output."""
+    """BERT's attention as flash-attention's MHA stores it: a fused projection, and another name for the output."""
     layer, target = prefix + "encoder.layer.{}.attention.", _BERT_LAYER + "attention."
     return (
         split(layer + "self.Wqkv.*", target + "self.query.*", target + "self.key.*", target + "self.value.*"),
@@ -42,7 +42,7 @@ def flash_bert_attention(prefix: str) -> tuple[Rule, ...]:
 
 
 def bert_layers(prefix: str) -> tuple[Rule, ...]:
-    """BERT's encoder but for the attention's projections."""
+    """BERT's encoder without the attention's projections."""
     layer = prefix + "encoder.layer.{}."
     return (
         rename(layer + "attention.output.LayerNorm.*", _BERT_LAYER + "attention.output.LayerNorm.*"),
@@ -58,12 +58,12 @@ def bert(prefix: str) -> tuple[Rule, ...]:
 
 
 def prefixed(prefix: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The same rules for source keys that all begin with an upstream prefix."""
+    """The same rules with an upstream prefix before all source keys."""
     return tuple(replace(rule, sources=tuple(prefix + source for source in rule.sources)) for rule in rules)
 
 
 def with_old_norms(rules: Iterable[Rule], keys: Collection[str]) -> tuple[Rule, ...]:
-    """The same rules, with a norm's old names (gamma and beta, TensorFlow's) where these keys have them."""
+    """The same rules; norms have TensorFlow's old names (gamma and beta) if these keys have them."""
     old = [key for key in keys if key.endswith(".gamma")]
     found: list[Rule] = []
     for rule in rules:
@@ -82,7 +82,7 @@ def bert_pooler(prefix: str) -> tuple[Rule, ...]:
 
 
 def openai_vit(fused: str) -> tuple[Rule, ...]:
-    """OpenAI's ViT under `visual.`; `fused` names its joint q/k/v projection (`in_proj_`, flash's `Wqkv.`)."""
+    """OpenAI's ViT under `visual.`; `fused` names its joint q/k/v projection (`in_proj_`, or flash's `Wqkv.`)."""
     block = "visual.transformer.resblocks.{}."
     attention = _CLIP_LAYER + "self_attn."
     return (
@@ -102,7 +102,7 @@ def openai_vit(fused: str) -> tuple[Rule, ...]:
 
 
 def openai_text(prefix: str, blocks: str) -> tuple[Rule, ...]:
-    """OpenAI's causal text transformer under an upstream prefix; `blocks` is what its layers are numbered behind."""
+    """OpenAI's causal text transformer under an upstream prefix; `blocks` is the key part before the layer number."""
     block, layer = blocks + "{}.", _TEXT + "encoder.layers.{}."
     attention = layer + "self_attn."
     return (
@@ -120,7 +120,7 @@ def openai_text(prefix: str, blocks: str) -> tuple[Rule, ...]:
 
 
 def distilbert(prefix: str) -> tuple[Rule, ...]:
-    """A plain DistilBERT, whose names are our own."""
+    """A plain DistilBERT; its upstream names are also this package's names."""
     layer = "transformer.layer.{}."
     return (
         rename(prefix + "embeddings.word_embeddings.weight", _TEXT + "embeddings.word_embeddings.weight"),
@@ -139,11 +139,11 @@ OPENAI_RESNET = (
     *(rename(f"visual.layer{n}.{{}}.*", f"vision_model.layer{n}.{{}}.*") for n in (1, 2, 3, 4)),
     rename("visual.attnpool.*", "vision_model.attnpool.*"),
 )
-"""OpenAI's modified ResNet; our class keeps its names, running statistics included."""
+"""OpenAI's modified ResNet; this package's class keeps its names, including running statistics."""
 
 
 def hf_clip_vit(prefix: str) -> tuple[Rule, ...]:
-    """Hugging Face's CLIP ViT under an upstream prefix, but for the layer norm behind the last layer."""
+    """Hugging Face's CLIP ViT under an upstream prefix, without the layer norm after the last layer."""
     layer = prefix + "encoder.layers.{}."
     return (
         rename(prefix + "embeddings.class_embedding", "vision_model.embeddings.class_embedding"),
@@ -168,11 +168,11 @@ HF_CLIP_TEXT = (
     rename("text_model.encoder.layers.{}.mlp.*", "text_model.encoder.layers.{}.mlp.*"),
     rename("text_model.final_layer_norm.*", "text_model.final_layer_norm.*"),
 )
-"""The causal text tower of Hugging Face's CLIPModel, whose names are our own."""
+"""The causal text tower of Hugging Face's CLIPModel; its names are also this package's names."""
 
 HF_CLIP_VISION = (
     *hf_clip_vit("vision_model."),
     rename("vision_model.post_layernorm.*", "vision_model.post_layernorm.*"),
     rename("visual_projection.weight", "visual_projection.weight"),
 )
-"""The vision tower and projection of Hugging Face's CLIPModel, whose names are our own."""
+"""The vision tower and projection of Hugging Face's CLIPModel; their names are also this package's names."""

@@ -1,4 +1,4 @@
-"""What the weights of two towers do not hold: heads, activation and eps, published by size or stated by --config."""
+"""Facts that the weights of two towers do not hold: heads, activation, eps; published by size, or from --config."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from .hf_config import check_activation
 
 UNSTATED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size")
-"""What a tower is known by; a text tower has no patch."""
+"""The sizes that identify a tower; a text tower has no patch."""
 
 PUBLISHED = Words(
     "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
@@ -17,25 +17,25 @@ PUBLISHED = Words(
     "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。同样大小而用其"
     "他值训练的权重，需要用 --config 写明。",
 )
-"""What a card says where that is so."""
+"""The card's sentence if the facts come from a published size."""
 
 Published = Mapping[tuple, Mapping[str, Any]]
-"""(name, width, layers, intermediate size, patch of an image tower) -> what the shapes don't say."""
+"""(name, width, layers, intermediate size, an image tower's patch) -> the facts that shapes do not show."""
 
 
 def tower_facts(
     config: Mapping[str, Any], found: Mapping[str, Mapping[str, int]], published: Mapping[str, Published]
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """The name of each tower and the facts of it that no weight file holds; what `config` states goes first.
+    """Each tower's name and the facts that no weight file holds; facts in `config` take precedence.
 
     Args:
-        config: the objects `text_config` and `vision_config`, each with fields as transformers calls them.
-        found: by the same names, the sizes that shapes give away.
-        published: by the same names, the facts of the published sizes.
+        config: the objects `text_config` and `vision_config`, each with transformers' field names.
+        found: the sizes from the shapes, under the same two names.
+        published: the facts of the published sizes, under the same two names.
 
     Raises:
-        InputError: when a size is not published and a fact of it not stated, or when what is stated makes no model or
-            contradicts the shapes.
+        InputError: a size is not published and a fact is not stated, or the stated facts make no model or contradict
+            the shapes.
     """
     names, facts = {}, {}
     for side, sizes in found.items():
@@ -48,7 +48,7 @@ def tower_facts(
 
 
 def _published(table: Published, sizes: tuple[int, ...]) -> tuple[str, Mapping[str, Any]]:
-    """The name and the facts of a published size; of any other its sizes and nothing."""
+    """A published size's name and facts; for any other size, its numbers as the name and no facts."""
     for (name, *published), facts in table.items():
         if tuple(published) == sizes:
             return name, facts
@@ -56,7 +56,7 @@ def _published(table: Published, sizes: tuple[int, ...]) -> tuple[str, Mapping[s
 
 
 def _stated(config: Mapping[str, Any], side: str, found: Mapping[str, int]) -> dict[str, Any]:
-    """The facts that `--config` states of a tower, checked against the shapes."""
+    """The facts that `--config` states about a tower, checked against the shapes."""
     stated = config.get(side, {})
     if not isinstance(stated, Mapping):
         raise InputError(f"--config states {side} {stated!r}; an object with fields was wanted.")

@@ -1,1 +1,1 @@
-"""The proof that a repo computes what its original computes, and who bears witness."""
+"""The proof that a repo computes what its original computes, and the witnesses for it."""

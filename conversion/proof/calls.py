@@ -1,4 +1,4 @@
-"""The calls that users make of a repo, each beside the batch of which a witness gives the same vectors."""
+"""The calls that a repo's users make, each with the batch for which a witness gives the same vectors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from .stated_modules import StatedModules
 from .witness import WitnessOfPair, WitnessOfTextAlone
 
 Inputs = Mapping[str, torch.Tensor]
-"""What a processor gives to a model."""
+"""The output of a processor and the input of a model."""
 
 MIXED, CUT, ALONE, PAIR = range(4)
 TEXTS: Sequence[Sequence[str]] = (
@@ -29,14 +29,14 @@ TEXTS: Sequence[Sequence[str]] = (
     samples.TEXTS[:1],
     (samples.TEXTS[0], samples.TEXTS[2]),
 )
-"""Batches of texts: of mixed lengths, one that is cut, a short one by itself, and two, which cost little.
+"""Batches of texts: mixed lengths, one text that is cut, a short text alone, and two texts, which cost little.
 
-Some embeddings hang on how far a text is padded.
+Some embeddings depend on how far a text is padded.
 """
 
 TWO, FIRST = range(2)
 PICTURES: Sequence[Sequence[int]] = ((1, 2), (0,))
-"""Batches of the samples' pictures, by number: two of other sizes and modes, and the first, which costs little."""
+"""Batches of the samples' pictures, by number: two with other sizes and modes, and the first, which costs little."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class Batches:
 
 
 def text_batches(ids: Mapping[str, Sequence[int]], pad_id: int) -> list[torch.Tensor]:
-    """The witness's ids of each batch of `TEXTS`, padded to the longest of the batch."""
+    """The witness's ids for each batch of `TEXTS`, padded to the batch's longest text."""
     rows = [[torch.tensor(ids[text]) for text in texts] for texts in TEXTS]
     return [nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=pad_id) for each in rows]
 
 
 def picture_batches(pixels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The witness's pixels of each batch of `PICTURES`."""
+    """The witness's pixels for each batch of `PICTURES`."""
     return [torch.stack([pixels[number] for number in batch]) for batch in PICTURES]
 
 
 class Pair:
-    """A repo of two towers in its user's hands: what its own processor makes of the samples, and its own files."""
+    """A repo of two towers as its users call it: its own processor's output for the samples, and its own files."""
 
     def __init__(self, processor: Any, modules: StatedModules | None, pictures: Sequence[Image.Image]) -> None:
         self.modules = modules
@@ -69,7 +69,7 @@ class Pair:
         self.pictures = [_prepared(processor, images=[pictures[number] for number in batch]) for batch in PICTURES]
 
     def sides(self, model: Any, witness: WitnessOfPair, batches: Batches) -> Iterator[Side]:
-        """The whole model's calls; its `forward` with both towers is the one in the repo's own dtype."""
+        """The whole model's calls; its `forward` with both towers runs in the repo's own dtype."""
         whole = model(**self.texts[PAIR], **self.pictures[FIRST], return_dict=True)
         texts = (
             Call("encode_text(**processor(text, padding=True))", model.encode_text, self.texts[MIXED], MIXED),
@@ -94,7 +94,7 @@ class Pair:
             yield Call("SentenceTransformer.encode", partial(self.modules.vectors, model, modality), inputs, batch)
 
     def tower_sides(self, load: Callable[[str], Any], whole: Measured) -> Iterator[Side]:
-        """The classes of one tower, each loaded when its turn comes; the bare one is lent the other's projection."""
+        """The classes of one tower, loaded one after the other; the class without a projection borrows the other's."""
         kind, name, embeddings = TOWERS[whole.step]
         inputs, batch = {"text": (self.texts[PAIR], PAIR), "image": (self.pictures[FIRST], FIRST)}[whole.step]
 
@@ -113,13 +113,13 @@ TOWERS: Mapping[str, tuple[str, str, str]] = {
     "text": ("Text", "text_projection", "text_embeds"),
     "image": ("Vision", "visual_projection", "image_embeds"),
 }
-"""Of each side the kind in the names of its classes, its projection, and what a class with the projection gives."""
+"""For each side: the word in its class names, its projection's name, and the output of a class with projection."""
 
 
 def text_alone_sides(
     model: Any, tokenizer: Any, witness: WitnessOfTextAlone, batches: Sequence[torch.Tensor]
 ) -> Iterator[Side]:
-    """Of a text tower alone the states of all tokens but padding, and what is pooled of them: no embeddings."""
+    """The states of all tokens except padding, and the pooled states; a text tower alone has no embeddings."""
     prepared = [_prepared(tokenizer, list(texts), padding=True, truncation=True) for texts in TEXTS]
 
     def pooled(**inputs: torch.Tensor) -> torch.Tensor:
@@ -149,7 +149,7 @@ def text_alone_sides(
 def compare_logits(
     model: Any, witness: WitnessOfPair, text: torch.Tensor, image: torch.Tensor
 ) -> Iterator[Comparison]:
-    """What `forward` makes of embeddings that are known, in double: the cosines times the factor."""
+    """Compares the logits of `forward` for known embeddings, in float64, with the cosines times the factor."""
     scale = torch.tensor(witness.logit_scale(), dtype=torch.float64)
     logits = _logits(model, text, image)
     yield bounded("logits", LOGITS, witness.name, SAMENESS, difference(logits / scale.exp(), image @ text.t()))
@@ -162,7 +162,7 @@ def _prepared(processor: Any, *given: Any, **named: Any) -> Inputs:
 
 
 def _of_tokens(states: torch.Tensor, ids: torch.Tensor, pad_id: int) -> torch.Tensor:
-    """The states of tokens that are no padding; a model that pads by itself gives states behind those of its text."""
+    """The states of tokens that are no padding; a model that pads by itself gives extra states behind the text's."""
     return states[:, : ids.shape[1]][ids != pad_id]
 
 
@@ -170,7 +170,7 @@ def _embeddings(model: Any, output: str, project: nn.Module, **inputs: torch.Ten
     return normalize(project(model(**inputs, return_dict=True)[output]), dim=-1)
 
 
-# `forward` with a tower left out, whose vectors are known: two towers in double at once would not fit everywhere.
+# `forward` with one tower replaced by known vectors, because two float64 towers do not fit on every machine.
 
 NO_TEXT = {"input_ids": torch.zeros(1, 1).long()}
 NO_PICTURE = {"pixel_values": torch.zeros(1, 1)}
@@ -199,7 +199,7 @@ def _logits(model: Any, text: torch.Tensor, image: torch.Tensor) -> torch.Tensor
 
 @contextmanager
 def _giving(model: Any, **vectors: torch.Tensor) -> Iterator[None]:
-    """Lets these methods of a model give these vectors as their `pooler_output`, whatever they are given."""
+    """Replaces methods of a model; each gives the named vectors as `pooler_output`, whatever its input."""
     for name, found in vectors.items():
         output = BaseModelOutputWithPooling(pooler_output=found)
         setattr(model, name, lambda *inputs, output=output, **options: output)

@@ -1,4 +1,4 @@
-"""What is compared, as reports and cards name it: one row a kind of comparison, in both languages."""
+"""The names of comparisons in reports and cards: one row for each kind, in both languages."""
 
 from dataclasses import dataclass
 
@@ -21,9 +21,9 @@ LOGITS = Words("logits_per_image / exp(logit_scale) in float64", "logits_per_ima
 LOGIT_SCALE = Words.same("logit_scale")
 
 OVERFLOWING = Words("{dtype}, where the witness overflows, too", "{dtype}，对照方同样溢出")
-"""A dtype in which nobody gets numbers of these weights."""
+"""A dtype in which these weights overflow for the witness too."""
 
-# With whom, where nobody computes.
+# The other side of a comparison without computation.
 SOURCE_TENSORS = Words("the source's tensors", "来源文件的张量")
 WRITTEN_TENSORS = Words("the file's tensors", "文件中的张量")
 OLDER_REPO = Words("the older repo", "旧仓库")
@@ -32,7 +32,7 @@ REPO = Words("the repo", "仓库")
 
 @dataclass(frozen=True)
 class Vectors:
-    """What a model gives: as it is named of many inputs in float64, and in a narrower dtype."""
+    """The names of a model's output: for many inputs in float64, and in a narrower dtype."""
 
     exact: Words
     narrow: Words
@@ -53,5 +53,5 @@ POOLED = Vectors(
 
 
 def picture(name: str) -> Words:
-    """A picture of `samples` by its name there."""
+    """The name of a picture in `samples`."""
     return Words(name, samples.CHINESE_NAMES.get(name, name))

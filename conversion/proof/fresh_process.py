@@ -1,4 +1,4 @@
-"""A new interpreter answers a request: it has loaded nothing but what its program brings."""
+"""Answers a request in a new interpreter, which loads only what its program imports."""
 
 import json
 import os
@@ -13,20 +13,21 @@ from ..errors import WorkError
 from ..reading.json_files import read_python_json
 
 HEAD = "import sys; sys.path[:] = [place for place in sys.path if place]; "
-"""A torch.py that lies in the current folder is not the one to import."""
+"""Prevents the import of a torch.py in the current folder."""
 
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**23)}
-"""Lets glibc give freed weights back at once: it keeps blocks of up to 32 MB, which widened layers are, for later.
+"""Makes glibc return freed weights at once: by default it keeps blocks of up to 32 MB, the size of widened layers.
 
-Smaller blocks are mostly what lies between two layers: to fetch these anew each time costs a fifth of a proof.
+Smaller blocks are mostly activations between two layers; allocating them again each time costs a fifth of a proof's
+time.
 """
 
 
 def answered(program: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs Python source that reads the request, JSON on its input, and writes its answer into the file `sys.argv[1]`.
+    """Runs Python source that reads a JSON request from its input and writes the answer to the file `sys.argv[1]`.
 
     Raises:
-        WorkError: with what it said, when it fails or answers nothing.
+        WorkError: the program fails or answers nothing; the message has its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"

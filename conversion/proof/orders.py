@@ -1,4 +1,4 @@
-"""Pictures that tell each image order from every other, at a model's own size: found by trying, not listed."""
+"""Pictures that distinguish every two image orders at a model's own size; found by trial, not listed."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -11,17 +11,17 @@ from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 from . import samples
 
 MOST_WIDER = 64
-"""By how many pixels a tried picture is wider than high, at most: an odd number splits unevenly in a crop."""
+"""The most pixels by which a tried picture is wider than high; a crop splits an odd number unevenly."""
 
 
 def telling_pictures(size: int) -> list[tuple[str, Image.Image]]:
-    """Names and pictures, of which for any two orders one at least comes out otherwise.
+    """Names and pictures: for any two orders, at least one picture gives different pixels.
 
     Args:
-        size: side of the model's square, in pixels.
+        size: the side of the model's square input, in pixels.
 
     Raises:
-        LookupError: when no such pictures are found.
+        LookupError: no such pictures were found.
     """
     taken, left = [], set(combinations(IMAGE_ORDERS, 2))
     for name, picture in _tried(size):
@@ -35,7 +35,7 @@ def telling_pictures(size: int) -> list[tuple[str, Image.Image]]:
 
 
 def _tried(size: int) -> Iterator[tuple[str, Image.Image]]:
-    # With transparency, so that it shows whether a picture is made RGB before it is resized or after.
+    # With transparency, which shows whether a picture is converted to RGB before or after resizing.
     for wider in range(1, MOST_WIDER):
         yield f"RGBA {size + wider}x{size}", samples.transparent_picture(size + wider, size)
 

@@ -1,4 +1,4 @@
-"""A model beside a witness in numbers: sameness in float64, and how far narrower dtypes are from the truth."""
+"""Compares a model with a witness: sameness in float64, and the error of narrower dtypes."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ SAMENESS = 1e-9
 """Largest absolute difference of L2-normalised embeddings, and of a cosine from 1, in float64."""
 
 MARGIN = 64
-"""How many times as far from the truth as the witness's own float32 a model in float32 may be.
+"""The largest allowed ratio of our float32 error to the witness's own float32 error.
 
-Two orders of adding up the same numbers differ by up to ten times on weights that are scaled so that errors show; a
-model that computes in half precision somewhere differs by thousands.
+Two orders of summing the same numbers differ by up to ten times, with weights scaled so that errors show. A model that
+computes in half precision somewhere differs by thousands.
 """
 
 FLOOR = 2e-7
-"""The least rounding that a witness's float32 is taken to have: a few steps of numbers between 0.5 and 1."""
+"""The least assumed float32 error of a witness: a few rounding steps of numbers between 0.5 and 1."""
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -33,7 +33,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Call:
-    """One way to call a model: `ours(**inputs)` gives the L2-normalised vectors of the witness's batch, a row each."""
+    """One way to call a model: `ours(**inputs)` gives L2-normalised vectors, one row for each input of the batch."""
 
     what: str
     ours: Callable[..., torch.Tensor]
@@ -45,10 +45,10 @@ class Call:
 class Side:
     """One side of a model and of its witness.
 
-    `theirs` gives the vectors of one of the `batches`. The parts of our model that the calls pass through are
-    `modules`. The last of the calls and of the batches belong together and are small: they measure the rounding of
-    narrower dtypes, which would cost as much again with all of them. `in_own` is what the last call gives in the
-    repo's own dtype; without it only float64 is measured.
+    `theirs` gives the vectors of one of the `batches`. `modules` are the parts of our model that the calls use. The
+    last call and the last batch belong together and are small: only they measure the rounding of narrower dtypes,
+    because all calls would double the cost. `in_own` is the last call's result in the repo's own dtype; without it,
+    only float64 is measured.
     """
 
     step: str
@@ -62,7 +62,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Found:
-    """What a call gave, in float64, of one of the batches."""
+    """A call's result for one of the batches, in float64."""
 
     what: str
     batch: int
@@ -71,7 +71,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Measured:
-    """What our side gave of a tower, without the model; `narrow` is of the last batch, in other dtypes."""
+    """Our side's results for a tower, without the model; `narrow` holds the last batch's results in other dtypes."""
 
     step: str
     what: Vectors
@@ -82,9 +82,9 @@ class Measured:
 
 
 def measure(side: Side, own: torch.dtype) -> Measured:
-    """Runs our side: all calls in float64, the last in float32 and in a narrower dtype of the repo's own.
+    """Runs our side: all calls in float64, the last call in float32 and in a narrower dtype of the repo's own.
 
-    The weights of one tower are in double at a time. Those of a repo in double are narrowed last, for good.
+    Only one tower's weights are in float64 at a time. A float64 repo's weights are narrowed last, and stay narrow.
     """
     with computing_in(torch.float64, own, side.modules):
         found = [Found(call.what, call.batch, _run(call, torch.float64)) for call in side.calls]
@@ -96,7 +96,7 @@ def measure(side: Side, own: torch.dtype) -> Measured:
 
 
 def compare_tower(ours: Measured, witness: Witness) -> Iterator[Comparison]:
-    """Sameness in float64, and beside it the rounding of the narrower dtypes."""
+    """Compares sameness in float64, and the rounding of the narrower dtypes."""
     truth = [_encoded(ours.theirs, batch, torch.float64, witness) for batch in ours.batches]
     yield from _sameness(ours.step, ours.what, ours.found, truth, witness.name)
     if ours.narrow:
@@ -110,7 +110,7 @@ def _compare_narrow(ours: Measured, exact: torch.Tensor, witness: Witness) -> It
         name = str(dtype).removeprefix("torch.")
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
         if overflows(found, exact) and overflows(_encoded(ours.theirs, brief, dtype, witness), exact):
-            # Whoever computes with these weights in this dtype gets no numbers: that is theirs, not the conversion's.
+            # With these weights this dtype overflows in every implementation; the conversion is not the cause.
             what = ours.what.narrow.filled(dtype=OVERFLOWING.filled(dtype=name))
             yield Comparison(ours.step, what, witness.name, DIFFERENCE, scaled, float("nan"), True)
         else:
@@ -119,13 +119,13 @@ def _compare_narrow(ours: Measured, exact: torch.Tensor, witness: Witness) -> It
 
 
 def overflows(found: torch.Tensor, exact: torch.Tensor) -> bool:
-    """Whether vectors are no numbers where the exact ones are."""
+    """Whether vectors hold NaN or Inf although the exact vectors do not."""
     return not found.isfinite().all() and bool(exact.isfinite().all())
 
 
 @contextmanager
 def computing_in(dtype: torch.dtype, own: torch.dtype, modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Lets modules compute in `dtype`; they then go back to their `own`, whose bits they keep if `dtype` has them."""
+    """Makes modules compute in `dtype`, then returns them to `own`; their bits stay if `dtype` can hold them."""
     for module in modules:
         module.to(dtype)
     yield
@@ -143,7 +143,7 @@ def _run(call: Call, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _in(dtype: torch.dtype, inputs: torch.Tensor) -> torch.Tensor:
-    """Pictures in the dtype, token ids and masks as they are."""
+    """Converts pictures to the dtype; leaves token ids and masks unchanged."""
     return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
@@ -165,19 +165,19 @@ def _sameness(
 
 
 def _cosines(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Cosines row by row; NaN where both sides have NaN (--allow-nonfinite), -1 where one alone has it."""
+    """Cosines row by row; NaN if both sides have NaN (--allow-nonfinite), -1 if only one side has NaN."""
     both = (ours.isnan() & truth.isnan()).any(-1)
     cosines = (ours * truth).sum(-1).nan_to_num(nan=-1.0)
     return cosines.masked_fill(both, math.nan)
 
 
 def shows_nothing(comparison: Comparison) -> bool:
-    """Whether it has compared vectors none of which is a number: that proves nothing of what computes them."""
+    """Whether all compared vectors hold NaN, so that the comparison proves nothing about the computation."""
     return comparison.measure == COSINE and math.isnan(comparison.result)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The largest absolute difference, in double; infinite where the shapes differ, and NaN on both sides is none."""
+    """The largest absolute difference, in float64; infinite if the shapes differ; NaN on both sides counts as 0."""
     if a.shape != b.shape:
         return float("inf")
     same = (a == b) | (a.isnan() & b.isnan())
@@ -185,10 +185,10 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def bounded(step: str, what: Words, witness: Words, bound: float, result: float) -> Comparison:
-    """A comparison of a difference with its bound."""
+    """Compares a difference with its bound."""
     return Comparison(step, what, witness, DIFFERENCE, bound, result, result <= bound)
 
 
 def exact(step: str, what: Words, witness: Words, count: int) -> Comparison:
-    """A comparison of things that are the same or not, of which `count` are not."""
+    """Compares things that are equal or not; `count` of them differ."""
     return Comparison(step, what, witness, COUNT, 0, count, count == 0)

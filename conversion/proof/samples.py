@@ -1,4 +1,4 @@
-"""The inputs on which a conversion is compared: texts that meet every rule of a tokenizer, pictures of every mode."""
+"""The inputs of a comparison: texts that meet every rule of a tokenizer, and pictures of every mode."""
 
 from collections.abc import Iterator
 
@@ -18,21 +18,21 @@ TEXTS = (
 )
 
 EMBEDDED = 4
-"""How many of the pictures, from the first, are also put through the towers."""
+"""The number of pictures, from the first, that the towers also embed."""
 
 PROVED_TEXTS = 5
-"""How many of the texts, from the first, are put through them in double, where a few tell as much as many."""
+"""The number of texts, from the first, that the towers embed in float64; a few texts prove as much as many."""
 
 
 CHINESE_NAMES = {
     "P with transparency 120x90": "P（带透明色）120x90",
     "EXIF-rotated 140x60": "带 EXIF 旋转标记 140x60",
 }
-"""Of the pictures whose names are more than a mode and a size."""
+"""Chinese names of the pictures that are named by more than mode and size."""
 
 
 def pictures() -> Iterator[tuple[str, Image.Image]]:
-    """Names and pictures, the same on every machine: the modes and shapes that pipelines treat differently."""
+    """Names and pictures, the same on every machine, in the modes and shapes that pipelines treat differently."""
     rgb = _picture(227, 224)
     yield "RGB 227x224", rgb
     yield "RGBA 160x240", transparent_picture(160, 240)
@@ -48,12 +48,12 @@ def pictures() -> Iterator[tuple[str, Image.Image]]:
 
 
 def transparent_picture(width: int, height: int) -> Image.Image:
-    """A picture in RGBA whose alpha grows from left to right."""
+    """An RGBA picture whose alpha grows from left to right."""
     return _with_alpha(_picture(width, height))
 
 
 def _picture(width: int, height: int) -> Image.Image:
-    # Plain integer arithmetic, so that no library's version can change a byte.
+    # Plain integer arithmetic, so that no library version can change a byte.
     values = (
         (x * x // 3 + 7 * y * (1 + channel) + (x * y >> 3) * (channel + 2)) % 256
         for y in range(height)
@@ -86,5 +86,5 @@ def _sixteen_bit() -> Image.Image:
 
 def _rotated() -> Image.Image:
     image = _picture(140, 60)
-    image.getexif()[0x0112] = 6  # "rotate by 90 degrees", which the originals do not heed
+    image.getexif()[0x0112] = 6  # "rotate by 90 degrees", which the originals ignore
     return image

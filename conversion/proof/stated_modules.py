@@ -1,4 +1,4 @@
-"""What sentence-transformers would compute of a repo, by the files that state it: their method, output and prompt.
+"""What sentence-transformers would compute from a repo, by the files that state its method, output and prompt.
 
 Source: sentence-transformers, base/modules/transformer.py (`forward`: the method and the output of each modality) and
 base/model.py (`default_prompt_name`). The package itself runs beside it in tests/parity.
@@ -19,7 +19,7 @@ from ..reading.modules_json import FILE, SETTINGS
 KINDS = (["Transformer"], ["Transformer", "Normalize"])
 METHODS = {"text": "get_text_features", "image": "get_image_features"}
 OUTPUT = "pooler_output"
-"""What of the model's outputs is one vector an input."""
+"""The model output that holds one vector for each input."""
 
 TRANSFORMER = "sentence_bert_config.json"
 CONVERT_AGAIN = "Convert the original again."
@@ -27,24 +27,24 @@ CONVERT_AGAIN = "Convert the original again."
 
 @dataclass(frozen=True)
 class StatedModules:
-    """The method of the model and the output taken of it, by modality; what is put before a text; the last module."""
+    """The model's method and output for each modality, the prompt before a text, and the last module."""
 
     methods: Mapping[str, tuple[str, str]]
     prompt: str
     normalizes: bool
 
     def vectors(self, model: Any, modality: str, **inputs: torch.Tensor) -> torch.Tensor:
-        """What `SentenceTransformer.encode` would give of prepared inputs, `(n, width)`."""
+        """The result of `SentenceTransformer.encode` for prepared inputs, `(n, width)`."""
         method, output = self.methods[modality]
         found = getattr(model, method)(**inputs, return_dict=True)[output]
         return normalize(found, dim=-1) if self.normalizes else found
 
 
 def stated_modules(folder: Path) -> StatedModules | None:
-    """What the files of a repo state; None where it has none.
+    """What a repo's files state; None without such files.
 
     Raises:
-        InputError: when they state what is no vector of this model.
+        InputError: the files state no vector of this model.
     """
     if not (folder / FILE).is_file():
         return None
@@ -86,7 +86,7 @@ def _method(modality: str, stated: Mapping[str, Any], where: str) -> tuple[str, 
 
 
 def _prompt(file: Path) -> str:
-    """What is put before every text unless its user says otherwise."""
+    """The text before every input text, unless the user sets another prompt."""
     stated = read_json(file) if file.is_file() else {}
     if (name := stated.get("default_prompt_name")) is None:
         return ""

@@ -1,23 +1,23 @@
-"""Texts that meet every step of a tokenizer: each character, its special tokens, the edge of its limit, sentences."""
+"""Texts that meet every step of a tokenizer: each character, special tokens, the edge of its limit, sentences."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 OLDEST = unicodedata.ucd_3_2_0
-"""The characters of 2002: what has not changed since is the same in every library that knows Unicode."""
+"""Unicode of 2002: characters unchanged since then are the same in every library that knows Unicode."""
 
 UNIFORM = ((0x3400, 0x4DB6), (0x4E00, 0x9FA6), (0xAC00, 0xD7A4), (0x20000, 0x2A6D7))
-"""Blocks of ideographs and syllables, all treated alike: their edges tell whether a tokenizer knows the block."""
+"""Blocks of ideographs and syllables that are treated alike: their edges show whether a tokenizer knows the block."""
 
 EDGE, STRIDE = 16, 61
-"""How many characters at each edge of such a block are taken, and each which of the others."""
+"""The number of characters from each edge of such a block, and the step between characters taken inside it."""
 
 MOST_TOKENS = 8
-"""More than nearly every character comes to."""
+"""More tokens than almost any character gives."""
 
 WORDS = tuple("a" * length for length in (99, 100, 101, 199, 200, 201))
-"""Around the lengths from which WordPiece takes a word for unknown: 100 of transformers, 200 of BERT's own code."""
+"""Lengths around WordPiece's limits for unknown words: 100 in transformers, 200 in BERT's own code."""
 
 SENTENCES = (
     "一只戴着红色帽子的小猫坐在窗台上看雪。",
@@ -39,12 +39,12 @@ def whole(special: Sequence[str], context_length: int) -> Iterator[str]:
     """All texts for a tokenizer with these special tokens.
 
     Args:
-        context_length: the longest text in tokens; no text of characters is longer, so that none is cut.
+        context_length: the longest text in tokens; no text of characters is longer, so that no such text is cut.
     """
     yield from SENTENCES
     yield from WORDS
     for token in special:
-        # None stands alone: what Wukong's own tokenizer makes of it there no fast tokenizer can (sources/wukong.py).
+        # Never alone in a text: no fast tokenizer can do what Wukong's own tokenizer does then (sources/wukong.py).
         yield f"猫{token}cat{token}{token}狗 x{token.lower()}"
     characters = stable_characters()
     number = max(1, (context_length - 2) // MOST_TOKENS)
@@ -54,7 +54,7 @@ def whole(special: Sequence[str], context_length: int) -> Iterator[str]:
 
 @cache
 def stable_characters() -> str:
-    """Characters that Unicode has not changed since 2002; of uniform blocks the edges and a few between."""
+    """Characters that are unchanged since Unicode of 2002; for uniform blocks, the edges and a few between."""
     taken = (number for number in range(0x110000) if not _is_left_out(number))
     return "".join(character for character in map(chr, taken) if _is_stable(character))
 
@@ -68,7 +68,7 @@ def _is_left_out(number: int) -> bool:
 
 def _is_stable(character: str) -> bool:
     kind = OLDEST.category(character)
-    if kind in ("Cn", "Cs", "Co"):  # unassigned, half of a character, private use
+    if kind in ("Cn", "Cs", "Co"):  # unassigned, half of a surrogate pair, private use
         return False
     decomposition = unicodedata.decomposition(character)
     return kind == unicodedata.category(character) and OLDEST.decomposition(character) == decomposition

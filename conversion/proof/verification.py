@@ -1,4 +1,4 @@
-"""Reload a repo through the Auto classes in a fresh process, and compare it with the original, step by step."""
+"""Loads a repo through the Auto classes in a fresh process, and compares it with the original, step by step."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
 from .witnesses import Testimony
 
 PROGRAM = "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
-"""The fresh process."""
+"""The fresh process's program."""
 
 
 def verify(
@@ -53,9 +53,9 @@ def verify(
     vision_config: str | Path | None = None,
     ema: str | None = None,
 ) -> Report:
-    """Compares a converted repo with its original, or without one with its own tensors mapped back.
+    """Compares a converted repo with its original, or without the original, with its own tensors mapped back.
 
-    Without the original nothing is seen of what lies in it: see `unseen`.
+    Without the original, a difference from the original's files is not found: see `unseen`.
 
     Args:
         out: a converted folder.
@@ -63,8 +63,8 @@ def verify(
             `vision_config` and `ema` as for `convert`.
 
     Raises:
-        ParityError: when a comparison fails; its `report` holds all of them.
-        InputError: when `out` is no converted folder.
+        ParityError: a comparison fails; `report` holds all comparisons.
+        InputError: `out` is no converted folder.
     """
     out = Path(out)
     if not (out / "config.json").exists():
@@ -115,7 +115,7 @@ def _compare_files(out: Path, report: Report) -> Comparison:
 
 
 def _check_formats(out: Path, report: Report) -> None:
-    """Refuses a report of sources that are not known here: it lies, or a later version wrote it."""
+    """Refuses a report with unknown source formats: it is false, or a later version wrote it."""
     formats = [source["format"] for source in report.sources]
     if not formats or any(each not in SOURCES for each in formats):
         raise InputError(
@@ -125,7 +125,7 @@ def _check_formats(out: Path, report: Report) -> None:
 
 
 def unseen(out: str | Path) -> str:
-    """What `verify` can't see of a repo without its original: a sentence with the command that sees it."""
+    """What `verify` cannot check without the original: a sentence with the command that checks it."""
     out = Path(out)
     own = recorded_vocabulary(read_report(out), out) == out
     what = "the weights and the vocabulary" if own else "the weights"
@@ -137,7 +137,7 @@ def unseen(out: str | Path) -> str:
 
 
 def recorded_vocabulary(report: Report, out: Path) -> Path:
-    """The vocabulary that a report names where it ships with the package, else the repo's own."""
+    """The packaged vocabulary if the report names it, else the repo's own."""
     default = SOURCES[report.sources[0]["format"]].vocabulary.default
     if default is not None and evidence.vocabulary_hashes(default) == report.conversion["vocabulary"]:
         return default
@@ -146,9 +146,9 @@ def recorded_vocabulary(report: Report, out: Path) -> Path:
 
 @dataclass(frozen=True)
 class Request:
-    """What the fresh process is asked; either the `parts` of the original, or what a report `recorded` of them.
+    """The fresh process's request: either the `parts` of the original, or what a report `recorded` about them.
 
-    `vocabulary` is the file or folder that the witness reads; `context_length` is the user's own word, if any.
+    `vocabulary` is the file or folder that the witness reads; `context_length` is what the user stated, if anything.
     """
 
     out: str
@@ -161,7 +161,7 @@ class Request:
 
 
 def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
-    """Runs the comparisons in a new interpreter, which has loaded nothing but what the repo itself brings."""
+    """Runs the comparisons in a new interpreter, which has loaded nothing except the repo's own files."""
     result = answered(PROGRAM, asdict(request))
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
@@ -169,7 +169,7 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The fresh process: a request on standard input, the answer into the file named."""
+    """The fresh process: reads a request from standard input, and writes the answer into the named file."""
     request = Request(**json.load(sys.stdin))
     try:
         level, comparisons = compare(request)
@@ -204,7 +204,7 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
 
 
 def _check_sides(repo: Repo, witness: Witness) -> None:
-    """Refuses to hold a text tower alone against a pair, or a pair against a text tower alone."""
+    """Refuses to compare a text tower alone with a pair, or a pair with a text tower alone."""
     alone = repo.is_text_alone
     if alone != isinstance(witness, WitnessOfTextAlone):
         ours, theirs = ("a text tower alone", "both towers") if alone else ("both towers", "a text tower alone")
@@ -217,9 +217,9 @@ def _check_sides(repo: Repo, witness: Witness) -> None:
 def _compare_numbers(
     model: Any, repo: Repo, witness: WitnessOfPair | WitnessOfTextAlone, dtype: str
 ) -> Iterator[Comparison]:
-    """Fields that no number shows, ids, pixels, vectors and logits.
+    """Compares ids, pixels, vectors, logits, and the fields of config.json that change no number.
 
-    The model is let go before the witness computes: a peer's package is in double as a whole.
+    The model is released before the witness computes, because a peer's package is in float64 as a whole.
     """
     own = model.dtype
     check_tokenizer(repo.tokenizer, model.config)
@@ -251,7 +251,7 @@ def _compare_numbers(
 
 @contextmanager
 def _running(out: Path) -> Iterator[None]:
-    """Says in words why a repo that loads does not compute."""
+    """Reports in words why a repo that loads cannot compute."""
     try:
         yield
     except ZhclipError:
@@ -261,20 +261,20 @@ def _running(out: Path) -> Iterator[None]:
 
 
 def _with_towers(whole: Measured, pair: Pair, out: Path, own: torch.dtype) -> Measured:
-    """What was measured of one side, and of the classes that hold this tower alone."""
+    """The measurements of one side and of the classes that hold only this tower."""
     sides = pair.tower_sides(partial(_load_tower, out), whole)
     return replace(whole, found=[*whole.found, *(found for each in sides for found in measure(each, own).found)])
 
 
 def _load(out: Path) -> Any:
-    """The model as users load it, in the dtype that its config states."""
+    """The model as users load it, in the dtype of its config."""
     import transformers
 
     return _loaded(transformers.AutoModel, out)
 
 
 def _load_tower(out: Path, name: str) -> Any:
-    """The same of a class that holds one tower."""
+    """A class that holds one tower, loaded in the same way."""
     import hf_zhclip
 
     return _loaded(getattr(hf_zhclip, name), out)
@@ -292,7 +292,7 @@ def _testimony(part: Part, dtype: str) -> Testimony:
 
 
 def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
-    """What the original was, as far as a repo tells: its tensors by the inverse tables, the rest by the report."""
+    """The original, as far as a repo shows it: tensors by the inverse tables, the other facts by the report."""
     found = []
     for each in request.recorded:
         given = evidence.of_report(each["evidence"])
@@ -307,9 +307,9 @@ def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
 
 
 def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:
-    """The original's tensors after the rounding that `--dtype` asked for, so that the bound need not widen.
+    """The original's tensors after the rounding of `--dtype`, so that the bound need not widen.
 
-    A scalar stays as it is: it is a scale, or a temperature whose logarithm is rounded and not the temperature.
+    A scalar is not rounded: it is a scale, or a temperature; for a temperature only the logarithm is rounded.
     """
     if dtype not in DTYPES:
         return tensors
@@ -317,7 +317,7 @@ def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, to
 
 
 def _with_rounded_scale(witness: WitnessOfPair, dtype: str) -> WitnessOfPair:
-    """The witness with its scale after the rounding that `--dtype` asked for."""
+    """The witness with its scale after the rounding of `--dtype`."""
     if dtype not in DTYPES:
         return witness
     return replace(witness, logit_scale=lambda: float(torch.tensor(witness.logit_scale()).to(DTYPES[dtype])))
@@ -348,7 +348,7 @@ def _compare_tensors(
 
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
-    """Fields of config.json that change no vector and a later training: dropout, initial values, unused ids."""
+    """Compares fields of config.json that only affect later training: dropout, initial values, unused ids."""
     towers = {"text_config": witness.text_training}
     if isinstance(witness, WitnessOfPair):
         towers["vision_config"] = witness.image_training
@@ -363,7 +363,7 @@ def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:
 
 
 def _check_vocabulary(witness: Witness, model: Any) -> None:
-    """Refuses a vocabulary of more words than the model has rows, before it is asked for one of them."""
+    """Refuses a vocabulary with more words than the model has rows, before any row is used."""
     highest, rows = max(map(max, witness.token_ids(samples.TEXTS))), model.config.text_config.vocab_size
     if highest >= rows:
         raise InputError(
@@ -373,7 +373,7 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
 
 
 def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], list[Comparison]]:
-    """The witness's ids of each text that is embedded, and how the whole tokenizer compares with its own."""
+    """The witness's ids of each embedded text, and the comparison of the whole tokenizer with the witness's."""
     given = [*samples.TEXTS, *texts.whole(witness.vocabulary.special, witness.context_length)]
     expected = witness.token_ids(given)
     ours = repo.tokenizer(given, truncation=True)["input_ids"]
@@ -388,7 +388,7 @@ def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], li
 def _compare_pixels(
     processor: Any, pictures: Sequence[tuple[str, Image.Image]], witness: WitnessOfPair
 ) -> tuple[list[torch.Tensor], list[Comparison]]:
-    """The witness's pixels of each picture, and how far the repo's are from them."""
+    """The witness's pixels of each picture, and the repo's differences from them."""
     pixels, comparisons = [], []
     for name, image in pictures:
         expected = witness.pixels(image)

@@ -1,4 +1,4 @@
-"""The vocabulary of a repo beside its witness's: every row, every merge or score."""
+"""Compares a repo's vocabulary with its witness's: every row, and every merge or score."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +11,9 @@ from .witness import Witness
 
 
 def compare_vocabulary(tokenizer: Any, witness: Witness) -> Iterator[Comparison]:
-    """How many rows, and how many merges (BPE) or scores (Unigram), are not the witness's.
+    """Counts the rows, and the merges (BPE) or scores (Unigram), that differ from the witness's.
 
-    A row of white space counts for nothing: no text comes to it, and readers differ in whether they strip it.
+    Ignores rows of white space: no text reaches such a row, and readers differ in whether they strip it.
     """
     ours, theirs = (_reachable(rows) for rows in (tokenizer.get_vocab(), witness.vocabulary.rows))
     different = sum(ours.get(token) != theirs.get(token) for token in ours.keys() | theirs.keys())
@@ -34,5 +34,5 @@ def _rules(tokenizer: Any) -> list[tuple]:
 
 
 def _differing(ours: Sequence[tuple], theirs: Sequence[tuple]) -> int:
-    """How many stand in another place, with all that one side has more."""
+    """The number of entries in another place, plus the extra entries of one side."""
     return sum(a != tuple(b) for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))

@@ -1,4 +1,4 @@
-"""Who computes the same as a checkpoint, and what it has found of the checkpoint by its own code."""
+"""The witness that computes the same as a checkpoint, and the facts that it finds with its own code."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,9 +22,9 @@ Fields = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class TextFacts:
-    """What a witness has found of a source by its own code (`reference/`), for the peer's package to be built from.
+    """Facts that a witness found about a source with its own code (`reference/`), to build the peer's package from.
 
-    `config` is the source's own JSON, `vocab` what the witness has read at the path of the vocabulary.
+    `config` is the source's own JSON, `vocab` the vocabulary as the witness read it.
     """
 
     config: Mapping[str, Any]
@@ -34,18 +34,19 @@ class TextFacts:
 
 @dataclass(frozen=True)
 class Facts(TextFacts):
-    """The same of a model that takes pictures, too."""
+    """The facts of a model that also takes pictures."""
 
     image_size: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Witness:
-    """Somebody else who computes what a model computes: the original's own package, or the reference.
+    """An independent implementation of a model: the original's own package, or the reference.
 
-    Token ids come and go unpadded; `encode_text` takes ids `(n, length)` padded with the tokenizer's pad id and gives
-    L2-normalised `(n, width)` in the dtype that `computing_in` sets. `text_training` gives the fields of config.json
-    that no number shows. `vocabulary` is what it has read, and no text has more than `context_length` ids.
+    Token ids are unpadded in inputs and outputs, except in `encode_text`: it takes ids `(n, length)` padded with the
+    tokenizer's pad id and gives L2-normalised `(n, width)` in the dtype that `computing_in` sets. `text_training`
+    gives the fields of config.json that change no number. `vocabulary` is what the witness read. No text has more than
+    `context_length` ids.
     """
 
     name: Words
@@ -60,9 +61,9 @@ class Witness:
 
 @dataclass(frozen=True, kw_only=True)
 class WitnessOfTextAlone(Witness):
-    """Of a text tower alone: `encode_text` gives what is pooled.
+    """The witness of a text tower alone: `encode_text` gives the pooled states.
 
-    `text_states` gives the states of all tokens, `(n, length, width)`, normalised likewise.
+    `text_states` gives the states of all tokens, `(n, length, width)`, also L2-normalised.
     """
 
     text_states: Encode
@@ -70,7 +71,7 @@ class WitnessOfTextAlone(Witness):
 
 @dataclass(frozen=True, kw_only=True)
 class WitnessOfPair(Witness):
-    """Of both sides: `encode_image` takes pixels `(n, 3, size, size)`, and `logit_scale` is the stored logarithm."""
+    """The witness of both sides: `encode_image` takes pixels `(n, 3, size, size)`; `logit_scale` is the stored log."""
 
     encode_image: Encode
     pixels: Pixels
@@ -80,9 +81,9 @@ class WitnessOfPair(Witness):
 
 @dataclass(frozen=True)
 class Offer:
-    """The calls of a witness that one package or one module of `reference` has, under the witness's names.
+    """The calls that one package or one module of `reference` offers, under the witness's names.
 
-    A call that it does not have somebody else answers: of a peer the reference, of a part the other part.
+    Another implementation answers a missing call: the reference for a peer, the other part for a part.
     """
 
     name: Words

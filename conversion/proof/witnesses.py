@@ -1,7 +1,8 @@
-"""Who bears witness to a conversion: built from the source's files and from what the user stated, and nothing else.
+"""Builds the witness of a conversion only from the source's files and from what the user stated.
 
-What is needed beside the tensors (heads, activation, eps, pooling, context length, image size, how a vocabulary is
-read) the modules of `reference` find by their own code, and the peers' packages from the raw configs by theirs.
+Beside the tensors a witness needs heads, activation, eps, pooling, context length, image size, and how a vocabulary is
+read. The modules of `reference` find these facts with their own code; the peers' packages find them with theirs, in
+the raw configs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,12 +37,12 @@ CALLS = (
 REFERENCE = Words("reference", "参考实现")
 
 OF_AN_IMAGE_PART = ("encode_image", "logit_scale", "image_training")
-"""What of these an image part gives; texts and the image order are the text family's."""
+"""The calls that an image part answers; texts and the image order belong to the text side's family."""
 
 
 @dataclass(frozen=True)
 class Testimony:
-    """What the witness of one part is built from: its format, what it gives to the model, tensors and evidence."""
+    """What the witness of one part is built from: its format, its role in the model, tensors and evidence."""
 
     format: str
     role: str
@@ -52,14 +53,14 @@ class Testimony:
 def build(
     parts: Sequence[Testimony], vocabulary: Path, context_length: int | None
 ) -> WitnessOfPair | WitnessOfTextAlone:
-    """The witness of a model: of each part the original's own package where it is installed, else the reference.
+    """The witness of a model: for each part the original's own package if it is installed, else the reference.
 
     Args:
         vocabulary: the file or folder of the text part's vocabulary.
-        context_length: the longest text in tokens where the user stated it.
+        context_length: the longest text in tokens, if the user stated it.
 
     Raises:
-        InputError: when the files do not state what has to be known, or state what nobody can compute.
+        InputError: the files do not state a needed fact, or state something that no witness can compute.
     """
     with in_words():
         readers = [_Reader(part) for part in parts]
@@ -75,7 +76,7 @@ def build(
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Tells what a witness can't find or compute as an error of the input; what is told in words already stays."""
+    """Reports what a witness cannot find or compute as an error of the input; keeps errors that already have words."""
     try:
         yield
     except ZhclipError:
@@ -89,7 +90,7 @@ def in_words() -> Iterator[None]:
 
 
 def _worded(call: Callable) -> Callable:
-    """The same call, which tells its errors as those of the input."""
+    """The same call, with its errors reported as errors of the input."""
 
     def worded(*inputs: Any) -> Any:
         with in_words():
@@ -120,7 +121,7 @@ class _Reader:
         return found if getattr(self.module, "SPECIAL_IN_TEXTS", True) else replace(found, special=())
 
     def offer(self, facts: TextFacts) -> Offer:
-        """What the part's witness answers: the package where it has a call, else the reference."""
+        """The calls of the part's witness: the package's if it has the call, else the reference's."""
         reference = self._reference(facts)
         peer = self._peer(facts)
         whole = _completed(peer, reference) if peer else reference
@@ -151,7 +152,7 @@ class _Reader:
         given = replace(facts, config=of_the_model(facts.config))
         if self.part.role == "whole":
             return module.original(self.part.tensors, given)
-        # A package that can't do without a text tower bears no witness to an image part.
+        # A package that needs a text tower cannot be the witness of an image part.
         return module.original_image(self.part.tensors, given) if hasattr(module, "original_image") else None
 
 
@@ -162,12 +163,12 @@ OF_USE = (
 )
 """Fields of transformers' configs that say how a model is used and change none of its vectors.
 
-A package's class would heed them: give tuples, or names to a hundred billion classes.
+A package's class would obey them: it would return tuples, or create names for a hundred billion classes.
 """
 
 
 def of_the_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A raw config, and those within it, without the fields that only say how a model is used."""
+    """A raw config without the fields of use, also in its nested configs."""
     return {
         name: of_the_model(value) if isinstance(value, Mapping) else value
         for name, value in config.items()
@@ -176,7 +177,7 @@ def of_the_model(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _peer_module(format: str) -> ModuleType | None:
-    """The peer's module; of some formats no package can be installed."""
+    """The peer's module; for some formats no package can be installed."""
     name = f"{__package__}.peers.{format}"
     return import_module(name) if find_spec(name) else None
 
@@ -187,10 +188,10 @@ def _completed(peer: Offer, reference: Offer) -> Offer:
 
 
 def _joined(offers: Sequence[Offer], vocabulary: Table, context_length: int) -> WitnessOfPair | WitnessOfTextAlone:
-    """The witness of a model: each call from the part that can answer it, the level that of the weaker.
+    """The witness of a model: each call from a part that can answer it, and the weaker part's level.
 
     Raises:
-        LookupError: when no part answers a call.
+        LookupError: no part answers a call.
     """
     answers = {call: found for call in CALLS for each in reversed(offers) if (found := getattr(each, call))}
     level: Level = "peer" if all(each.level == "peer" for each in offers) else "reference"

@@ -1,1 +1,1 @@
-"""Cards, and the way to the hub."""
+"""Cards, and publishing on the hub."""

@@ -1,4 +1,4 @@
-"""README.md as a file: the stamp by which an edited card is known, and a write that happens whole or not at all."""
+"""README.md as a file: the stamp that shows whether a card was edited, and a write that is complete or not at all."""
 
 import hashlib
 import os
@@ -12,17 +12,17 @@ STAMP = re.compile(r"\n<!-- zhclip card (?P<sha256>[0-9a-f]{64}) -->\s*\Z")
 
 
 def is_generated(text: str) -> bool:
-    """Whether a README.md was written by this module and not edited since."""
+    """Whether this module wrote a README.md and nobody edited it since."""
     text = text.replace("\r\n", "\n")
     stamp = STAMP.search(text)
     return stamp is not None and stamp["sha256"] == _digest(text[: stamp.start()])
 
 
 def read_card(path: Path) -> str:
-    """The text of a README.md as it is, to the ends of its lines.
+    """The text of a README.md, with its line ends unchanged.
 
     Raises:
-        InputError: when it is not in UTF-8.
+        InputError: the file is not in UTF-8.
     """
     try:
         return path.read_bytes().decode()
@@ -31,7 +31,7 @@ def read_card(path: Path) -> str:
 
 
 def stamped(text: str) -> str:
-    """A card with the hash by which `is_generated` knows it."""
+    """A card with the hash by which `is_generated` recognises it."""
     return f"{text}\n<!-- zhclip card {_digest(text)} -->\n"
 
 
@@ -40,7 +40,7 @@ def _digest(text: str) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all."""
+    """Writes a file completely or not at all."""
     temporary = None
     try:
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

@@ -1,4 +1,4 @@
-"""What a user states of a card's metadata: by arguments, or in the header of the card that is there."""
+"""What a user states about a card's metadata: by arguments, or in the existing card's header."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +14,9 @@ from .hub_values import LICENSES
 
 @dataclass(frozen=True)
 class Header:
-    """What a user may state of a card's metadata: nothing is None.
+    """What a user may state about a card's metadata; a field that nobody states is None.
 
-    `stated_now`: the licence is stated by an argument, not by the card that is there.
+    `stated_now`: an argument states the licence, not the existing card.
     """
 
     license: str | None = None
@@ -33,7 +33,7 @@ def header_stated(license: str | None, base_model: str | None) -> Header:
     """What the arguments of `card` state.
 
     Raises:
-        InputError: when it is nothing that the hub takes.
+        InputError: the hub does not accept a value.
     """
     stated = Header(license, base_model=None if base_model is None else (base_model,))
     _check_header(stated, "--license", "--base-model", "")
@@ -41,7 +41,7 @@ def header_stated(license: str | None, base_model: str | None) -> Header:
 
 
 def header_of(path: Path, stated: Header) -> Header:
-    """What a card's metadata states, and above it what is stated now; both are held against what the hub takes."""
+    """What a card's metadata states, overridden by what is stated now; both must have values that the hub accepts."""
     merged = _merge(_read_header(path), stated)
     _check_header(merged, "license:", "base_model:", f" in the header of {path}")
     return merged
@@ -73,6 +73,6 @@ def _read_header(path: Path) -> Header:
 
 
 def _merge(old: Header, new: Header) -> Header:
-    """The new where it states something. A licence brings its own name and link, or none."""
+    """The new values, else the old ones. A new licence brings its own name and link, or none."""
     licence = old if new.license in (None, old.license) else new
     return replace(licence, base_model=new.base_model or old.base_model, stated_now=new.stated_now)

@@ -1,4 +1,4 @@
-"""The header of a card in the hub's values: licence, languages, origin, tags, published results."""
+"""A card's header in the hub's values: licence, languages, origin, tags, published results."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +14,10 @@ from .card_header import Header
 from .model_facts import Model
 
 TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
-"""Published task -> the hub's; it has none for retrieval, which is done with features."""
+"""Published task -> the hub's task; the hub has no task for retrieval, which uses features."""
 
 METRICS = {"Top1": "accuracy", "Top5": "accuracy", "ACC1": "accuracy"}
-"""Published metric -> the hub's, of a classification; those of a retrieval are recall."""
+"""Published metric of a classification -> the hub's metric; retrieval metrics are recall."""
 
 
 def metadata_of(
@@ -29,7 +29,7 @@ def metadata_of(
     relation: str,
     languages: Sequence[str],
 ) -> ModelCardData:
-    """The header. The hub has no word for a changed format; `quantized`, the same model in other files, is nearest."""
+    """The header. Its relation `quantized` (same model, other files) is the hub's nearest to a changed format."""
     results = _results(entry) if entry else []
     return ModelCardData(
         **licence,
@@ -56,7 +56,7 @@ def metadata_of(
 
 
 def _results(entry: Entry) -> list[EvalResult]:
-    """The published zero-shot figures; those after fine-tuning are of other weights."""
+    """The published zero-shot figures; figures after fine-tuning belong to other weights."""
     if entry.figures is None:
         return []
     return [
@@ -80,7 +80,7 @@ def _results(entry: Entry) -> list[EvalResult]:
 
 
 def licence_of(entry: Entry | None, header: Header) -> str | None:
-    """What the user states of a model of his own; of a published one what was published."""
+    """The licence that users state for their own model; for a published model, the published licence."""
     if entry is None or entry.license.id is None or header.license is None:
         return header.license or (entry.license.id if entry else None)
     if header.license not in entry.license.published:
@@ -93,7 +93,7 @@ def licence_of(entry: Entry | None, header: Header) -> str | None:
 
 
 def whose_word(entry: Entry | None, header: Header, made_from: set[str]) -> str:
-    """Whose word the licence is; one that an earlier card took from the catalogue was stated by nobody since."""
+    """Who stated the licence; if an earlier card took it from the catalogue, nobody has stated it since."""
     if entry is not None and entry.license.id is not None:
         return "published"
     published = (each.license.published for each in catalogue.entries() if each.published.repo in made_from)
@@ -102,13 +102,13 @@ def whose_word(entry: Entry | None, header: Header, made_from: set[str]) -> str:
 
 
 def licence_fields(licence: str | None, header: Header) -> dict[str, str]:
-    """The fields of a licence that is known; the hub wants a name and a link where it is none of its own."""
+    """The fields of a known licence; the hub needs a name and a link for a licence that is not on its list."""
     stated = {"license": licence, "license_name": header.license_name, "license_link": header.license_link}
     return {key: value for key, value in stated.items() if licence and value}
 
 
 def hub_repos(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
-    """Where the parts are published, if all of them are."""
+    """The hub repos of the parts, if all of them are published."""
     if report is not None:
         places = [source["hub"] for source in report.sources]
         return tuple(place["repo"] for place in places) if all(places) else ()
@@ -118,7 +118,7 @@ def hub_repos(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
 
 
 def languages_of(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
-    """What the model was trained on: published, or of the format that it had; without a report Chinese, as most."""
+    """The training languages: published, or of the original format; without a report Chinese, as for most models."""
     if entry:
         return entry.languages
     return SOURCES[report.sources[0]["format"]].languages if report else ("zh",)

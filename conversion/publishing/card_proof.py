@@ -1,4 +1,4 @@
-"""What a card says of a report: its worth, its comparisons folded into rows, its sources, and how to repeat it."""
+"""What a card says about a report: its level, its comparisons folded into rows, its sources, how to repeat it."""
 
 import math
 import shlex
@@ -16,7 +16,7 @@ SEVERAL = Words("{count}: {words}", "{count} 项：{words}")
 
 
 def level_of(report: Report, unverified: Words | None, edited: bool) -> str:
-    """What the report is worth, a key of LEVELS."""
+    """The proof's level, a key of LEVELS."""
     if edited:
         return "edited"
     if not report.passed:
@@ -25,7 +25,7 @@ def level_of(report: Report, unverified: Words | None, edited: bool) -> str:
 
 
 def proof_words(report: Report, level: str) -> dict[str, Any]:
-    """What the template says of a report of this worth."""
+    """The template's words about a report of this level."""
     dtype = report.conversion["dtype"]
     return {
         "level": LEVELS[level],
@@ -49,7 +49,7 @@ def proof_words(report: Report, level: str) -> dict[str, Any]:
 
 
 def _against(report: Report) -> list[str]:
-    """What `verify` is told about the original."""
+    """The arguments that tell `verify` about the original."""
     first, *others = report.sources
     words = shlex.split(report.conversion["command"])
     flags = "--format", "--vision-format", "--tokenizer", "--config", "--vision-config", "--ema"
@@ -59,7 +59,7 @@ def _against(report: Report) -> list[str]:
 
 
 def _origin(source: Mapping[str, Any]) -> str:
-    """A source as `convert` takes it: as the hub names it, or by its name."""
+    """A source as `convert` takes it: its hub name, or its own name."""
     place = source["hub"]
     if not place:
         return source["name"]
@@ -67,7 +67,7 @@ def _origin(source: Mapping[str, Any]) -> str:
 
 
 def folded(report: Report) -> list[dict[str, Any]]:
-    """The comparisons, those of one step against one witness in one row, with the worst result."""
+    """The comparisons; one row joins comparisons of the same step and witness, with the worst result."""
     rows: dict[tuple, list] = {}
     for each in report.comparisons:
         rows.setdefault((each.step, each.witness, each.measure, each.bound), []).append(each)

@@ -1,4 +1,4 @@
-"""What a card says of a model by its kind: image order, padding, languages, proof and licence, in both languages."""
+"""A card's sentences by kind of model: image order, padding, languages, proof and licence, in both languages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ PADDING = {
 
 @dataclass(frozen=True)
 class Language:
-    """What a card says of a model of these languages; `names` and `texts` stand in its blocks."""
+    """A card's sentences about a model for these languages; `names` and `texts` appear in its code blocks."""
 
     of_model: Words
     trained_on: Words
@@ -95,7 +95,7 @@ MULTILINGUAL = Language(
     ),
     *CHINESE_TEXTS,
 )
-"""For every combination that has no words of its own."""
+"""For every combination of languages without its own sentences."""
 
 LEVELS = {
     "peer": Words(
@@ -119,11 +119,11 @@ LEVELS = {
     ),
     "doubted": Words("Not verified, for the reason given at the top", "未经验证，原因见页首"),
 }
-"""What a report is worth: its level, or why it is worth nothing."""
+"""What a report proves: its level, or why it proves nothing."""
 
 LICENCE_BY = {
     "published": Words(".", "。"),
     "inherited": Words(" (the licence of the model that it was made from).", "（沿用其来源模型的许可证）。"),
     "stated": Words(" (stated by whoever made this repository).", "（由制作本仓库的人声明）。"),
 }
-"""Whose word a licence is."""
+"""Who stated a licence."""

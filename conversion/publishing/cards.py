@@ -1,4 +1,4 @@
-"""card(): writes or refreshes the README.md of a converted repo; the cards of the catalogue are written here, too."""
+"""card(): writes or updates the README.md of a converted repo; also writes the catalogue's cards."""
 
 import sys
 from pathlib import Path
@@ -16,18 +16,18 @@ from .unverified import CHANGED_SINCE, why_unverified
 
 
 def card(out: str | Path, *, license: str | None = None, base_model: str | None = None, force: bool = False) -> Path:
-    """Writes or refreshes README.md alone, and says where it is.
+    """Writes or updates only README.md, and returns its path.
 
     Args:
-        out: a folder that `convert` made, or that was fine-tuned from one.
-        license: an identifier of the hub; by default what the card in the folder says, then the catalogue.
-        base_model: `user/name` that this one was made from; by default what the card says, then the report.
-        force: replace a README.md that was not written by this, or was edited since.
+        out: a folder that `convert` made, or that was fine-tuned from such a folder.
+        license: a licence identifier of the hub; the default is the existing card's, then the catalogue's.
+        base_model: `user/name` of the base model; the default is the existing card's, then the report's.
+        force: replace a README.md that this function did not write, or that was edited since.
 
     Raises:
-        InputError: when the folder is no repo, an argument is wrong, contradicts what was published, or a README.md
-            that somebody wrote would be lost.
-        WorkError: when it could not be written; the old one is still there then.
+        InputError: the folder is no repo, an argument is wrong or contradicts what was published, or a README.md that
+            a person wrote would be lost.
+        WorkError: the card could not be written; the old card is still there.
     """
     folder = Path(out)
     _check_folder(folder)
@@ -55,14 +55,14 @@ def _check_readme(path: Path, force: bool) -> None:
 
 
 def write_card(folder: Path, report: Report, name: str) -> None:
-    """Writes README.md into a folder that was just converted; `name` is what the blocks load."""
+    """Writes README.md into a folder that was just converted; the code blocks load `name`."""
     write_whole(
         folder / CARD, render_folder(folder, report, name, why_unverified(report, None), NOTHING_STATED, False)
     )
 
 
 def refresh(folder: Path) -> list[Path]:
-    """Writes the card of every entry of the catalogue into model_cards."""
+    """Writes the card of every catalogue entry into model_cards."""
     paths = []
     for entry in catalogue.entries():
         paths.append(folder / f"{entry.name}.md")

@@ -1,4 +1,4 @@
-"""The values that the hub knows for a card's header, so that a header is checked without a network."""
+"""The hub's values for a card's header, so that a header is checked without a network."""
 
 LICENSES = frozenset(
     """
@@ -13,7 +13,7 @@ LICENSES = frozenset(
     grok2-community gemma unknown other
     """.split()
 )
-"""The identifiers of hf.co/docs/hub/repositories-licenses."""
+"""The licence identifiers of hf.co/docs/hub/repositories-licenses."""
 
 PIPELINE_TAGS = frozenset(
     """
@@ -41,7 +41,7 @@ LANGUAGES = frozenset(
     multilingual
     """.split()
 )
-"""ISO 639-1, which the hub takes beside longer codes, and its word for many."""
+"""ISO 639-1 codes, which the hub accepts beside longer codes, and its value for several languages."""
 
 LIBRARIES = frozenset(
     """
@@ -50,7 +50,7 @@ LIBRARIES = frozenset(
     spacy speechbrain stable-baselines3 stanza tensorflowtts timm transformers transformers.js ultralytics
     """.split()
 )
-"""Libraries of packages/tasks/src/model-libraries.ts in huggingface.js; those that a dual encoder could name."""
+"""Libraries of packages/tasks/src/model-libraries.ts in huggingface.js that a dual encoder could state."""
 
 RELATIONS = frozenset(("adapter", "finetune", "merge", "quantized"))
-"""What base_model_relation can be."""
+"""The values of base_model_relation."""

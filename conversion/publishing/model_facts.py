@@ -1,4 +1,4 @@
-"""What is known of a model, whatever is known of its origin: from a converted folder, or from the catalogue."""
+"""The facts about a model that do not depend on its origin: from a converted folder, or from the catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from ..sources import SOURCES
 from ..tokenizers.vocabularies import WORDPIECE
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-"""Numbers of a BatchNorm that are counted, not trained."""
+"""A BatchNorm's numbers that are counted, not trained."""
 
 HOME = ("text_pooling", "text_projection_type", "visual_projection_type", "image_order", "lower_cased")
-"""What the catalogue knows of what cn_clip demands."""
+"""The facts needed by cn_clip that the catalogue has."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a card says of a model whatever it knows of its origin; `files` are those of the repo.
+    """What a card says about a model, whatever it knows about its origin; `files` are the repo's files.
 
-    Of a text tower alone there are no pictures to speak of.
+    For a text tower alone, the card says nothing about pictures.
     """
 
     config: Mapping[str, Any]
@@ -46,10 +46,10 @@ class Model:
 
 
 def model_of_folder(folder: Path) -> Model:
-    """What a converted folder's own files say.
+    """The model from a converted folder's own files.
 
     Raises:
-        InputError: when a file is missing or broken.
+        InputError: a file is missing or damaged.
     """
     repo = read_repo(folder)
     tokenizer, alone = repo.tokenizer, repo.is_text_alone
@@ -71,7 +71,7 @@ def model_of_folder(folder: Path) -> Model:
 
 
 def _positions(repo: Repo) -> int:
-    """How many tokens the text tower has positions for."""
+    """The number of positions of the text tower, in tokens."""
     from hf_zhclip import ZhCLIPConfig
 
     return ZhCLIPConfig.from_dict(dict(repo.config)).text_positions
@@ -84,7 +84,7 @@ def _ends(tokenizer: Any) -> tuple[str, str]:
 
 
 def _goes_home(repo: Repo) -> bool:
-    """Whether cn_clip has a place for all of it."""
+    """Whether cn_clip can hold all of the repo."""
     try:
         home_for(repo)
     except InputError:
@@ -93,7 +93,7 @@ def _goes_home(repo: Repo) -> bool:
 
 
 def model_of_entry(entry: Entry) -> Model:
-    """What the catalogue knows; the towers' widths are not in it."""
+    """The model from the catalogue, which does not have the towers' widths."""
     image = entry.image
     config = {
         "text_config": {"model_type": entry.text.model_type, "is_decoder": False},
@@ -111,7 +111,7 @@ def model_of_entry(entry: Entry) -> Model:
         parameters=entry.parameters.total,
         dtypes=(),
         lower_case=entry.text.lower_case,
-        # A source may have towers of two kinds, but a BERT's ends are always the same.
+        # A source may have towers of two kinds, but a BERT's first and last token are always the same.
         ends=WORDPIECE.ends if entry.text.model_type == "bert" else SOURCES[entry.format].vocabulary.ends,
         cn_clip=image is not None and _entry_goes_home(entry.text, image, config),
         files=frozenset(SENTENCE_TRANSFORMERS if image else ()),
@@ -128,7 +128,7 @@ def _pair_config(text: Text, image: Image) -> dict[str, Any]:
 
 
 def _entry_goes_home(text: Text, image: Image, config: Mapping[str, Any]) -> bool:
-    """Whether cn_clip has a place for all that the catalogue knows of it."""
+    """Whether cn_clip can hold everything that the catalogue knows about the model."""
     facts = {**config, "image_order": image.order, "lower_cased": text.lower_case}
     tower = RESNET if image.model_type == "hf_zhclip_resnet" else VIT
     demands = [demand for demand in (*CONFIG, *tower, *PROCESSOR) if demand.field in HOME]

@@ -1,4 +1,4 @@
-"""A line on a card that somebody wrote: that and why nothing shows that the model computes what it should."""
+"""A notice on a card that a person wrote: it says that nothing proves the model's computation, and why."""
 
 import re
 
@@ -16,7 +16,7 @@ OLD_NOTICE = re.compile("\n> \\*\\*Not verified / 未经验证\\*\\*: [^\n]*\n\n
 
 
 def with_notice(card: bytes, reason: Words | None) -> bytes:
-    """A card with a notice, behind its metadata, that and why the model is not verified, or without one."""
+    """A card with a notice after its metadata that says why the model is not verified; without `reason`, no notice."""
     card, notices = OLD_NOTICE.subn(b"", card)
     if reason is None:
         return card

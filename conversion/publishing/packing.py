@@ -1,4 +1,4 @@
-"""What of a folder is published: its files, none of a stranger's and none with a token, and its card for the hub."""
+"""What is published of a folder: its own files, no foreign files, no file with a token, and its card for the hub."""
 
 import hashlib
 import os
@@ -38,15 +38,15 @@ OURS = (
     "1_Normalize/config.json",
     *CODE_FILES,
 )
-"""Names of a converted repo's files: what goes where no report names them, and what goes from the hub when it left."""
+"""Names of a converted repo's files: sent without a report, and removed from the hub if they are gone here."""
 
 TOKEN = re.compile(rb"\bhf_(?:[A-Za-z0-9]{30,}|(?:oauth|jwt)_[A-Za-z0-9_.-]{30,})")
-"""A token of the hub; dots and underscores are in names of this package too, hf_zhclip.conversion… ."""
+"""A hub token; this package's names also contain dots and underscores (hf_zhclip.conversion…)."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """A file to publish: where it lies, or its bytes."""
+    """A file to publish: its path, or its bytes."""
 
     source: Path | bytes
     size: int
@@ -58,9 +58,9 @@ class Content:
 
 @dataclass(frozen=True)
 class Parcel:
-    """What of a folder is published: the files by name, the rest of the folder, and why it is not verified if so.
+    """What is published of a folder: files by name, the folder's other files, and why it is unverified, if it is.
 
-    `own_card`: README.md is the user's, so that one on the hub gives way to it.
+    `own_card`: the user wrote README.md, so that it replaces the hub's README.md.
     """
 
     files: Mapping[str, Content]
@@ -70,10 +70,10 @@ class Parcel:
 
 
 def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
-    """What of a folder is published as `repo_id`.
+    """Collects the files of a folder that are published as `repo_id`.
 
     Raises:
-        InputError: when it is not verified (and not forced), lacks what a repo needs, or holds a token of the hub.
+        InputError: the folder is not verified (and not forced), lacks a file that a repo needs, or holds a hub token.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Wanted: one that `zhclip convert` made.")
@@ -100,7 +100,7 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
 
 
 def _listing(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The files of a folder by name, and what is never published: hidden things, and links to elsewhere."""
+    """A folder's files by name, and the files that are never published: hidden files, and links to other places."""
     there, never = {}, []
     for place, folders, names in os.walk(folder):
         base = Path(place)
@@ -119,7 +119,7 @@ def _listing(folder: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file is of a name that a converted repo has."""
+    """Whether a file has a name that a converted repo uses."""
     return any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in OURS)
 
 
@@ -139,13 +139,13 @@ def _check_tokens(folder: Path, files: Mapping[str, Content]) -> None:
 
 
 def _own_card(path: Path | None) -> bytes | None:
-    """The card that the user wrote, if there is one."""
+    """The user's own card, if there is one."""
     text = card_file.read_card(path) if path is not None else None
     return None if text is None or card_file.is_generated(text) else text.encode()
 
 
 def _card(folder: Path, repo_id: str, reason: Words | None) -> bytes:
-    """The card rendered for the repo's name; of what is forced and lacks what a card is made of, the notice alone."""
+    """The card rendered for the repo's name; a forced folder without a card's facts gets only the notice."""
     try:
         return rendering.render(folder, repo=repo_id, unverified=reason).encode()
     except InputError:

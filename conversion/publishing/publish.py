@@ -21,21 +21,21 @@ def push(
     force_unverified: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Pushed:
-    """Publishes a converted folder as `user/name`, in one commit; the folder itself is not changed.
+    """Publishes a converted folder as `user/name` in one commit; the folder itself does not change.
 
     Args:
-        out: the folder that `convert` made.
-        repo_id: `user/name`; it is made if it is not there.
-        private: make the repo a private one; one that is there and public is refused.
-        revision: the branch to push to, made if it is not there; by default `main`.
+        out: a folder that `convert` made.
+        repo_id: `user/name`; the repo is created if it does not exist.
+        private: create a private repo; an existing public repo is refused.
+        revision: the branch for the commit, created if it does not exist; the default is `main`.
         create_pr: propose the commit as a pull request.
-        dry_run: only say what would be sent; neither the network nor a token is needed.
-        force_unverified: go on where the report is missing, failed or out of date, and say so on the card.
+        dry_run: only show what would be sent; needs neither the network nor a token.
+        force_unverified: continue if the report is missing, failed or out of date; the card says so.
         progress: called with one line before each long step.
 
     Raises:
-        InputError: when the folder is not verified, or an argument is wrong.
-        WorkError: when the hub or the network failed; it says what of the repo was changed.
+        InputError: the folder is not verified, or an argument is wrong.
+        WorkError: the hub or the network failed; the message says what has changed in the repo.
     """
     _check_arguments(repo_id, revision, create_pr)
     progress(f"Hashing the files of {out}")

@@ -1,4 +1,4 @@
-"""What `push` tells: what was published, or would be, what stayed, and what was left out."""
+"""The result of `push`: what was or would be published, what stayed, and what was left out."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -11,9 +11,9 @@ from .packing import Parcel
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was published, or would be; `files` are the repo's with their sizes, `sent` those that were not there.
+    """What was or would be published; `files` are the repo's files with sizes, `sent` the files that the hub lacked.
 
-    `kept` are files that somebody edited on the hub, and that stay as they are there.
+    `kept` are files that a person edited on the hub, and that stay unchanged there.
     """
 
     repo_id: str
@@ -32,7 +32,7 @@ class Pushed:
         return asdict(self)
 
     def text(self) -> str:
-        """What was done, and in a dry run every file with its size."""
+        """What was done; in a dry run, also every file with its size."""
         rows = [f"{size:>15,}  {name}" for name, size in self.files.items()] if self.dry_run else []
         return "\n".join([self._headline(), *rows, *self._notes()])
 
@@ -75,7 +75,7 @@ def pushed(
     kept: tuple[str, ...] = (),
     dry_run: bool = False,
 ) -> Pushed:
-    """What is told of a parcel."""
+    """The result for a parcel."""
     from huggingface_hub import constants
 
     return Pushed(

@@ -1,4 +1,4 @@
-"""The text of a card: what is known of a model, of its entry in the catalogue and of its report, in the template."""
+"""The text of a card: facts about a model, its catalogue entry and its report, filled into the template."""
 
 import json
 import re
@@ -36,10 +36,10 @@ RELATED = {
         "元数据里的 `quantized` 是 hub 的四个词中最接近“换了格式”的一个，不表示做过量化。",
     ),
 }
-"""What is said beside the hub's word for how a model was made from another."""
+"""The card's words beside the hub's name of the relation to the base model."""
 
 CASING = "lower-cased"
-"""The word of a limit that speaks of casing."""
+"""A limit that contains this word is about casing."""
 
 
 def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
@@ -47,11 +47,11 @@ def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
 
     Args:
         folder: the folder.
-        repo: what the runnable blocks load: `user/name`, or the folder's name.
-        unverified: why nothing shows that it computes what its original computes, if that is so.
+        repo: what the code blocks load: `user/name`, or the folder's name.
+        unverified: why nothing proves that the repo computes what its original computes, if this is so.
 
     Raises:
-        InputError: when the folder lacks what a card is made of, or the README.md in it can't be read.
+        InputError: the folder lacks facts that a card needs, or its README.md cannot be read.
     """
     report = _readable_report(folder, unverified)
     edited = report is not None and unverified is not None and bool(changed_files(folder, report))
@@ -60,7 +60,7 @@ def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
 
 
 def render_entry(entry: Entry) -> str:
-    """The text of the card of a published checkpoint that nobody has converted yet."""
+    """The card of a published checkpoint that has not been converted yet."""
     return _render(model_of_entry(entry), entry, None, entry.name, None, NOTHING_STATED, edited=False)
 
 
@@ -78,7 +78,7 @@ def _readable_report(folder: Path, unverified: Words | None) -> Report | None:
 def render_folder(
     folder: Path, report: Report | None, repo: str, unverified: Words | None, header: Header, edited: bool
 ) -> str:
-    """A card of a folder; one that was edited since its report is another model, made from what the report names."""
+    """A folder's card; a folder edited after its report is another model, whose base is the model in the report."""
     model = model_of_folder(folder)
     name = report.conversion["catalogue"] if report else None
     entry = catalogue.find(name) if name and not edited else None
@@ -126,12 +126,12 @@ def _language_words(languages: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _published_limits(entry: Entry) -> tuple[Words, ...]:
-    """What is said of a published checkpoint before it is converted."""
+    """A published checkpoint's sentences before it is converted."""
     return (*SOURCES[entry.format].limits, *((catalogue.STATED_HERE,) if entry.config else ()))
 
 
 def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, name: str) -> dict[str, Any]:
-    """What the template puts into its places."""
+    """The values for the template's placeholders."""
     limits = report.conversion["limits"] if report else _published_limits(entry) if entry else ()
     return {
         "plain": plain,
@@ -160,7 +160,7 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
 
 
 def _pair_words(model: Model, image_order: str, entry: Entry | None) -> dict[str, Any]:
-    """What a text tower alone has not: pictures, and classes or formats of others that take both towers."""
+    """Values that a text tower alone lacks: pictures, and other projects' classes or formats for both towers."""
     nearest = fits(model.config)[0]
     return {
         "image_tower": entry.image.tower if entry and entry.image else model.config["vision_config"]["model_type"],
@@ -181,7 +181,7 @@ def _padding(config: Mapping[str, Any]) -> str:
 
 
 def _door_words(repo: str, folder: str) -> dict[str, str]:
-    """Names as python and the shell read them; a repo on the hub is downloaded before it is exported."""
+    """Names as Python and the shell read them; a hub repo is downloaded before it is exported."""
     words = {
         "repo_py": _python(repo),
         "folder_sh": shlex.quote(folder),
@@ -190,7 +190,7 @@ def _door_words(repo: str, folder: str) -> dict[str, str]:
         "pt_sh": shlex.quote(f"{folder}.pt"),
         "download": "" if repo == folder else shlex.join(["hf", "download", repo, "--local-dir", folder]),
     }
-    # A line break in a name would end the block that the name stands in.
+    # A line break in a name would end the code block that contains the name.
     return {name: shown(word) for name, word in words.items()}
 
 
@@ -199,7 +199,7 @@ def _entry_command(entry: Entry) -> str:
 
 
 def plain(text: str) -> str:
-    """A text that Markdown shows as it is."""
+    """A text that Markdown shows unchanged."""
     return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", shown(" ".join(str(text).split())))
 
 

@@ -1,4 +1,4 @@
-"""Why nothing shows that a repo computes what its original computes, in the words of its card."""
+"""Why nothing proves that a repo computes what its original computes, in its card's words."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -9,7 +9,7 @@ from ..words import SEMICOLON, Words, joined
 
 TENSORS_ALONE = Words("only tensors were compared", "只比较了张量")
 CHANGED_SINCE = Words("changed or missing since the report was written: {files}", "报告写成之后有改动或缺失：{files}")
-"""What a card says by itself."""
+"""The reasons that a card finds itself."""
 
 NO_REPORT = Words(f"there is no {FILE}", f"没有 {FILE}")
 UNREADABLE = Words(f"its {FILE} can't be read, or is of another version", f"其 {FILE} 无法读取，或版本不符")
@@ -22,14 +22,14 @@ FOREIGN = Words(
 OUT_OF_DATE = Words("these files are not those that were verified ({how})", "文件与验证时的不同（{how}）")
 CHANGED = Words("changed since then: {files}", "有改动：{files}")
 MISSING = Words("missing, or links to elsewhere: {files}", "缺失或链接到别处：{files}")
-"""Why a folder is not published unless it is forced; the last two are how its files can differ."""
+"""The reasons for not publishing a folder unless it is forced; the last two say how its files can differ."""
 
 NEVER = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npz", ".h5", ".msgpack")
-"""Endings that no converted repo holds: pickles run code when they are read, the rest would be loaded beside ours."""
+"""Suffixes that no converted repo has: reading pickles runs code; readers would load the others beside our files."""
 
 
 def why_unverified(report: Report | None, why: Words | None) -> Words | None:
-    """The reason that is known, or the one that the report itself gives."""
+    """The known reason, or the reason in the report itself."""
     if why is None and report is not None and report.level == "tensors":
         return TENSORS_ALONE
     return why
@@ -53,14 +53,14 @@ def proof_of(folder: Path, there: Mapping[str, Path]) -> tuple[Report | None, Wo
 
 
 def is_safe(name: str) -> bool:
-    """Whether a report may name this file: inside the folder, seen by everybody, and run by nobody."""
+    """Whether a report may name this file: a visible file inside the folder, without a suffix in `NEVER`."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") for part in path.parts)
     return not (path.is_absolute() or hidden or "\\" in name or name.lower().endswith(NEVER))
 
 
 def out_of_date(report: Report, hashes: Mapping[str, str]) -> Words | None:
-    """How files, given by their hashes, differ from those that were verified."""
+    """How files, given by their hashes, differ from the verified files."""
     missing = sorted(set(report.files) - set(hashes))
     changed = sorted(name for name in set(report.files) & set(hashes) if hashes[name] != report.files[name])
     told = [words.filled(files=", ".join(names)) for words, names in ((CHANGED, changed), (MISSING, missing)) if names]

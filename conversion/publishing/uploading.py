@@ -1,4 +1,4 @@
-"""A parcel -> one commit on the hub, which is read back before it is called done; what was changed is always told."""
+"""A parcel -> one commit on the hub, which is read back as a check; an error always says what has changed."""
 
 import hashlib
 import tempfile
@@ -25,11 +25,11 @@ def send(
     create_pr: bool,
     progress: Callable[[str], None],
 ) -> Pushed:
-    """Sends a parcel, with the arguments of `push`.
+    """Sends a parcel; the arguments are those of `push`.
 
     Raises:
-        InputError: when the hub has no place for it as it was asked for.
-        WorkError: when the hub or the network failed; it says what of the repo was changed.
+        InputError: the hub does not accept the parcel as it was requested.
+        WorkError: the hub or the network failed; the message says what has changed in the repo.
     """
     from huggingface_hub import HfApi
 
@@ -84,7 +84,7 @@ def _check_login() -> None:
 
 
 def _repo(api: Any, repo_id: str, private: bool) -> tuple[Any, str]:
-    """What the hub says of the repo, which is made where it is not there, and a sentence if it was."""
+    """The hub's description of the repo, which is created if it does not exist, and a sentence if it was created."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -95,7 +95,7 @@ def _repo(api: Any, repo_id: str, private: bool) -> tuple[Any, str]:
 
 
 def _head(api: Any, repo_id: str, revision: str | None, create_pr: bool) -> str:
-    """The commit to push onto; a branch that is not there is made."""
+    """The commit to push onto; a missing branch is created."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
@@ -108,7 +108,7 @@ def _head(api: Any, repo_id: str, revision: str | None, create_pr: bool) -> str:
 
 
 def _remote_files(api: Any, repo_id: str, commit: str) -> dict[str, Any]:
-    """The files of a commit by name; folders have no size."""
+    """A commit's files by name; folders have no size."""
     rows = api.list_repo_tree(repo_id, revision=commit, recursive=True)
     return {row.path: row for row in rows if hasattr(row, "size")}
 
@@ -116,7 +116,7 @@ def _remote_files(api: Any, repo_id: str, commit: str) -> dict[str, Any]:
 def _with_their_card(
     api: Any, parcel: Parcel, repo_id: str, commit: str, remote: Any
 ) -> tuple[Parcel, tuple[str, ...]]:
-    """The parcel with the hub's own card in place of ours, where somebody edited it there, and the names of such."""
+    """The parcel with the hub's own card instead of ours, if a person edited it there, and the names of such files."""
     if remote is None or parcel.own_card or _same(remote, parcel.files[CARD]):
         return parcel, ()
     with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +136,7 @@ def _operations(parcel: Parcel, sent: tuple[str, ...], removed: tuple[str, ...])
 
 
 def _same(remote: Any, content: Content) -> bool:
-    """Whether the hub's file has this content: large ones are known by SHA-256, the others by git's name of it."""
+    """Whether the hub's file has this content: large files are known by SHA-256, other files by git's blob hash."""
     if remote is None or remote.size != content.size:
         return False
     if remote.lfs is not None:
@@ -158,12 +158,12 @@ def _check_arrived(
 
 @contextmanager
 def _told(repo_id: str, state: str, state_if_unclear: str | None = None) -> Iterator[None]:
-    """Tells what the hub's client raises, and what is on the hub now."""
+    """Reports errors of the hub's client, and what is on the hub now."""
     from huggingface_hub.errors import HTTPError
 
     try:
         yield
-    # RuntimeError and ValueError are how the client tells a failed upload and a refused card.
+    # The client raises RuntimeError for a failed upload, and ValueError for a refused card.
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         told = explain(error, repo_id)
         after = state_if_unclear if state_if_unclear and unclear(error) else state

@@ -1,1 +1,1 @@
-"""Files and folders, here or on a hub -> a Checkpoint: containers, pickles, wrappers, folders of training."""
+"""Files and folders, local or on a hub -> a Checkpoint: containers, pickles, wrappers, training folders."""

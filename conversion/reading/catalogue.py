@@ -1,4 +1,4 @@
-"""The published checkpoints: model_cards/<name>.yaml, one each, read strictly."""
+"""The published checkpoints: model_cards/<name>.yaml, one file each, read strictly."""
 
 import builtins
 import dataclasses
@@ -22,21 +22,21 @@ STATED_HERE = Words(
     "权重旁边没有任何文件写明这个模型的注意力头数、激活函数和池化方式：这里取 hf_zhclip 目录中的值，没有找到第二处说"
     "明可以核对。",
 )
-"""What a card says of an entry with a `config`."""
+"""The card's sentence about an entry with a `config`."""
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The parser of libyaml is ten times as fast, where PyYAML was built with it."""
+"""libyaml's parser is ten times as fast; PyYAML has it only if PyYAML was built with libyaml."""
 
 MODELSCOPE = "modelscope:"
-"""How the name of what is published on ModelScope begins."""
+"""The prefix of names on ModelScope."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where something is published; no `file` means the whole repo, no `revision` that none is known.
+    """Where something is published; without `file` the whole repo, without `revision` no known revision.
 
-    `repo` is `user/name` on the hub, `modelscope:user/name` there, or the address of a page from which `file` has to
-    be fetched by hand.
+    `repo` is `user/name` on the hub, `modelscope:user/name` on ModelScope, or the address of a page from which a
+    person must download `file`.
     """
 
     repo: str
@@ -45,7 +45,7 @@ class Place:
 
     @property
     def by_hand(self) -> bool:
-        """Whether it lies where only a person can fetch it, or nothing here that knows the way."""
+        """Whether only a person can download it, because this package does not know how."""
         return self.repo.startswith("https://")
 
     @property
@@ -54,19 +54,19 @@ class Place:
 
     @property
     def source(self) -> str:
-        """As `convert` takes it; of a file that was fetched by hand its name."""
+        """The source as `convert` takes it; for a file that is downloaded by hand, its name."""
         if self.by_hand:
             return str(self.file)
         return f"{self.repo}:{self.file}" if self.file else self.repo
 
     @property
     def title(self) -> str:
-        """What a link to it says."""
+        """The text of a link to this place."""
         return self.source if self.by_hand else self.repo
 
     @property
     def url(self) -> str:
-        """The page that shows it."""
+        """The page that shows this place."""
         if self.by_hand:
             return self.repo
         if self.on_hub:
@@ -78,7 +78,7 @@ class Place:
 class Text:
     """The text tower: pooling and projection, positions, the original's longest text in tokens, and its casing.
 
-    `projection` is None where the tower stands alone: what it pools is no embedding.
+    `projection` is None if the tower stands alone: its pooled vector is no embedding.
     """
 
     tower: str
@@ -92,7 +92,7 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """The image tower, how it is projected, what is done to a picture, and the side of the result in pixels."""
+    """The image tower: its projection, how pictures are prepared, and the prepared picture's side in pixels."""
 
     tower: str
     model_type: str
@@ -103,7 +103,7 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """How many numbers are trained, in all and in the image tower with its projection; buffers are not counted."""
+    """The count of trained numbers, in all and in the image tower with its projection; buffers do not count."""
 
     total: int
     image: int
@@ -111,7 +111,7 @@ class Parameters:
 
 @dataclasses.dataclass(frozen=True)
 class License:
-    """`id` is None where none is known. `published` is every id that was read for it, `read` is where."""
+    """`id` is None if no license is known. `published` holds every id that was read, `read` the places it was read."""
 
     id: str | None
     published: tuple[str, ...]
@@ -122,7 +122,7 @@ class License:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What it was trained on, as published at `source`; `datasets` are ids of the hub."""
+    """The training data, as published at `source`; `datasets` are hub ids."""
 
     datasets: tuple[str, ...]
     en: str
@@ -139,12 +139,12 @@ ROWS = {
     "split": {"validation": "验证集", "test": "测试集"},
     "setup": {"zero-shot": "零样本", "fine-tuned": "微调"},
 }
-"""What a row of a published table may say of these fields, and the same in Chinese."""
+"""The values that a published table may have in these fields, with the Chinese."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of a published table; values are kept as they are printed, `ROWS` says what the other fields may be."""
+    """One row of a published table; values stay as printed, `ROWS` lists the values of the other fields."""
 
     task: str
     dataset: str
@@ -153,14 +153,14 @@ class Row:
     values: Mapping[str, str]
 
     def words(self, field: str) -> Words | None:
-        """A field of `ROWS` in both languages, None where it is stated nowhere."""
+        """A field of `ROWS` in both languages; None if the field is not stated."""
         english = getattr(self, field)
         return None if english is None else Words(english, ROWS[field][english])
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """What the authors published of this checkpoint, and what has to be known to read it."""
+    """The figures that the authors published for this checkpoint, and what a reader must know to read them."""
 
     name: str
     url: str
@@ -171,10 +171,10 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One published checkpoint; `source` and `vision` are what `convert` takes, `width` is that of its vectors.
+    """One published checkpoint; `source` and `vision` are as `convert` takes them, `width` is its vectors' width.
 
-    `config` is what `--config` would have to state where nothing beside the weights does. A text tower that was
-    published alone has no `image`, and its `width` is that of what it pools.
+    `config` is what `--config` would state if no file beside the weights states it. A text tower that was published
+    alone has no `image`; its `width` is the pooled vector's width.
     """
 
     name: str
@@ -198,21 +198,21 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """`user/repo[:file]` on the hub, the same on ModelScope, or the name of a file that is fetched by hand."""
+        """`user/repo[:file]` on the hub, the same on ModelScope, or the name of a file that is downloaded by hand."""
         return self.published.source
 
     @property
     def vision(self) -> str | None:
-        """The image part to pair it with, where it was published apart."""
+        """The image part of the pair, if it was published apart."""
         return self.image_part.source if self.image_part else None
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where its parts are published."""
+        """Where the entry's parts are published."""
         return (self.published, self.image_part) if self.image_part else (self.published,)
 
     def command(self, out: str) -> tuple[str, ...]:
-        """The words that convert it, once a file that has to be fetched by hand lies here."""
+        """The command's words that convert the entry; a file that is downloaded by hand must lie here."""
         if not self.published.by_hand:
             return "zhclip", "convert", self.name, out
         vision = ("--vision", self.vision) if self.vision else ()
@@ -223,7 +223,7 @@ class Entry:
         return f"{self.image.tower} + {self.text.tower}" if self.image else self.text.tower
 
     def to_json(self) -> dict[str, Any]:
-        """Every fact, and what `convert` takes."""
+        """Every fact, and the sources that `convert` takes."""
         return {**dataclasses.asdict(self), "source": self.source, "vision": self.vision}
 
 
@@ -232,7 +232,7 @@ def entries() -> tuple[Entry, ...]:
     """All entries, sorted by name.
 
     Raises:
-        InputError: when a file is no entry; it names the file and the field.
+        InputError: a file is no valid entry; the message names the file and the field.
     """
     files = [each for each in resources.files(PACKAGE).iterdir() if each.name.endswith(".yaml")]
     found = [
@@ -248,11 +248,11 @@ def entries() -> tuple[Entry, ...]:
 
 
 list = entries
-"""What `zhclip list` prints, under the name of the command."""
+"""`zhclip list` prints these entries; this function has the command's name."""
 
 
 def parse(text: str, file: str) -> Entry:
-    """One entry from the text of its file."""
+    """Parses the text of one entry's file."""
     try:
         value = yaml.load(text, Loader=LOADER)
     except yaml.YAMLError as error:
@@ -274,13 +274,13 @@ def _check_row(row: Row, file: str) -> None:
 
 
 def find(name: str) -> Entry | None:
-    """The entry of a name or an alias, in whatever case."""
+    """The entry with this name or alias; upper and lower case do not matter."""
     wanted = name.casefold()
     return next((each for each in entries() if wanted in map(str.casefold, (each.name, *each.aliases))), None)
 
 
 def find_by_hub(repo: str, file: str | None) -> Entry | None:
-    """The entry that is published there, on the hub or as `modelscope:user/repo`; `file` None is the whole repo."""
+    """The entry published as `user/repo` or `modelscope:user/repo`; `file` None is the whole repo."""
     wanted = repo.casefold(), file
     return next((each for each in entries() if (each.published.repo.casefold(), each.published.file) == wanted), None)
 
@@ -289,7 +289,7 @@ COLUMNS = ("name", "family", "towers", "parameters", "licence", "source")
 
 
 def table() -> str:
-    """The catalogue for people, one entry a line."""
+    """The catalogue as a table for people, one entry a line."""
     rows = [COLUMNS, *map(_line, entries())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -304,7 +304,7 @@ def _line(entry: Entry) -> tuple[str, ...]:
 
 
 def _read(wanted: Any, value: Any, file: str, field: str) -> Any:
-    """A value of a type that the dataclasses above use, checked on the way."""
+    """Reads and checks a value of a type that the dataclasses above use."""
     if wanted is Any:
         return _read_json(value, file, field)
     if dataclasses.is_dataclass(wanted):
@@ -323,7 +323,7 @@ def _read(wanted: Any, value: Any, file: str, field: str) -> Any:
 
 
 def _read_json(value: Any, file: str, field: str) -> Any:
-    """A value that JSON has, too; YAML also has dates, sets and keys that are no strings."""
+    """Reads a value that JSON can hold; YAML also has dates, sets and keys that are not strings."""
     if isinstance(value, dict):
         return _read(Mapping[str, Any], value, file, field)
     if isinstance(value, builtins.list):

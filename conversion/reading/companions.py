@@ -1,4 +1,4 @@
-"""Weights of the same model that lie in other files of its folder."""
+"""Weights of the same model in other files of its folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ from ..errors import InputError
 from . import modules_json, numpy_pickle
 
 HEAD = "head."
-"""How the keys of Multilingual-CLIP's separate head begin here."""
+"""The prefix that this package gives the keys of Multilingual-CLIP's separate head."""
 
 HEAD_FILES = "*Linear Weights.pkl"
-"""What legacy_get-weights.sh of Multilingual-CLIP fetches."""
+"""The head files that Multilingual-CLIP's legacy_get-weights.sh downloads."""
 
 
 @dataclass(frozen=True)
 class Companion:
-    """What one kind of such files holds, under keys that begin with what tells them apart, and the files read.
+    """One kind of companion: its tensors under keys with a prefix of their own, and the files that were read.
 
-    `config` is what those files state beside the config.json of the folder.
+    `config` is what these files state in addition to the folder's config.json.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -62,13 +62,13 @@ def _are_arrays(found: Sequence[Any]) -> bool:
 
 
 COMPANIONS: tuple[Callable[[Path], Companion | None], ...] = (_dense, _head)
-"""One reader a kind; None where a folder has no such file."""
+"""One reader for each kind; it returns None if the folder has no such file."""
 
 
 def companions(folder: Path) -> tuple[Companion, ...]:
-    """All that a folder has, in the order of `COMPANIONS`.
+    """All companions in a folder, in the order of `COMPANIONS`.
 
     Raises:
-        InputError: when such a file is there and can't be read.
+        InputError: a companion file exists and cannot be read.
     """
     return tuple(found for reader in COMPANIONS if (found := reader(folder)) is not None)

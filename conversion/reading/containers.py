@@ -1,4 +1,4 @@
-"""A file of torch.save, TorchScript or safetensors -> what it holds: tensors mapped into memory; no pickle is run."""
+"""A torch.save, TorchScript or safetensors file -> its content: tensors mapped into memory; no pickle is run."""
 
 import argparse
 import pickle
@@ -16,22 +16,22 @@ from . import pickles, torchscript
 from .hints import to_unpack
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
-"""First bytes of torch.save before torch 1.6."""
+"""The first bytes of torch.save files before torch 1.6."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """A file's kind in words, and what it holds: tensors by name, or a dict with those somewhere inside."""
+    """A file's kind in words, and its content: tensors by name, or a dict with tensors at any depth."""
 
     kind: str
     top: dict[Any, Any]
 
 
 def open_file(path: Path) -> Container:
-    """Reads a file's structure; its tensors stay on disk until somebody computes with them, where the kind allows.
+    """Reads a file's structure; if the kind allows it, tensors stay on disk until a computation reads them.
 
     Raises:
-        InputError: for anything that is no checkpoint, is damaged, or would have to run code to be read.
+        InputError: the file is no checkpoint, is damaged, or would have to run code to be read.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -41,7 +41,7 @@ def open_file(path: Path) -> Container:
             return Container("TorchScript archive, its code not run", torchscript.load(path))
         return Container("torch.save zip", _load_zip(path, names))
     if head.startswith(LEGACY_MAGIC):
-        # Its tensors stand behind one another without an index, so that torch can't map them.
+        # Tensors in this format follow each other without an index, so that torch cannot map them.
         return Container("torch.save file from before torch 1.6, read into memory", _load_torch(path, mmap=False))
     if head[8:9] == b"{":
         return Container("safetensors", _load_safetensors(path))
@@ -60,7 +60,7 @@ def _load_numpy(path: Path) -> dict[Any, Any]:
 
 
 def _as_tensors(value: Any) -> Any:
-    """Dicts, with the arrays in them as tensors on the same memory; everything else as it is."""
+    """Replaces arrays in dicts by tensors on the same memory; keeps everything else."""
     import numpy as np
 
     if isinstance(value, dict):
@@ -77,7 +77,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_zip(path: Path) -> list[str]:
-    """The names in a zip, of which the structures are held against their checksums."""
+    """The names in a zip; the checksums of the structure records are checked."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -109,7 +109,7 @@ def _is_compressed(path: Path) -> bool:
 
 
 def _load_torch(path: Path, mmap: bool) -> dict[Any, Any]:
-    # A training script's arguments and numpy's step counts are data; every other global is refused by its name.
+    # A training script's arguments and numpy's step counts are data. Every other global is refused by its name.
     with torch.serialization.safe_globals([argparse.Namespace, *_numpy_scalars()]):
         try:
             top = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -128,7 +128,7 @@ def _load_torch(path: Path, mmap: bool) -> dict[Any, Any]:
 def _numpy_scalars() -> list[Any]:
     import numpy as np
 
-    # Where numpy keeps its scalar constructor has moved between its versions; files name either place.
+    # numpy moved its scalar constructor between versions; files name either place.
     scalar = np.float64(0).__reduce__()[0]
     kinds = [np.dtype, *{type(np.dtype(code)) for code in "?bhilqBHILQefd"}]
     return [*kinds, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]

@@ -1,7 +1,7 @@
 """Folders of torch.distributed.checkpoint (`.metadata` and `*.distcp`), by torch's own reader in a single process.
 
-That reader unpickles `.metadata` as it is, which would run whatever a foreign file asks for; here only the classes
-that describe tensors and their places are admitted. The tensors themselves it loads with `weights_only=True`.
+torch's reader unpickles `.metadata` without limits, which would run any code in a foreign file. This module admits
+only the classes that describe tensors and their places. torch's reader loads the tensors with `weights_only=True`.
 """
 
 import dataclasses
@@ -31,19 +31,19 @@ ADMITTED = {
         *("ChunkStorageMetadata", "TensorProperties", "_MEM_FORMAT_ENCODING"),
     },
     "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-    # Where torch 2.2 and older kept two of them.
+    # Where torch 2.2 and older kept two of these classes.
     "torch.distributed._shard.sharded_tensor.metadata": {"TensorProperties", "MEM_FORMAT_ENCODING"},
     "collections": {"OrderedDict"},
 }
-"""The globals of `.metadata` that are data; dtypes and paths are admitted beside."""
+"""The globals of `.metadata` that are data; dtypes and paths are admitted too."""
 
 
 def _place(*parts: Any) -> str:
-    """What stands for a path: where the folder was saved, on another system, is of no use here."""
+    """Replaces a path; the place where another system saved the folder is of no use here."""
     return "/".join(map(str, parts))
 
 
-class _Unpickler(pickle._Unpickler):  # pickle's own in Python: of the one in C no opcode can be replaced
+class _Unpickler(pickle._Unpickler):  # pickle's Python version, because opcodes of the C version cannot be replaced
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -84,9 +84,9 @@ class _Reader(FileSystemReader):
 
 
 class Folder:
-    """Such a folder: its structure at once, its tensors when `load` is asked for them.
+    """A folder of torch.distributed.checkpoint: reads its structure at once, and its tensors in `load`.
 
-    `top` is the saved dict with a tensor of the meta device in place of each tensor, and dots in place of all else.
+    `top` is the saved dict; a tensor on the meta device replaces each tensor, and dots replace every other value.
     """
 
     def __init__(self, path: Path):
@@ -115,11 +115,11 @@ class Folder:
         return leaf
 
     def load(self, chosen: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The values of some of the tensors of `top`, under the keys given, read into memory.
+        """Reads the values of some tensors of `top` into memory, under the given keys.
 
         Raises:
-            InputError: when a file is damaged.
-            WorkError: when they do not fit into the memory.
+            InputError: a file is damaged.
+            WorkError: the tensors do not fit into memory.
         """
         self._check_bytes(chosen.values())
         try:
@@ -128,8 +128,8 @@ class Folder:
             raise WorkError(f"{self.path} does not fit into the memory: {_reason(error)}.") from error
         planner = DefaultLoadPlanner()
         try:
-            # What torch.distributed.checkpoint.load does, without its collective calls: where a process group is
-            # running, as in a training script, those would wait for ranks that do not convert.
+            # Does what torch.distributed.checkpoint.load does, but without its collective calls. If a process group is
+            # running, as in a training script, these calls would wait for ranks that do not convert.
             planner.set_up_planner(state_dict, self._metadata, is_coordinator=True)
             self._reader.set_up_storage_reader(self._metadata, is_coordinator=True)
             plan = self._reader.prepare_local_plan(planner.create_local_plan())
@@ -142,9 +142,9 @@ class Folder:
         return {key: state_dict[self._names[id(leaf)]] for key, leaf in chosen.items()}
 
     def _check_bytes(self, leaves: Iterable[torch.Tensor]) -> None:
-        """Refuses tensors that are larger than the files, before memory is filled for them."""
+        """Refuses tensors that are larger than the files, before memory is allocated for them."""
         if any(getattr(info, "transform_descriptors", None) for info in self._metadata.storage_data.values()):
-            return  # compressed
+            return  # the files are compressed
         wanted = sum(leaf.numel() * leaf.itemsize for leaf in leaves)
         there = sum(path.stat().st_size for path in self.files)
         if wanted > there:
@@ -159,7 +159,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _unread(leaf: torch.Tensor) -> torch.Tensor:
-    """Memory for a tensor; NaN, so that a part that was not read could never look like a weight."""
+    """Memory for a tensor, filled with NaN, so that an unread part cannot look like a weight."""
     tensor = torch.empty(leaf.shape, dtype=leaf.dtype)
     return tensor.fill_(math.nan) if leaf.is_floating_point() else tensor
 
@@ -176,7 +176,7 @@ def _put(top: dict[Any, Any], place: Iterable[Any], value: Any) -> None:
 
 
 def _check(metadata: Any, folder: Path) -> None:
-    """Holds the description of the files against the folder: torch's reader trusts it."""
+    """Checks the description of the files against the folder, because torch's reader does not check it."""
     if not isinstance(metadata, Metadata):
         raise InputError(f"{folder / METADATA} holds {type(metadata).__name__}; torch's Metadata was wanted.")
     names = {info.relative_path for info in metadata.storage_data.values()}
@@ -196,12 +196,12 @@ def _check(metadata: Any, folder: Path) -> None:
 
 
 _Box = tuple[tuple[int, int], ...]
-"""A part of a tensor: where it begins and ends in each direction."""
+"""A part of a tensor: its start and end in each dimension."""
 
 
 def is_filled(stored: TensorStorageMetadata) -> bool:
-    """Whether each number of a tensor stands in exactly one of its parts."""
-    # A rank without a share places a part without numbers.
+    """Whether each number of a tensor lies in exactly one of its parts."""
+    # A rank without a share records an empty part.
     chunks = [chunk for chunk in stored.chunks if math.prod(chunk.sizes)]
     boxes = [
         tuple((start, start + size) for start, size in zip(chunk.offsets, chunk.sizes, strict=True))
@@ -217,7 +217,7 @@ def is_filled(stored: TensorStorageMetadata) -> bool:
 def _overlap(boxes: list[_Box]) -> bool:
     if len(boxes) < 2:
         return False
-    # Along the direction that is divided most, few parts stand side by side.
+    # Along the dimension with the most divisions, few parts lie side by side.
     axis = max(range(len(boxes[0])), key=lambda axis: len({box[axis] for box in boxes}))
     beside: list[_Box] = []
     for box in sorted(boxes, key=lambda box: box[axis]):

@@ -1,4 +1,4 @@
-"""What a witness is given, as it lies in the source's folder: JSON files, hashes, and the user's own word."""
+"""What a witness is given from the source's folder: JSON files, hashes, and the user's statements."""
 
 import os
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from .read import Checkpoint
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", TOKENIZER_CONFIG)
-"""Files of a folder that a tokenizer is read from."""
+"""The files from which a tokenizer is read."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a witness is given of one part beside its tensors: nothing that the conversion has concluded.
+    """What a witness is given for one part beside its tensors: no conclusion of the conversion.
 
-    `files` are the JSON files that lie with the weights, as they lie there, by their place as seen from the weights'
-    folder; `hashes` are the SHA-256 of the same. `stated` is the JSON that the user gave, or that the catalogue has.
+    `files` are the unchanged JSON files beside the weights, by their path relative to the weights' folder; `hashes`
+    are the SHA-256 of the same files. `stated` is the JSON that the user or the catalogue gave.
     """
 
     files: Mapping[str, Any]
@@ -30,10 +30,10 @@ class Evidence:
 
 
 def gather(checkpoint: Checkpoint, stated: Mapping[str, Any], base: tuple[str, Path] | None) -> Evidence:
-    """The raw JSON beside the weights, and what the user stated.
+    """Gathers the raw JSON beside the weights, and what the user stated.
 
     Args:
-        base: the name and the config.json of a base model that was fetched.
+        base: the name and the config.json of a base model, if it was downloaded.
     """
     paths = _json_files(checkpoint)
     if base is not None:
@@ -43,7 +43,7 @@ def gather(checkpoint: Checkpoint, stated: Mapping[str, Any], base: tuple[str, P
 
 
 def _json_files(checkpoint: Checkpoint) -> dict[str, Path]:
-    """The files that were read and the tokenizer's config, by their place as seen from the weights' folder."""
+    """The files that were read and the tokenizer's config, by their path relative to the weights' folder."""
     folder = checkpoint.folder
     if folder is None:
         return {}
@@ -54,13 +54,13 @@ def _json_files(checkpoint: Checkpoint) -> dict[str, Path]:
 
 
 def vocabulary_hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of a vocabulary's file, or of each file of a folder that may hold one."""
+    """SHA-256 of a vocabulary's file, or of each vocabulary file in a folder."""
     files = [path / name for name in VOCABULARIES if (path / name).is_file()] if path.is_dir() else [path]
     return {file.name: sha256(file) for file in files}
 
 
 def of_report(recorded: Mapping[str, Any]) -> Evidence:
-    """The same, from what a report recorded of it."""
+    """The evidence that a report recorded."""
     files = recorded["files"]
     return Evidence(
         {name: each["content"] for name, each in files.items()},
@@ -70,6 +70,6 @@ def of_report(recorded: Mapping[str, Any]) -> Evidence:
 
 
 def to_report(evidence: Evidence) -> dict[str, Any]:
-    """What a report records of it."""
+    """The evidence in the form that a report records."""
     files = {name: {"sha256": evidence.hashes[name], "content": content} for name, content in evidence.files.items()}
     return {"files": files, "stated": dict(evidence.stated)}

@@ -1,23 +1,23 @@
-"""Small things that everything foreign is read with: names inside a folder, hashes."""
+"""Small tools for foreign files: names inside a folder, hashes."""
 
 import hashlib
 from pathlib import Path
 from typing import Any
 
 REPORT = "conversion_report.json"
-"""The proof that travels with a repo."""
+"""The repo's proof."""
 
 CARD = "README.md"
-"""What the hub shows of a repo."""
+"""The file that the hub shows as a repo's page."""
 
 
 def is_file_name(name: Any) -> bool:
-    """Whether a foreign file's word is a name inside a folder: no path, and not the folder or the one above it."""
+    """Whether a foreign value is a plain name inside a folder: no path, and neither `.` nor `..`."""
     return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
 
 
 def sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file, read a block at a time."""
+    """The file's SHA-256 in hexadecimal, read block by block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

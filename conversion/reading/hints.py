@@ -1,4 +1,4 @@
-"""What to name instead of a folder or a zip that is no checkpoint, where one lies in it or can be had."""
+"""Hints for a folder or zip that is no checkpoint: what the user can name instead."""
 
 import os
 import re
@@ -9,24 +9,24 @@ from pathlib import Path, PurePosixPath
 from .pickles import some
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")
-"""How files end that may hold weights by whatever name."""
+"""Suffixes of files that may hold weights under any name."""
 
 OF_TRAINING = re.compile(
     r"(optimizer|scheduler|scaler|training_args|sampler|random_states|rng_state)(_\d+)*\.(pt|pth|bin|pkl)"
 )
-"""Files that transformers' Trainer and accelerate keep beside the weights, and that hold none."""
+"""Files that transformers' Trainer and accelerate write beside the weights, and that hold no weights."""
 
 STEP = re.compile(r"checkpoint-(\d+)")
 
 CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
-"""The root of one repository in the hub's cache."""
+"""The root folder of one repository in the hub's cache."""
 
 
 def in_place_of(folder: Path, is_model: Callable[[Path], bool]) -> str:
-    """What to name instead of a folder without weights; empty where nothing in it may be a model.
+    """What to name instead of a folder without weights; empty if nothing in it may be a model.
 
     Args:
-        is_model: whether a folder holds a whole model, as far as its names tell.
+        is_model: whether a folder's file names show a whole model.
     """
     if found := CACHED.fullmatch(folder.resolve().name):
         return _of_cache(folder, f"{found['owner']}/{found['name']}", is_model)
@@ -42,14 +42,14 @@ def in_place_of(folder: Path, is_model: Callable[[Path], bool]) -> str:
 
 
 def dangling(path: Path) -> str | None:
-    """What to say of a link to a file that is not there; None of anything else."""
-    if os.path.exists(path) or not os.path.islink(path):  # which raise for no name that can't be one
+    """The message about a link to a missing file; None for anything else."""
+    if os.path.exists(path) or not os.path.islink(path):  # neither raises for a name that no file can have
         return None
     return f"{path} is a link to {path.readlink()}, where there is no file. Put it there, or fetch it again."
 
 
 def to_unpack(path: Path, names: Collection[str]) -> str | None:
-    """What to say of a zip by the names in it; None where none of them may hold weights."""
+    """The message about a zip, by the names in it; None if no name may hold weights."""
     files = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
     if not files:
         return None
@@ -63,7 +63,7 @@ def to_unpack(path: Path, names: Collection[str]) -> str | None:
 
 
 def _models(folder: Path, is_model: Callable[[Path], bool]) -> list[str]:
-    """The models in the folders of a folder, a training's steps the last first, and only where no model is final."""
+    """The models in the subfolders; a training's steps, the last first, only if no final model exists."""
     inner = _folders(folder)
     for places in (inner, [path for place in inner for path in _folders(place)]):
         models = [place for place in places if is_model(place)]
@@ -71,7 +71,7 @@ def _models(folder: Path, is_model: Callable[[Path], bool]) -> list[str]:
         steps = sorted((place for place in models if place not in final), key=_step, reverse=True)
         if models:
             return [str(place.relative_to(folder)) for place in final or steps]
-    # What is wrong with a step is told of the step.
+    # A fault in one step is reported when the user names this step.
     return [place.name for place in sorted(inner, key=_step, reverse=True) if STEP.fullmatch(place.name)]
 
 

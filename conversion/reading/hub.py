@@ -1,4 +1,4 @@
-"""SOURCE as users write it -> a path here: what exists, a name of the catalogue, or what is on a hub by its id."""
+"""SOURCE as users write it -> a local path: an existing file, a name in the catalogue, or an id on a hub."""
 
 import os
 import re
@@ -25,11 +25,11 @@ from .read import (
 )
 
 PARTS = (".distcp", "_model_states.pt", "_optim_states.pt")
-"""How files end of torch.distributed.checkpoint and of DeepSpeed."""
+"""File suffixes of torch.distributed.checkpoint and of DeepSpeed."""
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
 SNAPSHOT = re.compile(r"/snapshots/(?P<commit>[0-9a-f]{40})(/|$)")
-"""Where the hub's cache keeps the files of one commit."""
+"""The folder of one commit in the hub's cache."""
 
 BESIDE = (
     *("config.json", OPEN_CLIP_CONFIG, "text_model_config.json", "vision_model_config.json"),
@@ -37,22 +37,22 @@ BESIDE = (
     *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
     *(modules_json.FILE, modules_json.SETTINGS, *modules_json.TRANSFORMER_CONFIGS),
 )
-"""Small files that a folder's weights need beside them."""
+"""Small files that a folder's weights need."""
 
 
 def locate(source: str | Path) -> Path:
-    """The local path of a source; what is on the hub is downloaded into the hub's own cache.
+    """The local path of a source; a source on the hub is downloaded into the hub's own cache.
 
     Raises:
-        InputError: when nothing of that name exists, here or on the hub.
-        WorkError: when the hub could not be reached.
+        InputError: nothing with this name exists, locally or on the hub.
+        WorkError: the hub cannot be reached.
     """
     path = _expanded(source) if str(source) else None
     if path is not None and os.path.exists(path):
         return path
     if path is not None and (link := dangling(path)):
         raise InputError(link)
-    # A name stands for what was published under it; an id for what lies there now.
+    # A catalogue name means what was published under it. A hub id means what lies there now.
     entry = None if "/" in str(source) else published(source)
     if entry and entry.published.by_hand:
         raise InputError(_by_hand(entry))
@@ -69,13 +69,13 @@ def locate(source: str | Path) -> Path:
 
 
 def hub_id(source: str | Path) -> str:
-    """The source as the hub names it: of a catalogue's name the entry's, of anything else itself."""
+    """The source as the hub names it: the entry's source for a catalogue name, else the source itself."""
     entry = published(source)
     return entry.source if entry else str(source)
 
 
 def published(source: str | Path) -> catalogue.Entry | None:
-    """The catalogue's entry for a source: by its name, or by where it is published; what exists here is neither."""
+    """The catalogue's entry for a source, by name or by place of publication; None if a local path exists."""
     name = str(source)
     if not name or ((path := _expanded(source)) is not None and os.path.exists(path)):
         return None
@@ -95,12 +95,12 @@ def _by_hand(entry: catalogue.Entry) -> str:
 def _expanded(source: str | Path) -> Path | None:
     try:
         return Path(source).expanduser()
-    except RuntimeError:  # ~somebody who has no home here
+    except RuntimeError:  # `~somebody`, a user without a home folder on this machine
         return None
 
 
 def read_source(source: str | Path) -> Checkpoint:
-    """Reads a source as users write it; one from the hub keeps its name there, not that of a folder in the cache."""
+    """Reads a source as users write it; a source from the hub keeps its hub name instead of a cache folder's name."""
     path = locate(source)
     if path == _expanded(source):
         return read(path)
@@ -127,7 +127,7 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
     except errors.RemoteEntryNotFoundError as error:
         wanted = f"file {file}" if file else "file that was listed a moment ago"
         raise InputError(f"{repo} has no {wanted}. Look at what it has, and name one as {repo}:FILE.") from error
-    # HTTPError is that of httpx or of httpx2, whichever this huggingface_hub uses; of the system's errors the cache's.
+    # HTTPError is httpx's or httpx2's, whichever this huggingface_hub uses. A system error here comes from the cache.
     except (errors.HTTPError, OSError, RuntimeError) as error:
         told = explain(error, repo)
         raise type(told)(f"{repo} could not be downloaded, and is not in the cache. {told}") from error
@@ -135,7 +135,7 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
 
 def _download_folder(huggingface_hub, repo: str, revision: str | None) -> str:
     if huggingface_hub.constants.HF_HUB_OFFLINE:
-        # Without patterns it refuses a snapshot of which some files were never fetched; reading misses lost weights.
+        # Without patterns it refuses a snapshot with files that were never downloaded. Reading finds missing weights.
         return huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*BESIDE, *REFUSED_FOLDERS])
     names = {sibling.rfilename for sibling in huggingface_hub.model_info(repo, revision=revision).siblings or ()}
     first, *behind = _module_folders(huggingface_hub, repo, revision) if modules_json.FILE in names else [""]
@@ -157,7 +157,7 @@ def _download_folder(huggingface_hub, repo: str, revision: str | None) -> str:
 
 
 def _refuse_parts(repo: str, names: Iterable[str]) -> None:
-    """Refuses what training left in many files, of which nothing but the whole folder is of use."""
+    """Refuses a single file of a checkpoint that training split into many files; only the whole folder is usable."""
     if parts := sorted(name for name in names if name.endswith(PARTS)):
         raise InputError(
             f"{repo} holds a checkpoint of training in parts ({some(parts)}), which is not fetched by itself. Run "
@@ -170,7 +170,7 @@ def _is_transformers(huggingface_hub, repo: str, revision: str | None) -> bool:
 
 
 def _module_folders(huggingface_hub, repo: str, revision: str | None) -> list[str]:
-    """Where the modules of a sentence-transformers repository lie, each "" or with its slash."""
+    """The folders of a sentence-transformers repository's modules, each "" or with its slash."""
     file = Path(huggingface_hub.hf_hub_download(repo, modules_json.FILE, revision=revision))
     return [f"{module.path}/" if module.path else "" for module in modules_json.parse(file)] or [""]
 

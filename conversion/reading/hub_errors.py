@@ -1,4 +1,4 @@
-"""What the hub's client raises -> what a user is told: what the hub said, and what to do."""
+"""Errors of the hub's client -> the message to the user: what the hub said, and what to do."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,20 +8,20 @@ from ..errors import InputError, WorkError, ZhclipError
 from .files import CARD
 
 FULL = re.compile(r"storage|quota|exceed|too large|upgrade your plan", re.IGNORECASE)
-"""How the hub says that there is no room left; it does so with status 403."""
+"""How the hub says that no space is left; it does so with status 403."""
 
 XET = re.compile(r"HTTP status \w+ error \((?P<status>\d{3})")
-"""How hf_xet, which sends and fetches large files, tells a status: in words, as a ConnectionError."""
+"""How hf_xet, which transfers large files, reports a status: as text in a ConnectionError."""
 
 
 Told = tuple[type[ZhclipError], str, str]
-"""The class of the error, what was found, and what to do."""
+"""The error's class, what was found, and what to do."""
 
 
 def explain(error: Exception, name: str) -> ZhclipError:
-    """The error to tell of a failed call of huggingface_hub about the repo `name`.
+    """The user's error for a failed call of huggingface_hub about the repo `name`.
 
-    An InputError where the user can mend it (a name, a revision, a card), a WorkError otherwise.
+    An InputError if the user can fix the cause (a name, a revision, a card), otherwise a WorkError.
     """
     if isinstance(error, ValueError) and CARD in str(error):
         said = " ".join(str(error).split())
@@ -31,29 +31,29 @@ def explain(error: Exception, name: str) -> ZhclipError:
 
 
 def unclear(error: Exception) -> bool:
-    """Whether a commit may have been made though the call failed: it was asked for, and the hub did not refuse it."""
+    """Whether the failed call may have made a commit: the request was sent, and the hub did not refuse it."""
     cause = _origin(error)
     status = getattr(getattr(cause, "response", None), "status_code", 500)
     return "/commit/" in _asked(cause) and status >= 500
 
 
 def _asked(error: BaseException) -> str:
-    """The address that was asked; an error without an answer knows it itself, one with an answer through that."""
+    """The requested address, from the error's answer, or from the error itself if it has no answer."""
     asked: Any = getattr(error, "response", error)
     try:
         return str(asked.request.url)
-    except (AttributeError, RuntimeError):  # RuntimeError: how the HTTP package says that there is none
+    except (AttributeError, RuntimeError):  # the HTTP package raises RuntimeError if it has no request
         return ""
 
 
 def _origin(error: BaseException) -> BaseException:
-    """The client wraps what happened: uploads in a RuntimeError, downloads in a LocalEntryNotFoundError."""
+    """The first error, which the client wraps: in RuntimeError (upload) or LocalEntryNotFoundError (download)."""
     from huggingface_hub.errors import HTTPError
 
     chain = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
-    # hf_raise_for_status raises its own error from the HTTP package's; the outer one of them knows more.
+    # hf_raise_for_status raises its own error from the HTTP package's error; the outer error knows more.
     return next((each for each in chain if isinstance(each, HTTPError)), chain[-1])
 
 
@@ -169,7 +169,7 @@ def _wait(headers: Mapping[str, str]) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """The hub's own words, ended by a full stop, or the first line of the client's."""
+    """The hub's own message, ended by a full stop, or the first line of the client's message."""
     message = getattr(error, "server_message", None) or _first_line(error)
     return " ".join(message.split()).rstrip(".!") + "."
 

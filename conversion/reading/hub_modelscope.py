@@ -1,4 +1,4 @@
-"""`modelscope:user/repo[:file]` -> a path on this machine, by the modelscope package where that is installed."""
+"""`modelscope:user/repo[:file]` -> a local path, by the modelscope package if it is installed."""
 
 import importlib
 import re
@@ -13,15 +13,15 @@ ID = re.compile(r"modelscope:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
 ABSENT = "{} does not exist on ModelScope: {}. Look at its page for the names."
 
 FOLDER = ["*.json", "*.txt", "*.safetensors", "*pytorch_model*.bin"]
-"""What a folder's weights need beside them; the samples and pictures of its page are left there."""
+"""The files that a folder's weights need; sample files and pictures of the page are not downloaded."""
 
 
 def download(source: str) -> Path:
-    """The local path of what is on ModelScope, in that package's own cache.
+    """The local path of a source on ModelScope, in the modelscope package's own cache.
 
     Raises:
-        InputError: when the package is not installed, or nothing of that name is there.
-        WorkError: when it could not be reached.
+        InputError: the package is not installed, or nothing with this name exists on ModelScope.
+        WorkError: ModelScope cannot be reached.
     """
     match = ID.fullmatch(source)
     if match is None:
@@ -44,10 +44,10 @@ def download(source: str) -> Path:
 
 
 def check_inside(repo: str, file: str | None) -> None:
-    """Refuses a file that is no path inside its repository, on this hub or the other.
+    """Refuses a file that is no path inside its repository, on either hub.
 
     Raises:
-        InputError: for an absolute path, one with `..`, or one with backslashes.
+        InputError: the path is absolute, contains `..`, or contains backslashes.
     """
     if file is not None and (file.startswith("/") or "\\" in file or ".." in file.split("/")):
         raise InputError(

@@ -1,7 +1,7 @@
-"""The one reader of JSON that others wrote: configs, indexes, tokenizer files, reports, answers.
+"""The only reader of JSON that others wrote: configs, indexes, tokenizer files, reports, answers.
 
-Whatever is wrong with such a file, the user gets an `InputError`: what was found, what was wanted, what to do. Code
-that wants fields of certain kinds states them in a table and calls `check_fields`.
+Any fault of such a file raises an `InputError`: what was found, what was expected, what to do. A caller that needs
+fields of certain kinds states them in a table and calls `check_fields`.
 """
 
 import json
@@ -18,50 +18,50 @@ from typing import Any
 from ..errors import InputError
 
 MOST_BYTES = 256 * 2**20
-"""The tokenizer.json of XLM-R, the largest of a known model, has 17 MB."""
+"""The largest tokenizer.json of a known model, XLM-R's, has 17 MB."""
 
 MOST_DEPTH = 100
-"""Objects and lists in each other; a tokenizer.json has about ten."""
+"""The nesting depth of objects and lists; a tokenizer.json has about ten levels."""
 
 MOST_DIGITS = 100
-"""Of a whole number. transformers writes 10^30 for "no limit"; no float holds 310 digits, and Python reads 4,300."""
+"""The most digits of a whole number: transformers writes 10^30 for "no limit"; floats have under 310 digits."""
 
 HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-"""An escaped half of a character, which is right only beside its other half."""
+"""An escaped half of a surrogate pair, which is valid only beside the other half."""
 
 FETCH = "Fetch it again, or correct it."
 
 
 def read_any_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Reads a JSON file.
 
     Raises:
-        InputError: when it is none, is too large or nested too deep, or holds what JSON or a model has no use for: a
-            key twice in an object, a number without a value (NaN, Infinity), half a character.
+        InputError: the file is no JSON, is too large or nested too deep, or holds what JSON or a model cannot use: a
+            key twice in an object, a number without a value (NaN, Infinity), half a surrogate pair.
     """
     return parse_json(_bytes(path), str(path))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The same of a file that has to hold an object."""
+    """Like `read_any_json`, for a file that must hold an object."""
     return _object(read_any_json(path), path)
 
 
 def read_python_json(path: Path) -> dict[str, Any]:
-    """The same of what Python's own writer made of numbers that were measured: there NaN and Infinity are numbers.
+    """Like `read_json`, for measured numbers that Python wrote: here NaN and Infinity are valid.
 
-    Of these are the log of a Trainer (a loss that was lost) and the answers of our own processes.
+    Examples are a Trainer's log, whose loss may be NaN, and the answers of our own processes.
     """
     return _object(_parsed(_bytes(path), str(path), {}), path)
 
 
 def parse_json(content: bytes | str, where: str) -> Any:
-    """What a JSON text holds; `where` is what a message calls it.
+    """Parses a JSON text; `where` is its name in messages.
 
     Raises:
-        InputError: as `read_any_json`.
+        InputError: as for `read_any_json`.
     """
-    # A NaN passes every comparison of a check, and would stand in a config until a model computes with it.
+    # NaN passes every comparison of a check, and would stay in a config until a model computes with it.
     return _parsed(content, where, {"parse_constant": _no_number, "parse_float": _finite})
 
 
@@ -112,7 +112,7 @@ def _encoding(content: bytes | str) -> str:
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers differ in which of two they take, so that two of them would see two models."""
+    """Refuses a key that occurs twice: readers differ in which value they take, so they would see two models."""
     value = dict(pairs)
     if len(value) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
@@ -137,7 +137,7 @@ def _no_number(word: str) -> float:
 
 
 def _check_depth(value: Any) -> None:
-    """Raises RecursionError as the parser does, which knows no limit of its own but Python's."""
+    """Raises RecursionError for deep nesting, as the parser does; the parser has only Python's own limit."""
     level, depth = [value], 0
     while level := [each for each in level if isinstance(each, (dict, list))]:
         if (depth := depth + 1) > MOST_DEPTH:
@@ -145,14 +145,14 @@ def _check_depth(value: Any) -> None:
         level = [each for holder in level for each in (holder.values() if isinstance(holder, dict) else holder)]
 
 
-# What is wanted of a value that was read
+# The expected kinds of values that were read
 
 
 @dataclass(frozen=True)
 class Field:
-    """What is wanted of one field: one of these kinds, and whether it has to be there.
+    """The requirements of one field: its allowed kinds, and whether it must exist.
 
-    A whole number passes where a float is wanted; true and false are no numbers.
+    A whole number is valid for a float; true and false are no numbers.
     """
 
     kinds: tuple[type, ...]
@@ -171,13 +171,13 @@ KINDS: Mapping[type, str] = {
 
 
 def check_fields(value: Any, wanted: Mapping[str, Field], where: str) -> None:
-    """Refuses a value that is no object, lacks a needed field, or has a field of another kind; more may be there.
+    """Refuses a value that is no object, lacks a needed field, or has a field of another kind; other fields may exist.
 
     Args:
-        where: what a message calls the value.
+        where: the value's name in messages.
 
     Raises:
-        InputError: naming the first field that is wrong.
+        InputError: a field is wrong; the message names the first wrong field.
     """
     if not isinstance(value, dict):
         raise InputError(f"found {brief(value)} as {where}; wanted an object. {FETCH}")
@@ -191,20 +191,20 @@ def check_fields(value: Any, wanted: Mapping[str, Field], where: str) -> None:
 
 
 def check_each(values: Iterable[Any], wanted: Mapping[str, Field], where: str) -> None:
-    """The same of every one of several objects, which a message counts from 0."""
+    """Checks the fields of each of several objects; messages count the objects from 0."""
     for number, value in enumerate(values):
         check_fields(value, wanted, f"{where}[{number}]")
 
 
 def is_kind(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether a value is of one of these kinds, as `Field` means it."""
+    """Whether a value has one of these kinds, by the rules of `Field`."""
     if isinstance(value, bool):
         return bool in kinds
     return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
 
 
 def brief(value: Any) -> str:
-    """A value in a message: its beginning, on one line."""
+    """A value for a message: its beginning, on one line."""
     return _BRIEF.repr(value)
 
 

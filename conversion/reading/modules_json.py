@@ -1,7 +1,7 @@
-"""A folder of sentence-transformers: the modules that its modules.json lists, and what those behind the first hold.
+"""A sentence-transformers folder: the modules in its modules.json, and the content of the modules after the first.
 
-Source: sentence-transformers, base/model.py (`_load_modules`) and the `load` of each module. Its modules.json lists
-paths and classes; the first module is a model of transformers, at the root or in a folder of its own.
+Source: sentence-transformers, base/model.py (`_load_modules`) and the `load` of each module. modules.json lists paths
+and classes; the first module is a transformers model, at the root or in its own folder.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ FILE = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 
 DENSE = "2_Dense."
-"""How the keys of the Dense begin here, the third module, whatever its folder is called."""
+"""The prefix that this package gives the keys of the Dense, the third module, whatever its folder's name."""
 
 DENSE_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In the order in which sentence-transformers looks for them."""
@@ -31,10 +31,10 @@ TRANSFORMER_CONFIGS = (
         for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
     ),
 )
-"""What the first module states; the first that is there (base/modules/transformer.py, `load_config`)."""
+"""Config files of the first module; the first existing file counts (base/modules/transformer.py, `load_config`)."""
 
 WHOLE = (("Transformer",), ("CLIPModel",))
-"""Modules of a folder that is no more than a model of transformers."""
+"""Modules of a folder that holds only a transformers model."""
 
 TEXT = ("Transformer", "Pooling", "Dense")
 """Modules of a text tower with its projection."""
@@ -42,17 +42,17 @@ TEXT = ("Transformer", "Pooling", "Dense")
 
 @dataclass(frozen=True)
 class Module:
-    """One module: its class, without the place that moved between versions, and its folder ("" is the root)."""
+    """One module: its class name without the path, which moved between versions, and its folder ("" is the root)."""
 
     kind: str
     path: str
 
 
 def listed(folder: Path) -> tuple[Module, ...]:
-    """The modules of a folder, but for Normalize at the end, which `encode_*` do anyway; () without a modules.json.
+    """The folder's modules without a final Normalize, which `encode_*` do anyway; () without a modules.json.
 
     Raises:
-        InputError: when it is damaged, or lists what is not supported.
+        InputError: modules.json is damaged, or lists something unsupported.
     """
     file = folder / FILE
     if not file.is_file():
@@ -69,10 +69,10 @@ def listed(folder: Path) -> tuple[Module, ...]:
 
 
 def parse(file: Path) -> tuple[Module, ...]:
-    """What a modules.json lists, but for Normalize at the end.
+    """The modules in a modules.json without a final Normalize.
 
     Raises:
-        InputError: when it is damaged, or names other code or a place outside of its folder.
+        InputError: modules.json is damaged, or names foreign code or a place outside of its folder.
     """
     _check_there(file)
     found = read_any_json(file)
@@ -93,14 +93,14 @@ def _module(kind: Any, path: Any, file: Path) -> Module:
 
 
 def body(folder: Path) -> Path:
-    """Where the model of transformers lies: the folder of the first module, or without a modules.json the folder."""
+    """The folder of the transformers model: the first module's folder, or `folder` itself without a modules.json."""
     modules = listed(folder)
     return folder / modules[0].path if modules else folder
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The Dense's tensors, the files that were read, and under `modules` what all the modules state."""
+    """The Dense's tensors, the files that were read, and under `modules` the statements of all modules."""
 
     tensors: Mapping[str, Any]
     files: tuple[Path, ...]
@@ -108,10 +108,10 @@ class Projection:
 
 
 def projection(folder: Path) -> Projection | None:
-    """What lies behind the model in a text tower's folder; None where it is no such folder.
+    """The modules after the model in a text tower's folder; None if the folder is no such folder.
 
     Raises:
-        InputError: when a file of it is missing or damaged.
+        InputError: one of its files is missing or damaged.
     """
     modules = listed(folder)
     if len(modules) != len(TEXT):
@@ -132,7 +132,7 @@ def projection(folder: Path) -> Projection | None:
 
 
 def _tensors(weights: Path) -> dict[str, torch.Tensor]:
-    """Those of a Dense's file, under keys that begin as a Dense's do here."""
+    """The tensors of a Dense's file, under keys with the prefix `DENSE`."""
     top = open_file(weights).top
     if wrong := [f"a {type(value).__name__} as {key}" for key, value in top.items() if not torch.is_tensor(value)]:
         raise InputError(f"{weights} holds {', '.join(wrong)}; a state dict of tensors was wanted.")

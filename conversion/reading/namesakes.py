@@ -1,7 +1,7 @@
-"""Folders whose config.json bears the model type that this package once shared with ZH-CLIP (thu-ml/zh-clip).
+"""Folders whose config.json has the model type that this package once shared with ZH-CLIP (thu-ml/zh-clip).
 
-ZH-CLIP is a source (`sources/zh_clip.py`), and no repo of this package. Which of the two a folder is, and what to say
-of it, is decided in `hf_zhclip.configuration_zhclip`; here is who asks.
+ZH-CLIP is a source (`sources/zh_clip.py`), not a repo of this package. `hf_zhclip.configuration_zhclip` decides which
+of the two a folder is, and what to say; this module holds the callers.
 """
 
 from pathlib import Path
@@ -14,38 +14,38 @@ from .read import Checkpoint
 
 
 def refuse_namesake(folder: Path) -> None:
-    """Refuses as a converted repo a folder of ZH-CLIP, and a repo that an older version of this package wrote.
+    """Refuses a ZH-CLIP folder, and a repo from an older version of this package, as a converted repo.
 
     Args:
-        folder: where config.json lies, if there is one.
+        folder: the folder of config.json, if there is a config.json.
 
     Raises:
-        InputError: it is one of them; the message names the command that makes a repo of it.
+        InputError: the folder is one of the two; the message names the command that makes a repo from it.
     """
     if kind := _kind_of(folder):
         raise InputError(namesake_words(kind, folder))
 
 
 def refuse_older_folder(folder: Path, name: str | Path) -> None:
-    """Refuses as a source what came from an older version of this package; ZH-CLIP is a source as others are.
+    """Refuses a folder from an older version of this package as a source; ZH-CLIP is a normal source.
 
     Args:
-        folder: where config.json lies, if there is one.
-        name: what the user calls it.
+        folder: the folder of config.json, if there is a config.json.
+        name: the user's name for it.
 
     Raises:
-        InputError: it is such a folder; the message says what mends it.
+        InputError: the folder is from an older version; the message says what to do.
     """
     if (kind := _kind_of(folder)) and kind != "other":
         raise InputError(namesake_words(kind, name))
 
 
 def refuse_older_checkpoint(checkpoint: Checkpoint) -> None:
-    """The same of a checkpoint that was read, for `inspect` and `convert`.
+    """Like `refuse_older_folder`, for a checkpoint that `inspect` or `convert` has read.
 
     Raises:
-        OlderRepo: of a repo of this package, which `convert` takes.
-        UnknownFormat: of a folder that was saved from one.
+        OlderRepo: the checkpoint is a repo of this package, which `convert` accepts.
+        UnknownFormat: the checkpoint is a folder that was saved from such a repo.
     """
     kind = _kind(checkpoint)
     if kind in (None, "other"):
@@ -57,7 +57,7 @@ def refuse_older_checkpoint(checkpoint: Checkpoint) -> None:
 
 
 def mending(checkpoint: Checkpoint) -> str | None:
-    """What mends a repo of an older version, for who is only asked what it is; None of anything else."""
+    """What to do about a repo of an older version, for a caller that only asks what it is; None for anything else."""
     kind = _kind(checkpoint)
     return namesake_words(kind, checkpoint.hub_id or checkpoint.path) if kind == "older" else None
 

@@ -1,8 +1,7 @@
-"""A pickle of numpy arrays in dicts, lists and tuples -> those arrays; no name in it is ever looked up or called.
+"""A pickle of numpy arrays in dicts, lists and tuples -> these arrays; no name in it is ever looked up or called.
 
-The unpickler builds inert records in place of everything that a pickle names. Only once it is through are the records
-of arrays, scalars and byte strings turned into what they stand for, by the code here, from values that were held
-against one another.
+The unpickler builds inert records for everything that a pickle names. After it has finished, the code here checks the
+values against each other, and turns the records of arrays, scalars and byte strings into values.
 """
 
 import math
@@ -19,18 +18,18 @@ from ..errors import InputError, WorkError
 from . import pickles
 
 NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
-"""numpy's codes of the types that hold numbers which torch has, too."""
+"""numpy's type codes of the numbers that torch also has."""
 
 ORDERS = {"<": "<", ">": ">", "|": "=", "=": "="}
-"""Byte orders as a pickled dtype states them: little, big, and those of a single byte."""
+"""Byte orders as a pickled dtype states them: little, big, and none for single bytes."""
 
 ATOMS = (str, bytes, int, float, bool, type(None))
 
 
 class _Unpickler(pickle._Unpickler):
-    """pickle's own, which finds records and one class of Python's and nothing else.
+    """pickle's own unpickler, which finds only records and one Python class.
 
-    It is the one in Python: that in C makes room for every number in the memo that a damaged file states.
+    This is pickle's Python version: the C version allocates its memo by a number that a damaged file may state.
     """
 
     def find_class(self, module: str, name: str) -> Any:
@@ -42,18 +41,18 @@ class _Unpickler(pickle._Unpickler):
         return _Name(path)
 
     def load_bytearray8(self) -> None:
-        """As bytes, which are not made before there is something to fill them with."""
+        """Reads the bytearray as bytes, which are not allocated before their content is read."""
         self.append(self.read(struct.unpack("<Q", self.read(8))[0]))  # type: ignore[attr-defined]
 
     dispatch = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}  # type: ignore[dict-item]
 
 
 class _Refused(pickle.UnpicklingError):
-    """A pickle that names what is no array; its text is that name."""
+    """A pickle that names something that is no array; the error's text is this name."""
 
 
 class _Name:
-    """What a pickle names: to be called, which makes a record of the arguments, and not to be changed."""
+    """A name in a pickle: it can be called, which makes a record of the arguments, and cannot be changed."""
 
     __slots__ = ("path",)
 
@@ -68,7 +67,7 @@ class _Name:
 
 
 class _Record:
-    """What a pickle would have made by a call: the name called, the arguments, the state set behind it."""
+    """What a pickle would have made by a call: the called name, the arguments, the state that is set afterwards."""
 
     __slots__ = ("arguments", "made", "path", "state")
 
@@ -79,7 +78,7 @@ class _Record:
         self.state = state
 
     def value(self) -> Any:
-        """What it stands for, made once; its parts are let go, for they are as large as the weights."""
+        """The record's value, made once; its parts are released, because they are as large as the weights."""
         if self.made is None:
             arguments, state, self.arguments, self.state = self.arguments, self.state, (), None
             self.made = MAKERS[self.path](arguments, state)
@@ -87,15 +86,15 @@ class _Record:
 
 
 def load(path: Path) -> Any:
-    """What a pickle holds: arrays in this machine's byte order and in C order, and what they lie in.
+    """Loads a pickle: arrays in this machine's byte order and in C order, and their containers.
 
-    Arrays and scalars of booleans, integers and floats are read, in dicts, lists and tuples, beside strings, byte
-    strings, numbers and None. Each array lies on the bytes that the unpickler read, without another copy, unless it
-    is big-endian or in Fortran order, or the pickle is of a protocol below 3, which keeps bytes as text.
+    Reads arrays and scalars of booleans, integers and floats, in dicts, lists and tuples, beside strings, byte
+    strings, numbers and None. Each array uses the bytes that the unpickler read, without another copy, unless it is
+    big-endian or in Fortran order, or the pickle's protocol is below 3, which stores bytes as text.
 
     Raises:
-        InputError: for a pickle that names anything else, holds anything else, or is damaged.
-        WorkError: when it does not fit into the memory.
+        InputError: the pickle names or holds anything else, or is damaged.
+        WorkError: the arrays do not fit into memory.
     """
     try:
         return _plain(_unpickled(path), {})
@@ -113,12 +112,12 @@ def load(path: Path) -> Any:
 
 def _unpickled(path: Path) -> Any:
     with path.open("rb") as file:
-        # Python 2 wrote bytes as str, of which latin1 keeps every byte.
+        # Python 2 wrote bytes as str; latin1 keeps every byte.
         return _Unpickler(_File(file, path.stat().st_size), encoding="latin1").load()
 
 
 class _File:
-    """A file that makes no room for more than it holds."""
+    """A file that allocates no more memory than the file's size."""
 
     def __init__(self, file: BinaryIO, size: int):
         self.file, self.size = file, size
@@ -131,13 +130,13 @@ class _File:
 
 
 class _Foreign(Exception):
-    """A pickle that was read and holds what is no array of numbers; its text says what."""
+    """A readable pickle that holds something other than arrays of numbers; the error's text says what."""
 
 
 def _plain(value: Any, open_: dict[int, Any]) -> Any:
-    """The value with its records made; `open_` has what was seen so far, by identity, and None for what is not done.
+    """The value with its records resolved; `open_` maps the identity of seen values to results, None if unfinished.
 
-    Shared parts stay shared, so that a small file can't become a large tree.
+    Shared parts stay shared, so that a small file cannot become a large tree.
     """
     if isinstance(value, _Record):
         made = value.value()
@@ -164,7 +163,7 @@ def _container(value: Any, open_: dict[int, Any]) -> Any:
     return {key: _plain(each, open_) for key, each in value.items()}
 
 
-# What stands behind the names: from the arguments of the call, and the state set behind it.
+# What the names mean: the values made from the call's arguments and the state that is set afterwards.
 
 
 def _dtype(arguments: tuple[Any, ...], state: Any) -> np.dtype:
@@ -210,14 +209,14 @@ def _filled(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     data = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(data, bytes) or len(data) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array of shape {shape} whose bytes are not as many")
-    # Over bytes numpy itself makes an array that can be written to; frombuffer's can't be a tensor's memory.
+    # numpy itself makes a writable array over the bytes. frombuffer's array is read-only and cannot back a tensor.
     array = np.ndarray(0, dtype)
     array.__setstate__((1, shape, dtype, fortran, data))  # type: ignore[arg-type]
     return np.asarray(array, dtype.newbyteorder("="), order="C")
 
 
 def _encoded(arguments: tuple[Any, ...], state: Any) -> bytes:
-    """_codecs.encode(text, "latin1"): bytes, where the protocol has none."""
+    """_codecs.encode(text, "latin1"): bytes, in protocols that have no bytes."""
     text, encoding = arguments
     if encoding != "latin1" or not isinstance(text, str):
         raise ValueError(f"text in the encoding {encoding!r}")
@@ -225,7 +224,7 @@ def _encoded(arguments: tuple[Any, ...], state: Any) -> bytes:
 
 
 def _no_bytes(arguments: tuple[Any, ...], state: Any) -> bytes:
-    """bytes(), as protocols without bytes write the empty string."""
+    """bytes(): the empty byte string, in protocols that have no bytes."""
     if arguments:
         raise ValueError("bytes made of something")
     return b""
@@ -240,9 +239,9 @@ MAKERS: Mapping[str, Callable[[tuple[Any, ...], Any], Any]] = {
     "numpy.ndarray": _no_value,
     "_codecs.encode": _encoded,
     "__builtin__.bytes": _no_bytes,
-    # numpy 2 has moved its core; files name either place.
+    # numpy 2 moved its core; files name either place.
     **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _array_of_buffer for core in ("core", "_core")},
 }
-"""Everything that a pickle may name, and what it stands for."""
+"""Every name that a pickle may use, and the value that it makes."""

@@ -1,4 +1,4 @@
-"""Which globals a pickle names, read without running it, so that a refusal can list them."""
+"""Lists the globals that a pickle names, without running it, so that a refusal can show them."""
 
 import io
 import pickle
@@ -16,7 +16,7 @@ HARMLESS = re.compile(
     r"torch\.\w+|torch\._utils\.\w+|collections\.OrderedDict|argparse\.Namespace|_codecs\.encode"
     r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\._?core\.multiarray\.scalar"
 )
-"""Globals that are data: storages, dtypes, how a tensor is put together, and what `containers` allows beside."""
+"""Globals that are data: storages, dtypes, the functions that rebuild tensors, and what `containers` allows."""
 
 DAMAGE = (
     *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError),
@@ -26,7 +26,7 @@ DAMAGE = (
 
 
 def refusal(path: Path, names: Iterable[str]) -> str:
-    """What to say of a pickle that names globals which are no data."""
+    """The message about a pickle that names globals that are not data."""
     return (
         f"{path} is a pickle that needs code to be read, which is never run here. It names: "
         f"{some(names) or 'nothing'}. Load it where you trust it and save the weights alone: "
@@ -35,7 +35,7 @@ def refusal(path: Path, names: Iterable[str]) -> str:
 
 
 def globals_of(path: Path) -> set[str]:
-    """`module.name` of every global that a file of torch.save, or a plain pickle, asks for beyond the harmless."""
+    """`module.name` of every global that a torch.save file or a plain pickle names, without the harmless globals."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             return set(_scan(file))
@@ -45,7 +45,7 @@ def globals_of(path: Path) -> set[str]:
 
 
 def _scan(file: BinaryIO) -> Iterator[str]:
-    """The globals of a pickle, or of several in a row."""
+    """The globals of a pickle, or of several pickles in a row."""
     while True:
         strings: list[str] = []
         memo: dict[Any, str] = {}
@@ -61,16 +61,16 @@ def _scan(file: BinaryIO) -> Iterator[str]:
                 elif opcode.name.endswith("GET"):
                     strings.append(memo.get(argument, ""))
                 elif opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
-                    # Whatever else is kept under a number is never asked for as a name.
+                    # Other values in the memo are never used as a name.
                     memo[len(memo) if argument is None else argument] = strings[-1] if strings else ""
                 if name and not HARMLESS.fullmatch(name):
                     yield name
-        except (ValueError, MemoryError, OverflowError):  # the pickles are over; what follows is data
+        except (ValueError, MemoryError, OverflowError):  # the pickles have ended; data follows
             return
 
 
 def some(lines: Iterable[str]) -> str:
-    """The first dozen, layers folded, and how many more there are."""
+    """The first dozen lines, layers folded, and how many more there are."""
     folded = fold(lines)
     more = f" and {len(folded) - 12} more" if len(folded) > 12 else ""
     return ", ".join(folded[:12]) + more

@@ -1,7 +1,7 @@
 """Files -> Checkpoint: lazy tensors under the upstream's keys, transport wrappers removed, no pickle ever executed.
 
-Tensors are memory-mapped: their headers are read here, their values only when somebody computes with them. What can't
-be mapped says so in `Checkpoint.container`.
+Tensors are memory-mapped: this module reads their headers, and a later computation reads their values.
+`Checkpoint.container` says so if tensors cannot be mapped.
 """
 
 import os
@@ -27,15 +27,15 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 """Weight files of a Hugging Face folder, in the order in which transformers looks for them."""
 
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""Those of an open_clip folder, in the order in which open_clip looks for them (factory.py)."""
+"""Weight files of an open_clip folder, in the order in which open_clip looks for them (factory.py)."""
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 MODELSCOPE = ("vision_model_config.json", "text_model_config.json")
-"""What states the model in a folder of ModelScope's CLIP; where both state a field, the second counts, as upstream."""
+"""The configs in a folder of ModelScope's CLIP; if both state a field, the second config counts, as upstream."""
 
 CONFIGS = (MODELSCOPE, ("config.json",), (OPEN_CLIP_CONFIG,))
-"""JSON files that say what the weights beside them are, by the kind of folder; the first that is there is read."""
+"""JSON files that describe the weights beside them, by the kind of folder; the first existing kind is read."""
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -46,28 +46,28 @@ KINDS = {
     ),
     "sparse tensors (save them after to_dense()):": lambda tensor: tensor.layout != torch.strided,
 }
-"""What can't be converted, how it is recognised, and what to do about it."""
+"""What cannot be converted, how it is recognised, and what to do about it."""
 
 REFUSED_FOLDERS = {
     "adapter_config.json": "a PEFT / LoRA adapter, not a model: merge it first with merge_and_unload() and save that",
     "encoder_config.json": "a ModelScope model from before August 2022, another architecture under the same name, "
     "which is not converted: fetch today's version of the model",
 }
-"""Files by which a folder is known that is not converted, and what to do with it."""
+"""Files that mark a folder as not convertible, and what to do with the folder."""
 
 FSDP_FILE, FSDP_FOLDER, FSDP_RANKS = "pytorch_model_fsdp.bin", "pytorch_model_fsdp_0", "pytorch_model_fsdp_rank*.bin"
-"""Where accelerate keeps the weights of FSDP: gathered, as a folder of torch.distributed.checkpoint, by ranks."""
+"""Where accelerate writes FSDP weights: gathered, as a folder of torch.distributed.checkpoint, or by ranks."""
 
 KNOWN_NAMES = (*WEIGHTS, *OPEN_CLIP_WEIGHTS, FSDP_FILE)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read: `tensors` maps source keys to memory-mapped tensors.
+    """A checkpoint that was read: `tensors` maps source keys to memory-mapped tensors.
 
-    Where a file holds a moving average beside the weights, `average` is that until `choose` has settled which of the
-    two is meant; `ema` then says how. `prefix` is what `without` has taken away. `left_aside` names the files of other
-    sets of weights in its folder.
+    If a file holds a moving average beside the weights, `average` is this average until `choose` has selected one of
+    the two; `ema` then says how. `prefix` is the prefix that `without` removed. `left_aside` names the folder's files
+    with other sets of weights.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The hub's name for it, or the last part of the path; of `.` the folder's own name."""
+        """The checkpoint's name on the hub, or the last part of the path; for `.` the folder's own name."""
         return self.hub_id or Path(os.path.abspath(self.path)).name
 
     @property
@@ -99,8 +99,8 @@ def read(path: Path) -> Checkpoint:
     """Reads a weight file, a Hugging Face folder, or a folder of torch.distributed.checkpoint or DeepSpeed.
 
     Raises:
-        InputError: for anything that is not a checkpoint, is damaged, or would have to run code to be read.
-        WorkError: when the system could not read the file.
+        InputError: the path is no checkpoint, is damaged, or would have to run code to be read.
+        WorkError: the system could not read the file.
     """
     try:
         return replace(_read_folder(path) if path.is_dir() else _read_single(path), path=path)
@@ -109,14 +109,14 @@ def read(path: Path) -> Checkpoint:
 
 
 EMA = ("use", "ignore")
-"""What may be said of an average that lies beside the weights."""
+"""The user's choices for an average beside the weights."""
 
 
 def choose(checkpoint: Checkpoint, ema: str | None) -> Checkpoint:
-    """The checkpoint with one set of weights: the average beside them (`use`), or the raw ones (`ignore`).
+    """The checkpoint with one set of weights: the average beside them (`use`), or the raw weights (`ignore`).
 
     Raises:
-        InputError: when there are two, and nothing says which of them is meant.
+        InputError: there are two sets, and nothing says which set is meant.
     """
     if ema not in (None, *EMA):
         raise InputError(f"There is no --ema {ema!r}; wanted one of {', '.join(EMA)}.")
@@ -135,7 +135,7 @@ def choose(checkpoint: Checkpoint, ema: str | None) -> Checkpoint:
 
 
 def without(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
-    """The tensors under a prefix, without it; `wrappers` names it then."""
+    """The tensors under a prefix, with the prefix removed; `wrappers` then names the prefix."""
     if not prefix:
         return checkpoint
     tensors = {key.removeprefix(prefix): each for key, each in checkpoint.tensors.items() if key.startswith(prefix)}
@@ -143,7 +143,7 @@ def without(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
 
 
 def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
-    """Refuses an `--ema` that had nothing to choose between: somebody expected an average that is not there."""
+    """Refuses an `--ema` without a choice to make: the user expects an average that does not exist."""
     if ema is not None and not any(checkpoint.ema for checkpoint in checkpoints):
         raise InputError(f"--ema {ema} has nothing to choose: there is only one set of weights. Leave --ema out.")
 
@@ -169,7 +169,7 @@ def _read_folder(folder: Path) -> Checkpoint:
 
 
 def _weights(folder: Path) -> list[str]:
-    """The names of a folder's weight files, the one first that is read."""
+    """The names of a folder's weight files; the first file is read."""
     of_transformers, of_open_clip = (
         [name for name in names if (folder / name).exists()] for names in (WEIGHTS, OPEN_CLIP_WEIGHTS)
     )
@@ -178,13 +178,13 @@ def _weights(folder: Path) -> list[str]:
 
 
 def is_transformers(folder: Path) -> bool:
-    """Whether the config.json of a folder is one of transformers: timm's repos hold one, too, beside open_clip's."""
+    """Whether a folder's config.json is transformers': timm's repos also hold a config.json, beside open_clip's."""
     path = folder / "config.json"
     return path.exists() and "model_type" in read_json(path)
 
 
 def _with_companions(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
-    """Of a model whose last layers lie in other files of its folder, those too."""
+    """Adds the last layers if they lie in other files of the folder."""
     for companion in companions(folder):
         if twice := sorted(companion.tensors.keys() & checkpoint.tensors.keys()):
             raise InputError(f"{folder} holds {some(twice)} in its weights and in {some(map(str, companion.files))}.")
@@ -201,19 +201,19 @@ def _with_companions(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def refuse_marked(place: str | Path, names: Collection[str]) -> None:
-    """Refuses a folder, here or on a hub, that holds one of the files by which something else is known."""
+    """Refuses a folder, local or on a hub, with a file that marks something that is not convertible."""
     if marker := next((marker for marker in REFUSED_FOLDERS if marker in names), None):
         raise InputError(f"{place} is {REFUSED_FOLDERS[marker]}. (Seen: {marker}.)")
 
 
 def _is_converted(folder: Path) -> bool:
-    """Whether it is a repo of this package, which holds sentence-transformers' files, too."""
+    """Whether the folder is a repo of this package, which holds sentence-transformers' files too."""
     path = folder / "config.json"
     return path.exists() and read_json(path).get("model_type") == "hf_zhclip"
 
 
 def _refuse_two_steps(folder: Path, found: Iterable[str]) -> None:
-    """A repo may offer its weights in two formats; one step of a Trainer writes one, so that two are of two runs."""
+    """Refuses weights in two formats from a Trainer: one step writes one format, so that two formats are two runs."""
     if (folder / TRAINER_STATE).exists() and len(names := list(found)) > 1:
         raise InputError(
             f"{folder} is a checkpoint of the Trainer and holds weights of different steps: {' and '.join(names)}. "
@@ -222,7 +222,7 @@ def _refuse_two_steps(folder: Path, found: Iterable[str]) -> None:
 
 
 def _with_step(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
-    """Of a Trainer's checkpoint, the step that it is of."""
+    """Adds the step of a Trainer's checkpoint."""
     if not (folder / TRAINER_STATE).is_file():
         return checkpoint
     state = read_python_json(folder / TRAINER_STATE)
@@ -235,10 +235,10 @@ def _with_step(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether a folder holds weights under the names of one, and is no repo of this package."""
+    """Whether a folder holds weights under a model's file names, and is no repo of this package."""
     try:
         return (bool(_weights(folder)) or any(is_one(folder) for is_one, _ in FOLDERS)) and not _is_converted(folder)
-    except InputError:  # its config.json is none
+    except InputError:  # its config.json is invalid
         return False
 
 
@@ -255,13 +255,13 @@ def _read_distributed(folder: Path) -> Checkpoint:
         "torch.distributed.checkpoint folder, read into memory",
         replace(found, tensors=tensors, average=average),
     )
-    # accelerate puts it into a folder of its own, beside the config.json of the step.
+    # accelerate writes it into a folder of its own, beside the step's config.json.
     outer = folder.parent if folder.name.startswith("pytorch_model_fsdp_") else folder
     return _with_config(outer, checkpoint) if _config_files(outer, CONFIGS) else checkpoint
 
 
 def _read_deepspeed(folder: Path) -> Checkpoint:
-    """The folder that DeepSpeed saves into, where `latest` names the step, or the folder of one step."""
+    """Reads the folder that DeepSpeed saves into, where `latest` names the step, or the folder of one step."""
     step = folder
     if (folder / "latest").is_file():
         tag = (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
@@ -290,7 +290,7 @@ def _refuse_ranks(folder: Path) -> Checkpoint:
 
 
 DEEPSPEED_HOME = ("latest", "zero_to_fp32.py")
-"""What lies in the folder that DeepSpeed saves into, above those of the steps."""
+"""Files in the folder that DeepSpeed saves into, above the steps' folders."""
 
 DEEPSPEED_FILES = (*DEEPSPEED_HOME, "*_model_states.pt", "*_optim_states.pt")
 
@@ -304,7 +304,7 @@ FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Checkpoint]], ...]
     (lambda folder: any(any(folder.glob(name)) for name in DEEPSPEED_FILES), _read_deepspeed),
     (lambda folder: any(folder.glob(FSDP_RANKS)), _refuse_ranks),
 )
-"""Folders of training without a file of `WEIGHTS`: how each is recognised, and who reads it."""
+"""Training folders without a file of `WEIGHTS`: how each is recognised, and which function reads it."""
 
 
 # Files
@@ -314,7 +314,7 @@ def _read_single(path: Path) -> Checkpoint:
     if path.match(FSDP_RANKS):
         return _refuse_ranks(path.parent)
     checkpoint = _read_weights(path)
-    # Only the names of such a folder vouch that the config beside them is theirs.
+    # Only these folders' file names prove that the config beside the weights belongs to them.
     return _with_config(path.parent, checkpoint) if path.name in KNOWN_NAMES else checkpoint
 
 
@@ -385,7 +385,7 @@ def _read_shards(index: Path) -> Checkpoint:
 
 
 def _refuse_kinds(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuses tensors that do not hold their numbers one by one."""
+    """Refuses tensors that do not store their numbers one by one."""
     kinds: dict[str, list[str]] = {}
     for key, tensor in tensors.items():
         if kind := next((kind for kind, is_one in KINDS.items() if is_one(tensor)), None):

@@ -1,7 +1,8 @@
 """A TorchScript archive -> the tensors of its state_dict(), mapped into memory; its code is never run.
 
-The archive holds `data.pkl`, a pickle of `__torch__.…` objects whose state is a dict of attributes, the values of its
-tensors under `data/`, and under `code/` the classes, whose text says which attributes are parameters and buffers.
+In the archive, `data.pkl` is a pickle of `__torch__.…` objects, each with a dict of attributes as its state. The
+tensors' values lie under `data/`. The classes lie under `code/`; their text says which attributes are parameters and
+buffers.
 """
 
 import pickle
@@ -28,14 +29,14 @@ DTYPES = {
         **{"Bool": torch.bool, "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128},
     }.items()
 }
-"""What the storage classes of torch hold, by their names."""
+"""The dtypes of torch's storage classes, by class name."""
 
 CLASS = re.compile(r"^class (\w+)(?:\((\w*)\))?:\n((?:  .*\n|\n)*)", re.MULTILINE)
 TENSORS = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
-"""In the text of a module's class: which of its attributes are in its state_dict()."""
+"""Finds the attributes that belong to the state_dict() in the text of a module's class."""
 
 LOCAL_HEADER = struct.Struct("<26xHH")
-"""Of a zip's entry: the lengths of its name and of what is between that and its bytes."""
+"""The lengths of the name and of the extra field in a zip entry's header."""
 
 WAY_OUT = (
     "Where you trust it, load it with torch.jit.load(FILE) and save its weights: "
@@ -49,10 +50,10 @@ def is_torchscript(names: list[str]) -> bool:
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:
-    """Keys and tensors as `torch.jit.load(path).state_dict()` gives them, without running anything.
+    """The keys and tensors of `torch.jit.load(path).state_dict()`, without running code.
 
     Raises:
-        InputError: for an archive that is damaged, that was compressed, or whose data would have to run code.
+        InputError: the archive is damaged or compressed, or its data would have to run code.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -63,7 +64,7 @@ def load(path: Path) -> dict[str, torch.Tensor]:
 
 
 class _Object:
-    """Stands in for an object of the archive's own classes: it keeps what it is given, and does nothing."""
+    """Stands for an object of the archive's own classes: it stores its state, and does nothing."""
 
     name = ""
     state: Any = None
@@ -73,7 +74,7 @@ class _Object:
 
 
 class _Archive:
-    """An open archive: its records by their names below the top folder, and the classes of its code."""
+    """An open archive: its records by their names below the top folder, and its code's classes."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path = path
@@ -92,7 +93,7 @@ class _Archive:
         return self._tensors(top, "", ())
 
     def _tensors(self, module: _Object, prefix: str, above: tuple[_Object, ...]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Of a module and those below it: what its class declares as parameters and buffers and is not None."""
+        """The tensors of a module and its submodules: attributes that its class declares and that are not None."""
         if any(module is each for each in above):
             raise InputError(f"{self.path} is damaged: its module {prefix.rstrip('.')} lies within itself.")
         if not isinstance(module.state, dict):
@@ -102,7 +103,7 @@ class _Archive:
             )
         declared = self._declared(module.name)
         if declared is None:
-            return  # an object of a class that is no module, of which state_dict() knows nothing, either
+            return  # state_dict() also skips an object whose class is no module
         for name, value in module.state.items():
             if isinstance(value, torch.Tensor) and name in declared:
                 yield prefix + name, value
@@ -111,7 +112,7 @@ class _Archive:
                 yield from self._tensors(value, f"{prefix}{name}.", (*above, module))
 
     def _declared(self, qualified: str) -> set[str] | None:
-        """The parameters and buffers of a class, read from the text of its code; None where it is no module."""
+        """The parameters and buffers of a class, read from the text of its code; None if the class is no module."""
         place, _, name = qualified.rpartition(".")
         for found, base, body in CLASS.findall(self._text(f"code/{place.replace('.', '/')}.py").decode("utf-8")):
             if found == name:
@@ -138,7 +139,7 @@ class _Archive:
                 f"{len(self.bytes)}, and {size} were wanted. Fetch it again."
             )
         found = self.bytes[start : start + size]
-        # torch writes records at multiples of 64; behind another zip program they may lie anywhere.
+        # torch writes records at multiples of 64 bytes; another zip program may move them.
         return torch.empty(0, dtype=dtype).set_(found if start % dtype.itemsize == 0 else found.clone())
 
     def _start(self, entry: zipfile.ZipInfo) -> int:
@@ -147,7 +148,7 @@ class _Archive:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads `data.pkl`: the archive's own classes become `_Object`s, and of torch only what is data is known."""
+    """Reads `data.pkl`: the archive's own classes become `_Object`s, and only torch's data types are known."""
 
     def __init__(self, file: Any, archive: _Archive) -> None:
         super().__init__(file)
@@ -156,7 +157,7 @@ class _Unpickler(pickle.Unpickler):
             "collections.OrderedDict": OrderedDict,
             "torch._utils._rebuild_tensor_v2": self._tensor,
             "torch._utils._rebuild_parameter": self._parameter,
-            # Lists of plain values, and a value with its type in words: attributes that are no tensors.
+            # Attributes that are no tensors: lists of plain values, and a value with its type name.
             **{f"torch.jit._pickle.build_{kind}list": self._plain for kind in ("int", "double", "bool", "tensor")},
             "torch.jit._pickle.restore_type_tag": self._plain,
         }

@@ -1,4 +1,4 @@
-"""What training left around a state dict -> the state dict: nests, prefixes and averages, each removed and named."""
+"""What training left around a state dict -> the state dict: nests, prefixes and averages, removed and named."""
 
 import math
 from collections import Counter, deque
@@ -13,7 +13,7 @@ from ..errors import InputError
 from .pickles import some
 
 NESTED = ("state_dict", "model", "model_state_dict", "app")
-"""Top-level keys under which training scripts keep the weights; `app` is that of torch's distributed checkpoints."""
+"""Top-level keys under which training scripts keep the weights; `app` is from torch's distributed checkpoints."""
 
 AVERAGES = (
     "state_dict_ema",
@@ -27,30 +27,30 @@ AVERAGES = (
     "shadow_params",
     "shadow",
 )
-"""Top-level keys under which they keep a moving average of the weights beside."""
+"""Top-level keys under which training scripts keep a moving average beside the weights."""
 
 AVERAGE_PREFIXES = ("ema.", "model_ema.", "ema_model.")
-"""The same inside one state dict, where a LightningModule holds both."""
+"""Prefixes of an average inside one state dict, if a LightningModule holds both sets of weights."""
 
 ANYWHERE = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """Prefixes that wrappers of a submodule also leave in the middle of a key."""
 
 COUNTER = "n_averaged"
-"""What torch.optim.swa_utils.AveragedModel adds to the keys that it wraps in `module.`."""
+"""The key that torch.optim.swa_utils.AveragedModel adds; it also puts `module.` before the other keys."""
 
 TRAINER_STATE = "trainer_state.json"
-"""The file by which a folder is one step of transformers' Trainer."""
+"""The file that marks a folder as one step of transformers' Trainer."""
 
 LIGHTNING = "pytorch-lightning_version"
 
 SWAPPED = ("current_model_state", "state_dict", "averaging_state")
 """Where Lightning's callback WeightAveraging keeps the raw weights, its average and its state.
 
-The average stands in the place of the weights (`on_save_checkpoint`, lightning/pytorch/callbacks/weight_averaging.py).
+The average takes the place of the weights (`on_save_checkpoint`, lightning/pytorch/callbacks/weight_averaging.py).
 """
 
 ATTRIBUTES = ("model.", "net.")
-"""Names that a LightningModule gives the model which it trains, where it holds nothing else."""
+"""Names that a LightningModule gives its trained model, if it holds nothing else."""
 
 DEEPSPEED = ("ds_version", "ds_config", "param_shapes")
 
@@ -72,7 +72,7 @@ WRAPPERS = {
     SWAPPED[1]: "the average (EMA or SWA) of Lightning's WeightAveraging, which keeps the raw weights beside",
     **{name: "the attribute of a LightningModule" for name in ATTRIBUTES},
 }
-"""What `Checkpoint.wrappers` names, and what each of them is."""
+"""The names in `Checkpoint.wrappers`, and what each of them is."""
 
 OWN_SCRIPT = (
     "Run DeepSpeed's own `python zero_to_fp32.py . OUT` in the folder above that of the step, where `latest` is, and "
@@ -88,7 +88,7 @@ LOCAL_SHARDS = (
 
 @dataclass(frozen=True)
 class Average:
-    """A second set of weights, a moving average of the first; `name` is where it was, which `wrappers` names, too."""
+    """A second set of weights, a moving average of the first; `name` is its place, which `wrappers` also names."""
 
     name: str
     tensors: Mapping[str, torch.Tensor]
@@ -97,7 +97,7 @@ class Average:
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """Tensors under the upstream's keys, what was around them, and what else training kept."""
+    """Tensors under the upstream's keys, the removed wrappers, and the training's other values."""
 
     tensors: Mapping[str, torch.Tensor]
     wrappers: tuple[str, ...] = ()
@@ -106,11 +106,11 @@ class Unwrapped:
 
 
 def unwrap(top: Mapping[Any, Any], path: Path) -> Unwrapped:
-    """Finds the state dict in what a file holds, and takes the wrappers' prefixes from its keys.
+    """Finds the state dict in a file's content, and removes the wrappers' prefixes from its keys.
 
     Raises:
-        InputError: when there is no state dict or more than one, when only some keys have a prefix, or when two keys
-            collide without theirs.
+        InputError: there is no state dict or more than one, only some keys have a prefix, or two keys are equal
+            without their prefixes.
     """
     nest = _unnest(top, path)
     lightning = LIGHTNING in nest.wrappers
@@ -132,7 +132,7 @@ def unwrap(top: Mapping[Any, Any], path: Path) -> Unwrapped:
 
 
 def _unnest(top: Mapping[Any, Any], path: Path) -> Unwrapped:
-    """The state dict, the average beside it, and what else stood on the way; prefixes are still there."""
+    """The state dict, the average beside it, and the other values found on the way; prefixes still remain."""
     levels: list[tuple[str, dict[str, Any]]] = []
     wrappers: list[str] = []
     averages: dict[str, Any] = {}
@@ -148,7 +148,7 @@ def _unnest(top: Mapping[Any, Any], path: Path) -> Unwrapped:
             wrappers.append(DEEPSPEED[0])
         elif SWAPPED[2] in top and all(_is_nest(top.get(key)) for key in SWAPPED[:2]):
             nested, beside = [SWAPPED[0]], [SWAPPED[1], *beside]
-        if len(nested) + len(averages) == 0 and len(beside) == 1:  # an average alone: nothing to choose
+        if len(nested) + len(averages) == 0 and len(beside) == 1:  # only an average: there is no choice to make
             nested, beside = beside, []
             wrappers += nested
         if len(nested) > 1:
@@ -177,17 +177,17 @@ def _unnest_average(name: str, values: Mapping[Any, Any], path: Path) -> Mapping
 
 
 def _is_nest(value: Any) -> bool:
-    """Whether it holds tensors by name, itself or one step further in."""
+    """Whether the value holds tensors by name, directly or one level deeper."""
     return isinstance(value, dict) and any(
         isinstance(each, torch.Tensor) or (key in NESTED and isinstance(each, dict)) for key, each in value.items()
     )
 
 
 def _rivals(name: str, tensors: Mapping[str, torch.Tensor], place: str, rest: Mapping[str, Any]) -> list[str]:
-    """Where else there may be weights of the same model, in the `rest` at `place` that surrounds those under `name`.
+    """Places of other possible weights of the same model, in the `rest` at `place` around the weights under `name`.
 
-    That is a dict that shares most of their names, and whatever holds tensors under the name of an average, or lies
-    loose around an average alone. An optimizer's states are neither: they are numbered, or one step further in.
+    These are a dict with mostly the same names, and anything with tensors under the name of an average, or loose
+    around an average alone. An optimizer's states do not count: their keys are numbers, or they lie one level deeper.
     """
     keys = _names(tensors)
     found: list[str] = []
@@ -208,7 +208,7 @@ def _rivals(name: str, tensors: Mapping[str, torch.Tensor], place: str, rest: Ma
 
 
 def _containers(place: str, value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Every dict, list and tuple in it, outer ones first; each once, for what was pickled may hold itself."""
+    """Every dict, list and tuple in a value, outer first, each once, because a pickled value may contain itself."""
     todo, seen = deque([(place, value)]), set()
     while todo:
         place, value = todo.popleft()
@@ -229,7 +229,7 @@ def _is_weight(value: Any) -> bool:
 
 
 def _names(values: Mapping[Any, Any]) -> set[str]:
-    """The names of weights in it, comparable between raw ones and averages: without wrappers' prefixes and dots."""
+    """The names of the weights without wrappers' prefixes and dots, so that raw names and averages' names compare."""
     return {_bare(str(key)).replace(".", "") for key, value in values.items() if _is_weight(value)}
 
 
@@ -275,7 +275,7 @@ def _named_tensors(values: Mapping[Any, Any], path: Path) -> dict[str, torch.Ten
 
 
 def scalar(value: Any) -> int | float | str:
-    """The value if it is a plain number or a word, a numpy scalar made plain; dots in place of anything larger."""
+    """The value if it is a plain number or a word, a numpy scalar as a plain value; dots for anything larger."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -287,7 +287,7 @@ def scalar(value: Any) -> int | float | str:
 
 
 def _strip(tensors: Mapping[str, torch.Tensor], path: Path, lightning: bool) -> Unwrapped:
-    """Takes one prefix after the other from all keys, and sets an average apart that stands beside the weights."""
+    """Removes one prefix after the other from all keys, and separates an average that stands beside the weights."""
     wrappers: list[str] = []
     training: dict[str, Any] = {}
     average: tuple[str, Mapping[str, torch.Tensor]] | None = None
@@ -331,7 +331,7 @@ def _is_averaged(keys: Mapping[str, torch.Tensor]) -> bool:
 
 
 def _wrapper(keys: Mapping[str, torch.Tensor], path: Path, lightning: bool) -> str | None:
-    """The prefix to take away next."""
+    """The prefix to remove next."""
     if attribute := next((p for p in (*AVERAGE_PREFIXES, *ATTRIBUTES * lightning) if _all(keys, p)), None):
         return attribute
     found = next((p for p in ("module.", *ANYWHERE) if any(key.startswith(p) for key in keys)), None)
@@ -350,7 +350,7 @@ def _all(keys: Iterable[str], prefix: str) -> bool:
 def _strip_inside(
     tensors: Mapping[str, torch.Tensor], path: Path, before: Iterable[str]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The same in the middle of keys, for the wrappers of submodules."""
+    """Removes submodule wrappers' prefixes in the middle of keys."""
     keys, removed = list(tensors), []
     for prefix in ANYWHERE:
         if any(f".{prefix}" in key for key in keys):
@@ -376,10 +376,10 @@ def _strip_average(
 def _dotted(
     values: Mapping[str, torch.Tensor], raw: Mapping[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
-    """An average whose names have lost their dots, with the raw keys.
+    """Gives the raw weights' keys to an average whose names have lost their dots.
 
-    Such a class (`LitEma` of CompVis/latent-diffusion, ldm/modules/ema.py) averages what is trained; what is not, and
-    buffers, its `copy_to` leaves as the model has them.
+    Such a class (`LitEma` of CompVis/latent-diffusion, ldm/modules/ema.py) averages only trained weights. Its
+    `copy_to` leaves untrained weights and buffers as they are in the model.
     """
     keys = {key.replace(".", ""): key for key in raw}
     averaged = {name: value for name, value in values.items() if name not in ("decay", "num_updates")}

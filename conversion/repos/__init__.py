@@ -1,1 +1,1 @@
-"""A repo on disk: its files, its staging, the doors for other readers, and the report that travels with it."""
+"""A repo on disk: its files, its staging, the files for other readers, and the report in the repo."""

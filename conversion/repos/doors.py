@@ -1,4 +1,4 @@
-"""What a repo needs to be read without hf_zhclip: its own code, sentence-transformers' files, older readers' files."""
+"""Files for readers without hf_zhclip: the model's code, sentence-transformers' files, older readers' files."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -18,7 +18,7 @@ CODE_FILES = (
     "modeling_zhclip_resnet.py",
     "processing_zhclip.py",
 )
-"""Modules of hf_zhclip that import nothing of it but each other, so that a repo can hold them."""
+"""Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them."""
 
 MODEL_CODE = {
     "AutoConfig": "configuration_zhclip.ZhCLIPConfig",
@@ -26,7 +26,7 @@ MODEL_CODE = {
     "AutoModelForZeroShotImageClassification": "modeling_zhclip.ZhCLIPModel",
 }
 TEXT_MODEL_CODE = {"AutoConfig": "configuration_zhclip.ZhCLIPConfig", "AutoModel": "modeling_zhclip.ZhCLIPTextModel"}
-"""The same of a text tower alone."""
+"""The code's classes for a text tower alone."""
 
 PROCESSOR_CODE = {"AutoProcessor": "processing_zhclip.ZhCLIPProcessor"}
 IMAGE_PROCESSOR_CODE = {"AutoImageProcessor": "image_processing_zhclip.ZhCLIPImageProcessor"}
@@ -48,7 +48,8 @@ SENTENCE_TRANSFORMERS: dict[str, Any] = {
             "image": {"method": "get_image_features", "method_output_name": "pooler_output"},
         },
         "module_output_name": "sentence_embedding",
-        # With flash attention it would join the texts of a batch into one, of which the pooling sees only one start.
+        # Flash attention would join a batch's texts into one sequence, and the pooling would find only one text's
+        # start.
         "unpad_inputs": False,
     },
     "config_sentence_transformers.json": {
@@ -58,14 +59,14 @@ SENTENCE_TRANSFORMERS: dict[str, Any] = {
         "similarity_fn_name": "cosine",
     },
 }
-"""File name -> content, as sentence-transformers 6 writes them: the projected vectors, then L2 normalisation."""
+"""File name -> content, as sentence-transformers 6 writes it: the projected vectors, then L2 normalisation."""
 
 
 def add_code(folder: Path) -> None:
-    """Makes a repo load with `trust_remote_code=True` where hf_zhclip is not installed.
+    """Makes a repo load with `trust_remote_code=True` if hf_zhclip is not installed.
 
-    Copies the modules themselves and names their classes in config.json and, where pictures are taken, in
-    processor_config.json. The tokenizer is transformers' own and needs none.
+    Copies the modules, and names their classes in config.json and, if the model takes pictures, in
+    processor_config.json. The tokenizer is transformers' own and needs no code.
     """
     package = resources.files("hf_zhclip")
     for name in CODE_FILES:
@@ -89,19 +90,19 @@ def add_sentence_transformers(folder: Path) -> None:
 
 
 def add_legacy(folder: Path, processor: Any) -> None:
-    """Writes the processor's files as transformers 4 and other readers know them, beside the new ones.
+    """Writes the processor's files in the form of transformers 4 and other readers, beside the new files.
 
-    preprocessor_config.json names a stock image processor. It is only for those who can't read
-    processor_config.json: it knows RGB pictures alone, and where the crop has to split an odd number of pixels it may
-    lie one pixel beside that of `crop_then_rgb`. tokenizer_config.json is changed so that both read the same
-    tokenizer.json; vocab.txt is written for a WordPiece tokenizer.
+    preprocessor_config.json names a stock image processor, for readers that cannot read processor_config.json. It
+    supports only RGB pictures. If the crop must split an odd number of pixels, it may lie one pixel beside the crop of
+    `crop_then_rgb`. tokenizer_config.json is changed so that both versions read the same tokenizer.json. vocab.txt is
+    written for a WordPiece tokenizer.
 
     Args:
-        folder: where `processor` was saved.
-        processor: a ZhCLIPProcessor, or a processor of transformers' own; of a text tower alone its tokenizer.
+        folder: the folder in which `processor` was saved.
+        processor: a ZhCLIPProcessor, or a processor of transformers' own; for a text tower alone, its tokenizer.
 
     Raises:
-        InputError: when the vocabulary can't be written as lines; nothing is written then.
+        InputError: the vocabulary cannot be written as lines; in this case nothing is written.
     """
     takes_pictures = hasattr(processor, "image_processor")
     tokenizer = processor.tokenizer if takes_pictures else processor
@@ -114,7 +115,7 @@ def add_legacy(folder: Path, processor: Any) -> None:
         write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
     config = read_json(folder / "tokenizer_config.json")
     if config.get("tokenizer_class") == "TokenizersBackend":
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # the same class, by the name that transformers 4 knows
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # transformers 4's name for the same class
     write_json(folder / "tokenizer_config.json", {**config, **_bert_settings(backend["normalizer"])})
 
 
@@ -154,7 +155,7 @@ def _stock_image_processor(image_processor: Any) -> dict[str, Any]:
 
 
 def _bert_settings(normalizer: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What BertTokenizerFast of transformers 4 sets in the normaliser, whatever tokenizer.json says."""
+    """What transformers 4's BertTokenizerFast sets in the normaliser, whatever tokenizer.json states."""
     if normalizer is None or normalizer["type"] != "BertNormalizer":
         return {}
     return {setting: normalizer[name] for setting, (name, _) in BERT_SETTINGS.items()}

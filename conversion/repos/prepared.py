@@ -1,4 +1,4 @@
-"""What prepares a model's texts, held against the model."""
+"""Checks the tokenizer against the model."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..words import Words
 OTHER_VOCABULARY = "Pass the vocabulary that the model was trained with: --tokenizer PATH."
 
 PADDED_TO = (8, 16, 32, 64, 128)
-"""Multiples up to which trainings round the rows of an embedding, so that a GPU multiplies it faster."""
+"""Multiples to which trainings round up an embedding's rows, so that a GPU multiplies it faster."""
 
 SPARE_ROWS = Words(
     "The text tower has {rows} rows for words and its vocabulary {words} words. The rows beyond are taken for padding "
@@ -17,14 +17,14 @@ SPARE_ROWS = Words(
 )
 
 LEGACY_EOS = 2
-"""An eos_token_id of CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
+"""An eos_token_id in CLIP's older configs, wrong but harmless (transformers, models/clip/modeling_clip.py)."""
 
 
 def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
-    """Holds a tokenizer against its model: rows, the ids that are masked and pooled, padding and token types.
+    """Checks a tokenizer against its model: rows, masked and pooled ids, padding and token types.
 
     Raises:
-        InputError: when they are not of one model, or a batch would reach the model otherwise than a text alone.
+        InputError: they belong to different models, or a batch would give a text other inputs than the text alone.
     """
     _check_ids(tokenizer, model_config)
     if tokenizer.padding_side != "right":
@@ -40,7 +40,7 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
 
 
 def spare_rows(tokenizer: Any, model_config: Any) -> tuple[Words, ...]:
-    """What a card says of rows for words that the vocabulary does not have; nothing where each row has its word."""
+    """The card's sentences about rows without a word in the vocabulary; none if each row has its word."""
     words, rows = _words(tokenizer), model_config.text_config.vocab_size
     if words >= rows:
         return ()
@@ -48,12 +48,12 @@ def spare_rows(tokenizer: Any, model_config: Any) -> tuple[Words, ...]:
 
 
 def _words(tokenizer: Any) -> int:
-    """How many rows a vocabulary takes: one with gaps has fewer words than its highest id says."""
+    """The number of rows that a vocabulary needs; with gaps, it has fewer words than its highest id suggests."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def _padded_to(words: int, rows: int) -> int | None:
-    """The smallest of `PADDED_TO` up to a multiple of which the words are rounded by these rows."""
+    """The smallest multiple of `PADDED_TO` by which rounding up the words gives these rows."""
     return next((multiple for multiple in PADDED_TO if -(-words // multiple) * multiple == rows), None)
 
 
@@ -86,7 +86,7 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
 
 
 def _check_end(end: int, words: int, pooled: int) -> None:
-    """Holds the id that ends a text against the id whose state is taken."""
+    """Checks the id that ends a text against the id whose state is pooled."""
     if pooled == LEGACY_EOS and end != words - 1:
         raise InputError(
             f"The model's eos_token_id is {LEGACY_EOS}, with which CLIP takes the state of a text's highest id. The "

@@ -1,4 +1,4 @@
-"""What a report says of where a repo comes from: the sources, the catalogue's name for them, the command."""
+"""What a report says about a repo's origin: the sources, their name in the catalogue, the command."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ..stated import Stated
 
 
 def entry_name(stated: Stated, parts: Sequence[Part]) -> str | None:
-    """The name in the catalogue, where all that was read is what was published under it."""
+    """The catalogue's name, if everything that was read was published under this name."""
     entry = published(stated.source)
     if entry is None or stated.tokenizer or stated.config or stated.vision_format or stated.vision_config:
         return None
@@ -27,7 +27,7 @@ DEFAULTS = {"dtype": "keep", "max_shard_size": "5GB"}
 
 
 def command(parts: Sequence[Part], out: Path, options: Mapping[str, Any]) -> str:
-    """The command that converts the same again; of a path its name alone, the rest is nobody's business."""
+    """The command that repeats the conversion; it shows only a path's name, because the rest is private."""
     words = []
     for name, value in options.items():
         if value and value != DEFAULTS.get(name):
@@ -37,20 +37,20 @@ def command(parts: Sequence[Part], out: Path, options: Mapping[str, Any]) -> str
 
 
 def command_of(sources: Sequence[str], out: str, options: Sequence[str] = ()) -> str:
-    """`zhclip convert` of a source, or of a text and an image part, into `out`."""
+    """`zhclip convert` for a source, or for a text and an image part, into `out`."""
     first, *others = sources
     parts = [word for name in others for word in ("--vision", name)]
     return shlex.join(["zhclip", "convert", first, out, *parts, *options])
 
 
 def published_at(checkpoint: Checkpoint) -> dict[str, str | None] | None:
-    """Where on the hub a part was read from, to the commit."""
+    """The hub repo, file and commit from which a part was read."""
     match = HUB_ID.fullmatch(checkpoint.hub_id)
     return {**match.groupdict(), "revision": checkpoint.revision or None} if match else None
 
 
 def record(part: Part) -> dict[str, Any]:
-    """What the report says of one part: what it was, where from, and what it stated."""
+    """What the report says about one part: what it was, where it came from, and what it stated."""
     checkpoint = part.checkpoint
     return {
         "format": part.source.name,

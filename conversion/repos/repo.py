@@ -1,4 +1,4 @@
-"""A repo as it lies on disk, converted or fine-tuned since: its config, its tensors, and what prepares its inputs."""
+"""A repo on disk, converted or fine-tuned afterwards: its config, its tensors and its processor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ..reading.read import read
 class Repo:
     """`config` is config.json with every field stated; `tensors` are memory-mapped.
 
-    `processor` is the tokenizer itself where the repo holds a text tower alone, which takes no pictures.
+    If the repo holds a text tower alone, which takes no pictures, `processor` is the tokenizer.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class Repo:
 
     @property
     def image_size(self) -> int:
-        """Side of the square that the model takes, in pixels."""
+        """The side in pixels of the model's square input."""
         return self.config["vision_config"]["image_size"]
 
 
@@ -47,19 +47,19 @@ IMAGE_PROCESSOR = {
     "image_mean": Field((list, NoneType), needed=False),
     "image_std": Field((list, NoneType), needed=False),
 }
-"""Fields of processor_config.json that are read here and that the image processor takes unseen."""
+"""Fields of processor_config.json that are checked here, because the image processor accepts them unchecked."""
 
 
 def is_text_alone(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is that of a repo that was converted from a text tower alone.
+    """Whether a config.json belongs to a repo that was converted from a text tower alone.
 
-    A tower that was saved out of a pair still states the other one.
+    A tower saved out of a pair also states the other tower.
     """
     return config.get("architectures") == ["ZhCLIPTextModel"] and config.get("vision_config") is None
 
 
 def load_processor(folder: Path) -> Any:
-    """What prepares the inputs of a repo: its processor, or of a text tower alone its tokenizer."""
+    """The repo's processor, or for a text tower alone its tokenizer."""
     from transformers import AutoProcessor, AutoTokenizer
 
     auto = AutoTokenizer if is_text_alone(read_json(folder / "config.json")) else AutoProcessor
@@ -67,11 +67,11 @@ def load_processor(folder: Path) -> Any:
 
 
 def read_repo(path: Path) -> Repo:
-    """Reads a repo that `convert` made, or that `save_pretrained` made of one.
+    """Reads a repo that `convert` made, or that `save_pretrained` made from such a repo.
 
     Raises:
-        InputError: when it is none, holds one tower of a pair, lacks its processor or tokenizer, or its weights are
-            another model's.
+        InputError: the folder is no repo, holds one tower of a pair, lacks its processor or tokenizer, or has weights
+            that belong to another model.
     """
     if not (path / "config.json").is_file():
         raise InputError(
@@ -122,7 +122,7 @@ def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
 
 
 def _check_settings(file: Path) -> None:
-    """Refuses a length that is no number, which the tokenizer takes unseen."""
+    """Refuses a length that is no number, because the tokenizer accepts it unchecked."""
     if file.is_file():
         check_fields(read_json(file), {"model_max_length": Field((float, NoneType), needed=False)}, str(file))
 
@@ -135,7 +135,7 @@ def _tokenizer(path: Path) -> Any:
         )
     try:
         return load_processor(path)
-    except Exception as error:  # the tokenizers library raises Exception itself
+    except Exception as error:  # the tokenizers library raises plain Exception
         raise InputError(f"The tokenizer of {path} does not load: {error}") from error
 
 
@@ -151,7 +151,7 @@ def _processor(path: Path, image_size: int) -> Any:
     check_fields(stated, IMAGE_PROCESSOR, f"the image_processor of {path / 'processor_config.json'}")
     try:
         processor = load_processor(path)
-    except Exception as error:  # the tokenizers library raises Exception itself
+    except Exception as error:  # the tokenizers library raises plain Exception
         raise InputError(f"The processor of {path} does not load: {error}") from error
     image_processor = getattr(processor, "image_processor", None)
     if not isinstance(processor, ZhCLIPProcessor) or not isinstance(image_processor, ZhCLIPImageProcessor):

@@ -1,4 +1,4 @@
-"""The proof that travels with a repo: what was compared with what, within which bound, with which result."""
+"""The proof in a repo: what was compared with what, within which bound, with which result."""
 
 import importlib.metadata
 import math
@@ -42,14 +42,14 @@ MEASURES = {
     DIFFERENCE: Words(DIFFERENCE, "最大绝对差"),
     COSINE: Words(COSINE, "最小余弦"),
 }
-"""What is measured, as `Comparison.measure` names it: at most its bound, and of a cosine at least."""
+"""The measures, as `Comparison.measure` names them: a result is at most its bound; a cosine is at least its bound."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison with a witness: passed where `result` is within `bound`.
+    """One comparison with a witness; it passes if `result` is within `bound`.
 
-    `step` and `measure` are keys of `STEPS` and `MEASURES`; a later version of this package may have more of either.
+    `step` and `measure` are keys of `STEPS` and `MEASURES`; a later version of this package may have more keys.
     """
 
     step: str
@@ -62,10 +62,10 @@ class Comparison:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Comparison":
-        """The inverse of `dataclasses.asdict`; a result that is null is NaN.
+        """The inverse of `dataclasses.asdict`; a null result becomes NaN.
 
         Raises:
-            KeyError, TypeError: when a part is missing or of another kind.
+            KeyError, TypeError: a part is missing or has another kind.
         """
         _check_fields("comparisons", [value], COMPARISON_KINDS)
         words = {name: Words.from_json(value[name]) for name in ("what", "witness")}
@@ -74,7 +74,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """The proof. `level` is who bore witness to the embeddings, `tensors` where nobody did."""
+    """The proof. `level` is the witness of the embeddings, or `tensors` if no witness computed them."""
 
     sources: Sequence[Mapping[str, Any]]
     conversion: Mapping[str, Any]
@@ -89,7 +89,7 @@ class Report:
         return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
 
     def to_json(self) -> dict[str, Any]:
-        """What `json` can write; JSON has no NaN and no infinity, so that null stands for either."""
+        """A value that `json` can write; null replaces NaN and infinity, which JSON does not have."""
         value = asdict(self)
         for comparison in value["comparisons"]:
             if not math.isfinite(comparison["result"]):
@@ -98,10 +98,10 @@ class Report:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Report":
-        """The inverse of `to_json`; a result that was null is NaN.
+        """The inverse of `to_json`; a null result becomes NaN.
 
         Raises:
-            KeyError, TypeError: when a part is missing or of another kind.
+            KeyError, TypeError: a part is missing or has another kind.
         """
         fields = {key: value[key] for key in cls.__dataclass_fields__}
         _check_kinds(fields)
@@ -136,7 +136,7 @@ CONVERSION_KINDS: dict[str, Any] = {
     },
 }
 ROLES = ("whole", "image")
-"""What a part may give to the model."""
+"""What a part can give to the model."""
 
 HUB_KINDS: dict[str, Any] = {"repo": str, "file": str | None, "revision": str | None}
 EVIDENCE_KINDS: dict[str, Any] = {"files": dict, "stated": dict}
@@ -145,7 +145,7 @@ COMPARISON_KINDS: dict[str, Any] = {
     **{"step": str, "what": dict, "witness": dict, "measure": str},
     **{"bound": int | float, "result": int | float | None, "passed": bool},
 }
-"""What others read out of a report."""
+"""The fields of a report that other modules read, with their kinds."""
 
 
 def _check_kinds(fields: Mapping[str, Any]) -> None:
@@ -194,10 +194,10 @@ def _line(each: Comparison) -> str:
 
 
 def read_report(folder: Path) -> Report:
-    """The report of a converted folder.
+    """A converted folder's report.
 
     Raises:
-        InputError: when there is none, or none of this version.
+        InputError: the folder has no report, or a report of another version.
     """
     path = folder / FILE
     if not path.exists():
@@ -213,7 +213,7 @@ def read_report(folder: Path) -> Report:
 
 
 def changed_files(folder: Path, report: Report) -> list[str]:
-    """The files of a report that are gone from the folder or hold something else now."""
+    """The report's files that are missing from the folder or have changed."""
     return [
         name
         for name, digest in report.files.items()

@@ -1,4 +1,4 @@
-"""The logit_scale that a source gives: the logarithm of a factor on its cosines, or a number that cannot be that."""
+"""A source's logit_scale: the logarithm of a factor on its cosines, or a number that cannot be such a logarithm."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,20 @@ from ..mapping import Plan
 from ..words import Words
 
 CLAMPED = 4.6055
-"""ln 100 = 4.60517, at which CLIP's trainings clamp it; cn_clip writes 4.6052, and half precision 4.6055 (4.60547)."""
+"""CLIP's trainings clamp at ln 100 = 4.60517; cn_clip writes 4.6052, and half precision 4.6055 (4.60547)."""
 
 HIGHEST = math.log(1000)
-"""6.9078: a number above is the factor itself. Known trainings start from the factors 10, 14.3 and 20, which lie
-above; a training without a clamp drifts to a factor of 120 or so, whose logarithm lies below."""
+"""6.9078: a higher number is the factor itself. Known trainings start from the factors 10, 14.3 and 20, which are
+higher. A training without a clamp drifts to a factor of about 120, whose logarithm is lower.
+"""
 
 LOWEST = math.log(0.5)
-"""-0.6931: a number below is the logarithm of a temperature, of which trainings take none above 0.5 (ALBEF clamps
-there). Between it and 0 a training may pass that started without a scale, from 0."""
+"""-0.6931: a lower number is the logarithm of a temperature; no training uses a temperature above 0.5 (ALBEF clamps
+there). A training that started from 0, without a scale, may end between this number and 0.
+"""
 
 FLAT = 0.5
-"""From 0 up to here it may be a temperature that is no logarithm, 0.07 or so; or a training started from 0."""
+"""From 0 to 0.5 the number may be a temperature without a logarithm, such as 0.07, or a training started from 0."""
 
 PLACE = "Put the right number in its place in the file, or take the file from before it was changed."
 
@@ -44,23 +46,23 @@ MAY_BE_A_TEMPERATURE = Words(
 
 
 def scale_limits(plans: Sequence[Plan], tensors: Mapping[str, torch.Tensor]) -> tuple[Words, ...]:
-    """What a card says of an unusual logit_scale; nothing in (0.5, ln 100], and nothing where no source key gives it.
+    """The card's sentences about an unusual logit_scale; none in (0.5, ln 100], and none without a source key.
 
-    What may be honest is said and kept: a number above ln 100, and one that is nearly 0 or 0 itself. What cannot be
-    the logarithm of a factor is refused.
+    Keeps and reports numbers that may be right: above ln 100, nearly 0, or 0 itself. Refuses a number that cannot be
+    the logarithm of a factor.
 
     Args:
-        plans: of all parts.
+        plans: the plans of all parts.
         tensors: target keys and tensors.
 
     Raises:
-        InputError: for a number that cannot be the logarithm of a factor, above `HIGHEST` or below `LOWEST`.
+        InputError: the number is above `HIGHEST` or below `LOWEST`, and cannot be the logarithm of a factor.
     """
     steps = [step for plan in plans for step in plan.steps if step.targets == ("logit_scale",) and step.op != "zero"]
     if not steps:
         return ()
     value = tensors["logit_scale"].item()
-    if not LOWEST <= value <= HIGHEST:  # NaN is in no range
+    if not LOWEST <= value <= HIGHEST:  # NaN lies in no range
         refuse = _refuse_temperature if steps[0].op == "log_inverse" else _refuse
         refuse(steps[0].sources[0], value)
     if FLAT < value <= CLAMPED:

@@ -1,4 +1,4 @@
-"""A folder or a file that appears whole or not at all: a locked staging sibling, and one rename at the end."""
+"""A folder or file that appears complete or not at all: a locked staging folder beside it, and one final rename."""
 
 import contextlib
 import errno
@@ -14,14 +14,14 @@ from ..errors import InputError, WorkError, ZhclipError
 
 @contextlib.contextmanager
 def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
-    """Gives an empty folder beside `out`, which becomes `out` when the block ends well and is removed when it doesn't.
+    """Gives an empty folder beside `out`; it becomes `out` if the block succeeds, and is removed if the block fails.
 
-    What a killed run left behind is put right first. With `force` an existing `out` is moved aside before the rename
-    and deleted after it, so that at every moment one of the two is whole.
+    First cleans up after a killed run. With `force`, an existing `out` is moved aside before the rename and deleted
+    after it, so that one of the two is complete at every moment.
 
     Raises:
-        InputError: when `out` exists and `force` is off, or another run is writing it.
-        WorkError: when the disk has not `needed_bytes` free.
+        InputError: `out` exists and `force` is off, or another run is writing `out`.
+        WorkError: the disk has less than `needed_bytes` free.
     """
     out = Path(os.path.abspath(out))
     with _system_errors(out), _parents(out), _locked(out):
@@ -41,14 +41,14 @@ def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def staging_file(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
-    """Gives a path beside `out` to write a file to, which becomes `out` when the block ends well.
+    """Gives a path beside `out` to write a file to; the file becomes `out` if the block succeeds.
 
-    It is removed when the block doesn't, or by the next run when this one is killed. With `force` it takes the place
-    of an existing file in one step.
+    If the block fails, the file is removed; after a killed run, the next run removes it. With `force` it replaces an
+    existing file in one step.
 
     Raises:
-        InputError: when `out` exists and `force` is off or it is no file, or another run is writing it.
-        WorkError: when the disk has not `needed_bytes` free.
+        InputError: `out` exists and `force` is off or `out` is no file, or another run is writing `out`.
+        WorkError: the disk has less than `needed_bytes` free.
     """
     out = Path(os.path.abspath(out))
     with _system_errors(out), _parents(out), _locked(out):
@@ -67,7 +67,7 @@ def staging_file(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _named(folder: Path, out: Path) -> Iterator[None]:
-    """Lets an error name the place that the user chose, not the hidden folder that is removed."""
+    """Makes errors name the user's path instead of the hidden folder, which is removed."""
     try:
         yield
     except ZhclipError as error:
@@ -76,7 +76,7 @@ def _named(folder: Path, out: Path) -> Iterator[None]:
 
 
 def check_absent(out: Path, force: bool) -> None:
-    """Refuses an `out` that exists, an empty folder too, or that can't be made, before any work is done."""
+    """Refuses an `out` that exists (even an empty folder) or cannot be created, before any work is done."""
     out = Path(os.path.abspath(out))
     _check(out, force)
     try:
@@ -89,16 +89,16 @@ def check_absent(out: Path, force: bool) -> None:
 
 
 def check_absent_file(out: Path, force: bool) -> None:
-    """Refuses a file that exists, or a place where no file can be, before any work is done."""
+    """Refuses a file that exists, or a path where no file can be created, before any work is done."""
     _refuse_existing(out, force)
     if os.path.lexists(out) and (out.is_symlink() or not out.is_file()):
         raise InputError(f"{out} is not a file, so --force does not replace it. Choose another place.")
 
 
 def check_apart(out: Path, *places: str | Path | None) -> None:
-    """Refuses to replace a folder that holds one of the places (None: there is none), or the user.
+    """Refuses to replace a folder that contains one of the places (None is skipped) or the current directory.
 
-    By identity, because a file system may take one name in upper and in lower case for the same.
+    Compares by identity, because a file system may treat upper and lower case as the same name.
     """
     if not out.exists():
         return
@@ -142,7 +142,7 @@ def _locked(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(PermissionError):  # Windows does not remove a file that is open
+        with contextlib.suppress(PermissionError):  # Windows does not remove an open file
             path.unlink(missing_ok=True)
         lock.release()
 
@@ -165,7 +165,7 @@ def _check(out: Path, force: bool) -> None:
 
 
 def _recover(out: Path, folder: Path, aside: Path) -> None:
-    """A killed run leaves a staging folder, and between the two renames of --force the old one under another name."""
+    """Cleans up after a killed run: a staging folder, and with --force an old `out` under another name."""
     _remove(folder)
     if aside.exists():
         if out.exists():

@@ -1,4 +1,4 @@
-"""Config, tensors and processor -> a folder that current transformers reads, in the memory of one shard."""
+"""Config, tensors and processor -> a folder that current transformers reads, with one shard in memory at a time."""
 
 import json
 import os
@@ -15,25 +15,25 @@ from ..errors import InputError, WorkError
 from ..mapping import fold
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""What `--dtype` can be beside `keep`."""
+"""The values of `--dtype` besides `keep`."""
 
 
 FLOATS = (*DTYPES.values(), torch.float64)
 
 SPARE_BYTES = 16 * 2**20
-"""Room for everything in a repo that is not a weight."""
+"""Disk space for a repo's files other than weights."""
 
 SHARD_SIZE = re.compile(r"[1-9][0-9]*[KMGT]B", re.IGNORECASE)
 
 
 def check_shard_size(size: str) -> None:
-    """Refuses what `--max-shard-size` can't be."""
+    """Refuses an invalid `--max-shard-size`."""
     if not SHARD_SIZE.fullmatch(size):
         raise InputError(f"--max-shard-size {size!r} is no size; wanted a size such as 5GB or 500MB.")
 
 
 def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuses numbers that are no weights: whole numbers (but for a counter) and floats of fewer than 16 bits."""
+    """Refuses numbers that are no weights: whole numbers (except a counter) and floats of fewer than 16 bits."""
     counters = ("num_batches_tracked",)
     wrong = [
         f"{key} ({str(tensor.dtype).removeprefix('torch.')})"
@@ -48,15 +48,15 @@ def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def target_dtype(tensor: torch.Tensor, dtype: str) -> torch.dtype:
-    """The dtype a tensor is written in; `keep` and whole numbers stay as they are."""
+    """The dtype in which a tensor is written; with `keep`, and for whole numbers, its own dtype."""
     return DTYPES[dtype] if dtype != "keep" and tensor.is_floating_point() else tensor.dtype
 
 
 def widest_float(tensors: Mapping[str, torch.Tensor], dtype: str) -> torch.dtype:
-    """The widest float that is written: config.dtype, so that loading loses nothing."""
+    """The widest written float dtype; config.dtype states it, so that loading loses nothing."""
     floats = {target_dtype(tensor, dtype) for tensor in tensors.values() if tensor.is_floating_point()}
     widest = max(floats, key=lambda each: each.itemsize)
-    # float16 and bfloat16 hold different numbers; only float32 holds both.
+    # float16 and bfloat16 hold different numbers; only float32 holds all numbers of both.
     return torch.float32 if widest.itemsize == 2 and len(floats) > 1 else widest
 
 
@@ -67,10 +67,10 @@ def total_bytes(tensors: Mapping[str, torch.Tensor], dtype: str) -> int:
 def write_weights(
     folder: Path, tensors: Mapping[str, torch.Tensor], dtype: str, max_shard_size: str, allow_nonfinite: bool
 ) -> None:
-    """Writes model.safetensors, or shards and their index; tensors are read and cast one shard at a time.
+    """Writes model.safetensors, or shards and their index; reads and casts one shard's tensors at a time.
 
     Raises:
-        InputError: naming every tensor that holds NaN or Inf, unless they are allowed.
+        InputError: tensors hold NaN or Inf and `allow_nonfinite` is off; the message names every such tensor.
     """
     shells = {
         key: torch.empty(tensors[key].shape, dtype=target_dtype(tensors[key], dtype), device="meta")
@@ -85,7 +85,7 @@ def write_weights(
         if not allow_nonfinite:
             nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
         _save(_apart(shard), folder / name)
-        (folder / name).chmod(0o666 & ~umask)  # safetensors makes files that only their owner can read
+        (folder / name).chmod(0o666 & ~umask)  # safetensors writes files that only their owner can read
     if nonfinite:
         raise InputError(
             f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "
@@ -97,7 +97,7 @@ def write_weights(
 
 
 def _apart(shard: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors, those copied that share memory with another: a file holds each by itself."""
+    """The same tensors; tensors that share memory are copied, because a file stores each tensor separately."""
     apart, end = dict(shard), 0
     for key in sorted(shard, key=lambda key: shard[key].data_ptr()):
         start = shard[key].data_ptr()
@@ -110,7 +110,7 @@ def _apart(shard: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _save(shard: dict[str, torch.Tensor], path: Path) -> None:
     try:
         save_file(shard, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # how safetensors tells a full disk
+    except SafetensorError as error:  # how safetensors reports a full disk
         raise WorkError(f"The weights could not be written: {error}. Nothing was left there.") from error
 
 
@@ -119,12 +119,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def _finite(tensor: torch.Tensor) -> bool:
-    # The bounds are no numbers where one value is none, and take no copy of the tensor, as isfinite does.
+    # If a value is NaN, so are the bounds. They need no copy of the tensor; isfinite copies it.
     return not tensor.is_floating_point() or not tensor.numel() or all(map(torch.isfinite, tensor.aminmax()))
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors are one in dtype, shape and bits: NaN equals itself, and -0.0 is not 0.0."""
+    """Whether two tensors have the same dtype, shape and bits: NaN equals itself, and -0.0 differs from 0.0."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))

@@ -1,4 +1,4 @@
-"""The registry: one line a source."""
+"""The registry of sources, one line each."""
 
 from ..source import Source
 from ..sources import (

@@ -1,6 +1,6 @@
 """BertCLIP (yangjianxin1/CLIP-Chinese): a BERT with its tanh pooler and a CLIP ViT in one Hugging Face folder.
 
-transformers' own VisionTextDualEncoderModel of a BERT and a CLIP ViT is the same model under another class.
+transformers' VisionTextDualEncoderModel of a BERT and a CLIP ViT is the same model under another class.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,10 +22,10 @@ DUAL_ENCODER = "vision-text-dual-encoder"
 """The model type of transformers' class."""
 
 TOWERS = {"text_config": ("bert",), "vision_config": ("clip_vision_model", "clip", "chinese_clip_vision_model")}
-"""Of the towers that a dual encoder can be made of, those that compute what BertCLIP's do; RoBERTa has BERT's keys."""
+"""Towers of a dual encoder that compute the same as BertCLIP's; RoBERTa has BERT's keys, but computes otherwise."""
 
 DOUBLED = "vision_model.vision_model."
-"""How transformers 4 begins the keys of a dual encoder's image tower."""
+"""The key prefix of a dual encoder's image tower in transformers 4."""
 
 HEADS = (
     rename("visual_projection.weight", "visual_projection.weight"),
@@ -36,7 +36,7 @@ TEXT = (*towers.bert("text_model."), *towers.bert_pooler("text_model."))
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The table, with the image tower under the name that it has in these keys."""
+    """The table, with the image tower under the prefix that these keys have."""
     return _table(DOUBLED if any(key.startswith(DOUBLED) for key in keys) else "vision_model.")
 
 
@@ -46,7 +46,7 @@ def _table(vision: str) -> tuple[Rule, ...]:
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the architecture from the folder's config.json, held against the shapes."""
+    """Reads the architecture from the folder's config.json, checked against the shapes."""
     shapes = {key.replace(DOUBLED, "vision_model."): shape for key, shape in checkpoint.shapes.items()}
     dual_encoder = config.get("model_type") == DUAL_ENCODER
     if dual_encoder:
@@ -64,7 +64,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
 
 
 def _check_towers(config: Mapping[str, Any]) -> None:
-    """Refuses a dual encoder of towers that have these keys and compute something else."""
+    """Refuses a dual encoder whose towers have these keys and compute something else."""
     for where, known in TOWERS.items():
         tower = config.get(where)
         kind = tower.get("model_type") if isinstance(tower, Mapping) else None

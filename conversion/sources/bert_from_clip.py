@@ -1,4 +1,4 @@
-"""A bare BertModel that was taken out of a BertCLIP (YeungNLP/bert-from-clip-chinese-1M): a text tower alone."""
+"""A bare BertModel taken out of a BertCLIP (YeungNLP/bert-from-clip-chinese-1M): a text tower alone."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 RULES = (*towers.bert(""), *towers.bert_pooler(""))
-"""save_bert_checkpoint.py of CLIP-Chinese saves `BertCLIPTextModel.text_model`, without its projection."""
+"""CLIP-Chinese's save_bert_checkpoint.py saves `BertCLIPTextModel.text_model`, without the projection."""
 
 LIMITS = (
     Words(
@@ -37,7 +37,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextAlone:
-    """Reads the tower from the folder's config.json, held against the shapes."""
+    """Reads the tower from the folder's config.json, checked against the shapes."""
     check_there(config)
     text = tower_config("bert", [config], bert_shapes(checkpoint.shapes, ""), "text part")
     return TextAlone(

@@ -13,7 +13,7 @@ from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 CONTEXT_LENGTH = 52
-"""What these models were trained with (cn_clip/clip/utils.py); the repos' own tokenizers state no limit."""
+"""The context length in training (cn_clip/clip/utils.py); the repos' own tokenizers state no limit."""
 
 ORDER = "rgb_then_squash"
 LIMITS = (
@@ -36,7 +36,7 @@ TABLE = (
     rename("text_projection.weight", "text_projection.weight"),
     rename("logit_scale", "logit_scale"),
 )
-POOLER = drop("text_model.pooler.*")  # of early conversions; no embedding passes through it
+POOLER = drop("text_model.pooler.*")  # from early conversions; no embedding passes through it
 
 KEYS = (
     "text_model.embeddings.word_embeddings.weight",
@@ -49,12 +49,12 @@ KEYS = (
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The table, with the norms under the names that they have in these keys."""
+    """The table, with the norms under the names in these keys."""
     return towers.with_old_norms((*TABLE, POOLER), keys)
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
+    """Reads the architecture from the folder's config.json, checked against the shapes and the other files."""
     shapes = checkpoint.shapes
     text, vision = dual_towers(shapes, config)
     size = f"{vision['hidden_size']}x{vision['num_hidden_layers']}/{vision['patch_size']}"

@@ -1,6 +1,6 @@
-"""cn_clip (OFA-Sys/Chinese-CLIP): `.pt` files of the official models and of its training, ViT and RN50.
+"""cn_clip (OFA-Sys/Chinese-CLIP): `.pt` files of the official models and from its training, ViT and RN50.
 
-Projects that took cn_clip over with its keys (QA-CLIP) are this format, too.
+Projects that adopted cn_clip with its keys (QA-CLIP) have this format too.
 """
 
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from ..reading.read import Checkpoint
 from ..source import ImageSide, Source, Whole
 
 HEADS = {"vision_head_width", "text_num_attention_heads"}
-"""What the user states of a size that is not published."""
+"""The fields that the user states for an unpublished size."""
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the architecture from shapes, and what they don't say from what the user states."""
+    """Reads the architecture from shapes, and what they do not show from the user's config."""
     check_fields(config)
     described = describe_shapes(checkpoint.shapes, config)
     return described if HEADS <= config.keys() else replace(described, limits=(*LIMITS, PUBLISHED))
 
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
-    """The same of the image tower alone."""
+    """Like `describe`, for the image tower alone."""
     check_fields(config)
     return describe_image_shapes(checkpoint.shapes, config)
 

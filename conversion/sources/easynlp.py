@@ -1,6 +1,7 @@
-"""EasyNLP's CLIPApp (alibaba/EasyNLP) where it holds cn_clip's model: its keys, under a prefix of its own.
+"""EasyNLP's CLIPApp (alibaba/EasyNLP) with cn_clip's model: cn_clip's keys under EasyNLP's own prefix.
 
-Its config.json says model_type chinese_clip, which is not Hugging Face's. Pictures and texts go in as EasyNLP does it.
+Its config.json says model_type chinese_clip, but this is not Hugging Face's model. Pictures and texts are prepared as
+in EasyNLP.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +18,7 @@ from ..words import Words
 
 PREFIX = "chinese_clip."
 HEAD_WIDTH = 64
-"""Of every image tower, also of the one that cn_clip gives another (modelzoo/models/clip/modeling_chineseclip.py)."""
+"""Every image tower's head width, even if cn_clip has another (modelzoo/models/clip/modeling_chineseclip.py)."""
 
 LIMITS = (
     Words(
@@ -44,31 +45,31 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The same for a converted config."""
+    """cn_clip's tables under the prefix, from a converted config."""
     return towers.prefixed(PREFIX, cn_clip_model.home(config))
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the architecture from config.json, which has the fields of cn_clip's model_configs, and from shapes."""
+    """Reads the architecture from shapes and from config.json, which has the fields of cn_clip's model_configs."""
     described = cn_clip_model.describe(*_given(checkpoint, config))
-    # easynlp/appzoo/clip/data.py: the short side, the centre, then RGB; and transformers' BertTokenizer.
+    # easynlp/appzoo/clip/data.py: resizes the short side, crops the centre, then makes RGB; uses BertTokenizer.
     return replace(described, image_order="crop_up_then_rgb", limits=LIMITS)
 
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
-    """The same of the image tower alone."""
+    """Like `describe`, for the image tower alone."""
     return cn_clip_model.describe_image(*_given(checkpoint, config))
 
 
 def _given(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Mapping[str, Shape], Mapping[str, Any], str]:
-    """The shapes under cn_clip's names, what is stated and what is always so, and by what."""
+    """The shapes under cn_clip's names, the stated and fixed facts, and the name of what states them."""
     shapes = cn_clip_model.bare(checkpoint.shapes, PREFIX)
     by = "config.json" if checkpoint.config else "--config"
     return shapes, {**config, "vision_head_width": HEAD_WIDTH}, by
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """The BERT tokenizer over the folder's vocabulary, or over the packaged one, which Chinese-CLIP's models have."""
+    """The BERT tokenizer on the folder's vocabulary, or on the packaged one, which Chinese-CLIP's models use."""
     from ..tokenizers.builders import bert_tokenizer
     from ..tokenizers.vocabularies import default_vocab
 

@@ -18,7 +18,7 @@ SCALE = (rename("logit_scale", "logit_scale"),)
 OTHER_TEXT = drop("text_model.*"), drop("text_projection.weight")
 ORDER = "rgb_then_crop"
 LAYERS = "text_model.encoder.layers."
-"""How keys begin that tell CLIP's own text tower from another, or from none."""
+"""The key prefix that only CLIP's own text tower has."""
 
 LIMITS = (
     Words(
@@ -31,7 +31,7 @@ LIMITS = (
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """Both towers and the scale; another text tower is left out, and an image tower alone may lack the scale."""
+    """Both towers and the scale; another text tower is dropped, and an image tower alone may lack the scale."""
     text = _has_text(keys)
     scale = SCALE if text or "logit_scale" in keys else ()
     return (*(TEXT if text else OTHER_TEXT), *towers.HF_CLIP_VISION, *scale)
@@ -42,7 +42,7 @@ def _has_text(keys: Iterable[str]) -> bool:
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads both towers from the folder's config.json, held against the shapes."""
+    """Reads both towers from the folder's config.json, checked against the shapes."""
     shapes = checkpoint.shapes
     image = describe_image(checkpoint, config)
     text = tower_config("clip_text_model", _stated(config, "text_config"), clip_text_shapes(shapes), "text_config")
@@ -58,7 +58,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
 
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
-    """Reads the image tower alone from the folder's config.json, held against the shapes."""
+    """Reads the image tower alone from the folder's config.json, checked against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
     stated = _stated(config, "vision_config")
@@ -71,10 +71,10 @@ def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSi
 
 
 def _stated(config: Mapping[str, Any], tower: str) -> list[Mapping[str, Any]]:
-    """What transformers takes of a tower (models/clip/configuration_clip.py).
+    """A tower's config as transformers reads it (models/clip/configuration_clip.py).
 
-    `<tower>_dict`, which repos of 2022 carry, replaces it field by field, and by the class's defaults where it has no
-    such field. A folder of an image tower alone states it at the top.
+    Repos of 2022 have `<tower>_dict`, which replaces the tower's config field by field; the class's defaults replace
+    fields that it lacks. A folder of an image tower alone states the tower's config at the top.
     """
     if (override := config.get(f"{tower}_dict")) is not None:
         return [override]
@@ -111,7 +111,7 @@ SOURCE = Source(
             ),
             architectures=CLASSES,
         ),
-        # Image parts: with a text tower that is left out, or CLIPVisionModelWithProjection.
+        # Image parts: a model whose text tower is dropped, or a CLIPVisionModelWithProjection.
         Signature(required=(*VISION_KEYS, "logit_scale"), absent=OTHER_FAMILIES, architectures=CLASSES),
         Signature(
             required=VISION_KEYS,

@@ -1,4 +1,4 @@
-"""ModelScope's CLIP (damo/multi-modal_clip-vit-*_zh): cn_clip's model in a folder of its own, and its fine-tunes."""
+"""ModelScope's CLIP (damo/multi-modal_clip-vit-*_zh) and its fine-tunes: cn_clip's model in its own folder layout."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -10,27 +10,27 @@ from ..reading.read import MODELSCOPE, Checkpoint
 from ..source import ImageSide, Source, Whole
 
 PREFIX = "clip_model."
-"""What its trainer saves in front of every key (models/multi_modal/clip/model.py loads either)."""
+"""The key prefix in files of its trainer (models/multi_modal/clip/model.py loads keys with and without it)."""
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """cn_clip's tables, under the prefix where one key has it: what lacks it then is claimed by no rule."""
+    """cn_clip's tables, under the prefix if one key has it; then no rule claims a key without the prefix."""
     prefix = _prefix(keys)
     return towers.prefixed(prefix, cn_clip_model.rules(cn_clip_model.bare(dict.fromkeys(keys), prefix)))
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the architecture from the folder's two JSON files, held against the shapes; a file alone from shapes."""
+    """Reads the architecture from the folder's two JSON files, checked against shapes; of a lone file, from shapes."""
     return cn_clip_model.describe(*_given(checkpoint, config))
 
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
-    """The same of the image tower alone."""
+    """Like `describe`, for the image tower alone."""
     return cn_clip_model.describe_image(*_given(checkpoint, config))
 
 
 def _given(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Mapping[str, Shape], Mapping[str, Any], str]:
-    """The shapes under cn_clip's names, what is stated, and by what."""
+    """The shapes under cn_clip's names, the stated facts, and the name of what states them."""
     shapes = cn_clip_model.bare(checkpoint.shapes, _prefix(checkpoint.tensors))
     return shapes, config, " or ".join(MODELSCOPE) if checkpoint.config else "--config"
 

@@ -1,6 +1,6 @@
-"""Multilingual-CLIP (M-CLIP): a multilingual text tower trained towards a published CLIP, which brings the image part.
+"""Multilingual-CLIP (M-CLIP): a multilingual text tower trained towards a published CLIP, which is the image part.
 
-The models of 2022 are one folder. Those of 2021 are a plain BERT or DistilBERT, whose head is a pickle of its own.
+The models of 2022 are one folder. The models of 2021 are a plain BERT or DistilBERT with a head in a separate pickle.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -24,39 +24,39 @@ LIMITS = (
         "它训练时的文本最长 32 个词元；更长的文本在上限之内照样接受，但效果如何没有资料。",
     ),
 )
-"""multilingual_clip/TeacherLearning/Dataset.py leaves longer captions out; inference cuts nothing."""
+"""multilingual_clip/TeacherLearning/Dataset.py leaves out longer captions; inference does not cut texts."""
 
 BODY = "transformer."
 WEIGHT, BIAS = HEAD + "0", HEAD + "1"
 BASE = "base_config"
-"""Where the base model's config.json lies in what `describe` is given."""
+"""The field in which `describe` gets the base model's config.json."""
 
 WITH_LINEAR = (
     *towers.bert(BODY),
     drop(BODY + "pooler.*"),
     rename("LinearTransformation.*", "text_projection.*"),
 )
-# legacy_multilingual_clip.py, _load_head: Keras keeps (in, out), and the class takes it transposed.
+# legacy_multilingual_clip.py, _load_head: Keras stores (in, out), and the class transposes it.
 PICKLED = (transpose(WEIGHT, "text_projection.weight"), rename(BIAS, "text_projection.bias"))
 BERT = (*towers.bert(""), drop("pooler.*"), *PICKLED)
 DISTILBERT = (*towers.distilbert(""), *PICKLED)
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The table of a whole folder, or of the tower that has its head beside it."""
+    """The table for a whole folder, or for a tower with its head beside it."""
     if WEIGHT not in keys:
         return WITH_LINEAR
     return DISTILBERT if any(key.startswith("transformer.layer.") for key in keys) else BERT
 
 
 def base_model(config: Mapping[str, Any]) -> str | None:
-    """The model that a config.json leaves the facts of the tower to."""
+    """The base model to which a config.json leaves the tower's facts."""
     name = config.get("modelBase")
     return name if isinstance(name, str) else None
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
-    """Reads the tower from the config.json of its base, or from its own, held against the shapes."""
+    """Reads the tower from its base's config.json, or from its own, checked against the shapes."""
     shapes = checkpoint.shapes
     pickled = WEIGHT in shapes
     sizes: Callable[[Mapping[str, Shape], str], dict[str, int]] = bert_shapes
@@ -73,7 +73,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     return TextSide(
         architecture=f"{TITLES[kind]} {columns}, Multilingual-CLIP {rows}",
         text=Tower(text, "mean", "linear_bias", rows),
-        # README.md: pictures go through the own transform of OpenAI's CLIP, or of open_clip.
+        # README.md: pictures go through the transform of OpenAI's CLIP, or of open_clip.
         image_order="crop_then_rgb",
         context_length=text["max_position_embeddings"] - (text["pad_token_id"] + 1 if kind == "xlm-roberta" else 0),
         limits=LIMITS,
@@ -87,7 +87,7 @@ def _tower(base: Mapping[str, Any], kinds: Collection[str], found: Mapping[str, 
     """The tower's config.
 
     Raises:
-        InputError: when nothing states it, or what does is of another kind or contradicts the shapes.
+        InputError: nothing states the config, or the stated config has another kind or contradicts the shapes.
     """
     kind: Any = base.get("model_type")
     if kind not in kinds:
@@ -100,7 +100,7 @@ def _tower(base: Mapping[str, Any], kinds: Collection[str], found: Mapping[str, 
 
 
 def _check_sizes(config: Mapping[str, Any], found: Mapping[str, int]) -> None:
-    """Holds the widths that an M-CLIP config.json states against the weights."""
+    """Checks the widths in an M-CLIP config.json against the weights."""
     wrong = [
         f"{key}: stated {config[key]!r}, the weights say {size}"
         for key, size in found.items()
@@ -149,5 +149,5 @@ SOURCE = Source(
 
 
 def _home(model_type: str) -> tuple[Rule, ...]:
-    """The whole folder's table, where there is one of such a tower."""
+    """The table of a whole folder with this kind of tower, if such folders exist."""
     return DISTILBERT if model_type == "distilbert" else WITH_LINEAR

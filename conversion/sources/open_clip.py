@@ -17,10 +17,10 @@ from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
 
 CUSTOM = "text."
-"""What CustomTextCLIP puts in front of the keys of its text tower."""
+"""CustomTextCLIP's prefix for its text tower's keys."""
 
 DEFAULTS = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
-"""What CLIPTextCfg takes where a config does not state it (open_clip 3.2.0, model.py)."""
+"""CLIPTextCfg's defaults for fields that a config does not state (open_clip 3.2.0, model.py)."""
 
 
 def _no_tokenizer(value: Any) -> bool:
@@ -36,7 +36,7 @@ TEXT: dict[str, Allowed] = {
     "tokenizer_mode": open_clip_model.unset,
     "tokenizer_kwargs": _no_tokenizer,
     "embed_cls": open_clip_model.unset,
-    # Only a token behind the text or a mask of padding would read it.
+    # Only a token behind the text, or a mask of the padding, would use it.
     "pad_id": open_clip_model.anything,
     "eos_id": open_clip_model.anything,
     "no_causal_mask": open_clip_model.unset,
@@ -50,7 +50,7 @@ TEXT: dict[str, Allowed] = {
 
 
 def prefix(keys: Collection[str]) -> str:
-    """What stands in front of the text tower's keys."""
+    """The text tower's key prefix."""
     return CUSTOM if CUSTOM + "positional_embedding" in keys else ""
 
 
@@ -60,7 +60,7 @@ def rules(keys: Collection[str]) -> tuple[Rule, ...]:
 
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The tables of open_clip's CLIP for a converted config."""
+    """The tables of open_clip's CLIP, from a converted config."""
     return _tables("", open_clip_model.home_image_rules(config))
 
 
@@ -74,7 +74,7 @@ def _tables(text: str, image: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads both towers from the JSON beside the weights or the one that was stated, held against the shapes."""
+    """Reads both towers from the JSON beside the weights or from the user's, checked against the shapes."""
     shapes, stated = checkpoint.shapes, open_clip_model.facts(config, checkpoint.name)
     image = describe_image(checkpoint, config)
     text = _text(shapes, stated["model_cfg"])
@@ -106,7 +106,7 @@ def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
     found |= {"width": sizes["hidden_size"], "layers": sizes["num_hidden_layers"]}
     check_sizes(stated, found, where)
     check_inner(stated, sizes["hidden_size"], sizes["intermediate_size"], where)
-    # The highest id is where "argmax" pools; the tokenizer has its two ends behind all other words.
+    # "argmax" pools at the highest id; in the tokenizer, the start and end tokens follow all other words.
     end = sizes["vocab_size"] - 1
     if stated.get("pool_type") == "eos" and stated.get("eos_id") != end:
         raise InputError(
@@ -126,7 +126,7 @@ def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """open_clip's SimpleTokenizer, over OpenAI's merges or over the user's own."""
+    """open_clip's SimpleTokenizer, on OpenAI's merges or on the user's own."""
     return openai_clip_tokenizer(vocabulary, context_length)
 
 
@@ -138,7 +138,7 @@ def _signatures() -> tuple[Signature, ...]:
         "ln_final.weight",
         "text_projection",
     )
-    # Those of OpenAI's own archives, which state their activation, and of what else open_clip trains.
+    # Excludes keys of OpenAI's own archives, which imply their activation, and of other models that open_clip trains.
     absent = ("input_resolution", "context_length", "vocab_size", *open_clip_model.NOT_CLIP)
     custom, plain = (
         tuple(
@@ -147,7 +147,7 @@ def _signatures() -> tuple[Signature, ...]:
         )
         for start in (CUSTOM, "")
     )
-    # The keys of a plain one are OpenAI's, whose models have another activation.
+    # A plain state dict has the same keys as OpenAI's models, which have another activation.
     beside = tuple(replace(each, beside=(OPEN_CLIP_CONFIG,)) for each in plain)
     return *custom, *beside, *(replace(each, decides="format") for each in plain)
 

@@ -1,4 +1,4 @@
-"""open_clip's CustomTextCLIP with XLM-R of Hugging Face as its text tower (xlm-roberta-base-ViT-B-32 and its like)."""
+"""open_clip's CustomTextCLIP with Hugging Face's XLM-R as text tower (xlm-roberta-base-ViT-B-32 and similar)."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -18,9 +18,9 @@ from ..tokenizers.vocabularies import XLM_ROBERTA
 
 BODY, PROJECTION = "text.transformer.", "text.proj."
 CONTEXT_LENGTH = 77
-"""What open_clip cuts a text to where its config states no context_length (factory.py, get_tokenizer)."""
+"""open_clip's maximum text length if its config states no context_length (factory.py, get_tokenizer)."""
 
-# The config.json of each published body, as far as weights do not hold it or it is held against them.
+# The config.json of each published body: fields that the weights do not hold, and fields checked against them.
 COMMON = {
     "vocab_size": 250002,
     "max_position_embeddings": 514,
@@ -41,7 +41,7 @@ POOLINGS = {
     "mean_pooler": "mean",
     "cls_pooler": "pooler",
     "cls_last_hidden_state_pooler": "cls",
-    # open_clip's hf_configs.py names the mean for this architecture.
+    # open_clip's hf_configs.py names mean pooling for this architecture.
     None: "mean",
 }
 PROJECTIONS = {"mlp": "mlp", "linear": "linear", None: "none"}
@@ -67,20 +67,20 @@ TEXT: dict[str, Allowed] = {
     "tokenizer_kwargs": _no_tokenizer,
     "context_length": open_clip_model.anything,
     "output_tokens": open_clip_model.unset,
-    # With a text tower of Hugging Face, nothing reads these.
+    # With a Hugging Face text tower, open_clip does not read these fields.
     **dict.fromkeys(("vocab_size", "width", "heads", "layers", "mlp_ratio"), open_clip_model.anything),
 }
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """Both towers and the scale, with the text's pooler and projection where they are there."""
+    """Both towers and the scale, with the text's pooler and projection if they exist."""
     pooler = any(key.startswith(BODY + "pooler.") for key in keys)
     projection = any(key.startswith(PROJECTION) for key in keys)
     return _tables(pooler, projection, open_clip_model.image_rules(keys))
 
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The same tables for a converted config."""
+    """The same tables, from a converted config."""
     pooler, projection = config["text_pooling"] == "pooler", config["text_projection_type"] != "none"
     return _tables(pooler, projection, open_clip_model.home_image_rules(config))
 
@@ -96,7 +96,7 @@ def _tables(pooler: bool, projection: bool, image: tuple[Rule, ...]) -> tuple[Ru
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads both towers from the JSON beside the weights or the one that was stated, held against the shapes."""
+    """Reads both towers from the JSON beside the weights or from the user's, checked against the shapes."""
     stated = open_clip_model.facts(config, checkpoint.name)
     image, text = describe_image(checkpoint, config), _text(checkpoint.shapes, stated["model_cfg"])
     positions = text.config["max_position_embeddings"] - text.config["pad_token_id"] - 1
@@ -137,7 +137,7 @@ def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
 
 
 def body_config(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """The body's own config.json: what was published under its name, with what hf_model_config replaces."""
+    """The body's own config.json: the config published under its name, changed by hf_model_config."""
     replaced = stated.get("hf_model_config") or {}
     if not isinstance(replaced, Mapping):
         raise InputError(f"open_clip's config states hf_model_config {replaced!r}; a JSON object was wanted.")
@@ -176,13 +176,13 @@ def _check_projection(projection: str, shapes: Mapping[str, Shape]) -> None:
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """The folder's own XLM-R tokenizer, with what ftfy does to characters in front of it (HFTokenizer)."""
+    """The folder's own XLM-R tokenizer, after ftfy's changes to single characters (HFTokenizer)."""
     return with_mending(xlm_roberta_tokenizer(vocabulary, context_length))
 
 
 SOURCE = Source(
     name="open_clip_xlm_roberta",
-    # All that the keys know; another body than XLM-R is refused by the config, which names it.
+    # The keys do not show more. The config names the body, and refuses another body than XLM-R.
     title="open_clip's CLIP with a BERT, RoBERTa or XLM-R of Hugging Face as its text tower",
     part="dual",
     signatures=tuple(

@@ -17,7 +17,7 @@ from ..words import Words
 HEAD_WIDTH = 64
 ACTIVATION = "quick_gelu"
 EPS = 1e-5
-"""Of every model of openai/CLIP, whose clip/model.py has no other (`build_model`, `QuickGELU`, nn.LayerNorm)."""
+"""The eps of every openai/CLIP model; its clip/model.py has no other (`build_model`, `QuickGELU`, nn.LayerNorm)."""
 
 ORDER = "crop_then_rgb"
 """clip/clip.py, `_transform`."""
@@ -26,10 +26,10 @@ BLOCKS = "transformer.resblocks."
 
 VIT = "visual.transformer.resblocks.{}.mlp.c_fc.weight", "visual.proj"
 RESNET = "visual.layer1.{}.conv1.weight", "visual.attnpool.positional_embedding"
-"""Keys by which either image tower is known."""
+"""The keys that identify each kind of image tower."""
 
 SCALARS = ("input_resolution", "context_length", "vocab_size")
-"""Buffers that the archives hold beside the weights."""
+"""Buffers in the archives beside the weights."""
 
 VITS = {
     (768, 12, 32, 224, 512, 12): "ViT-B/32",
@@ -37,7 +37,7 @@ VITS = {
     (1024, 24, 14, 224, 768, 12): "ViT-L/14",
     (1024, 24, 14, 336, 768, 12): "ViT-L/14@336px",
 }
-"""By width, layers, patch and image size, and by the text tower's width and layers."""
+"""By the image tower's width, layers, patch and image size, and the text tower's width and layers."""
 
 RESNETS = {
     (3, 4, 6, 3, 64, 224, 512, 12): "RN50",
@@ -46,7 +46,7 @@ RESNETS = {
     (6, 8, 18, 8, 96, 384, 768, 12): "RN50x16",
     (3, 15, 36, 10, 128, 448, 1024, 12): "RN50x64",
 }
-"""By the blocks of its four layers, width and image size, and by the text tower's width and layers."""
+"""By the image tower's blocks in four layers, width and image size, and the text tower's width and layers."""
 
 LIMITS = (
     Words(
@@ -64,12 +64,12 @@ LIMITS = (
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """Both towers and the scale; what the archives say of their sizes is dropped."""
+    """Both towers and the scale; drops the archives' buffers that state sizes."""
     return _tables(resnet=RESNET[-1] in keys)
 
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The same from a converted config."""
+    """Both towers and the scale, from a converted config."""
     return _tables(resnet=config["vision_config"]["model_type"] == "hf_zhclip_resnet")
 
 
@@ -80,7 +80,7 @@ def _tables(resnet: bool) -> tuple[Rule, ...]:
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads both towers from the shapes; everything else is the same in every model of openai/CLIP."""
+    """Reads both towers from the shapes; all other facts are the same in every openai/CLIP model."""
     if config:
         raise InputError(
             "Of OpenAI's CLIP the shapes state everything that its code leaves open, so that --config has nothing to "
@@ -113,15 +113,15 @@ def _text(shapes: Mapping[str, Shape]) -> Tower:
         heads=_heads(width, "The text tower"),
         activation=ACTIVATION,
         eps=EPS,
-        # The last two words; the state of the highest id of a text is taken, so that its end has to be the last.
+        # The ends are the last two words. CLIP pools at the text's highest id, so that the end must be the last word.
         ends=(words - 2, words - 1),
-        # OpenAI pads with 0, an ordinary word: what follows the end is not seen, whatever it is.
+        # OpenAI pads with 0, an ordinary word: tokens after the end are never attended to, whatever they are.
         pad=words - 1,
     )
 
 
 def _vision(shapes: Mapping[str, Shape], text: Tower) -> tuple[str, Tower]:
-    """The image tower, under its published name where both towers have that model's shapes."""
+    """The image tower; its name is the published name if both towers have the published model's shapes."""
     beside = text.config["hidden_size"], text.config["num_hidden_layers"]
     if is_resnet(shapes):
         width = shapes["visual.layer1.0.conv1.weight"][0] * RESNET_WIDENING
@@ -145,9 +145,9 @@ def _heads(width: int, where: str) -> int:
 
 
 def _check_scalars(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
-    """Holds what an archive says of its sizes against the shapes."""
+    """Checks the sizes that an archive states against the shapes."""
     there = {name: checkpoint.tensors[name] for name in found if name in checkpoint.tensors}
-    # Where a checkpoint is known by its shapes alone there is nothing to hold against them.
+    # A checkpoint that is known only by its shapes states no sizes to check.
     said = {name: tensor.tolist() for name, tensor in there.items() if not tensor.is_meta}
     if wrong := [
         f"{name} {said[name]}, where the shapes say {found[name]}" for name in said if said[name] != found[name]
@@ -159,7 +159,7 @@ def _check_scalars(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
 
 
 def _check_beside(checkpoint: Checkpoint, towers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuses weights beside which lies what says that they are not OpenAI's; `towers` has what is ours."""
+    """Refuses weights if files beside them state another model than OpenAI's; `towers` holds the expected configs."""
     for side, ours in towers.items():
         said = checkpoint.config.get(side)
         for field in ("hidden_act", "num_attention_heads", "layer_norm_eps"):
@@ -172,7 +172,7 @@ def _check_beside(checkpoint: Checkpoint, towers: Mapping[str, Mapping[str, Any]
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """OpenAI's SimpleTokenizer, over its own merges or over the user's."""
+    """OpenAI's SimpleTokenizer, on its own merges or on the user's."""
     return openai_clip_tokenizer(vocabulary, context_length)
 
 
@@ -186,7 +186,7 @@ def _signatures() -> tuple[Signature, ...]:
         "logit_scale",
     )
     archives = tuple(Signature(required=(*SCALARS, *text, *image)) for image in (VIT, RESNET))
-    # open_clip has the same keys, and its models another activation, head width or image order.
+    # open_clip has the same keys, but its models have another activation, head width or image order.
     bare = tuple(Signature(required=(*text, *image), absent=SCALARS, decides="format") for image in (VIT, RESNET))
     return archives + bare
 

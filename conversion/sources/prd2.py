@@ -1,4 +1,4 @@
-"""PRD2, and the dual encoder inside R2D2 (yuxie11/R2D2): `.pth` files of the pre-training and of its fine-tuning."""
+"""PRD2, and the dual encoder inside R2D2 (yuxie11/R2D2): `.pth` files from pre-training and fine-tuning."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,10 +14,10 @@ from ..tokenizers import limits
 from ..words import Words
 
 CONTEXT_LENGTH = 64
-"""models/prd2.py and r2d2.py: `tokenize_text` pads and cuts to it."""
+"""models/prd2.py and r2d2.py: `tokenize_text` pads and cuts texts to this length."""
 
 CROSS_ENCODER = ("text_joint_layer.*", "img_joint_layer.*", "img_joint_proj.*", "itm_head.*", "itm_head_i.*")
-"""models/r2d2.py: what scores a picture and a text together; no embedding passes through it."""
+"""models/r2d2.py: the layers that score a picture and a text together; no embedding passes through them."""
 
 RULES = (
     *towers.bert("text_encoder."),
@@ -35,7 +35,7 @@ LIMITS = (
     limits.RECENT_CHARACTERS.filled(owner="R2D2"),
     limits.LONE_SURROGATES.filled(owner="R2D2"),
 )
-"""What a card says of texts: where the ids can differ from those of R2D2's own tokenizer."""
+"""The card's sentences about texts: when the ids can differ from those of R2D2's own tokenizer."""
 
 CROSS_ENCODER_LIMIT = Words(
     "R2D2's cross-encoder, which scores a picture and a text together, is left out: a dual encoder has no place for "
@@ -44,10 +44,10 @@ CROSS_ENCODER_LIMIT = Words(
     "R2D2 的交叉编码器（对一张图片和一段文本联合打分的部分）没有转换：双塔模型里没有它的位置。R2D2 公布的指标使用交叉"
     "编码器的分数，或该分数与余弦相似度之和来排序，只用向量达不到那些数值。",
 )
-"""What a card says of R2D2; train_r2d2_retrieval.py adds the two scores, r2d2_inference_demo.py takes the first."""
+"""The card's sentences about R2D2: train_r2d2_retrieval.py adds both scores, r2d2_inference_demo.py uses the first."""
 
 # Facts that no weight file holds: checkpoints/r2d2_config/vision_config{,_base}.json and hfl_roberta/config.json.
-# (name, width, layers, intermediate size, patch) -> what the shapes don't say.
+# (name, width, layers, intermediate size, patch) -> the facts that shapes do not show.
 VISION = {
     ("ViT-L-14", 1024, 24, 4096, 14): {
         "num_attention_heads": 16,
@@ -60,7 +60,7 @@ VISION = {
         "layer_norm_eps": 1e-5,
     },
 }
-# (name, width, layers, intermediate size) -> the same.
+# (name, width, layers, intermediate size) -> the same facts.
 TEXT = {
     ("chinese-roberta-wwm-ext", 768, 12, 3072): {
         "num_attention_heads": 12,
@@ -73,14 +73,14 @@ FC1 = "visual_encoder.encoder.layers.{}.mlp.fc1.weight"
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """One table serves PRD2 and R2D2, for a drop may find nothing."""
+    """One table serves PRD2 and R2D2, because a drop may find no key."""
     return RULES
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
+    """Reads the sizes from shapes; heads, activation and eps are published, or stated in `config`.
 
-    `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
+    `config` has the two objects `text_config` and `vision_config`, each with transformers' field names.
     """
     shapes = checkpoint.shapes
     text = bert_shapes(shapes, "text_encoder.")
@@ -120,7 +120,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """The slow BertTokenizer of transformers, which upstream uses; its vocabulary ships with this package."""
+    """transformers' slow BertTokenizer, which upstream uses; its vocabulary ships with this package."""
     from ..tokenizers.builders import slow_bert_tokenizer
     from ..tokenizers.vocabularies import default_vocab, read_vocab
 

@@ -1,7 +1,7 @@
-"""sentence-transformers' multilingual CLIP: a DistilBERT or BERT, pooled, with a Dense into the space of a CLIP.
+"""sentence-transformers' multilingual CLIP: a DistilBERT or BERT, pooled, with a Dense into a CLIP's space.
 
-The paired CLIP brings the image part: sentence-transformers/clip-ViT-B-32 is a CLIPModel in a folder 0_CLIPModel.
-A Normalize behind the Dense is left out: `encode_text` normalises anyway.
+The paired CLIP is the image part: sentence-transformers/clip-ViT-B-32 is a CLIPModel in a folder 0_CLIPModel. A
+Normalize after the Dense is left out, because `encode_text` normalises anyway.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -46,7 +46,7 @@ POOLINGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""Switches of configs before version 5.5, and what is written since (modules/pooling.py)."""
+"""The switches in configs before version 5.5, and the later values (modules/pooling.py)."""
 
 SUPPORTED_POOLINGS = ("mean", "cls")
 
@@ -71,9 +71,9 @@ PLAIN: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "use_residual": (False,),
     },
 }
-"""Fields of each module's config and the values under which it computes what is computed here.
+"""The fields of each module's config, and the values with which it computes the same as this package.
 
-Null always does, but for an activation's, of which sentence-transformers can read none.
+Null is always such a value, except for an activation: sentence-transformers cannot read a null activation.
 """
 
 READ = {
@@ -81,16 +81,16 @@ READ = {
     "Pooling": ("word_embedding_dimension", "embedding_dimension", "pooling_mode", *POOLINGS),
     "Dense": ("in_features", "out_features", "bias"),
 }
-"""Fields that are looked at one by one."""
+"""Fields with a check of their own."""
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The table of the tower that these keys are of, with the projection."""
+    """The table of the tower that has these keys, with the projection."""
     return DISTILBERT if any(key.startswith("transformer.layer.") for key in keys) else BERT
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
-    """Reads the tower from its config.json and the rest from the configs of the modules, held against the shapes."""
+    """Reads the tower from its config.json and the rest from the modules' configs, checked against the shapes."""
     shapes = checkpoint.shapes
     transformer, pooling, dense = _modules(config)
     kind = "distilbert" if rules(shapes) is DISTILBERT else "bert"
@@ -108,7 +108,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     return TextSide(
         architecture=f"{TITLES[kind]} {columns}, {pooled} pooling, Dense {rows}",
         text=Tower(text, pooled, projection, rows),
-        # sentence-transformers gives pictures to CLIPProcessor as they are (modules/clip_model.py).
+        # sentence-transformers gives unchanged pictures to CLIPProcessor (modules/clip_model.py).
         image_order="rgb_then_crop",
         context_length=_context_length(checkpoint.folder, transformer, text["max_position_embeddings"]),
         limits=LIMITS,
@@ -119,10 +119,10 @@ TITLES = {"distilbert": "DistilBERT", "bert": "BERT"}
 
 
 def _modules(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What Transformer, Pooling and Dense state.
+    """The configs of Transformer, Pooling and Dense.
 
     Raises:
-        InputError: naming each field under which one computes something else.
+        InputError: a module computes something else; the message lists each field that says so.
     """
     if not (modules := config.get("modules")):
         raise InputError(
@@ -154,15 +154,15 @@ def _unsupported(module: Mapping[str, Any]) -> list[str]:
 
 
 def _pooling(stated: Mapping[str, Any]) -> str:
-    """The one pooling of a Pooling's config, old or new.
+    """The pooling in a Pooling's config, old or new.
 
     Raises:
-        InputError: when it is another, or several joined.
+        InputError: the config has another pooling, or several joined poolings.
     """
     mode = stated.get("pooling_mode")
     switches = [new for old, new in POOLINGS.items() if stated.get(old)]
     if mode is None:
-        # No switch at all is the class's default; all of them off is no pooling.
+        # Without any switch, the class's default counts. With all switches off, there is no pooling.
         mode = switches if stated.keys() & POOLINGS.keys() else "mean"
     modes = mode if isinstance(mode, list) else [mode]
     if len(modes) != 1 or modes[0] not in SUPPORTED_POOLINGS:
@@ -174,7 +174,7 @@ def _pooling(stated: Mapping[str, Any]) -> str:
 
 
 def _check_sizes(pooling: Mapping[str, Any], dense: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
-    """Holds what Pooling and Dense state of their sizes against the Dense's weights."""
+    """Checks the sizes in Pooling's and Dense's configs against the Dense's weights."""
     rows, columns = matrix(shapes, WEIGHT)
     found = {
         "embedding_dimension": (pooling.get("embedding_dimension", pooling.get("word_embedding_dimension")), columns),
@@ -187,7 +187,7 @@ def _check_sizes(pooling: Mapping[str, Any], dense: Mapping[str, Any], shapes: M
 
 
 def _check_case(transformer: Mapping[str, Any], folder: Path | None) -> None:
-    """Refuses lower case that the tokenizer does not make itself: it would keep the accents that BERT's strips."""
+    """Refuses lower-casing outside of the tokenizer: it would keep the accents that BERT's lower-casing strips."""
     if not transformer.get("do_lower_case"):
         return
     if folder is None or not STATED_WORDPIECE.lies_in(folder) or not read_wordpieces(folder).lowercase:
@@ -199,7 +199,7 @@ def _check_case(transformer: Mapping[str, Any], folder: Path | None) -> None:
 
 
 def _context_length(folder: Path | None, transformer: Mapping[str, Any], positions: int) -> int:
-    """The longest text in tokens: max_seq_length goes before the tokenizer's own (modules/transformer.py)."""
+    """The longest text in tokens: max_seq_length overrides the tokenizer's limit (modules/transformer.py)."""
     stated = transformer.get("max_seq_length")
     if stated is None:
         return min(text_limit(folder, positions), positions)

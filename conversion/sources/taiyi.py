@@ -1,4 +1,4 @@
-"""Taiyi-CLIP (IDEA-CCNL): a BERT that was trained towards a published CLIP, which brings the image part."""
+"""Taiyi-CLIP (IDEA-CCNL): a BERT trained towards a published CLIP, which is the image part."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ WITHOUT_HEAD = (*towers.bert(""), *towers.bert_pooler(""))
 """102M-ViT-L and 326M-ViT-H: a BertModel whose tanh pooler is the embedding."""
 
 HEAD_SIZES = (512, 768), (768, 1024)
-"""Shapes of the published classifiers."""
+"""The shapes of the published classifiers."""
 
 TEXT_SIZES = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size")
 IMAGE_SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size", "image_size")
@@ -43,7 +43,7 @@ PAIRS = {
     ("none", 768, 21128, 512, 768, 12, 3072, 1024, 24, 4096, 14, 224): "Taiyi-CLIP-RoBERTa-102M-ViT-L",
     ("none", 1024, 21128, 512, 1024, 24, 4096, 1280, 32, 5120, 14, 224): "Taiyi-CLIP-RoBERTa-326M-ViT-H",
 }
-"""By the text projection, the width that both towers end in, and the sizes of the text and of the image tower."""
+"""By the text projection, the embedding width of both towers, and the sizes of the text and image towers."""
 
 
 def has_head(keys: Collection[str]) -> bool:
@@ -51,12 +51,12 @@ def has_head(keys: Collection[str]) -> bool:
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The table with the classifier head, or that of a plain BertModel."""
+    """The table with the classifier head, or the table of a plain BertModel."""
     return WITH_HEAD if has_head(keys) else WITHOUT_HEAD
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
-    """Reads the text tower from the folder's config.json, held against the shapes."""
+    """Reads the text tower from the folder's config.json, checked against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
     prefix = "bert." if has_head(shapes) else ""
@@ -68,7 +68,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     return TextSide(
         architecture=f"Taiyi-CLIP text {text['hidden_size']}x{text['num_hidden_layers']}",
         text=tower,
-        # The head's models were published with CLIPProcessor, the others with open_clip's transform.
+        # The models with a head were published with CLIPProcessor, the others with open_clip's transform.
         image_order="rgb_then_crop" if has_head(shapes) else "crop_then_rgb",
         context_length=text["max_position_embeddings"],
         limits=LIMITS,
@@ -76,7 +76,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
 
 
 def pair_name(text: Tower, vision: Tower) -> str | None:
-    """The published name of a text and an image tower that have its shapes."""
+    """The published name of a pair whose text and image tower have the published shapes."""
     sizes = *(text.config[field] for field in TEXT_SIZES), *(vision.config.get(field) for field in IMAGE_SIZES)
     return PAIRS.get((text.projection, text.width, *sizes)) if text.width == vision.width else None
 

@@ -1,4 +1,4 @@
-"""Fengshen's TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM): BertCLIP's keys, but the state of [CLS] is the text."""
+"""Fengshen's TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM): BertCLIP's keys, but texts are pooled at [CLS]'s state."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,13 +13,13 @@ from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
 CONTEXT_LENGTH = 77
-"""--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
+"""--seq_length in fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
 
 ORDER = "rgb_then_crop"
-"""The class's processor is CLIP's (processing_taiyi_clip.py); its training cuts at random instead."""
+"""The class's processor is CLIP's (processing_taiyi_clip.py); its training crops at random instead."""
 
 LIGHTNING = "model."
-"""The name of the model in the training's LightningModule (pretrain_taiyi_clip/pretrain.py)."""
+"""The model's name in the training's LightningModule (pretrain_taiyi_clip/pretrain.py)."""
 
 LIMITS = (
     Words(
@@ -42,7 +42,7 @@ TABLE = (
     rename("text_projection.weight", "text_projection.weight"),
     rename("logit_scale", "logit_scale"),
 )
-POOLER = drop("text_model.pooler.dense.*")  # what get_text_features does not use
+POOLER = drop("text_model.pooler.dense.*")  # get_text_features does not use it
 
 TYPES = ("clip",)
 KEYS = (
@@ -57,13 +57,13 @@ KEYS = (
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The table, under the training's prefix where these keys have it."""
+    """The table, under the training's prefix if these keys have it."""
     table = (*TABLE, POOLER)
     return towers.prefixed(LIGHTNING, table) if f"{LIGHTNING}logit_scale" in keys else table
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the architecture from the folder's config.json, held against the shapes and the other files."""
+    """Reads the architecture from the folder's config.json, checked against the shapes and the other files."""
     shapes = {key.removeprefix(LIGHTNING): shape for key, shape in checkpoint.shapes.items()}
     text, vision = dual_towers(shapes, config)
     return Whole(
@@ -90,7 +90,7 @@ SOURCE = Source(
     part="dual",
     signatures=(
         Signature(required=KEYS, decides="architectures", architectures=("TaiyiCLIPModel",), types=TYPES),
-        # A LightningModule may name any model so, and its file has no config.json.
+        # Any LightningModule may use this name for its model, and its file has no config.json.
         Signature(required=tuple(LIGHTNING + key for key in KEYS), decides="format", types=TYPES),
     ),
     describe=describe,

@@ -16,10 +16,10 @@ from ..source import Signature, Source, Tower, Whole
 from ..words import Words
 
 LENGTH = 77
-"""data/clip_dataloader/flickr.py cuts texts at it and pads them to it, and takes the ids alone: no mask."""
+"""data/clip_dataloader/flickr.py cuts and pads texts to this length, and uses only the ids, without a mask."""
 
 ATTRIBUTE = "model."
-"""What a file has in front where the LightningModule was itself an attribute, or its keys were saved so."""
+"""The prefix if the LightningModule was an attribute of another module, or if its keys were saved so."""
 
 CLIP = "clip_model."
 BERT = "text_encoder.bert."
@@ -32,7 +32,7 @@ TABLE = (
     *towers.prefixed(CLIP, (*towers.HF_CLIP_VISION, rename("logit_scale", "logit_scale"))),
 )
 ENGLISH = drop(f"{CLIP}text_model.*"), drop(f"{CLIP}text_projection.weight")
-"""The text tower of the CLIP, which no embedding passes through."""
+"""The CLIP's text tower; no embedding passes through it."""
 
 LIMITS = (
     Words(
@@ -78,15 +78,15 @@ KEYS = (
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The table, under the prefix where these keys have it."""
+    """The table, under the prefix if these keys have it."""
     table = (*TABLE, *ENGLISH)
     return towers.prefixed(ATTRIBUTE, table) if f"{ATTRIBUTE}{CLIP}logit_scale" in keys else table
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the sizes from shapes; heads, activation and eps are the published ones or stated in `config`.
+    """Reads the sizes from shapes; heads, activation and eps are published, or stated in `config`.
 
-    `config` has the two objects `text_config` and `vision_config`, each with fields as transformers calls them.
+    `config` has the two objects `text_config` and `vision_config`, each with transformers' field names.
     """
     shapes = {key.removeprefix(ATTRIBUTE): shape for key, shape in checkpoint.shapes.items()}
     clip = {key.removeprefix(CLIP): shape for key, shape in shapes.items() if key.startswith(CLIP)}
@@ -98,7 +98,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
         architecture=f"Taiyi-CLIP fine-tune {names['vision_config']}@{names['text_config']}",
         text=Tower(text, "pooler", "linear_bias", shapes[f"{CLASSIFIER}weight"][0]),
         vision=Tower(vision, "pooler", "linear", clip["visual_projection.weight"][0]),
-        # torchvision's transform of the validation and the test; the training crops at random instead.
+        # torchvision's transform in validation and test; the training crops at random instead.
         image_order="crop_then_rgb",
         context_length=LENGTH,
         image_size=vision["image_size"],
@@ -109,7 +109,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """BertTokenizer over the vocabulary of chinese-roberta-wwm-ext, which is the packaged one, or over the user's."""
+    """BertTokenizer on chinese-roberta-wwm-ext's vocabulary, which is the packaged vocabulary, or on the user's."""
     from ..tokenizers.builders import bert_tokenizer
     from ..tokenizers.vocabularies import default_vocab
 

@@ -20,17 +20,17 @@ SCALE = "loss.logit_scale"
 # model/language/transformer.py and model/vision/vision_transformer.py.
 ACTIVATION = "quick_gelu"
 EPS = 1e-5
-"""torch's own, which the model was trained with.
+"""torch's default eps, which training used.
 
-The pickle of the MindSpore release holds the same weights under torch's names (src/tools/model_utils.py), for a port
-whose layer norms have MindSpore's 1e-7; nobody trained with that.
+The MindSpore release's pickle holds the same weights under torch's names (src/tools/model_utils.py). Its port's layer
+norms use MindSpore's 1e-7, but no model was trained with 1e-7.
 """
 
 VISION_HEAD_WIDTH = 64
 """model/vision/vision_transformer.py: `heads = width // 64`."""
 
 PAD, CLS, SEP = 0, 101, 102
-"""data/tokenizer: texts are padded with zeros; model/wukong.py takes the last id that is none, which is [SEP]."""
+"""data/tokenizer: texts are padded with zeros; model/wukong.py pools at the last non-zero id, which is [SEP]."""
 
 # (text width, embedding, image width, patch) -> name and heads of the text tower: configs/wukong_vit_{b,l}/*_g.py.
 PUBLISHED: Mapping[tuple[int, ...], tuple[str, int]] = {
@@ -39,7 +39,7 @@ PUBLISHED: Mapping[tuple[int, ...], tuple[str, int]] = {
 }
 
 LAYERS = {"ViT-B-32": (12, 12), "ViT-L-14": (12, 24)}
-"""Layers of the text and of the image tower of the same."""
+"""The layers of the text and the image tower, by the same names."""
 
 LIMITS = (
     Words(
@@ -63,7 +63,7 @@ LIMITS = (
         "取图片时就已转成 RGB。",
     ),
 )
-"""What a card says of texts and pictures: where they can differ from Wukong's own."""
+"""The card's sentences about texts and pictures: when they can differ from Wukong's own."""
 
 MINDSPORE_LIMIT = Words(
     "The MindSpore code for which this file was released computes in half precision and with an epsilon of 1e-7; the "
@@ -71,30 +71,30 @@ MINDSPORE_LIMIT = Words(
     "这个文件所配套的 MindSpore 代码以半精度计算，epsilon 为 1e-7；权重与 PyTorch 版相同，训练时的 epsilon 是 1e-5，"
     "这里以它为准。",
 )
-"""What a card says where the weights come from a pickle of numpy arrays."""
+"""The card's sentences if the weights come from a pickle of numpy arrays."""
 
 REMOVED = r"(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]"
 """Control, format and private-use characters (data/tokenizer/simple_tokenizer.py: `is_control`)."""
 
 WORD_LIMIT = 100
-"""Characters in a word, above which it is [UNK] (the same file: `max_input_chars_per_word`)."""
+"""A word with more characters is [UNK] (the same file: `max_input_chars_per_word`)."""
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """Both towers and, where it is there, the scale of the loss."""
+    """Both towers and, if it exists, the scale of the loss."""
     scale = (rename(SCALE, "logit_scale"),) if SCALE in keys else ()
     return (*towers.openai_text(TEXT, BLOCKS), *towers.openai_vit(fused="in_proj_"), *scale)
 
 
 def home(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The one layout that there is."""
+    """The only layout."""
     return rules((SCALE,))
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads the sizes from shapes; the heads of the text tower are the published ones or stated in `config`.
+    """Reads the sizes from shapes; the text tower's heads are published, or stated in `config`.
 
-    `config` is the dict of upstream's configs/*/*.py as JSON: `is_token_wise`, and `heads` under `text`.
+    `config` is upstream's dict in configs/*/*.py as JSON: `is_token_wise`, and `heads` under `text`.
     """
     shapes = checkpoint.shapes
     name, heads = _variant(shapes, config)
@@ -126,7 +126,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
 
 
 def _named(name: str, text: Tower, vision: Tower) -> str:
-    """The published name where both towers are as deep as published, else what they are."""
+    """The published name if both towers have the published depth, else the towers' sizes."""
     found = text.config["num_hidden_layers"], vision.config["num_hidden_layers"]
     if LAYERS.get(name) == found:
         return name
@@ -135,10 +135,10 @@ def _named(name: str, text: Tower, vision: Tower) -> str:
 
 
 def _variant(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[str, int]:
-    """The name of a size and the heads of its text tower, published or stated.
+    """A size's name and its text tower's heads, published or stated.
 
     Raises:
-        InputError: for what scores token by token, and for a size that is not published and not stated either.
+        InputError: the model scores token by token, or its size is neither published nor stated.
     """
     text, vision = shapes[TEXT + "text_projection"], shapes["visual.conv1.weight"]
     sizes = (*text, vision[0], vision[-1])
@@ -179,11 +179,11 @@ def _variant(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[st
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     """Wukong's SimpleTokenizer as a fast tokenizer.
 
-    It is cn_clip's but for the length of a word and private-use characters, which it removes. The vocabulary of the
-    releases ships with this package.
+    Differs from cn_clip's tokenizer in the word length limit, and removes private-use characters. The releases'
+    vocabulary ships with this package.
 
     Raises:
-        InputError: for a vocabulary in which [PAD] and [SEP] have other ids than the model pools by.
+        InputError: the vocabulary's ids of [PAD] and [SEP] differ from the ids that the model's pooling uses.
     """
     from tokenizers import Regex, normalizers
 

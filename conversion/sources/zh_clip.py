@@ -1,4 +1,4 @@
-"""ZH-CLIP (thu-ml/zh-clip): a BERT pooled by its mean, with a perceptron behind it, and a CLIP ViT in one folder."""
+"""ZH-CLIP (thu-ml/zh-clip): a mean-pooled BERT followed by a perceptron, and a CLIP ViT, in one folder."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,17 +21,17 @@ CONTEXT_LENGTH = 77
 """inference.py: `max_length=77`, whatever the folder's tokenizer states."""
 
 WHOLE_CLIP = "clip"
-"""A model type of `vision_config` that stands for the image tower in it (models/zhclip/configuration_zhclip.py)."""
+"""In `vision_config`, this type means the image tower inside a CLIP (models/zhclip/configuration_zhclip.py)."""
 
 RULES = (
     *towers.bert("text_model."),
-    # modeling_zhclip.py pools the last states by itself.
+    # modeling_zhclip.py pools the last states itself.
     drop("text_model.pooler.dense.*"),
     rename("text_projection.{}.weight", "text_projection.{}.weight"),
     *towers.hf_clip_vit("vision_model."),
     rename("vision_model.post_layernorm.*", "vision_model.post_layernorm.*"),
     rename("visual_projection.*", "visual_projection.*"),
-    # ZhCLIPModel has no scale: nothing multiplies what its two towers give.
+    # ZhCLIPModel has no scale: it does not multiply its towers' output.
     zero("logit_scale"),
 )
 
@@ -54,16 +54,16 @@ LIMITS = (
     limits.RECENT_CHARACTERS.filled(owner="ZH-CLIP"),
     limits.LONE_SURROGATES.filled(owner="ZH-CLIP"),
 )
-"""What a card says of scores and texts."""
+"""The card's sentences about scores and texts."""
 
 
 def rules(keys: Collection[str]) -> tuple[Rule, ...]:
-    """The one table that there is; a drop may find nothing."""
+    """The only table; a drop may find no key."""
     return RULES
 
 
 def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
-    """Reads both towers from the folder's config.json, held against the shapes."""
+    """Reads both towers from the folder's config.json, checked against the shapes."""
     check_there(config)
     shapes = checkpoint.shapes
     text = tower_config(
@@ -82,7 +82,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
 
 
 def _image_configs(config: Mapping[str, Any]) -> list[Any]:
-    """What is stated of the image tower; of a whole CLIP its `vision_config_dict` goes first, as in CLIPConfig."""
+    """The stated configs of the image tower; a whole CLIP's `vision_config_dict` comes first, as in CLIPConfig."""
     vision = _stated(config, "vision_config", "clip_vision_model", WHOLE_CLIP)
     if vision["model_type"] != WHOLE_CLIP:
         return [vision]
@@ -90,7 +90,7 @@ def _image_configs(config: Mapping[str, Any]) -> list[Any]:
 
 
 def _stated(config: Mapping[str, Any], where: str, *known: str) -> Mapping[str, Any]:
-    """One tower's own config; ZhCLIPConfig builds the tower that its model type names, whatever that is."""
+    """One tower's own config; ZhCLIPConfig builds whatever tower the model type names."""
     tower = config.get(where)
     kind = tower.get("model_type") if isinstance(tower, Mapping) else None
     if not isinstance(tower, Mapping) or kind not in known:
@@ -102,7 +102,7 @@ def _stated(config: Mapping[str, Any], where: str, *known: str) -> Mapping[str, 
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
-    """The slow BertTokenizer of transformers on the folder's own vocabulary (processing_zhclip.py)."""
+    """transformers' slow BertTokenizer on the folder's own vocabulary (processing_zhclip.py)."""
     from ..tokenizers.builders import slow_bert_tokenizer
 
     return slow_bert_tokenizer(vocabulary, context_length)

@@ -1,1 +1,1 @@
-"""Vocabularies as they lie in files, and the fast tokenizers that are built from them."""
+"""Vocabulary files, and the fast tokenizers that are built from them."""

@@ -1,4 +1,4 @@
-"""Tokenizers whose ids equal the original's, as files that transformers reads back unchanged."""
+"""Tokenizers with the original's ids, as files that transformers reads back unchanged."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from .vocabularies import (
 )
 
 WORD_LIMIT = 200
-"""Characters in a word, above which cn_clip makes it [UNK]; BERT's own limit is 100."""
+"""cn_clip makes a word with more characters [UNK]; BERT's own limit is 100."""
 
 SETTINGS: Mapping[str, tuple[Any, ...]] = {
     "truncation_side": ("right",),
@@ -45,24 +45,24 @@ BERT_KINDS: Mapping[str, tuple[Any, ...]] = {
     "tokenize_chinese_chars": (True, False),
 }
 XLM_ROBERTA_SETTINGS: Mapping[str, tuple[Any, ...]] = {**SETTINGS, "add_prefix_space": (True,)}
-"""Fields of tokenizer_config.json that change ids or where they stand, and the values that are taken.
+"""Fields of tokenizer_config.json that change ids or their positions, and the accepted values.
 
-Positions count from the left, so that padding there would shift them, and a text's first token would not come first.
+Positions count from the left: padding on the left would shift them, and a text's first token would not come first.
 """
 
 NAMED_TOKENS = tuple(XLM_ROBERTA_TOKENS)
 """Fields of tokenizer_config.json that name one token."""
 
 PANIC = "PanicException"
-"""What pyo3 raises where Rust code stops; its class can't be imported."""
+"""pyo3's exception for a panic in Rust code; its class cannot be imported."""
 
 MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder")
-"""Those that name several: in a list, or as the values of an object."""
+"""Fields that name several tokens: in a list, or as the values of an object."""
 
-# Character classes of cn_clip/clip/bert_tokenizer.py, written so that regex engines of other languages read them too.
+# Character classes of cn_clip/clip/bert_tokenizer.py, in a syntax that other languages' regex engines also read.
 CONTROL = r"(?![\t\n\r])[\p{Cc}\p{Cf}\uFFFD]"
 REMOVED = r"(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]"
-"""The same with private-use characters (transformers, models/bert/tokenization_bert.py: BasicTokenizer)."""
+"""The same class with private-use characters (transformers, models/bert/tokenization_bert.py: BasicTokenizer)."""
 ACCENT = r"\p{Mn}"
 CJK = (
     "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
@@ -73,22 +73,22 @@ ALONE = rf"[{CJK}\p{{P}}!-/:-@\[-`{{-~]"
 NO_LETTER_BEFORE = r"(?:^|[^\p{Cased}\p{Case_Ignorable}])\p{Case_Ignorable}*"
 LETTER_AFTER = r"\p{Case_Ignorable}*(?!\p{Case_Ignorable})\p{Cased}"
 FINAL_SIGMA = rf"(?<!{NO_LETTER_BEFORE})Σ(?!{LETTER_AFTER})"
-"""A capital sigma that str.lower writes ς: the Final_Sigma of the Unicode standard, table 3-17."""
+"""A capital sigma that str.lower writes as ς: Final_Sigma in the Unicode standard, table 3-17."""
 
 
 def cn_clip_tokenizer(vocab: Sequence[str], context_length: int) -> PreTrainedTokenizerFast:
     """cn_clip's public `tokenize` as a fast tokenizer.
 
-    It lower-cases, strips accents, and takes `[MASK]` and its like in a text for ordinary characters. A stock
-    BertTokenizer can't do this: it knows no word above 100 characters and deletes private-use characters.
-    Source: cn_clip/clip/bert_tokenizer.py and utils.py.
+    It lower-cases, strips accents, and treats `[MASK]` and similar tokens in a text as ordinary characters. A stock
+    BertTokenizer cannot do this: it makes words above 100 characters [UNK] and deletes private-use characters. Source:
+    cn_clip/clip/bert_tokenizer.py and utils.py.
 
     Args:
         vocab: the tokens in the order of their ids.
-        context_length: ids at most, [CLS] and [SEP] included.
+        context_length: the most ids, including [CLS] and [SEP].
 
     Raises:
-        InputError: for a vocabulary without the special tokens, with one token twice, or whose id 0 is not [PAD].
+        InputError: the vocabulary has no special tokens, has a token twice, or its id 0 is not [PAD].
     """
     check_vocabulary(vocab)
     if vocab[0] != "[PAD]":
@@ -122,16 +122,16 @@ def cn_clip_tokenizer(vocab: Sequence[str], context_length: int) -> PreTrainedTo
 
 
 def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> PreTrainedTokenizerFast:
-    """The ids of BertTokenizerFast on the files of a folder, frozen in a tokenizer.json.
+    """BertTokenizerFast's ids on a folder's files, stored in a tokenizer.json.
 
     Args:
-        source: a folder with tokenizer.json or vocab.txt, and its tokenizer_config.json if any; or a vocabulary or
-            its file, used as BertTokenizer does by default (lower-cased, accents stripped).
-        context_length: ids at most, [CLS] and [SEP] included.
+        source: a folder with tokenizer.json or vocab.txt, and its tokenizer_config.json if it exists; or a vocabulary
+            or its file, used with BertTokenizer's defaults (lower-cased, accents stripped).
+        context_length: the most ids, including [CLS] and [SEP].
 
     Raises:
-        InputError: for a folder that does not hold a BERT tokenizer, or whose files contradict each other, and for
-            None: no vocabulary serves every BERT.
+        InputError: the folder holds no BERT tokenizer, or its files contradict each other, or `source` is None: no
+            vocabulary fits every BERT.
     """
     if source is None:
         raise InputError(
@@ -161,17 +161,17 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
 
 
 def slow_bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> PreTrainedTokenizerFast:
-    """The ids of the slow BertTokenizer of transformers, as a fast tokenizer.
+    """The ids of transformers' slow BertTokenizer, as a fast tokenizer.
 
-    The fast BertTokenizer has tables of Unicode 8 and takes U+2B820 to U+2B91F for letters; those of Python, and these
-    expressions, are newer.
+    The fast BertTokenizer has tables of Unicode 8 and treats U+2B820 to U+2B91F as letters. Python's tables, and the
+    expressions here, are newer.
 
     Args:
-        source: as for `bert_tokenizer`; of a folder the words have to be lower-cased.
-        context_length: ids at most, [CLS] and [SEP] included.
+        source: as for `bert_tokenizer`; a folder must state lower-casing.
+        context_length: the most ids, including [CLS] and [SEP].
 
     Raises:
-        InputError: as `bert_tokenizer`, and for a folder that states another preparation of texts.
+        InputError: as for `bert_tokenizer`, and if the folder states another preparation of texts.
     """
     fast = bert_tokenizer(source, context_length)
     stated = fast.backend_tokenizer.normalizer
@@ -196,14 +196,15 @@ def slow_bert_tokenizer(source: Path | Sequence[str] | None, context_length: int
 
 
 def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokenizerFast:
-    """The ids of CLIPTokenizerFast on the files of a folder, frozen in a tokenizer.json.
+    """CLIPTokenizerFast's ids on a folder's files, stored in a tokenizer.json.
 
     Args:
-        source: a folder with tokenizer.json, or with vocab.json and merges.txt, and its tokenizer_config.json if any.
-        context_length: ids at most, <|startoftext|> and <|endoftext|> included.
+        source: a folder with tokenizer.json, or vocab.json and merges.txt; its tokenizer_config.json is read if it
+            exists.
+        context_length: the most ids, including <|startoftext|> and <|endoftext|>.
 
     Raises:
-        InputError: for a folder that does not hold a CLIP tokenizer, and for None: no vocabulary serves every CLIP.
+        InputError: the folder holds no CLIP tokenizer, or `source` is None: no vocabulary fits every CLIP.
     """
     if source is None:
         raise InputError(
@@ -218,7 +219,7 @@ def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokeni
     backend = original.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    # CLIPTokenizer mends its decoded texts in Python, of which a tokenizer.json knows nothing.
+    # CLIPTokenizer corrects decoded texts in Python code, which a tokenizer.json cannot store.
     backend.decoder = decoders.Sequence(
         [decoders.ByteLevel(), decoders.Replace("</w>", " "), decoders.Strip(" ", 0, 1)]
     )
@@ -233,14 +234,14 @@ def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokeni
 
 
 def xlm_roberta_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokenizerFast:
-    """The ids of XLMRobertaTokenizerFast on the tokenizer.json of a folder, frozen in a tokenizer.json.
+    """XLMRobertaTokenizerFast's ids on a folder's tokenizer.json, stored in a tokenizer.json.
 
     Args:
-        source: a folder with tokenizer.json, and its tokenizer_config.json if any; or the tokenizer.json.
-        context_length: ids at most, <s> and </s> included.
+        source: a folder with tokenizer.json, and its tokenizer_config.json if it exists; or the tokenizer.json.
+        context_length: the most ids, including <s> and </s>.
 
     Raises:
-        InputError: for a folder that does not hold an XLM-R tokenizer, and for None: no vocabulary serves every model.
+        InputError: the folder holds no XLM-R tokenizer, or `source` is None: no vocabulary fits every model.
     """
     if source is None:
         raise InputError(
@@ -257,35 +258,35 @@ def xlm_roberta_tokenizer(source: Path | None, context_length: int) -> PreTraine
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=_checked_length(context_length),
-        # RoBERTa has one token type, and its tokenizer gives none.
+        # RoBERTa has one token type, and its tokenizer gives no token types.
         model_input_names=["input_ids", "attention_mask"],
         **XLM_ROBERTA_TOKENS,
     )
 
 
-# Of OpenAI's SimpleTokenizer, whose pattern ignores case: a long s ends "'s", too, and U+0345, whose capital is a
-# letter while it is none, is in no word at all.
+# For OpenAI's SimpleTokenizer, whose pattern ignores case: a long s also ends "'s". U+0345 is in no word, because it
+# is no letter but its capital is a letter.
 OPENAI_WORD = r"<\|startoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 IN_NO_WORD = "\u0345"
 SWALLOWED = r"(?<=[^\s\p{L}\p{N}])(?<!(?:^|[\s\p{L}\p{N}])(?:<\|(?:start|end)oftext\|>)+)<\|(?=(?:start|end)oftext\|>)"
-"""The beginning of an end token's name behind punctuation, which a word of punctuation takes first."""
+"""The start of an end token's name after punctuation: a word of punctuation takes this character first."""
 
 
 def openai_clip_tokenizer(vocabulary: Path | None, context_length: int) -> PreTrainedTokenizerFast:
     """OpenAI's SimpleTokenizer as a fast tokenizer; open_clip's is the same.
 
-    Both put a text through ftfy and html.unescape first. Of these it knows what is done to single characters (wide
-    forms, curled quotes, ligatures; NFC), and leaves badly decoded characters and HTML entities as they are. Padding
-    is `<|endoftext|>` where the original has 0: what follows the end of a text is not seen. The reference's is
-    `bpe.openai_ids`.
-    Source: openai/CLIP, clip/simple_tokenizer.py and clip.py.
+    Both originals first apply ftfy and html.unescape to a text. This tokenizer applies ftfy's changes to single
+    characters (wide forms, curled quotes, ligatures; NFC), but leaves badly decoded characters and HTML entities
+    unchanged. Padding is `<|endoftext|>` instead of the original's 0, because tokens after a text's end are never
+    attended to. The reference's function is `bpe.openai_ids`. Source: openai/CLIP, clip/simple_tokenizer.py and
+    clip.py.
 
     Args:
-        vocabulary: what `read_openai_bpe` reads; None: OpenAI's own, which ships with the package.
-        context_length: ids at most, <|startoftext|> and <|endoftext|> included.
+        vocabulary: a path for `read_openai_bpe`; None: OpenAI's own vocabulary, which ships with this package.
+        context_length: the most ids, including <|startoftext|> and <|endoftext|>.
 
     Raises:
-        InputError: for a file or folder that holds no byte-level BPE of CLIP's kind.
+        InputError: the file or folder holds no byte-level BPE of CLIP's kind.
     """
     bpe = read_openai_bpe(vocabulary or OPENAI_BPE_FILE)
     backend = Tokenizer(models.BPE(dict(bpe.ids), list(bpe.merges), end_of_word_suffix="</w>"))
@@ -313,7 +314,7 @@ def openai_clip_tokenizer(vocabulary: Path | None, context_length: int) -> PreTr
         pair=f"{start} $A {end} {end} $B {end}",
         special_tokens=[(token, bpe.ids[token]) for token in CLIP_ENDS],
     )
-    # Normalised: the original lower-cases a text before it looks for them.
+    # Matched in normalised text: the original lower-cases a text before it looks for these tokens.
     first, last = (AddedToken(token, special=True, normalized=True) for token in CLIP_ENDS)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -328,11 +329,11 @@ def openai_clip_tokenizer(vocabulary: Path | None, context_length: int) -> PreTr
 
 @contextmanager
 def _read_by_the_library(place: Path) -> Iterator[None]:
-    """Tells what a library raises of a vocabulary's files: of fields that are no concern of ours it checks more."""
+    """Reports a library's errors about a vocabulary's files; the library also checks fields that are not read here."""
     try:
         yield
     except BaseException as error:
-        # A panic of the tokenizers library is none of Python's Exceptions.
+        # A panic of the tokenizers library is not derived from Python's Exception.
         if isinstance(error, MemoryError) or not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
@@ -349,7 +350,7 @@ def _checked_length(context_length: int) -> int:
 
 
 def _check_settings(folder: Path, taken: Mapping[str, tuple[Any, ...]], *classes: str) -> None:
-    """Refuses a folder whose tokenizer_config.json states another class than these, or a setting that is not taken."""
+    """Refuses a folder whose tokenizer_config.json states another class than these, or an unaccepted setting."""
     config = optional_json(folder / "tokenizer_config.json")
     declared = config.get("tokenizer_class") or classes[0]
     if str(declared).removesuffix("Fast") not in classes:
@@ -357,7 +358,7 @@ def _check_settings(folder: Path, taken: Mapping[str, tuple[Any, ...]], *classes
             f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {classes[0]}."
         )
     for key in taken.keys() & config.keys():
-        # The type, too: 0 is no False to the class that reads it.
+        # Compares the type too: to the class that reads it, 0 is not False.
         if (type(config[key]), config[key]) not in [(type(value), value) for value in taken[key]]:
             wanted = " or ".join(map(json.dumps, taken[key]))
             raise InputError(f"found {key} {config[key]!r} in tokenizer_config.json of {folder}; wanted {wanted}.")
@@ -367,7 +368,7 @@ def _check_settings(folder: Path, taken: Mapping[str, tuple[Any, ...]], *classes
 
 
 def _check_xlm_roberta_tokens(unigram: Unigram) -> None:
-    """Refuses special tokens that tokenizer_config.json states otherwise than tokenizer.json, which goes into use."""
+    """Refuses special tokens in tokenizer_config.json that differ from tokenizer.json, because the latter is used."""
     file = unigram.file.parent / "tokenizer_config.json"
     config = optional_json(file)
     for name, wanted in XLM_ROBERTA_TOKENS.items():
@@ -389,7 +390,8 @@ def _check_bert_folder(folder: Path) -> None:
     read_vocab(folder)
     _check_settings(folder, BERT_KINDS, "BertTokenizer", "DistilBertTokenizer")
     config = optional_json(folder / "tokenizer_config.json")
-    # BertTokenizer takes its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json says.
+    # BertTokenizer builds its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json
+    # says.
     normalizer = bert_normalizer(folder)
     for setting, (name, default) in BERT_SETTINGS.items():
         if setting not in config and (found := normalizer.get(name, default)) != default:

@@ -1,4 +1,4 @@
-"""What a card says of texts where a tokenizer that was built anew can't follow the original's slow one."""
+"""The card's sentences about texts for which a rebuilt tokenizer cannot follow the original's slow tokenizer."""
 
 from ..words import Words
 
@@ -14,4 +14,4 @@ LONE_SURROGATES = Words(
     "refuses the text.",
     "孤立的代理项（文本被错误截断后留下的半个字符）：{owner} 自己的分词器会丢掉它们，转换后的分词器会拒绝这样的文本。",
 )
-"""transformers' slow BertTokenizer, and tokenizers after its model: `owner` is the project that uses it."""
+"""For transformers' slow BertTokenizer and tokenizers modelled on it: `owner` is the project that uses it."""

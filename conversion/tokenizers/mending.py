@@ -1,4 +1,4 @@
-"""What ftfy does to the characters of a text by themselves, as steps of a fast tokenizer's normaliser."""
+"""ftfy's changes to single characters, as steps of a fast tokenizer's normaliser."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from tokenizers import Regex, normalizers
 from transformers import PreTrainedTokenizerFast
 
-# What ftfy does to characters by themselves (ftfy 6, fixes.py and chardata.py), in its order: control characters that
-# Windows-1252 has signs for, ligatures, wide and narrow forms, curled quotes, and what is invisible.
+# ftfy's changes to single characters (ftfy 6, fixes.py and chardata.py), in its order: control characters that are
+# signs in Windows-1252, ligatures, wide and narrow forms, curled quotes, and invisible characters.
 WINDOWS_1252 = {chr(code): sign for code in range(0x80, 0xA0) if (sign := bytes([code]).decode("cp1252", "ignore"))}
 LIGATURES = {
     **{"Ĳ": "IJ", "ĳ": "ij", "ŉ": "ʼn", "Ǳ": "DZ", "ǲ": "Dz", "ǳ": "dz", "Ǆ": "DŽ", "ǅ": "Dž", "ǆ": "dž"},
@@ -27,12 +27,12 @@ MENDED: Mapping[str, str] = {
 
 
 def mending() -> list[normalizers.Normalizer]:
-    """Those steps, and NFC, in which ftfy ends."""
+    """These steps, then NFC, which is ftfy's last step."""
     return [*(normalizers.Replace(Regex(found), mended) for found, mended in MENDED.items()), normalizers.NFC()]
 
 
 def with_mending(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """The tokenizer with those steps in front of its own, as open_clip's HFTokenizer has ftfy."""
+    """The tokenizer with these steps before its own, as open_clip's HFTokenizer applies ftfy."""
     backend = tokenizer.backend_tokenizer
     own = [] if backend.normalizer is None else [backend.normalizer]
     backend.normalizer = normalizers.Sequence([*mending(), *own])
@@ -43,4 +43,4 @@ MENDING_STEPS = (
     *({"type": "Replace", "pattern": {"Regex": found}, "content": mended} for found, mended in MENDED.items()),
     {"type": "NFC"},
 )
-"""The same as a tokenizer.json holds them."""
+"""The same steps as a tokenizer.json stores them."""

@@ -1,4 +1,4 @@
-"""Vocabularies as they lie in files: WordPiece, byte-level BPE and Unigram, held against themselves."""
+"""Vocabulary files: WordPiece, byte-level BPE and Unigram, checked for consistency."""
 
 import gzip
 import zlib
@@ -26,24 +26,24 @@ SPECIAL_TOKENS = {
 DEFAULT_VOCAB = Path(__file__).with_name("vocab.txt")
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
-"""Files of a folder that hold its vocabulary, the first that is there."""
+"""A folder's vocabulary files; the first existing file is read."""
 
 OPENAI_BPE_FILE = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 
 OPENAI_MERGES = 49152 - 256 - 2
-"""The merges of that file that OpenAI's vocabulary takes, of 262,145 (openai/CLIP, clip/simple_tokenizer.py)."""
+"""The number of merges that OpenAI's vocabulary takes from 262,145 in the file (openai/CLIP, simple_tokenizer.py)."""
 
 BPE_FILES = ("tokenizer.json", "vocab.json")
-"""The same where it is a BPE; merges.txt lies beside vocab.json."""
+"""A folder's files of a BPE; merges.txt lies beside vocab.json."""
 
 CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
 """CLIP's first and last token of a text."""
 
 SENTENCEPIECE = "sentencepiece.bpe.model"
-"""SentencePiece's own file, which takes a package of its own to read."""
+"""SentencePiece's own file; reading it needs a package of its own."""
 
 UNIGRAM_FILES = ("tokenizer.json", SENTENCEPIECE)
-"""The same where it is a unigram model of SentencePiece's; the second is found to say what is missing."""
+"""A folder's files of SentencePiece's unigram model; the second is listed so that an error can say what is missing."""
 
 XLM_ROBERTA_TOKENS = {
     "bos_token": "<s>",
@@ -60,12 +60,12 @@ BERT_SETTINGS = {
     "strip_accents": ("strip_accents", None),
     "tokenize_chinese_chars": ("handle_chinese_chars", True),
 }
-"""Settings of tokenizer_config.json: their names in tokenizer.json, and what BertTokenizer takes without them."""
+"""Settings of tokenizer_config.json: their names in tokenizer.json, and BertTokenizer's defaults."""
 
 MOST_ROWS = 2**22
-"""Rows of an embedding, above which an id is an error: a table up to an id of 2^30 fills the memory of a machine."""
+"""The most rows of an embedding; a higher id is an error. A table up to id 2^30 would fill a machine's memory."""
 
-# What a tokenizer.json is made of, as far as it is read here.
+# The parts of a tokenizer.json that are read here.
 TOKENIZER = {
     "model": Field((dict, NoneType), needed=False),
     "added_tokens": Field((list,), needed=False),
@@ -89,7 +89,7 @@ def read_vocab(path: Path) -> list[str]:
     """The tokens of a vocab.txt, a tokenizer.json or a folder with one of them, in the order of their ids.
 
     Raises:
-        InputError: for anything else.
+        InputError: the path is anything else.
     """
     file = _vocabulary_file(path, VOCABULARIES) if path.is_dir() else path
     text = _text(file, "a vocab.txt, a tokenizer.json, or a folder with one of them")
@@ -100,7 +100,7 @@ def read_vocab(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Bpe:
-    """A byte-level BPE: tokens with their ids, merges in their order, and the tokens that a text is cut at first."""
+    """A byte-level BPE: tokens with ids, merges in order, and the special tokens at which a text is cut first."""
 
     ids: Mapping[str, int]
     merges: Sequence[tuple[str, str]]
@@ -111,12 +111,12 @@ def read_bpe(path: Path) -> Bpe:
     """The BPE of a tokenizer.json, of a vocab.json with its merges.txt, or of a folder with either.
 
     Raises:
-        InputError: for anything else.
+        InputError: the path is anything else.
     """
     folder = path if path.is_dir() else path.parent
     file = _vocabulary_file(folder, BPE_FILES)
     if path not in (folder, file):
-        # merges and settings belong to it, and transformers would not read it either.
+        # Merges and settings belong to `file`, and transformers would also read `file`, not `path`.
         raise InputError(f"found {path} beside {file.name}, which goes first; wanted their folder: {folder}.")
     if file.name == "vocab.json":
         ids, merges, special = _json_of(file), _merges(folder / "merges.txt"), set[str]()
@@ -136,10 +136,10 @@ def read_bpe(path: Path) -> Bpe:
 
 
 def read_openai_bpe(path: Path) -> Bpe:
-    """The same, or OpenAI's own bpe_simple_vocab_16e6.txt.gz: a title, then merges, of which the first are used.
+    """Like `read_bpe`; also reads OpenAI's bpe_simple_vocab_16e6.txt.gz: a title, then merges; the first are used.
 
     Raises:
-        InputError: for anything else.
+        InputError: the path is anything else.
     """
     if path.is_dir() or path.suffix != ".gz":
         return read_bpe(path)
@@ -162,7 +162,7 @@ def read_openai_bpe(path: Path) -> Bpe:
 
 
 def _byte_letters() -> list[str]:
-    """GPT-2's letter for each byte, in the order of OpenAI's vocabulary: visible Latin-1 first, then U+0100 on."""
+    """GPT-2's letter for each byte, in the order of OpenAI's vocabulary: visible Latin-1 first, then from U+0100."""
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
@@ -179,7 +179,7 @@ def _pair(merge: Any, file: Path) -> tuple[str, str]:
 
 
 def _stated_special_tokens(folder: Path) -> Iterable[str]:
-    """Special tokens that the settings beside a vocabulary name; transformers adds them when it loads."""
+    """Special tokens that the settings beside a vocabulary name; transformers adds them on loading."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         settings = optional_json(folder / name)
         for field in ("bos_token", "eos_token", "unk_token", "pad_token"):
@@ -199,7 +199,7 @@ def _check_bpe(ids: Mapping[str, int], file: Path) -> None:
 
 
 def _check_merges(bpe: Bpe, file: Path) -> None:
-    """Refuses merges that are not those of the vocabulary: with fewer, words fall apart into other ids than theirs."""
+    """Refuses merges that do not belong to the vocabulary: with missing merges, words would get other ids."""
     apart = file.name == "vocab.json"
     name, whose = (file.with_name("merges.txt"), file.name) if apart else (file, "its vocabulary")
     made = {"".join(pair) for pair in bpe.merges}
@@ -210,7 +210,7 @@ def _check_merges(bpe: Bpe, file: Path) -> None:
             "vocabulary, or are damaged. Fetch both again."
         )
     letters = {*pre_tokenizers.ByteLevel.alphabet()}
-    # A token with another character than these fills a row that no text reaches.
+    # A token with any other character fills a row that no text reaches.
     reached = {token for token in bpe.ids if letters.issuperset(token.removesuffix("</w>"))}
     needed = reached - bpe.special - {letter + end for letter in letters for end in ("", "</w>")}
     if absent := sorted(needed - made):
@@ -222,11 +222,11 @@ def _check_merges(bpe: Bpe, file: Path) -> None:
 
 @dataclass(frozen=True)
 class Unigram:
-    """A unigram model of SentencePiece's: its pieces with their scores in the order of their ids, and what is around.
+    """SentencePiece's unigram model: pieces with scores in the order of their ids, and the settings around them.
 
     `normalizers` are the steps of the file's own normaliser. `splits` says whether a text is cut at every white space,
-    not at spaces alone. `special` are the tokens that a text is cut at first, with their ids; those of `greedy` take
-    the white space on their left with them. `file` is where all this lies.
+    or only at spaces. `special` are the tokens at which a text is cut first, with their ids; tokens in `greedy`
+    include the white space on their left. `file` is the file that holds the model.
     """
 
     pieces: Sequence[tuple[str, float]]
@@ -242,7 +242,7 @@ def read_unigram(path: Path) -> Unigram:
     """The unigram model of an XLM-R tokenizer.json, or of a folder with one.
 
     Raises:
-        InputError: for anything else.
+        InputError: the path is anything else.
     """
     file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
     if file.suffix == ".model":
@@ -283,7 +283,7 @@ def _piece(entry: Any, file: Path) -> tuple[str, float]:
 
 
 def _steps(step: Any, parts: str, file: Path) -> list[dict]:
-    """The steps of a sequence, a step by itself, or of null none."""
+    """The steps of a sequence; a single step as a list; no steps for null."""
     if step is None:
         return []
     check_fields(step, STEP, f"a step of {file}")
@@ -295,7 +295,7 @@ def _steps(step: Any, parts: str, file: Path) -> list[dict]:
 
 
 def _own_normalizers(content: Mapping[str, Any], file: Path) -> list[dict]:
-    """The steps of a normaliser, without those that `with_mending` has put in front of it."""
+    """The steps of a normaliser, without the steps that `with_mending` has put before them."""
     steps = _steps(content.get("normalizer"), "normalizers", file)
     if tuple(steps[: len(MENDING_STEPS)]) != MENDING_STEPS:
         return steps
@@ -303,12 +303,12 @@ def _own_normalizers(content: Mapping[str, Any], file: Path) -> list[dict]:
 
 
 def _check_unigram(content: Mapping[str, Any], file: Path) -> None:
-    """Refuses a unigram model whose texts are prepared otherwise than XLM-R's, old and new files of transformers."""
+    """Refuses a unigram model with another text preparation than XLM-R's in transformers' old and new files."""
     steps = _own_normalizers(content, file)
     unknown = [step["type"] for step in steps if not _is_known(step)]
     if unknown:
         raise InputError(f"found the normalizer {', '.join(unknown)} in {file}; wanted XLM-R's, Precompiled.")
-    # Without it, Rust code stops in the middle of the library.
+    # Without this check, Rust code panics inside the library.
     check_each((step for step in steps if step["type"] == "Precompiled"), PRECOMPILED, f"{file}, normalizer")
     cuts = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers", file)]
     if cuts not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):
@@ -323,7 +323,7 @@ def _check_unigram(content: Mapping[str, Any], file: Path) -> None:
 
 
 def _id_of(part: Any) -> Any:
-    """What a part of a template stands for: `{"SpecialToken": {"id": "<s>"}}`; of anything else, the part itself."""
+    """The id in a part of a template, `{"SpecialToken": {"id": "<s>"}}`; for anything else, the part itself."""
     match list(part.values()) if isinstance(part, dict) else []:
         case [{"id": name}]:
             return name
@@ -337,7 +337,7 @@ def _is_known(step: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class WordPieces:
-    """A WordPiece vocabulary, its tokens in the order of their ids, and how a text is prepared for it."""
+    """A WordPiece vocabulary: its tokens in the order of their ids, and its preparation of texts."""
 
     tokens: Sequence[str]
     lowercase: bool
@@ -346,14 +346,14 @@ class WordPieces:
 
 
 def read_wordpieces(path: Path) -> WordPieces:
-    """The WordPiece vocabulary of `read_vocab` with its settings, as BertTokenizer takes them from the same files.
+    """The WordPiece vocabulary of `read_vocab` with its settings, as BertTokenizer reads them from the same files.
 
     Raises:
-        InputError: for anything else.
+        InputError: the path is anything else.
     """
     folder = path if path.is_dir() else None
     config = optional_json(folder / "tokenizer_config.json") if folder else {}
-    # Of a folder that we froze, tokenizer.json alone states them.
+    # In a folder that this package wrote, only tokenizer.json states the settings.
     normalizer = bert_normalizer(folder) if folder else {}
     found = {name: config.get(key, normalizer.get(name, default)) for key, (name, default) in BERT_SETTINGS.items()}
     lowercase, accents = bool(found["lowercase"]), found["strip_accents"]
@@ -367,10 +367,10 @@ def read_wordpieces(path: Path) -> WordPieces:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How the vocabularies of a source lie on disk, and how a witness is given one.
+    """Where a source's vocabulary files lie, and how a witness reads them.
 
-    `files` are those of a folder, the first that is there; `read` takes the folder or a file; `ends` are the first and
-    the last token of a text; `default` is what ships with the package, for the sources that do without their own.
+    `files` are a folder's files, of which the first existing file is read. `read` takes the folder or a file. `ends`
+    are a text's first and last token. `default` is the packaged vocabulary, for sources that do not need their own.
     """
 
     files: tuple[str, ...]
@@ -379,29 +379,29 @@ class Vocabulary:
     default: Path | None = None
 
     def lies_in(self, folder: Path) -> bool:
-        """Whether a folder has one."""
+        """Whether a folder has one of these files."""
         return any((folder / name).is_file() for name in self.files)
 
 
 WORDPIECE = Vocabulary(VOCABULARIES, read_vocab, ("[CLS]", "[SEP]"), DEFAULT_VOCAB)
-"""BERT's, as a list of tokens in the order of their ids."""
+"""BERT's vocabulary, as a list of tokens in the order of their ids."""
 
 OWN_WORDPIECE = Vocabulary(VOCABULARIES, read_vocab, ("[CLS]", "[SEP]"))
-"""The same for the sources that have to bring their own: none serves every BERT."""
+"""BERT's vocabulary for sources that must have their own, because no vocabulary fits every BERT."""
 
 STATED_WORDPIECE = Vocabulary(VOCABULARIES, read_wordpieces, ("[CLS]", "[SEP]"))
-"""The same as `WordPieces`, where a folder may be cased; none ships with the package."""
+"""BERT's vocabulary as `WordPieces`, for folders that may be cased; no default."""
 
 BPE = Vocabulary(BPE_FILES, read_bpe, CLIP_ENDS)
-"""CLIP's, as a `Bpe`."""
+"""CLIP's vocabulary, as a `Bpe`."""
 
 
 XLM_ROBERTA = Vocabulary(UNIGRAM_FILES, read_unigram, ("<s>", "</s>"))
-"""XLM-R's, as a `Unigram`."""
+"""XLM-R's vocabulary, as a `Unigram`."""
 
 
 def is_unigram(path: Path) -> bool:
-    """Whether a vocabulary is a unigram model, as its tokenizer.json says, or a file of SentencePiece's."""
+    """Whether a vocabulary is a unigram model, by its tokenizer.json, or a SentencePiece file."""
     present = (path / name for name in (*VOCABULARIES, SENTENCEPIECE) if (path / name).is_file())
     file = next(present, None) if path.is_dir() else path
     if file is None or file.suffix != ".json":
@@ -414,11 +414,11 @@ MULTILINGUAL = Vocabulary(
     lambda path: read_unigram(path) if is_unigram(path) else read_wordpieces(path),
     XLM_ROBERTA.ends,
 )
-"""XLM-R's as a `Unigram`, or BERT's as `WordPieces`, for the families that have towers of both kinds."""
+"""XLM-R's vocabulary as a `Unigram`, or BERT's as `WordPieces`, for families with towers of both kinds."""
 
 
 OPENAI_BPE = Vocabulary(BPE_FILES, read_openai_bpe, CLIP_ENDS, OPENAI_BPE_FILE)
-"""The same, for the sources that do with OpenAI's, which ships with the package."""
+"""CLIP's vocabulary for sources that can use OpenAI's, which ships with this package."""
 
 
 def _vocabulary_file(folder: Path, names: Sequence[str]) -> Path:
@@ -429,7 +429,7 @@ def _vocabulary_file(folder: Path, names: Sequence[str]) -> Path:
 
 
 def _lines(text: str) -> list[str]:
-    # Not splitlines: two tokens of Google's vocabulary hold a line separator (U+2028).
+    # Not splitlines: two tokens of Google's vocabulary contain a line separator (U+2028).
     return text.rstrip("\n").split("\n")
 
 
@@ -452,7 +452,7 @@ def _json(file: Path, text: str) -> dict:
 
 
 def _tokenizer_json(file: Path) -> tuple[dict, dict, list[dict]]:
-    """A tokenizer.json, its model and its added tokens, each of the kind that is wanted."""
+    """A tokenizer.json, its model and its added tokens, with their kinds checked."""
     return _checked_tokenizer(_json_of(file), file)
 
 
@@ -464,7 +464,7 @@ def _checked_tokenizer(content: dict, file: Path) -> tuple[dict, dict, list[dict
 
 
 def bert_normalizer(folder: Path) -> dict:
-    """What the normaliser of a folder's tokenizer.json states; nothing where there is none."""
+    """The settings of the normaliser in a folder's tokenizer.json; empty without one."""
     file = folder / "tokenizer.json"
     normalizer = (_tokenizer_json(file)[0].get("normalizer") if file.is_file() else None) or {}
     check_fields(normalizer, BERT_NORMALIZER, f"the normalizer of {file}")
@@ -472,7 +472,7 @@ def bert_normalizer(folder: Path) -> dict:
 
 
 def _check_ids(ids: Mapping[str, Any], file: Path) -> None:
-    """Refuses ids that are no rows of an embedding, or one for two tokens."""
+    """Refuses ids that are no rows of an embedding, and an id that two tokens share."""
     for token, number in ids.items():
         if not is_kind(number, (int,)) or not 0 <= number < MOST_ROWS:
             raise InputError(
@@ -515,7 +515,7 @@ def _text(file: Path, wanted: str) -> str:
             f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text in UTF-8."
         ) from error
     if text.startswith("\ufeff"):
-        # transformers, which reads these files as well, takes it for a part of the first token.
+        # transformers also reads these files, and would make it a part of the first token.
         raise InputError(
             f"found a byte order mark in front of {file}; wanted UTF-8 without it. Save the file so, in an editor "
             f"or in Python: import pathlib; f = pathlib.Path({str(file)!r}); f.write_bytes(f.read_bytes()[3:])"
@@ -528,7 +528,7 @@ def ids_of(vocab: Sequence[str]) -> dict[str, int]:
 
 
 def token_content(token: Any, name: str, file: Path) -> str:
-    """A token that is stated as a text, or as an object that holds one."""
+    """A token that is stated as a text, or as an object that contains the text."""
     content = token.get("content") if isinstance(token, dict) else token
     if not isinstance(content, str):
         raise InputError(f"found {name} {token!r} in {file}; wanted a token's text, or an object with its content.")

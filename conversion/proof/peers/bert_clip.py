@@ -1,6 +1,6 @@
-"""transformers' VisionTextDualEncoderModel, where the checkpoint is one.
+"""transformers' VisionTextDualEncoderModel, if the checkpoint is such a model.
 
-CLIP-Chinese is not a package that can be installed; its recorded outputs prove the reference instead.
+CLIP-Chinese is no installable package; its recorded outputs prove the reference instead.
 """
 
 import torch
@@ -20,7 +20,7 @@ from .common import (
 
 DUAL_ENCODER = "vision-text-dual-encoder"
 DOUBLED = "vision_model.vision_model."
-"""How transformers 4 begins the keys of a dual encoder's image tower."""
+"""The key prefix of a dual encoder's image tower in transformers 4."""
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer | None:
@@ -49,7 +49,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
 
 
 def _state_dict(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """What from_pretrained makes of the keys: the image tower's prefix once, no buffers."""
+    """The keys as from_pretrained changes them: the image tower's prefix once, no buffers."""
     return {
         key.replace(DOUBLED, "vision_model."): tensor for key, tensor in tensors.items() if "position_ids" not in key
     }

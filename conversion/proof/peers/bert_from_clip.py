@@ -1,4 +1,4 @@
-"""transformers' BertModel, which is the original, with the attention mask given."""
+"""transformers' BertModel, which is the original, with the attention mask as input."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""transformers' ChineseCLIPModel, with the attention mask that its processor gives."""
+"""transformers' ChineseCLIPModel, with its processor's attention mask as input."""
 
 import torch
 from PIL import Image
@@ -16,7 +16,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
         config = transformers.ChineseCLIPConfig(**towers(state_dict, facts.config))
         model = loaded(transformers.ChineseCLIPModel(config), state_dict)
     square = {"height": facts.image_size, "width": facts.image_size}
-    # The published processor's transformers converted with Pillow; today's would lay transparent pictures on white.
+    # The published processor's transformers converted with Pillow; current versions put transparent pictures on white.
     processor = transformers.ChineseCLIPImageProcessorPil(size=square, do_center_crop=False, do_convert_rgb=False)
 
     def pixels(image: Image.Image) -> torch.Tensor:
@@ -36,7 +36,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
 
 
 def _state_dict(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """What from_pretrained makes of the keys: gamma and beta renamed, what the class does not have left out."""
+    """The keys as from_pretrained changes them: gamma and beta renamed, keys that the class lacks left out."""
     names = {"gamma": "weight", "beta": "bias"}
     kept = {key: value for key, value in tensors.items() if ".pooler." not in key and "position_ids" not in key}
     split = {key: key.rpartition(".") for key in kept}

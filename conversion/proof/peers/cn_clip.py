@@ -1,4 +1,4 @@
-"""cn_clip's own CLIP, built float32 as its evaluation does (no rounding through fp16)."""
+"""cn_clip's own CLIP in float32, as in its evaluation (without rounding to float16)."""
 
 import importlib
 import importlib.metadata
@@ -20,7 +20,7 @@ from .common import Tensors, built_from, computing_in, loaded
 
 PACKAGE = "cn_clip"
 LEFT_OUT = "bert.pooler.", "bert.embeddings.position_ids"
-"""What cn_clip's class does not have."""
+"""Keys that cn_clip's class does not have."""
 
 RESNET_WIDENING = 32
 TRAINING = {
@@ -29,13 +29,13 @@ TRAINING = {
     "text_initializer_range": 0.02,
 }
 FACTS = ("vision_head_width", "text_num_attention_heads", "text_hidden_act", *TRAINING)
-"""Fields that the tensors do not say."""
+"""Fields that the tensors do not show."""
 
 KNOWN_BY = (
     ("vision_width", "vision_layers", "vision_patch_size"),
     ("text_hidden_size", "text_num_hidden_layers", "text_intermediate_size"),
 )
-"""The fields by which a file of its model_configs is that of an image or of a text tower."""
+"""The fields that mark a file of its model_configs as an image tower's or a text tower's."""
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer | None:
@@ -43,7 +43,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
     try:
         peer = importlib.import_module("cn_clip.clip.model")
         utils = importlib.import_module("cn_clip.clip.utils")
-    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
+    except (ImportError, RuntimeError):  # torchvision raises RuntimeError if it does not match torch
         return None
     with built_from("what is stated", Words.same(PACKAGE)):
         model = loaded(peer.CLIP(**_arguments(tensors, facts.config)), _state_dict(peer, tensors))
@@ -67,7 +67,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
 
 
 def _arguments(tensors: Tensors, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of its CLIP: where the sizes are published its own model_configs state the rest, else the user."""
+    """Arguments of its CLIP: from its own model_configs if the sizes are published, else from the user."""
     sizes = _sizes(tensors)
     published = {
         key: config[key] for config in _model_configs() if _is_of(config, sizes) for key in FACTS if key in config
@@ -77,7 +77,7 @@ def _arguments(tensors: Tensors, stated: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sizes(tensors: Tensors) -> dict[str, Any]:
-    """The sizes of both towers, as its model_configs call them, from the tensors."""
+    """The sizes of both towers from the tensors, under the names of its model_configs."""
     words = tensors["bert.embeddings.word_embeddings.weight"]
     inner = "bert.encoder.layer.0.intermediate.dense.weight"
     return {
@@ -115,7 +115,7 @@ def _model_configs() -> Iterator[dict[str, Any]]:
 
 
 def _is_of(config: Mapping[str, Any], sizes: Mapping[str, Any]) -> bool:
-    """Whether a file of its model_configs is that of a tower of these sizes."""
+    """Whether a file of its model_configs describes a tower of these sizes."""
     return any(
         all(key in config and config[key] == sizes[key] for key in fields)
         for fields in KNOWN_BY
@@ -126,7 +126,7 @@ def _is_of(config: Mapping[str, Any], sizes: Mapping[str, Any]) -> bool:
 def _state_dict(peer: Any, tensors: Tensors) -> dict[str, torch.Tensor]:
     state_dict = {key: tensor for key, tensor in tensors.items() if not key.startswith(LEFT_OUT)}
     if any(".Wqkv." in key for key in state_dict):
-        # Upstream's converter only works on keys with DDP's prefix (cn_clip/clip/model.py, convert_state_dict).
+        # Upstream's converter needs keys with DDP's prefix (cn_clip/clip/model.py, convert_state_dict).
         state_dict = peer.convert_state_dict({f"module.{key}": tensor for key, tensor in state_dict.items()})
         state_dict = {key.removeprefix("module."): tensor for key, tensor in state_dict.items()}
     return state_dict

@@ -1,4 +1,4 @@
-"""What the peers of several sources are made of."""
+"""Building blocks for the peers of several sources."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,10 +21,10 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 @contextmanager
 def built_from(weights: str, package: Words) -> Iterator[None]:
-    """Says in words why a package's own class can't be built from what lies there.
+    """Reports in words why a package's own class cannot be built from the source's files.
 
     Raises:
-        InputError: in place of what such a class raises.
+        InputError: replaces the class's own error.
     """
     try:
         yield
@@ -36,10 +36,10 @@ def built_from(weights: str, package: Words) -> Iterator[None]:
 
 
 def computing_in(*modules: torch.nn.Module) -> Callable[[torch.dtype], AbstractContextManager]:
-    """Lets a peer's modules compute in a dtype, in double, too.
+    """Makes a peer's modules compute in a dtype, including float64.
 
-    OpenAI's layer norm and its copies cast to float32 and then meet their own weights in double; here they compute in
-    the dtype of these, as torch's own does, which is the same in float32.
+    OpenAI's layer norm and its copies cast inputs to float32, which does not fit their weights in float64. Here they
+    compute in the weights' dtype, as torch's own layer norm does; in float32 this is the same.
     """
     for module in modules:
         for norm in module.modules():
@@ -62,7 +62,7 @@ def transformers_name() -> Words:
 
 
 def loaded(model: Any, tensors: Tensors) -> Any:
-    """The model in evaluation, with these tensors and no others; float32 unless a double is among them."""
+    """The model in evaluation mode with exactly these tensors; float32, unless one of them is float64."""
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         model.double()
     model.load_state_dict(dict(tensors), strict=True)
@@ -75,7 +75,7 @@ def without_position_ids(tensors: Tensors) -> dict[str, torch.Tensor]:
 
 
 def bert_ids(vocab: WordPieces, context_length: int) -> Callable[[Sequence[str]], list[list[int]]]:
-    """transformers' BertTokenizer over these tokens, in the order of their ids, with the settings beside them."""
+    """transformers' BertTokenizer on these tokens, in the order of their ids, with the settings beside them."""
     import transformers
 
     tokenizer = transformers.BertTokenizer(
@@ -88,7 +88,7 @@ def bert_ids(vocab: WordPieces, context_length: int) -> Callable[[Sequence[str]]
 
 
 def towers(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers builds a dual encoder of a BERT and a CLIP ViT from: both raw configs, and the width."""
+    """transformers' arguments for a dual encoder of a BERT and a CLIP ViT: both raw configs, and the width."""
     text = hf_config.stated(config, "text_config", hf_config.BERT, bert.sizes(tensors, "text_model."))
     vision = hf_config.stated(config, "vision_config", hf_config.CLIP_VISION, clip_vision.sizes(tensors))
     width = len(tensors["text_projection.weight"])
@@ -96,7 +96,7 @@ def towers(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def features(model: Any) -> tuple[Encode, Encode]:
-    """How texts and pictures are encoded by a dual encoder of transformers over a BERT, whose padding is masked."""
+    """A dual encoder's text and image encoders, for transformers' classes with a BERT, whose padding is masked."""
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
         output = model.get_text_features(input_ids=ids, attention_mask=(ids != 0).long())
@@ -109,9 +109,9 @@ def features(model: Any) -> tuple[Encode, Encode]:
 
 
 def clip_pixels(size: int) -> Callable[[Image.Image], torch.Tensor]:
-    """CLIP's image processor as the published repos set it: a picture -> `(3, size, size)`."""
+    """CLIP's image processor with the published repos' settings: a picture -> `(3, size, size)`."""
     import transformers
 
-    # transformers 4 converted with Pillow; version 5 would lay transparent pictures on white.
+    # transformers 4 converted with Pillow; version 5 puts transparent pictures on white.
     processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size, do_convert_rgb=False)
     return lambda image: processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]

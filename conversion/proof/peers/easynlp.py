@@ -1,4 +1,4 @@
-"""EasyNLP copied cn_clip's forward (recorded outputs prove it); its texts and pictures it prepares by itself."""
+"""EasyNLP copied cn_clip's forward (recorded outputs prove it), but prepares texts and pictures itself."""
 
 from dataclasses import replace
 

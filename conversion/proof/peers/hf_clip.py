@@ -61,7 +61,7 @@ def original_image(tensors: Tensors, facts: Facts) -> Offer:
 
 
 def _vision_config(transformers: Any, config: Mapping[str, Any]) -> Any:
-    """That of a whole CLIPModel, or of a folder of its image tower alone; another text tower's fields stay out."""
+    """The vision config of a whole CLIPModel, or of a folder of its image tower alone, without text tower fields."""
     if config.get("model_type") == "clip_vision_model":
         return transformers.CLIPVisionConfig.from_dict(dict(config))
     image = {key: value for key, value in config.items() if key in ("vision_config", "vision_config_dict")}

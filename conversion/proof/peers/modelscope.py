@@ -1,4 +1,4 @@
-"""ModelScope's class is a copy of cn_clip's own, which serves for it (recorded outputs prove it)."""
+"""cn_clip's own class, because ModelScope's class is a copy of it (recorded outputs prove it)."""
 
 from ..witness import Facts, Offer
 from . import cn_clip

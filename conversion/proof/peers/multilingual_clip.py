@@ -1,4 +1,4 @@
-"""The classes of the package multilingual-clip, which take ids here in place of texts."""
+"""The classes of the package multilingual-clip, called with ids instead of texts."""
 
 import pickle
 import tempfile
@@ -24,7 +24,7 @@ WEIGHT, BIAS = "head.0", "head.1"
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer | None:
-    """The witness, or None where the package is not installed."""
+    """The witness, or None if the package is not installed."""
     if find_spec("multilingual_clip") is None:
         return None
     name = Words.same(f"multilingual-clip {version('multilingual-clip')}")
@@ -40,7 +40,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
 
 
 def _body(tensors: Tensors, facts: Facts) -> Any:
-    """transformers' own model of the tower, which AutoModel would give the package."""
+    """transformers' own model of the tower, as AutoModel would give it to the package."""
     import transformers
 
     base = facts.config["base_config"]
@@ -68,7 +68,7 @@ def _model(tensors: Tensors, body: Any) -> Any:
 
 
 def _legacy(tensors: Tensors, body: Any) -> Any:
-    """The same of 2021, which reads its head from a pickle: one that is written here."""
+    """MultilingualCLIP of 2021, which reads its head from a pickle; the pickle is written here."""
     from multilingual_clip import legacy_multilingual_clip
 
     with tempfile.TemporaryDirectory() as folder, _without_the_hub(legacy_multilingual_clip, body):
@@ -84,7 +84,7 @@ def _legacy(tensors: Tensors, body: Any) -> Any:
 
 
 class _OnIds(torch.nn.Module):
-    """A model of the package, called with padded ids."""
+    """A model of the package that takes padded ids."""
 
     def __init__(self, model: torch.nn.Module, call: Callable[[torch.Tensor], torch.Tensor]):
         super().__init__()
@@ -95,14 +95,14 @@ class _OnIds(torch.nn.Module):
 
 
 def _given(ids: torch.Tensor, body: Any) -> Callable[..., dict[str, torch.Tensor]]:
-    """A tokenizer that has made these ids of whatever it is asked."""
+    """A tokenizer that returns these ids for any text."""
     inputs = {"input_ids": ids, "attention_mask": (ids != body.config.pad_token_id).long()}
     return lambda *texts, **options: inputs
 
 
 @contextmanager
 def _without_the_hub(module: Any, body: Any) -> Iterator[None]:
-    """Gives a module of the package this model and no tokenizer where it would download them."""
+    """Makes a module of the package use this model and no tokenizer instead of downloading them."""
     transformers = module.transformers
     module.transformers = SimpleNamespace(
         AutoModel=SimpleNamespace(from_pretrained=lambda name: body),

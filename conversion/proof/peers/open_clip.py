@@ -24,7 +24,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         model = loaded(build(**arguments(facts.config)), without_buffers(tensors))
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        # open_clip's CLIP takes texts of the full length alone.
+        # open_clip's CLIP accepts only texts of the full length.
         return model.encode_text(pad(ids, (0, model.context_length - ids.shape[1])), normalize=True)
 
     return Offer(
@@ -59,10 +59,10 @@ def original_image(tensors: Tensors, facts: Facts) -> Offer | None:
 
 
 def installed() -> ModuleType | None:
-    """open_clip, where it is installed and can be imported."""
+    """open_clip, if it is installed and can be imported."""
     try:
         return importlib.import_module("open_clip")
-    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
+    except (ImportError, RuntimeError):  # torchvision raises RuntimeError if it does not match torch
         return None
 
 
@@ -71,13 +71,13 @@ def peer_name() -> Words:
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What open_clip's classes take of a model_cfg."""
+    """The arguments that open_clip's classes take from a model_cfg."""
     model = config["model_cfg"]
     return {key: model[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu") if key in model}
 
 
 def without_buffers(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """The tensors without the buffers that older versions saved, and today's do not take."""
+    """The tensors without the buffers that older versions saved and current versions refuse."""
     return {key: value for key, value in tensors.items() if not key.endswith(("attn_mask", "embeddings.position_ids"))}
 
 
@@ -90,7 +90,7 @@ def pixels(peer: ModuleType, facts: Facts) -> Callable:
 
 
 def _ids(peer: Any, facts: Facts) -> Any:
-    """SimpleTokenizer; None for another vocabulary than the one in open_clip."""
+    """SimpleTokenizer; None if the vocabulary is not the one in open_clip."""
     tokenizer = peer.SimpleTokenizer(context_length=facts.context_length)
     if [tuple(pair) for pair in facts.vocab.merges] != list(tokenizer.bpe_ranks):
         return None

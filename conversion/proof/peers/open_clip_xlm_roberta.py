@@ -1,4 +1,4 @@
-"""The installed open_clip with XLM-R as its text tower, built from a config of its own: nothing is fetched."""
+"""The installed open_clip with XLM-R as text tower, built from a local config: nothing is downloaded."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
     with tempfile.TemporaryDirectory() as folder, built_from("open_clip's config", peer_name()):
         config = json.dumps(_body(tensors, given["text_cfg"].get("hf_model_config") or {}))
         (Path(folder) / "config.json").write_text(config, encoding="utf-8")
-        # Of its fields this version takes those that it knows; what was replaced is in the config that lies there.
+        # Some open_clip versions read only some fields of hf_model_config; the folder's config.json holds them all.
         text = {key: value for key, value in given["text_cfg"].items() if key != "hf_model_config"}
         text |= {"hf_model_name": folder, "hf_model_pretrained": False}
         model = loaded(peer.CustomTextCLIP(**{**given, "text_cfg": text}), without_buffers(tensors))
@@ -40,7 +40,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
 
 
 def _body(tensors: Tensors, replaced: Mapping[str, Any]) -> dict[str, Any]:
-    """The config.json of the body: sizes by the tensors, heads by the published widths, then what is replaced."""
+    """The body's config.json: sizes from the tensors, heads from the published widths, then the replaced fields."""
     own = reference.BODY
     words = tensors[f"{own}embeddings.word_embeddings.weight"]
     return {

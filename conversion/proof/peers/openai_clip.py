@@ -12,24 +12,24 @@ from .common import Tensors, built_from, computing_in
 
 NAME = Words("OpenAI's clip", "OpenAI 的 clip")
 SCALARS = ("input_resolution", "context_length", "vocab_size")
-"""Buffers that the archives hold beside the weights."""
+"""Buffers in the archives beside the weights."""
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer | None:
-    """The witness from the package clip, where it is installed."""
+    """The witness from the package clip, if it is installed."""
     try:
         from clip import clip as peer
         from clip.model import build_model
-    except (ImportError, RuntimeError):  # a torchvision that does not match torch raises a RuntimeError
+    except (ImportError, RuntimeError):  # torchvision raises RuntimeError if it does not match torch
         return None
     weights = {key: tensor.float() for key, tensor in tensors.items() if key not in SCALARS}
     with built_from("the shapes", NAME):
-        # It rounds the weights to 16 bits, which those of OpenAI's archives have: of others, the bits are put back.
+        # build_model rounds weights to 16 bits. OpenAI's archives have 16 bits; other weights are restored here.
         model = build_model(dict(weights)).float()
         model.load_state_dict(weights, strict=True)
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        # It takes texts of the full length alone.
+        # The package accepts only texts of the full length.
         padded = pad(ids, (0, model.context_length - ids.shape[1]))
         return normalize(model.encode_text(padded), dim=-1)
 
@@ -46,7 +46,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
 
 
 def _ids(peer: Any, facts: Facts) -> Callable[[Sequence[str]], list[list[int]]] | None:
-    """The package's `tokenize`; None for another vocabulary than the one in it."""
+    """The package's `tokenize`; None if the vocabulary is not the package's own."""
     if [tuple(pair) for pair in facts.vocab.merges] != list(peer._tokenizer.bpe_ranks):
         return None
 

@@ -1,4 +1,4 @@
-"""The modules of sentence-transformers on transformers' own tower."""
+"""sentence-transformers' modules on transformers' own tower."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ DENSE = "2_Dense."
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer | None:
-    """The witness, or None without sentence-transformers."""
+    """The witness, or None if sentence-transformers is not installed."""
     if find_spec("sentence_transformers") is None:
         return None
     import transformers
@@ -53,7 +53,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
 
 
 def _modules(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Its Pooling and its Dense, under the names that its versions 2 to 6 all have."""
+    """Its Pooling and its Dense, under names that all its versions 2 to 6 have."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         modules = import_module("sentence_transformers.models")

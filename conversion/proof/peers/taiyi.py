@@ -1,4 +1,4 @@
-"""Taiyi's published recipe, whose package is transformers itself, with the attention mask given."""
+"""Taiyi's published usage with transformers, with the attention mask as input."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from .common import (
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer:
-    """The witness from BertForSequenceClassification, or from BertModel where there is no classifier."""
+    """The witness from BertForSequenceClassification, or from BertModel if there is no classifier."""
     head = "classifier.weight" in tensors
     with built_from("config.json", transformers_name()):
         model = loaded(_model(tensors, facts), without_position_ids(tensors))
@@ -41,7 +41,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
 def _model(tensors: Tensors, facts: Facts) -> Any:
     import transformers
 
-    # How many labels there are, the head says; a config may name others.
+    # The head gives the number of labels; a config may state another number.
     config = {key: value for key, value in facts.config.items() if key not in ("id2label", "label2id", "num_labels")}
     if "classifier.weight" not in tensors:
         return transformers.BertModel(transformers.BertConfig.from_dict(config))

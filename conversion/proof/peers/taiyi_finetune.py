@@ -1,6 +1,6 @@
-"""The steps of Fengshen's `validation_step`: transformers' classes, ids padded to 77 and no mask.
+"""The steps of Fengshen's `validation_step`: transformers' classes, ids padded to 77, no mask.
 
-Its pixels are torchvision's, which the reference computes.
+The reference computes its pixels, which are torchvision's.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
 
 
 def _text_fields(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes by the tensors, heads by the published widths, and what the user states of the rest."""
+    """Sizes from the tensors, heads from the published widths, and the other fields from the user."""
     words = tensors[f"{TEXT}bert.embeddings.word_embeddings.weight"]
     inner = f"{TEXT}bert.encoder.layer.{{}}.intermediate.dense.weight"
     return {
@@ -61,7 +61,7 @@ def _text_fields(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vision_fields(clip: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of the image tower."""
+    """The image tower's fields from the same origins."""
     patches = clip["vision_model.embeddings.patch_embedding.weight"]
     inner = "vision_model.encoder.layers.{}.mlp.fc1.weight"
     grid = round((len(clip["vision_model.embeddings.position_embedding.weight"]) - 1) ** 0.5)

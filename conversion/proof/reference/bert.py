@@ -1,7 +1,7 @@
 """The BERT text tower (Devlin et al., 2018), under the key names that cn_clip and transformers share.
 
-Also reads the layout that cn_clip's flash-attention switch writes: `attention.self.Wqkv` and `attention.self.out_proj`
-in place of `query`, `key`, `value` and `attention.output.dense`.
+Also reads the layout of cn_clip's flash-attention switch: `attention.self.Wqkv` and `attention.self.out_proj` instead
+of `query`, `key`, `value` and `attention.output.dense`.
 """
 
 import torch
@@ -12,7 +12,7 @@ PAD = 0
 
 
 def padding_bias(ids: torch.Tensor) -> torch.Tensor:
-    """`(n, length)`: -10000 where the id is padding, which leaves it exactly no weight after a softmax."""
+    """`(n, length)`: -10000 at padding ids, whose softmax weight is then exactly 0."""
     return (ids == PAD) * -10000.0
 
 
@@ -28,9 +28,9 @@ def last_hidden(
     """The last layer's states.
 
     Args:
-        prefix: what stands before `embeddings.` and `encoder.` in the keys, with its dot.
+        prefix: the part of the keys before `embeddings.` and `encoder.`, with its dot.
         ids: `(n, length)` int64.
-        key_bias: `(n, length)`, see `padding_bias`; None lets every position be attended to.
+        key_bias: `(n, length)`, see `padding_bias`; None: every position is attended to.
 
     Returns:
         `(n, length, hidden)`.
@@ -64,13 +64,13 @@ def run_layers(
 
 
 def sizes(tensors: Tensors, prefix: str) -> dict[str, int]:
-    """The sizes that tell one BERT from another."""
+    """The sizes that distinguish one BERT from another."""
     width = tensors[f"{prefix}embeddings.word_embeddings.weight"].shape[1]
     return {"hidden_size": width, "num_hidden_layers": len(numbered(tensors, f"{prefix}encoder.layer."))}
 
 
 def positions(tensors: Tensors, prefix: str) -> int:
-    """The longest text in ids that the position table serves."""
+    """The longest text in ids that the position table allows."""
     return len(tensors[f"{prefix}embeddings.position_embeddings.weight"])
 
 
@@ -80,7 +80,7 @@ def tanh_pooler(tensors: Tensors, prefix: str, states: torch.Tensor) -> torch.Te
 
 
 def _embed(tensors: Tensors, prefix: str, ids: torch.Tensor) -> torch.Tensor:
-    """Word + position + first token type; rows are picked before they are widened, the word table is large."""
+    """Word + position + first token type; rows are selected before they are widened: the word table is large."""
     length = ids.shape[1]
     positions = tensors[f"{prefix}position_embeddings.weight"]
     if length > len(positions):

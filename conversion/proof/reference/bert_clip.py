@@ -1,4 +1,4 @@
-"""BertCLIP: a BERT and a CLIP ViT under one roof.
+"""BertCLIP: a BERT and a CLIP ViT in one model.
 
 Source: CLIP-Chinese, component/model.py, component/configuration.py and predict_similarity.py. Its text feature is the
 tanh pooler's output, projected without a bias; `token_type_ids` are dropped and the attention mask is used.
@@ -46,23 +46,23 @@ def image_size(tensors: Tensors, config: Config) -> int:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: what the folder's tokenizer states, at most the positions."""
+    """The longest text in ids: the folder's tokenizer limit, at most the number of positions."""
     longest = bert.positions(tensors, "text_model.")
     return min(text_limit(files, longest), longest)
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return hf_config.of_training(_text(tensors, config), "bert")
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return hf_config.of_training(_vision(tensors, config), "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizerFast."""
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
@@ -80,5 +80,5 @@ def _vision(tensors: Tensors, config: Config) -> Config:
 
 
 def _plain(tensors: Tensors) -> Tensors:
-    """Of a VisionTextDualEncoderModel that transformers 4 saved: its image tower's prefix once."""
+    """The tensors of a VisionTextDualEncoderModel from transformers 4 with the image tower's prefix once."""
     return {key.replace("vision_model.vision_model.", "vision_model."): tensor for key, tensor in tensors.items()}

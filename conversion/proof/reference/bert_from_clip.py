@@ -1,4 +1,4 @@
-"""The BERT inside a BertCLIP, saved by itself without the text projection: a text tower that ends in no shared space.
+"""The BERT inside a BertCLIP, saved without the text projection: a text tower without a shared space.
 
 Source: CLIP-Chinese, save_bert_checkpoint.py (`BertCLIPTextModel.text_model.save_pretrained`).
 """
@@ -25,22 +25,22 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def text_states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """The last layer's states, each L2-normalised, `(n, length, hidden)`; those of padding mean nothing."""
+    """The last layer's states, each L2-normalised, `(n, length, hidden)`; states of padding mean nothing."""
     return normalize(_states(tensors, ids, config))
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: as many as there are positions."""
+    """The longest text in ids: the number of positions."""
     return bert.positions(tensors, "")
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return hf_config.of_training({**hf_config.BERT, **config}, "bert")
 
 
 def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizerFast."""
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 

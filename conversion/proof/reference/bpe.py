@@ -1,7 +1,7 @@
 """CLIP's byte-level BPE in plain Python, as transformers' CLIPTokenizerFast computes it.
 
-Source: openai/CLIP clip/simple_tokenizer.py for the merging; transformers, models/clip/tokenization_clip.py for what
-is done to a text before it (NFC, white space, lower case; no ftfy).
+Source: openai/CLIP clip/simple_tokenizer.py for the merging; transformers, models/clip/tokenization_clip.py for the
+steps before it (NFC, white space, lower case; no ftfy).
 """
 
 import re
@@ -11,19 +11,19 @@ from itertools import pairwise
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 ENDINGS = "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"
-# Unicode's White_Space, which a regular expression's \s means there; Python's own counts U+001C to U+001F, too.
+# Unicode's White_Space, the meaning of \s in these patterns; Python's \s also matches U+001C to U+001F.
 WHITE_SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000")
 WHITE_SPACE |= frozenset(map(chr, range(0x2000, 0x200B)))
 
 SEPARATOR = "\N{COMBINING GREEK YPOGEGRAMMENI}"
-"""In no class of OpenAI's pattern: none of a letter, but for a pattern that ignores case one of its forms is."""
+"""In no class of OpenAI's pattern: it is no letter itself, but one of its case forms is a letter."""
 
 DIGRAPHS = frozenset("\u0132\u0133\u0149") | frozenset(map(chr, [*range(0x1C4, 0x1CD), *range(0x1F1, 0x1F4)]))
 DIGRAPHS |= frozenset(map(chr, range(0xFB00, 0xFB07)))
 QUOTES = dict.fromkeys([0x2BC, *range(0x2018, 0x201C)], "'") | dict.fromkeys(range(0x201C, 0x2020), '"')
 INVISIBLE = frozenset(map(chr, [*range(9), 0xB, *range(0xE, 0x20), 0x7F, 0xFEFF]))
 INVISIBLE |= frozenset(map(chr, [*range(0x206A, 0x2070), *range(0xFFF9, 0xFFFD)]))
-"""Characters that ftfy takes apart, writes plainly, and takes away (ftfy, chardata.py)."""
+"""Characters that ftfy splits, replaces by plain quotes, and removes (ftfy, chardata.py)."""
 
 
 def clip_ids(
@@ -37,8 +37,8 @@ def clip_ids(
 
     Args:
         ids: token -> id.
-        merges: pairs of tokens, the first to be joined first.
-        special: tokens that stand for themselves where a text holds them.
+        merges: pairs of tokens in the order in which they are joined.
+        special: tokens that are recognised as a whole in a text.
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
 
@@ -56,9 +56,9 @@ def clip_ids(
 def openai_ids(
     texts: Sequence[str], ids: Mapping[str, int], merges: Sequence[tuple[str, str]], context_length: int
 ) -> list[list[int]]:
-    """The same as OpenAI's SimpleTokenizer gives them, but for badly decoded characters and HTML entities.
+    """Like `clip_ids`, as OpenAI's SimpleTokenizer; without repairing badly decoded characters and HTML entities.
 
-    Source: openai/CLIP, clip/simple_tokenizer.py; ftfy for what is done to a text's characters before it.
+    Source: openai/CLIP, clip/simple_tokenizer.py; ftfy for the changes to characters before it.
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
 
@@ -70,7 +70,7 @@ def openai_ids(
 
 
 def mended(text: str) -> str:
-    """Without terminal escapes, ligatures, wide forms, curled quotes and control characters; in NFC."""
+    """The text without terminal escapes, ligatures, wide forms, curled quotes and control characters; in NFC."""
     text = re.sub("\x1b\\[[\\d;]*[a-zA-Z]", "", text)
     signs = re.sub("[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]", _of_windows, text)
     plain = "".join(map(_mended_character, signs)).translate(QUOTES)
@@ -79,7 +79,7 @@ def mended(text: str) -> str:
 
 
 def _of_windows(match: re.Match) -> str:
-    """The sign that a control character stands for in Windows-1252."""
+    """The sign that Windows-1252 has for a control character."""
     return match[0].encode("latin-1").decode("cp1252")
 
 
@@ -92,7 +92,7 @@ def _mended_character(character: str) -> str:
 
 
 def _openai_words(text: str) -> Iterator[str]:
-    """As `_words`, with the two special tokens among them where no word before has taken their beginning."""
+    """Like `_words`, and also the two special tokens, unless the word before takes their first character."""
     place = 0
     while place < len(text):
         if text[place] in WHITE_SPACE or text[place] == SEPARATOR:
@@ -109,7 +109,7 @@ def _openai_words(text: str) -> Iterator[str]:
 
 
 def _parts(text: str, special: Collection[str]) -> Iterator[str]:
-    """The text cut at special tokens, which are parts of their own; of two at one place the longer."""
+    """The text cut at special tokens, which are parts of their own; of two at one place, the longer counts."""
     start = place = 0
     longest_first = sorted(special, key=len, reverse=True)
     while place < len(text):
@@ -124,12 +124,12 @@ def _parts(text: str, special: Collection[str]) -> Iterator[str]:
 
 
 def _normalised(text: str) -> str:
-    # A character at a time: no context decides about a final sigma.
+    # Character by character, so that no context decides about a final sigma.
     return "".join(character.lower() for character in unicodedata.normalize("NFC", text))
 
 
 def _words(text: str) -> Iterator[str]:
-    """Endings after an apostrophe, runs of letters, single digits, and runs of whatever else is not white space."""
+    """Endings after an apostrophe, runs of letters, single digits, and runs of other characters except white space."""
     place = 0
     while place < len(text):
         if text[place] in WHITE_SPACE:
@@ -168,7 +168,7 @@ def _merged(word: str, ranks: Mapping[tuple[str, str], int]) -> list[str]:
 
 
 def _byte_characters() -> list[str]:
-    """A visible character for each byte: itself where it is one, else the next from U+0100 on (GPT-2's table)."""
+    """A visible character for each byte: the byte's own, or the next from U+0100 on (GPT-2's table)."""
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return [chr(byte) if byte in visible else chr(next(others)) for byte in range(0x100)]

@@ -1,4 +1,4 @@
-"""transformers' ChineseCLIPModel: a BERT whose first state is the text, and a CLIP ViT.
+"""transformers' ChineseCLIPModel: a BERT pooled at its first state, and a CLIP ViT.
 
 Source: transformers, models/chinese_clip/modeling_chinese_clip.py, configuration_chinese_clip.py and the image
 processor of the published repos (a square without a crop).
@@ -16,7 +16,7 @@ from .layers import Config, Tensors, normalize, weight
 from .vocabularies import WordPieces
 
 CONTEXT_LENGTH = 52
-"""cn_clip/clip/utils.py, with which these models were trained."""
+"""cn_clip/clip/utils.py; these models were trained with this length."""
 
 config = config_json
 vocabulary = vocabularies.stated_wordpiece
@@ -57,12 +57,12 @@ def image_size(tensors: Tensors, config: Config) -> int:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: what the folder's tokenizer states or 52, at most the positions."""
+    """The longest text in ids: the folder's tokenizer limit or 52, at most the number of positions."""
     return min(text_limit(files, CONTEXT_LENGTH), bert.positions(tensors, "text_model."))
 
 
 def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizerFast."""
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
@@ -72,7 +72,7 @@ def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
 
 
 def _with_new_norms(tensors: Tensors) -> Tensors:
-    """The same tensors; TensorFlow's gamma and beta are a layer norm's weight and bias."""
+    """The same tensors; TensorFlow's gamma and beta become a layer norm's weight and bias."""
     renamed = {".gamma": ".weight", ".beta": ".bias"}
     return {
         next((key.removesuffix(old) + new for old, new in renamed.items() if key.endswith(old)), key): tensor

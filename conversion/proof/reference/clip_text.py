@@ -11,11 +11,11 @@ LEGACY_END = 2
 def embed(tensors: Tensors, ids: torch.Tensor, facts: Facts, end: int) -> torch.Tensor:
     """The state of the end token after `final_layer_norm`, projected and L2-normalised.
 
-    What follows the end token, padding too, is never seen by it.
+    Causal attention hides everything after the end token, including padding.
 
     Args:
         ids: `(n, length)` int64.
-        end: the config's eos_token_id; the legacy 2 stands for the highest id of a text.
+        end: the config's eos_token_id; the legacy value 2 means the highest id of a text.
 
     Returns:
         `(n, projection)`.
@@ -32,18 +32,18 @@ def embed(tensors: Tensors, ids: torch.Tensor, facts: Facts, end: int) -> torch.
 
 
 def positions(tensors: Tensors) -> int:
-    """The longest text in ids that the position table serves."""
+    """The longest text in ids that the position table allows."""
     return len(tensors["text_model.embeddings.position_embedding.weight"])
 
 
 def end_places(ids: torch.Tensor, end: int) -> torch.Tensor:
-    """`(n,)`: where each text ends: the first `end`, or the first of its highest id."""
+    """`(n,)`: each text's end: the first `end`, or the first of its highest id."""
     ends = ids == (ids.max(dim=1, keepdim=True).values if end == LEGACY_END else end)
     return ends.int().argmax(dim=1)
 
 
 def future_bias(length: int) -> torch.Tensor:
-    """`(length, length)`: minus infinity where a query would see a later key."""
+    """`(length, length)`: minus infinity if a query would see a later key."""
     return torch.full((length, length), float("-inf")).triu(1)
 
 

@@ -24,20 +24,20 @@ def embed(tensors: Tensors, pixels: torch.Tensor, facts: Facts) -> torch.Tensor:
 def last_hidden(tensors: Tensors, prefix: str, pixels: torch.Tensor, facts: Facts) -> torch.Tensor:
     """The last layer's states `(n, 1 + patches, width)`, before any norm; `prefix` ends with its dot."""
     x = _patches(tensors, f"{prefix}embeddings.", pixels)
-    x = layer_norm(tensors, f"{prefix}pre_layrnorm", x, facts.eps)  # spelled so in every file
+    x = layer_norm(tensors, f"{prefix}pre_layrnorm", x, facts.eps)  # this spelling is in every file
     for number in numbered(tensors, f"{prefix}encoder.layers."):
         x = _block(tensors, f"{prefix}encoder.layers.{number}.", x, facts)
     return x
 
 
 def sizes(tensors: Tensors) -> dict[str, int]:
-    """The sizes that tell one tower from another."""
+    """The sizes that distinguish one tower from another."""
     width = len(tensors["vision_model.embeddings.class_embedding"])
     return {"hidden_size": width, "num_hidden_layers": len(numbered(tensors, "vision_model.encoder.layers."))}
 
 
 def image_size(tensors: Tensors, prefix: str = "vision_model.") -> int:
-    """The side in pixels that the position table was made for."""
+    """The side in pixels that the position table fits."""
     patch = tensors[f"{prefix}embeddings.patch_embedding.weight"].shape[-1]
     return patch * square_side(len(tensors[f"{prefix}embeddings.position_embedding.weight"]))
 

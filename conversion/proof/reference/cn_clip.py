@@ -23,25 +23,25 @@ TEXT_EPS = 1e-12
 TEXT_ACTIVATION = "gelu"
 VISION_EPS = 1e-5
 VISION_ACTIVATION = quick_gelu
-# model_configs/*.json: the head width by tower width. A ResNet's is of its attention pool, 32 times as wide.
+# model_configs/*.json: the head width by tower width. A ResNet's head belongs to its attention pool, 32 times as wide.
 VIT_HEAD_WIDTHS = {768: 64, 1024: 64, 1280: 80}
 RESNET_HEAD_WIDTHS = {2048: 64}
 TEXT_HEADS = {768: 12, 1024: 16}
 UPSTREAM_HEAD_WIDTH = 64
-"""What cn_clip/clip/model.py takes where a vision config names no vision_head_width."""
+"""cn_clip/clip/model.py's value if a vision config states no vision_head_width."""
 
 TRAINING = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02}
-"""Of every text tower in model_configs/."""
+"""The values of every text tower in model_configs/."""
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
     """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)` padded with 0.
 
-    The padding mask is always made inside; the feature is the first position's state, without a pooler.
+    The forward pass always makes the padding mask itself; the feature is the first position's state, without a pooler.
 
     Raises:
-        LookupError: if the head count is neither in the config nor that of a published size.
+        LookupError: if neither the config nor a published size gives the head count.
     """
     hidden = tensors["bert.embeddings.word_embeddings.weight"].shape[1]
     heads = _fact(config, "text_num_attention_heads", TEXT_HEADS, hidden)
@@ -56,7 +56,7 @@ def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torc
     """L2-normalised image embeddings, `(n, embed)`, of pixels `(n, 3, r, r)`.
 
     Raises:
-        LookupError: if the head width is neither in the config nor that of a published size.
+        LookupError: if neither the config nor a published size gives the head width.
     """
     width = openai_vision.width(tensors)
     resnet = openai_vision.is_resnet(tensors)
@@ -73,7 +73,7 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 
 
 def image_size(tensors: Tensors, config: Config) -> int:
-    """Side of the square input, in pixels, that the position table was made for."""
+    """Side of the square input in pixels, from the position table."""
     return openai_vision.image_size(tensors)
 
 
@@ -83,17 +83,17 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return {field: _stated(config, f"text_{field}", value) for field, value in TRAINING.items()}
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return openai_vision.training(tensors)
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as cn_clip's `tokenize` gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from cn_clip's `tokenize`."""
     return wordpiece.cn_clip_ids(texts, vocab, context_length)
 
 
@@ -107,14 +107,14 @@ def _stated(config: Config, field: str, otherwise: Any) -> Any:
 
 
 def _with_upstream_width(config: Config, published: dict[int, int], width: int) -> Config:
-    """Of a size that is not published, a config that states the tower and no head width means upstream's."""
+    """If a config states an unpublished image tower without a head width, upstream's width counts."""
     if width in published or config.get("vision_width") is None:
         return config
     return {**config, "vision_head_width": _stated(config, "vision_head_width", UPSTREAM_HEAD_WIDTH)}
 
 
 def _fact(config: Config, field: str, published: dict[int, int], width: int) -> int:
-    """The config's own value, or the one of the published size of this width."""
+    """The config's own value, or the published value for this width."""
     if config.get(field) is not None:
         return config[field]
     if width not in published:

@@ -1,6 +1,6 @@
-"""The DistilBERT text tower (Sanh et al., 2019): a BERT of half the layers, without token types.
+"""The DistilBERT text tower (Sanh et al., 2019): a BERT with half the layers, without token types.
 
-Source: transformers, models/distilbert/modeling_distilbert.py. Its positions, sinusoidal or learnt, are stored.
+Source: transformers, models/distilbert/modeling_distilbert.py. The file stores its positions, sinusoidal or learnt.
 """
 
 import torch
@@ -20,9 +20,9 @@ def last_hidden(
     """The last layer's states.
 
     Args:
-        prefix: what stands before `embeddings.` and `transformer.` in the keys, with its dot.
+        prefix: the part of the keys before `embeddings.` and `transformer.`, with its dot.
         ids: `(n, length)` int64.
-        key_bias: `(n, length)`, see `bert.padding_bias`; None lets every position be attended to.
+        key_bias: `(n, length)`, see `bert.padding_bias`; None: every position is attended to.
 
     Returns:
         `(n, length, hidden)`.
@@ -42,7 +42,7 @@ def last_hidden(
 
 
 def _embed(tensors: Tensors, prefix: str, ids: torch.Tensor) -> torch.Tensor:
-    """Word + position; rows are picked before they are widened, the word table is large."""
+    """Word + position; rows are selected before they are widened, because the word table is large."""
     length = ids.shape[1]
     positions = tensors[f"{prefix}position_embeddings.weight"]
     if length > len(positions):

@@ -19,11 +19,11 @@ vocabulary = vocabularies.stated_wordpiece
 context_length = cn_clip.context_length
 
 PREFIX = "chinese_clip."
-HEADS = {"vision_head_width": 64}  # written into the class, whatever the width
+HEADS = {"vision_head_width": 64}  # fixed in the class for every width
 
 
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)`; the mask is made inside, `attention_mask` is not used."""
+    """L2-normalised text embeddings, `(n, embed)`; the class makes its own mask and ignores `attention_mask`."""
     return cn_clip.encode_text(_bare(tensors), ids, config)
 
 
@@ -38,22 +38,22 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 
 
 def image_size(tensors: Tensors, config: Config) -> int:
-    """Side of the square input, in pixels, that the position table was made for."""
+    """Side of the square input in pixels, from the position table."""
     return cn_clip.image_size(_bare(tensors), config)
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return cn_clip.text_training(_bare(tensors), config)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return cn_clip.image_training(_bare(tensors), config)
 
 
 def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, as transformers' BertTokenizer gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, as from transformers' BertTokenizer."""
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 

@@ -1,7 +1,7 @@
-"""The raw JSON files of a source: which of them states the model, and how long a text may be.
+"""A source's raw JSON files: which file states the model, and how long a text may be.
 
-A module of this package takes `files`, each file's JSON under its name as seen from the folder of the weights, and
-`stated`, the JSON that the user gave. Nothing else has read them before.
+A module of this package takes `files`, which maps each file's path relative to the weights' folder to its JSON, and
+`stated`, the user's JSON. No other code has changed them.
 """
 
 import posixpath
@@ -12,27 +12,27 @@ Files = Mapping[str, Any]
 Json = Mapping[str, Any]
 
 UNLIMITED = 10**6
-"""transformers writes a model_max_length of 1e30 where there is no limit."""
+"""transformers writes a model_max_length of 1e30 for no limit."""
 
 
 def config_json(files: Files, stated: Json) -> Json:
-    """The config.json beside the weights, else what the user stated in its place."""
+    """The config.json beside the weights, else the JSON that the user stated instead."""
     return files.get("config.json") or stated
 
 
 def stated_alone(files: Files, stated: Json) -> Json:
-    """What the user stated: of these formats no file beside the weights says anything."""
+    """What the user stated, for formats without any config beside the weights."""
     return stated
 
 
 def text_limit(files: Files, otherwise: int) -> int:
-    """The model_max_length of tokenizer_config.json, or `otherwise` where it states none."""
+    """The model_max_length of tokenizer_config.json, or `otherwise` without a limit."""
     stated = files.get("tokenizer_config.json", {}).get("model_max_length")
     return stated if isinstance(stated, int) and stated < UNLIMITED else otherwise
 
 
 def named(files: Files, name: str) -> tuple[str, Any] | None:
-    """The folder of a file of this name, as it is seen from the weights, and its JSON; None where there is none."""
+    """The folder, relative to the weights, and the JSON of a file with this name; None if there is no such file."""
     return next(((posixpath.dirname(path), content) for path, content in files.items() if _ends(path, name)), None)
 
 

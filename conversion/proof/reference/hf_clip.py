@@ -1,4 +1,4 @@
-"""A transformers CLIPModel folder, whole or its image part.
+"""A transformers CLIPModel folder: the whole model, or its image part.
 
 Source: transformers, models/clip/modeling_clip.py, configuration_clip.py and image_processing_clip.py.
 """
@@ -19,7 +19,7 @@ vocabulary = vocabularies.clip_bpe
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)`, padded with whatever id."""
+    """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)`, padded with any id."""
     facts = hf_config.nested(config, "text_config", hf_config.CLIP_TEXT)
     end = hf_config.chosen(config, "text_config", hf_config.CLIP_TEXT)["eos_token_id"]
     return clip_text.embed(tensors, ids, facts, end)
@@ -42,25 +42,25 @@ def image_size(tensors: Tensors, config: Config) -> int:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: as many as there are positions."""
+    """The longest text in ids: the number of positions."""
     return clip_text.positions(tensors)
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training, and ids that it never looks for."""
+    """The text tower's fields of config.json for later training, and ids that it never looks for."""
     return hf_config.of_training(hf_config.chosen(config, "text_config", hf_config.CLIP_TEXT), "clip_text")
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return hf_config.of_training(_vision(config), "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
-    """Ids of each text, unpadded, at most `context_length`; as CLIPTokenizerFast gives them.
+    """Ids of each text, unpadded, at most `context_length`, as from CLIPTokenizerFast.
 
     Args:
-        vocab: with `ids`, `merges` and `special`, see `bpe.clip_ids`.
+        vocab: has `ids`, `merges` and `special`, see `bpe.clip_ids`.
     """
     return bpe.clip_ids(texts, vocab.ids, vocab.merges, vocab.special, context_length)
 
@@ -71,7 +71,7 @@ def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
 
 
 def _vision(config: Config) -> Config:
-    """The fields of the image tower, which a folder of that tower alone states at the top."""
+    """The image tower's fields, which a folder of this tower alone states at the top."""
     if config.get("model_type") == "clip_vision_model":
         return {**hf_config.CLIP_VISION, **config}
     return hf_config.chosen(config, "vision_config", hf_config.CLIP_VISION)

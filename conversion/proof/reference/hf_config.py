@@ -1,4 +1,4 @@
-"""What transformers reads out of a config.json: the fields that change a number, and those of training beside them."""
+"""What transformers reads from a config.json: the fields that change a number, and the fields for training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any
 
 from .layers import ACTIVATIONS, Activation, Config
 
-# The values of BertConfig, XLMRobertaConfig, DistilBertConfig, CLIPTextConfig and CLIPVisionConfig: what a config.json
-# leaves out, because it is stored without the fields that equal them.
+# The defaults of BertConfig, XLMRobertaConfig, DistilBertConfig, CLIPTextConfig and CLIPVisionConfig: a stored
+# config.json leaves out the fields that equal them.
 BERT = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -58,15 +58,15 @@ TRAINING = {
         *("bos_token_id", "eos_token_id"),
     ),
 }
-"""Fields that change no embedding, but a later training: dropout, initial values, ids that nothing here asks for.
+"""Fields that change no embedding, but a later training: dropout, initial values, ids that are not used here.
 
-Of the id at which CLIP's text is pooled there are two ways to say the same, of which a config.json keeps its own.
+The id at which CLIP's text is pooled can be stated in two ways; a config.json keeps its own way.
 """
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a tower's tensors do not say."""
+    """The facts that a tower's tensors do not show."""
 
     heads: int
     activation: Activation
@@ -74,40 +74,40 @@ class Facts:
 
 
 def nested(config: Config, part: str, defaults: Mapping[str, Any]) -> Facts:
-    """The facts of `text_config` or `vision_config` inside a config of both towers, see `chosen`.
+    """The facts in `text_config` or `vision_config` of a config for both towers, see `chosen`.
 
     Raises:
-        LookupError: if neither is there.
-        ValueError: if a value is one that this reference does not know.
+        LookupError: if neither exists.
+        ValueError: if this reference does not know a value.
     """
     return facts(chosen(config, part, defaults))
 
 
 def chosen(config: Config, part: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `text_config` or `vision_config` inside a config of both towers.
+    """The fields of `text_config` or `vision_config` in a config for both towers.
 
-    Where `<part>_dict` is there too, it replaces `part` as a whole and what it leaves out is the class default:
-    CLIP-Chinese component/configuration.py does so, and transformers' CLIPConfig comes to the same values.
+    If `<part>_dict` exists too, it replaces `part` as a whole, and the class defaults replace what it leaves out:
+    CLIP-Chinese component/configuration.py does so, and transformers' CLIPConfig gives the same values.
 
     Raises:
-        LookupError: if neither is there.
+        LookupError: if neither exists.
         ValueError: if it is no object.
     """
     return {**defaults, **candidates(config, part)[0]}
 
 
 def fitting(config: Config, part: str, defaults: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The same, see `stated`."""
+    """The fields of `stated`, with the defaults."""
     return {**defaults, **stated(config, part, defaults, sizes)}
 
 
 def stated(config: Config, part: str, defaults: Mapping[str, Any], sizes: Mapping[str, int]) -> Config:
-    """What is stated of a tower, of two the first that has these sizes.
+    """The stated config of a tower; of two, the first with these sizes, else the first.
 
-    A repo of 2022 may carry another model's fields beside its own.
+    A repo of 2022 may hold another model's fields beside its own.
 
     Args:
-        sizes: fields of the tower that its tensors give away.
+        sizes: the tower's fields that its tensors show.
     """
     found = candidates(config, part)
     fits = (each for each in found if all(each.get(key, defaults[key]) == size for key, size in sizes.items()))
@@ -115,11 +115,11 @@ def stated(config: Config, part: str, defaults: Mapping[str, Any], sizes: Mappin
 
 
 def candidates(config: Config, part: str) -> list[Config]:
-    """What is stated of a tower, in the order in which it counts.
+    """The stated configs of a tower, in order of precedence.
 
     Raises:
-        LookupError: if nothing is.
-        ValueError: if it is no object.
+        LookupError: if nothing is stated.
+        ValueError: if a stated config is no object.
     """
     found = [config[name] for name in (f"{part}_dict", part) if config.get(name) is not None]
     if not found:
@@ -130,20 +130,20 @@ def candidates(config: Config, part: str) -> list[Config]:
 
 
 def flat(config: Config, defaults: Mapping[str, Any]) -> Facts:
-    """The facts of a config of one tower.
+    """The facts of a config for one tower.
 
     Raises:
-        ValueError: if a value is one that this reference does not know.
+        ValueError: if this reference does not know a value.
     """
     return facts({**defaults, **config})
 
 
 def of_size(config: Config, side: str, defaults: Config, published: Mapping[int, int], width: int) -> Facts:
-    """The facts of a tower whose file states nothing: the user's word first, then the heads of a published width.
+    """The facts of a tower whose file states nothing: from the user, else the heads of a published width.
 
     Raises:
         LookupError: if the heads are neither stated nor published.
-        ValueError: if a value is one that this reference does not know.
+        ValueError: if this reference does not know a value.
     """
     stated = config.get(side, {})
     if "num_attention_heads" not in stated and width not in published:
@@ -156,10 +156,10 @@ def of_size(config: Config, side: str, defaults: Config, published: Mapping[int,
 
 
 def facts(values: Config) -> Facts:
-    """Head count, activation and eps of a tower whose fields are all there.
+    """The head count, activation and eps of a tower whose fields all exist.
 
     Raises:
-        ValueError: if a value is one that this reference does not know.
+        ValueError: if this reference does not know a value.
     """
     if values["hidden_act"] not in ACTIVATIONS:
         raise ValueError(f"hidden_act is {values['hidden_act']!r}; this reference has {sorted(ACTIVATIONS)}")
@@ -169,5 +169,5 @@ def facts(values: Config) -> Facts:
 
 
 def of_training(values: Config, kind: str) -> dict[str, Any]:
-    """The fields of a tower that act in training alone; `kind` is one of `TRAINING`."""
+    """The fields of a tower that only affect training; `kind` is a key of `TRAINING`."""
     return {key: values[key] for key in TRAINING[kind]}

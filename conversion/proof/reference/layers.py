@@ -1,4 +1,4 @@
-"""Formulas that more than one architecture uses. Tensors are read under source keys; `computing_in` says how wide."""
+"""Formulas that several architectures use. Tensors are read under source keys; `computing_in` sets the dtype."""
 
 import math
 import re
@@ -20,7 +20,7 @@ _DTYPE: ContextVar[torch.dtype] = ContextVar("dtype", default=torch.float32)
 
 @contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Lets every formula compute in `dtype`; without it they do in float32, as the peers' packages do."""
+    """Makes every formula compute in `dtype`; the default is float32, as in the peers' packages."""
     token = _DTYPE.set(dtype)
     try:
         yield
@@ -34,12 +34,12 @@ def wide(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def weight(tensors: Tensors, key: str) -> torch.Tensor:
-    """The tensor under `key`, see `wide`; the copy of a narrower one lives only as long as its use."""
+    """The tensor under `key`, see `wide`; a widened copy lives only as long as its use."""
     return wide(tensors[key])
 
 
 def linear(tensors: Tensors, name: str, x: torch.Tensor) -> torch.Tensor:
-    """`x @ W.T + b` with `name`.weight `(out, in)` and `name`.bias `(out,)`; both must be there."""
+    """`x @ W.T + b` with `name`.weight `(out, in)` and `name`.bias `(out,)`; both must exist."""
     return F.linear(x, weight(tensors, f"{name}.weight"), weight(tensors, f"{name}.bias"))
 
 
@@ -51,7 +51,7 @@ def layer_norm(tensors: Tensors, name: str, x: torch.Tensor, eps: float) -> torc
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
-    """The exact form with erf (Hendrycks and Gimpel, 2016), as BERT has it."""
+    """The exact form with erf (Hendrycks and Gimpel, 2016), as in BERT."""
     return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))
 
 
@@ -80,7 +80,7 @@ def attention(
 
     Args:
         query: `(n, q, width)`.
-        key: `(n, k, width)`, as `value`.
+        key: `(n, k, width)`; `value` has the same shape.
         key_bias: `(n, k)`, added to every score of that key.
         pair_bias: `(q, k)`, added to the score of that query and that key.
 
@@ -114,7 +114,7 @@ def numbered(tensors: Tensors, prefix: str) -> range:
     """The layer numbers that follow `prefix` in the keys.
 
     Raises:
-        LookupError: if there is none, or if one is missing in between.
+        LookupError: if no number follows, or a number between is missing.
     """
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
     found = {int(match[1]) for match in map(pattern.match, tensors) if match}
@@ -124,7 +124,7 @@ def numbered(tensors: Tensors, prefix: str) -> range:
 
 
 def square_side(positions: int) -> int:
-    """The side of the patch grid of a position table that also has one class position.
+    """The side of the patch grid of a position table with one additional class position.
 
     Raises:
         ValueError: if the grid is not square.

@@ -1,7 +1,7 @@
-"""ModelScope's CLIP: cn_clip's formulas on its keys, which in a fine-tune stand behind `clip_model.`.
+"""ModelScope's CLIP: cn_clip's formulas on its keys, which have the prefix `clip_model.` in a fine-tune.
 
 Source: modelscope, models/multi_modal/clip/{model,modeling_bert,bert_tokenizer}.py and preprocessors/multi_modal.py.
-The folder's text_model_config.json and vision_model_config.json state what cn_clip's model_configs state.
+The folder's text_model_config.json and vision_model_config.json state the fields of cn_clip's model_configs.
 """
 
 from typing import Any
@@ -15,23 +15,23 @@ from .layers import Config, Tensors
 
 PREFIX = "clip_model."
 
-token_ids = cn_clip.token_ids  # the same tokenizer, over the folder's vocab.txt
+token_ids = cn_clip.token_ids  # the same tokenizer, on the folder's vocab.txt
 vocabulary = cn_clip.vocabulary
 context_length = cn_clip.context_length
 
 
 def config(files: Files, stated: Json) -> Json:
-    """Both files of the folder, of which the text's counts where both state a field; else what the user stated."""
+    """Both files of the folder; if both state a field, the text's counts. Without them, what the user stated."""
     return {**files.get("vision_model_config.json", {}), **files.get("text_model_config.json", {})} or stated
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return cn_clip.text_training(_bare(tensors), config)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return cn_clip.image_training(_bare(tensors), config)
 
 
@@ -51,7 +51,7 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 
 
 def image_size(tensors: Tensors, config: Config) -> int:
-    """Side of the square input, in pixels, that the position table was made for."""
+    """Side of the square input in pixels, from the position table."""
     return cn_clip.image_size(_bare(tensors), config)
 
 

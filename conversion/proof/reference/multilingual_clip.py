@@ -1,4 +1,4 @@
-"""Multilingual-CLIP's text part. The paired CLIP gives the image tower and the logit scale; none is in these files.
+"""Multilingual-CLIP's text part. The paired CLIP gives the image tower and the logit scale, which are not here.
 
 Source: Multilingual-CLIP, multilingual_clip/pt_multilingual_clip.py and legacy_multilingual_clip.py; the towers are
 transformers' XLMRobertaModel, BertModel and DistilBertModel.
@@ -15,7 +15,7 @@ from .files import Files, Json
 from .layers import ACTIVATIONS, Config, Tensors, linear, normalize, weight, wide
 
 DISTILBERT_EPS = 1e-12
-"""Written into its layers (transformers, models/distilbert/modeling_distilbert.py)."""
+"""A constant in its layers (transformers, models/distilbert/modeling_distilbert.py)."""
 
 
 vocabulary = vocabularies.multilingual
@@ -34,7 +34,7 @@ BASES: Mapping[str, Config] = {
     "LaBSE": {"model_type": "bert", "vocab_size": 501153},
     "bert-base-multilingual-cased": {"model_type": "bert", "vocab_size": 119547},
 }
-"""The published config.json of the models that were trained on, as far as it differs from its class's defaults."""
+"""Published config.json fields of the base models that differ from their class's defaults."""
 
 DEFAULTS: Mapping[str, Config] = {
     "bert": hf_config.BERT,
@@ -55,11 +55,11 @@ def _published(name: str) -> Config | None:
 def config(files: Files, stated: Json) -> Json:
     """The tower's fields under `base_config`: from the base model that config.json names, else from its own.
 
-    The base's are what the user stated, else what is published under its name, else its config.json that was fetched.
+    The base's fields are what the user stated, else its published fields, else its downloaded config.json.
 
     Raises:
-        LookupError: if the base is known by neither.
-        ValueError: if the tower is of another kind.
+        LookupError: if neither the user, nor this module, nor a download gives the base.
+        ValueError: if the tower has another kind.
     """
     own = files.get("config.json") or stated
     base = own
@@ -76,10 +76,10 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     """L2-normalised text embeddings, `(n, projection)`, of padded ids `(n, length)`.
 
     Args:
-        config: the config.json of the model that the tower is, under `base_config`.
+        config: the config.json of the tower's base model, under `base_config`.
 
     Raises:
-        LookupError: for a tower of another kind.
+        LookupError: if the tower has another kind.
     """
     base = config["base_config"]
     pad, states = TOWERS[base["model_type"]]
@@ -115,17 +115,17 @@ TOWERS: Mapping[str, tuple[int, States]] = {
     "xlm-roberta": (xlm_roberta.PAD, _xlm_roberta),
     "distilbert": (bert.PAD, _distilbert),
 }
-"""By model type: the pad id, and the states of the last layer."""
+"""By model type: the pad id, and the function that computes the last layer's states."""
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: as many as there are positions; XLM-R counts from behind its pad id."""
+    """The longest text in ids: the number of positions; XLM-R's positions start after its pad id."""
     places = bert.positions(tensors, _prefix(tensors))
     return places - xlm_roberta.PAD - 1 if config["base_config"]["model_type"] == "xlm-roberta" else places
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     base = config["base_config"]
     return hf_config.of_training(base, TRAINING[base["model_type"]])
 
@@ -138,8 +138,8 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     """Ids between <s> and </s>, or [CLS] and [SEP], of each text, unpadded, at most `context_length`.
 
     Args:
-        vocab: with `pieces` and what else `unigram.xlm_roberta_ids` takes, or with `tokens` and what else
-            `wordpiece.stated_ids` takes.
+        vocab: has `pieces` and the other fields for `unigram.xlm_roberta_ids`, or `tokens` and the other fields for
+            `wordpiece.stated_ids`.
     """
     if hasattr(vocab, "pieces"):
         return unigram.xlm_roberta_ids(
@@ -156,5 +156,5 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
-    """`(3, size, size)` float32: short side to `size`, crop, RGB, as OpenAI's CLIP and open_clip do it."""
+    """`(3, size, size)` float32: short side to `size`, crop, RGB, as in OpenAI's CLIP and open_clip."""
     return pictures.crop_then_rgb(image, size)

@@ -21,20 +21,20 @@ SPECIAL_IN_TEXTS = False
 TEXT_HEADS = 8
 HEAD_WIDTH = 64
 EPS = 1e-5
-"""What open_clip's dataclasses take of what a config leaves out."""
+"""The default of open_clip's dataclasses."""
 
 
 def config(files: Files, stated: Json) -> Json:
-    """The open_clip_config.json beside the weights or stated; a file of model_configs is its model_cfg."""
+    """The open_clip_config.json beside the weights or from the user; a file of model_configs is its model_cfg."""
     found = files.get("open_clip_config.json") or stated
     return found if "model_cfg" in found else {"model_cfg": found}
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)`, padded with what is no higher.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)`, padded with ids that are not higher.
 
-    The state is taken at the first highest id of a text, which is that of its end ("argmax").
+    The state is taken at the first occurrence of a text's highest id, which is its end ("argmax").
 
     Args:
         config: an open_clip_config.json.
@@ -68,19 +68,19 @@ def image_size(tensors: Tensors, config: Config) -> int:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: as many as there are positions."""
+    """The longest text in ids: the number of positions."""
     return openai_text.positions(tensors, _prefix(tensors))
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training; the two last words are a text's ends."""
+    """The text tower's fields of config.json for later training; the two last words are a text's ends."""
     prefix = _prefix(tensors)
     words = len(tensors[f"{prefix}token_embedding.weight"])
     return openai_text.training(tensors, prefix, first=words - 2, last=words - 1, pad=words - 1)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return openai_vision.training(tensors)
 
 
@@ -89,10 +89,10 @@ def _prefix(tensors: Tensors) -> str:
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
-    """Ids of each text, unpadded, at most `context_length`; as open_clip's SimpleTokenizer gives them.
+    """Ids of each text, unpadded, at most `context_length`, as from open_clip's SimpleTokenizer.
 
     Args:
-        vocab: with `ids` and `merges`, see `bpe.openai_ids`.
+        vocab: has `ids` and `merges`, see `bpe.openai_ids`.
     """
     return bpe.openai_ids(texts, vocab.ids, vocab.merges, context_length)
 
@@ -103,10 +103,10 @@ def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
 
 
 def activation(config: Config) -> Activation:
-    """QuickGELU where the config says so, else the exact one."""
+    """QuickGELU if the config states it, else the exact GELU."""
     return ACTIVATIONS["quick_gelu" if config["model_cfg"].get("quick_gelu") else "gelu"]
 
 
 def eps(tower: Config) -> float:
-    """That of a tower's norms."""
+    """The eps of a tower's norms."""
     return (tower.get("norm_kwargs") or {}).get("eps", EPS)

@@ -1,4 +1,4 @@
-"""open_clip's CustomTextCLIP with XLM-R of Hugging Face as its text tower.
+"""open_clip's CustomTextCLIP with Hugging Face's XLM-R as its text tower.
 
 Source: open_clip, hf_model.py (poolers and projections) and tokenizer.py (HFTokenizer); transformers,
 models/xlm_roberta/modeling_xlm_roberta.py.
@@ -23,7 +23,7 @@ HEADS = {768: 12, 1024: 16}
 EPS = 1e-5
 ACTIVATION = "gelu"
 CONTEXT_LENGTH = 77
-"""factory.py, `get_tokenizer`, where a config states none."""
+"""factory.py, `get_tokenizer`: used if a config states no length."""
 
 __all__ = [
     "config",
@@ -45,7 +45,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
         config: an open_clip_config.json.
 
     Raises:
-        LookupError: if the head count is neither stated nor that of a published size.
+        LookupError: if the head count is neither stated nor published for this size.
     """
     text = config["model_cfg"]["text_cfg"]
     facts = text.get("hf_model_config") or {}
@@ -60,7 +60,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 
 def _pool(tensors: Tensors, states: torch.Tensor, kept: torch.Tensor, pooler: str | None) -> torch.Tensor:
-    """`(n, hidden)`: the mean over what is kept unless the config names one of the two for the first position."""
+    """`(n, hidden)`: the mean over kept tokens, unless the config names one of two poolers of the first position."""
     if pooler == "cls_pooler":
         return bert.tanh_pooler(tensors, BODY, states)
     if pooler == "cls_last_hidden_state_pooler":
@@ -69,7 +69,7 @@ def _pool(tensors: Tensors, states: torch.Tensor, kept: torch.Tensor, pooler: st
 
 
 def _project(tensors: Tensors, pooled: torch.Tensor) -> torch.Tensor:
-    """Without biases: two matrices with an exact GELU between them, one, or none."""
+    """Projects without biases: two matrices with an exact GELU between them, one matrix, or none."""
     if "text.proj.0.weight" in tensors:
         inner = gelu(pooled @ weight(tensors, "text.proj.0.weight").T)
         return inner @ weight(tensors, "text.proj.2.weight").T
@@ -77,21 +77,21 @@ def _project(tensors: Tensors, pooled: torch.Tensor) -> torch.Tensor:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: as the config states it."""
+    """The longest text in ids, as the config states it."""
     return config["model_cfg"]["text_cfg"].get("context_length", CONTEXT_LENGTH)
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     stated = config["model_cfg"]["text_cfg"].get("hf_model_config") or {}
     return hf_config.of_training({**hf_config.XLM_ROBERTA, **stated}, "xlm_roberta")
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
-    """<s> .. </s> of each text, unpadded, at most `context_length` ids; as open_clip's HFTokenizer gives them.
+    """<s> .. </s> of each text, unpadded, at most `context_length` ids, as from open_clip's HFTokenizer.
 
     Args:
-        vocab: with the fields of `unigram.xlm_roberta_ids`.
+        vocab: has the fields for `unigram.xlm_roberta_ids`.
     """
     return unigram.xlm_roberta_ids(
         [mended(text) for text in texts],

@@ -26,9 +26,9 @@ EPS = 1e-5
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)`, padded with what is no higher.
+    """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)`, padded with ids that are not higher.
 
-    The state is taken at the first highest id of a text, which is that of its end.
+    The state is taken at the first occurrence of a text's highest id, which is its end.
     """
     heads = len(tensors["ln_final.weight"]) // HEAD_WIDTH
     ends = ids.argmax(dim=1)
@@ -55,26 +55,26 @@ def image_size(tensors: Tensors, config: Config) -> int:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: as many as there are positions."""
+    """The longest text in ids: the number of positions."""
     return openai_text.positions(tensors, "")
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training; the two last words are a text's ends."""
+    """The text tower's fields of config.json for later training; the two last words are a text's ends."""
     words = len(tensors["token_embedding.weight"])
     return openai_text.training(tensors, "", first=words - 2, last=words - 1, pad=words - 1)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return openai_vision.training(tensors)
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
-    """Ids of each text, unpadded, at most `context_length`; as `tokenize` gives them where it truncates.
+    """Ids of each text, unpadded, at most `context_length`, as from `tokenize` with truncation.
 
     Args:
-        vocab: with `ids` and `merges`, see `bpe.openai_ids`.
+        vocab: has `ids` and `merges`, see `bpe.openai_ids`.
     """
     return bpe.openai_ids(texts, vocab.ids, vocab.merges, context_length)
 

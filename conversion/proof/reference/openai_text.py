@@ -13,12 +13,12 @@ from .openai_vision import block
 
 
 def positions(tensors: Tensors, prefix: str) -> int:
-    """The longest text in ids that the position table serves."""
+    """The longest text in ids that the position table allows."""
     return len(tensors[f"{prefix}positional_embedding"])
 
 
 def training(tensors: Tensors, prefix: str, first: int, last: int, pad: int) -> dict[str, Any]:
-    """What config.json keeps for a later training, and the ids of a text's two ends and of what is behind it."""
+    """The fields of config.json for later training, and the ids of a text's first token, last token and padding."""
     width = tensors[f"{prefix}text_projection"].shape[-1]
     initial = {"initializer_range": 0.02, "initializer_factor": 1.0}
     ids = {"bos_token_id": first, "eos_token_id": last, "pad_token_id": pad}
@@ -38,10 +38,10 @@ def embed(
     """The state at each text's end after `ln_final`, projected and L2-normalised.
 
     Args:
-        prefix: what stands before `token_embedding.`, `positional_embedding`, `ln_final.` and `text_projection`.
-        blocks: what stands before the layer numbers, with its dot.
+        prefix: the part of the keys before `token_embedding.`, `positional_embedding`, `ln_final.`, `text_projection`.
+        blocks: the part of the keys before the layer numbers, with its dot.
         ids: `(n, length)` int64.
-        ends: `(n,)`, the place of each text whose state is taken; what follows is never seen by it.
+        ends: `(n,)`, the position in each text whose state is taken; later positions are never attended to.
 
     Returns:
         `(n, embed)`.

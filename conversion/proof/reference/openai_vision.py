@@ -20,21 +20,21 @@ def is_resnet(tensors: Tensors) -> bool:
 
 
 def image_size(tensors: Tensors) -> int:
-    """Side of the square input, in pixels, that the position table was made for."""
+    """Side of the square input in pixels, from the position table."""
     if is_resnet(tensors):
         return RESNET_STRIDE * square_side(len(tensors["visual.attnpool.positional_embedding"]))
     return tensors["visual.conv1.weight"].shape[-1] * square_side(len(tensors["visual.positional_embedding"]))
 
 
 def width(tensors: Tensors) -> int:
-    """That of the attention: of the transformer, or of the ResNet's attention pool."""
+    """The width of the attention: the transformer's, or the ResNet's attention pool's."""
     if is_resnet(tensors):
         return tensors["visual.attnpool.positional_embedding"].shape[-1]
     return tensors["visual.conv1.weight"].shape[0]
 
 
 def training(tensors: Tensors) -> dict[str, Any]:
-    """What config.json keeps of a vision transformer for a later training; of a ResNet nothing."""
+    """A vision transformer's fields of config.json for later training; a ResNet has none."""
     if is_resnet(tensors):
         return {}
     initial = {"initializer_range": 0.02, "initializer_factor": 1.0}
@@ -83,7 +83,7 @@ def resnet(tensors: Tensors, pixels: torch.Tensor, heads: int) -> torch.Tensor:
 
     Args:
         pixels: `(n, 3, r, r)`.
-        heads: those of the attention pool.
+        heads: the head count of the attention pool.
 
     Returns:
         `(n, embed)`, not normalised.
@@ -100,7 +100,7 @@ def resnet(tensors: Tensors, pixels: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def _bottleneck(tensors: Tensors, block: str, x: torch.Tensor, stride: int) -> torch.Tensor:
-    """A residual block; a stride is an average pool, after the second convolution and before the shortcut's."""
+    """A residual block; a stride is an average pool after the second convolution and before the shortcut's."""
     out = F.relu(_conv_norm(tensors, block, 1, x))
     out = F.relu(_conv_norm(tensors, block, 2, out, padding=1))
     out = _conv_norm(tensors, block, 3, F.avg_pool2d(out, stride))

@@ -1,7 +1,7 @@
-"""From a Pillow image to normalised pixels, in the orders that the originals' own code has.
+"""A Pillow image -> normalised pixels, in the orders of the originals' own code.
 
-Resizing a picture in its own mode and resizing its RGB form are different pictures as soon as there is transparency, a
-palette or one bit a pixel, so the order is part of the result. Alpha is dropped by `convert`, never composited.
+With transparency, a palette or one bit a pixel, resizing in the picture's own mode and resizing its RGB form give
+different pixels, so the order matters. `convert` drops alpha, and never composites it.
 """
 
 import torch
@@ -12,12 +12,12 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def squash_then_rgb(image: Image.Image, size: int) -> torch.Tensor:
-    """Resize to a square whatever the aspect ratio, then RGB: cn_clip/clip/utils.py, `image_transform`."""
+    """Resizes to a square whatever the aspect ratio, then RGB: cn_clip/clip/utils.py, `image_transform`."""
     return _normalised(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB"))
 
 
 def rgb_then_squash(image: Image.Image, size: int) -> torch.Tensor:
-    """RGB, then a square whatever the aspect ratio, as R2D2 (prd2_inference_demo.py) and ChineseCLIP have it."""
+    """RGB, then a square whatever the aspect ratio, as in R2D2 (prd2_inference_demo.py) and ChineseCLIP."""
     return _normalised(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
 
 
@@ -43,7 +43,7 @@ def rgb_then_crop(image: Image.Image, size: int) -> torch.Tensor:
 
 
 def _short_side(image: Image.Image, size: int) -> Image.Image:
-    """Bicubic, the short side to `size`; the long side is cut to a whole number, not rounded, in both libraries."""
+    """Bicubic, the short side to `size`; both libraries truncate the long side to a whole number."""
     short, long = sorted(image.size)
     scaled = int(size * long / short)
     width, height = image.size

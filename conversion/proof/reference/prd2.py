@@ -1,4 +1,4 @@
-"""PRD2 and the dual encoder of R2D2: a BERT and a CLIP ViT without its last norm, each with a biased projection.
+"""PRD2 and R2D2's dual encoder: a BERT and a CLIP ViT without its last norm, each with a projection with bias.
 
 Source: R2D2, models/prd2.py and models/r2d2.py (`encode_text`, `encode_image`, `tokenize_text`), the configs under
 checkpoints/, and prd2_inference_demo.py for the pictures.
@@ -30,10 +30,10 @@ VISION_HEADS = {768: 12, 1024: 16}
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
     """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)` padded with 0.
 
-    The feature is the first position's state with the padding masked, as `tokenize_text` gives the mask.
+    The feature is the first position's state with the padding masked, by the mask of `tokenize_text`.
 
     Raises:
-        LookupError: if the head count is neither in the config nor that of a published size.
+        LookupError: if neither the config nor a published size gives the head count.
     """
     width = len(tensors["text_encoder.embeddings.LayerNorm.bias"])
     facts = hf_config.of_size(config, "text_config", hf_config.BERT, TEXT_HEADS, width)
@@ -46,11 +46,11 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
     """L2-normalised image embeddings, `(n, embed)`, of pixels `(n, 3, r, r)`.
 
-    The feature is the class position as it leaves the last layer: `last_hidden_state` of transformers' CLIP vision
-    model is taken before `post_layernorm`.
+    The feature is the class position's output of the last layer: transformers' CLIP vision model gives
+    `last_hidden_state` before `post_layernorm`.
 
     Raises:
-        LookupError: if the head count is neither in the config nor that of a published size.
+        LookupError: if neither the config nor a published size gives the head count.
     """
     width = len(tensors["visual_encoder.embeddings.class_embedding"])
     facts = hf_config.of_size(config, "vision_config", hf_config.CLIP_VISION, VISION_HEADS, width)
@@ -59,7 +59,7 @@ def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torc
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
-    """The logarithm of what the cosines are multiplied by; upstream divides them by `temp`."""
+    """The logarithm of the factor on the cosines; upstream divides the cosines by `temp`."""
     return float(torch.tensor(-math.log(float(tensors["temp"])), dtype=torch.float32))
 
 
@@ -74,17 +74,17 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training: what its class starts with."""
+    """The text tower's fields of config.json for later training: what its class starts with."""
     return hf_config.of_training(hf_config.BERT, "bert")
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return hf_config.of_training(hf_config.CLIP_VISION, "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as the slow BertTokenizer gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from the slow BertTokenizer."""
     return wordpiece.slow_transformers_ids(texts, vocab, context_length)
 
 

@@ -16,23 +16,23 @@ from .files import Files, Json, named, text_limit
 from .layers import ACTIVATIONS, Config, Tensors, normalize, weight, wide
 
 DISTILBERT_EPS = 1e-12
-"""Written into its layers (transformers, models/distilbert/modeling_distilbert.py)."""
+"""A constant in its layers (transformers, models/distilbert/modeling_distilbert.py)."""
 
 
 vocabulary = vocabularies.stated_wordpiece
 
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-"""The switches of configs before version 5.5; without any, the class takes the mean (modules/pooling.py)."""
+"""The switches in configs before version 5.5; without a switch, the class uses the mean (modules/pooling.py)."""
 
 DEFAULTS: Config = {"bert": hf_config.BERT, "distilbert": hf_config.DISTILBERT}
 
 
 def config(files: Files, stated: Json) -> Json:
-    """The tower's config.json with its class's defaults, and `text_pooling` and `max_seq_length` of the modules.
+    """The tower's config.json with its class's defaults, plus the modules' `text_pooling` and `max_seq_length`.
 
     Raises:
-        LookupError: if a file of the modules is not there.
-        ValueError: if another pooling is stated.
+        LookupError: if a file of the modules is missing.
+        ValueError: if the modules state another pooling.
     """
     own = files.get("config.json") or stated
     place, modules = named(files, "modules.json") or ("", [])
@@ -49,7 +49,7 @@ def config(files: Files, stated: Json) -> Json:
 
 
 TRANSFORMER = re.compile(r"sentence_\w+?_config\.json|sentence_xlm-roberta_config\.json")
-"""What the first module states."""
+"""The config files of the first module."""
 
 
 def _pooling(stated: Json) -> str:
@@ -73,7 +73,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
         config: the tower's config.json, and `text_pooling`: "mean" or "cls".
 
     Raises:
-        ValueError: if another pooling is stated.
+        ValueError: if the config states another pooling.
     """
     states = _states(tensors, ids, config)
     if config["text_pooling"] == "mean":
@@ -99,7 +99,7 @@ def _states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: the module's max_seq_length, else what the tokenizer states, at most the positions."""
+    """The longest text in ids: the module's max_seq_length, else the tokenizer's limit, at most the positions."""
     if config["max_seq_length"] is not None:
         return config["max_seq_length"]
     places = bert.positions(tensors, "")
@@ -107,15 +107,15 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return hf_config.of_training(config, config["model_type"])
 
 
 def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them.
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizerFast.
 
     Args:
-        vocab: with `tokens`, `lowercase`, `strip_accents` and `cjk_alone`, see `wordpiece.stated_ids`.
+        vocab: has `tokens`, `lowercase`, `strip_accents` and `cjk_alone`, see `wordpiece.stated_ids`.
     """
     return wordpiece.folder_ids(texts, vocab, context_length)
 

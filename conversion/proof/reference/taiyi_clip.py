@@ -1,4 +1,4 @@
-"""Fengshen's TaiyiCLIPModel: BertCLIP's towers, with the state of [CLS] in place of the tanh pooler.
+"""Fengshen's TaiyiCLIPModel: BertCLIP's towers, with the state of [CLS] instead of the tanh pooler.
 
 Source: Fengshenbang-LM, fengshen/models/clip/modeling_taiyi_clip.py, `get_text_features` and `get_image_features`,
 which fengshen/examples/pretrain_taiyi_clip/pretrain.py trains; processing_taiyi_clip.py.
@@ -16,7 +16,7 @@ from .layers import Config, Tensors
 from .vocabularies import WordPieces
 
 CONTEXT_LENGTH = 77
-"""--seq_length of fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
+"""--seq_length in fengshen/examples/pretrain_taiyi_clip/pretrain.py."""
 
 config = config_json
 vocabulary = vocabularies.stated_wordpiece
@@ -45,22 +45,22 @@ def image_size(tensors: Tensors, config: Config) -> int:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: what the folder's tokenizer states or 77, at most the positions."""
+    """The longest text in ids: the folder's tokenizer limit or 77, at most the number of positions."""
     return min(text_limit(files, CONTEXT_LENGTH), bert.positions(_without_lightning(tensors), "text_model."))
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return bert_clip.text_training(_without_lightning(tensors), config)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return bert_clip.image_training(_without_lightning(tensors), config)
 
 
 def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizerFast gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizerFast."""
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
@@ -70,5 +70,5 @@ def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
 
 
 def _without_lightning(tensors: Tensors) -> Tensors:
-    """The same tensors, without the name that the training's LightningModule gives the model."""
+    """The tensors without the model's name in the training's LightningModule."""
     return {key.removeprefix("model."): tensor for key, tensor in tensors.items()}

@@ -19,18 +19,18 @@ from .vocabularies import WordPieces
 config = stated_alone
 vocabulary = vocabularies.stated_wordpiece
 
-HEADS = {768: 12, 1024: 16}  # of hfl/chinese-roberta-wwm-ext* and openai/clip-vit-*, by width
-PADDED = 77  # `context_length`, to which the tokenizer pads; only its input_ids go into the model
+HEADS = {768: 12, 1024: 16}  # hfl/chinese-roberta-wwm-ext* and openai/clip-vit-*, by width
+PADDED = 77  # `context_length`: the tokenizer pads to it; the model gets only input_ids
 
 
 @torch.no_grad()
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
     """L2-normalised text embeddings, `(n, labels)`, of ids `(n, up to 77)` padded with 0.
 
-    Every position of the 77 is attended to, padding as well.
+    All 77 positions are attended to, including padding.
 
     Raises:
-        ValueError: if the texts are longer, which the original cuts.
+        ValueError: if the texts are longer; the original cuts such texts.
     """
     if ids.shape[1] > PADDED:
         raise ValueError(f"texts of {ids.shape[1]} ids, and the original cuts at {PADDED}: truncate them")
@@ -58,7 +58,7 @@ def logit_scale(tensors: Tensors, config: Config) -> float:
 
 
 def image_size(tensors: Tensors, config: Config) -> int:
-    """Side of the square input, in pixels, that the position table was made for."""
+    """Side of the square input in pixels, from the position table."""
     return clip_vision.image_size(_clip(tensors))
 
 
@@ -68,17 +68,17 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training: what its class starts with."""
+    """The text tower's fields of config.json for later training: what its class starts with."""
     return hf_config.of_training(hf_config.BERT, "bert")
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return hf_config.of_training(hf_config.CLIP_VISION, "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as BertTokenizer gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizer."""
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
@@ -88,7 +88,7 @@ def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
 
 
 def _bare(tensors: Tensors) -> Tensors:
-    """Keys as the LightningModule has them; some files have `model.` in front."""
+    """The keys as in the LightningModule; some files have the prefix `model.`."""
     return {key.removeprefix("model."): tensor for key, tensor in tensors.items()}
 
 

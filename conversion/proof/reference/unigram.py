@@ -15,7 +15,7 @@ from .bpe import WHITE_SPACE
 
 START, END, WORD = "<s>", "</s>", "▁"
 UNKNOWN_PENALTY = 10.0
-"""By how much an unknown character scores lower than the worst piece."""
+"""The difference between the worst piece's score and an unknown character's score."""
 
 JOINERS = "\u200c\u200d\uff9e\uff9f"
 
@@ -35,12 +35,12 @@ def xlm_roberta_ids(
     """Ids of each text between <s> and </s>, unpadded, at most `context_length`.
 
     Args:
-        pieces: each with its log-probability, in the order of their ids.
-        unknown: the id of a run of characters that no piece has.
+        pieces: pieces with log-probabilities, in the order of their ids.
+        unknown: the id of a run of characters that are in no piece.
         normalizers: the steps of tokenizer.json's normaliser.
-        splits: whether words end at every white space; else at spaces.
-        special: tokens that stand for themselves where a text holds them, with their ids.
-        greedy: those of them that take the white space on their left with them.
+        splits: whether words end at every white space, or only at spaces.
+        special: tokens that are recognised as a whole in a text, with their ids.
+        greedy: the special tokens that include the white space on their left.
     """
     steps = [_step(each) for each in normalizers]
     index = {piece: (number, score) for number, (piece, score) in enumerate(pieces)}
@@ -66,7 +66,7 @@ def xlm_roberta_ids(
 
 
 def _words(text: str, splits: bool) -> Iterator[str]:
-    """Runs without white space, each with the mark of a word's beginning, and cut where it stands within."""
+    """Runs without white space, each with a word's start mark; a mark inside a run cuts the run."""
     if splits:
         parts = "".join(" " if character in WHITE_SPACE else character for character in text).split(" ")
     else:
@@ -79,8 +79,8 @@ def _words(text: str, splits: bool) -> Iterator[str]:
 def _best_cut(
     word: str, index: Mapping[str, tuple[int, float]], longest: int, worst: float, unknown: int
 ) -> Iterator[int]:
-    """The pieces whose scores have the largest sum; neighbouring unknown characters are one."""
-    best: list[tuple[float, int, int]] = [(0.0, 0, unknown)]  # the sum up to here, where its last piece begins, its id
+    """The pieces whose scores have the largest sum; neighbouring unknown characters count as one piece."""
+    best: list[tuple[float, int, int]] = [(0.0, 0, unknown)]  # the sum up to here, its last piece's start and id
     best += [(float("-inf"), 0, unknown)] * len(word)
     for start in range(len(word)):
         here = best[start][0]
@@ -101,7 +101,7 @@ def _best_cut(
 
 
 def _clusters(text: str) -> Iterator[str]:
-    """Characters with the marks that follow them (Unicode, annex 29), as far as clusters under six bytes go."""
+    """Characters with their following marks (Unicode, annex 29), as far as needed for clusters under six bytes."""
     cluster = ""
     for character in text:
         if cluster and (cluster + character == "\r\n" or (_extends(character) and not _breaks(cluster[-1]))):
@@ -134,7 +134,7 @@ def _step(stated: Mapping[str, Any]) -> Step:
 
 
 class _CharacterMap:
-    """SentencePiece's compiled map: a double array of the bytes to be replaced, and the replacements, ended by NUL."""
+    """SentencePiece's compiled map: a double array of the bytes to replace, and the replacements, ended by NUL."""
 
     def __init__(self, content: bytes) -> None:
         (size,) = struct.unpack_from("<I", content)
@@ -145,7 +145,7 @@ class _CharacterMap:
         return "".join(map(self._cluster, _clusters(text)))
 
     def _cluster(self, cluster: str) -> str:
-        # A short cluster may be replaced as a whole; what matches is its shortest beginning, and the rest is lost.
+        # A short cluster may be replaced as a whole: its shortest beginning matches, and the rest is lost.
         if len(cluster.encode()) < 6 and (found := self._replacement(cluster)) is not None:
             return found
         replaced = ((character, self._replacement(character)) for character in cluster)

@@ -1,8 +1,8 @@
-"""The vocabularies that the originals read, read again from their files with the standard library alone.
+"""Reads the vocabularies of the originals again from their files, with only the standard library.
 
-Whatever a file holds, a reader here returns or raises ValueError or LookupError with what was found and wanted.
-Source: transformers 5, tokenization_utils_base.py (`_from_pretrained`: what the files of a folder add to each other)
-and models/bert, models/clip; openai/CLIP, clip/simple_tokenizer.py; huggingface/tokenizers, added_vocabulary.rs.
+For any file content, a reader returns or raises ValueError or LookupError with what was found and expected. Source:
+transformers 5, tokenization_utils_base.py (`_from_pretrained`: what the files of a folder add to each other) and
+models/bert, models/clip; openai/CLIP, clip/simple_tokenizer.py; huggingface/tokenizers, added_vocabulary.rs.
 """
 
 import base64
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MOST_BYTES = 1 << 28
-"""More than any vocabulary's file; XLM-R's has 17 MB."""
+"""More bytes than any vocabulary's file has; XLM-R's has 17 MB."""
 
 MOST_ROWS = 1 << 24
-"""More than any model has words."""
+"""More rows than any model has words."""
 
 BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 XLM_ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -31,22 +31,22 @@ CLIP_NAMED = {
     **{"bos_token": START, "eos_token": END, "unk_token": END, "sep_token": None, "pad_token": END},
     **{"cls_token": None, "mask_token": None},
 }
-"""What CLIPTokenizer takes for its tokens where no file names them, in the order in which it adds them."""
+"""CLIPTokenizer's defaults for tokens that no file names, in the order in which it adds them."""
 
 OPENAI_MERGES = 49152 - 256 - 2
-"""How many lines behind the title OpenAI's tokenizer takes."""
+"""The number of lines after the title that OpenAI's tokenizer uses."""
 
 FROZEN_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
-"""Classes that do what tokenizer.json says; BertTokenizer takes its vocabulary alone from there."""
+"""Classes that follow tokenizer.json; BertTokenizer takes only its vocabulary from tokenizer.json."""
 
 KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
 class WordPieces:
-    """A WordPiece vocabulary, its tokens in the order of their ids, and how a text is prepared for it.
+    """A WordPiece vocabulary: its tokens in the order of their ids, and its preparation of texts.
 
-    By default as BertTokenizer prepares it.
+    The defaults are BertTokenizer's.
     """
 
     tokens: Sequence[str]
@@ -57,7 +57,7 @@ class WordPieces:
 
 @dataclass(frozen=True)
 class Bpe:
-    """A byte-level BPE: tokens with their ids, merges in their order, and the tokens that a text is cut at first."""
+    """A byte-level BPE: tokens with ids, merges in order, and the special tokens at which a text is cut first."""
 
     ids: Mapping[str, int]
     merges: tuple[tuple[str, str], ...]
@@ -66,7 +66,7 @@ class Bpe:
 
 @dataclass(frozen=True)
 class Unigram:
-    """A unigram model: pieces with scores in the order of their ids; the rest is as `unigram.xlm_roberta_ids` says."""
+    """A unigram model: pieces with scores in the order of their ids; other fields as for `unigram.xlm_roberta_ids`."""
 
     pieces: Sequence[tuple[str, float]]
     unknown: int
@@ -78,7 +78,7 @@ class Unigram:
 
 @dataclass(frozen=True)
 class Table:
-    """What a vocabulary holds, whatever its kind: each row with its id, the special tokens, and merges or scores."""
+    """A vocabulary of any kind: each row with its id, the special tokens, and merges or scores."""
 
     rows: Mapping[str, int]
     special: Sequence[str]
@@ -86,7 +86,7 @@ class Table:
 
 
 def table(vocab: Sequence[str] | WordPieces | Bpe | Unigram) -> Table:
-    """A vocabulary that one of the readers here has read, as a table."""
+    """A vocabulary from one of the readers here, as a table."""
     if isinstance(vocab, Unigram):
         rows = {piece: number for number, (piece, _) in enumerate(vocab.pieces)} | dict(vocab.special)
         return Table(rows, sorted(vocab.special), tuple(vocab.pieces))
@@ -100,7 +100,7 @@ def wordpiece(path: Path) -> list[str]:
     """The tokens of a vocab.txt, of a tokenizer.json, or of a folder with either, in the order of their ids.
 
     Raises:
-        ValueError, LookupError: for anything else.
+        ValueError, LookupError: if the path is anything else.
     """
     file = _first(path, "tokenizer.json", "vocab.txt") if os.path.isdir(path) else path
     tokens = _tokens_of_json(file) if file.suffix == ".json" else _lines(_text(file, "one token a line"))
@@ -112,13 +112,13 @@ def wordpiece(path: Path) -> list[str]:
 
 
 def stated_wordpiece(path: Path) -> WordPieces:
-    """The same with the settings that BertTokenizer finds in the folder; of a file alone, its defaults.
+    """Like `wordpiece`, with the settings that BertTokenizer finds in the folder; a file alone has its defaults.
 
     Raises:
-        ValueError, LookupError: for a folder or file without a WordPiece vocabulary, and for settings of other types.
+        ValueError, LookupError: if no WordPiece vocabulary is there, or if a setting has another type.
     """
     lowercase, accents, cjk_alone = _bert_settings(path) if os.path.isdir(path) else (True, None, True)
-    # BERT's own rule (google-research/bert, tokenization.py): accents go where capitals go.
+    # BERT's own rule (google-research/bert, tokenization.py): lower-casing also strips accents.
     return WordPieces(wordpiece(path), lowercase, lowercase if accents is None else accents, cjk_alone)
 
 
@@ -126,10 +126,10 @@ def clip_bpe(path: Path) -> Bpe:
     """What CLIPTokenizer reads from a folder: tokenizer.json, else vocab.json with merges.txt, and the settings there.
 
     Args:
-        path: the folder, or the first of those files in it.
+        path: the folder, or the first existing of these files in it.
 
     Raises:
-        ValueError, LookupError: for anything else, and for merges that do not fit their vocabulary.
+        ValueError, LookupError: if the path is anything else, or if merges do not fit their vocabulary.
     """
     folder = path if os.path.isdir(path) else path.parent
     file = _first(folder, "tokenizer.json", "vocab.json")
@@ -151,12 +151,12 @@ def clip_bpe(path: Path) -> Bpe:
 
 
 def openai_bpe(path: Path) -> Bpe:
-    """OpenAI's vocabulary from its file of merges (.txt.gz), or what `clip_bpe` reads.
+    """OpenAI's vocabulary from its file of merges (.txt.gz), or the vocabulary that `clip_bpe` reads.
 
-    Ids: the 256 letters of the bytes, the same at the end of a word, what each merge makes, and the two ends.
+    Ids: the letters of the 256 bytes, the same letters at the end of a word, each merge's result, and the two ends.
 
     Raises:
-        ValueError, LookupError: for anything else.
+        ValueError, LookupError: if the path is anything else.
     """
     if os.path.isdir(path) or path.suffix != ".gz":
         return clip_bpe(path)
@@ -172,10 +172,10 @@ def openai_bpe(path: Path) -> Bpe:
 
 
 def unigram(path: Path) -> Unigram:
-    """XLM-R's unigram model from a tokenizer.json, or a folder with it: the source's, or a converted repo's.
+    """XLM-R's unigram model from a tokenizer.json or its folder, of the source or of a converted repo.
 
     Raises:
-        ValueError, LookupError: for anything else.
+        ValueError, LookupError: if the path is anything else.
     """
     file = _first(path, "tokenizer.json", "sentencepiece.bpe.model") if os.path.isdir(path) else path
     if file.suffix == ".model":
@@ -203,10 +203,10 @@ def unigram(path: Path) -> Unigram:
 
 
 def multilingual(path: Path) -> Unigram | WordPieces:
-    """XLM-R's model, or BERT's vocabulary with its settings, as the folder or file holds the one or the other.
+    """XLM-R's model, or BERT's vocabulary with its settings, whichever the folder or file holds.
 
     Raises:
-        ValueError, LookupError: for anything else.
+        ValueError, LookupError: if the path is anything else.
     """
     names = ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model")
     file = _first(path, *names) if os.path.isdir(path) else path
@@ -243,7 +243,7 @@ def _text(file: Path, wanted: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines as Python's text files have them, without empty ones at the end; U+2028 and its like end none."""
+    """Lines as in Python's text files, without empty lines at the end; U+2028 and similar characters end no line."""
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
 
 
@@ -288,7 +288,7 @@ def _kind(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """The value for a message; a number of thousands of digits can't be written."""
+    """The value for a message; Python cannot write a number with thousands of digits."""
     return f"a number of {value.bit_length()} bits" if type(value) is int and abs(value) > 1 << 64 else repr(value)
 
 
@@ -323,11 +323,11 @@ def _check_ids(ids: Mapping[str, Any], file: Path) -> None:
         raise ValueError(f"found {len(ids)} tokens with {len(rows)} ids in {file}; wanted an id for each.")
 
 
-# What a tokenizer.json holds.
+# The content of a tokenizer.json.
 
 
 def _model(content: Mapping[str, Any], kind: str, vocabulary: type, file: Path) -> dict[str, Any]:
-    """Its model; old files don't say of what type it is."""
+    """The tokenizer.json's model; old files do not state its type."""
     model = _field(content, "model", dict, file)
     if model.get("type", kind) != kind:
         found = model["type"] if type(model["type"]) is str else _kind(model["type"])
@@ -337,7 +337,7 @@ def _model(content: Mapping[str, Any], kind: str, vocabulary: type, file: Path) 
 
 
 def _added(content: Mapping[str, Any], file: Path) -> list[tuple[int, str, bool]]:
-    """Each of added_tokens: its id, its text, and whether it takes the white space on its left with it."""
+    """The entries of added_tokens: id, text, and whether the token includes the white space on its left."""
     listed = [] if content.get("added_tokens") is None else _field(content, "added_tokens", list, file)
     found = []
     for each in listed:
@@ -356,7 +356,7 @@ def _token(stated: Any, what: str, file: Path) -> str:
 
 
 def _extended(ids: Mapping[str, int], added: Iterable[str]) -> dict[str, int]:
-    """With ids for the tokens that the model lacks: those behind its last, whatever the file says of them."""
+    """The ids plus the tokens that the model lacks: they follow its last id, whatever id the file states."""
     found = dict(ids)
     for token in added:
         found.setdefault(token, len(found))
@@ -367,7 +367,7 @@ def _tokens_of_json(file: Path) -> list[str]:
     content = _object(file)
     vocab = _model(content, "WordPiece", dict, file)["vocab"]
     _check_ids(vocab, file)
-    # transformers adds them in the order of the ids that are stated, the tokenizers library in that of the file.
+    # transformers adds tokens in the order of their stated ids; the tokenizers library uses the file's order.
     ids = _extended(vocab, (token for _, token, _ in sorted(_added(content, file))))
     if set(ids.values()) != set(range(len(ids))):
         raise ValueError(f"found {len(ids)} tokens in {file} whose ids leave gaps; wanted 0 to {len(ids) - 1}.")
@@ -375,7 +375,7 @@ def _tokens_of_json(file: Path) -> list[str]:
 
 
 def _bert_settings(folder: Path) -> tuple[bool, bool | None, bool]:
-    """Whether BertTokenizer lower-cases, strips accents (None: not said) and parts CJK characters."""
+    """Whether BertTokenizer lower-cases, strips accents (None: not stated) and separates CJK characters."""
     file, names = folder / "tokenizer_config.json", ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
     stated = _optional(file)
     if stated.get("tokenizer_class") in FROZEN_CLASSES:
@@ -393,7 +393,7 @@ def _bert_settings(folder: Path) -> tuple[bool, bool | None, bool]:
 
 
 def _letters() -> list[str]:
-    """GPT-2's letter for each byte, in the order of OpenAI's ids: the visible ones of Latin-1, then U+0100 on."""
+    """GPT-2's letter for each byte, in the order of OpenAI's ids: visible Latin-1 first, then from U+0100."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return [*map(chr, visible), *(chr(256 + number) for number in range(256 - len(visible)))]
 
@@ -411,7 +411,7 @@ def _pair(merge: Any, file: Path) -> tuple[str, str]:
 
 
 def _check_bpe(ids: Mapping[str, int], merges: Sequence[tuple[str, str]], file: Path) -> None:
-    """Refuses what could meet a token without an id: in a text's bytes, in a merge, or at its ends."""
+    """Refuses tokens without an id: of a text's bytes, of a merge, or of a text's ends."""
     _require((START, END), ids, file)
     _require((letter + end for letter in _letters() for end in ("", "</w>")), ids, file)
     for first, second in merges:
@@ -422,7 +422,7 @@ def _check_bpe(ids: Mapping[str, int], merges: Sequence[tuple[str, str]], file: 
 
 
 def _check_all_made(bpe: Bpe, file: Path) -> None:
-    """Refuses merges that were cut: some token that bytes can make is not made."""
+    """Refuses an incomplete list of merges: no merge makes some token that consists of bytes."""
     letters = frozenset(_letters())
     made = {first + second for first, second in bpe.merges} | bpe.special
     for token in bpe.ids.keys() - made:
@@ -432,11 +432,11 @@ def _check_all_made(bpe: Bpe, file: Path) -> None:
 
 
 def _clip_special(folder: Path, added: Sequence[tuple[int, str, bool]]) -> list[str]:
-    """The tokens that CLIPTokenizer cuts a text at, in the order in which it adds them."""
+    """The tokens at which CLIPTokenizer cuts a text, in the order in which it adds them."""
     file = folder / "tokenizer_config.json"
     settings = _optional(file)
     if "added_tokens_decoder" in settings:
-        # transformers then leaves special_tokens_map.json and what tokenizer.json adds alone.
+        # transformers then ignores special_tokens_map.json and the added tokens of tokenizer.json.
         stated = _field(settings, "added_tokens_decoder", dict, file)
         tokens = {_number(key, file): _token(each, "an added token", file) for key, each in stated.items()}
     else:
@@ -478,7 +478,7 @@ def _piece(stated: Any, file: Path) -> tuple[str, float]:
 
 
 def _steps(content: Mapping[str, Any], name: str, parts: str, file: Path) -> list[dict[str, Any]]:
-    """A step that may be none, one, or a sequence; sequences within are steps."""
+    """The steps of a field that may be null, one step, or a sequence; inner sequences stay steps."""
     if content.get(name) is None:
         return []
     step = _field(content, name, dict, file)
@@ -491,8 +491,8 @@ def _steps(content: Mapping[str, Any], name: str, parts: str, file: Path) -> lis
 def _own_steps(content: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:
     """The steps of XLM-R's normaliser.
 
-    A converted repo of open_clip's has others in front, which stand for ftfy and end in NFC: `bpe.mended` is their
-    witness. XLM-R's own have no NFC.
+    A converted open_clip repo has other steps before them, which replace ftfy and end in NFC; `bpe.mended` is their
+    witness. XLM-R's own steps contain no NFC.
     """
     steps = _steps(content, "normalizer", "normalizers", file)
     kinds = [step["type"] for step in steps]
@@ -530,7 +530,7 @@ def _check_map(text: str, file: Path) -> None:
 
 
 def _splits(content: Mapping[str, Any], file: Path) -> bool:
-    """Whether words end at every white space, not at spaces alone."""
+    """Whether words end at every white space, or only at spaces."""
     steps = _steps(content, "pre_tokenizer", "pretokenizers", file)
     kinds = [step["type"] for step in steps]
     if kinds not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):

@@ -1,4 +1,4 @@
-"""BERT tokenisation in pure Python: cn_clip's own tokenizer, and what transformers' BertTokenizerFast does instead."""
+"""BERT tokenisation in pure Python: cn_clip's own tokenizer, and transformers' BertTokenizers."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .vocabularies import WordPieces
 
-# Ranges of characters that stand as a word of their own.
+# Ranges of characters that are words of their own.
 CJK = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -17,17 +17,17 @@ CJK = (
     (0xF900, 0xFAFF),
     (0x2F800, 0x2FA1F),
 )
-# tokenizers/src/normalizers/bert.rs has 0x2B920 where Google's table has 0x2B820: these 256 do not stand alone there.
+# tokenizers/src/normalizers/bert.rs has 0x2B920 instead of Google's 0x2B820: these 256 are not separated there.
 NOT_CJK_IN_TOKENIZERS = (0x2B820, 0x2B91F)
 SPECIAL = re.compile(r"(\[(?:PAD|UNK|CLS|SEP|MASK)\])")
 ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 def cn_clip_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """Ids as cn_clip/clip/utils.py `tokenize` gives them, without the padding.
+    """Ids as from cn_clip/clip/utils.py `tokenize`, without the padding.
 
-    Words of up to 200 characters are cut into pieces, `[MASK]` and the like in a text are ordinary characters, and
-    unassigned and private-use characters stay, as [UNK].
+    Words of up to 200 characters are cut into pieces. `[MASK]` and similar tokens in a text are ordinary characters.
+    Unassigned and private-use characters stay, as [UNK].
     """
     index = {line.strip(): number for number, line in enumerate(vocab)}
 
@@ -39,19 +39,19 @@ def cn_clip_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int)
 
 
 def transformers_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """Ids as transformers' BertTokenizerFast with truncation gives them, without the padding.
+    """Ids as from transformers' BertTokenizerFast with truncation, without the padding.
 
-    A word of more than 100 characters is [UNK], the special tokens in a text are themselves, private-use characters
-    are removed. Its tables are those of Unicode 8: punctuation, format characters and marks that came later are
-    classed here by the newer tables of Python.
+    A word of more than 100 characters is [UNK]. Special tokens in a text are special. Private-use characters are
+    removed. Its tables are those of Unicode 8: later punctuation, format characters and marks are classified here by
+    Python's newer tables.
     """
     return stated_ids(texts, vocab, context_length, lowercase=True, strip_accents=True, cjk_alone=True)
 
 
 def slow_transformers_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """Ids as transformers' slow BertTokenizer with truncation gives them, without the padding.
+    """Ids as from transformers' slow BertTokenizer with truncation, without the padding.
 
-    It differs from the fast one in the characters that the latter's table of ideographs leaves out.
+    It differs from the fast tokenizer in the ideographs that the fast tokenizer's table leaves out.
     """
     first, last = map(chr, NOT_CJK_IN_TOKENIZERS)
     apart = [re.sub(f"([{first}-{last}])", r" \1 ", text) for text in texts]
@@ -67,7 +67,7 @@ def stated_ids(
     strip_accents: bool,
     cjk_alone: bool,
 ) -> list[list[int]]:
-    """The same where a folder states how a text is prepared, as those of cased vocabularies do."""
+    """Like `transformers_ids`, for folders that state the preparation of texts, as cased vocabularies do."""
     index = {line.rstrip("\r\n"): number for number, line in enumerate(vocab)}
 
     def encode(text: str) -> Iterator[int]:
@@ -82,7 +82,7 @@ def stated_ids(
 
 
 def folder_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """The same by what a folder's files say: `vocab` is what `vocabularies.stated_wordpiece` has read."""
+    """Like `stated_ids`, by a folder's files: `vocab` comes from `vocabularies.stated_wordpiece`."""
     return stated_ids(
         texts,
         vocab.tokens,
@@ -94,10 +94,10 @@ def folder_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> 
 
 
 def wukong_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """Ids as Wukong's SimpleTokenizer gives them (Noah_WuKong, data/tokenizer/simple_tokenizer.py), unpadded.
+    """Ids as from Wukong's SimpleTokenizer (Noah_WuKong, data/tokenizer/simple_tokenizer.py), unpadded.
 
-    Words of up to 100 characters are cut into pieces; [UNK], [CLS] and [SEP] where they stand alone are themselves;
-    everything in the general categories C is removed, unassigned characters by the table of the Python at hand.
+    Words of up to 100 characters are cut into pieces. [UNK], [CLS] and [SEP] as whole words are special. Characters of
+    the general categories C are removed; Python's own table decides which characters are unassigned.
     """
     index = {line.strip(): number for number, line in enumerate(vocab)}
 
@@ -117,14 +117,14 @@ def _framed(pieces: Iterator[int], index: Mapping[str, int], context_length: int
 
 
 def _cn_clip_words(text: str) -> list[str]:
-    """cn_clip/clip/bert_tokenizer.py, BasicTokenizer: lower case a word at a time (final sigma), then no accents."""
+    """cn_clip/clip/bert_tokenizer.py, BasicTokenizer: lower-cases word by word (final sigma), then strips accents."""
     text = _spaced(_cleaned(text, removed=("Cc", "Cf")), _is_cjk)
     words = [_without_accents(word.lower()) for word in text.split()]
     return " ".join(part for word in words for part in _split_punctuation(word)).split()
 
 
 def _transformers_words(text: str, lowercase: bool, strip_accents: bool, cjk_alone: bool) -> list[str]:
-    """tokenizers' BertNormalizer and BertPreTokenizer: no accents, then lower case a character at a time."""
+    """tokenizers' BertNormalizer and BertPreTokenizer: strips accents, then lower-cases character by character."""
     text = _cleaned(text, removed=("Cc", "Cf", "Co"))
     text = _spaced(text, _is_cjk_in_tokenizers) if cjk_alone else text
     text = _without_accents(text) if strip_accents else text
@@ -133,7 +133,7 @@ def _transformers_words(text: str, lowercase: bool, strip_accents: bool, cjk_alo
 
 
 def _cleaned(text: str, removed: tuple[str, ...]) -> str:
-    """Without NUL, U+FFFD and the general categories `removed`, but for tab and line ends; spaces made plain."""
+    """Removes NUL, U+FFFD and the general categories `removed`, except tab and line ends; makes spaces plain."""
     return "".join(
         " " if character in "\t\n\r" or unicodedata.category(character) == "Zs" else character
         for character in text
@@ -159,7 +159,7 @@ def _without_accents(text: str) -> str:
 
 
 def _split_punctuation(word: str) -> list[str]:
-    """Each punctuation character alone, the runs between them whole."""
+    """Cuts out each punctuation character; the runs between them stay whole."""
     spaced = (f" {character} " if _is_punctuation(character) else character for character in word)
     return "".join(spaced).split()
 
@@ -169,7 +169,7 @@ def _is_punctuation(character: str) -> bool:
 
 
 def _pieces(word: str, index: Mapping[str, int], limit: int) -> list[int]:
-    """The longest known piece first, again and again; [UNK] for a word that can not be cut, or is over the limit."""
+    """Repeatedly takes the longest known piece; [UNK] for a word that cannot be cut or exceeds the limit."""
     unknown = [index["[UNK]"]]
     if len(word) > limit:
         return unknown

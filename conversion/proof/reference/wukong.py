@@ -1,9 +1,9 @@
-"""Wukong with global similarity: a causal transformer of word pieces and a CLIP ViT, under the names of its release.
+"""Wukong with global similarity: a causal transformer of word pieces and a CLIP ViT, under its release's key names.
 
 Source: Noah_WuKong of huawei-noah/Pretrained-Language-Model: model/wukong.py, model/language/transformer.py,
 model/vision/vision_transformer.py, configs/wukong_vit_{b,l}/*_g.py, data/tokenizer/simple_tokenizer.py, and
-`img_transform` of main.py. Its loader takes `loss.logit_scale` out of a file; that it is a logarithm says the port in
-EasyNLP, appzoo/wukong_clip/model.py (`logit_scale.exp()`).
+`img_transform` of main.py. Its loader takes `loss.logit_scale` out of a file. EasyNLP's port,
+appzoo/wukong_clip/model.py (`logit_scale.exp()`), shows that it is a logarithm.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ TEXT_HEADS = {512: 8, 768: 12}
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
     """L2-normalised text embeddings, `(n, embed)`, of ids `(n, length)` padded with 0.
 
-    The feature is the state of the last id, counted by how many are not 0.
+    The feature is the last id's state; the count of non-zero ids gives its position.
 
     Raises:
-        LookupError: if the head count is neither in the config nor that of a published width.
+        LookupError: if neither the config nor a published width gives the head count.
     """
     width = tensors["transformer.text_projection"].shape[0]
     heads = config.get("text", {}).get("heads", TEXT_HEADS.get(width))
@@ -62,17 +62,17 @@ def image_size(tensors: Tensors, config: Config) -> int:
 
 
 def context_length(tensors: Tensors, config: Config, files: Files) -> int:
-    """The longest text in ids: as many as there are positions."""
+    """The longest text in ids: the number of positions."""
     return openai_text.positions(tensors, "transformer.")
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training; 101 is [CLS], 102 [SEP], 0 the padding."""
+    """The text tower's fields of config.json for later training; 101 is [CLS], 102 [SEP], 0 the padding."""
     return openai_text.training(tensors, "transformer.", first=101, last=102, pad=0)
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return openai_vision.training(tensors)
 
 

@@ -1,4 +1,4 @@
-"""The XLM-RoBERTa text tower (Conneau et al., 2019): a BERT whose positions are counted from behind the pad id.
+"""The XLM-RoBERTa text tower (Conneau et al., 2019): a BERT whose positions start after the pad id.
 
 Source: transformers, models/xlm_roberta/modeling_xlm_roberta.py; fairseq, modules/learned_positional_embedding.py.
 """
@@ -12,7 +12,7 @@ PAD = 1
 
 
 def padding_bias(ids: torch.Tensor) -> torch.Tensor:
-    """`(n, length)`: -10000 where the id is padding, which leaves it exactly no weight after a softmax."""
+    """`(n, length)`: -10000 at padding ids, whose softmax weight is then exactly 0."""
     return (ids == PAD) * -10000.0
 
 
@@ -25,7 +25,7 @@ def last_hidden(
     eps: float,
     key_bias: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The last layer's states, `(n, length, hidden)`; arguments as `bert.last_hidden` has them.
+    """The last layer's states, `(n, length, hidden)`; the arguments are those of `bert.last_hidden`.
 
     Raises:
         ValueError: if the texts are longer than the position table.

@@ -1,4 +1,4 @@
-"""ZH-CLIP: a BERT pooled by its mean, with a perceptron behind it, and a CLIP ViT whose projection has a bias.
+"""ZH-CLIP: a mean-pooled BERT followed by a perceptron, and a CLIP ViT whose projection has a bias.
 
 Source: zh-clip, models/zhclip/modeling_zhclip.py (`MeanPooler`, `get_text_features`, `get_image_features`),
 configuration_zhclip.py, processing_zhclip.py and inference.py.
@@ -29,7 +29,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 @torch.no_grad()
 def text_features(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    """The same as the original gives them, before they are normalised."""
+    """The original's text features, before normalisation."""
     facts = hf_config.facts(_text(tensors, config))
     states = bert.last_hidden(
         tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, bert.padding_bias(ids)
@@ -48,7 +48,7 @@ def encode_image(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torc
 
 @torch.no_grad()
 def image_features(tensors: Tensors, pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """The same as the original gives them, before they are normalised."""
+    """The original's image features, before normalisation."""
     facts = hf_config.facts(_vision(tensors, config))
     states = clip_vision.last_hidden(tensors, "vision_model.", pixels, facts)
     pooled = layer_norm(tensors, "vision_model.post_layernorm", states[:, 0], facts.eps)
@@ -56,7 +56,7 @@ def image_features(tensors: Tensors, pixels: torch.Tensor, config: Config) -> to
 
 
 def logit_scale(tensors: Tensors, config: Config) -> float:
-    """The logarithm of 1: the original multiplies its products by nothing."""
+    """The logarithm of 1, because the original does not scale its products."""
     return 0.0
 
 
@@ -71,17 +71,17 @@ def context_length(tensors: Tensors, config: Config, files: Files) -> int:
 
 
 def text_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the text tower for a later training."""
+    """The text tower's fields of config.json for later training."""
     return hf_config.of_training(_text(tensors, config), "bert")
 
 
 def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
-    """What config.json keeps of the image tower for a later training."""
+    """The image tower's fields of config.json for later training."""
     return hf_config.of_training(_vision(tensors, config), "clip")
 
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids; as the slow BertTokenizer gives them."""
+    """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from the slow BertTokenizer."""
     return wordpiece.slow_transformers_ids(texts, vocab, context_length)
 
 
@@ -96,7 +96,7 @@ def _text(tensors: Tensors, config: Config) -> Config:
 
 
 def _vision(tensors: Tensors, config: Config) -> Config:
-    """The image tower's own fields, or those inside the whole CLIP that stands in their place."""
+    """The image tower's own fields, or the fields inside the whole CLIP that replaces them."""
     stated = config["vision_config"]
     own = stated if stated.get("model_type") == "clip" else {"vision_config": stated}
     return hf_config.fitting(own, "vision_config", hf_config.CLIP_VISION, clip_vision.sizes(tensors))
