@@ -57,15 +57,29 @@ def words(checkpoint: Checkpoint, models: Sequence[Model]) -> str:
     lines = [f"{checkpoint.name} holds {'more than one model' if len(models) > 1 else 'a model, and more beside it'}:"]
     lines += [f"  {model}" for model in models]
     lines += ["Other keys:", *(f"  {line}" for line in fold(left))] if left and models[0].prefix else []
-    lines += ["What is meant is not guessed. Save one model's weights alone, in Python; state_dict is the file's own:"]
+    lines += ["What is meant is not guessed. Save the weights of one model alone, in Python:", *_reading(checkpoint)]
     return "\n".join([*lines, *(f"  {_command(model, models)}" for model in models)])
+
+
+def _reading(checkpoint: Checkpoint) -> list[str]:
+    """The code that reads the state dict as its keys are named here: without wrappers and without a common prefix."""
+    lines = [
+        "  import pathlib, torch",
+        "  from hf_zhclip.conversion.reading.read import read",
+        f"  state_dict = read(pathlib.Path({str(checkpoint.path)!r})).tensors",
+    ]
+    if checkpoint.prefix:
+        lines.append(
+            f"  state_dict = {{key.removeprefix({checkpoint.prefix!r}): state_dict[key] for key in state_dict}}"
+        )
+    return lines
 
 
 def _command(model: Model, models: Sequence[Model]) -> str:
     """The code that saves one of the models alone; its prefix may stay."""
     others = tuple(each.prefix for each in models if each is not model)
     chosen = f"key.startswith({model.prefix!r})" if model.prefix else f"not key.startswith({others!r})"
-    return f"torch.save({{key: state_dict[key] for key in state_dict if {chosen}}}, FILE)"
+    return f"torch.save({{key: state_dict[key].clone() for key in state_dict if {chosen}}}, FILE)"
 
 
 def _counts(keys: Iterable[str]) -> list[tuple[str, int]]:

@@ -70,7 +70,7 @@ class Pair:
 
     def sides(self, model: Any, witness: WitnessOfPair, batches: Batches) -> Iterator[Side]:
         """The whole model's calls; its `forward` with both towers runs in the repo's own dtype."""
-        whole = model(**self.texts[PAIR], **self.pictures[FIRST], return_dict=True)
+        whole = model(**self.texts[PAIR], **self.pictures[FIRST])
         texts = (
             Call("encode_text(**processor(text, padding=True))", model.encode_text, self.texts[MIXED], MIXED),
             Call("encode_text(**processor(long_text))", model.encode_text, self.texts[CUT], CUT),

@@ -15,6 +15,7 @@ TRAINING_DIFFERS = Words(
 DTYPE = Words.same("dtype")
 ROWS = Words("{count} rows of the vocabulary", "词表的 {count} 行")
 RULES = Words("{count} merges or scores", "{count} 条合并规则或分数")
+STEPS = Words("{count} steps of the tokenizer", "分词器的 {count} 个步骤")
 CALL = Words("{call} in float64, inputs: {count}", "{call}（float64，{count} 个输入）")
 TOKEN_IDS = Words("token ids of {count} texts", "{count} 条文本的词元 id")
 LOGITS = Words("logits_per_image / exp(logit_scale) in float64", "logits_per_image / exp(logit_scale)（float64）")
@@ -26,6 +27,7 @@ OVERFLOWING = Words("{dtype}, where the witness overflows, too", "{dtype}，对�
 # The other side of a comparison without computation.
 SOURCE_TENSORS = Words("the source's tensors", "来源文件的张量")
 WRITTEN_TENSORS = Words("the file's tensors", "文件中的张量")
+FAMILY_TOKENIZER = Words("the tokenizer of its format", "该格式的分词器")
 OLDER_REPO = Words("the older repo", "旧仓库")
 REPO = Words("the repo", "仓库")
 

@@ -22,6 +22,9 @@ OUTPUT = "pooler_output"
 """The model output that holds one vector for each input."""
 
 TRANSFORMER = "sentence_bert_config.json"
+FIELDS = ("transformer_task", "modality_config", "module_output_name", "unpad_inputs")
+"""The fields of that file that `convert` writes."""
+
 CONVERT_AGAIN = "Convert the original again."
 
 
@@ -71,6 +74,11 @@ def _methods(file: Path) -> dict[str, tuple[str, str]]:
             f"{file} states unpad_inputs true, with which the texts of a batch may be joined into one; false was "
             f"wanted. {CONVERT_AGAIN}"
         )
+    if more := sorted(name for name, value in stated.items() if value and name not in FIELDS):
+        raise InputError(
+            f"{file} states {', '.join(more)}, which may change what a text becomes; only {', '.join(FIELDS)} were "
+            f"wanted. {CONVERT_AGAIN}"
+        )
     modalities = stated["modality_config"]
     check_fields(modalities, dict.fromkeys(METHODS, Field((dict,))), f"modality_config in {file}")
     return {modality: _method(modality, modalities[modality], f"{modality} in {file}") for modality in METHODS}
@@ -88,7 +96,14 @@ def _method(modality: str, stated: Mapping[str, Any], where: str) -> tuple[str, 
 def _prompt(file: Path) -> str:
     """The text before every input text, unless the user sets another prompt."""
     stated = read_json(file) if file.is_file() else {}
-    if (name := stated.get("default_prompt_name")) is None:
+    check_fields(stated, {"prompts": Field((dict,), needed=False)}, str(file))
+    name = stated.get("default_prompt_name")
+    if others := sorted(each for each, text in stated.get("prompts", {}).items() if text and each != name):
+        raise InputError(
+            f"{file} states the prompts {', '.join(others)}, which encode_query and encode_document put before a "
+            f"text; none was wanted. {CONVERT_AGAIN}"
+        )
+    if name is None:
         return ""
     check_fields(stated, {"prompts": Field((dict,))}, str(file))
     if not isinstance(prompt := stated["prompts"].get(name) if isinstance(name, str) else None, str):

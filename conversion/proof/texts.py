@@ -26,7 +26,7 @@ SENTENCES = (
     "臺灣的夜市裡有許多好吃的東西",
     "The quick brown fox jumps over the lazy dog, doesn't it?",
     "A photo of two dogs playing in the snow; it's 10:30 a.m. on 3/4/2021.",
-    "I'd've said they're we'll you're, what's it cost: $12.50?",
+    "I'm sure I'd've said they're we'll you're, what's it cost: $12.50?",
     "Transformers (BERT, RoBERTa & CLIP) pre-trained on e-mail addresses like user@example.com",
     "用PyTorch训练CLIP模型：batch_size=128，lr=1e-4",
     "iPhone 15 Pro Max手机壳 防摔 透明 for men/women",

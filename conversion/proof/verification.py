@@ -33,7 +33,7 @@ from .fresh_process import answered
 from .orders import telling_pictures
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
 from .stated_modules import stated_modules
-from .vocabulary import compare_vocabulary
+from .vocabulary import compare_steps, compare_vocabulary
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
 from .witnesses import Testimony
 
@@ -197,10 +197,19 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
     _check_sides(repo, witness)
+    if Path(request.vocabulary) != out:
+        comparisons.append(compare_steps(repo.tokenizer, _built_tokenizer(parts, request, witness.context_length)))
     numbers = _compare_numbers(model, repo, witness, request.dtype)
     del model
     comparisons += numbers
     return "tensors" if any(map(shows_nothing, comparisons)) else witness.level, comparisons
+
+
+def _built_tokenizer(parts: Sequence[Part], request: Request, context_length: int) -> Any:
+    """The tokenizer that the format of the texts makes of the original's vocabulary."""
+    source = parts[0].source if parts else SOURCES[request.recorded[0]["format"]]
+    vocabulary = Path(request.vocabulary)
+    return source.tokenizer(None if vocabulary == source.vocabulary.default else vocabulary, context_length)
 
 
 def _check_sides(repo: Repo, witness: Witness) -> None:

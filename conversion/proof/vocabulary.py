@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..repos.report import Comparison
-from .compared import ROWS, RULES
+from .compared import FAMILY_TOKENIZER, ROWS, RULES, STEPS
 from .precision import exact
 from .witness import Witness
+
+TOKENIZER_STEPS = ("normalizer", "pre_tokenizer", "post_processor", "added_tokens")
+"""The parts of a tokenizer.json that change ids, beside the model itself."""
 
 
 def compare_vocabulary(tokenizer: Any, witness: Witness) -> Iterator[Comparison]:
@@ -20,6 +23,25 @@ def compare_vocabulary(tokenizer: Any, witness: Witness) -> Iterator[Comparison]
     yield exact("ids", ROWS.filled(count=len(theirs)), witness.name, different)
     if rules := witness.vocabulary.rules:
         yield exact("ids", RULES.filled(count=len(rules)), witness.name, _differing(_rules(tokenizer), rules))
+
+
+def compare_steps(tokenizer: Any, built: Any) -> Comparison:
+    """How many steps of tokenizer.json differ from the steps that the family's tokenizer has on this vocabulary.
+
+    Texts show most changes of a step. They cannot show a rule for two characters that no text has side by side.
+
+    Args:
+        built: the tokenizer that the source's format makes of the vocabulary.
+    """
+    ours, due = _steps(tokenizer), _steps(built)
+    different = sum(ours[name] != due[name] for name in due)
+    return exact("ids", STEPS.filled(count=len(due)), FAMILY_TOKENIZER, different)
+
+
+def _steps(tokenizer: Any) -> dict[str, Any]:
+    found = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = {name: value for name, value in found["model"].items() if name not in ("vocab", "merges")}
+    return {"model": model, **{name: found[name] for name in TOKENIZER_STEPS}}
 
 
 def _reachable(rows: Mapping[str, int]) -> dict[str, int]:

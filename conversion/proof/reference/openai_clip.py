@@ -18,7 +18,7 @@ config = stated_alone
 vocabulary = vocabularies.openai_bpe
 
 SPECIAL_IN_TEXTS = False
-"""OpenAI's `tokenize` ends what it gives at the first end that a text holds itself: it can't be asked of such texts."""
+"""OpenAI's `tokenize` gives nothing to tell the end of a text by, if the text itself holds the end's token."""
 
 HEAD_WIDTH = 64
 EPS = 1e-5

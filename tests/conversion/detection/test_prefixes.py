@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -171,16 +172,46 @@ def test_what_lies_beside_is_listed_and_the_command_keeps_what_is_asked_for(tmp_
     assert "cn_clip (OFA-Sys/Chinese-CLIP) [cn_clip] under the prefix 'student.'" in message
     assert "\n  blocks.{0...1}.w [2]\n  head.bias [10]\n  head.weight [10, 48]\n" in message
     assert inspect(source, **arguments).refusal == message
-    assert convert(
-        walked(message, tensors, tmp_path, "key.startswith('student.')"), tmp_path / "OUT", **arguments
-    ).passed
+    assert convert(walked(message, tmp_path, "key.startswith('student.')"), tmp_path / "OUT", **arguments).passed
 
 
-def walked(message, state_dict, folder, chosen):
+def walked(message, folder, chosen):
     """Does what a message says, in Python, and gives the file that it makes."""
-    (found,) = (line for line in re.findall(r"torch\.save\(.*", message) if f" if {chosen}}}" in line)
-    exec(found.replace("FILE", repr(str(folder / "alone.pt"))), {"torch": torch, "state_dict": state_dict})
-    return folder / "alone.pt"
+    *before, _ = message.partition("in Python:\n")[2].partition("  torch.save(")
+    (save,) = (line for line in re.findall(r"torch\.save\(.*", message) if f" if {chosen}}}" in line)
+    file = folder / "alone.pt"
+    exec(textwrap.dedent(before[0]) + save.replace(", FILE)", f", {str(file)!r})"), {})
+    return file
+
+
+WRAPPED = {
+    "a head, behind DDP": lambda model: {f"module.{key}": tensor for key, tensor in model.items()},
+    "a head, within Lightning's file": lambda model: {"state_dict": {f"model.{key}": model[key] for key in model}},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_what_a_message_says_works_behind_a_wrapper_too(name, tmp_path):
+    torch.save(WRAPPED[name]({**{f"clip.{key}": tensor for key, tensor in vit().items()}, **HEAD}), tmp_path / "x.pt")
+    arguments = {"config": c.cn_clip.cn_clip_config(tmp_path / "facts.json")}
+
+    with pytest.raises(UnknownFormat) as error:
+        convert(tmp_path / "x.pt", tmp_path / "OUT", **arguments)
+
+    chosen = re.search(r" if (key\.startswith\(.*?clip\.'\))\}", str(error.value))[1]
+    alone = walked(str(error.value), tmp_path, chosen)
+    assert convert(alone, tmp_path / "OUT", **arguments).passed
+
+
+def test_a_teacher_within_the_models_own_prefix_is_told_and_the_model_can_be_saved(tmp_path):
+    model = {**vit(), **{f"teacher.{key}": tensor + 1 for key, tensor in vit().items()}}
+    source, arguments = saved(tmp_path, {f"clip.{key}": tensor for key, tensor in model.items()})
+
+    with pytest.raises(UnknownFormat) as error:
+        convert(source, tmp_path / "OUT", **arguments)
+
+    chosen = re.search(r" if (not key\.startswith\(.*?\))\}", str(error.value))[1]
+    assert convert(walked(str(error.value), tmp_path, chosen), tmp_path / "OUT", **arguments).passed
 
 
 def test_more_keys_within_the_prefix_are_listed_by_the_mapping(tmp_path):
@@ -210,7 +241,7 @@ def test_of_two_models_both_prefixes_are_named_and_none_is_guessed(format, tmp_p
     for prefix in ("student.", "teacher."):
         assert f"cn_clip (OFA-Sys/Chinese-CLIP) [cn_clip] under the prefix {prefix!r}" in message
     assert "\n  temperature []" in message
-    alone = walked(message, tensors, tmp_path, "key.startswith('teacher.')")
+    alone = walked(message, tmp_path, "key.startswith('teacher.')")
     convert(alone, tmp_path / "OUT", **arguments)
     assert read(tmp_path / "OUT").tensors["logit_scale"] == teacher["logit_scale"]
 
@@ -228,7 +259,7 @@ def test_a_teacher_beside_a_model_without_a_prefix_is_told_and_either_can_be_sav
     )
     for chosen, shift in (("key.startswith('teacher.')", 1), ("not key.startswith(('teacher.',))", 0)):
         out = tmp_path / f"OUT{shift}"
-        convert(walked(message, tensors, tmp_path, chosen), out, **arguments)
+        convert(walked(message, tmp_path, chosen), out, **arguments)
         assert read(out).tensors["logit_scale"] == vit()["logit_scale"] + shift
 
 
@@ -247,6 +278,6 @@ def test_a_folder_s_config_stays_beside_what_was_saved_alone(tmp_path):
     with pytest.raises(UnknownFormat) as error:
         convert(folder, tmp_path / "OUT")
 
-    shutil.move(walked(str(error.value), tensors, tmp_path, "key.startswith('clip.')"), folder / "pytorch_model.bin")
+    shutil.move(walked(str(error.value), tmp_path, "key.startswith('clip.')"), folder / "pytorch_model.bin")
 
     assert convert(folder, tmp_path / "OUT").passed

@@ -74,6 +74,22 @@ def shorten_words(found):
     found["model"]["max_input_chars_per_word"] = 171
 
 
+def lose_contraction(found):
+    for step in found["pre_tokenizer"]["pretokenizers"]:
+        if "Regex" in step.get("pattern", {}):
+            step["pattern"]["Regex"] = step["pattern"]["Regex"].replace("'m|", "")
+
+
+def add_word(found):
+    row = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    found["added_tokens"].append({**row, "id": found["model"]["vocab"]["love"], "content": "love"})
+
+
+def replace_word(found):
+    rule = {"type": "Replace", "pattern": {"String": "北京"}, "content": "南京"}
+    found["normalizer"] = {"type": "Sequence", "normalizers": [rule, found["normalizer"]]}
+
+
 def keep_ideographs_together(found):
     found["normalizer"]["handle_chinese_chars"] = False
 
@@ -125,6 +141,9 @@ PLANTED = {
     "two merges": ("openai_clip", tokenizer(swap_merges), "ids"),
     "scores": ("multilingual_clip", tokenizer(change_scores), "ids"),
     "ideographs that stand together": ("bert_clip", tokenizer(keep_ideographs_together), "ids"),
+    "a contraction that is cut otherwise": ("hf_clip", tokenizer(lose_contraction), "ids"),
+    "a word that is a token of its own": ("bert_clip", tokenizer(add_word), "ids"),
+    "a rule for two characters": ("cn_clip_vit", tokenizer(replace_word), "ids"),
     "the length of a word": ("cn_clip_vit", tokenizer(shorten_words), "ids"),
     # what prepares a picture
     "a crop rounded up": ("taiyi_plain", order("crop_up_then_rgb"), "pixels"),
@@ -133,6 +152,12 @@ PLANTED = {
     "vectors of pictures": ("bert_clip", text_vectors("get_image_features", "pooler_output"), InputError),
     "states for vectors": ("bert_clip", text_vectors("get_text_features", "last_hidden_state"), InputError),
     "a prompt": ("bert_clip", prompt, "text"),
+    "a prompt for queries": (
+        "bert_clip",
+        fields("config_sentence_transformers.json", prompts={"query": "查询：", "document": ""}),
+        InputError,
+    ),
+    "texts that are cut sooner": ("bert_clip", fields("sentence_bert_config.json", max_seq_length=4), InputError),
     "texts that are joined": ("bert_clip", fields("sentence_bert_config.json", unpad_inputs=True), InputError),
     # the weights
     "a weight": ("cn_clip_vit", change_weight("text_projection.weight"), "tensors"),
@@ -175,7 +200,7 @@ def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(n
 @pytest.mark.parametrize(
     ("stated", "error", "said"),
     [
-        ({"return_dict": False}, None, ""),
+        ({"return_dict": False}, WorkError, "loads and does not compute: .*tuple"),
         ({"output_hidden_states": True}, None, ""),
         ({"chunk_size_feed_forward": 3}, WorkError, "loads and does not compute: .*chunk"),
         ({"_attn_implementation": "flash_attention_2"}, InputError, "No model can be built from .*FlashAttention2"),
