@@ -30,7 +30,6 @@ from ..words import Words
 from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
-from .orders import telling_pictures
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
 from .stated_modules import stated_modules
 from .vocabulary import compare_steps, compare_vocabulary
@@ -242,6 +241,9 @@ def _compare_numbers(
         with _running(repo.path):
             measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
     else:
+        # Imported here, because it imports the image processor, which only the fresh process needs.
+        from .orders import telling_pictures
+
         pictures = [*samples.pictures(), *telling_pictures(repo.image_size)]
         pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
         yield from comparisons
@@ -391,7 +393,7 @@ def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], li
         *compare_vocabulary(repo.tokenizer, witness),
         exact("ids", compared.TOKEN_IDS.filled(count=len(given)), witness.name, different),
     ]
-    return dict(zip(samples.TEXTS, expected, strict=False)), comparisons
+    return dict(zip(samples.TEXTS, expected[: len(samples.TEXTS)], strict=True)), comparisons
 
 
 def _compare_pixels(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from ..repos.report import Comparison
@@ -57,4 +58,4 @@ def _rules(tokenizer: Any) -> list[tuple]:
 
 def _differing(ours: Sequence[tuple], theirs: Sequence[tuple]) -> int:
     """The number of entries in another place, plus the extra entries of one side."""
-    return sum(a != tuple(b) for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))
+    return sum(a != b for a, b in zip_longest(ours, map(tuple, theirs)))
