@@ -92,8 +92,9 @@ def _check_end(end: int, words: int, pooled: int) -> None:
             f"The model's eos_token_id is {LEGACY_EOS}, with which CLIP takes the state of a text's highest id. The "
             f"tokenizer ends a text with id {end} and has words up to id {words - 1}, whose state would be taken in "
             'place of the end\'s. If words were added behind the end, state the end: "eos_token_id": '
-            f"{end} in the text_config of config.json (or of --config FILE), and in its text_config_dict where it has "
-            f"that. If the vocabulary is another model's: {OTHER_VOCABULARY}"
+            f"{end} in the text_config of config.json, and in its text_config_dict if it has one. If no config.json "
+            "lies beside the weights, state it in the file of --config. If the vocabulary is another model's: "
+            f"{OTHER_VOCABULARY}"
         )
     if pooled not in (LEGACY_EOS, end):
         raise InputError(
