@@ -245,7 +245,8 @@ def _compare_numbers(
         from .orders import telling_pictures
 
         pictures = [*samples.pictures(), *telling_pictures(repo.image_size)]
-        pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
+        with _running(repo.path):
+            pixels, comparisons = _compare_pixels(repo.processor, pictures, witness)
         yield from comparisons
         batches = Batches(rows, picture_batches(pixels))
         with _running(repo.path):

@@ -1,5 +1,6 @@
 """A repo on disk, converted or fine-tuned afterwards: its config, its tensors and its processor."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from PIL.Image import Resampling
 
 from ..errors import InputError
 from ..mapping import check, plan, rename
-from ..reading.json_files import Field, check_fields, read_json
+from ..reading.json_files import Field, brief, check_fields, is_kind, read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import read
 
@@ -43,9 +45,9 @@ class Repo:
 
 
 IMAGE_PROCESSOR = {
-    "resample": Field((int, NoneType), needed=False),
-    "image_mean": Field((list, NoneType), needed=False),
-    "image_std": Field((list, NoneType), needed=False),
+    "resample": Field((int,), needed=False),
+    "image_mean": Field((list,), needed=False),
+    "image_std": Field((list,), needed=False),
 }
 """Fields of processor_config.json that are checked here, because the image processor accepts them unchecked."""
 
@@ -78,13 +80,17 @@ def read_repo(path: Path) -> Repo:
             f"{path} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` writes a converted repo."
         )
     refuse_namesake(path)
-    _check_config(path, read_json(path / "config.json"))
-    config, shapes = _build(path)
+    stated = read_json(path / "config.json")
+    _check_config(path, stated)
     tensors = read(path).tensors
+    _check_layers(path, stated, len(tensors))
+    config, shapes = _build(path)
     check([plan((rename("*", "*"),), {key: tuple(tensor.shape) for key, tensor in tensors.items()})], shapes)
     _check_settings(path / "tokenizer_config.json")
     processor = _tokenizer(path) if is_text_alone(config) else _processor(path, config["vision_config"]["image_size"])
-    return Repo(path, config, tensors, processor)
+    repo = Repo(path, config, tensors, processor)
+    _check_length(repo)
+    return repo
 
 
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:
@@ -139,6 +145,41 @@ def _tokenizer(path: Path) -> Any:
         raise InputError(f"The tokenizer of {path} does not load: {error}") from error
 
 
+def _check_pictures(stated: Any, where: str) -> None:
+    """Refuses a filter that Pillow does not have, and a mean or a deviation that is not one number a colour."""
+    check_fields(stated, IMAGE_PROCESSOR, where)
+    if (filter := stated.get("resample", 0)) not in set(Resampling):
+        raise InputError(f"found resample {filter} in {where}; wanted a filter of Pillow, 0 to {max(Resampling)}.")
+    for name, least in (("image_mean", -math.inf), ("image_std", 0.0)):
+        values = stated.get(name, [1.0, 1.0, 1.0])
+        if len(values) != 3 or not all(is_kind(each, (float,)) and each > least for each in values):
+            positive = " above 0" if least == 0.0 else ""
+            raise InputError(f"found {name} {brief(values)} in {where}; wanted three numbers{positive}.")
+
+
+def _check_length(repo: Repo) -> None:
+    from hf_zhclip import ZhCLIPConfig
+
+    positions = ZhCLIPConfig.from_dict(dict(repo.config)).max_text_positions
+    if not 3 <= (length := repo.tokenizer.model_max_length) <= positions:
+        raise InputError(
+            f"{repo.path / 'tokenizer_config.json'} says model_max_length {length:g}, but the model takes 3 to "
+            f"{positions} tokens. State the length of the longest text there."
+        )
+
+
+def _check_layers(path: Path, config: Mapping[str, Any], tensors: int) -> None:
+    """Refuses a number of layers that the weights cannot have, before a model is built of them."""
+    for tower in ("text_config", "vision_config"):
+        stated = config.get(tower)
+        for name in ("num_hidden_layers", "n_layers"):
+            if isinstance(stated, Mapping) and is_kind(count := stated.get(name), (int,)) and count > tensors:
+                raise InputError(
+                    f"{path / 'config.json'} says {name} {count:g} in {tower}, but the weights are {tensors} tensors. "
+                    "Take both from the same folder."
+                )
+
+
 def _processor(path: Path, image_size: int) -> Any:
     from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPProcessor
 
@@ -148,7 +189,7 @@ def _processor(path: Path, image_size: int) -> Any:
             "repo that was fine-tuned beside the model: AutoProcessor.from_pretrained(REPO).save_pretrained(OUT)."
         )
     stated = read_json(path / "processor_config.json").get("image_processor", {})
-    check_fields(stated, IMAGE_PROCESSOR, f"the image_processor of {path / 'processor_config.json'}")
+    _check_pictures(stated, f"the image_processor of {path / 'processor_config.json'}")
     try:
         processor = load_processor(path)
     except Exception as error:  # the tokenizers library raises plain Exception

@@ -60,6 +60,12 @@ class Comparison:
     result: float
     passed: bool
 
+    def holds(self) -> bool:
+        """Whether the result is within the bound; NaN holds where both sides have it, which `passed` alone knows."""
+        if math.isnan(self.result):
+            return self.passed
+        return self.result >= self.bound if self.measure == COSINE else self.result <= self.bound
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Comparison":
         """The inverse of `dataclasses.asdict`; a null result becomes NaN.
@@ -176,6 +182,25 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
         _check_fields("evidence", list(source["evidence"]["files"].values()), FILE_KINDS)
 
 
+def _check_agreement(report: Report, passed: Any) -> None:
+    """Refuses a report whose parts contradict each other, or that leaves out what a repo cannot be without."""
+    conversion = report.conversion
+    if passed is not report.passed:
+        raise TypeError(f"passed is {passed!r}, and its comparisons say {report.passed}")
+    for each in report.comparisons:
+        if each.passed != each.holds():
+            raise TypeError(f"{each.what.en} passed is {each.passed}, but the result is {each.result} ({each.bound})")
+    if conversion["verification_skipped"] and report.level != "tensors":
+        raise TypeError(f"verification_skipped is true, but the level is {report.level!r}")
+    if not (length := conversion["context_length"]) >= 3 or isinstance(length, bool):
+        raise TypeError(f"context_length is {length}")
+    if not _are_texts(conversion["vocabulary"]):
+        raise TypeError(f"vocabulary is {conversion['vocabulary']!r}")
+    names = set(report.files)
+    if not {"config.json", "tokenizer.json"} <= names or not any(name.endswith(".safetensors") for name in names):
+        raise TypeError(f"files names {len(names)} files, and not config.json, tokenizer.json and the weights")
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
@@ -207,9 +232,11 @@ def read_report(folder: Path) -> Report:
         refuse_namesake(folder)
         raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
     try:
-        return Report.from_json(value)
+        report = Report.from_json(value)
+        _check_agreement(report, value["passed"])
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no report: {error}. Convert it again.") from error
+    return report
 
 
 def changed_files(folder: Path, report: Report) -> list[str]:

@@ -221,6 +221,28 @@ def test_what_a_config_says_of_its_use_is_heeded_or_told_in_words(stated, error,
             verify(out, original.source, **original.arguments)
 
 
+STATED = {
+    "a mean of one number": (fields("processor_config.json", "image_processor", image_mean=[0.5]), "image_mean"),
+    "a mean of words": (fields("processor_config.json", "image_processor", image_mean=["a"] * 3), "three numbers"),
+    "a deviation of 0": (fields("processor_config.json", "image_processor", image_std=[0.2, 0, 0.2]), "above 0"),
+    "no deviation": (fields("processor_config.json", "image_processor", image_std=None), "image_std"),
+    "no filter": (fields("processor_config.json", "image_processor", resample=None), "resample"),
+    "a filter that is not there": (fields("processor_config.json", "image_processor", resample=99), "resample 99"),
+    "a billion layers": (fields("config.json", "text_config", num_hidden_layers=10**9), "num_hidden_layers 1e\\+09"),
+    "texts of no token": (fields("tokenizer_config.json", model_max_length=0), "model_max_length 0, but the model"),
+    "texts without an end": (fields("tokenizer_config.json", model_max_length=10**30), "model_max_length 1e\\+30"),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_what_a_repo_cannot_compute_with_is_refused_in_words_before_it_computes(name, copy):
+    plant, said = STATED[name]
+    out, original = copy("cn_clip_vit", plant)
+
+    with pytest.raises(InputError, match=said):
+        verify(out, original.source, **original.arguments)
+
+
 # Weights of ordinary scale, which hide in float32 what they show in double
 
 ORDINARY = {

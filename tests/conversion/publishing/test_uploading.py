@@ -146,7 +146,7 @@ def test_a_card_that_the_hub_refuses_is_told_before_anything_is_sent(hub, out):
 
 
 def test_an_upload_that_broke_off_is_taken_up_again_and_files_that_arrived_are_not_sent_again(hub, tmp_path):
-    files = {"config.json": b"{}", SHARDS[0]: b"1" * 300_000, SHARDS[1]: b"2" * 300_000}
+    files = {"config.json": b"{}", "tokenizer.json": b"{}", SHARDS[0]: b"1" * 300_000, SHARDS[1]: b"2" * 300_000}
     out = repo_of(tmp_path / "OUT", files)
     second = f"^PUT .*{hashlib.sha256(files[SHARDS[1]]).hexdigest()}"
     fault = hub.plan(second, drop_after=1000)

@@ -9,6 +9,7 @@ from hf_zhclip.conversion.words import Words
 
 LIMIT = Words("Texts are lower-cased.", "文本会转成小写。")
 VECTORS = Words("embeddings in float32", "向量（float32）")
+FILES = dict.fromkeys(("config.json", "tokenizer.json", "model.safetensors"), "00")
 
 
 def report(*results: float) -> Report:
@@ -35,7 +36,7 @@ def report(*results: float) -> Report:
         **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},
         **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
     }
-    return Report([source], conversion, "reference", comparisons, {"config.json": "00"})
+    return Report([source], conversion, "reference", comparisons, FILES)
 
 
 def whole() -> Report:
@@ -139,4 +140,42 @@ def test_a_report_of_another_kind_is_refused(tmp_path, changes, told):
     (tmp_path / FILE).write_text(json.dumps(spoilt(**changes)), encoding="utf-8")
 
     with pytest.raises(InputError, match=f"is no report: .*{told}"):
+        read_report(tmp_path)
+
+
+def without(name):
+    return lambda value: value["files"].pop(name)
+
+
+def conversion(**changes):
+    return lambda value: value["conversion"].update(changes)
+
+
+def comparison(**changes):
+    return lambda value: value["comparisons"][0].update(changes)
+
+
+LIES = {
+    "passed, which nothing shows": (lambda value: value.update(comparisons=[]), "passed is True, and its comparisons"),
+    "failed, which nothing shows": (lambda value: value.update(passed=False), "passed is False, and its comparisons"),
+    "a result beyond its bound": (comparison(result=1.0), "passed is True, but the result is 1.0"),
+    "a bound below its result": (comparison(bound=-1.0), "passed is True, but the result is 0.0"),
+    "numbers that were skipped": (conversion(verification_skipped=True), "verification_skipped is true"),
+    "no token at all": (conversion(context_length=0), "context_length is 0"),
+    "a length that is no number": (conversion(context_length=True), "context_length is True"),
+    "a vocabulary without hashes": (conversion(vocabulary={"vocab.txt": 1}), "vocabulary is"),
+    "no weights": (without("model.safetensors"), "files names 2 files, and not config.json, tokenizer.json and the"),
+    "no config": (without("config.json"), "files names 2 files"),
+    "no file": (lambda value: value.update(files={}), "files names 0 files"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_report_that_contradicts_itself_is_no_report(name, tmp_path):
+    change, said = LIES[name]
+    value = whole().to_json()
+    change(value)
+    (tmp_path / FILE).write_text(json.dumps(value), encoding="utf-8")
+
+    with pytest.raises(InputError, match=f"is no report: .*{said}.* Convert it again"):
         read_report(tmp_path)
