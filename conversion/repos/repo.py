@@ -173,7 +173,8 @@ def _check_layers(path: Path, config: Mapping[str, Any], tensors: int) -> None:
     for tower in ("text_config", "vision_config"):
         stated = config.get(tower)
         for name in ("num_hidden_layers", "n_layers"):
-            if isinstance(stated, Mapping) and is_kind(count := stated.get(name), (int,)) and count > tensors:
+            count = stated.get(name, 0) if isinstance(stated, Mapping) else 0
+            if isinstance(count, int) and count > tensors:
                 raise InputError(
                     f"{path / 'config.json'} says {name} {count:g} in {tower}, but the weights are {tensors} tensors. "
                     "Take both from the same folder."

@@ -155,6 +155,10 @@ def of_size(config: Config, side: str, defaults: Config, published: Mapping[int,
     return facts({**defaults, **heads, **stated})
 
 
+COMPUTED: Config = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+"""Fields of BERT that change every vector, with the value that is computed here."""
+
+
 def facts(values: Config) -> Facts:
     """The head count, activation and eps of a tower whose fields all exist.
 
@@ -163,8 +167,9 @@ def facts(values: Config) -> Facts:
     """
     if values["hidden_act"] not in ACTIVATIONS:
         raise ValueError(f"hidden_act is {values['hidden_act']!r}; this reference has {sorted(ACTIVATIONS)}")
-    if values.get("position_embedding_type", "absolute") != "absolute":
-        raise ValueError(f"position_embedding_type is '{values['position_embedding_type']}', not 'absolute'")
+    for name, computed in COMPUTED.items():
+        if values.get(name, computed) not in (computed, None):
+            raise ValueError(f"{name} is {values[name]!r}; this reference computes {computed!r}")
     return Facts(values["num_attention_heads"], ACTIVATIONS[values["hidden_act"]], values["layer_norm_eps"])
 
 

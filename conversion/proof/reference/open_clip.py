@@ -27,7 +27,41 @@ EPS = 1e-5
 def config(files: Files, stated: Json) -> Json:
     """The open_clip_config.json beside the weights or from the user; a file of model_configs is its model_cfg."""
     found = files.get("open_clip_config.json") or stated
-    return found if "model_cfg" in found else {"model_cfg": found}
+    whole = found if "model_cfg" in found else {"model_cfg": found}
+    _check_computed(whole)
+    return whole
+
+
+TEXT_COMPUTED: Config = {"no_causal_mask": False, "pool_type": "argmax", "act_kwargs": {}, "embed_cls": False}
+VISION_COMPUTED: Config = {
+    "pool_type": "tok",
+    "act_kwargs": {},
+    "attentional_pool": False,
+    "global_average_pool": False,
+}
+PICTURES_COMPUTED: Config = {
+    **{"resize_mode": "shortest", "mode": "RGB"},
+    **{"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]},
+}
+"""Fields that change vectors or pixels, with the value that is computed here, which is open_clip's default."""
+
+
+def _check_computed(config: Json) -> None:
+    """Refuses what this reference does not compute.
+
+    Raises:
+        ValueError: a field of the config states something else.
+    """
+    model = config["model_cfg"]
+    for part, computed in (
+        (model.get("text_cfg") or {}, TEXT_COMPUTED),
+        (model.get("vision_cfg") or {}, VISION_COMPUTED),
+        (config.get("preprocess_cfg") or {}, PICTURES_COMPUTED),
+    ):
+        for name, value in computed.items():
+            found = part.get(name)
+            if found is not None and (list(found) if isinstance(found, (list, tuple)) else found) != value:
+                raise ValueError(f"{name} is {found!r}; this reference computes {value!r}")
 
 
 @torch.no_grad()

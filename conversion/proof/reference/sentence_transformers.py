@@ -32,12 +32,13 @@ def config(files: Files, stated: Json) -> Json:
 
     Raises:
         LookupError: if a file of the modules is missing.
-        ValueError: if the modules state another pooling.
+        ValueError: if the modules state another pooling, or an activation behind the projection.
     """
     own = files.get("config.json") or stated
     place, modules = named(files, "modules.json") or ("", [])
     paths = {each["type"].rpartition(".")[2]: posixpath.join(place, each["path"]) for each in modules}
     pooling = files[posixpath.normpath(posixpath.join(paths["Pooling"], "config.json"))]
+    _check_dense(files[posixpath.normpath(posixpath.join(paths["Dense"], "config.json"))])
     stated_by = (files[name] for name in files if TRANSFORMER.fullmatch(posixpath.basename(name)))
     transformer: Json = next(stated_by, {})
     return {
@@ -50,6 +51,12 @@ def config(files: Files, stated: Json) -> Json:
 
 TRANSFORMER = re.compile(r"sentence_\w+?_config\.json|sentence_xlm-roberta_config\.json")
 """The config files of the first module."""
+
+
+def _check_dense(stated: Json) -> None:
+    # Without the field the class takes Tanh (modules/dense.py).
+    if not (named := stated.get("activation_function", "Tanh")).endswith("Identity"):
+        raise ValueError(f"activation_function of the Dense is {named!r}; this reference computes Identity")
 
 
 def _pooling(stated: Json) -> str:

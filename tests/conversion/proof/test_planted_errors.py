@@ -14,10 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.layouts import hf_config
-from hf_zhclip.conversion.proof import orders, texts
+from hf_zhclip.conversion.proof import orders, texts, witnesses
 from hf_zhclip.conversion.proof.reference import pictures
+from hf_zhclip.conversion.proof.witness import TextFacts
+from hf_zhclip.conversion.proof.witnesses import Testimony
+from hf_zhclip.conversion.reading.evidence import gather
+from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
@@ -390,3 +395,52 @@ def test_what_a_check_of_one_direction_let_pass_is_refused_in_words(name, tmp_pa
         convert(found.source, tmp_path / "OUT", **found.arguments)
 
     assert not (tmp_path / "OUT").exists()
+
+
+# What a source states and a check of the conversion would let pass: the witness has its own view
+
+
+def bert_decodes(folder):
+    edited(folder / "config.json", lambda config: config.get("text_config", config).update(is_decoder=True))
+
+
+def open_clip_states(part, **stated):
+    def plant(folder):
+        def change(config):
+            (config if part == "preprocess_cfg" else config["model_cfg"])[part].update(stated)
+
+        edited(folder / "open_clip_config.json", change)
+
+    return plant
+
+
+def dense_of_tanh(folder):
+    edited(folder / "2_Dense" / "config.json", lambda config: config.update(activation_function="x.Tanh"))
+
+
+REFUSED_BY_THE_WITNESS = {
+    "a text tower that decodes": ("bert_clip", bert_decodes, "is_decoder"),
+    "a Taiyi that decodes": ("taiyi_head", bert_decodes, "is_decoder"),
+    "texts that look both ways": ("open_clip", open_clip_states("text_cfg", no_causal_mask=True), "no_causal_mask"),
+    "the first token": ("open_clip", open_clip_states("text_cfg", pool_type="first"), "pool_type"),
+    "the mean of the patches": ("open_clip", open_clip_states("vision_cfg", pool_type="avg"), "pool_type"),
+    "tanh GELU": ("open_clip", open_clip_states("text_cfg", act_kwargs={"approximate": "tanh"}), "act_kwargs"),
+    "a square": ("open_clip", open_clip_states("preprocess_cfg", resize_mode="squash"), "resize_mode"),
+    "another mean": ("open_clip", open_clip_states("preprocess_cfg", mean=[0.5] * 3), "mean"),
+    "tanh behind the projection": ("sentence_transformers", dense_of_tanh, "activation_function"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_THE_WITNESS)
+def test_the_witness_itself_refuses_what_it_does_not_compute(name, original, tmp_path, monkeypatch):
+    monkeypatch.setattr(witnesses, "_peer_module", lambda format: None)
+    family, plant, said = REFUSED_BY_THE_WITNESS[name]
+    found = original(family)
+    folder = shutil.copytree(found.source, tmp_path / "source")
+    part = identify(Stated(folder, **found.arguments))[0]
+    plant(folder)
+    evidence = gather(part.checkpoint, part.stated, part.base)
+
+    with pytest.raises(ValueError, match=said):
+        reader = witnesses._Reader(Testimony(part.source.name, part.role, part.checkpoint.tensors, evidence))
+        reader.offer(TextFacts(reader.config, None, 8)).encode_text(torch.ones(1, 4, dtype=torch.long))
