@@ -55,10 +55,12 @@ def _base(facts: Mapping[str, Any]) -> Evidence:
 
 
 def _modules(facts: Mapping[str, Any]) -> Evidence:
-    """The pooling, in the field where sentence-transformers states it."""
+    """The pooling, in the field where sentence-transformers states it, and the one activation that converts."""
+    kinds = ("Pooling", "Dense")
     files = {
-        "modules.json": [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}],
-        "1_Pooling/config.json": {"pooling_mode": facts["text_pooling"]},
+        "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": kind} for kind in kinds],
+        "Pooling/config.json": {"pooling_mode": facts["text_pooling"]},
+        "Dense/config.json": {"activation_function": "torch.nn.Identity"},
     }
     tower = {key: value for key, value in facts.items() if key != "text_pooling"}
     return Evidence(files, dict.fromkeys(files, "-"), tower)

@@ -121,7 +121,7 @@ def files(part: Part) -> dict[str, Any]:
     if part.source.name == "sentence_transformers":
         modules = {each["type"]: each for each in part.config["modules"]}
         listed = [{"type": f"sentence_transformers.models.{kind}", "path": kind} for kind in modules]
-        found |= {"modules.json": listed, "Pooling/config.json": modules["Pooling"]}
+        found |= {f"{kind}/config.json": modules[kind] for kind in ("Pooling", "Dense")} | {"modules.json": listed}
         found["sentence_bert_config.json"] = modules["Transformer"]
     return found
 
