@@ -246,7 +246,7 @@ class TestNewerCode:
         return load
 
     def test_is_told_of_once_where_an_older_plugin_is_imported(self, load, tmp_path):
-        told, again, other = load("7.0.1"), load("7.0.1"), load("7.0.2")
+        told, again, other = load("7.0.1"), load("7.0.1"), load("7.0.2rc1")
 
         assert len(told) == len(other) == 1 and not again
         assert told[0].startswith(

@@ -1,5 +1,6 @@
 """The code that a repo holds and names, compared byte for byte with the code of hf_zhclip's versions; none is run."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -12,9 +13,10 @@ from ..errors import InputError
 from ..reading.files import sha256
 from ..reading.json_files import read_any_json
 from .doors import NO_CODE
+from .write import write_json
 
 RELEASED = "released_code.json"
-"""Version -> file -> SHA-256, for every released version; `zhclip`'s release step adds a version (CONTRIBUTING.md)."""
+"""Version -> file -> SHA-256, for every released version; `make code-hashes` adds a version at its release."""
 
 SETTINGS = (
     "config.json",
@@ -129,3 +131,22 @@ def _types(modules: Any) -> Iterator[Any]:
 
 def _is_stock(kind: Any) -> bool:
     return isinstance(kind, str) and kind.startswith("sentence_transformers.")
+
+
+def add_release(table: Path) -> None:
+    """Writes this package's own files into the table of released versions.
+
+    Raises:
+        InputError: the table has other files for this version, which has been released: another number is needed.
+    """
+    released, own = read_any_json(table), versions()[CODE_VERSION]
+    if released.setdefault(CODE_VERSION, own) != own:
+        raise InputError(
+            f"{table} has other files for {CODE_VERSION}: this version was released and its code has changed since. "
+            "Raise CODE_VERSION in src/hf_zhclip/saving_zhclip.py and the version in pyproject.toml."
+        )
+    write_json(table, released)
+
+
+if __name__ == "__main__":
+    add_release(Path(sys.argv[1]))

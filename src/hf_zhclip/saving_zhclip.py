@@ -130,10 +130,9 @@ def tell_of_newer_code(source, stated: Any) -> None:
 
 
 def _numbers(version: Any) -> tuple[int, ...]:
-    """The numbers of a version; nothing, if it is none: anybody can write the field."""
-    if not isinstance(version, str) or not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", version):
-        return ()
-    return tuple(map(int, version.split(".")))
+    """The numbers of a version, such as 0.2.0 or 0.2.0rc1; nothing, if it is none: anybody can write the field."""
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6}){1,3})(?:\.?[a-z]{1,4}[0-9]{1,6})?", str(version))
+    return tuple(map(int, found[1].split("."))) if found else ()
 
 
 def _bring_all_files() -> None:

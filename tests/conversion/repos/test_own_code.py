@@ -15,11 +15,15 @@ from hf_zhclip.conversion.publishing.packing import pack
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos import own_code as module
 from hf_zhclip.conversion.repos.doors import NO_CODE, remove_code
-from hf_zhclip.conversion.repos.own_code import OwnCode, own_code, versions
+from hf_zhclip.conversion.repos.own_code import OwnCode, add_release, own_code, versions
 from hf_zhclip.conversion.repos.report import FILE
 
 PACKAGE = Path(hf_zhclip.__file__).parent
 VERSION = saving_zhclip.CODE_VERSION
+CODE = (
+    *("configuration_zhclip.py", "image_processing_zhclip.py", "modeling_zhclip.py", "modeling_zhclip_resnet.py"),
+    *("processing_zhclip.py", "saving_zhclip.py"),
+)
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def test_a_repo_without_code_has_no_version_and_nothing_foreign(folder):
 
 def test_the_code_of_a_released_version_is_known(folder, monkeypatch):
     (folder / "modeling_zhclip.py").write_text("# as it was\n")
-    former = {name: sha256(folder / name) for name in saving_zhclip.CODE_FILES}
+    former = {name: sha256(folder / name) for name in CODE}
     monkeypatch.setattr(module, "read_any_json", lambda path: {"0.0.9": former})
     monkeypatch.setattr(module, "SETTINGS", ())
 
@@ -77,6 +81,19 @@ def test_the_table_of_released_versions_holds_the_files_of_each_version():
         assert "saving_zhclip.py" in files and all(len(digest) == 64 for digest in files.values()), version
     # Released code does not change any more: another release needs another version.
     assert released.get(VERSION, versions()[VERSION]) == versions()[VERSION]
+
+
+def test_a_release_adds_its_files_to_the_table_and_never_changes_them(tmp_path):
+    (tmp_path / "table.json").write_text('{"0.0.9": {"a.py": "1"}}')
+
+    for _ in range(2):
+        add_release(tmp_path / "table.json")
+
+    table = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
+    assert table == {"0.0.9": {"a.py": "1"}, VERSION: {name: sha256(PACKAGE / name) for name in CODE}}
+    edit(tmp_path / "table.json", **{VERSION: {**table[VERSION], "modeling_zhclip.py": "1"}})
+    with pytest.raises(InputError, match="this version was released(.|\n)*Raise CODE_VERSION"):
+        add_release(tmp_path / "table.json")
 
 
 def other_code(folder):
@@ -122,7 +139,7 @@ def a_module_of_sentence_transformers(folder):
 
 
 def classes_without_code(folder):
-    for name in saving_zhclip.CODE_FILES:
+    for name in CODE:
         (folder / name).unlink()
 
 
@@ -165,11 +182,11 @@ def test_no_command_runs_a_repos_own_code(folder, tmp_path, monkeypatch, trap):
     """Every file of code, and every class that a JSON file names, would write a file if anything ran them."""
     caught = tmp_path / "caught"
     canary = f"open({str(caught)!r}, 'w').close()\n"
-    for name in (*saving_zhclip.CODE_FILES, "evil.py", "torch.py", "sitecustomize.py", "handler.py"):
+    for name in (*CODE, "evil.py", "torch.py", "sitecustomize.py", "handler.py"):
         (folder / name).write_text(canary)
     if trap == "input":
         # The files are ours, and the classes that the settings name are not.
-        for name in saving_zhclip.CODE_FILES:
+        for name in CODE:
             shutil.copy(PACKAGE / name, folder)
     for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
         autos = ("AutoConfig", "AutoModel", "AutoProcessor", "AutoTokenizer", "AutoImageProcessor")
