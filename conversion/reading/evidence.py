@@ -12,7 +12,10 @@ from .read import Checkpoint
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", TOKENIZER_CONFIG)
+VOCABULARIES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", TOKENIZER_CONFIG),
+    *("added_tokens.json", "special_tokens_map.json"),
+)
 """The files from which a tokenizer is read."""
 
 

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from ...errors import InputError
 from ...words import Words
 from ..reference import bert, clip_vision, hf_config
+from ..reference.added import Added
 from ..reference.vocabularies import WordPieces
 
 Tensors = Mapping[str, torch.Tensor]
@@ -75,7 +76,7 @@ def without_position_ids(tensors: Tensors) -> dict[str, torch.Tensor]:
 
 
 def bert_ids(vocab: WordPieces, context_length: int) -> Callable[[Sequence[str]], list[list[int]]]:
-    """transformers' BertTokenizer on these tokens, in the order of their ids, with the settings beside them."""
+    """transformers' BertTokenizer on these tokens, in the order of their ids, with what is stated beside them."""
     import transformers
 
     tokenizer = transformers.BertTokenizer(
@@ -84,7 +85,18 @@ def bert_ids(vocab: WordPieces, context_length: int) -> Callable[[Sequence[str]]
         strip_accents=vocab.strip_accents,
         tokenize_chinese_chars=vocab.cjk_alone,
     )
+    add_tokens(tokenizer, vocab.added)
     return lambda texts: tokenizer(list(texts), truncation=True, max_length=context_length)["input_ids"]
+
+
+def add_tokens(tokenizer: Any, added: Sequence[Added]) -> None:
+    """Adds tokens to one of transformers' tokenizers, one by one, so that each takes the next id."""
+    import tokenizers
+
+    for token in added:
+        flags = {"single_word": token.single_word, "lstrip": token.left, "rstrip": token.right}
+        each = tokenizers.AddedToken(token.text, normalized=token.normalized, **flags)
+        tokenizer.backend_tokenizer.add_tokens([each])
 
 
 def towers(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:

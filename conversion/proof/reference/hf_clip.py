@@ -60,9 +60,9 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     """Ids of each text, unpadded, at most `context_length`, as from CLIPTokenizerFast.
 
     Args:
-        vocab: has `ids`, `merges` and `special`, see `bpe.clip_ids`.
+        vocab: has `ids`, `merges` and `added`, see `bpe.clip_ids`.
     """
-    return bpe.clip_ids(texts, vocab.ids, vocab.merges, vocab.special, context_length)
+    return bpe.clip_ids(texts, vocab.ids, vocab.merges, vocab.added, context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -138,8 +138,8 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     """Ids between <s> and </s>, or [CLS] and [SEP], of each text, unpadded, at most `context_length`.
 
     Args:
-        vocab: has `pieces` and the other fields for `unigram.xlm_roberta_ids`, or `tokens` and the other fields for
-            `wordpiece.stated_ids`.
+        vocab: has `pieces` and the other fields for `unigram.xlm_roberta_ids`, or is the vocabulary for
+            `wordpiece.folder_ids`.
     """
     if hasattr(vocab, "pieces"):
         return unigram.xlm_roberta_ids(
@@ -149,7 +149,7 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
             vocab.normalizers,
             vocab.splits,
             vocab.special,
-            vocab.greedy,
+            vocab.added,
             context_length,
         )
     return wordpiece.folder_ids(texts, vocab, context_length)

@@ -14,6 +14,7 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, stated_alone
 from .layers import Config, Tensors, linear, normalize
+from .vocabularies import WordPieces
 
 config = stated_alone
 vocabulary = vocabularies.wordpiece
@@ -85,7 +86,7 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from the slow BertTokenizer."""
-    return wordpiece.slow_transformers_ids(texts, vocab, context_length)
+    return wordpiece.slow_transformers_ids(texts, WordPieces(vocab), context_length)
 
 
 def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:

@@ -122,7 +122,7 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizerFast.
 
     Args:
-        vocab: has `tokens`, `lowercase`, `strip_accents` and `cjk_alone`, see `wordpiece.stated_ids`.
+        vocab: see `wordpiece.folder_ids`.
     """
     return wordpiece.folder_ids(texts, vocab, context_length)
 

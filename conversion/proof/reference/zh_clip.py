@@ -13,9 +13,10 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, config_json
 from .layers import Config, Tensors, gelu, layer_norm, linear, normalize, weight
+from .vocabularies import WordPieces
 
 config = config_json
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.added_wordpiece
 
 MAX_LENGTH = 77
 """inference.py."""
@@ -80,7 +81,7 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return hf_config.of_training(_vision(tensors, config), "clip")
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from the slow BertTokenizer."""
     return wordpiece.slow_transformers_ids(texts, vocab, context_length)
 

@@ -5,7 +5,7 @@ import torch
 from transformers import DistilBertConfig, DistilBertModel
 
 from hf_zhclip.conversion.proof.reference import bert, distilbert, layers, sentence_transformers, wordpiece
-from hf_zhclip.conversion.tokenizers.vocabularies import WordPieces
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 
 from tests import checkpoints
 from tests.weights import seeded_state_dict
@@ -103,4 +103,4 @@ def test_texts_are_prepared_as_the_folder_states(lowercase, strip_accents, cjk_a
     (ids,) = sentence_transformers.token_ids(["Été CAT 猫猫"], vocab, 16)
 
     assert [tokens[number] for number in ids] == wanted
-    assert wordpiece.transformers_ids(["CAT"], tokens, 16) == [[2, 10, 3]]
+    assert wordpiece.folder_ids(["CAT"], WordPieces(tokens), 16) == [[2, 10, 3]]
