@@ -47,7 +47,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
         encode_text=encode_text,
         encode_image=encode_image,
         token_ids=token_ids,
-        pixels=clip_pixels(facts.image_size),
+        pixels=clip_pixels(facts.image_size, facts.how),
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

@@ -75,7 +75,7 @@ def test_a_wrong_eps_and_a_missing_mask_show(tensors, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sentence_transformers, "DISTILBERT_EPS", 1e-5)
         assert smallest_cosine(right, sentence_transformers.encode_text(tensors, IDS, FACTS)) < 0.99
-    monkeypatch.setattr(bert, "padding_bias", lambda ids: None)
+    monkeypatch.setattr(bert, "behind_bias", lambda ids: None)
     assert smallest_cosine(right, sentence_transformers.encode_text(tensors, IDS, FACTS)) < 0.99
 
 
