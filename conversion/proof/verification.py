@@ -400,7 +400,8 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
 
 def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], list[Comparison]]:
     """The witness's ids of each embedded text, and the comparison of the whole tokenizer with the witness's."""
-    given = [*samples.TEXTS, *texts.whole(witness.vocabulary.special, witness.context_length)]
+    embedded = (*samples.TEXTS, *samples.HOLDING_PADDING)
+    given = [*embedded, *texts.whole(witness.vocabulary.special, witness.context_length)]
     expected = witness.token_ids(given)
     ours = repo.tokenizer(given, truncation=True)["input_ids"]
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
@@ -408,7 +409,7 @@ def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], li
         *compare_vocabulary(repo.tokenizer, witness),
         exact("ids", compared.TOKEN_IDS.filled(count=len(given)), witness.name, different),
     ]
-    return dict(zip(samples.TEXTS, expected[: len(samples.TEXTS)], strict=True)), comparisons
+    return dict(zip(embedded, expected[: len(embedded)], strict=True)), comparisons
 
 
 def _compare_pixels(

@@ -274,7 +274,7 @@ def test_the_report_is_written_even_when_verification_fails(original, tmp_path, 
 
     monkeypatch.setattr(pipeline, "describe", wrong)
 
-    with pytest.raises(ParityError, match="text: embeddings of 16 inputs in float64 against") as error:
+    with pytest.raises(ParityError, match="text: embeddings of 18 inputs in float64 against") as error:
         convert(found.source, out, report=tmp_path / "second.json", **found.arguments)
 
     report = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))
