@@ -13,7 +13,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
-from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensors, witness_vocabulary
+from ..detection.parts import OF_ROLE, Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
@@ -31,6 +31,7 @@ from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
+from .restated import identify_again
 from .stated_modules import stated_modules
 from .vocabulary import compare_steps, compare_vocabulary
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
@@ -59,7 +60,8 @@ def verify(
     Args:
         out: a converted folder.
         against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer`, `vision_format`,
-            `vision_config` and `ema` as for `convert`.
+            `vision_config` and `ema` as for `convert`. What the report recorded of them need not be stated again;
+            it does not record the paths of an image model and of a vocabulary.
 
     Raises:
         ParityError: a comparison fails; `report` holds all comparisons.
@@ -96,7 +98,7 @@ def verify(
             vision_config=vision_config,
             ema=ema,
         )
-        parts = identify(stated)
+        parts, stated = identify_again(stated, before)
         vocabulary = str(witness_vocabulary(parts, stated))
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
