@@ -21,6 +21,7 @@ from transformers.utils import TensorType
 
 from .configuration_zhclip import other_image_processor
 from .pictures_zhclip import flat_pictures, from_array, open_picture, read_picture
+from .saving_zhclip import SavesProcessorCode
 
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
@@ -98,7 +99,7 @@ _SAVED = ("auto_map", "feature_extractor_type", "image_processor_type", "process
 _LOADING = ("backend", "code_revision", "return_unused_kwargs", "trust_remote_code", "use_fast")
 
 
-class ZhCLIPImageProcessor(PilBackend):
+class ZhCLIPImageProcessor(SavesProcessorCode, PilBackend):
     """Turns pictures into pixel values, by the steps with which the checkpoint was trained.
 
     A call takes one picture or a list of them: Pillow images of any mode, paths, http(s) URLs, base64 text, bytes,
@@ -138,9 +139,7 @@ class ZhCLIPImageProcessor(PilBackend):
     image_std = OPENAI_CLIP_STD
 
     def __init__(self, **kwargs):
-        if self._auto_class is None:
-            # This is not a repo's own copy of the class: transformers then saves no code that the field could name.
-            kwargs.pop("auto_map", None)
+        kwargs.pop("auto_map", None)  # saving writes it anew
         super().__init__(**kwargs)
         self._refuse_unknown(name for name in kwargs if name not in _SAVED)
 
