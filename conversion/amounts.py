@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub.utils import are_progress_bars_disabled
-from tqdm import tqdm
+from huggingface_hub.utils import tqdm
 
 DELAY = 2.0
 """Seconds of silence: a step that is done by then shows nothing."""
@@ -27,10 +26,9 @@ def shown_amount(what: str, total: int | None, unit: str = "B") -> Iterator[Call
     Yields:
         A function that takes the amount that was done since its last call.
     """
-    # None: tqdm itself looks whether stderr is a terminal.
-    hidden = True if are_progress_bars_disabled() else None
     scale = {"unit": "B", "unit_scale": True} if unit == "B" else {"unit": f" {unit}"}
-    with tqdm(desc=what, total=total, disable=hidden, delay=DELAY, leave=False, **scale) as bar:
+    # None: tqdm looks whether stderr is a terminal. The hub's tqdm also obeys HF_HUB_DISABLE_PROGRESS_BARS.
+    with tqdm(desc=what, total=total, disable=None, delay=DELAY, leave=False, **scale) as bar:
         yield bar.update
 
 

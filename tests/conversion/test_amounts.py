@@ -1,6 +1,7 @@
 """The amounts of long steps: on a terminal, after a delay, and nowhere else."""
 
 import contextlib
+import importlib
 import io
 
 import pytest
@@ -11,6 +12,7 @@ from hf_zhclip.conversion.proof import fresh_process
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.write import write_weights
 
+HUB = importlib.import_module("huggingface_hub.utils.tqdm")
 WORKS = "import time; from hf_zhclip.conversion.amounts import step; [step() for _ in range(7)]; time.sleep(1.5); "
 ANSWERS = "open(sys.argv[1], 'w').write('{}')"
 
@@ -23,7 +25,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """Amounts are wanted, and appear at once."""
-    monkeypatch.setattr(amounts, "are_progress_bars_disabled", lambda: False)
+    monkeypatch.setattr(HUB, "are_progress_bars_disabled", lambda name: False)
     monkeypatch.setattr(amounts, "DELAY", 0)
 
 
@@ -63,5 +65,5 @@ def test_a_short_step_and_a_user_who_wants_none_see_nothing(monkeypatch, file):
     monkeypatch.setattr(amounts, "DELAY", 60)
     assert seen(Terminal(), sha256, file) == ""
     monkeypatch.setattr(amounts, "DELAY", 0)
-    monkeypatch.setattr(amounts, "are_progress_bars_disabled", lambda: True)
+    monkeypatch.setattr(HUB, "are_progress_bars_disabled", lambda name: True)
     assert seen(Terminal(), sha256, file) == ""
