@@ -27,6 +27,8 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
 from tests import checkpoints
+from tests.conversion.helpers import save_time
+from tests.thorough import in_turns
 
 WHOLE = texts.whole
 """Before the tests of other rooms make it brief."""
@@ -188,7 +190,7 @@ def hashes(out, names):
     return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", in_turns(PLANTED, lambda name: PLANTED[name][2]))
 def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(name, copy, monkeypatch):
     monkeypatch.setattr(texts, "whole", WHOLE)
     family, plant, caught = PLANTED[name]
@@ -270,7 +272,9 @@ def ordinary(tmp_path_factory):
             spread = 0.0 if is_norm or key.endswith("bias") else 0.02
             weights[key] = float(is_norm) + spread * torch.randn(tensor.shape, generator=random)
     torch.save(weights, source / "pytorch_model.bin")
-    convert(source, folder / "OUT")
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        convert(source, folder / "OUT")
     return folder / "OUT", source
 
 
