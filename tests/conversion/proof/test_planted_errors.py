@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import sys
+from itertools import product
 
 import pytest
 import torch
@@ -335,8 +336,9 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("family", ["bert_clip", "hf_clip", "chinese_clip"])
+@pytest.mark.parametrize(
+    ("name", "family"), in_turns(product(READERS, ("bert_clip", "hf_clip", "chinese_clip")), lambda row: row[0])
+)
 def test_a_reader_that_is_wrong_is_caught_by_numbers(name, family, original, tmp_path, monkeypatch):
     found = original(family)
     READERS[name](monkeypatch)
