@@ -90,6 +90,7 @@ def test_it_becomes_a_repo_of_today_with_the_same_weights_and_is_proved(family, 
     assert verify(tmp_path / "NEW").passed
 
 
+@pytest.mark.usefixtures("written_card")
 def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
     convert(older(), tmp_path / "NEW")
 
@@ -101,6 +102,7 @@ def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
     assert "zhclip convert OLD NEW" in card
 
 
+@pytest.mark.usefixtures("written_card")
 def test_a_sentence_of_an_older_report_gets_its_chinese_where_it_is_still_said(older, tmp_path):
     known, unknown = cn_clip.LIMITS[0], "Something that was said once."
     old = older()
