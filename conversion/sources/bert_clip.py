@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import InputError
 from ..layouts import towers
-from ..layouts.hf_folder import dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, pictures, text_limit
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 ORDER = "rgb_then_crop"
@@ -99,6 +99,26 @@ def _signature(vision: str, architectures: tuple[str, ...]) -> Signature:
 
 DUAL_ENCODERS = "VisionTextDualEncoderModel", DUAL_ENCODER
 
+LOAD = """\
+from component.model import BertCLIPModel  # of yangjianxin1/CLIP-Chinese
+from transformers import CLIPProcessor
+
+CLIPProcessor.tokenizer_class = "BertTokenizerFast"
+model = BertCLIPModel.from_pretrained(folder).eval()
+processor = CLIPProcessor.from_pretrained(folder)
+# Where config.json states the model type vision-text-dual-encoder, transformers has the class:
+# model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)"""
+
+# CLIP-Chinese demands transformers 4.18, which reads no safetensors, one number for a size, and position ids.
+FILES = Files(
+    weights=("pytorch_model.bin", "model.safetensors"),
+    config="config.json",
+    own_vocabulary=True,
+    made=lambda config: pictures("CLIPFeatureExtractor", ORDER, config, one_number=True),
+    left_out=("*embeddings.position_ids",),
+    load=lambda config: LOAD,
+)
+
 SOURCE = Source(
     name="bert_clip",
     title="BertCLIP (yangjianxin1/CLIP-Chinese), VisionTextDualEncoderModel",
@@ -112,5 +132,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: _table("vision_model."),
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OWN_WORDPIECE,
 )

@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import InputError
-from ..layouts import towers
+from ..layouts import towers, unused
 from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..layouts.hf_folder import text_limit
 from ..mapping import Rule, Shape, drop, matrix, rename
-from ..reading.modules_json import DENSE
+from ..reading.modules_json import DENSE, FILE
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, TextSide, Tower
+from ..source import Files, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import STATED_WORDPIECE, read_wordpieces
 from ..words import Words
 
@@ -222,6 +224,32 @@ def _signature(layer: str) -> Signature:
     return Signature(required=("embeddings.word_embeddings.weight", layer, WEIGHT))
 
 
+LOAD = """\
+from sentence_transformers import SentenceTransformer
+
+text_model = SentenceTransformer(folder)"""
+
+
+def _places(files: Mapping[str, Any]) -> dict[str, str]:
+    """The folders of the Transformer and of the Dense, from modules.json, which may lie above the Transformer's."""
+    first, _, dense, *_ = next(files[name] for name in (FILE, f"../{FILE}") if name in files)
+    return {"": first["path"], DENSE: dense["path"]}
+
+
+def _unused(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A BERT's pooler, which the mean of its states does not pass through; a DistilBERT has none."""
+    return {} if rules(tensors) is DISTILBERT else unused.bert_pooler("", tensors)
+
+
+FILES = Files(
+    weights=("model.safetensors", "pytorch_model.bin"),
+    config="config.json",
+    own_vocabulary=True,
+    places=_places,
+    unused=_unused,
+    load=lambda config: LOAD,
+)
+
 SOURCE = Source(
     name="sentence_transformers",
     title="sentence-transformers' multilingual CLIP",
@@ -234,6 +262,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: TABLES[config["text_config"]["model_type"]],
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=STATED_WORDPIECE,
     limits=LIMITS,
     languages=("multilingual", "zh"),
