@@ -389,7 +389,7 @@ def _to_source(
         to="source",
         path=str(destination),
         wrote=f"{titles}: {written}",
-        why="Converted back, every tensor has the bits of the repo; its config.json, token ids and pictures are the same.",
+        why="Converted back, every tensor has the repo's bits; config.json, token ids and pictures are the same.",
         differs=source_files.differences(parts, repo, length),
         load=source_files.how_to_load(destination, parts, repo),
     )

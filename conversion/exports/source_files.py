@@ -5,7 +5,7 @@ from the evidence that the repo's report holds. The written files are converted 
 """
 
 import json
-import os
+import posixpath
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,19 @@ from typing import Any
 
 import torch
 
-from .. import mapping
-from ..detection.parts import describe, identify, image_rules
+from ..detection.parts import describe, identify
 from ..errors import InputError, MappingError, ParityError
-from ..mapping import claimed, fold, inverse, matches, plan
+from ..mapping import fold, matches
 from ..pipeline import Prepared, prepare
 from ..proof import samples
-from ..reading.evidence import Evidence, of_report
+from ..reading.evidence import Evidence
+from ..repos.backwards import MappedBack, mapped_back
 from ..repos.repo import Repo
 from ..repos.report import FILE, Report, read_report
 from ..repos.write import alone, same_bits, write_json, write_pickle, write_weights
 from ..source import Source
 from ..sources import SOURCES
 from ..stated import Stated
-from ..telling import shown
 from ..tokenizers.mending import MENDING_STEPS
 from .natives import fits
 
@@ -77,12 +76,13 @@ class Home:
     def places(self) -> Mapping[str, str]:
         """The folder of the keys with each prefix, inside the part's folder."""
         try:
-            places = self.source.files.places(self.evidence.files)
-            return {prefix: _inside(folder) for prefix, folder in places.items()}
-        except (LookupError, TypeError, ValueError, StopIteration) as error:
+            return {
+                prefix: _inside(folder) for prefix, folder in self.source.files.places(self.evidence.files).items()
+            }
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"The report does not hold the JSON files of the original, which say where its weights lie ({error}). "
-                "Convert the original again."
+                f"{FILE} does not hold the JSON files of the original, which say where its weights lie. Convert the "
+                "original again."
             ) from error
 
     @property
@@ -96,23 +96,25 @@ class Home:
     @property
     def files(self) -> dict[str, Any]:
         """JSON files of this part, by their path in the part's folder."""
-        inner = self.places[""]
-        there = {name: content for name, content in self.evidence.files.items() if ":" not in name}
-        files = {_inside(os.path.normpath(f"{inner}/{name}")): content for name, content in there.items()}
+        files = {name: content for name, content in self.evidence.files.items() if ":" not in name}
         if name := self.stated_file:
-            files[_inside(os.path.normpath(f"{inner}/{name}"))] = dict(self.evidence.stated)
-        return files
+            files[name] = dict(self.evidence.stated)
+        # The evidence names files from the folder of the weights; modules.json may lie above it.
+        inner = self.places[""]
+        return {_inside(posixpath.normpath(posixpath.join(inner, name))): content for name, content in files.items()}
 
 
 def _inside(path: str) -> str:
     """A path that stays in its folder, which a report may not leave.
 
     Raises:
-        ValueError: the path leaves the folder.
+        InputError: the path leaves the folder.
     """
     pure = PurePosixPath(path.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts:
-        raise ValueError(f"{shown(path)} is no path in a folder")
+        raise InputError(
+            f"{FILE} names the file {path!r}, which lies outside of its folder. Convert the original again."
+        )
     return str(pure) if pure.parts else ""
 
 
@@ -124,8 +126,8 @@ def read_home(out: Path) -> Report:
     """
     if (out / "config.json").is_file() and not (out / FILE).exists():
         raise InputError(
-            f"{out} has no {FILE}, which says what the model was converted from. If it was fine-tuned from a converted "
-            f"repo REPO, make a complete repo of it, and export this repo: zhclip convert {out} COMPLETE --base REPO"
+            f"{out} has no {FILE}, which says what the model was converted from. If it was fine-tuned from a "
+            f"converted repo, make a complete repo of it and export it: zhclip convert {out} COMPLETE --base REPO"
         )
     return read_report(out)
 
@@ -136,38 +138,37 @@ def homes(repo: Repo, report: Report) -> tuple[Home, ...]:
     Raises:
         InputError: a format is unknown here, or cannot hold its part; the message says what would be missing.
     """
-    pair = len(report.sources) > 1
-    return tuple(_home(repo, recorded, pair) for recorded in report.sources)
-
-
-def _home(repo: Repo, recorded: Mapping[str, Any], pair: bool) -> Home:
-    source, role = SOURCES.get(recorded["format"]), recorded["role"]
-    if source is None:
+    if unknown := [each["format"] for each in report.sources if each["format"] not in SOURCES]:
         raise InputError(
-            f"The report names the format {shown(str(recorded['format']))}, which is not known here. Known are "
+            f"{repo.path / FILE} names the format {unknown[0]!r}, which is not known here. Known are "
             f"{', '.join(SOURCES)}. Convert the original again."
         )
-    evidence = of_report(recorded["evidence"])
-    if why := source.files.refused(evidence.files):
+    parts = mapped_back(repo.tensors, repo.config, report.sources)
+    return tuple(_home(repo, part, each, len(parts) > 1) for part, each in zip(parts, report.sources, strict=True))
+
+
+def _home(repo: Repo, part: MappedBack, recorded: Mapping[str, Any], is_pair: bool) -> Home:
+    source, is_image = SOURCES[part.format], part.role == "image"
+    if why := source.files.refused(part.evidence.files):
         raise InputError(f"{_goes_not_back(source, repo)} {why}. {_instead(repo)}")
-    if role == "image" and source.files.load_image is None:
+    if is_image and source.files.load_image is None:
         raise InputError(
-            f"{_goes_not_back(source, repo)} The repo holds its image tower alone, and this format's class loads no "
+            f"{_goes_not_back(source, repo)} the repo holds its image tower alone, and this format's class loads no "
             f"image tower without its text tower. {_instead(repo)}"
         )
-    tensors = source_tensors(source, role, repo)
-    unused = {} if role == "image" else source.files.unused(tensors)
-    if role != "image":
+    _refuse_scale(source, part.role, repo)
+    unused = {} if is_image else source.files.unused(part.tensors)
+    if not is_image:  # an image part has lost its text tower, which its class does without
         _refuse_lost(source, repo, recorded.get("dropped", ()), unused)
     return Home(
         source=source,
-        role=role,
-        place=FOLDERS[role] if pair else "",
-        evidence=evidence,
+        role=part.role,
+        place=FOLDERS[part.role] if is_pair else "",
+        evidence=part.evidence,
         had=tuple(recorded["files"]),
-        tensors={**tensors, **unused},
+        tensors={**part.tensors, **unused},
         unused=unused,
-        own_vocabulary=role != "image" and (source.files.own_vocabulary or not _is_packaged(source, repo)),
+        own_vocabulary=not is_image and (source.files.own_vocabulary or not _is_packaged(source, repo)),
     )
 
 
@@ -182,26 +183,15 @@ def _instead(repo: Repo) -> str:
     return "Use the repo itself, with `import hf_zhclip` or with the code in it (`zhclip convert --with-code`)."
 
 
-def source_tensors(source: Source, role: str, repo: Repo) -> dict[str, torch.Tensor]:
-    """A part's tensors under the keys of its format's plainest layout; views if possible.
-
-    Raises:
-        InputError: a parameter that the format does not have is not what the conversion wrote.
-        MappingError: the repo does not hold what the table needs.
-    """
-    table = source.home(repo.config)
-    rules = image_rules(table) if role == "image" else table
-    for rule in rules:
-        if rule.op == "zero" and bool((found := repo.tensors[rule.targets[0]]).any()):
+def _refuse_scale(source: Source, role: str, repo: Repo) -> None:
+    """Refuses a trained parameter where the format has none, and the conversion wrote a 0."""
+    targets = [rule.targets[0] for rule in source.home(repo.config) if rule.op == "zero" and role == "whole"]
+    for key in targets:
+        if bool(repo.tensors[key]):
             raise InputError(
-                f"{_goes_not_back(source, repo)} {rule.targets[0]} is {found.item():g}, and this format has none: it "
-                f"can only be 0, the factor 1. {_instead(repo)}"
+                f"{_goes_not_back(source, repo)} {key} is {repo.tensors[key].item():g}, and this format has no such "
+                f"tensor: 0 was wanted, the factor 1, as it was converted. {_instead(repo)}"
             )
-    back = inverse(rules)
-    mine = {key: repo.tensors[key] for key in claimed(back, repo.tensors)}
-    mapped = plan(back, {key: tuple(tensor.shape) for key, tensor in mine.items()})
-    mapping.check([mapped], mapped.shapes)
-    return dict(mapped.run(mine))
 
 
 def _refuse_lost(source: Source, repo: Repo, dropped: Sequence[str], unused: Collection[str]) -> None:
@@ -215,8 +205,8 @@ def _refuse_lost(source: Source, repo: Repo, dropped: Sequence[str], unused: Col
     if lost:
         shown_keys = "\n".join(f"  {key}" for key in fold(lost))
         raise InputError(
-            f"{_goes_not_back(source, repo)} its class also holds these tensors, which the conversion left out, because "
-            f"nothing in the repo computes with them. They are lost:\n{shown_keys}\n{_instead(repo)}"
+            f"{_goes_not_back(source, repo)} its class also holds these tensors. The conversion left them out, as "
+            f"nothing in the repo computes with them, and they are lost:\n{shown_keys}\n{_instead(repo)}"
         )
 
 
@@ -371,7 +361,8 @@ def _compare(prepared: Prepared, source: Source, repo: Repo) -> None:
     if wrong:
         lines = "\n".join(f"  {line}" for line in fold(wrong))
         raise ParityError(
-            f"Converted back, the files of {source.title} are not {repo.path}; nothing was left. These differ:\n{lines}",
+            f"Converted back, the files of {source.title} are not {repo.path}, and nothing was left. These differ:\n"
+            f"{lines}",
             wrong,
         )
     if facts := [*_other_facts(prepared, repo)]:

@@ -109,13 +109,12 @@ processor = CLIPProcessor.from_pretrained(folder)
 # Where config.json states the model type vision-text-dual-encoder, transformers has the class:
 # model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)"""
 
-# CLIP-Chinese demands transformers 4.18, which reads no safetensors, one number for a size, and position ids.
+# CLIP-Chinese demands transformers 4.18, which reads no safetensors, and one number for a size.
 FILES = Files(
     weights=("pytorch_model.bin", "model.safetensors"),
     config="config.json",
     own_vocabulary=True,
     made=lambda config: pictures("CLIPFeatureExtractor", ORDER, config, one_number=True),
-    left_out=("*embeddings.position_ids",),
     load=lambda config: LOAD,
 )
 

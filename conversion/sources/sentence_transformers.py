@@ -232,7 +232,7 @@ text_model = SentenceTransformer(folder)"""
 
 def _places(files: Mapping[str, Any]) -> dict[str, str]:
     """The folders of the Transformer and of the Dense, from modules.json, which may lie above the Transformer's."""
-    first, _, dense, *_ = next(files[name] for name in (FILE, f"../{FILE}") if name in files)
+    first, _, dense, *_ = files.get(FILE) or files[f"../{FILE}"]
     return {"": first["path"], DENSE: dense["path"]}
 
 

@@ -212,8 +212,6 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
 
 
 LOAD = """\
-import json
-
 from data.tokenizer import SimpleTokenizer  # of Pretrained-Language-Model/Noah_WuKong
 from main import img_transform
 from model.builder import build_model
