@@ -154,7 +154,7 @@ class Files:
     made: Callable[[Json], Json] = lambda config: {}
     unused: Callable[[Tensors], Tensors] = lambda tensors: {}
     left_out: tuple[str, ...] = ()
-    load_image: str | None = None
+    load_image: Callable[[Json], str] | None = None
     refused: Callable[[Json], str | None] = lambda files: None
 
 

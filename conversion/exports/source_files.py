@@ -20,6 +20,7 @@ from ..mapping import fold, matches
 from ..pipeline import Prepared, prepare
 from ..proof import samples
 from ..reading.evidence import Evidence
+from ..reading.files import sha256
 from ..repos.backwards import MappedBack, mapped_back
 from ..repos.repo import Repo
 from ..repos.report import FILE, Report, read_report
@@ -144,10 +145,10 @@ def homes(repo: Repo, report: Report) -> tuple[Home, ...]:
             f"{', '.join(SOURCES)}. Convert the original again."
         )
     parts = mapped_back(repo.tensors, repo.config, report.sources)
-    return tuple(_home(repo, part, each, len(parts) > 1) for part, each in zip(parts, report.sources, strict=True))
+    return tuple(_home(repo, report, part, each) for part, each in zip(parts, report.sources, strict=True))
 
 
-def _home(repo: Repo, part: MappedBack, recorded: Mapping[str, Any], is_pair: bool) -> Home:
+def _home(repo: Repo, report: Report, part: MappedBack, recorded: Mapping[str, Any]) -> Home:
     source, is_image = SOURCES[part.format], part.role == "image"
     if why := source.files.refused(part.evidence.files):
         raise InputError(f"{_goes_not_back(source, repo)} {why}. {_instead(repo)}")
@@ -163,12 +164,12 @@ def _home(repo: Repo, part: MappedBack, recorded: Mapping[str, Any], is_pair: bo
     return Home(
         source=source,
         role=part.role,
-        place=FOLDERS[part.role] if is_pair else "",
+        place=FOLDERS[part.role] if len(report.sources) > 1 else "",
         evidence=part.evidence,
         had=tuple(recorded["files"]),
         tensors={**part.tensors, **unused},
         unused=unused,
-        own_vocabulary=not is_image and (source.files.own_vocabulary or not _is_packaged(source, repo)),
+        own_vocabulary=not is_image and (source.files.own_vocabulary or _has_own_vocabulary(source, repo, report)),
     )
 
 
@@ -210,12 +211,24 @@ def _refuse_lost(source: Source, repo: Repo, dropped: Sequence[str], unused: Col
         )
 
 
-def _is_packaged(source: Source, repo: Repo) -> bool:
-    """Whether the repo has the vocabulary that ships for the source's family."""
-    if source.vocabulary.default is None:
+def _has_own_vocabulary(source: Source, repo: Repo, report: Report) -> bool:
+    """Whether a repo has another vocabulary than the package of its format, because its original had another one.
+
+    Raises:
+        InputError: the original had the package's vocabulary, and the repo has another.
+    """
+    default, tokenizer = source.vocabulary.default, repo.tokenizer
+    if default is None:
+        return True
+    packaged = source.tokenizer(None, tokenizer.model_max_length).get_vocab()
+    if tokenizer.get_vocab() == packaged:
         return False
-    length = repo.tokenizer.model_max_length
-    return source.tokenizer(None, length).get_vocab() == repo.tokenizer.get_vocab()
+    if sha256(default) in report.conversion["vocabulary"].values():
+        raise InputError(
+            f"{_goes_not_back(source, repo)} its vocabulary has {len(tokenizer)} words, and {len(packaged)} were "
+            f"wanted: those of the vocabulary that the format's own package holds. {_instead(repo)}"
+        )
+    return True
 
 
 # Writing
@@ -226,9 +239,7 @@ def write(folder: Path, parts: Sequence[Home], repo: Repo, report: Report, max_s
     for part in parts:
         place = folder / part.place
         for name, content in {**part.source.files.made(repo.config), **part.files}.items():
-            _write_json(
-                place / name, _with_dtype(content, repo) if PurePosixPath(name).name == "config.json" else content
-            )
+            _write_json(place / name, _restated(content, _sizes(part, repo)))
         if part.own_vocabulary:
             _write_vocabulary(place / part.places[""], repo.tokenizer, report.conversion["vocabulary"])
         _write_weights(place, part, max_shard_size)
@@ -239,16 +250,34 @@ def _write_json(path: Path, content: Any) -> None:
     write_json(path, content)
 
 
-def _with_dtype(config: Any, repo: Repo) -> Any:
-    """The same config.json; if it states a dtype, the repo's dtype."""
-    if not isinstance(config, Mapping) or (dtype := repo.config.get("dtype")) is None:
-        return config
-    return {key: str(dtype) if key in ("dtype", "torch_dtype") else value for key, value in config.items()}
+def _sizes(part: Home, repo: Repo) -> dict[str, Any]:
+    """What a fine-tuned repo may have changed and a JSON file of the original can state: the value of each field."""
+    text, vision = repo.config["text_config"], repo.config.get("vision_config")
+    sizes = {"dtype": repo.config.get("dtype"), "torch_dtype": repo.config.get("dtype")}
+    if part.role != "image":
+        sizes["vocab_size"] = text["vocab_size"]
+    if vision is not None and (part.role == "image" or not part.place):
+        sizes |= dict.fromkeys(("image_size", "image_resolution"), vision["image_size"])
+    return {field: str(value) if "dtype" in field else value for field, value in sizes.items() if value is not None}
+
+
+def _restated(content: Any, sizes: Mapping[str, Any]) -> Any:
+    """The same JSON; if it states a size or a dtype, it states the repo's. A vision config's vocabulary is another."""
+    if not isinstance(content, Mapping):
+        return content
+    restated = {}
+    for field, value in content.items():
+        inner = {
+            size: each for size, each in sizes.items() if not (field.startswith("vision") and size == "vocab_size")
+        }
+        known = field in sizes and type(value) is type(sizes[field])
+        restated[field] = sizes[field] if known else _restated(value, inner)
+    return restated
 
 
 def _write_vocabulary(folder: Path, tokenizer: Any, had: Collection[str]) -> None:
     """Writes the vocabulary's files; a tokenizer.json too, if the original had one."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend = _backend(tokenizer)
     kind = backend["model"]["type"]
     files = {*VOCABULARY_FILES[kind], *(name for name in had if name == "tokenizer.json")}
     folder.mkdir(parents=True, exist_ok=True)
@@ -261,11 +290,12 @@ def _write_vocabulary(folder: Path, tokenizer: Any, had: Collection[str]) -> Non
         (folder / "vocab.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
         (folder / "merges.txt").write_bytes("".join(f"{line}\n" for line in ("#version: 0.2", *merges)).encode())
     if "tokenizer.json" in files:
-        _write_json(folder / "tokenizer.json", _own_steps(backend))
+        _write_json(folder / "tokenizer.json", backend)
 
 
-def _own_steps(backend: Mapping[str, Any]) -> dict[str, Any]:
+def _backend(tokenizer: Any) -> dict[str, Any]:
     """A tokenizer.json without padding, cutting, and the steps that this package puts before the original's own."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
     normalizer = backend.get("normalizer") or {}
     steps = normalizer.get("normalizers", [])
     if tuple(steps[: len(MENDING_STEPS)]) == MENDING_STEPS:
@@ -278,12 +308,13 @@ def _write_weights(folder: Path, part: Home, max_shard_size: str) -> None:
     for start, place in part.places.items():
         others = tuple(other for other in part.places if other and other != start)
         tensors = {
-            files.prefix + key.removeprefix(start): alone(tensor)
+            files.prefix + key.removeprefix(start): tensor
             for key, tensor in part.tensors.items()
             if key.startswith(start) and not key.startswith(others)
         }
         (folder / place).mkdir(parents=True, exist_ok=True)
         if not name.endswith(".safetensors"):
+            tensors = {key: alone(tensor) for key, tensor in tensors.items()}
             write_pickle(folder / place / name, {**files.beside, files.under: tensors} if files.under else tensors)
         elif name == "model.safetensors":
             write_weights(folder / place, tensors, "keep", max_shard_size, allow_nonfinite=True)
@@ -353,7 +384,7 @@ def _config_option(folder: Path, part: Home, place: Path) -> Path | None:
 def _compare(prepared: Prepared, source: Source, repo: Repo) -> None:
     keys = prepared.tensors.keys() | repo.tensors.keys()
     wrong = [key for key in keys if not _same(prepared.tensors.get(key), repo.tensors.get(key))]
-    theirs = prepared.processor if repo.is_text_alone else prepared.processor.tokenizer
+    theirs = _tokenizer(prepared, repo)
     if other := [text for text in samples.TEXTS if theirs(text)["input_ids"] != repo.tokenizer(text)["input_ids"]]:
         wrong.append(f"the token ids of {len(other)} texts")
     if theirs.get_vocab() != repo.tokenizer.get_vocab():
@@ -373,11 +404,17 @@ def _compare(prepared: Prepared, source: Source, repo: Repo) -> None:
         )
 
 
+def _tokenizer(prepared: Prepared, repo: Repo) -> Any:
+    return prepared.processor if repo.is_text_alone else prepared.processor.tokenizer
+
+
 def _same(theirs: torch.Tensor | None, ours: torch.Tensor | None) -> bool:
     return theirs is not None and ours is not None and same_bits(theirs, ours)
 
 
 def _other_facts(prepared: Prepared, repo: Repo) -> Iterator[str]:
+    if _backend(_tokenizer(prepared, repo)) != _backend(repo.tokenizer):
+        yield "the tokenizer: its steps, or the words that were added to it, are not those of the original's files"
     theirs, ours = _flat(prepared.config.to_dict()), _flat(repo.config)
     if not repo.is_text_alone:
         pictures = (prepared.processor.image_processor, repo.processor.image_processor)
@@ -437,6 +474,7 @@ def how_to_load(destination: Path, parts: Sequence[Home], repo: Repo) -> str:
     blocks = []
     for part in parts:
         place = json.dumps(str(destination / part.place), ensure_ascii=False)
-        code = part.source.files.load_image if part.role == "image" else part.source.files.load(repo.config)
-        blocks.append(f"folder = {place}\n\n{code}\n")
+        load = part.source.files.load_image if part.role == "image" else part.source.files.load
+        assert load is not None  # an image part without it is refused
+        blocks.append(f"folder = {place}\n\n{load(repo.config)}\n")
     return "\n".join(blocks)

@@ -57,11 +57,11 @@ def pictures(
         one_number: write each size as one number, as transformers before 4.25 demands.
     """
     size = config["vision_config"]["image_size"]
-    fields = {**PICTURES, **_geometry({**PICTURES, "crop_size": size}, image_order, size)}
+    square = {"height": size, "width": size}
+    fields = {**PICTURES, "do_center_crop": crops(image_order), "crop_size": square}
+    fields["size"] = {"shortest_edge": size} if crops(image_order) else square
     if one_number:
         fields |= {"size": size, "crop_size": size}
-    square = {"height": size, "width": size}
-    fields["crop_size"] = size if one_number else square
     return {"preprocessor_config.json": {**fields, "image_processor_type": kind, "feature_extractor_type": kind}}
 
 

@@ -107,9 +107,10 @@ LOAD_IMAGE = """\
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-image_model = CLIPVisionModelWithProjection.from_pretrained(folder).eval()
+image_model = CLIPVisionModelWithProjection.from_pretrained(folder, projection_dim={width}).eval()
 image_processor = CLIPImageProcessor.from_pretrained(folder)
-logit_scale = load_file(f"{folder}/model.safetensors")["logit_scale"]"""
+logit_scale = load_file(f"{{folder}}/model.safetensors")["logit_scale"]"""
+"""The tower alone reads the width from its own config, where some files state another."""
 
 FILES = Files(
     weights=("model.safetensors",),
@@ -117,7 +118,7 @@ FILES = Files(
     own_vocabulary=True,
     made=lambda config: pictures("CLIPImageProcessor", ORDER, config),
     load=lambda config: LOAD,
-    load_image=LOAD_IMAGE,
+    load_image=lambda config: LOAD_IMAGE.format(width=config["projection_dim"]),
 )
 
 SOURCE = Source(
