@@ -29,6 +29,7 @@ from ..source import Source
 from ..sources import SOURCES
 from ..stated import Stated
 from ..tokenizers.mending import MENDING_STEPS
+from ..tokenizers.vocabularies import default_vocab
 from .natives import fits
 
 FOLDERS = {"whole": "text", "image": "vision"}
@@ -283,7 +284,7 @@ def _write_vocabulary(folder: Path, tokenizer: Any, had: Collection[str]) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     ids = tokenizer.get_vocab()
     if "vocab.txt" in files:
-        tokens = sorted(ids, key=ids.__getitem__)
+        tokens = _own_words(sorted(ids, key=ids.__getitem__))
         (folder / "vocab.txt").write_bytes("".join(f"{token}\n" for token in tokens).encode())
     if "vocab.json" in files:
         merges = (each if isinstance(each, str) else " ".join(each) for each in backend["model"]["merges"])
@@ -291,6 +292,12 @@ def _write_vocabulary(folder: Path, tokenizer: Any, had: Collection[str]) -> Non
         (folder / "merges.txt").write_bytes("".join(f"{line}\n" for line in ("#version: 0.2", *merges)).encode())
     if "tokenizer.json" in files:
         _write_json(folder / "tokenizer.json", backend)
+
+
+def _own_words(tokens: list[str]) -> list[str]:
+    """The tokens of a vocab.txt; two of Google's hold a line separator, which no tokenizer keeps."""
+    google = default_vocab()
+    return google if [token.strip() for token in google] == tokens else tokens
 
 
 def _backend(tokenizer: Any) -> dict[str, Any]:

@@ -120,11 +120,18 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
 
 
 LOAD = """\
+import json
+
+import torch
 from multilingual_clip.pt_multilingual_clip import MultilingualCLIP
 from transformers import AutoTokenizer
 
-text_model = MultilingualCLIP.from_pretrained(folder).eval()
+stated = json.load(open(f"{folder}/config.json", encoding="utf-8"))
+config = MultilingualCLIP.config_class(stated["modelBase"], stated["transformerDimensions"], stated["numDims"])
+text_model = MultilingualCLIP(config).eval()
+text_model.load_state_dict(torch.load(f"{folder}/pytorch_model.bin", map_location="cpu", weights_only=True))
 tokenizer = AutoTokenizer.from_pretrained(folder)"""
+"""The class's from_pretrained does not run with transformers 5."""
 
 
 def _of_2021(files: Mapping[str, Any]) -> str | None:
@@ -135,7 +142,7 @@ def _of_2021(files: Mapping[str, Any]) -> str | None:
 
 
 FILES = Files(
-    weights=("model.safetensors", "pytorch_model.bin"),
+    weights=("pytorch_model.bin",),
     config="config.json",
     own_vocabulary=True,
     unused=lambda tensors: unused.bert_pooler(BODY, tensors),

@@ -221,7 +221,7 @@ def _scalars(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(size) for name, size in zip(SCALARS, sizes, strict=True)}
 
 
-# A state dict: OpenAI's own code loads it like its TorchScript archives, which hold traced code too.
+# A state dict, which OpenAI's build_model takes; its TorchScript archives hold traced code, too.
 FILES = Files(weights=("model.pt",), unused=_scalars, load=lambda config: LOAD)
 
 SOURCE = Source(
