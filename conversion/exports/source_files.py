@@ -6,6 +6,7 @@ from the evidence that the repo's report holds. The written files are converted 
 
 import json
 import posixpath
+import shlex
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,9 +128,10 @@ def read_home(out: Path) -> Report:
         InputError: the folder has no report; the message names the command that makes a repo with a report.
     """
     if (out / "config.json").is_file() and not (out / FILE).exists():
+        finish = shlex.join(["zhclip", "convert", str(out), "OUT", "--base", "REPO"])
         raise InputError(
-            f"{out} has no {FILE}, which says what the model was converted from. If it was fine-tuned from a "
-            f"converted repo, make a complete repo of it and export it: zhclip convert {out} COMPLETE --base REPO"
+            f"{out} has no {FILE}, which says what it was converted from. If training saved it of a converted repo REPO, "
+            f"`{finish}` makes a complete repo of it, with a report. Export that repo."
         )
     return read_report(out)
 

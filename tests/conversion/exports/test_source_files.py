@@ -355,7 +355,7 @@ def test_what_the_class_computes_with_and_the_conversion_left_out_is_named(famil
 def test_a_folder_without_a_report_is_told_which_command_makes_it_a_repo(copy, tmp_path):
     folder = copy("bert_clip")
     (folder / FILE).unlink()
-    refused(folder, tmp_path / "HOME", f"zhclip convert {folder} COMPLETE --base REPO")
+    refused(folder, tmp_path / "HOME", f"zhclip convert {folder} OUT --base REPO")
 
 
 def test_a_trained_scale_is_refused_where_the_format_has_none(copy, tmp_path):
