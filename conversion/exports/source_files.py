@@ -130,8 +130,8 @@ def read_home(out: Path) -> Report:
     if (out / "config.json").is_file() and not (out / FILE).exists():
         finish = shlex.join(["zhclip", "convert", str(out), "OUT", "--base", "REPO"])
         raise InputError(
-            f"{out} has no {FILE}, which says what it was converted from. If training saved it of a converted repo REPO, "
-            f"`{finish}` makes a complete repo of it, with a report. Export that repo."
+            f"{out} has no {FILE}, which says what it was converted from. If training saved it of a repo, "
+            f"REPO, `{finish}` makes a repo of it that has a report. Export this repo."
         )
     return read_report(out)
 

@@ -13,7 +13,7 @@ from ..layouts import cn_clip as cn_clip_model
 from ..layouts import towers, unused
 from ..mapping import Rule, Shape
 from ..reading.read import Checkpoint
-from ..source import Files, ImageSide, Source, Whole
+from ..source import Files, ImageSide, Relative, Source, Whole
 from ..words import Words
 
 PREFIX = "chinese_clip."
@@ -93,6 +93,28 @@ FILES = Files(
     load=lambda config: LOAD,
 )
 
+
+RELATIVES = (
+    Relative(
+        "EasyNLP's Wukong",
+        ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"),
+        "It is not converted, because it computes with another epsilon than the published Wukong: convert the "
+        "original.",
+    ),
+    Relative(
+        "EasyNLP's CLIP (huggingface_clip)",
+        ("vision_encoder.*", "vision_projection.*", "text_encoder.*"),
+        "It is not converted: its projections follow the poolers of a RoBERTa and of a CLIP model of its own.",
+    ),
+    Relative(
+        "EasyNLP's open_clip",
+        ("open_clip.visual.*", "open_clip.*"),
+        "It is an English CLIP under EasyNLP's prefix and is not converted: convert the open_clip model that it came "
+        "from.",
+    ),
+)
+
+
 SOURCE = Source(
     name="easynlp",
     title="EasyNLP's Chinese CLIP (chinese_clip.)",
@@ -105,4 +127,5 @@ SOURCE = Source(
     files=FILES,
     limits=LIMITS,
     describe_image=describe_image,
+    relatives=RELATIVES,
 )

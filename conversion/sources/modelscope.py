@@ -7,7 +7,7 @@ from ..layouts import cn_clip as cn_clip_model
 from ..layouts import towers, unused
 from ..mapping import Rule, Shape
 from ..reading.read import MODELSCOPE, Checkpoint
-from ..source import Files, ImageSide, Source, Whole
+from ..source import Files, ImageSide, Relative, Source, Whole
 
 PREFIX = "clip_model."
 """The key prefix in files of its trainer (models/multi_modal/clip/model.py loads keys with and without it)."""
@@ -73,6 +73,16 @@ FILES = Files(
     load=lambda config: LOAD,
 )
 
+
+RELATIVES = (
+    Relative(
+        "a ModelScope model from before August 2022",
+        ("vision_encoder.*", "text_encoder.*", "logit_scale"),
+        "It has another architecture under the same name and is not converted: fetch today's version of the model.",
+    ),
+)
+
+
 SOURCE = Source(
     name="modelscope",
     title="ModelScope's Chinese CLIP (damo/multi-modal_clip-vit-*_zh)",
@@ -85,4 +95,5 @@ SOURCE = Source(
     files=FILES,
     limits=cn_clip_model.LIMITS,
     describe_image=describe_image,
+    relatives=RELATIVES,
 )

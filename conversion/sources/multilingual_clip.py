@@ -11,9 +11,9 @@ from ..errors import InputError
 from ..layouts import towers, unused
 from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..mapping import Rule, Shape, drop, matrix, rename, transpose
-from ..reading.companions import HEAD
+from ..reading.companions import HEAD, LEGACY_HEAD
 from ..reading.read import Checkpoint
-from ..source import Files, Signature, Source, TextSide, Tower
+from ..source import Files, Relative, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import MULTILINGUAL
 from ..words import Words
 
@@ -150,6 +150,17 @@ FILES = Files(
     refused=_of_2021,
 )
 
+
+RELATIVES = (
+    Relative(
+        "the tower of a Multilingual-CLIP without its LinearTransformation",
+        ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
+        "Its vectors cannot be compared with pictures: convert a file or folder that also holds the "
+        "LinearTransformation.",
+    ),
+)
+
+
 SOURCE = Source(
     name="multilingual_clip",
     title="Multilingual-CLIP (M-CLIP)",
@@ -177,6 +188,8 @@ SOURCE = Source(
     limits=LIMITS,
     languages=("multilingual",),
     base_model=base_model,
+    relatives=RELATIVES,
+    undecided={"embeddings.word_embeddings.weight": LEGACY_HEAD},
 )
 
 

@@ -11,7 +11,7 @@ from ..layouts.hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activat
 from ..layouts.open_clip import SCALE, Allowed, check_fields, check_sizes
 from ..mapping import Rule, Shape, rename
 from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import Files, ImageSide, Signature, Source, Tower, Whole
+from ..source import Files, ImageSide, Relative, Signature, Source, Tower, Whole
 from ..tokenizers.builders import xlm_roberta_tokenizer
 from ..tokenizers.mending import with_mending
 from ..tokenizers.vocabularies import XLM_ROBERTA
@@ -187,6 +187,16 @@ FILES = Files(
     load=lambda config: open_clip_model.LOAD,
 )
 
+
+RELATIVES = (
+    Relative(
+        "open_clip with a Hugging Face text tower other than XLM-R (mT5, m2m_100)",
+        ("visual.*", "text.transformer.*", "text.proj.*"),
+        "It is not converted: only xlm-roberta-base and xlm-roberta-large are converted.",
+    ),
+)
+
+
 SOURCE = Source(
     name="open_clip_xlm_roberta",
     # The keys do not show more. The config names the body, and refuses another body than XLM-R.
@@ -213,4 +223,5 @@ SOURCE = Source(
     vocabulary=XLM_ROBERTA,
     languages=("multilingual", "zh"),
     describe_image=describe_image,
+    relatives=RELATIVES,
 )

@@ -224,6 +224,10 @@ def _scalars(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 # A state dict, which OpenAI's build_model takes; its TorchScript archives hold traced code, too.
 FILES = Files(weights=("model.pt",), unused=_scalars, load=lambda config: LOAD)
 
+
+UNDECIDED = "OpenAI's own weights, or a model that was fine-tuned from them: --format openai_clip."
+
+
 SOURCE = Source(
     name="openai_clip",
     title="OpenAI's CLIP (openai/CLIP)",
@@ -239,4 +243,5 @@ SOURCE = Source(
     reads_config_json=False,
     limits=LIMITS,
     languages=("en",),
+    undecided={"token_embedding.weight": UNDECIDED},
 )

@@ -15,9 +15,10 @@ from ..layouts import towers, unused
 from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..layouts.hf_folder import text_limit
 from ..mapping import Rule, Shape, drop, matrix, rename
+from ..reading.companions import LEGACY_HEAD
 from ..reading.modules_json import DENSE, FILE
 from ..reading.read import Checkpoint
-from ..source import Files, Signature, Source, TextSide, Tower
+from ..source import Files, Relative, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import STATED_WORDPIECE, read_wordpieces
 from ..words import Words
 
@@ -250,6 +251,17 @@ FILES = Files(
     load=lambda config: LOAD,
 )
 
+
+RELATIVES = (
+    Relative(
+        "a DistilBERT alone, such as the text tower of sentence-transformers' multilingual CLIP",
+        ("embeddings.word_embeddings.weight", "transformer.layer.{}.*"),
+        "The projection of that model lies in the folder 2_Dense: name the folder that holds modules.json. "
+        + LEGACY_HEAD,
+    ),
+)
+
+
 SOURCE = Source(
     name="sentence_transformers",
     title="sentence-transformers' multilingual CLIP",
@@ -266,4 +278,5 @@ SOURCE = Source(
     vocabulary=STATED_WORDPIECE,
     limits=LIMITS,
     languages=("multilingual", "zh"),
+    relatives=RELATIVES,
 )
