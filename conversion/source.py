@@ -144,25 +144,27 @@ class Files:
 
     `weights` are the names that the project reads its weights from. A repo is written under the name that its
     original had, else under the first. In a pickle, `under` is the key of the state dict ("" if the tensors lie at the
-    top), `beside` is what else lies at the top, and `prefix` begins each tensor's key. `config` names the JSON file
-    that states the model; None if no such file belongs to the format. `own_vocabulary` says whether the vocabulary
-    lies beside the weights; otherwise the project's package holds it. `places` gives, from the JSON files of the
-    original, the folder for the keys with each prefix; the prefix is not written.
+    top), and `beside` is what else lies at the top. `named` gives a tensor's key in the file, from its source key and
+    the JSON that states the original. `config` names the file of this JSON; None if no such file belongs to the
+    format. `own_vocabulary` says whether the vocabulary lies beside the weights; otherwise the project's package holds
+    it. `places` gives, from the JSON files of the original, the folder for the source keys with each prefix; there the
+    prefix is left out.
 
     `made` gives the content of further JSON files, from a repo's config. `unused` gives the tensors that the class
     demands and the tables drop, from the other source tensors. `left_out` are keys that the tables drop and that the
     class does not have, or loads without. A dropped key that none of the two names is lost for good.
 
-    `load` gives Python code for the variable `folder`, from a repo's config; it loads the model with the project's own
-    package. `load_image` is this code if the class loads an image tower alone; a format without it is no image part.
-    `refused` says why an original with these JSON files cannot be written.
+    `load` gives Python code for the variable `folder`, from a repo's config and the JSON that states the original; it
+    loads the model with the project's own package. `load_image` gives this code if the class loads an image tower
+    alone, from a repo's config; a format without it is no image part. `refused` says why an original with these JSON
+    files cannot be written.
     """
 
     weights: tuple[str, ...]
-    load: Callable[[Json], str]
+    load: Callable[[Json, Json], str]
     under: str = ""
     beside: Json = field(default_factory=dict)
-    prefix: str = ""
+    named: Callable[[str, Json], str] = lambda key, stated: key
     config: str | None = None
     own_vocabulary: bool = False
     places: Callable[[Json], Mapping[str, str]] = lambda files: ROOT

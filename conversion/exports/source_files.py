@@ -89,6 +89,19 @@ class Home:
             ) from error
 
     @property
+    def stated(self) -> Mapping[str, Any]:
+        """The JSON that states the original: its config file, or what the user stated in place of this file."""
+        return self.evidence.files.get(self.source.files.config or "", self.evidence.stated)
+
+    def code(self, repo: Repo) -> str:
+        """Python code that loads this part from `folder`."""
+        files = self.source.files
+        if self.role == "image":
+            assert files.load_image is not None  # an image part without it is refused
+            return files.load_image(repo.config)
+        return files.load(repo.config, self.stated)
+
+    @property
     def stated_file(self) -> str | None:
         """The file for the user's statements about the original; None if there are none."""
         if not self.evidence.stated:
@@ -317,7 +330,7 @@ def _write_weights(folder: Path, part: Home, max_shard_size: str) -> None:
     for start, place in part.places.items():
         others = tuple(other for other in part.places if other and other != start)
         tensors = {
-            files.prefix + key.removeprefix(start): tensor
+            files.named(key.removeprefix(start), part.stated): tensor
             for key, tensor in part.tensors.items()
             if key.startswith(start) and not key.startswith(others)
         }
@@ -483,7 +496,5 @@ def how_to_load(destination: Path, parts: Sequence[Home], repo: Repo) -> str:
     blocks = []
     for part in parts:
         place = json.dumps(str(destination / part.place), ensure_ascii=False)
-        load = part.source.files.load_image if part.role == "image" else part.source.files.load
-        assert load is not None  # an image part without it is refused
-        blocks.append(f"folder = {place}\n\n{load(repo.config)}\n")
+        blocks.append(f"folder = {place}\n\n{part.code(repo)}\n")
     return "\n".join(blocks)

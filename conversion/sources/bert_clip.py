@@ -105,17 +105,31 @@ from transformers import CLIPProcessor
 
 CLIPProcessor.tokenizer_class = "BertTokenizerFast"
 model = BertCLIPModel.from_pretrained(folder).eval()
-processor = CLIPProcessor.from_pretrained(folder)
-# Where config.json states the model type vision-text-dual-encoder, transformers has the class:
-# model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)"""
+processor = CLIPProcessor.from_pretrained(folder)"""
+
+LOAD_DUAL_ENCODER = """\
+from transformers import CLIPImageProcessor, BertTokenizerFast
+from transformers import VisionTextDualEncoderModel, VisionTextDualEncoderProcessor
+
+model = VisionTextDualEncoderModel.from_pretrained(folder).eval()
+parts = CLIPImageProcessor.from_pretrained(folder), BertTokenizerFast.from_pretrained(folder)
+processor = VisionTextDualEncoderProcessor(*parts)"""
+
+
+def named(key: str, stated: Mapping[str, Any]) -> str:
+    """A key in the weight file; transformers 4 reads a dual encoder's image tower under the doubled prefix alone."""
+    doubled = stated.get("model_type") == DUAL_ENCODER and key.startswith("vision_model.")
+    return f"vision_model.{key}" if doubled else key
+
 
 # CLIP-Chinese demands transformers 4.18, which reads no safetensors, and one number for a size.
 FILES = Files(
     weights=("pytorch_model.bin", "model.safetensors"),
     config="config.json",
+    named=named,
     own_vocabulary=True,
     made=lambda config: pictures("CLIPFeatureExtractor", ORDER, config, one_number=True),
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD_DUAL_ENCODER if stated.get("model_type") == DUAL_ENCODER else LOAD,
 )
 
 SOURCE = Source(

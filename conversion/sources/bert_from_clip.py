@@ -65,7 +65,7 @@ FILES = Files(
     weights=("model.safetensors", "pytorch_model.bin"),
     config="config.json",
     own_vocabulary=True,
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 SOURCE = Source(

@@ -91,7 +91,7 @@ FILES = Files(
     own_vocabulary=True,
     made=lambda config: pictures("ChineseCLIPImageProcessor", ORDER, config),
     left_out=("text_model.pooler.*",),
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 SOURCE = Source(

@@ -44,7 +44,7 @@ model.eval()
 preprocess = image_transform({size})"""
 
 
-def load(config: Mapping[str, Any]) -> str:
+def load(config: Mapping[str, Any], stated: Mapping[str, Any]) -> str:
     """The class itself, because load_from_name knows only published sizes and rounds weights to half precision."""
     stated = model_config(config["text_config"], config["vision_config"], config["projection_dim"])
     return LOAD.format(model_config=stated, size=stated["image_resolution"])
@@ -55,7 +55,7 @@ FILES = Files(
     weights=("epoch_latest.pt",),
     under="state_dict",
     beside={"epoch": 0, "step": 0, "name": "finetune"},
-    prefix="module.",
+    named=lambda key, stated: f"module.{key}",
     left_out=("bert.pooler.dense.*",),
     load=load,
 )

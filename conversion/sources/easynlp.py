@@ -90,7 +90,7 @@ FILES = Files(
         **unused.position_ids(tensors, unused.bert_positions(BERT)),
         **unused.bert_pooler(BERT, tensors),
     },
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 

@@ -117,7 +117,7 @@ FILES = Files(
     config="config.json",
     own_vocabulary=True,
     made=lambda config: pictures("CLIPImageProcessor", ORDER, config),
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
     load_image=lambda config: LOAD_IMAGE.format(width=config["projection_dim"]),
 )
 

@@ -70,7 +70,7 @@ FILES = Files(
     made=_made,
     unused=lambda tensors: unused.bert_pooler("bert.", tensors),
     left_out=(f"{PREFIX}bert.pooler.dense.*",),
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 

@@ -146,7 +146,7 @@ FILES = Files(
     config="config.json",
     own_vocabulary=True,
     unused=lambda tensors: unused.bert_pooler(BODY, tensors),
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
     refused=_of_2021,
 )
 

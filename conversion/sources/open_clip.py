@@ -157,7 +157,7 @@ FILES = Files(
     config=OPEN_CLIP_CONFIG,
     own_vocabulary=True,
     left_out=("attn_mask", f"{CUSTOM}attn_mask"),
-    load=lambda config: open_clip_model.LOAD,
+    load=lambda config, stated: open_clip_model.LOAD,
 )
 
 

@@ -184,7 +184,7 @@ FILES = Files(
     weights=("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
     config=OPEN_CLIP_CONFIG,
     own_vocabulary=True,
-    load=lambda config: open_clip_model.LOAD,
+    load=lambda config, stated: open_clip_model.LOAD,
 )
 
 

@@ -222,7 +222,7 @@ def _scalars(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 # A state dict, which OpenAI's build_model takes; its TorchScript archives hold traced code, too.
-FILES = Files(weights=("model.pt",), unused=_scalars, load=lambda config: LOAD)
+FILES = Files(weights=("model.pt",), unused=_scalars, load=lambda config, stated: LOAD)
 
 
 UNDECIDED = "OpenAI's own weights, or a model that was fine-tuned from them: --format openai_clip."

@@ -154,7 +154,7 @@ FILES = Files(
     under="model",
     beside={"epoch": 0},
     unused=_unused,
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 SOURCE = Source(

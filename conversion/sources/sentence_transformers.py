@@ -248,7 +248,7 @@ FILES = Files(
     own_vocabulary=True,
     places=_places,
     unused=_unused,
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 

@@ -99,7 +99,7 @@ FILES = Files(
     weights=("model.safetensors", "pytorch_model.bin"),
     config="config.json",
     own_vocabulary=True,
-    load=lambda config: LOAD.format(name=CLASSES[config["text_projection_type"]]),
+    load=lambda config, stated: LOAD.format(name=CLASSES[config["text_projection_type"]]),
 )
 
 SOURCE = Source(

@@ -96,7 +96,7 @@ FILES = Files(
     config="config.json",
     own_vocabulary=True,
     made=lambda config: pictures("CLIPImageProcessor", ORDER, config),
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 SOURCE = Source(

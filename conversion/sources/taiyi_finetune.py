@@ -117,7 +117,7 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
 
 
 # The LightningModule loads strictly, and a repo has lost the CLIP's text tower: it does not go back.
-FILES = Files(weights=("last.ckpt",), under="state_dict", load=lambda config: "")
+FILES = Files(weights=("last.ckpt",), under="state_dict", load=lambda config, stated: "")
 
 SOURCE = Source(
     name="taiyi_finetune",

@@ -220,7 +220,7 @@ model = build_model({{**{config!r}, "pretrained": f"{{folder}}/wukong.ckpt"}}).e
 tokenizer, preprocess = SimpleTokenizer(), img_transform({size})"""
 
 
-def load(config: Mapping[str, Any]) -> str:
+def load(config: Mapping[str, Any], stated: Mapping[str, Any]) -> str:
     """Upstream's builder with a dict as in its configs/*/*.py."""
     text, vision = config["text_config"], config["vision_config"]
     size = vision["image_size"]

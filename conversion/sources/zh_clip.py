@@ -130,7 +130,7 @@ FILES = Files(
     own_vocabulary=True,
     made=lambda config: pictures("CLIPImageProcessor", ORDER, config),
     unused=_unused,
-    load=lambda config: LOAD,
+    load=lambda config, stated: LOAD,
 )
 
 SOURCE = Source(

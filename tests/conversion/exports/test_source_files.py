@@ -227,6 +227,23 @@ def test_a_text_tower_alone_goes_back(tmp_path):
     assert "BertModel.from_pretrained(folder)" in exported.load
 
 
+@pytest.mark.parametrize("doubled", [False, True])
+def test_a_dual_encoder_of_transformers_goes_back_to_its_class(doubled, tmp_path):
+    shapes = checkpoints.dual_encoder.dual_encoder() if doubled else checkpoints.bert_clip.bert_clip()
+    convert(checkpoints.dual_encoder.dual_encoder_folder(tmp_path / "dual", shapes), tmp_path / "OUT")
+    exported = export(tmp_path / "OUT", tmp_path / "HOME", to="source")
+
+    there: dict = {}
+    exec(exported.load, there)
+    assert type(there["model"]).__name__ == "VisionTextDualEncoderModel"
+    back, loaded = weights(tmp_path / "HOME" / "model.safetensors"), there["model"].state_dict()
+    assert back.keys() == checkpoints.dual_encoder.dual_encoder().keys()
+    assert same_bits(loaded["logit_scale"], back["logit_scale"])
+    norm = "vision_model.post_layernorm.bias"
+    assert same_bits(next(each for key, each in loaded.items() if key.endswith(norm)), back[f"vision_model.{norm}"])
+    assert there["processor"].image_processor.size["shortest_edge"] == common.SIZE
+
+
 CLASSES = {
     "chinese_clip": ("ChineseCLIPModel", ""),
     "hf_clip": ("CLIPModel", ""),
