@@ -73,7 +73,8 @@ class Tower(BareTower):
 class Texts:
     """What every model with a text tower states about its texts.
 
-    `limits` are sentences for the card. For `text_attends_to_padding` and `text_padded_length` see ZhCLIPConfig.
+    `limits` are sentences for the card. For `text_attends_to_padding`, `text_padded_length` and
+    `text_masks_pad_token` see ZhCLIPConfig.
     """
 
     architecture: str
@@ -81,6 +82,7 @@ class Texts:
     limits: tuple[Words, ...] = ()
     text_attends_to_padding: bool = False
     text_padded_length: int | None = None
+    text_masks_pad_token: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,7 @@ def joined(text: TextSide, image: ImageSide, name: str | None = None) -> Whole:
         limits=text.limits,
         text_attends_to_padding=text.text_attends_to_padding,
         text_padded_length=text.text_padded_length,
+        text_masks_pad_token=text.text_masks_pad_token,
         vision=image.vision,
         image_size=image.image_size,
     )

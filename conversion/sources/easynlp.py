@@ -53,7 +53,8 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from shapes and from config.json, which has the fields of cn_clip's model_configs."""
     described = cn_clip_model.describe(*_given(checkpoint, config))
     # easynlp/appzoo/clip/data.py: resizes the short side, crops the centre, then makes RGB; uses BertTokenizer.
-    return replace(described, image_order="crop_up_then_rgb", limits=LIMITS)
+    # modeling_chineseclip.py makes its mask from the ids: the BertTokenizer's [PAD] inside a text is masked, too.
+    return replace(described, image_order="crop_up_then_rgb", limits=LIMITS, text_masks_pad_token=True)
 
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:

@@ -112,6 +112,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
         context_length=length,
         image_size=image.image_size,
         limits=open_clip_model.LIMITS,
+        text_masks_pad_token=True,  # open_clip/hf_model.py makes its mask from the ids, whatever the tokenizer gives
     )
 
 
