@@ -16,7 +16,6 @@ from huggingface_hub.cli.hf import app as hf
 import zhclip_cli
 from hf_zhclip.conversion import card, convert, push
 from hf_zhclip.conversion.exports import exporting
-from hf_zhclip.conversion.repos.doors import add_code
 
 from tests import checkpoints
 from tests.conversion.publishing.reading import BLOCK, FAMILIES, shared, text_of
@@ -78,14 +77,13 @@ def test_every_block_and_command_of_a_card_on_the_hub_runs(repo, tmp_path, monke
     assert (tmp_path / "my-clip.pt").is_file() and (tmp_path / "my-clip-native" / "config.json").is_file()
 
 
-def test_the_blocks_of_repos_with_code_run_for_a_stranger_who_has_transformers_alone(repo, tmp_path):
+def test_the_blocks_of_a_card_run_for_a_stranger_who_has_transformers_alone(repo, tmp_path):
     """One process for a pair, for a ResNet, for an English model and for a text tower alone."""
     folders = {name: shutil.copytree(repo(name).path, tmp_path / name) for name in ("cn_clip_resnet", "hf_clip")}
     alone = checkpoints.taiyi.taiyi_folder(tmp_path / "bert", head=False)
     convert(alone, tmp_path / "text_alone", format="bert_from_clip")
     blocks = {}
     for name in (*folders, "text_alone"):
-        add_code(tmp_path / name)
         card(tmp_path / name)
         blocks[name] = [block for _, block in BLOCK.findall(text_of(tmp_path / name))]
         assert blocks[name] and all("hf_zhclip" not in block for block in blocks[name])

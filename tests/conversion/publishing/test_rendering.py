@@ -18,7 +18,7 @@ from hf_zhclip.conversion.publishing.model_facts import model_of_folder
 from hf_zhclip.conversion.publishing.rendering import render, render_entry
 from hf_zhclip.conversion.publishing.unverified import FAILED
 from hf_zhclip.conversion.reading import catalogue
-from hf_zhclip.conversion.repos.doors import add_code
+from hf_zhclip.conversion.repos.doors import remove_code
 from hf_zhclip.conversion.repos.report import FILE, read_report
 from hf_zhclip.conversion.repos.write import write_json
 
@@ -114,9 +114,9 @@ def test_only_the_doors_that_are_open_have_a_block(family, native, home, repo):
 
 def test_the_block_of_a_repo_with_code_trusts_it_and_another_imports_hf_zhclip(copy):
     folder = copy()
-    bare = render(folder, repo="cn_clip_vit")
-    add_code(folder)
     trusting = render(folder, repo="cn_clip_vit")
+    remove_code(folder)
+    bare = render(folder, repo="cn_clip_vit")
     first_bare, first_trusting = (BLOCK.search(text)[2] for text in (bare, trusting))
     assert first_trusting.count("trust_remote_code=True") == 2 and "hf_zhclip" not in first_trusting
     assert "import hf_zhclip\n" in first_bare.replace("  # registers the classes", "")
