@@ -22,7 +22,7 @@ PACKAGE = Path(hf_zhclip.__file__).parent
 VERSION = saving_zhclip.CODE_VERSION
 CODE = (
     *("configuration_zhclip.py", "image_processing_zhclip.py", "modeling_zhclip.py", "modeling_zhclip_resnet.py"),
-    *("processing_zhclip.py", "saving_zhclip.py"),
+    *("pictures_zhclip.py", "processing_zhclip.py", "saving_zhclip.py", "typed_inputs_zhclip.py"),
 )
 
 
