@@ -5,7 +5,7 @@ import binascii
 import os
 from collections.abc import Callable
 from io import BytesIO
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import PIL.Image
@@ -24,6 +24,11 @@ from transformers.utils import TensorType
 
 from .configuration_zhclip import other_image_processor
 from .saving_zhclip import SavesProcessorCode
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
 
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 

@@ -361,6 +361,14 @@ def test_a_repos_code_imports_only_its_neighbours_and_what_transformers_needs(na
     assert libraries <= {"PIL", "huggingface_hub", "numpy", "torch", "transformers"}
 
 
+@pytest.mark.parametrize("name", [name for name in CODE_FILES if name != "saving_zhclip.py"])
+def test_every_file_that_an_auto_map_can_name_brings_all_files(name):
+    """transformers 4.57 to 5.0 copies what a local repo's file itself imports, and reads what these files import."""
+    brought = {f"{module}.py" for module in get_relative_imports(Path(hf_zhclip.__file__).parent / name)}
+
+    assert brought | {name} == set(CODE_FILES)
+
+
 def is_import(node: ast.AST) -> bool:
     return isinstance(node, ast.Import | ast.ImportFrom)
 
