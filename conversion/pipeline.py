@@ -305,6 +305,7 @@ def _text_fields(description: Description) -> dict[str, Any]:
         "text_pooling": description.text.pooling,
         "text_attends_to_padding": description.text_attends_to_padding,
         "text_padded_length": description.text_padded_length,
+        "text_masks_pad_token": description.text_masks_pad_token,
         "architectures": ["ZhCLIPModel" if isinstance(description, Whole) else "ZhCLIPTextModel"],
     }
 

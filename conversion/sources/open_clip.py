@@ -12,7 +12,7 @@ from ..layouts.open_clip import SCALE, Allowed, check_fields, check_inner, check
 from ..layouts.openai import text_sizes, text_tower
 from ..mapping import Rule, Shape
 from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import ImageSide, Signature, Source, Tower, Whole
+from ..source import Files, ImageSide, Relative, Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
 
@@ -152,6 +152,40 @@ def _signatures() -> tuple[Signature, ...]:
     return *custom, *beside, *(replace(each, decides="format") for each in plain)
 
 
+FILES = Files(
+    weights=("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    config=OPEN_CLIP_CONFIG,
+    own_vocabulary=True,
+    left_out=("attn_mask", f"{CUSTOM}attn_mask"),
+    load=lambda config, stated: open_clip_model.LOAD,
+)
+
+
+RELATIVES = (
+    Relative(
+        "SigLIP in open_clip's format",
+        ("visual.*", "logit_bias"),
+        "It is not converted: its logits have a bias beside the scale, and the converted model has no place for a "
+        "bias.",
+    ),
+    Relative(
+        "CoCa in open_clip's format",
+        ("visual.attn_pool.*", "text_decoder.*"),
+        "It is not converted: it pools pictures with an attention layer, and it also writes texts.",
+    ),
+    Relative(
+        "open_clip with an image tower of timm",
+        ("visual.trunk.*",),
+        "It is not converted, because its image tower is no CLIP ViT.",
+    ),
+)
+
+UNDECIDED = (
+    "A model that was trained with open_clip: --format open_clip --config FILE, with its open_clip_config.json, whose "
+    "model_cfg is the JSON of its name in open_clip's model_configs."
+)
+
+
 SOURCE = Source(
     name="open_clip",
     title="open_clip's CLIP",
@@ -161,8 +195,11 @@ SOURCE = Source(
     rules=rules,
     home=home,
     tokenizer=tokenizer,
+    files=FILES,
     limits=open_clip_model.OWN_LIMITS,
     vocabulary=OPENAI_BPE,
     languages=("en",),
     describe_image=describe_image,
+    relatives=RELATIVES,
+    undecided={"token_embedding.weight": UNDECIDED},
 )

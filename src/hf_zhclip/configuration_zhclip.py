@@ -15,7 +15,9 @@ if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving
     from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
     from .modeling_zhclip import ZhCLIPModel  # noqa: F401
     from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
     from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 Projection = Literal["linear", "linear_bias", "mlp", "none"]
 
@@ -133,6 +135,8 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
         text_padded_length: the model itself pads every text on the right to this number of tokens and refuses a longer
             text, so that an embedding does not depend on the other texts of a batch. The field needs
             `text_attends_to_padding`. Taiyi-CLIP's fine-tune example pads to 77. With None the model pads nothing.
+        text_masks_pad_token: the text tower ignores the pad token wherever it stands, also inside a text, whatever
+            mask is given, as the models of open_clip and EasyNLP do. A tokenizer's mask keeps it inside a text.
         tokenizer_class: the tokenizer of a folder whose tokenizer_config.json names no tokenizer; by default the
             tokenizer of the text tower's type.
     """
@@ -153,6 +157,7 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
     vision_pooling: Literal["pooler", "cls"] = "pooler"
     text_attends_to_padding: bool = False
     text_padded_length: int | None = None
+    text_masks_pad_token: bool = False
     tokenizer_class: str | None = None
     architectures: list[str] | None = None
 
@@ -259,6 +264,11 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
             )
 
     def _check_padding(self) -> None:
+        if self.text_masks_pad_token and (self.is_text_causal or self.text_attends_to_padding):
+            other = (
+                "a causal tower has no mask" if self.is_text_causal else "text_attends_to_padding says the contrary"
+            )
+            raise ValueError(f"text_masks_pad_token is set, and {other}; wanted false")
         if self.is_text_causal:
             if self.text_attends_to_padding:
                 raise ValueError(

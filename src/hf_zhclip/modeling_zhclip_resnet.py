@@ -19,8 +19,10 @@ from .configuration_zhclip import ZhCLIPResNetConfig
 if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
     from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
     from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
     from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
     from .saving_zhclip import CODE_FILES  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 EXPANSION = 4
 

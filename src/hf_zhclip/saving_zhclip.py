@@ -4,8 +4,8 @@ A repository with this code loads where hf_zhclip is not installed, with `trust_
 copies of hf_zhclip's own files, byte for byte. `CODE_VERSION` says of which version.
 
 transformers keeps a repo's file together with the files that it imports; older releases do not follow these files in
-turn. Every other file therefore imports all files, those that it does not need under `TYPE_CHECKING`. What was loaded
-from one file can then save all of them.
+turn. Every file that an auto_map names therefore imports all files, those that it does not need under `TYPE_CHECKING`.
+What was loaded from one file can then save all of them.
 """
 
 import logging
@@ -27,8 +27,10 @@ CODE_FILES = (
     "image_processing_zhclip.py",
     "modeling_zhclip.py",
     "modeling_zhclip_resnet.py",
+    "pictures_zhclip.py",
     "processing_zhclip.py",
     "saving_zhclip.py",
+    "typed_inputs_zhclip.py",
 )
 """Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them."""
 

@@ -16,7 +16,7 @@ from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.doors import remove_code
 from hf_zhclip.conversion.repos.own_code import OwnCode, own_code
 from hf_zhclip.conversion.words import Words
-from hf_zhclip.saving_zhclip import CODE_VERSION
+from hf_zhclip.saving_zhclip import CODE_FILES, CODE_VERSION
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries
@@ -96,6 +96,7 @@ def test_it_becomes_a_repo_of_today_with_the_same_weights_and_is_proved(family, 
     assert verify(tmp_path / "NEW").passed
 
 
+@pytest.mark.usefixtures("written_card")
 def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
     convert(older(), tmp_path / "NEW")
 
@@ -107,6 +108,7 @@ def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
     assert "zhclip convert OLD NEW" in card
 
 
+@pytest.mark.usefixtures("written_card")
 def test_a_sentence_of_an_older_report_gets_its_chinese_where_it_is_still_said(older, tmp_path):
     known, unknown = cn_clip.LIMITS[0], "Something that was said once."
     old = older()
@@ -146,7 +148,7 @@ def test_other_code_of_an_older_repo_does_not_come_over(older, tmp_path):
 
     convert(old, tmp_path / "NEW")
 
-    assert own_code(tmp_path / "NEW") == OwnCode(6, CODE_VERSION, ())
+    assert own_code(tmp_path / "NEW") == OwnCode(len(CODE_FILES), CODE_VERSION, ())
 
 
 def test_an_older_repo_that_names_a_class_of_another_file_is_refused(older, tmp_path):

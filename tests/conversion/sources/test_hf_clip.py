@@ -13,7 +13,7 @@ from hf_zhclip.conversion.detection.parts import describe, identify, image_rules
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.mapping import concat, drop, rename, split
-from hf_zhclip.conversion.proof.reference import bpe, clip_text, cn_clip, hf_clip
+from hf_zhclip.conversion.proof.reference import bpe, clip_text, cn_clip, hf_clip, vocabularies
 from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import clip_tokenizer
@@ -22,6 +22,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import read_bpe
 from tests import checkpoints as c
 from tests.inputs import seeded_pixels
 from tests.planted import SEEN, Case, cosine, fact, part, swapped, transposed
+from tests.thorough import thorough
 from tests.weights import seeded_state_dict
 
 CONFIG = {"text_config": c.hf_clip.CLIP_TEXT_CONFIG, "vision_config": c.common.VISION_CONFIG}
@@ -129,10 +130,10 @@ def test_ids_are_those_of_clip_tokenizer_fast_in_the_frozen_tokenizer_and_in_the
         place = tmp_path
         original.save_pretrained(place)
     wanted = original(list(TEXTS), truncation=True, max_length=40)["input_ids"]
-    frozen, vocab = clip_tokenizer(place, 40), read_bpe(place)
+    frozen = clip_tokenizer(place, 40)
 
     assert frozen(list(TEXTS), truncation=True)["input_ids"] == wanted
-    assert hf_clip.token_ids(TEXTS, vocab, 40) == wanted
+    assert hf_clip.token_ids(TEXTS, vocabularies.clip_bpe(place), 40) == wanted
     assert [len(row) for row in wanted][-1] == 40 and {row[-1] for row in wanted} == {END}
 
 
@@ -358,7 +359,7 @@ def test_the_table_of_an_image_part_keeps_the_image_side_and_drops_what_feeds_th
     assert image_rules(table) == (*table[2:], drop("bert.*"), drop("a.0"), drop("a.1"))
 
 
-@pytest.mark.parametrize("kind", ["cn_clip", "bert_clip", "CLIPModel", "image tower alone"])
+@pytest.mark.parametrize("kind", ["cn_clip", thorough("bert_clip"), "CLIPModel", "image tower alone"])
 def test_any_model_with_an_image_tower_serves_as_the_image_part(kind, tmp_path, monkeypatch):
     # A cn_clip file as --vision has nobody to state its heads: let the small sizes be published ones.
     monkeypatch.setattr(
