@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from io import BytesIO
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import PIL.Image
@@ -22,6 +22,12 @@ from transformers.utils import TensorType
 from .configuration_zhclip import other_image_processor
 from .pictures_zhclip import flat_pictures, from_array, open_picture, read_picture
 from .saving_zhclip import SavesProcessorCode
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
