@@ -22,8 +22,10 @@ CODE = {
     "image_processing_zhclip.py",
     "modeling_zhclip.py",
     "modeling_zhclip_resnet.py",
+    "pictures_zhclip.py",
     "processing_zhclip.py",
     "saving_zhclip.py",
+    "typed_inputs_zhclip.py",
 }
 CONFIG = ("AutoConfig", "configuration_zhclip.ZhCLIPConfig")
 ZERO_SHOT = "AutoModelForZeroShotImageClassification"

@@ -22,7 +22,7 @@ PACKAGE = Path(hf_zhclip.__file__).parent
 VERSION = saving_zhclip.CODE_VERSION
 CODE = (
     *("configuration_zhclip.py", "image_processing_zhclip.py", "modeling_zhclip.py", "modeling_zhclip_resnet.py"),
-    *("processing_zhclip.py", "saving_zhclip.py"),
+    *("pictures_zhclip.py", "processing_zhclip.py", "saving_zhclip.py", "typed_inputs_zhclip.py"),
 )
 
 
@@ -42,9 +42,12 @@ def report_anew(folder: Path) -> None:
 
 
 def test_a_repos_code_is_of_this_version_byte_for_byte(folder):
-    assert own_code(folder) == OwnCode(6, VERSION, ())
+    assert own_code(folder) == OwnCode(len(CODE), VERSION, ())
     text = verify(folder).text()
-    assert f"ok   code: 6 files of code, byte for byte against hf_zhclip {VERSION}: number that differ 0" in text
+    assert (
+        f"ok   code: {len(CODE)} files of code, byte for byte against hf_zhclip {VERSION}: number that differ 0"
+        in text
+    )
 
 
 def test_the_version_is_that_of_the_package():
@@ -66,12 +69,12 @@ def test_the_code_of_a_released_version_is_known(folder, monkeypatch):
     monkeypatch.setattr(module, "read_any_json", lambda path: {"0.0.9": former})
     monkeypatch.setattr(module, "SETTINGS", ())
 
-    assert own_code(folder) == OwnCode(6, "0.0.9", ())
+    assert own_code(folder) == OwnCode(len(CODE), "0.0.9", ())
     shutil.copy(PACKAGE / "processing_zhclip.py", folder)
-    assert own_code(folder) == OwnCode(6, "0.0.9", ())  # this file is the same in both versions
+    assert own_code(folder) == OwnCode(len(CODE), "0.0.9", ())  # this file is the same in both versions
     shutil.copy(PACKAGE / "modeling_zhclip.py", folder)
     (folder / "saving_zhclip.py").unlink()
-    assert own_code(folder) == OwnCode(5, None, ("saving_zhclip.py (missing)",))
+    assert own_code(folder) == OwnCode(len(CODE) - 1, None, ("saving_zhclip.py (missing)",))
 
 
 def test_the_table_of_released_versions_holds_the_files_of_each_version():
