@@ -120,6 +120,25 @@ def _save(shard: dict[str, torch.Tensor], path: Path) -> None:
         raise WorkError(f"The weights could not be written: {error}. Nothing was left there.") from error
 
 
+def alone(tensor: torch.Tensor) -> torch.Tensor:
+    """The same tensor without the memory around it: torch.save writes all memory behind a view, and its strides."""
+    is_alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if is_alone else tensor.clone(memory_format=torch.contiguous_format)
+
+
+def write_pickle(path: Path, value: object) -> None:
+    """Writes a file of torch.save.
+
+    Raises:
+        WorkError: the system failed.
+    """
+    try:
+        with path.open("wb") as opened:
+            torch.save(value, opened)
+    except RuntimeError as error:  # how torch reports a full disk
+        raise WorkError(f"The checkpoint could not be written: {error}. Nothing was left there.") from error
+
+
 def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
