@@ -45,7 +45,9 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     if refused := relatives.stock(checkpoint) or relatives.altered(checkpoint):
         raise UnknownFormat(refused)
     if format not in (None, *SOURCES):
-        raise InputError(f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.{near(format, SOURCES)}")
+        raise InputError(
+            f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.{near(str(format), SOURCES)}"
+        )
     if not any(_fitting(source, checkpoint) for source in SOURCES.values()):
         if format is None and (known := relatives.known(checkpoint)):
             raise UnknownFormat(known)
