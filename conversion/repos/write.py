@@ -11,6 +11,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ..amounts import shown_amount
 from ..errors import InputError, WorkError
 from ..mapping import fold
 
@@ -80,12 +81,17 @@ def write_weights(
     nonfinite: list[str] = []
     umask = os.umask(0)
     os.umask(umask)
-    for name, keys in split.filename_to_tensors.items():
-        shard = {key: tensors[key].to(target_dtype(tensors[key], dtype)).contiguous() for key in keys}
-        if not allow_nonfinite:
-            nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
-        _save(_apart(shard), folder / name)
-        (folder / name).chmod(0o666 & ~umask)  # safetensors writes files that only their owner can read
+    with shown_amount("Writing", 2 * total_bytes(tensors, dtype)) as advance:  # read and cast, then written
+        for name, keys in split.filename_to_tensors.items():
+            shard = {}
+            for key in keys:
+                shard[key] = tensors[key].to(target_dtype(tensors[key], dtype)).contiguous()
+                if not allow_nonfinite and not _finite(shard[key]):
+                    nonfinite.append(key)
+                advance(shard[key].nbytes)
+            _save(_apart(shard), folder / name)
+            advance(sum(tensor.nbytes for tensor in shard.values()))
+            (folder / name).chmod(0o666 & ~umask)  # safetensors writes files that only their owner can read
     if nonfinite:
         raise InputError(
             f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "
