@@ -197,7 +197,7 @@ def _instead(repo: Repo) -> str:
     """What a user can do instead, where it works."""
     if not repo.is_text_alone and not fits(repo.config)[0].lost:
         return f"A class of transformers holds it exactly: zhclip export {repo.path} DEST --to transformers"
-    return "Use the repo itself, with `import hf_zhclip` or with the code in it (`zhclip convert --with-code`)."
+    return "Use the repo itself: with `import hf_zhclip`, or with `trust_remote_code=True` and the code in it."
 
 
 def _refuse_scale(source: Source, role: str, repo: Repo) -> None:
@@ -254,11 +254,17 @@ def write(folder: Path, parts: Sequence[Home], repo: Repo, report: Report, max_s
     """Writes each part's files into `folder`, or into its subfolder."""
     for part in parts:
         place = folder / part.place
-        for name, content in {**part.source.files.made(repo.config), **part.files}.items():
+        for name, content in _joined(part.files, part.source.files.made(repo.config)).items():
             _write_json(place / name, _restated(content, _sizes(part, repo)))
         if part.own_vocabulary:
             _write_vocabulary(place / part.places[""], repo.tokenizer, report.conversion["vocabulary"])
         _write_weights(place, part, max_shard_size)
+
+
+def _joined(recorded: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON files by name; where both have a file, the repo's values replace those that the original stated."""
+    both = {name: {**recorded[name], **made[name]} for name in recorded.keys() & made.keys()}
+    return {**recorded, **made, **both}
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -451,9 +457,11 @@ def _flat(config: Mapping[str, Any], start: str = "") -> dict[str, Any]:
     """The fields of a config and of its towers, by their dotted names."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
+        if name in BESIDE_THE_MODEL:
+            continue
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{start}{name}.")
-        elif name not in BESIDE_THE_MODEL:
+        else:
             flat[f"{start}{name}"] = list(value) if isinstance(value, tuple) else value
     return flat
 

@@ -136,6 +136,7 @@ def copy(repo, tmp_path):
 # What comes back
 
 
+@pytest.mark.filterwarnings("ignore:.*(torch.jit|TorchScript)")  # of the original of OpenAI's CLIP
 @pytest.mark.parametrize("family", FILES)
 def test_the_original_s_files_come_back_with_its_bits(family, repo, tmp_path):
     exported = export(repo(family).path, tmp_path / "HOME", to="source")
