@@ -15,7 +15,7 @@ from ..exports.natives import fits
 from ..reading import catalogue
 from ..reading.catalogue import Entry
 from ..reading.files import CARD
-from ..repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS
+from ..repos.doors import SENTENCE_TRANSFORMERS
 from ..repos.report import FILE, Report, changed_files, read_report
 from ..sources import SOURCES
 from ..telling import shown
@@ -194,7 +194,8 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
         "width": model.width,
         "published": f"[{entry.published.title}]({entry.published.url})" if entry else "",
         **_door_words(repo, name),
-        "has_code": set(CODE_FILES) <= model.files,
+        # Not every file of CODE_FILES: a repo of an earlier version has the code of that version.
+        "has_code": "modeling_zhclip.py" in model.files,
         "has_sentence_transformers": set(SENTENCE_TRANSFORMERS) <= model.files,
         "context_length": model.context_length,
         "positions": model.positions,

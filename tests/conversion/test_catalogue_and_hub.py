@@ -59,6 +59,7 @@ def test_without_its_config_a_published_checkpoint_is_described_by_the_catalogue
     assert inspect(source).architecture == describe([found]).architecture == "ViT 64x2/16 with XLM-R 32x2"
 
 
+@pytest.mark.usefixtures("written_card")
 def test_it_converts_to_what_it_is_with_its_config_beside_it(own, tmp_path):
     report = convert(XLM_R, tmp_path / "out")
 
@@ -114,6 +115,7 @@ def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_pat
     assert described.vision.config["hidden_act"] == "gelu" and described.image_order == entry.image.order
 
 
+@pytest.mark.usefixtures("written_card")
 @pytest.mark.parametrize("source", [BERT, f"YeungNLP/{BERT}"])
 def test_a_text_tower_that_was_published_alone_needs_no_format(source, hub, monkeypatch, tmp_path):
     folder = c.taiyi.taiyi_folder(tmp_path / "bert", head=False)

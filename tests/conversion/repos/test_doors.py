@@ -49,6 +49,7 @@ TRANSFORMERS_NAMES = {
     "transformers": {
         "AutoConfig",
         "AutoModel",
+        "AutoTokenizer",
         "BatchEncoding",
         "PreTrainedConfig",
         "PreTrainedModel",
@@ -60,6 +61,7 @@ TRANSFORMERS_NAMES = {
         "OPENAI_CLIP_MEAN",
         "OPENAI_CLIP_STD",
         "ChannelDimension",
+        "ImageInput",
         "PILImageResampling",
         "SizeDict",
         "infer_channel_dimension_format",
@@ -68,8 +70,8 @@ TRANSFORMERS_NAMES = {
     "transformers.modeling_layers": {"GradientCheckpointingLayer"},
     "transformers.modeling_outputs": {"BaseModelOutputWithPooling"},
     "transformers.modeling_utils": {"ALL_ATTENTION_FUNCTIONS"},
-    "transformers.processing_utils": {"ProcessingKwargs", "ProcessorMixin", "Unpack"},
-    "transformers.utils": {"TensorType", "cached_file"},
+    "transformers.processing_utils": {"ImagesKwargs", "ProcessingKwargs", "ProcessorMixin", "Unpack"},
+    "transformers.utils": {"TensorType", "TransformersKwargs", "cached_file"},
     "transformers.utils.generic": {"ModelOutput", "can_return_tuple"},
 }
 
@@ -100,6 +102,8 @@ COMPUTE = """
                 "image": model.encode_image(inputs["pixel_values"]),
                 "modules": [type(each).__module__ for each in (model, processor, processor.image_processor)],
             }
+            assert torch.equal(model.encode_text(request["texts"]), found[name]["text"])
+            assert torch.equal(model.encode_image(pictures), found[name]["image"])
         if name not in request["thorough"]:
             continue
         model.save_pretrained(os.path.join(request["resaved"], name))
@@ -296,7 +300,8 @@ def test_what_a_repos_own_code_saves_holds_the_code(without_plugin, name):
     folder = without_plugin[1] / name
 
     assert set(CODE_FILES) <= entries(folder)
-    assert named_files(folder) == set(CODE_FILES) - {"modeling_zhclip_resnet.py", "saving_zhclip.py"}
+    imported = {"modeling_zhclip_resnet.py", "pictures_zhclip.py", "saving_zhclip.py", "typed_inputs_zhclip.py"}
+    assert named_files(folder) == set(CODE_FILES) - imported
 
 
 def test_the_plugin_saves_a_repo_with_the_code_that_it_had(plain, without_plugin, tmp_path):

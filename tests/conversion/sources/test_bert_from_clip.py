@@ -31,7 +31,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
 from tests.checkpoints.common import Original
-from tests.conversion.helpers import Repo, contents, save_time
+from tests.conversion.helpers import Repo, contents, verify_here
 from tests.loopback_hub import connect, serve
 from tests.weights import seeded_state_dict
 
@@ -61,7 +61,7 @@ def one(tmp_path_factory):
     source, out = bert_folder(folder / "bert"), folder / "one"
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        save_time(patch)
+        verify_here(patch)
         report = convert(source, out, **FORMAT, with_code=True, also_legacy=True, progress=said.append)
     assert [line for line in said if "text tower alone" in line and "no" in line], said
     return Repo(out, report, Original(source, FORMAT))
