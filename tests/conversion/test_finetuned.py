@@ -1,6 +1,5 @@
 """What training saved of a converted repo becomes a repo like any other, proved by the family's own witness."""
 
-
 import pytest
 import torch
 from transformers import AutoModel
