@@ -216,10 +216,7 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     _check_sides(repo, witness)
     if Path(request.vocabulary) != out:
         comparisons.append(compare_steps(repo.tokenizer, _built_tokenizer(parts, request, witness.context_length)))
-    # Without the original, its scale is known only as exactly as the repo's own dtype holds it.
-    scale = repo.tensors.get("logit_scale")
-    rounded = request.dtype if parts or scale is None else str(scale.dtype).removeprefix("torch.")
-    numbers = _compare_numbers(model, repo, witness, rounded)
+    numbers = _compare_numbers(model, repo, witness, request.dtype)
     del model
     comparisons += numbers
     return "tensors" if any(map(shows_nothing, comparisons)) else witness.level, comparisons
