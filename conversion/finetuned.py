@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import ParityError
+from .errors import InputError, ParityError
 from .mapping import Plan, check, plan, rename
 from .proof import compared, verification
 from .publishing.cards import write_card
@@ -77,6 +77,7 @@ def finish(
         InputError: the base is not known or not proved, or the trained folder differs from it in more than weights.
         ParityError: the result does not compute what the witness computes; nothing is left at `out`.
     """
+    _refuse_other_model(trained)
     _refuse_adapter(trained)
     base = base_of(trained, named)
     check_apart(out, trained.path, base.folder, writing.report)
@@ -110,6 +111,15 @@ def finish(
             )
         write_card(place, proof, out.name)
     return proof
+
+
+def _refuse_other_model(trained: Checkpoint) -> None:
+    kind = trained.config.get("model_type")
+    if kind not in (None, "hf_zhclip"):
+        raise InputError(
+            f"{trained.name} is of model_type {kind!r} and no model of this package, so that no converted repo is its "
+            "base: leave out --base."
+        )
 
 
 def _refuse_adapter(trained: Checkpoint) -> None:

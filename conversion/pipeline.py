@@ -18,7 +18,7 @@ from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
 from .reading.hub import read_source
-from .reading.read import choose
+from .reading.read import check_ema, choose
 from .repos.doors import add_code, add_legacy, add_sentence_transformers
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
@@ -125,7 +125,9 @@ def convert(
     writing = Writing(dtype, max_shard_size, report, with_code, also_legacy, force, skip_verify, allow_nonfinite)
     if base is not None:
         _refuse_facts(source, stated, base)
-        return finish(choose(read_source(source), ema), base, out, writing, progress)
+        trained = choose(read_source(source), ema)
+        check_ema(ema, [trained])
+        return finish(trained, base, out, writing, progress)
     try:
         parts = identify(stated)
     except OlderRepo as found:
@@ -134,7 +136,7 @@ def convert(
         return upgrade(found.checkpoint, out, force, progress)
     except ConvertedRepo as found:
         _refuse_facts(source, stated, base)
-        return finish(choose(found.checkpoint, ema), base, out, writing, progress)
+        return finish(found.checkpoint, base, out, writing, progress)
     check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
     description = describe(parts)
     _tell(parts, description, progress)

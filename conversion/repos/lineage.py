@@ -77,8 +77,9 @@ def _named(named: str | Path) -> Base:
         name for name in changed_files(folder, report) if (folder / name).is_file() or name not in (*CODE_FILES,)
     ]
     if changed or not report.passed:
+        why = f"changed or missing: {', '.join(changed)}" if changed else "its verification failed"
         raise InputError(
-            f"--base {named} is not what its report proves: changed or missing {', '.join(changed)}. Name the repo as "
+            f"--base {named} is not what its report proves ({why}). Name the repo as "
             "it was before the training, or make it once more of its original "
             f"(`{report.conversion['command']}`)."
         )

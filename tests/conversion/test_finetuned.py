@@ -259,7 +259,37 @@ def test_weights_that_no_training_changed_are_told(base, tmp_path):
     assert any(line.startswith("No tensor has changed") for line in told)
 
 
+@pytest.mark.thorough
+def test_the_options_of_writing_work_as_for_an_original(base, trained, tmp_path):
+    out = tmp_path / "OUT"
+    options = {"dtype": "float16", "max_shard_size": "1MB", "with_code": True, "also_legacy": True}
+
+    report = convert(trained, out, base=base, report=tmp_path / "report.json", **options)
+
+    there = {"modeling_zhclip.py", "preprocessor_config.json", "vocab.txt", "model.safetensors.index.json"}
+    assert report.passed and there <= entries(out) and verify(out).passed
+    assert {tensor.dtype for tensor in read(out).tensors.values()} == {torch.float16}
+    assert report.conversion["command"].endswith("--dtype float16 --max-shard-size 1MB --with-code --also-legacy")
+    unverified = convert(trained, tmp_path / "QUICK", base=base, skip_verify=True)
+    assert unverified.level == "tensors" and unverified.passed
+
+
+def test_a_text_tower_alone_is_finished_too(tmp_path):
+    checkpoints.taiyi.taiyi_folder(tmp_path / "SOURCE", head=False)
+    convert(tmp_path / "SOURCE", tmp_path / "BASE", format="bert_from_clip")
+    changed(tmp_path / "BASE").save_pretrained(tmp_path / "TRAINED")
+
+    report = convert(tmp_path / "TRAINED", tmp_path / "OUT", base=tmp_path / "BASE")
+
+    assert report.passed and report.lineage["towers"].keys() == {"text"}
+    assert verify(tmp_path / "OUT").passed
+
+
 # What is refused
+
+
+def test_another_model_has_no_base(base, original, tmp_path):
+    assert "leave out --base" in refused(original("hf_clip").source, tmp_path / "OUT", base=base)
 
 
 def with_rows(model):
