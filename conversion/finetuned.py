@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from .errors import InputError, ParityError
-from .mapping import Plan, check, plan, rename
+from .mapping import Plan, Shape, check, plan, rename
 from .proof import compared, verification
 from .publishing.cards import write_card
 from .reading.files import CARD, sha256
@@ -85,9 +85,7 @@ def finish(
     for sentence in check_same(trained, base):
         progress(sentence)
     config, shapes = build(base.folder)
-    mapped = plan((rename("*", "*"),), trained.shapes)
-    check([mapped], shapes)
-    check_dtypes(trained.tensors)
+    mapped = _checked(trained, base, shapes)
     limits = _limits(base, mapped, trained.tensors)
     config.dtype = _told_dtype(base, trained, writing.dtype, progress)
     kept = [name for name in base.report.files if _is_kept(name) and (base.folder / name).is_file()]
@@ -127,6 +125,19 @@ def _refuse_adapter(trained: Checkpoint) -> None:
     keys = [key for key in trained.tensors if any(mark in key for mark in ADAPTER)]
     if keys or (folder / ADAPTER_CONFIG).is_file():
         refuse_adapter(folder, keys[0] if keys else ADAPTER_CONFIG)
+
+
+def _checked(trained: Checkpoint, base: Base, shapes: Mapping[str, Shape]) -> Plan:
+    """The trained weights as they are written: the keys and shapes are those of the base's model."""
+    if not trained.tensors.keys() & shapes.keys() - {"logit_scale"}:  # other models have a scale, too
+        raise InputError(
+            f"{trained.name} holds no weights of {base.name}, so that it was not trained from it. If it is an "
+            "original, leave out --base."
+        )
+    mapped = plan((rename("*", "*"),), trained.shapes)
+    check([mapped], shapes)
+    check_dtypes(trained.tensors)
+    return mapped
 
 
 def _limits(base: Base, mapped: Plan, tensors: Mapping[str, torch.Tensor]) -> list[Words]:

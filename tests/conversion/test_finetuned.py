@@ -289,12 +289,12 @@ def test_a_text_tower_alone_is_finished_too(tmp_path):
 
 
 def test_another_model_has_no_base(base, original, tmp_path):
-    assert "leave out --base" in refused(original("hf_clip").source, tmp_path / "OUT", base=base)
+    for source in (original("hf_clip").source, original("cn_clip_vit").source):
+        assert "leave out --base" in refused(source, tmp_path / "OUT", base=base)
 
 
 def with_rows(model):
-    model.text_model.resize_token_embeddings(checkpoints.common.VOCAB + 8)
-    model.config.text_config.vocab_size = checkpoints.common.VOCAB + 8
+    model.resize_token_embeddings(checkpoints.common.VOCAB + 8)
 
 
 FACTS = {
@@ -317,6 +317,18 @@ def test_a_fact_that_differs_from_the_base_s_is_refused_with_its_field(field, ba
 
     assert f"\n  {field}: " in message and "; the base has " in message
     assert entries(tmp_path) == {"TRAINED"}
+
+
+def test_rows_that_were_added_are_removed_as_the_message_says(base, tmp_path):
+    model = changed(base)
+    with_rows(model)
+    model.save_pretrained(tmp_path / "TRAINED")
+    message = refused(tmp_path / "TRAINED", tmp_path / "OUT", base=base)
+
+    exec(re.search("`(model.resize_token_embeddings.*?)`", message)[1], {"model": model})
+    model.save_pretrained(tmp_path / "MENDED")
+
+    assert convert(tmp_path / "MENDED", tmp_path / "OUT", base=base).passed
 
 
 FILES = {
