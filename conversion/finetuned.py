@@ -19,7 +19,7 @@ from .publishing.cards import write_card
 from .reading.files import CARD, sha256
 from .reading.read import ADAPTER_CONFIG, Checkpoint, read, refuse_adapter
 from .repos.differences import check_same
-from .repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS, add_code, add_legacy, add_sentence_transformers
+from .repos.doors import SENTENCE_TRANSFORMERS, add_code, add_legacy, add_sentence_transformers, remove_code
 from .repos.lineage import WEIGHTS, Base, base_of, lineage
 from .repos.provenance import DEFAULTS, command_of
 from .repos.repo import build, is_text_alone, load_processor
@@ -58,7 +58,8 @@ class Writing:
     def options(self) -> list[str]:
         """The options that a command repeats."""
         words = []
-        for name, value in vars(self).items():
+        given = {**vars(self), "with_code": False, "without_code": not self.with_code}
+        for name, value in given.items():
             if value and name not in ("report", "force") and value != DEFAULTS.get(name):
                 words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
         return words
@@ -157,7 +158,7 @@ def _told_dtype(base: Base, trained: Checkpoint, dtype: str, progress: Callable[
 
 def _is_kept(name: str) -> bool:
     """Whether a file of the base comes over as it is."""
-    return not name.endswith(WEIGHTS) and name not in ("config.json", CARD, FILE, *CODE_FILES)
+    return not name.endswith(WEIGHTS) and not name.endswith(".py") and name not in ("config.json", CARD, FILE)
 
 
 def _copy(folder: Path, place: Path, names: Sequence[str]) -> None:
@@ -171,8 +172,7 @@ def _open_doors(place: Path, base: Base, writing: Writing) -> None:
     alone = is_text_alone(base.config)
     if not alone and not all((place / name).is_file() for name in SENTENCE_TRANSFORMERS):
         add_sentence_transformers(place)
-    if writing.with_code or any(name in base.report.files for name in CODE_FILES):
-        add_code(place)
+    (add_code if writing.with_code else remove_code)(place)
     if writing.also_legacy:
         add_legacy(place, load_processor(place))
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
+from hf_zhclip.saving_zhclip import VERSION_FIELD
+
 from ..errors import InputError
 from ..reading.json_files import brief, read_json
 from ..reading.read import Checkpoint
@@ -14,7 +16,7 @@ from .lineage import Base
 WITHOUT_EFFECT = (
     *("transformers_version", "auto_map", "_name_or_path", "return_dict", "output_attentions", "output_hidden_states"),
     *("use_cache", "torchscript", "num_labels", "id2label", "label2id", "problem_type", "chunk_size_feed_forward"),
-    *("gradient_checkpointing", "_attn_implementation", "attn_implementation", "dtype", "torch_dtype"),
+    *(VERSION_FIELD, "gradient_checkpointing", "_attn_implementation", "attn_implementation", "dtype", "torch_dtype"),
 )
 """Fields of config.json that change no vector; the dtype is told by the tensors themselves."""
 

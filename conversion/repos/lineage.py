@@ -15,7 +15,6 @@ from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..ways_out import finishing
-from .doors import CODE_FILES
 from .provenance import published_at
 from .report import FILE, Report, changed_files, read_report
 from .write import same_bits
@@ -73,9 +72,7 @@ def _named(named: str | Path) -> Base:
         )
     report = read_report(folder)
     # A repo from the hub is fetched without its code and its card, which are written again.
-    changed = [
-        name for name in changed_files(folder, report) if (folder / name).is_file() or name not in (*CODE_FILES,)
-    ]
+    changed = [name for name in changed_files(folder, report) if (folder / name).is_file() or not name.endswith(".py")]
     if changed or not report.passed:
         why = f"changed or missing: {', '.join(changed)}" if changed else "its verification failed"
         raise InputError(
@@ -114,7 +111,7 @@ def _left_in(trained: Checkpoint) -> Base:
 
 def _may_change(name: str) -> bool:
     """Whether training writes this file, and the proof sees what it holds."""
-    return name.endswith(WEIGHTS) or name in ("config.json", *CODE_FILES)
+    return name.endswith((*WEIGHTS, ".py")) or name == "config.json"
 
 
 def lineage(base: Base, written: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from transformers.image_utils import (
 from transformers.utils import TensorType
 
 from .configuration_zhclip import other_image_processor
+from .saving_zhclip import SavesProcessorCode
 
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
@@ -88,7 +89,7 @@ class ZhCLIPImagesKwargs(TypedDict, total=False):
     return_tensors: str | TensorType | None
 
 
-class ZhCLIPImageProcessor(PilBackend):
+class ZhCLIPImageProcessor(SavesProcessorCode, PilBackend):
     """Turns pictures into pixel values, by the steps with which the checkpoint was trained.
 
     A call takes one picture or a list of them: Pillow images of any mode, paths, http(s) URLs, base64 text, or uint8
@@ -119,9 +120,7 @@ class ZhCLIPImageProcessor(PilBackend):
     image_std = OPENAI_CLIP_STD
 
     def __init__(self, **kwargs):
-        if self._auto_class is None:
-            # This is not a repo's own copy of the class: transformers then saves no code that the field could name.
-            kwargs.pop("auto_map", None)
+        kwargs.pop("auto_map", None)  # saving writes it anew
         super().__init__(**kwargs)
 
     @classmethod

@@ -262,14 +262,15 @@ def test_weights_that_no_training_changed_are_told(base, tmp_path):
 @pytest.mark.thorough
 def test_the_options_of_writing_work_as_for_an_original(base, trained, tmp_path):
     out = tmp_path / "OUT"
-    options = {"dtype": "float16", "max_shard_size": "1MB", "with_code": True, "also_legacy": True}
+    options = {"dtype": "float16", "max_shard_size": "1MB", "with_code": False, "also_legacy": True}
 
     report = convert(trained, out, base=base, report=tmp_path / "report.json", **options)
 
-    there = {"modeling_zhclip.py", "preprocessor_config.json", "vocab.txt", "model.safetensors.index.json"}
+    there = {"preprocessor_config.json", "vocab.txt", "model.safetensors.index.json"}
     assert report.passed and there <= entries(out) and verify(out).passed
+    assert "modeling_zhclip.py" in entries(base) and not list(out.glob("*.py"))
     assert {tensor.dtype for tensor in read(out).tensors.values()} == {torch.float16}
-    assert report.conversion["command"].endswith("--dtype float16 --max-shard-size 1MB --with-code --also-legacy")
+    assert report.conversion["command"].endswith("--dtype float16 --max-shard-size 1MB --also-legacy --without-code")
     unverified = convert(trained, tmp_path / "QUICK", base=base, skip_verify=True)
     assert unverified.level == "tensors" and unverified.passed
 

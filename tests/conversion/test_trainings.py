@@ -25,12 +25,12 @@ EXAMPLES = [scenes.training_example(number) for number in range(8)]
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory):
-    """The model that ships, converted, with its code."""
+    """The model that ships, converted."""
     out = tmp_path_factory.mktemp("shipped") / "scenes"
     with pytest.MonkeyPatch.context() as patch:
         save_time(patch)
         facts = ROOT / "examples" / "scenes" / "model_config.json"
-        convert(facts.with_name("epoch_latest.pt"), out, config=facts, with_code=True)
+        convert(facts.with_name("epoch_latest.pt"), out, config=facts)
     return out
 
 

@@ -43,10 +43,10 @@ STRANGER = """
 
 @pytest.fixture
 def base(tmp_path, monkeypatch):
-    """The model that ships, converted, with its code."""
+    """The model that ships, converted."""
     save_time(monkeypatch)
     facts = ROOT / "examples" / "scenes" / "model_config.json"
-    convert(facts.with_name("epoch_latest.pt"), tmp_path / "scenes", config=facts, with_code=True)
+    convert(facts.with_name("epoch_latest.pt"), tmp_path / "scenes", config=facts)
     return tmp_path / "scenes"
 
 
