@@ -221,8 +221,7 @@ def _same_weights(trained: Mapping[str, torch.Tensor], written: Mapping[str, tor
 
 
 def _tell_lineage(proof: Report, progress: Callable[[str], None]) -> None:
-    towers = proof.lineage["towers"] if proof.lineage else None
-    if towers is None:
+    if proof.lineage is None or (towers := proof.lineage["towers"]) is None:
         return
     told = ", ".join(f"{tower} {_counted(counts)}" for tower, counts in towers.items())
     progress(f"Changed since {proof.lineage['base']}: {told}")

@@ -130,7 +130,7 @@ def lineage(base: Base, written: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 def _changed(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> dict[str, dict[str, int]]:
     """Counts by tower; a tensor whose dtype alone was cast has not changed."""
-    count, changed = Counter(map(_tower, after)), Counter()
+    count, changed = Counter(map(_tower, after)), Counter[str]()
     for key, tensor in after.items():
         changed[_tower(key)] += not same_bits(before[key].to(tensor.dtype), tensor)
     return {tower: {"tensors": count[tower], "changed": changed[tower]} for tower in TOWERS if count[tower]}
