@@ -232,6 +232,7 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
             },
         ),
         ("export o d --to transformers", {"out": "o", "destination": "d", "to": "transformers", **EXPORT}),
+        ("export o d --to source", {"out": "o", "destination": "d", "to": "source", **EXPORT}),
         (
             "export o d --to cn_clip --ddp --also-legacy --max-shard-size 1GB --force",
             {

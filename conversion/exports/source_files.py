@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from ..detection.parts import describe, identify
-from ..errors import InputError, MappingError, ParityError
+from ..errors import InputError, ParityError
 from ..mapping import fold, matches
 from ..pipeline import Prepared, prepare
 from ..proof import samples
-from ..reading.evidence import Evidence
+from ..reading.evidence import TOKENIZER_CONFIG, Evidence
 from ..reading.files import sha256
 from ..repos.backwards import MappedBack, mapped_back
 from ..repos.repo import Repo
@@ -112,7 +112,9 @@ class Home:
     @property
     def files(self) -> dict[str, Any]:
         """JSON files of this part, by their path in the part's folder."""
-        files = {name: content for name, content in self.evidence.files.items() if ":" not in name}
+        left_out = (TOKENIZER_CONFIG,) if self.role == "image" else ()
+        there = self.evidence.files.items()
+        files = {name: content for name, content in there if ":" not in name and name not in left_out}
         if name := self.stated_file:
             files[name] = dict(self.evidence.stated)
         # The evidence names files from the folder of the weights; modules.json may lie above it.
@@ -143,8 +145,8 @@ def read_home(out: Path) -> Report:
     if (out / "config.json").is_file() and not (out / FILE).exists():
         finish = shlex.join(["zhclip", "convert", str(out), "OUT", "--base", "REPO"])
         raise InputError(
-            f"{out} has no {FILE}, which says what it was converted from. If training saved it of a repo, "
-            f"REPO, `{finish}` makes a repo of it that has a report. Export this repo."
+            f"{out} has no {FILE}, which says what it was converted from. If training saved it, `{finish}` makes a "
+            "repo with a report of it; REPO is the converted repo that the training started from. Export OUT."
         )
     return read_report(out)
 
@@ -382,7 +384,7 @@ def check_written(folder: Path, parts: Sequence[Home], repo: Repo) -> int:
             found = identify(stated)
             description = describe(found)
             prepared = prepare(found, description, stated)
-        except (InputError, MappingError) as error:
+        except InputError as error:
             raise InputError(
                 f"{_goes_not_back(whole.source, repo)} the original's files cannot state what the repo holds. Found "
                 f"in converting them back: {error} {_instead(repo)}"
