@@ -25,7 +25,7 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
-.PHONY: demo test test-thorough test-floor test-rounding check style cards parity parity-large hub clean
+.PHONY: demo test test-thorough test-floor test-rounding check style code-hashes cards parity parity-large hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -33,7 +33,8 @@ demo: $(VENV)/.done
 test: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(QUICK)" tests $(PYTEST_ARGS)
 
-# The rest of the full products: every family by every planted fact, by every wrapper, by every folder.
+# The rest of the full products (every family by every planted fact, by every wrapper, by every folder), and the
+# slow tests that show of another input what `test` shows of one.
 test-thorough: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(OFFLINE) and thorough" tests $(PYTEST_ARGS)
 
@@ -62,6 +63,10 @@ style: $(VENV)/.done
 	$(VENV)/$(BIN)/ruff format $(SOURCES)
 	$(VENV)/$(BIN)/ruff check --fix $(SOURCES)
 
+# At a release: the hashes of this version's code, by which `verify` and `push` know it in a repository.
+code-hashes: $(VENV)/.done
+	$(VENV)/$(BIN)/python -m hf_zhclip.conversion.repos.own_code conversion/repos/released_code.json
+
 # The cards of the catalogue, from its YAML and the template.
 cards: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m hf_zhclip.conversion.publishing.cards model_cards
@@ -71,7 +76,7 @@ parity: $(PARITY)/.done
 	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "parity and not slow" \
 		tests $(PYTEST_ARGS)
 
-# Full-size models of several GB each.
+# The other full sizes, of up to several GB each.
 parity-large: $(PARITY)/.done
 	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and slow" tests $(PYTEST_ARGS)
 

@@ -22,6 +22,7 @@ from zhclip_cli import common
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import entries, save_time
+from tests.thorough import thorough
 
 COMMAND = [sys.executable, "-m", "zhclip_cli"]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and shells of POSIX")
@@ -197,10 +198,10 @@ def test_a_failed_verification_ends_with_1_prints_the_report_and_leaves_nothing(
 
 
 CONVERT = {
-    **dict.fromkeys(("vision", "format", "tokenizer", "config", "context_length", "ema", "report")),
+    **dict.fromkeys(("vision", "base", "format", "tokenizer", "config", "context_length", "ema", "report")),
     **dict.fromkeys(("vision_format", "vision_config")),
     **{"dtype": "keep", "max_shard_size": "5GB"},
-    **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), False),
+    **{"with_code": True, **dict.fromkeys(("also_legacy", "force", "skip_verify", "allow_nonfinite"), False)},
 }
 EXPORT = {"ddp": False, "also_legacy": False, "max_shard_size": "5GB", "force": False}
 CARD = {"license": None, "base_model": None, "force": False}
@@ -213,15 +214,16 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
         ("convert s o", {"source": "s", "out": "o", **CONVERT}),
         (
             "convert s o --vision v --format f --tokenizer t --config c --dtype float16 --context-length 9 --ema use "
-            "--vision-format vf --vision-config vc "
+            "--vision-format vf --vision-config vc --base b "
             "--report r --max-shard-size 1GB --with-code --also-legacy --force --skip-verify --allow-nonfinite",
             {
                 **{"source": "s", "out": "o", "vision": "v", "format": "f", "tokenizer": "t", "config": "c"},
-                **{"vision_format": "vf", "vision_config": "vc"},
+                **{"vision_format": "vf", "vision_config": "vc", "base": "b"},
                 **{"dtype": "float16", "context_length": 9, "ema": "use", "max_shard_size": "1GB", "report": "r"},
                 **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), True),
             },
         ),
+        ("convert s o --without-code", {"source": "s", "out": "o", **CONVERT, "with_code": False}),
         (
             "inspect s --vision v --format f --tokenizer t --config c --vision-format vf --vision-config vc --ema use",
             {
@@ -230,6 +232,7 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
             },
         ),
         ("export o d --to transformers", {"out": "o", "destination": "d", "to": "transformers", **EXPORT}),
+        ("export o d --to source", {"out": "o", "destination": "d", "to": "source", **EXPORT}),
         (
             "export o d --to cn_clip --ddp --also-legacy --max-shard-size 1GB --force",
             {
@@ -477,8 +480,7 @@ def broken_pipe(buffered):
     "arguments",
     [
         ["list"],
-        ["--help"],
-        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--version"], ["list", "--help"])),
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--help"], ["--version"], ["list", "--help"])),
     ],
 )
 def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(arguments, broken_pipe):
@@ -502,6 +504,7 @@ def test_a_closed_output_is_no_failure():
 
 
 @posix
+@pytest.mark.thorough
 def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_closed():
     command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "inspect", "no-such-file.pt", "--json"]
 
@@ -511,7 +514,7 @@ def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_clo
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+@pytest.mark.parametrize("arguments", [thorough(["list"]), ["--help"]])
 def test_an_output_on_a_full_disk_ends_with_1_in_words(arguments, buffered):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=300)

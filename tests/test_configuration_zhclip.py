@@ -54,7 +54,6 @@ def test_every_fact_is_written_even_where_it_is_the_default(tmp_path):
     assert {*own} <= written.keys()
     assert {*text, "model_type", "hidden_size", "num_attention_heads"} <= written["text_config"].keys()
     assert {*vision, "model_type", "hidden_size", "num_attention_heads"} <= written["vision_config"].keys()
-    assert "auto_map" not in written
 
 
 def test_a_tower_can_be_given_as_a_config_or_as_a_dict():

@@ -13,24 +13,28 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
-from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensors, witness_vocabulary
+from hf_zhclip.saving_zhclip import CODE_VERSION
+
+from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
-from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
 from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
-from ..reading.read import Checkpoint
+from ..repos.backwards import mapped_back
+from ..repos.own_code import own_code
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
 from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
+from ..ways_out import finish_it
 from ..words import Words
 from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
+from .restated import identify_again
 from .stated_modules import stated_modules
 from .vocabulary import compare_steps, compare_vocabulary
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
@@ -59,7 +63,8 @@ def verify(
     Args:
         out: a converted folder.
         against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer`, `vision_format`,
-            `vision_config` and `ema` as for `convert`.
+            `vision_config` and `ema` as for `convert`. What the report recorded of them need not be stated again;
+            it does not record the paths of an image model and of a vocabulary.
 
     Raises:
         ParityError: a comparison fails; `report` holds all comparisons.
@@ -77,6 +82,8 @@ def verify(
         )
     before = read_report(out)
     _check_formats(out, before)
+    if against is not None:
+        _refuse_original(out, before)
     request = Request(
         out=str(out),
         parts=[],
@@ -96,12 +103,12 @@ def verify(
             vision_config=vision_config,
             ema=ema,
         )
-        parts = identify(stated)
+        parts, stated = identify_again(stated, before)
         vocabulary = str(witness_vocabulary(parts, stated))
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
     level, comparisons = in_fresh_process(request)
-    comparisons = [_compare_files(out, before), *comparisons]
+    comparisons = [_compare_files(out, before), *_compare_code(out), *comparisons]
     report = Report(before.sources, before.conversion, level, comparisons, before.files)
     if not report.passed:
         raise ParityError(f"{out} does not compute what the original computes:\n{report.failures()}", report)
@@ -113,20 +120,47 @@ def _compare_files(out: Path, report: Report) -> Comparison:
     return exact("files", what, Words.same(FILE), len(changed_files(out, report)))
 
 
+def _compare_code(out: Path) -> Iterator[Comparison]:
+    """Compares the repo's code with the versions of hf_zhclip; it is run neither here nor in the fresh process."""
+    code = own_code(out)
+    if code.foreign:
+        what = compared.FOREIGN_CODE.filled(names=", ".join(code.foreign))
+        yield exact("code", what, compared.OWN_CODE.filled(version=CODE_VERSION), len(code.foreign))
+    elif code.version is not None:
+        what = compared.CODE.filled(count=code.files)
+        yield exact("code", what, compared.OWN_CODE.filled(version=code.version), 0)
+
+
 def _check_formats(out: Path, report: Report) -> None:
     """Refuses a report with unknown source formats: it is false, or a later version wrote it."""
     formats = [source["format"] for source in report.sources]
     if not formats or any(each not in SOURCES for each in formats):
         raise InputError(
             f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; known are "
-            f"{', '.join(sorted(SOURCES))}. Convert it again."
+            f"{', '.join(sorted(SOURCES))}. {finish_it(out)}"
+        )
+
+
+def _refuse_original(out: Path, report: Report) -> None:
+    """Refuses to compare trained weights with the original's weights, which are others."""
+    if report.lineage is not None:
+        raise InputError(
+            f"{out} holds weights that were trained from {report.lineage['base']}, so that no original has them. "
+            f"Leave out --against: `zhclip verify {out}` compares with what "
+            f"{SOURCES[report.sources[0]['format']].title} computes with these weights."
         )
 
 
 def unseen(out: str | Path) -> str:
     """What `verify` cannot check without the original: a sentence with the command that checks it."""
     out = Path(out)
-    own = recorded_vocabulary(read_report(out), out) == out
+    report = read_report(out)
+    if report.lineage is not None:
+        return (
+            f"This compares the weights of {out}, mapped back, with what their format computes with them. It can't "
+            f"see which weights the training gave; it started from {report.lineage['base']}."
+        )
+    own = recorded_vocabulary(report, out) == out
     what = "the weights and the vocabulary" if own else "the weights"
     return (
         f"Without the original this compares {what} of {out} with themselves, and takes what the original states "
@@ -269,7 +303,7 @@ def _running(out: Path) -> Iterator[None]:
     except ZhclipError:
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, ImportError) as error:
-        raise WorkError(f"{out} loads and does not compute: {error}. Convert the original again.") from error
+        raise WorkError(f"{out} loads and does not compute: {error}. {finish_it(out)}") from error
 
 
 def _with_towers(whole: Measured, pair: Pair, out: Path, own: torch.dtype) -> Measured:
@@ -304,18 +338,9 @@ def _testimony(part: Part, dtype: str) -> Testimony:
 
 
 def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
-    """The original, as far as a repo shows it: tensors by the inverse tables, the other facts by the report."""
-    found = []
-    for each in request.recorded:
-        given = evidence.of_report(each["evidence"])
-        written = Checkpoint(repo.path, (), "mapped back", repo.tensors)
-        part = OF_ROLE[each["role"]](SOURCES[each["format"]], written, {}, "recorded", given.stated)
-        table = inverse(part.home(repo.config))
-        own = {key: repo.tensors[key] for key in claimed(table, repo.tensors)}
-        backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
-        check_claims(backwards)
-        found.append(Testimony(part.source.name, part.role, dict(backwards.run(own)), given))
-    return found
+    """What a witness of the original is built from, as far as a repo and its report show it."""
+    found = mapped_back(repo.tensors, repo.config, request.recorded)
+    return [Testimony(each.format, each.role, each.tensors, each.evidence) for each in found]
 
 
 def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:

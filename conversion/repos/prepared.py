@@ -5,6 +5,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..tokenizers.vocabularies import DEFAULT_VOCAB
+from ..ways_out import finish_it
 from ..words import Words
 
 OTHER_VOCABULARY = "Pass the vocabulary that the model was trained with: --tokenizer PATH."
@@ -35,12 +36,12 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
     if tokenizer.padding_side != "right":
         raise InputError(
             f"The tokenizer pads on the {tokenizer.padding_side}, where positions are counted from; right was wanted, "
-            "as convert writes it. Correct padding_side, or convert the original again."
+            "as convert writes it. Correct padding_side, or take the base's tokenizer: {finish_it('TRAINED')}"
         )
     if any(types := tokenizer("x").get("token_type_ids", [])):
         raise InputError(
             f"The tokenizer gives a text the token types {types}; zeros were wanted, with which these models were "
-            "trained. Convert the original again."
+            f"trained. {finish_it('TRAINED')}"
         )
 
 

@@ -3,11 +3,21 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import cached_file
+
+from .saving_zhclip import VERSION_FIELD, SavesConfigCode, tell_of_newer_code
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 Projection = Literal["linear", "linear_bias", "mlp", "none"]
 
@@ -56,7 +66,7 @@ OF_A_PAIR = (
 
 
 @strict
-class ZhCLIPResNetConfig(PreTrainedConfig):
+class ZhCLIPResNetConfig(SavesConfigCode, PreTrainedConfig):
     """CLIP's modified ResNet with attention pooling (RN50 by default).
 
     Args:
@@ -80,7 +90,7 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
     architectures: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
+        super().__post_init__(**_without_code_fields(self, kwargs))
         if self.architectures is None:
             self.architectures = ["ZhCLIPResNetModel"]
 
@@ -104,7 +114,7 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
 
 
 @strict
-class ZhCLIPConfig(PreTrainedConfig):
+class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
     """A dual encoder of a text tower and a vision tower, or a text tower alone.
 
     Args:
@@ -155,10 +165,7 @@ class ZhCLIPConfig(PreTrainedConfig):
         for name, default in self._default_towers.items():
             if not (name == "vision_config" and self._says_text_alone()):
                 setattr(self, name, _tower_config(name, getattr(self, name), default))
-        if self._auto_class is None:
-            # This is not a repo's own copy of the class: transformers then saves no code that the field could name.
-            kwargs.pop("auto_map", None)
-        super().__post_init__(**kwargs)
+        super().__post_init__(**_without_code_fields(self, kwargs))
         # AutoModel picks among the registered classes by this list, and fails on None.
         if self.architectures is None:
             self.architectures = ["ZhCLIPModel"]
@@ -183,6 +190,7 @@ class ZhCLIPConfig(PreTrainedConfig):
             raise ValueError(namesake_words(kind, pretrained_model_name_or_path))
         if config_dict.get("model_type") != cls.model_type:
             raise ValueError(_unconverted(str(pretrained_model_name_or_path), *_family(config_dict)))
+        tell_of_newer_code(pretrained_model_name_or_path, config_dict.get(VERSION_FIELD))
         return config_dict, kwargs
 
     def _says_text_alone(self) -> bool:
@@ -360,6 +368,15 @@ def _has_report(place: str, hub: Mapping[str, Any]) -> bool:
 
 def _quoted(source: str) -> str:
     return f'"{source}"' if " " in source else source
+
+
+def _without_code_fields(config: PreTrainedConfig, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config.json without those about code, which saving writes anew.
+
+    A repo's own copy of a class keeps auto_map: there, AutoModel finds its class by it.
+    """
+    left_out = (VERSION_FIELD, "auto_map") if config._auto_class is None else (VERSION_FIELD,)
+    return {name: value for name, value in fields.items() if name not in left_out}
 
 
 def _tower_config(name: str, config: Any, default: str) -> PreTrainedConfig:

@@ -16,6 +16,7 @@ from hf_zhclip.conversion import convert, pipeline
 from hf_zhclip.conversion.errors import InputError, ParityError, WorkError
 from hf_zhclip.conversion.repos import write
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
+from hf_zhclip.saving_zhclip import CODE_FILES
 
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
@@ -59,6 +60,7 @@ def test_every_family_becomes_a_complete_and_verified_repo(family, repo):
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
         *("processor_config.json", "README.md", "conversion_report.json"),
         *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+        *CODE_FILES,
     }
 
 
@@ -281,6 +283,7 @@ def test_the_report_is_written_even_when_verification_fails(original, tmp_path, 
     assert entries(tmp_path) == {"second.json"}
 
 
+@pytest.mark.usefixtures("written_card")
 def test_without_verification_only_tensors_are_compared_and_nothing_is_called_verified(original, out):
     found = original("cn_clip_vit")
 
