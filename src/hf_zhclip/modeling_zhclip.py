@@ -393,8 +393,8 @@ class _ProjectedTextTower(_TextTower):
         if is_typed_text(input_ids):
             return self._encode_typed_text(input_ids, given)
         outputs = self.get_text_features(input_ids, *given, return_dict=True)
-        first = inputs_embeds if input_ids is None else input_ids
-        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(first.device)
+        device = next(each.device for each in (input_ids, inputs_embeds) if isinstance(each, torch.Tensor))
+        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(device)
 
     def _encode_typed_text(self, texts: Any, given: tuple[Any, ...]) -> torch.Tensor:
         if any(each is not None for each in given):

@@ -185,7 +185,7 @@ def test_code_that_is_of_no_version_is_named_and_never_published(folder, spoil, 
         with pytest.raises(InputError) as refused:
             pack(folder, "user/name", force)
         assert f"{folder} has code that is of no known version of hf_zhclip: " in str(refused.value)
-        assert named in str(refused.value) and "Convert the original again" in str(refused.value)
+        assert named in str(refused.value) and " OUT --base REPO`" in str(refused.value)
 
 
 def test_verify_names_code_that_is_of_no_version(folder):
