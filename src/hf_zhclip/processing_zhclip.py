@@ -1,7 +1,7 @@
 """The processor: a checkpoint's image processor and its tokenizer as a single callable."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import BatchEncoding
 from transformers.image_processing_utils import BatchFeature
@@ -10,6 +10,13 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 
 from .configuration_zhclip import other_image_processor
 from .saving_zhclip import SavesProcessorCode
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 logger = logging.getLogger(__name__)
 

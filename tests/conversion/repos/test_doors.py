@@ -32,6 +32,7 @@ from hf_zhclip.conversion.repos.doors import (
 )
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
+from hf_zhclip.saving_zhclip import AUTO_MAPS
 
 from tests import stranger
 from tests.checkpoints import FAMILIES
@@ -364,6 +365,17 @@ def test_a_repos_code_imports_only_its_neighbours_and_what_transformers_needs(na
     assert sorted(get_relative_imports(path)) == sorted({node.module for node in relative})
     libraries = set(get_imports(path)) - sys.stdlib_module_names
     assert libraries <= {"PIL", "huggingface_hub", "numpy", "torch", "transformers"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({f"{named.partition('.')[0]}.py" for auto_map in AUTO_MAPS.values() for named in auto_map.values()}),
+)
+def test_every_file_that_an_auto_map_can_name_brings_all_files(name):
+    """transformers 4.57 to 5.0 copies what a local repo's file itself imports, and reads what these files import."""
+    brought = {f"{module}.py" for module in get_relative_imports(Path(hf_zhclip.__file__).parent / name)}
+
+    assert brought | {name} == set(CODE_FILES)
 
 
 def is_import(node: ast.AST) -> bool:
