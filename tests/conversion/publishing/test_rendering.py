@@ -91,7 +91,10 @@ def test_a_card_names_origin_level_lengths_and_limits(repo):
     assert "at most 52 tokens" in inputs and "has 64 positions" in inputs and "850,497 parameters" in english
     assert "最长 52 个词元" in inputs and "共有 64 个位置" in inputs
     assert "resized to a square in the file's own colour mode" in inputs
-    assert "**核对**：向量与原模型最多相差 " in chinese and "**Check**: its vectors differ" in english
+    assert (
+        "**核对**：向量与原模型最多相差 " in chinese
+        and "**Check**: its vectors differ from those of the original" in english
+    )
     assert "license" not in header(folder) and "**Licence**: Not known" in english and "**许可证**：未知" in chinese
 
 
