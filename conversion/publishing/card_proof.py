@@ -17,10 +17,12 @@ CAST = Words("cast with --dtype {dtype}", "由 --dtype {dtype} 转换而来")
 SEVERAL = Words("{count}: {words}", "{count} 项：{words}")
 RESULT = Words("{measure} {result} ({bound})", "{measure} {result}（{bound}）")
 MEASURED = Words(
-    "its vectors differ from the original's by {result} at most, in float64 "
+    "its vectors differ from those of {compared} by {result} at most, in float64 "
     "([conversion_report.json](conversion_report.json))",
-    "向量与原模型最多相差 {result}（float64，见 [conversion_report.json](conversion_report.json)）",
+    "向量与{compared}最多相差 {result}（float64，见 [conversion_report.json](conversion_report.json)）",
 )
+THE_ORIGINAL = Words("the original", "原模型")
+TRAINED_IN = Words("{format} with these weights", "用这些权重计算的 {format}")
 
 VECTORS = ("text", "image", "states", "pooled")
 """The steps that compare what the model computes."""
@@ -117,7 +119,11 @@ def measured(report: Report) -> Words | None:
         for each in report.comparisons
         if each.step in VECTORS and each.measure == DIFFERENCE and 0 < each.bound <= SAME
     ]
-    return MEASURED.filled(result=_number(_worst(found, lowest=False))) if found else None
+    if not found:
+        return None
+    other = SOURCES[report.sources[0]["format"]].title if report.lineage else None
+    compared = THE_ORIGINAL if other is None else TRAINED_IN.filled(format=other)
+    return MEASURED.filled(result=_number(_worst(found, lowest=False)), compared=compared)
 
 
 def folded(report: Report) -> list[dict[str, Any]]:

@@ -82,8 +82,8 @@ def test_a_card_names_origin_level_lengths_and_limits(repo):
     report, (chinese, english) = read_report(folder), halves(text_of(folder))
     verification, inputs = (folds(text_of(folder))[title] for title in ("验证 · Verification", INPUTS))
     digest = report.sources[0]["files"]["epoch3.pt"]
-    assert "`zhclip convert epoch3.pt cn_clip_vit --config facts.json`" in verification
-    assert "`zhclip verify cn_clip_vit --against epoch3.pt --config facts.json`" in verification
+    assert "`zhclip convert epoch3.pt OUT --config facts.json`" in verification
+    assert "`zhclip verify OUT --against epoch3.pt --config facts.json`" in verification
     assert digest in verification and f"transformers {report.versions['transformers']}" in verification
     assert "`reference`" in verification and "U+1171E" in inputs
     for half in (chinese, english):
@@ -91,7 +91,10 @@ def test_a_card_names_origin_level_lengths_and_limits(repo):
     assert "at most 52 tokens" in inputs and "has 64 positions" in inputs and "850,497 parameters" in english
     assert "最长 52 个词元" in inputs and "共有 64 个位置" in inputs
     assert "resized to a square in the file's own colour mode" in inputs
-    assert "**核对**：向量与原模型最多相差 " in chinese and "**Check**: its vectors differ" in english
+    assert (
+        "**核对**：向量与原模型最多相差 " in chinese
+        and "**Check**: its vectors differ from those of the original" in english
+    )
     assert "license" not in header(folder) and "**Licence**: Not known" in english and "**许可证**：未知" in chinese
 
 
