@@ -15,7 +15,7 @@ from PIL import Image
 
 from hf_zhclip.saving_zhclip import CODE_VERSION
 
-from ..detection.parts import Part, from_request, identify, join_tensors, witness_vocabulary
+from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..reading import evidence
 from ..reading.json_files import read_json
@@ -34,6 +34,7 @@ from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
+from .restated import identify_again
 from .stated_modules import stated_modules
 from .vocabulary import compare_steps, compare_vocabulary
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
@@ -62,7 +63,8 @@ def verify(
     Args:
         out: a converted folder.
         against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer`, `vision_format`,
-            `vision_config` and `ema` as for `convert`.
+            `vision_config` and `ema` as for `convert`. What the report recorded of them need not be stated again;
+            it does not record the paths of an image model and of a vocabulary.
 
     Raises:
         ParityError: a comparison fails; `report` holds all comparisons.
@@ -101,7 +103,7 @@ def verify(
             vision_config=vision_config,
             ema=ema,
         )
-        parts = identify(stated)
+        parts, stated = identify_again(stated, before)
         vocabulary = str(witness_vocabulary(parts, stated))
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())

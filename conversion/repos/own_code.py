@@ -83,8 +83,8 @@ def refuse_foreign_code(folder: Path, code: OwnCode) -> None:
         raise InputError(
             f"{folder} has code that is of no known version of hf_zhclip: {', '.join(code.foreign)}. A reader's "
             f"trust_remote_code=True would run it. {finishing(folder)} writes the code of this version "
-            f"({CODE_VERSION}); REPO is the repo that the folder was trained from, or its original, converted "
-            "again. If a later version of hf_zhclip wrote the folder, update hf_zhclip."
+            f"({CODE_VERSION}); REPO is the converted repo that the folder was trained from, or its original, "
+            "converted again. If a later version of hf_zhclip wrote the folder, update hf_zhclip."
         )
 
 

@@ -3,6 +3,8 @@
 The architecture and the key names are those of openai/CLIP `clip/model.py` (ModifiedResNet).
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -13,6 +15,14 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_zhclip import ZhCLIPResNetConfig
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .saving_zhclip import CODE_FILES  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 EXPANSION = 4
 

@@ -2,6 +2,10 @@
 
 A repository with this code loads where hf_zhclip is not installed, with `trust_remote_code=True`. The files in it are
 copies of hf_zhclip's own files, byte for byte. `CODE_VERSION` says of which version.
+
+transformers keeps a repo's file together with the files that it imports; older releases do not follow these files in
+turn. Every file that an auto_map names therefore imports all files, those that it does not need under `TYPE_CHECKING`.
+What was loaded from one file can then save all of them.
 """
 
 import logging
@@ -23,8 +27,10 @@ CODE_FILES = (
     "image_processing_zhclip.py",
     "modeling_zhclip.py",
     "modeling_zhclip_resnet.py",
+    "pictures_zhclip.py",
     "processing_zhclip.py",
     "saving_zhclip.py",
+    "typed_inputs_zhclip.py",
 )
 """Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them."""
 
@@ -133,13 +139,3 @@ def _numbers(version: Any) -> tuple[int, ...]:
     """The numbers of a version, such as 0.2.0 or 0.2.0rc1; nothing, if it is none: anybody can write the field."""
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6}){1,3})(?:\.?[a-z]{1,4}[0-9]{1,6})?", str(version))
     return tuple(map(int, found[1].split("."))) if found else ()
-
-
-def _bring_all_files() -> None:
-    """Is never called. transformers keeps a repo's file only with the files that its lines of import name.
-
-    With these lines, every file brings all others, and what was loaded from one file saves all of them.
-    """
-    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
-    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
-    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401

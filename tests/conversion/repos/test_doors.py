@@ -32,6 +32,7 @@ from hf_zhclip.conversion.repos.doors import (
 )
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
+from hf_zhclip.saving_zhclip import AUTO_MAPS
 
 from tests import stranger
 from tests.checkpoints import FAMILIES
@@ -49,6 +50,7 @@ TRANSFORMERS_NAMES = {
     "transformers": {
         "AutoConfig",
         "AutoModel",
+        "AutoTokenizer",
         "BatchEncoding",
         "PreTrainedConfig",
         "PreTrainedModel",
@@ -60,6 +62,7 @@ TRANSFORMERS_NAMES = {
         "OPENAI_CLIP_MEAN",
         "OPENAI_CLIP_STD",
         "ChannelDimension",
+        "ImageInput",
         "PILImageResampling",
         "SizeDict",
         "infer_channel_dimension_format",
@@ -68,8 +71,8 @@ TRANSFORMERS_NAMES = {
     "transformers.modeling_layers": {"GradientCheckpointingLayer"},
     "transformers.modeling_outputs": {"BaseModelOutputWithPooling"},
     "transformers.modeling_utils": {"ALL_ATTENTION_FUNCTIONS"},
-    "transformers.processing_utils": {"ProcessingKwargs", "ProcessorMixin", "Unpack"},
-    "transformers.utils": {"TensorType", "cached_file"},
+    "transformers.processing_utils": {"ImagesKwargs", "ProcessingKwargs", "ProcessorMixin", "Unpack"},
+    "transformers.utils": {"TensorType", "TransformersKwargs", "cached_file"},
     "transformers.utils.generic": {"ModelOutput", "can_return_tuple"},
 }
 
@@ -100,6 +103,8 @@ COMPUTE = """
                 "image": model.encode_image(inputs["pixel_values"]),
                 "modules": [type(each).__module__ for each in (model, processor, processor.image_processor)],
             }
+            assert torch.equal(model.encode_text(request["texts"]), found[name]["text"])
+            assert torch.equal(model.encode_image(pictures), found[name]["image"])
         if name not in request["thorough"]:
             continue
         model.save_pretrained(os.path.join(request["resaved"], name))
@@ -296,7 +301,8 @@ def test_what_a_repos_own_code_saves_holds_the_code(without_plugin, name):
     folder = without_plugin[1] / name
 
     assert set(CODE_FILES) <= entries(folder)
-    assert named_files(folder) == set(CODE_FILES) - {"modeling_zhclip_resnet.py", "saving_zhclip.py"}
+    imported = {"modeling_zhclip_resnet.py", "pictures_zhclip.py", "saving_zhclip.py", "typed_inputs_zhclip.py"}
+    assert named_files(folder) == set(CODE_FILES) - imported
 
 
 def test_the_plugin_saves_a_repo_with_the_code_that_it_had(plain, without_plugin, tmp_path):
@@ -359,6 +365,17 @@ def test_a_repos_code_imports_only_its_neighbours_and_what_transformers_needs(na
     assert sorted(get_relative_imports(path)) == sorted({node.module for node in relative})
     libraries = set(get_imports(path)) - sys.stdlib_module_names
     assert libraries <= {"PIL", "huggingface_hub", "numpy", "torch", "transformers"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({f"{named.partition('.')[0]}.py" for auto_map in AUTO_MAPS.values() for named in auto_map.values()}),
+)
+def test_every_file_that_an_auto_map_can_name_brings_all_files(name):
+    """transformers 4.57 to 5.0 copies what a local repo's file itself imports, and reads what these files import."""
+    brought = {f"{module}.py" for module in get_relative_imports(Path(hf_zhclip.__file__).parent / name)}
+
+    assert brought | {name} == set(CODE_FILES)
 
 
 def is_import(node: ast.AST) -> bool:
