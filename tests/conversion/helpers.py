@@ -12,7 +12,7 @@ import pytest
 from hf_zhclip.conversion import pipeline, upgrade
 from hf_zhclip.conversion.exports import native_process
 from hf_zhclip.conversion.proof import samples, texts, verification
-from hf_zhclip.conversion.publishing import card_file
+from hf_zhclip.conversion.publishing import card_file, cards
 from hf_zhclip.conversion.repos.report import Report
 
 from tests.checkpoints.common import Original
@@ -54,6 +54,8 @@ def plain_card(folder: Path, report: Report, name: str) -> None:
 
 def verify_here(patch: pytest.MonkeyPatch) -> None:
     """Verifies in this process, on few texts, on pictures that are drawn once, and loads no class of one tower."""
+    for module in (pipeline, upgrade):  # a fixture may be made while a test has put `plain_card` there
+        patch.setattr(module, "write_card", cards.write_card)
     patch.setattr(verification, "in_fresh_process", compare_here)
     patch.setattr(verification, "_with_towers", lambda whole, *given: whole)
     patch.setattr(texts, "whole", lambda special, context_length: texts.SENTENCES)
