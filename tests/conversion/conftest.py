@@ -59,9 +59,9 @@ def repo(tmp_path_factory, worker_id):
         return pickle.loads(kept.read_bytes())
 
     def converted(family: str) -> Repo:
-        folder = shared / family
+        folder, out = shared / f"original {family}", shared / family
         folder.mkdir()
-        found, out = FAMILIES[family](folder), folder / "OUT"
+        found = FAMILIES[family](folder)
         with pytest.MonkeyPatch.context() as patch:
             verify_here(patch)
             return Repo(out, convert(found.source, out, **found.arguments), found)
