@@ -127,13 +127,12 @@ def test_the_card_says_what_is_proved_and_names_no_original_that_it_equals(base,
     convert(trained, tmp_path / "OUT", base=base)
 
     card = (tmp_path / "OUT" / "README.md").read_text(encoding="utf-8")
-    chinese, _, english = card.partition("## English")
-    assert "it computes what cn_clip (OFA-Sys/Chinese-CLIP) computes with these weights" in english
-    assert "用这些权重，它的计算结果与 cn_clip (OFA-Sys/Chinese-CLIP) 一致" in chinese
-    assert "the original's own code" not in english and "converted from the original weights" not in english
-    for half in (chinese, english):
-        assert f"zhclip convert TRAINED OUT --base {base.name}" in half and "--against" not in half
-        assert sha256(base / FILE) in half
+    assert "it computes what cn_clip (OFA-Sys/Chinese-CLIP) computes with these weights" in card
+    assert "用这些权重，它的计算结果与 cn_clip (OFA-Sys/Chinese-CLIP) 一致" in card
+    assert "its vectors differ from those of cn_clip (OFA-Sys/Chinese-CLIP) with these weights by " in card
+    assert "the original's own code" not in card and "those of the original by" not in card
+    assert f"zhclip convert TRAINED OUT --base {base.name}" in card and "--against" not in card
+    assert sha256(base / FILE) in card and len(card.splitlines()) < 120
 
 
 def test_a_base_on_the_hub_is_the_card_s_base_model(base, trained, tmp_path, monkeypatch):
@@ -148,7 +147,7 @@ def test_a_base_on_the_hub_is_the_card_s_base_model(base, trained, tmp_path, mon
     commit = hub.repo("user/base").resolve("main")
     assert report.lineage["hub"] == {"repo": "user/base", "file": None, "revision": commit}
     header = (tmp_path / "OUT" / "README.md").read_text(encoding="utf-8").split("---")[1]
-    assert "- user/base" in header and "base_model_relation: finetune" in header
+    assert "base_model: [user/base]" in header and "base_model_relation: finetune" in header
 
 
 # What training leaves
@@ -441,10 +440,10 @@ def test_the_command_that_a_message_names_is_a_way_out(name, base, trained, tmp_
 def test_the_commands_of_a_card_and_of_inspect_are_ways_out(base, trained, tmp_path):
     AutoProcessor.from_pretrained(base).save_pretrained(trained)
     card(trained)
-    chinese, _, english = (trained / "README.md").read_text(encoding="utf-8").partition("## English")
-    named = [len(re.findall("`zhclip convert [^`]* --base REPO`", half)) for half in (chinese, english)]
-    assert named == [2, 2]  # the missing report, and the missing files of sentence-transformers
-    walk(english, trained, base, tmp_path)
+    text = (trained / "README.md").read_text(encoding="utf-8")
+    # For the missing report, and in each language for the missing files of sentence-transformers.
+    assert len(re.findall("`zhclip convert [^`]* --base REPO`", text)) == 3
+    walk(text, trained, base, tmp_path)
     assert inspect(trained).verdict == "converted"
     walk(inspect(trained).refusal, trained, base, tmp_path, "AGAIN")
 
