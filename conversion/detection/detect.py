@@ -13,7 +13,7 @@ from ..sources import SOURCES
 from ..telling import near
 from ..ways_out import finishing
 from . import relatives
-from .prefixes import Model, common, find_models, only, words
+from .prefixes import Model, common, find_models, only, without_empty, words
 
 SHARED_TYPES = ("clip",)
 """Model types that other projects' classes (BertCLIP, TaiyiCLIP) inherit from their base class."""
@@ -106,7 +106,9 @@ def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | Non
     candidates = [SOURCES[format]] if format is not None else list(SOURCES.values())
     for prefix in common(checkpoint.tensors):
         inside = without(checkpoint, prefix)
-        if any(_fitting(source, inside) for source in candidates):
+        if fitting := [source for source in candidates if _fitting(source, inside)]:
+            if format is None and (own := _of_own_class(inside, prefix, fitting)):
+                raise UnknownFormat(own)
             found = detect(inside, format)
             return replace(found, why=f"{found.why}, under the prefix {prefix!r}", prefix=prefix)
         if format is None and (known := relatives.known(inside)):
@@ -114,6 +116,36 @@ def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | Non
     if models := _models(checkpoint, candidates):
         raise UnknownFormat(words(checkpoint, models), "mixed")
     return None
+
+
+def _of_own_class(inside: Checkpoint, prefix: str, fitting: Sequence[Source]) -> str | None:
+    """The message for a class of the user's own around a known model; None if config.json names no unknown class."""
+    classes = _classes(inside)
+    if not classes or _told(inside) or any(_claim(source, inside) for source in fitting):
+        return None
+    ways = [
+        f"  {source.title} [{source.name}]: {', '.join(stated)}"
+        for source in fitting
+        if (signature := _fitting(source, inside)) and (stated := _stating(signature))
+    ]
+    if not ways:
+        return None
+    return "\n".join(
+        [
+            f"config.json names {', '.join(classes)}, which is not converted. Without the prefix {prefix!r} its keys "
+            "are those of a known format. If the class only holds such a model, and config.json states that model, "
+            "write the model's own names into config.json:",
+            *ways,
+        ]
+    )
+
+
+def _stating(signature: Signature) -> list[str]:
+    """The fields of config.json that name a format's class and model type."""
+    named = {name: name[:1].isupper() for name in signature.architectures}
+    classes = [f'"architectures": ["{name}"]' for name, is_class in named.items() if is_class][:1]
+    types = [*signature.types, *(name for name, is_class in named.items() if not is_class)]
+    return [*classes, *(f'"model_type": "{name}"' for name in types[:1])]
 
 
 def _models(checkpoint: Checkpoint, candidates: Iterable[Source]) -> list[Model]:
@@ -219,6 +251,9 @@ def _any(pattern: str, keys: Iterable[str]) -> bool:
 
 def _refuse_placeholders(checkpoint: Checkpoint) -> None:
     empty = [key for key, tensor in checkpoint.tensors.items() if tensor.numel() == 0]
+    # DeepSpeed's placeholders have the shape [0].
+    if any(checkpoint.tensors[key].dim() > 1 for key in empty) and 2 * len(empty) < len(checkpoint.tensors):
+        raise UnknownFormat(without_empty(checkpoint, empty))
     if empty:
         raise UnknownFormat(
             f"{checkpoint.name} holds empty placeholders in place of weights ({', '.join(fold(empty)[:3])} …): it is "

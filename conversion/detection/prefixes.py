@@ -58,7 +58,27 @@ def words(checkpoint: Checkpoint, models: Sequence[Model]) -> str:
     lines += [f"  {model}" for model in models]
     lines += ["Other keys:", *(f"  {line}" for line in fold(left))] if left and models[0].prefix else []
     lines += ["What is meant is not guessed. Save the weights of one model alone, in Python:", *_reading(checkpoint)]
-    return "\n".join([*lines, *(f"  {_command(model, models)}" for model in models)])
+    return "\n".join([*lines, *(f"  {_command(checkpoint, model, models)}" for model in models)])
+
+
+def without_empty(checkpoint: Checkpoint, empty: Sequence[str]) -> str:
+    """The message about tensors without a number beside weights, such as a head of no outputs."""
+    shapes = fold(f"{key} {list(checkpoint.shapes[key])}" for key in empty)
+    save = "torch.save({key: state_dict[key].clone() for key in state_dict if state_dict[key].numel()}, "
+    lines = [
+        f"{checkpoint.name} holds tensors without a number, beside its weights: {', '.join(shapes)}. No known model "
+        "has such a tensor. Save the weights alone, in Python:",
+        *_reading(checkpoint),
+        f"  {save}{_beside(checkpoint, 'weights')!r})",
+    ]
+    return "\n".join(lines)
+
+
+def _beside(checkpoint: Checkpoint, name: str) -> str:
+    """The path of a new file beside the source, or in its folder."""
+    path = checkpoint.path
+    file = path / f"{name}.pt" if path.is_dir() else path.with_name(f"{path.stem}-{name}.pt")
+    return str(file)
 
 
 def _reading(checkpoint: Checkpoint) -> list[str]:
@@ -75,11 +95,12 @@ def _reading(checkpoint: Checkpoint) -> list[str]:
     return lines
 
 
-def _command(model: Model, models: Sequence[Model]) -> str:
+def _command(checkpoint: Checkpoint, model: Model, models: Sequence[Model]) -> str:
     """The code that saves one of the models alone; its prefix may stay."""
     others = tuple(each.prefix for each in models if each is not model)
     chosen = f"key.startswith({model.prefix!r})" if model.prefix else f"not key.startswith({others!r})"
-    return f"torch.save({{key: state_dict[key].clone() for key in state_dict if {chosen}}}, FILE)"
+    file = _beside(checkpoint, model.prefix.strip(".") or "weights")
+    return f"torch.save({{key: state_dict[key].clone() for key in state_dict if {chosen}}}, {file!r})"
 
 
 def _counts(keys: Iterable[str]) -> list[tuple[str, int]]:

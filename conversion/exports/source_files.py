@@ -79,14 +79,13 @@ class Home:
     def places(self) -> Mapping[str, str]:
         """The folder of the keys with each prefix, inside the part's folder."""
         try:
-            return {
-                prefix: _inside(folder) for prefix, folder in self.source.files.places(self.evidence.files).items()
-            }
+            places = dict(self.source.files.places(self.evidence.files))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"{FILE} does not hold the JSON files of the original, which say where its weights lie. Convert the "
                 "original again."
             ) from error
+        return {prefix: _inside(folder) for prefix, folder in places.items()}
 
     @property
     def stated(self) -> Mapping[str, Any]:
@@ -128,8 +127,8 @@ def _inside(path: str) -> str:
     Raises:
         InputError: the path leaves the folder.
     """
-    pure = PurePosixPath(path.replace("\\", "/"))
-    if pure.is_absolute() or ".." in pure.parts:
+    pure = PurePosixPath(str(path).replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or "\0" in str(path):
         raise InputError(
             f"{FILE} names the file {path!r}, which lies outside of its folder. Convert the original again."
         )
@@ -168,6 +167,7 @@ def homes(repo: Repo, report: Report) -> tuple[Home, ...]:
 
 def _home(repo: Repo, report: Report, part: MappedBack, recorded: Mapping[str, Any]) -> Home:
     source, is_image = SOURCES[part.format], part.role == "image"
+    dropped = _checked(source, part.evidence, recorded.get("dropped"))
     if why := source.files.refused(part.evidence.files):
         raise InputError(f"{_goes_not_back(source, repo)} {why}. {_instead(repo)}")
     if is_image and source.files.load_image is None:
@@ -178,7 +178,7 @@ def _home(repo: Repo, report: Report, part: MappedBack, recorded: Mapping[str, A
     _refuse_scale(source, part.role, repo)
     unused = {} if is_image else source.files.unused(part.tensors)
     if not is_image:  # an image part has lost its text tower, which its class does without
-        _refuse_lost(source, repo, recorded.get("dropped", ()), unused)
+        _refuse_lost(source, repo, dropped, unused)
     return Home(
         source=source,
         role=part.role,
@@ -191,6 +191,21 @@ def _home(repo: Repo, report: Report, part: MappedBack, recorded: Mapping[str, A
     )
 
 
+def _checked(source: Source, evidence: Evidence, dropped: Any) -> list[str]:
+    """The keys that the conversion left out; refuses a report with parts of another kind, which nothing else reads."""
+    config = evidence.files.get(source.files.config or "", {})
+    if (
+        not isinstance(config, Mapping)
+        or not isinstance(dropped, list)
+        or not all(isinstance(key, str) for key in dropped)
+    ):
+        raise InputError(
+            f"{FILE} is no report: it states dropped {type(dropped).__name__} and {source.files.config} "
+            f"{type(config).__name__}; a list of keys and a JSON object were wanted. Convert the original again."
+        )
+    return dropped
+
+
 def _goes_not_back(source: Source, repo: Repo) -> str:
     return f"{repo.path} does not go back to {source.title}, and nothing was written:"
 
@@ -198,7 +213,7 @@ def _goes_not_back(source: Source, repo: Repo) -> str:
 def _instead(repo: Repo) -> str:
     """What a user can do instead, where it works."""
     if not repo.is_text_alone and not fits(repo.config)[0].lost:
-        return f"A class of transformers holds it exactly: zhclip export {repo.path} DEST --to transformers"
+        return f"A class of transformers holds it exactly: zhclip export {shlex.quote(str(repo.path))} DEST --to transformers"
     return "Use the repo itself: with `import hf_zhclip`, or with `trust_remote_code=True` and the code in it."
 
 
@@ -265,8 +280,8 @@ def write(folder: Path, parts: Sequence[Home], repo: Repo, report: Report, max_s
 
 def _joined(recorded: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
     """JSON files by name; where both have a file, the repo's values replace those that the original stated."""
-    both = {name: {**recorded[name], **made[name]} for name in recorded.keys() & made.keys()}
-    return {**recorded, **made, **both}
+    both = [name for name in made if isinstance(recorded.get(name), Mapping)]
+    return {**recorded, **made, **{name: {**recorded[name], **made[name]} for name in both}}
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -36,7 +36,7 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
     if tokenizer.padding_side != "right":
         raise InputError(
             f"The tokenizer pads on the {tokenizer.padding_side}, where positions are counted from; right was wanted, "
-            "as convert writes it. Correct padding_side, or take the base's tokenizer: {finish_it('TRAINED')}"
+            f"as convert writes it. Correct padding_side, or take the base's tokenizer: {finish_it('TRAINED')}"
         )
     if any(types := tokenizer("x").get("token_type_ids", [])):
         raise InputError(

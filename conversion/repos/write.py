@@ -36,11 +36,17 @@ def check_shard_size(size: str) -> None:
 def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
     """Refuses numbers that are no weights: whole numbers (except a counter) and floats of fewer than 16 bits."""
     counters = ("num_batches_tracked",)
-    wrong = [
-        f"{key} ({str(tensor.dtype).removeprefix('torch.')})"
+    others = {
+        key: tensor.dtype
         for key, tensor in tensors.items()
         if tensor.dtype not in FLOATS and not key.endswith(counters)
-    ]
+    }
+    wrong = [f"{key} ({str(dtype).removeprefix('torch.')})" for key, dtype in others.items()]
+    if wrong and all(dtype.is_floating_point for dtype in others.values()):
+        raise InputError(
+            f"These weights are floating-point numbers of fewer than 16 bits: {', '.join(fold(wrong))}. Their scales "
+            "are not known here. Convert the checkpoint from before the quantisation."
+        )
     if wrong:
         raise InputError(
             f"These weights are not floating-point numbers: {', '.join(fold(wrong))}. If they were quantised, convert "

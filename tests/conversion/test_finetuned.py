@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
@@ -146,8 +147,8 @@ def test_a_base_on_the_hub_is_the_card_s_base_model(base, trained, tmp_path, mon
 
     commit = hub.repo("user/base").resolve("main")
     assert report.lineage["hub"] == {"repo": "user/base", "file": None, "revision": commit}
-    header = (tmp_path / "OUT" / "README.md").read_text(encoding="utf-8").split("---")[1]
-    assert "base_model: [user/base]" in header and "base_model_relation: finetune" in header
+    header = ModelCard.load(tmp_path / "OUT" / "README.md").data
+    assert (header.base_model, header.base_model_relation) == (["user/base"], "finetune")
 
 
 # What training leaves
@@ -440,10 +441,10 @@ def test_the_command_that_a_message_names_is_a_way_out(name, base, trained, tmp_
 def test_the_commands_of_a_card_and_of_inspect_are_ways_out(base, trained, tmp_path):
     AutoProcessor.from_pretrained(base).save_pretrained(trained)
     card(trained)
-    text = (trained / "README.md").read_text(encoding="utf-8")
-    # For the missing report, and in each language for the missing files of sentence-transformers.
-    assert len(re.findall("`zhclip convert [^`]* --base REPO`", text)) == 3
-    walk(text, trained, base, tmp_path)
+    written = (trained / "README.md").read_text(encoding="utf-8")
+    # The missing report, and in both languages the missing files of sentence-transformers.
+    assert len(re.findall("`zhclip convert [^`]* --base REPO`", written)) == 3
+    walk(written, trained, base, tmp_path)
     assert inspect(trained).verdict == "converted"
     walk(inspect(trained).refusal, trained, base, tmp_path, "AGAIN")
 

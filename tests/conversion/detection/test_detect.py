@@ -178,6 +178,14 @@ def test_placeholders_are_named_even_if_only_some_weights_are():
         detect(checkpoint(c.cn_clip.cn_clip_vit() | {"visual.proj": (0,)}))
 
 
+def test_an_empty_head_beside_the_weights_is_called_what_it_is():
+    shapes = c.cn_clip.cn_clip_vit() | {"head.weight": (0, 48), "head.bias": (0,)}
+    with pytest.raises(UnknownFormat, match=r"without a number, .*head.bias \[0\], head.weight \[0, 48\]") as error:
+        detect(checkpoint(shapes))
+
+    assert "ZeRO" not in str(error.value) and "numel()" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("prefix", "candidates"),
     [("", ("bert_clip", "chinese_clip", "taiyi_clip")), ("model.", ("taiyi_clip",))],

@@ -1,5 +1,6 @@
 """Whole models under a prefix that no format has: what a class of the user's own leaves in front of every key."""
 
+import ast
 import json
 import re
 import shutil
@@ -182,9 +183,8 @@ def walked(message, folder, chosen):
     """Does what a message says, in Python, and gives the file that it makes."""
     *before, _ = message.partition("in Python:\n")[2].partition("  torch.save(")
     (save,) = (line for line in re.findall(r"torch\.save\(.*", message) if f" if {chosen}}}" in line)
-    file = folder / "alone.pt"
-    exec(textwrap.dedent(before[0]) + save.replace(", FILE)", f", {str(file)!r})"), {})
-    return file
+    exec(textwrap.dedent(before[0]) + save, {})
+    return Path(ast.literal_eval(re.search(r"('[^']*')\)$", save)[1]))
 
 
 WRAPPED = {
@@ -284,3 +284,19 @@ def test_a_folder_s_config_stays_beside_what_was_saved_alone(tmp_path):
     shutil.move(walked(str(error.value), tmp_path, "key.startswith('clip.')"), folder / "pytorch_model.bin")
 
     assert convert(folder, tmp_path / "OUT").passed
+
+
+def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_missing(tmp_path):
+    source = c.FAMILIES["chinese_clip"](tmp_path).source
+    weights = torch.load(source / "pytorch_model.bin")
+    torch.save({f"clip.{key}": tensor for key, tensor in weights.items()}, source / "pytorch_model.bin")
+    file = source / "config.json"
+    config = {**json.loads(file.read_text(encoding="utf-8")), "architectures": ["MyModel"], "model_type": "mine"}
+    file.write_text(json.dumps(config), encoding="utf-8")
+
+    said = inspect(source).why
+
+    assert said.startswith("config.json names MyModel, which is not converted. Without the prefix 'clip.'")
+    (way,) = re.findall(r"\[chinese_clip\]: (.*)", said)
+    file.write_text(json.dumps({**config, **json.loads(f"{{{way}}}")}), encoding="utf-8")
+    assert convert(source, tmp_path / "OUT").passed

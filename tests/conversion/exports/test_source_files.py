@@ -203,6 +203,18 @@ def test_the_json_of_the_original_comes_back_and_pictures_are_prepared_as_in_the
     assert (tmp_path / "HOME" / "vocab.txt").read_bytes() == (original / "vocab.txt").read_bytes()
 
 
+def test_a_transformer_in_its_own_folder_goes_back_there(tmp_path):
+    folder = checkpoints.sentence_transformers.sentence_transformers_folder(tmp_path / "text")
+    (folder / "0_Transformer").mkdir()
+    for file in [each for each in folder.iterdir() if each.is_file() and each.name != "modules.json"]:
+        file.rename(folder / "0_Transformer" / file.name)
+    edited(folder / "modules.json", lambda modules: modules[0].update(path="0_Transformer"))
+    convert(folder, tmp_path / "OUT", vision=checkpoints.hf_clip.clip_folder(tmp_path / "clip"))
+    export(tmp_path / "OUT", tmp_path / "HOME", to="source")
+
+    assert set(contents(tmp_path / "HOME" / "text")) == set(contents(folder))
+
+
 def test_what_was_stated_with_config_is_written_as_the_format_s_own_file_where_it_has_one(tmp_path):
     folder = checkpoints.bert_clip.bert_clip_config(tmp_path / "folder")
     (folder / "config.json").rename(tmp_path / "stated.json")
@@ -458,6 +470,25 @@ def test_a_report_of_an_unknown_format_is_refused(copy, tmp_path):
     folder = copy("bert_clip")
     edited(folder / FILE, lambda report: report["sources"][0].update(format="another"))
     refused(folder, tmp_path / "HOME", "the format 'another'")
+
+
+BROKEN = {
+    "no list of keys": lambda report: report["sources"][0].update(dropped=5),
+    "no JSON object": lambda report: report["sources"][0]["evidence"]["files"]["config.json"].update(content=[]),
+}
+
+
+@pytest.mark.parametrize("part", BROKEN)
+def test_a_report_with_parts_of_another_kind_is_refused(part, copy, tmp_path):
+    folder = copy("multilingual_clip")
+    edited(folder / FILE, BROKEN[part])
+    refused(folder, tmp_path / "HOME", "is no report", "Convert the original again")
+
+
+def test_a_report_without_the_modules_of_the_original_is_refused(copy, tmp_path):
+    folder = copy("sentence_transformers")
+    edited(folder / FILE, lambda report: report["sources"][0]["evidence"]["files"].pop("modules.json"))
+    refused(folder, tmp_path / "HOME", "does not hold the JSON files of the original")
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_repo_is_verified_against_its_original(family, repo):
     report = verify(found.path, found.original.source, **found.original.arguments)
 
     assert report.passed
-    assert {each.step for each in report.comparisons} == {"files", "tensors", *NUMBERS}
+    assert {each.step for each in report.comparisons} == {"files", "code", "tensors", *NUMBERS}
     assert {each.what.en for each in report.comparisons if each.step == "tensors"} == {
         "file tensors",
         "loaded parameters and buffers",
@@ -75,7 +75,7 @@ def test_a_repo_is_verified_by_its_own_tensors_mapped_back(family, repo):
 
     assert report.passed
     assert report.level in ("peer", "reference")
-    assert {each.step for each in report.comparisons} == {"files", "tensors", *NUMBERS}
+    assert {each.step for each in report.comparisons} == {"files", "code", "tensors", *NUMBERS}
 
 
 def test_verifying_changes_nothing(copy):

@@ -47,3 +47,8 @@ def real_cards():
 @pytest.fixture
 def out(tmp_path):
     return repo_of(tmp_path / "OUT", FILES)
+
+
+@pytest.fixture(autouse=True)
+def every_card_is_written(written_card):
+    """Asks in all tests of this room for the cards as users get them."""

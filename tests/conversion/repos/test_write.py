@@ -155,10 +155,15 @@ def test_a_cast_that_overflows_is_refused(tmp_path):
         write(tmp_path, {"w": torch.tensor([70000.0])}, "float16")
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.complex64])
 def test_numbers_that_are_no_weights_are_refused_by_name(dtype):
     with pytest.raises(InputError, match=r"not floating-point numbers: w \("):
         check_dtypes({"w": torch.zeros(1).to(dtype), "v": torch.zeros(1)})
+
+
+def test_floats_of_eight_bits_are_called_what_they_are():
+    with pytest.raises(InputError, match=r"floating-point numbers of fewer than 16 bits: w \(float8_e4m3fn\)"):
+        check_dtypes({"w": torch.zeros(1).to(torch.float8_e4m3fn), "v": torch.zeros(1)})
 
 
 def test_the_counter_of_a_batch_norm_is_a_whole_number():
