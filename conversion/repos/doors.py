@@ -12,6 +12,7 @@ from .repo import is_text_alone
 from .write import write_json
 
 CODE_FILES = (
+    "compat_zhclip.py",
     "configuration_zhclip.py",
     "image_processing_zhclip.py",
     "modeling_zhclip.py",

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig
 from transformers.utils import cached_file
+
+from .compat_zhclip import PreTrainedConfig, strict
 
 Projection = Literal["linear", "linear_bias", "mlp", "none"]
 

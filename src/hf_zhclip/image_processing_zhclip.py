@@ -10,18 +10,17 @@ from typing import TypedDict
 import numpy as np
 import PIL.Image
 from huggingface_hub import get_session
-from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import (
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
     ChannelDimension,
     PILImageResampling,
-    SizeDict,
     infer_channel_dimension_format,
 )
 from transformers.utils import TensorType
 
+from .compat_zhclip import PilBackend, SizeDict
 from .configuration_zhclip import other_image_processor
 
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
@@ -200,7 +199,7 @@ def _size(size: int | dict | SizeDict | None) -> SizeDict:
 
 def _open(source: str) -> PIL.Image.Image:
     if source.startswith(("http://", "https://")):
-        response = get_session().get(source, follow_redirects=True)
+        response = get_session().get(source)
         response.raise_for_status()
         file: str | BytesIO = BytesIO(response.content)
     elif os.path.isfile(source):

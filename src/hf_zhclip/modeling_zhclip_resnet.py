@@ -9,9 +9,9 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
+from .compat_zhclip import ALL_ATTENTION_FUNCTIONS
 from .configuration_zhclip import ZhCLIPResNetConfig
 
 EXPANSION = 4

@@ -21,13 +21,16 @@ from transformers import (
     BertTokenizer,
     pipeline,
 )
-from transformers.dynamic_module_utils import get_imports, get_relative_imports
+from transformers.dynamic_module_utils import get_imports, get_relative_import_files, get_relative_imports
 
 import hf_zhclip
 from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPModel, ZhCLIPProcessor
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.repos.doors import (
     CODE_FILES,
+    IMAGE_PROCESSOR_CODE,
+    MODEL_CODE,
+    PROCESSOR_CODE,
     SENTENCE_TRANSFORMERS,
     add_code,
     add_legacy,
@@ -46,9 +49,13 @@ THOROUGH = ["cn_clip_resnet"]
 """Repos of which more is tried than the embeddings: the one that has a tower of our own."""
 PICTURES = ("photo", "tall", "transparent", "grey_transparent")
 
+ENTRIES = {*MODEL_CODE.values(), *PROCESSOR_CODE.values(), *IMAGE_PROCESSOR_CODE.values()}
+"""The classes that a repo's JSONs name."""
+
 # Everything that a repo's own code takes from transformers; what is not here may go away without a deprecation.
 TRANSFORMERS_NAMES = {
     "transformers": {
+        "AttentionInterface",
         "AutoConfig",
         "AutoModel",
         "BatchEncoding",
@@ -57,7 +64,7 @@ TRANSFORMERS_NAMES = {
         "initialization",
     },
     "transformers.image_processing_backends": {"PilBackend"},
-    "transformers.image_processing_utils": {"BatchFeature"},
+    "transformers.image_processing_utils": {"BaseImageProcessor", "BatchFeature"},
     "transformers.image_utils": {
         "OPENAI_CLIP_MEAN",
         "OPENAI_CLIP_STD",
@@ -65,6 +72,7 @@ TRANSFORMERS_NAMES = {
         "PILImageResampling",
         "SizeDict",
         "infer_channel_dimension_format",
+        "make_flat_list_of_images",
     },
     "transformers.models.auto.processing_auto": {"PROCESSOR_MAPPING"},
     "transformers.modeling_layers": {"GradientCheckpointingLayer"},
@@ -299,7 +307,7 @@ def test_what_a_repos_own_code_saves_holds_the_code(without_plugin, name):
     folder = without_plugin[1] / name
 
     assert set(CODE_FILES) <= entries(folder)
-    assert named_files(folder) == set(CODE_FILES) - {"modeling_zhclip_resnet.py"}
+    assert named_files(folder) == set(CODE_FILES) - {"modeling_zhclip_resnet.py", "compat_zhclip.py"}
 
 
 def test_the_plugin_saves_no_reference_to_code_that_is_not_there(with_code, without_plugin, tmp_path):
@@ -363,6 +371,15 @@ def test_a_repos_code_imports_only_its_neighbours_and_what_transformers_needs(na
     assert sorted(get_relative_imports(path)) == sorted({node.module for node in relative})
     libraries = set(get_imports(path)) - sys.stdlib_module_names
     assert libraries <= {"PIL", "huggingface_hub", "numpy", "torch", "transformers"}
+
+
+@pytest.mark.parametrize("name", sorted({f"{each.partition('.')[0]}.py" for each in ENTRIES}))
+def test_a_module_that_a_repo_names_imports_itself_every_module_that_it_needs(name):
+    # Before 5.10, transformers copies from a local folder only the modules that the named module itself imports.
+    package = Path(hf_zhclip.__file__).parent
+    needed = {Path(each).name for each in get_relative_import_files(package / name)}
+
+    assert needed == {f"{each}.py" for each in get_relative_imports(package / name)}
 
 
 def is_import(node: ast.AST) -> bool:

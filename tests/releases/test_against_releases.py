@@ -1,0 +1,98 @@
+"""Repos with code give the numbers of the newest transformers on older releases, where hf_zhclip is not installed."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_zhclip.conversion import convert
+from hf_zhclip.conversion.repos.doors import add_code
+
+from tests.checkpoints import FAMILIES, taiyi
+from tests.newcomer import ROOT
+from tests.pictures import seeded_pictures
+from tests.releases import read_repos
+from tests.weights import seeded_state_dict
+
+pytestmark = pytest.mark.releases
+
+RELEASES = (Path(__file__).parent / "releases.txt").read_text(encoding="utf-8").split()
+"""The Makefile makes an environment for each."""
+
+KINDS = (
+    *("cn_clip_vit", "cn_clip_resnet", "hf_clip", "wukong", "multilingual_clip", "open_clip_xlm_roberta"),
+    *("sentence_transformers", "taiyi_finetune", "r2d2"),
+)
+"""Every text tower, image tower, pooling and kind of projection, and padding inside the model."""
+
+TEXTS = ["一只猫", "两只很大很大的狗在雪地上跑，跑得飞快", "a", "A photo of 猫咪" * 20]
+PICTURES = ("photo", "tall", "transparent", "grey_transparent")
+
+
+@pytest.fixture(scope="module")
+def repos(tmp_path_factory) -> dict[str, str]:
+    folder, sources = tmp_path_factory.mktemp("repos"), tmp_path_factory.mktemp("sources")
+    for family in KINDS:
+        (sources / family).mkdir()
+        original = FAMILIES[family](sources / family)
+        convert(original.source, folder / family, skip_verify=True, **original.arguments)
+    taiyi.taiyi_folder(sources / "bert", head=False)
+    torch.save(seeded_state_dict(taiyi.taiyi(head=False)), sources / "bert" / "pytorch_model.bin")
+    convert(sources / "bert", folder / "text_alone", skip_verify=True, format="bert_from_clip")
+    for repo in folder.iterdir():
+        add_code(repo)
+    return {repo.name: str(repo) for repo in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, picture in seeded_pictures():
+        if name in PICTURES:
+            picture.save(folder / f"{name}.png")
+    return [str(folder / f"{name}.png") for name in PICTURES]
+
+
+@pytest.fixture(scope="module")
+def wanted(repos, pictures) -> dict[str, dict]:
+    """What hf_zhclip gives on the newest release, in this process."""
+    return read_repos.read_all(repos, TEXTS, pictures)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_repos_code_gives_the_numbers_of_the_newest_release(release, repos, pictures, wanted, tmp_path):
+    found = read_with(release, {"repos": repos, "texts": TEXTS, "pictures": pictures}, tmp_path)
+
+    assert found["transformers"] == release
+    assert found["repos"].keys() == wanted.keys()
+    for repo, values in wanted.items():
+        vectors = found["repos"][repo].pop("vectors")
+        assert {**found["repos"][repo], "vectors": values["vectors"]} == values, repo
+        assert vectors.keys() == values["vectors"].keys()
+        for name, numbers in values["vectors"].items():
+            given, newest = torch.tensor(vectors[name]), torch.tensor(numbers)
+            torch.testing.assert_close(given, newest, rtol=1e-6, atol=1e-6, msg=f"{repo}: {name}")
+
+
+def read_with(release: str, request: dict, folder: Path) -> dict:
+    """Runs read_repos.py in the environment of a release, in a process whose cache is empty."""
+    places = ("bin/python", "Scripts/python.exe")
+    python = next(path for path in (ROOT / ".venv-releases" / release / place for place in places) if path.exists())
+    out = folder / "found.json"
+    (folder / "request.json").write_text(json.dumps({**request, "out": str(out)}), encoding="utf-8")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    ran = subprocess.run(
+        [python, read_repos.__file__, str(folder / "request.json")],
+        cwd=folder,
+        env={**inherited, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    return json.loads(out.read_text(encoding="utf-8"))
