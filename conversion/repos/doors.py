@@ -67,11 +67,13 @@ def add_code(folder: Path) -> None:
     """Makes a repo load with `trust_remote_code=True` if hf_zhclip is not installed.
 
     Copies the modules, and names their classes in config.json and, if the model takes pictures, in
-    processor_config.json. The tokenizer is transformers' own and needs no code.
+    processor_config.json. The tokenizer is transformers' own and needs no code; tokenizer_config.json gets the name
+    that transformers 4 knows.
     """
     package = resources.files("hf_zhclip")
     for name in CODE_FILES:
         (folder / name).write_bytes((package / name).read_bytes())
+    write_json(folder / "tokenizer_config.json", _with_older_class(read_json(folder / "tokenizer_config.json")))
     config = read_json(folder / "config.json")
     if is_text_alone(config):
         write_json(folder / "config.json", {**config, "auto_map": TEXT_MODEL_CODE})
@@ -114,10 +116,15 @@ def add_legacy(folder: Path, processor: Any) -> None:
     write_json(folder / "special_tokens_map.json", tokenizer.special_tokens_map)
     if takes_pictures:
         write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
-    config = read_json(folder / "tokenizer_config.json")
-    if config.get("tokenizer_class") == "TokenizersBackend":
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # transformers 4's name for the same class
+    config = _with_older_class(read_json(folder / "tokenizer_config.json"))
     write_json(folder / "tokenizer_config.json", {**config, **_bert_settings(backend["normalizer"])})
+
+
+def _with_older_class(tokenizer_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of tokenizer_config.json; TokenizersBackend bears the name that transformers 4 and 5 know."""
+    older = {"TokenizersBackend": "PreTrainedTokenizerFast"}
+    named = tokenizer_config["tokenizer_class"]
+    return {**tokenizer_config, "tokenizer_class": older.get(named, named)}
 
 
 def _vocabulary_lines(ids: Mapping[str, int]) -> str:

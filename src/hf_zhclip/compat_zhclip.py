@@ -5,10 +5,23 @@ that needs them is first used.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args
 
-from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import __version__
+
+if tuple(int(number) for number in __version__.split(".")[:2]) < (4, 57):
+    raise ImportError(
+        f"found transformers {__version__}; the code of this model wanted 4.57 or later: run "
+        "`pip install --upgrade transformers`"
+    )
+
+from huggingface_hub.dataclasses import strict  # noqa: E402
+
+try:
+    from transformers import PreTrainedConfig
+except ImportError:  # before 5.0
+    from transformers import PretrainedConfig as PreTrainedConfig
 
 if not is_dataclass(PreTrainedConfig):  # before 5.4
 
@@ -24,10 +37,19 @@ if not is_dataclass(PreTrainedConfig):  # before 5.4
 
         def __post_init__(self, **kwargs: Any) -> None:
             own = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+            # Before 5.0, transformers sets fields of each of them, and fails on None.
+            self.sub_configs = {name: kind for name, kind in self.sub_configs.items() if own[name] is not None}
             super().__init__(**own, **kwargs)
 
+        def to_dict(self) -> dict[str, Any]:
+            return {name: value for name, value in super().to_dict().items() if name != "sub_configs"}
+
     def strict(cls: type, _strict=strict) -> type:  # type: ignore[no-redef]
-        return _strict(dataclass(init=False, repr=False, eq=False)(cls))
+        made = dataclass(init=False, repr=False, eq=False)(cls)
+        for field in fields(made):
+            if isinstance(field.type, UnionType):  # huggingface_hub before 1.0 knows only `Union`
+                field.type = Union[get_args(field.type)]  # noqa: UP007
+        return _strict(made)
 
     PreTrainedConfig = DataclassConfig  # type: ignore[misc]
 
@@ -42,6 +64,28 @@ def flat(tower):
         if (inner := tower._modules.pop(name, None)) is not None:
             tower.__dict__.update({name: inner, "_modules": inner._modules})
     return tower
+
+
+def _initialization():
+    try:
+        from transformers import initialization
+    except ImportError:  # before 5.0
+        from torch.nn import init as initialization
+    return initialization
+
+
+def _processor_mixin() -> type:
+    from transformers.processing_utils import ProcessorMixin
+
+    if hasattr(ProcessorMixin, "get_attributes"):
+        return ProcessorMixin
+
+    class Mixin(ProcessorMixin):  # before 5.0
+        attributes = ["image_processor", "tokenizer"]
+        image_processor_class = "AutoImageProcessor"
+        tokenizer_class = "AutoTokenizer"
+
+    return Mixin
 
 
 def _attention_functions():
@@ -110,7 +154,13 @@ def _older_pil_backend() -> type:
     return PilBackend
 
 
-_LAZY = {"ALL_ATTENTION_FUNCTIONS": _attention_functions, "PilBackend": _pil_backend, "SizeDict": _size_dict}
+_LAZY = {
+    "ALL_ATTENTION_FUNCTIONS": _attention_functions,
+    "PilBackend": _pil_backend,
+    "ProcessorMixin": _processor_mixin,
+    "SizeDict": _size_dict,
+    "init": _initialization,
+}
 
 
 def __getattr__(name: str):

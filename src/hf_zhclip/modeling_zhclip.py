@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
-from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
-from .compat_zhclip import PreTrainedConfig, flat
+from .compat_zhclip import PreTrainedConfig, flat, init
 from .configuration_zhclip import ZhCLIPConfig, refuse_checkpoint_file
 from .modeling_zhclip_resnet import ZhCLIPResNetModel, at_least_float32
 

@@ -6,12 +6,11 @@ The architecture and the key names are those of openai/CLIP `clip/model.py` (Mod
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple
 
-from .compat_zhclip import ALL_ATTENTION_FUNCTIONS
+from .compat_zhclip import ALL_ATTENTION_FUNCTIONS, init
 from .configuration_zhclip import ZhCLIPResNetConfig
 
 EXPANSION = 4

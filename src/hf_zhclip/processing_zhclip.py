@@ -2,12 +2,12 @@
 
 import logging
 
+from .compat_zhclip import ProcessorMixin  # isort: skip  (first, because it refuses a release that is too old)
+
 from transformers import BatchEncoding
 from transformers.image_processing_utils import BatchFeature
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import ProcessingKwargs, Unpack
 
-# Before 5.10, transformers copies from a local folder only the modules that the first module itself imports.
-from .compat_zhclip import strict  # noqa: F401
 from .configuration_zhclip import other_image_processor
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from tests.weights import seeded_state_dict
 
 pytestmark = pytest.mark.releases
 
-RELEASES = (Path(__file__).parent / "releases.txt").read_text(encoding="utf-8").split()
-"""The Makefile makes an environment for each."""
+TOO_OLD, *RELEASES = (Path(__file__).parent / "releases.txt").read_text(encoding="utf-8").split()
+"""The Makefile makes an environment for each; the code runs on all but the first."""
 
 KINDS = (
     *("cn_clip_vit", "cn_clip_resnet", "hf_clip", "wukong", "multilingual_clip", "open_clip_xlm_roberta"),
@@ -77,15 +77,35 @@ def test_a_repos_code_gives_the_numbers_of_the_newest_release(release, repos, pi
             torch.testing.assert_close(given, newest, rtol=1e-6, atol=1e-6, msg=f"{repo}: {name}")
 
 
+@pytest.mark.parametrize("auto", ["AutoConfig", "AutoModel", "AutoProcessor"])
+def test_a_release_that_is_too_old_is_told_so(auto, repos, tmp_path):
+    repo = repos["cn_clip_vit"]
+    code = f"import transformers; transformers.{auto}.from_pretrained({repo!r}, trust_remote_code=True)"
+
+    ran = run_with(TOO_OLD, ["-c", code], tmp_path)
+
+    assert ran.stderr.splitlines()[-1] == (
+        f"ImportError: found transformers {TOO_OLD}; the code of this model wanted 4.57 or later: run "
+        "`pip install --upgrade transformers`"
+    )
+
+
 def read_with(release: str, request: dict, folder: Path) -> dict:
-    """Runs read_repos.py in the environment of a release, in a process whose cache is empty."""
-    places = ("bin/python", "Scripts/python.exe")
-    python = next(path for path in (ROOT / ".venv-releases" / release / place for place in places) if path.exists())
+    """Runs read_repos.py on a release, and gives what it found."""
     out = folder / "found.json"
     (folder / "request.json").write_text(json.dumps({**request, "out": str(out)}), encoding="utf-8")
+    ran = run_with(release, [read_repos.__file__, str(folder / "request.json")], folder)
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def run_with(release: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the environment of a release, in a process whose cache is empty."""
+    places = ("bin/python", "Scripts/python.exe")
+    python = next(path for path in (ROOT / ".venv-releases" / release / place for place in places) if path.exists())
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    ran = subprocess.run(
-        [python, read_repos.__file__, str(folder / "request.json")],
+    return subprocess.run(
+        [python, *arguments],
         cwd=folder,
         env={**inherited, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"},
         stdin=subprocess.DEVNULL,
@@ -94,5 +114,3 @@ def read_with(release: str, request: dict, folder: Path) -> dict:
         encoding="utf-8",
         timeout=600,
     )
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    return json.loads(out.read_text(encoding="utf-8"))

@@ -61,6 +61,8 @@ TRANSFORMERS_NAMES = {
         "BatchEncoding",
         "PreTrainedConfig",
         "PreTrainedModel",
+        "PretrainedConfig",
+        "__version__",
         "initialization",
     },
     "transformers.image_processing_backends": {"PilBackend"},
