@@ -26,7 +26,7 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
-.PHONY: demo test test-thorough test-floor test-rounding check style cards parity parity-large releases hub clean
+.PHONY: demo test test-thorough test-floor test-rounding check style code-hashes cards parity parity-large releases hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -62,6 +62,10 @@ check: $(VENV)/.done
 style: $(VENV)/.done
 	$(VENV)/$(BIN)/ruff format $(SOURCES)
 	$(VENV)/$(BIN)/ruff check --fix $(SOURCES)
+
+# At a release: the hashes of this version's code, by which `verify` and `push` know it in a repository.
+code-hashes: $(VENV)/.done
+	$(VENV)/$(BIN)/python -m hf_zhclip.conversion.repos.own_code conversion/repos/released_code.json
 
 # The cards of the catalogue, from its YAML and the template.
 cards: $(VENV)/.done

@@ -16,7 +16,7 @@ from .proof import verification
 from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
-from .repos.doors import add_code, add_legacy, add_sentence_transformers
+from .repos.doors import add_legacy, add_sentence_transformers, remove_code
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
 from .repos.report import FILE, Report
@@ -58,7 +58,7 @@ def convert(
     ema: str | None = None,
     max_shard_size: str = "5GB",
     report: str | Path | None = None,
-    with_code: bool = False,
+    with_code: bool = True,
     also_legacy: bool = False,
     force: bool = False,
     skip_verify: bool = False,
@@ -82,7 +82,7 @@ def convert(
         ema: `use` or `ignore`, if a file holds a moving average (EMA) beside the weights; this is never guessed.
         report: a second path for the report; the report is written there even if verification fails.
         with_code: put the model's code beside the weights, for `trust_remote_code=True` on machines without this
-            package.
+            package. Without it, only machines with this package load the repo.
         also_legacy: also write preprocessor_config.json and vocab.txt, for readers older than transformers 5.
         skip_verify: compare only tensors; such a repo is not called verified.
         allow_nonfinite: continue if the weights hold NaN or Inf.
@@ -110,7 +110,7 @@ def convert(
         **stated.options(),
         "dtype": dtype,
         "max_shard_size": max_shard_size,
-        "with_code": with_code,
+        "without_code": not with_code,
         "also_legacy": also_legacy,
         "skip_verify": skip_verify,
         "allow_nonfinite": allow_nonfinite,
@@ -138,8 +138,8 @@ def convert(
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
         progress(f"Writing {len(tensors)} tensors")
         write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
-        model_config.save_pretrained(folder)
         processor.save_pretrained(folder)
+        model_config.save_pretrained(folder)
         _open_doors(folder, description, processor, with_code, also_legacy)
         progress("Verifying in a fresh process")
         proof = _prove(folder, parts, settings, stated, skip_verify)
@@ -273,8 +273,8 @@ def _open_doors(folder: Path, description: Description, processor: Any, with_cod
     """Writes files for users who load the repo without this package."""
     if isinstance(description, Whole):  # a tower's pooled output is no embedding that sentence-transformers compares
         add_sentence_transformers(folder)
-    if with_code:
-        add_code(folder)
+    if not with_code:
+        remove_code(folder)
     if also_legacy:
         add_legacy(folder, processor)
 
@@ -305,6 +305,7 @@ def _text_fields(description: Description) -> dict[str, Any]:
         "text_pooling": description.text.pooling,
         "text_attends_to_padding": description.text_attends_to_padding,
         "text_padded_length": description.text_padded_length,
+        "text_masks_pad_token": description.text_masks_pad_token,
         "architectures": ["ZhCLIPModel" if isinstance(description, Whole) else "ZhCLIPTextModel"],
     }
 

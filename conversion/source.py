@@ -34,6 +34,21 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """A neighbour of a format that is not converted: how it is recognised, and what to do instead.
+
+    `sizes` accepts only these shapes. `altered` marks a change to a model, which is named even if a source claims the
+    other keys.
+    """
+
+    title: str
+    required: tuple[str, ...]
+    advice: str
+    sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
+    altered: bool = False
+
+
+@dataclass(frozen=True)
 class BareTower:
     """A tower without an embedding: its transformers config, and its pooling."""
 
@@ -56,7 +71,8 @@ class Tower(BareTower):
 class Texts:
     """What every model with a text tower states about its texts.
 
-    `limits` are sentences for the card. For `text_attends_to_padding` and `text_padded_length` see ZhCLIPConfig.
+    `limits` are sentences for the card. For `text_attends_to_padding`, `text_padded_length` and
+    `text_masks_pad_token` see ZhCLIPConfig.
     """
 
     architecture: str
@@ -64,6 +80,7 @@ class Texts:
     limits: tuple[Words, ...] = ()
     text_attends_to_padding: bool = False
     text_padded_length: int | None = None
+    text_masks_pad_token: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +126,7 @@ def joined(text: TextSide, image: ImageSide, name: str | None = None) -> Whole:
         limits=text.limits,
         text_attends_to_padding=text.text_attends_to_padding,
         text_padded_length=text.text_padded_length,
+        text_masks_pad_token=text.text_masks_pad_token,
         vision=image.vision,
         image_size=image.image_size,
     )
@@ -133,6 +151,9 @@ class Source:
     `pair_name` gives the name under which a text part and an image part were published together, if both have this
     model's shapes. Without `pair_name`, or if it gives None, the pair's name is made from its two towers.
 
+    `relatives` are the family's models that are not converted. `undecided` is advice for the user who has to choose
+    with --format, by a source key that a checkpoint must have for it.
+
     `describe_image` gives the image side to a pair; a source without an image tower has no `describe_image`. It is
     `describe` itself unless a folder may hold an image tower and no text.
     """
@@ -153,3 +174,5 @@ class Source:
     describe_image: Callable[[Checkpoint, Mapping[str, Any]], ImageSide] | None = None
     base_model: Callable[[Mapping[str, Any]], str | None] | None = None
     pair_name: Callable[[Tower, Tower], str | None] | None = None
+    relatives: tuple[Relative, ...] = ()
+    undecided: Mapping[str, str] = field(default_factory=dict)

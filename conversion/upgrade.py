@@ -18,7 +18,8 @@ from .reading.evidence import Evidence, to_report, vocabulary_hashes
 from .reading.files import sha256
 from .reading.json_files import read_json
 from .reading.read import Checkpoint
-from .repos.doors import CODE_FILES, add_code
+from .repos.doors import add_code
+from .repos.own_code import own_code, refuse_foreign_code
 from .repos.provenance import command_of
 from .repos.report import COUNT, FILE, Comparison, Report
 from .repos.staging import staging
@@ -84,7 +85,7 @@ def upgrade(
     """
     folder = former.folder or former.path
     config, report = _renamed(read_json(folder / "config.json")), _former_report(folder)
-    kept = [name for name in report["files"] if name not in ("config.json", *CODE_FILES)]
+    kept = [name for name in report["files"] if name != "config.json" and not name.endswith(".py")]
     progress(f"Found a repo of an older version: {report['conversion']['architecture']}")
     with staging(out, sum((folder / name).stat().st_size for name in kept) + SPARE_BYTES, force) as place:
         _copy(folder, place, kept)
@@ -94,8 +95,8 @@ def upgrade(
                 f"{folder / FILE} states context_length {length}, and the model takes 3 to {positions} tokens. "
                 f"{CONVERT_ORIGINAL}"
             )
-        if any(name in report["files"] for name in CODE_FILES):
-            add_code(place)
+        add_code(place)
+        refuse_foreign_code(folder, own_code(place))
         progress("Verifying in a fresh process")
         proof = _prove(place, folder, report, out.name)
         write_json(place / FILE, proof.to_json())

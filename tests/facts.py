@@ -156,6 +156,7 @@ DESCRIPTION_FIELDS: Mapping[str, Fact] = {
     "image_size": Fact(_side, (REFUSED,)),
     "text_attends_to_padding": Fact(only(True, False), (REFUSED, TOWER)),
     "text_padded_length": Fact(_padded_lengths, (REFUSED, TOWER)),
+    "text_masks_pad_token": Fact(only(True, False), (REFUSED, TOWER)),
 }
 
 PICTURE = Fact(_side, (REFUSED, "pixels"))
@@ -163,6 +164,11 @@ PICTURE = Fact(_side, (REFUSED, "pixels"))
 
 OF_A_PAIR = ("projection", "width", "image_order", "image_size")
 """Fields that a text tower that stands alone does not have."""
+
+WITHOUT_EFFECT = {
+    (family, "text_masks_pad_token") for family in ("cn_clip_vit", "cn_clip_flash", "cn_clip_resnet", "modelscope")
+}
+"""Their tokenizer takes "[PAD]" in a text for characters, so that no text holds the token."""
 
 NOT_IN_CONFIG = {
     "architecture": "a name for the report and the card",
@@ -231,7 +237,7 @@ def rows(family: str, description: Description) -> Iterator[Row]:
     for side, tower in towers(description):
         yield from _of_tower(family, side, tower, steps[side])
     for field, fact in DESCRIPTION_FIELDS.items():
-        if not (alone and field in OF_A_PAIR):
+        if not (alone and field in OF_A_PAIR) and (family, field) not in WITHOUT_EFFECT:
             tower = description.vision if field == "image_size" else description.text
             yield from _of(family, "whole", field, getattr(description, field), fact, tower.config, steps["text"])
     if isinstance(description, Whole):

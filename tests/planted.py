@@ -139,7 +139,7 @@ BERT_CLIP_TEXT: dict[str, Planted] = {
     "QuickGELU": part("text_config", hidden_act="quick_gelu"),
     "eps 1e-5": part("text_config", layer_norm_eps=1e-5),
     "first state": fact(bert, "tanh_pooler", _first_state),
-    "no padding mask": fact(bert, "padding_bias", _no_mask),
+    "no padding mask": fact(bert, "behind_bias", _no_mask),
     "query and key swapped": swapped(".query.", ".key."),
 }
 HF_VISION: dict[str, Planted] = {

@@ -192,7 +192,7 @@ def test_a_failed_verification_ends_with_1_prints_the_report_and_leaves_nothing(
     else:
         assert text.startswith("FAILED: ViT 64x2/16@BERT 32x2\n")
         assert "  FAIL image: embeddings of 4 inputs in float64" in text
-        assert "  ok   text: embeddings of 16 inputs in float64" in text
+        assert "  ok   text: embeddings of 18 inputs in float64" in text
     assert entries(tmp_path) == set()
 
 
@@ -200,7 +200,7 @@ CONVERT = {
     **dict.fromkeys(("vision", "format", "tokenizer", "config", "context_length", "ema", "report")),
     **dict.fromkeys(("vision_format", "vision_config")),
     **{"dtype": "keep", "max_shard_size": "5GB"},
-    **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), False),
+    **{"with_code": True, **dict.fromkeys(("also_legacy", "force", "skip_verify", "allow_nonfinite"), False)},
 }
 EXPORT = {"ddp": False, "also_legacy": False, "max_shard_size": "5GB", "force": False}
 CARD = {"license": None, "base_model": None, "force": False}
@@ -222,6 +222,7 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
                 **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), True),
             },
         ),
+        ("convert s o --without-code", {"source": "s", "out": "o", **CONVERT, "with_code": False}),
         (
             "inspect s --vision v --format f --tokenizer t --config c --vision-format vf --vision-config vc --ema use",
             {

@@ -44,11 +44,16 @@ def test_every_fact_is_written_even_where_it_is_the_default(tmp_path):
     own = "projection_dim text_pooling text_projection_type visual_projection_type vision_pooling".split()
     text = "hidden_act layer_norm_eps pad_token_id num_hidden_layers max_position_embeddings".split()
     vision = "hidden_act layer_norm_eps image_size patch_size num_hidden_layers".split()
-    own += ["text_attends_to_padding", "text_padded_length", "logit_scale_init_value", "model_type"]
+    own += [
+        "text_attends_to_padding",
+        "text_padded_length",
+        "text_masks_pad_token",
+        "logit_scale_init_value",
+        "model_type",
+    ]
     assert {*own} <= written.keys()
     assert {*text, "model_type", "hidden_size", "num_attention_heads"} <= written["text_config"].keys()
     assert {*vision, "model_type", "hidden_size", "num_attention_heads"} <= written["vision_config"].keys()
-    assert "auto_map" not in written
 
 
 def test_a_tower_can_be_given_as_a_config_or_as_a_dict():
@@ -113,6 +118,11 @@ def test_a_field_of_a_tower_can_be_overridden_on_load(tmp_path):
             "text_padded_length is 77 without text_attends_to_padding",
         ),
         ({"text_config": BERT, "text_padded_length": 77}, "text_padded_length is 77 without text_attends_to_padding"),
+        (PADDED | {"text_masks_pad_token": True}, "text_masks_pad_token is set, and text_attends_to_padding says"),
+        (
+            {"text_config": {"model_type": "clip_text_model"}, "text_pooling": "eos", "text_masks_pad_token": True},
+            "text_masks_pad_token is set, and a causal tower has no mask",
+        ),
         (PADDED | {"text_padded_length": 0}, "text_padded_length is 0; wanted 1 to 512"),
         (PADDED | {"text_padded_length": 513}, "text_padded_length is 513; wanted 1 to 512"),
         (PADDED | {"text_padded_length": "77"}, "text_padded_length"),

@@ -195,6 +195,7 @@ class TestSettings:
             "resample": 3,
             "image_mean": [0.48145466, 0.4578275, 0.40821073],
             "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "auto_map": {"AutoImageProcessor": "image_processing_zhclip.ZhCLIPImageProcessor"},
         }
 
     @pytest.mark.parametrize(

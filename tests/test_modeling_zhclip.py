@@ -183,6 +183,23 @@ def test_text_attends_to_padding_where_the_config_says_so(variant):
 
 
 @pytest.mark.parametrize("variant", BIDIRECTIONAL)
+def test_the_pad_token_inside_a_text_is_masked_where_the_config_says_so(variant):
+    by_ids, by_mask = build(variant, text_masks_pad_token=True), build(variant)
+    pad = by_ids.config.text_config.pad_token_id
+    ids = texts(by_ids)
+    ids[0, 2] = pad
+    given = torch.ones_like(ids)
+    given[ids == pad] = 0
+    given[0, 2] = 1  # as a tokenizer gives it
+
+    with torch.no_grad():
+        wanted = by_mask.encode_text(ids, (ids != pad).long())
+        assert torch.equal(by_ids.encode_text(ids), wanted)
+        assert torch.equal(by_ids.encode_text(ids, given), wanted)
+        assert not torch.allclose(by_mask.encode_text(ids, given)[0], wanted[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", BIDIRECTIONAL)
 def test_texts_are_padded_to_the_length_that_the_config_says_and_the_padding_is_seen(variant):
     padded, attending = (build(variant, text_attends_to_padding=True, **each).double() for each in (LENGTH, {}))
     pad = padded.config.text_config.pad_token_id

@@ -33,6 +33,7 @@ def test_the_wheel_holds_what_the_checkout_ships(wheel):
     for folder in ("conversion", "examples", "model_cards"):
         modules |= {f"hf_zhclip/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
     data = {"hf_zhclip/py.typed"}
+    data |= {"hf_zhclip/conversion/repos/released_code.json"}
     data |= {f"hf_zhclip/conversion/tokenizers/{name}" for name in ("vocab.txt", "bpe_simple_vocab_16e6.txt.gz")}
     data |= {f"hf_zhclip/examples/scenes/{path.name}" for path in (ROOT / "examples" / "scenes").iterdir()}
     data |= {

@@ -38,7 +38,6 @@ SUBSTITUTED = dict.fromkeys(
     (
         "zhclip inspect epoch_latest.pt",
         "zhclip convert epoch_latest.pt tuned-clip",
-        "zhclip convert epoch_latest.pt tuned-clip-with-code --with-code",
         "zhclip convert chinese-clip-vit-base-patch16 chinese-clip",
         "zhclip verify tuned-clip --against epoch_latest.pt",
     ),

@@ -1,152 +1,20 @@
 """Finds the source that claims a checkpoint's keys; exactly one source must claim them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from ..errors import InputError, UnknownFormat
-from ..mapping import Shape, claimed, fold, matches, plan
+from ..mapping import claimed, fold, matches, plan
 from ..reading.namesakes import refuse_older_checkpoint
 from ..reading.read import Checkpoint, without
 from ..reading.wrappers import OWN_SCRIPT
 from ..source import Signature, Source
 from ..sources import SOURCES
+from . import relatives
 from .prefixes import Model, common, find_models, only, words
-
-
-@dataclass(frozen=True)
-class Relative:
-    """A known neighbour of our formats that this version does not convert."""
-
-    title: str
-    required: tuple[str, ...]
-    advice: str
-    sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
-
-
-NOTHING_TO_CONVERT = "There is nothing to convert: transformers' own AutoModel loads its folder."
-
-STOCK_TYPES = {"altclip": "AltCLIP", "siglip": "SigLIP", "siglip2": "SigLIP 2", "metaclip_2": "MetaCLIP 2"}
-"""transformers' own dual encoders that no source reads, by the model type in config.json."""
-
-TOKEN_WISE = "It scores token by token, so it has no single vector for a picture or a text, and cannot be converted."
-
-NOT_BACK = "The original weights cannot be computed from them: convert the checkpoint from before the quantisation."
-
-LEGACY_HEAD = (
-    "If it is one of Multilingual-CLIP's first models (M-BERT-Base-ViT-B ...), put the pickle of its head into its "
-    "folder: '... Linear Weights.pkl', which legacy_get-weights.sh of FreddeFrallan/Multilingual-CLIP fetches."
-)
-
-OPENAI_OR_OPEN_CLIP = (
-    "A model that was trained with open_clip: --format open_clip --config FILE, with its open_clip_config.json, whose "
-    "model_cfg is the JSON of its name in open_clip's model_configs. OpenAI's own weights, or a model that was "
-    "fine-tuned from them: --format openai_clip."
-)
-
-CHOICES = {"embeddings.word_embeddings.weight": LEGACY_HEAD, "token_embedding.weight": OPENAI_OR_OPEN_CLIP}
-"""Advice for choosing among formats with the same keys, by a key that these formats have."""
 
 SHARED_TYPES = ("clip",)
 """Model types that other projects' classes (BertCLIP, TaiyiCLIP) inherit from their base class."""
-
-# Changes that may have been made to a model of any format, and models with a format's keys in other sizes. Detection
-# names them even if a source claims the other keys.
-ALTERED = (
-    Relative(
-        "a LoRA adapter, or a model with unmerged LoRA weights",
-        ("*lora_A*",),
-        "Merge it with PEFT's merge_and_unload() and save the result.",
-    ),
-    Relative("a model with quantised weights", ("*_packed_params*",), NOT_BACK),
-    Relative("a model with quantised weights (bitsandbytes)", ("*.quant_state*",), NOT_BACK),
-    Relative("a model with quantised weights (bitsandbytes, 8 bit)", ("*.SCB",), NOT_BACK),
-    Relative("Wukong with token reduction", ("visual.token_reduction.*",), TOKEN_WISE),
-    Relative("Wukong with token reduction", ("visual.token_learner.*",), TOKEN_WISE),
-    Relative(
-        "FILIP Wukong (token-wise, `_f`)",
-        ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
-        TOKEN_WISE,
-        # This model has width 256. Models with global similarity have the same towers and keys, and widths 512 and
-        # 768.
-        sizes={"transformer.text_projection": ((512, 256), (768, 256))},
-    ),
-)
-
-# Order matters: the first relative with all its keys is named.
-RELATIVES = (
-    Relative(
-        "Wukong with a Swin image tower",
-        ("visual.layers.{}.blocks.*", "visual.patch_embed.*", "transformer.token_embedding.weight"),
-        "It is not converted, because its image tower is no CLIP ViT.",
-    ),
-    Relative(
-        "EasyNLP's Wukong",
-        ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"),
-        "It is not converted, because it computes with another epsilon than the published Wukong: convert the "
-        "original.",
-    ),
-    Relative(
-        "EasyNLP's CLIP (huggingface_clip)",
-        ("vision_encoder.*", "vision_projection.*", "text_encoder.*"),
-        "It is not converted: its projections follow the poolers of a RoBERTa and of a CLIP model of its own.",
-    ),
-    Relative(
-        "EasyNLP's open_clip",
-        ("open_clip.visual.*", "open_clip.*"),
-        "It is an English CLIP under EasyNLP's prefix and is not converted: convert the open_clip model that it came "
-        "from.",
-    ),
-    Relative(
-        "a ModelScope model from before August 2022",
-        ("vision_encoder.*", "text_encoder.*", "logit_scale"),
-        "It has another architecture under the same name and is not converted: fetch today's version of the model.",
-    ),
-    Relative("AltCLIP", ("text_model.roberta.*", "text_model.transformation.*"), NOTHING_TO_CONVERT),
-    Relative(
-        "SigLIP or SigLIP 2 in Hugging Face's format",
-        ("text_model.head.*", "vision_model.head.probe", "logit_bias"),
-        NOTHING_TO_CONVERT,
-    ),
-    Relative(
-        "SigLIP in open_clip's format",
-        ("visual.*", "logit_bias"),
-        "It is not converted: its logits have a bias beside the scale, and the converted model has no place for a "
-        "bias.",
-    ),
-    Relative(
-        "CoCa in open_clip's format",
-        ("visual.attn_pool.*", "text_decoder.*"),
-        "It is not converted: it pools pictures with an attention layer, and it also writes texts.",
-    ),
-    Relative(
-        "open_clip with an image tower of timm",
-        ("visual.trunk.*",),
-        "It is not converted, because its image tower is no CLIP ViT.",
-    ),
-    Relative(
-        "open_clip with a Hugging Face text tower other than XLM-R (mT5, m2m_100)",
-        ("visual.*", "text.transformer.*", "text.proj.*"),
-        "It is not converted: only xlm-roberta-base and xlm-roberta-large are converted.",
-    ),
-    Relative(
-        "the tower of a Multilingual-CLIP without its LinearTransformation",
-        ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
-        "Its vectors cannot be compared with pictures: convert a file or folder that also holds the "
-        "LinearTransformation.",
-    ),
-    Relative(
-        "a DistilBERT alone, such as the text tower of sentence-transformers' multilingual CLIP",
-        ("embeddings.word_embeddings.weight", "transformer.layer.{}.*"),
-        "The projection of that model lies in the folder 2_Dense: name the folder that holds modules.json. "
-        + LEGACY_HEAD,
-    ),
-    Relative(
-        "a BERT without a pooler: a text tower whose vectors cannot be compared with pictures",
-        ("embeddings.word_embeddings.weight", "encoder.layer.{}.*"),
-        "It is not converted, because nothing says which of its vectors represents a text. transformers' own "
-        "AutoModel loads it.",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -173,13 +41,12 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     _refuse_placeholders(checkpoint)
     _refuse_converted(checkpoint)
     refuse_older_checkpoint(checkpoint)
-    _refuse_stock(checkpoint)
-    if altered := _relative(checkpoint, ALTERED):
-        raise UnknownFormat(altered)
+    if refused := relatives.stock(checkpoint) or relatives.altered(checkpoint):
+        raise UnknownFormat(refused)
     if format not in (None, *SOURCES):
         raise InputError(f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.")
     if not any(_fitting(source, checkpoint) for source in SOURCES.values()):
-        if format is None and (known := _relative(checkpoint, RELATIVES)):
+        if format is None and (known := relatives.known(checkpoint)):
             raise UnknownFormat(known)
         if under := _under_prefix(checkpoint, format):
             return under
@@ -238,7 +105,7 @@ def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | Non
         if any(_fitting(source, inside) for source in candidates):
             found = detect(inside, format)
             return replace(found, why=f"{found.why}, under the prefix {prefix!r}", prefix=prefix)
-        if format is None and (known := _relative(inside, (*ALTERED, *RELATIVES))):
+        if format is None and (known := relatives.known(inside)):
             raise UnknownFormat(f"Without the prefix {prefix!r}, {known}")
     if models := _models(checkpoint, candidates):
         raise UnknownFormat(words(checkpoint, models), "mixed")
@@ -365,12 +232,6 @@ def _refuse_converted(checkpoint: Checkpoint) -> None:
         )
 
 
-def _refuse_stock(checkpoint: Checkpoint) -> None:
-    kind = checkpoint.config.get("model_type")
-    if isinstance(kind, str) and kind in STOCK_TYPES:
-        raise UnknownFormat(f"{checkpoint.name} is {STOCK_TYPES[kind]}. {NOTHING_TO_CONVERT}")
-
-
 def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownFormat:
     """The error for keys that several sources have. It offers no format if config.json names another class."""
     names = ", ".join(f"--format {source.name} ({source.title})" for source in candidates)
@@ -378,7 +239,9 @@ def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownForm
     if said and all(_knows_classes(source, checkpoint) for source in candidates):
         return UnknownFormat(_named_otherwise(checkpoint, f"config.json names {', '.join(said)}"))
     word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
-    helps = [help for key, help in CHOICES.items() if _any(key, checkpoint.tensors)]
+    helps = [
+        help for source in SOURCES.values() for key, help in source.undecided.items() if key in checkpoint.tensors
+    ]
     return UnknownFormat(
         f"The keys of {checkpoint.name} do not decide what it is, and {word}. Models with the same keys pool "
         "differently, so the format is not guessed. If you know the format, state it: "
@@ -402,15 +265,6 @@ def _nearest(checkpoint: Checkpoint) -> str:
             f"{checkpoint.name} is no format that is known here. It holds {len(checkpoint.tensors)} tensors:\n{some}"
         )
     return f"{checkpoint.name} is no format that is known here.\n{_difference(nearest, checkpoint)}"
-
-
-def _relative(checkpoint: Checkpoint, relatives: Iterable[Relative]) -> str | None:
-    """The message for a checkpoint that is a relative; None if it is none of them."""
-    for relative in relatives:
-        sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in relative.sizes.items())
-        if sizes and all(_any(pattern, checkpoint.tensors) for pattern in relative.required):
-            return f"{checkpoint.name} is {relative.title}. {relative.advice}"
-    return None
 
 
 def _likeness(source: Source, keys: Collection[str]) -> float:

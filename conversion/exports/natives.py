@@ -248,7 +248,7 @@ def native_for(config: Mapping[str, Any]) -> Native:
     raise InputError(
         "No class of transformers itself computes what this model computes, and nothing was written.\n"
         + "\n".join(lines)
-        + "\nUse the repo itself: with `import hf_zhclip`, or with the code in it (`zhclip convert --with-code`)."
+        + "\nUse the repo itself: with `import hf_zhclip`, or with `trust_remote_code=True` and the code in it."
     )
 
 

@@ -22,14 +22,16 @@ from .witness import WitnessOfPair, WitnessOfTextAlone
 Inputs = Mapping[str, torch.Tensor]
 """The output of a processor and the input of a model."""
 
-MIXED, CUT, ALONE, PAIR = range(4)
+MIXED, CUT, ALONE, HOLDING, PAIR = range(5)
 TEXTS: Sequence[Sequence[str]] = (
     samples.TEXTS[: samples.PROVED_TEXTS],
     samples.TEXTS[-1:],
     samples.TEXTS[:1],
+    samples.HOLDING_PADDING,
     (samples.TEXTS[0], samples.TEXTS[2]),
 )
-"""Batches of texts: mixed lengths, one text that is cut, a short text alone, and two texts, which cost little.
+"""Batches of texts: mixed lengths, one text that is cut, a short text alone, texts that hold the padding token, and
+two texts, which cost little.
 
 Some embeddings depend on how far a text is padded.
 """
@@ -74,6 +76,7 @@ class Pair:
         texts = (
             Call("encode_text(**processor(text, padding=True))", model.encode_text, self.texts[MIXED], MIXED),
             Call("encode_text(**processor(long_text))", model.encode_text, self.texts[CUT], CUT),
+            Call("encode_text(**processor(text_with_padding_token))", model.encode_text, self.texts[HOLDING], HOLDING),
             Call("encode_text(ids)", model.encode_text, {"input_ids": batches.texts[ALONE]}, ALONE),
             Call("encode_text(padded_ids)", model.encode_text, {"input_ids": batches.texts[MIXED]}, MIXED),
             *self._by_modules(model, "text", self.prompted, PAIR),
@@ -139,6 +142,7 @@ def text_alone_sides(
         calls = (
             Call("model(**tokenizer(text, padding=True))", ours, prepared[MIXED], MIXED),
             Call("model(**tokenizer(long_text))", ours, prepared[CUT], CUT),
+            Call("model(**tokenizer(text_with_padding_token))", ours, prepared[HOLDING], HOLDING),
             Call("model(ids)", ours, {"input_ids": batches[ALONE]}, ALONE),
             Call("model(padded_ids)", ours, {"input_ids": batches[MIXED]}, MIXED),
             Call("model(**tokenizer(text))", ours, prepared[PAIR], PAIR),

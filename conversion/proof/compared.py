@@ -6,6 +6,8 @@ from ..words import Words
 from . import samples
 
 FILES = Words("SHA-256 of {count} files", "{count} 个文件的 SHA-256")
+CODE = Words("{count} files of code, byte for byte", "{count} 个代码文件（逐字节）")
+FOREIGN_CODE = Words("code that is of no known version ({names})", "不属于任何已知版本的代码（{names}）")
 FILE_TENSORS = Words("file tensors", "文件中的张量")
 LOADED = Words("loaded parameters and buffers", "加载后的参数和缓冲区")
 TRAINING = Words("{count} fields of {side} for training", "{side} 中只在训练时起作用的 {count} 个字段")
@@ -30,6 +32,7 @@ WRITTEN_TENSORS = Words("the file's tensors", "文件中的张量")
 FAMILY_TOKENIZER = Words("the tokenizer of its format", "该格式的分词器")
 OLDER_REPO = Words("the older repo", "旧仓库")
 REPO = Words("the repo", "仓库")
+OWN_CODE = Words("hf_zhclip {version}", "hf_zhclip {version}")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ TEXTS = (
     "很长的句子要被截断" * 80,
 )
 
+HOLDING_PADDING = ("猫[PAD]狗", "两只 <pad> 可爱的小狗")
+"""Texts that hold the padding token of BERT's or of XLM-R's tokenizer: a mask made from ids hides it, another not."""
+
 EMBEDDED = 4
 """The number of pictures, from the first, that the towers also embed."""
 

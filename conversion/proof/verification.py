@@ -13,6 +13,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
+from hf_zhclip.saving_zhclip import CODE_VERSION
+
 from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..mapping import check_claims, claimed, inverse, plan
@@ -20,6 +22,7 @@ from ..reading import evidence
 from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
+from ..repos.own_code import own_code
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
@@ -101,7 +104,7 @@ def verify(
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
     level, comparisons = in_fresh_process(request)
-    comparisons = [_compare_files(out, before), *comparisons]
+    comparisons = [_compare_files(out, before), *_compare_code(out), *comparisons]
     report = Report(before.sources, before.conversion, level, comparisons, before.files)
     if not report.passed:
         raise ParityError(f"{out} does not compute what the original computes:\n{report.failures()}", report)
@@ -111,6 +114,17 @@ def verify(
 def _compare_files(out: Path, report: Report) -> Comparison:
     what = compared.FILES.filled(count=len(report.files))
     return exact("files", what, Words.same(FILE), len(changed_files(out, report)))
+
+
+def _compare_code(out: Path) -> Iterator[Comparison]:
+    """Compares the repo's code with the versions of hf_zhclip; it is run neither here nor in the fresh process."""
+    code = own_code(out)
+    if code.foreign:
+        what = compared.FOREIGN_CODE.filled(names=", ".join(code.foreign))
+        yield exact("code", what, compared.OWN_CODE.filled(version=CODE_VERSION), len(code.foreign))
+    elif code.version is not None:
+        what = compared.CODE.filled(count=code.files)
+        yield exact("code", what, compared.OWN_CODE.filled(version=code.version), 0)
 
 
 def _check_formats(out: Path, report: Report) -> None:
@@ -386,7 +400,8 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
 
 def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], list[Comparison]]:
     """The witness's ids of each embedded text, and the comparison of the whole tokenizer with the witness's."""
-    given = [*samples.TEXTS, *texts.whole(witness.vocabulary.special, witness.context_length)]
+    embedded = (*samples.TEXTS, *samples.HOLDING_PADDING)
+    given = [*embedded, *texts.whole(witness.vocabulary.special, witness.context_length)]
     expected = witness.token_ids(given)
     ours = repo.tokenizer(given, truncation=True)["input_ids"]
     different = sum(list(a) != list(b) for a, b in zip(ours, expected, strict=True))
@@ -394,7 +409,7 @@ def _compare_ids(repo: Repo, witness: Witness) -> tuple[dict[str, list[int]], li
         *compare_vocabulary(repo.tokenizer, witness),
         exact("ids", compared.TOKEN_IDS.filled(count=len(given)), witness.name, different),
     ]
-    return dict(zip(samples.TEXTS, expected[: len(samples.TEXTS)], strict=True)), comparisons
+    return dict(zip(embedded, expected[: len(embedded)], strict=True)), comparisons
 
 
 def _compare_pixels(

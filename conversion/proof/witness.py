@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ..words import Words
+from .reference.pictures import How
 from .reference.vocabularies import Table
 
 Level = Literal["peer", "reference"]
@@ -34,9 +35,10 @@ class TextFacts:
 
 @dataclass(frozen=True)
 class Facts(TextFacts):
-    """The facts of a model that also takes pictures."""
+    """The facts of a model that also takes pictures; `how` is what the folder states of their preparation."""
 
     image_size: int
+    how: How
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,10 @@ import torch
 from ..errors import InputError, ZhclipError
 from ..reading.evidence import Evidence
 from ..words import Words, joined
+from .reference import pictures
+from .reference.files import image_processor
 from .reference.layers import computing_in
+from .reference.pictures import CLIP, How
 from .reference.vocabularies import Table, table
 from .witness import Computing, Facts, Level, Offer, TextFacts, WitnessOfPair, WitnessOfTextAlone
 
@@ -65,13 +68,26 @@ def build(
     with in_words():
         readers = [_Reader(part) for part in parts]
         size = next((found for reader in readers if (found := reader.image_size()) is not None), None)
+        how = _of_pictures(readers) if size is not None else CLIP
         vocab = readers[0].module.vocabulary(vocabulary)
         length = context_length if context_length is not None else readers[0].context_length()
 
         def facts(config: Mapping[str, Any]) -> TextFacts:
-            return TextFacts(config, vocab, length) if size is None else Facts(config, vocab, length, size)
+            return TextFacts(config, vocab, length) if size is None else Facts(config, vocab, length, size, how)
 
         return _joined([reader.offer(facts(reader.config)) for reader in readers], readers[0].table(vocab), length)
+
+
+def _of_pictures(readers: Sequence["_Reader"]) -> How:
+    """What the parts' folders state of pictures.
+
+    Raises:
+        ValueError: the folders of two parts state two preparations.
+    """
+    found = [pictures.stated(fields) for reader in readers if (fields := image_processor(reader.part.evidence.files))]
+    if any(each != found[0] for each in found):
+        raise ValueError(f"the folders of text and image state two preparations of pictures: {found[0]}, {found[1]}")
+    return found[0] if found else CLIP
 
 
 @contextmanager
@@ -141,7 +157,7 @@ class _Reader:
             "image_training": lambda: module.image_training(tensors, facts.config),
         }
         if isinstance(facts, Facts):
-            offers["pixels"] = lambda image: module.pixels(image, tensors, facts.image_size)
+            offers["pixels"] = lambda image: module.pixels(image, tensors, facts.image_size, facts.how)
         calls = {key: call for key, call in offers.items() if hasattr(module, key)}
         return Offer(REFERENCE, "reference", computing_in, **calls)
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..reading.files import CARD, sha256
+from ..reading.json_files import parse_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES
+from ..repos.own_code import SETTINGS, examine, refuse_foreign_code
 from ..repos.report import FILE
 from ..words import Words
 from . import card_file, rendering
@@ -73,7 +75,8 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     """Collects the files of a folder that are published as `repo_id`.
 
     Raises:
-        InputError: the folder is not verified (and not forced), lacks a file that a repo needs, or holds a hub token.
+        InputError: the folder is not verified (and not forced), lacks a file that a repo needs, holds a hub token, or
+            holds code that is of no version of hf_zhclip (which is never forced).
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Wanted: one that `zhclip convert` made.")
@@ -92,6 +95,7 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     if reason is not None:
         files |= {name: _content(there[name]) for name in there if is_ours(name) and name not in files}
     _check_complete(folder, files)
+    _check_code(folder, files)
     own = _own_card(there.get(CARD))
     files[CARD] = content_of(_card(folder, repo_id, reason) if own is None else with_notice(own, reason))
     _check_tokens(folder, files)
@@ -127,6 +131,12 @@ def _check_complete(folder: Path, files: Mapping[str, Content]) -> None:
     weights = [name for name in files if name.endswith(".safetensors")]
     if "config.json" not in files or not weights:
         raise InputError(f"{folder} has no {'weights' if 'config.json' in files else 'config.json'}: it is no repo.")
+
+
+def _check_code(folder: Path, files: Mapping[str, Content]) -> None:
+    hashes = {name: content.sha256 for name, content in files.items() if name.endswith(".py")}
+    settings = {name: parse_json(files[name].read(), str(folder / name)) for name in SETTINGS if name in files}
+    refuse_foreign_code(folder, examine(hashes, settings))
 
 
 def _check_tokens(folder: Path, files: Mapping[str, Content]) -> None:

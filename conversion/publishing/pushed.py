@@ -26,6 +26,7 @@ class Pushed:
     kept: tuple[str, ...]
     left_out: tuple[str, ...]
     unverified: str | None
+    with_code: bool
     dry_run: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -34,7 +35,7 @@ class Pushed:
     def text(self) -> str:
         """What was done; in a dry run, also every file with its size."""
         rows = [f"{size:>15,}  {name}" for name, size in self.files.items()] if self.dry_run else []
-        return "\n".join([self._headline(), *rows, *self._notes()])
+        return "\n".join([self._headline(), *rows, self._door(), *self._notes()])
 
     def _headline(self) -> str:
         total = f"{len(self.files)} files, {sum(self.files.values()):,} bytes"
@@ -44,6 +45,18 @@ class Pushed:
             return f"{self.url} held all of it already: {total}, commit {self.commit}."
         where = self.pull_request or self.url
         return f"{where}: {total}, of which {len(self.sent)} were new; commit {self.commit}, read back and compared."
+
+    def _door(self) -> str:
+        """How a reader loads what is published."""
+        if self.with_code:
+            return (
+                f"It loads with AutoModel.from_pretrained({self.repo_id!r}, trust_remote_code=True), and where "
+                "`import hf_zhclip` comes first, without that argument."
+            )
+        return (
+            f"It loads with AutoModel.from_pretrained({self.repo_id!r}) only where hf_zhclip is installed and `import "
+            "hf_zhclip` comes first: it holds no code (--without-code)."
+        )
 
     def _notes(self) -> Iterator[str]:
         if self.removed:
@@ -89,5 +102,6 @@ def pushed(
         kept=kept,
         left_out=parcel.left_out,
         unverified=parcel.unverified.en if parcel.unverified else None,
+        with_code=any(name.endswith(".py") for name in parcel.files),
         dry_run=dry_run,
     )

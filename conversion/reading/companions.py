@@ -17,6 +17,12 @@ HEAD = "head."
 HEAD_FILES = "*Linear Weights.pkl"
 """The head files that Multilingual-CLIP's legacy_get-weights.sh downloads."""
 
+LEGACY_HEAD = (
+    "If it is one of Multilingual-CLIP's first models (M-BERT-Base-ViT-B ...), put the pickle of its head into its "
+    "folder: '... Linear Weights.pkl', which legacy_get-weights.sh of FreddeFrallan/Multilingual-CLIP fetches."
+)
+"""Advice for a text tower whose head may lie in such a file."""
+
 
 @dataclass(frozen=True)
 class Companion:

@@ -12,7 +12,13 @@ from .read import Checkpoint
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", TOKENIZER_CONFIG)
+PICTURES = ("preprocessor_config.json", "processor_config.json")
+"""The files that state how pictures are prepared."""
+
+VOCABULARIES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", TOKENIZER_CONFIG),
+    *("added_tokens.json", "special_tokens_map.json"),
+)
 """The files from which a tokenizer is read."""
 
 
@@ -43,13 +49,12 @@ def gather(checkpoint: Checkpoint, stated: Mapping[str, Any], base: tuple[str, P
 
 
 def _json_files(checkpoint: Checkpoint) -> dict[str, Path]:
-    """The files that were read and the tokenizer's config, by their path relative to the weights' folder."""
+    """The files that were read or state texts and pictures, by their path relative to the weights' folder."""
     folder = checkpoint.folder
     if folder is None:
         return {}
     read = [file for file in checkpoint.files if file.suffix == ".json" and not file.name.endswith(".index.json")]
-    if (folder / TOKENIZER_CONFIG).is_file():
-        read.append(folder / TOKENIZER_CONFIG)
+    read += [folder / name for name in (TOKENIZER_CONFIG, *PICTURES) if (folder / name).is_file()]
     return {Path(os.path.relpath(file, folder)).as_posix(): file for file in read}
 
 

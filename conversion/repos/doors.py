@@ -1,9 +1,10 @@
 """Files for readers without hf_zhclip: the model's code, sentence-transformers' files, older readers' files."""
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from hf_zhclip.saving_zhclip import AUTO_MAPS, CODE_FILES, CODE_VERSION, VERSION_FIELD, write_code
 
 from ..errors import InputError
 from ..reading.json_files import read_json
@@ -11,26 +12,12 @@ from ..tokenizers.vocabularies import BERT_SETTINGS
 from .repo import is_text_alone
 from .write import write_json
 
-CODE_FILES = (
-    "compat_zhclip.py",
-    "configuration_zhclip.py",
-    "image_processing_zhclip.py",
-    "modeling_zhclip.py",
-    "modeling_zhclip_resnet.py",
-    "processing_zhclip.py",
-)
-"""Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them."""
+NO_CODE = {"AutoProcessor": "import_hf_zhclip_first.ZhCLIPProcessor"}
+"""The auto_map of processor_config.json in a repo without code: a file that is not there.
 
-MODEL_CODE = {
-    "AutoConfig": "configuration_zhclip.ZhCLIPConfig",
-    "AutoModel": "modeling_zhclip.ZhCLIPModel",
-    "AutoModelForZeroShotImageClassification": "modeling_zhclip.ZhCLIPModel",
-}
-TEXT_MODEL_CODE = {"AutoConfig": "configuration_zhclip.ZhCLIPConfig", "AutoModel": "modeling_zhclip.ZhCLIPTextModel"}
-"""The code's classes for a text tower alone."""
-
-PROCESSOR_CODE = {"AutoProcessor": "processing_zhclip.ZhCLIPProcessor"}
-IMAGE_PROCESSOR_CODE = {"AutoImageProcessor": "image_processing_zhclip.ZhCLIPImageProcessor"}
+Without it, AutoProcessor of a reader without hf_zhclip would give the tokenizer alone, which drops pictures in
+silence. With it, AutoProcessor ends in an error that names this file.
+"""
 
 SENTENCE_TRANSFORMERS: dict[str, Any] = {
     "modules.json": [
@@ -64,26 +51,36 @@ SENTENCE_TRANSFORMERS: dict[str, Any] = {
 
 
 def add_code(folder: Path) -> None:
-    """Makes a repo load with `trust_remote_code=True` if hf_zhclip is not installed.
+    """Makes a saved repo load with `trust_remote_code=True` if hf_zhclip is not installed, as saving does.
 
     Copies the modules, and names their classes in config.json and, if the model takes pictures, in
-    processor_config.json. The tokenizer is transformers' own and needs no code; tokenizer_config.json gets the name
-    that transformers 4 knows.
+    processor_config.json. The tokenizer is transformers' own and needs no code.
     """
-    package = resources.files("hf_zhclip")
-    for name in CODE_FILES:
-        (folder / name).write_bytes((package / name).read_bytes())
-    write_json(folder / "tokenizer_config.json", _with_older_class(read_json(folder / "tokenizer_config.json")))
+    write_code(folder)
     config = read_json(folder / "config.json")
-    if is_text_alone(config):
-        write_json(folder / "config.json", {**config, "auto_map": TEXT_MODEL_CODE})
+    model = "ZhCLIPTextModel" if is_text_alone(config) else "ZhCLIPModel"
+    write_json(folder / "config.json", {**config, "auto_map": AUTO_MAPS[model], VERSION_FIELD: CODE_VERSION})
+    _map_processor(folder, AUTO_MAPS["ZhCLIPProcessor"], {"auto_map": AUTO_MAPS["ZhCLIPImageProcessor"]})
+
+
+def remove_code(folder: Path) -> None:
+    """Takes out of a saved repo the code that saving wrote; the repo then needs hf_zhclip, and says so."""
+    for name in CODE_FILES:
+        (folder / name).unlink(missing_ok=True)
+    config = read_json(folder / "config.json")
+    kept = {name: value for name, value in config.items() if name not in ("auto_map", VERSION_FIELD)}
+    write_json(folder / "config.json", kept)
+    _map_processor(folder, NO_CODE, {})
+
+
+def _map_processor(folder: Path, auto_map: Mapping[str, str], of_images: Mapping[str, Any]) -> None:
+    """Writes the auto_map of the processor and of its image processor, if the repo has them."""
+    path = folder / "processor_config.json"
+    if not path.is_file():
         return
-    write_json(folder / "config.json", {**config, "auto_map": MODEL_CODE})
-    processor = read_json(folder / "processor_config.json")
-    image_processor = {**processor["image_processor"], "auto_map": IMAGE_PROCESSOR_CODE}
-    write_json(
-        folder / "processor_config.json", {**processor, "image_processor": image_processor, "auto_map": PROCESSOR_CODE}
-    )
+    processor = read_json(path)
+    pictures = {name: value for name, value in processor["image_processor"].items() if name != "auto_map"}
+    write_json(path, {**processor, "image_processor": {**pictures, **of_images}, "auto_map": auto_map})
 
 
 def add_sentence_transformers(folder: Path) -> None:
@@ -116,15 +113,10 @@ def add_legacy(folder: Path, processor: Any) -> None:
     write_json(folder / "special_tokens_map.json", tokenizer.special_tokens_map)
     if takes_pictures:
         write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
-    config = _with_older_class(read_json(folder / "tokenizer_config.json"))
+    config = read_json(folder / "tokenizer_config.json")
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # transformers 4's name for the same class
     write_json(folder / "tokenizer_config.json", {**config, **_bert_settings(backend["normalizer"])})
-
-
-def _with_older_class(tokenizer_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of tokenizer_config.json; TokenizersBackend bears the name that transformers 4 and 5 know."""
-    older = {"TokenizersBackend": "PreTrainedTokenizerFast"}
-    named = tokenizer_config["tokenizer_class"]
-    return {**tokenizer_config, "tokenizer_class": older.get(named, named)}
 
 
 def _vocabulary_lines(ids: Mapping[str, int]) -> str:

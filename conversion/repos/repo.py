@@ -61,11 +61,11 @@ def is_text_alone(config: Mapping[str, Any]) -> bool:
 
 
 def load_processor(folder: Path) -> Any:
-    """The repo's processor, or for a text tower alone its tokenizer."""
+    """The repo's processor, or for a text tower alone its tokenizer; a repo's own code is never asked for or run."""
     from transformers import AutoProcessor, AutoTokenizer
 
     auto = AutoTokenizer if is_text_alone(read_json(folder / "config.json")) else AutoProcessor
-    return auto.from_pretrained(folder)
+    return auto.from_pretrained(folder, trust_remote_code=False)
 
 
 def read_repo(path: Path) -> Repo:

@@ -24,6 +24,7 @@ Level = Literal["peer", "reference", "tensors"]
 
 STEPS = {
     "files": Words("files", "文件"),
+    "code": Words("code", "代码"),
     "tensors": Words("tensors", "张量"),
     "config": Words("config", "配置"),
     "ids": Words("ids", "词元 id"),

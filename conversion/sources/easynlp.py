@@ -13,7 +13,7 @@ from ..layouts import cn_clip as cn_clip_model
 from ..layouts import towers
 from ..mapping import Rule, Shape
 from ..reading.read import Checkpoint
-from ..source import ImageSide, Source, Whole
+from ..source import ImageSide, Relative, Source, Whole
 from ..words import Words
 
 PREFIX = "chinese_clip."
@@ -53,7 +53,8 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads the architecture from shapes and from config.json, which has the fields of cn_clip's model_configs."""
     described = cn_clip_model.describe(*_given(checkpoint, config))
     # easynlp/appzoo/clip/data.py: resizes the short side, crops the centre, then makes RGB; uses BertTokenizer.
-    return replace(described, image_order="crop_up_then_rgb", limits=LIMITS)
+    # modeling_chineseclip.py makes its mask from the ids: the BertTokenizer's [PAD] inside a text is masked, too.
+    return replace(described, image_order="crop_up_then_rgb", limits=LIMITS, text_masks_pad_token=True)
 
 
 def describe_image(checkpoint: Checkpoint, config: Mapping[str, Any]) -> ImageSide:
@@ -76,6 +77,27 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary or default_vocab(), context_length)
 
 
+RELATIVES = (
+    Relative(
+        "EasyNLP's Wukong",
+        ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"),
+        "It is not converted, because it computes with another epsilon than the published Wukong: convert the "
+        "original.",
+    ),
+    Relative(
+        "EasyNLP's CLIP (huggingface_clip)",
+        ("vision_encoder.*", "vision_projection.*", "text_encoder.*"),
+        "It is not converted: its projections follow the poolers of a RoBERTa and of a CLIP model of its own.",
+    ),
+    Relative(
+        "EasyNLP's open_clip",
+        ("open_clip.visual.*", "open_clip.*"),
+        "It is an English CLIP under EasyNLP's prefix and is not converted: convert the open_clip model that it came "
+        "from.",
+    ),
+)
+
+
 SOURCE = Source(
     name="easynlp",
     title="EasyNLP's Chinese CLIP (chinese_clip.)",
@@ -87,4 +109,5 @@ SOURCE = Source(
     tokenizer=tokenizer,
     limits=LIMITS,
     describe_image=describe_image,
+    relatives=RELATIVES,
 )

@@ -7,7 +7,7 @@ from ..layouts import cn_clip as cn_clip_model
 from ..layouts import towers
 from ..mapping import Rule, Shape
 from ..reading.read import MODELSCOPE, Checkpoint
-from ..source import ImageSide, Source, Whole
+from ..source import ImageSide, Relative, Source, Whole
 
 PREFIX = "clip_model."
 """The key prefix in files of its trainer (models/multi_modal/clip/model.py loads keys with and without it)."""
@@ -39,6 +39,15 @@ def _prefix(keys: Collection[str]) -> str:
     return PREFIX if any(key.startswith(PREFIX) for key in keys) else ""
 
 
+RELATIVES = (
+    Relative(
+        "a ModelScope model from before August 2022",
+        ("vision_encoder.*", "text_encoder.*", "logit_scale"),
+        "It has another architecture under the same name and is not converted: fetch today's version of the model.",
+    ),
+)
+
+
 SOURCE = Source(
     name="modelscope",
     title="ModelScope's Chinese CLIP (damo/multi-modal_clip-vit-*_zh)",
@@ -50,4 +59,5 @@ SOURCE = Source(
     tokenizer=cn_clip_model.tokenizer,
     limits=cn_clip_model.LIMITS,
     describe_image=describe_image,
+    relatives=RELATIVES,
 )

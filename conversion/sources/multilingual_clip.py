@@ -11,9 +11,9 @@ from ..errors import InputError
 from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..mapping import Rule, Shape, drop, matrix, rename, transpose
-from ..reading.companions import HEAD
+from ..reading.companions import HEAD, LEGACY_HEAD
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, TextSide, Tower
+from ..source import Relative, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import MULTILINGUAL
 from ..words import Words
 
@@ -119,6 +119,16 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return (xlm_roberta_tokenizer if unigram else bert_tokenizer)(vocabulary, context_length)
 
 
+RELATIVES = (
+    Relative(
+        "the tower of a Multilingual-CLIP without its LinearTransformation",
+        ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
+        "Its vectors cannot be compared with pictures: convert a file or folder that also holds the "
+        "LinearTransformation.",
+    ),
+)
+
+
 SOURCE = Source(
     name="multilingual_clip",
     title="Multilingual-CLIP (M-CLIP)",
@@ -145,6 +155,8 @@ SOURCE = Source(
     limits=LIMITS,
     languages=("multilingual",),
     base_model=base_model,
+    relatives=RELATIVES,
+    undecided={"embeddings.word_embeddings.weight": LEGACY_HEAD},
 )
 
 

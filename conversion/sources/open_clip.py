@@ -12,7 +12,7 @@ from ..layouts.open_clip import SCALE, Allowed, check_fields, check_inner, check
 from ..layouts.openai import text_sizes, text_tower
 from ..mapping import Rule, Shape
 from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import ImageSide, Signature, Source, Tower, Whole
+from ..source import ImageSide, Relative, Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
 
@@ -152,6 +152,31 @@ def _signatures() -> tuple[Signature, ...]:
     return *custom, *beside, *(replace(each, decides="format") for each in plain)
 
 
+RELATIVES = (
+    Relative(
+        "SigLIP in open_clip's format",
+        ("visual.*", "logit_bias"),
+        "It is not converted: its logits have a bias beside the scale, and the converted model has no place for a "
+        "bias.",
+    ),
+    Relative(
+        "CoCa in open_clip's format",
+        ("visual.attn_pool.*", "text_decoder.*"),
+        "It is not converted: it pools pictures with an attention layer, and it also writes texts.",
+    ),
+    Relative(
+        "open_clip with an image tower of timm",
+        ("visual.trunk.*",),
+        "It is not converted, because its image tower is no CLIP ViT.",
+    ),
+)
+
+UNDECIDED = (
+    "A model that was trained with open_clip: --format open_clip --config FILE, with its open_clip_config.json, whose "
+    "model_cfg is the JSON of its name in open_clip's model_configs."
+)
+
+
 SOURCE = Source(
     name="open_clip",
     title="open_clip's CLIP",
@@ -165,4 +190,6 @@ SOURCE = Source(
     vocabulary=OPENAI_BPE,
     languages=("en",),
     describe_image=describe_image,
+    relatives=RELATIVES,
+    undecided={"token_embedding.weight": UNDECIDED},
 )

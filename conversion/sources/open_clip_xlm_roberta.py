@@ -11,7 +11,7 @@ from ..layouts.hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activat
 from ..layouts.open_clip import SCALE, Allowed, check_fields, check_sizes
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
-from ..source import ImageSide, Signature, Source, Tower, Whole
+from ..source import ImageSide, Relative, Signature, Source, Tower, Whole
 from ..tokenizers.builders import xlm_roberta_tokenizer
 from ..tokenizers.mending import with_mending
 from ..tokenizers.vocabularies import XLM_ROBERTA
@@ -112,6 +112,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
         context_length=length,
         image_size=image.image_size,
         limits=open_clip_model.LIMITS,
+        text_masks_pad_token=True,  # open_clip/hf_model.py makes its mask from the ids, whatever the tokenizer gives
     )
 
 
@@ -180,6 +181,15 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return with_mending(xlm_roberta_tokenizer(vocabulary, context_length))
 
 
+RELATIVES = (
+    Relative(
+        "open_clip with a Hugging Face text tower other than XLM-R (mT5, m2m_100)",
+        ("visual.*", "text.transformer.*", "text.proj.*"),
+        "It is not converted: only xlm-roberta-base and xlm-roberta-large are converted.",
+    ),
+)
+
+
 SOURCE = Source(
     name="open_clip_xlm_roberta",
     # The keys do not show more. The config names the body, and refuses another body than XLM-R.
@@ -205,4 +215,5 @@ SOURCE = Source(
     vocabulary=XLM_ROBERTA,
     languages=("multilingual", "zh"),
     describe_image=describe_image,
+    relatives=RELATIVES,
 )

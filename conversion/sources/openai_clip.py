@@ -191,6 +191,9 @@ def _signatures() -> tuple[Signature, ...]:
     return archives + bare
 
 
+UNDECIDED = "OpenAI's own weights, or a model that was fine-tuned from them: --format openai_clip."
+
+
 SOURCE = Source(
     name="openai_clip",
     title="OpenAI's CLIP (openai/CLIP)",
@@ -205,4 +208,5 @@ SOURCE = Source(
     reads_config_json=False,
     limits=LIMITS,
     languages=("en",),
+    undecided={"token_embedding.weight": UNDECIDED},
 )

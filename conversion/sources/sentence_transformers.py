@@ -13,9 +13,10 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..layouts.hf_folder import text_limit
 from ..mapping import Rule, Shape, drop, matrix, rename
+from ..reading.companions import LEGACY_HEAD
 from ..reading.modules_json import DENSE
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, TextSide, Tower
+from ..source import Relative, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import STATED_WORDPIECE, read_wordpieces
 from ..words import Words
 
@@ -222,6 +223,16 @@ def _signature(layer: str) -> Signature:
     return Signature(required=("embeddings.word_embeddings.weight", layer, WEIGHT))
 
 
+RELATIVES = (
+    Relative(
+        "a DistilBERT alone, such as the text tower of sentence-transformers' multilingual CLIP",
+        ("embeddings.word_embeddings.weight", "transformer.layer.{}.*"),
+        "The projection of that model lies in the folder 2_Dense: name the folder that holds modules.json. "
+        + LEGACY_HEAD,
+    ),
+)
+
+
 SOURCE = Source(
     name="sentence_transformers",
     title="sentence-transformers' multilingual CLIP",
@@ -237,4 +248,5 @@ SOURCE = Source(
     vocabulary=STATED_WORDPIECE,
     limits=LIMITS,
     languages=("multilingual", "zh"),
+    relatives=RELATIVES,
 )

@@ -10,7 +10,7 @@ from ..layouts import towers
 from ..layouts.unstated import PUBLISHED as PUBLISHED_FACTS
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Relative, Signature, Source, Tower, Whole
 from ..tokenizers import limits
 from ..words import Words
 
@@ -211,6 +211,28 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return fast
 
 
+TOKEN_WISE = "It scores token by token, so it has no single vector for a picture or a text, and cannot be converted."
+
+RELATIVES = (
+    Relative("Wukong with token reduction", ("visual.token_reduction.*",), TOKEN_WISE, altered=True),
+    Relative("Wukong with token reduction", ("visual.token_learner.*",), TOKEN_WISE, altered=True),
+    Relative(
+        "FILIP Wukong (token-wise, `_f`)",
+        ("visual.conv1.weight", "transformer.token_embedding.weight", "transformer.resblocks.{}.*"),
+        TOKEN_WISE,
+        # This model has width 256. Models with global similarity have the same towers and keys, and widths 512 and
+        # 768.
+        sizes={"transformer.text_projection": ((512, 256), (768, 256))},
+        altered=True,
+    ),
+    Relative(
+        "Wukong with a Swin image tower",
+        ("visual.layers.{}.blocks.*", "visual.patch_embed.*", "transformer.token_embedding.weight"),
+        "It is not converted, because its image tower is no CLIP ViT.",
+    ),
+)
+
+
 SOURCE = Source(
     name="wukong",
     title="Wukong with global similarity (Huawei Noah, `_g`)",
@@ -236,4 +258,5 @@ SOURCE = Source(
     limits=(*LIMITS, PUBLISHED_FACTS),
     limits_of_some=(MINDSPORE_LIMIT,),
     reads_config_json=False,
+    relatives=RELATIVES,
 )

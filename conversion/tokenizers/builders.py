@@ -11,6 +11,7 @@ from tokenizers.models import WordPiece
 from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
 from ..errors import InputError
+from ..reading.json_files import brief
 from .mending import mending
 from .vocabularies import (
     BERT_SETTINGS,
@@ -19,6 +20,7 @@ from .vocabularies import (
     SPECIAL_TOKENS,
     XLM_ROBERTA_TOKENS,
     Unigram,
+    added_words,
     bert_normalizer,
     check_vocabulary,
     ids_of,
@@ -139,6 +141,7 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
             "the one that it was trained with: --tokenizer PATH."
         )
     if isinstance(source, Path) and not source.is_dir():
+        _check_no_word_is_added(source)
         source = read_vocab(source)
     if isinstance(source, Path):
         _check_bert_folder(source)
@@ -371,6 +374,13 @@ def _check_xlm_roberta_tokens(unigram: Unigram) -> None:
     """Refuses special tokens in tokenizer_config.json that differ from tokenizer.json, because the latter is used."""
     file = unigram.file.parent / "tokenizer_config.json"
     config = optional_json(file)
+    more = unigram.file.parent / "added_tokens.json"
+    if absent := [token for token in optional_json(more) if token not in unigram.special]:
+        raise InputError(
+            f"found {brief(absent)} in {more}; wanted each of its tokens in {unigram.file.name}, too, which is read "
+            f"here. Write it again in Python: import transformers as t; place = {str(more.parent)!r}; "
+            "t.XLMRobertaTokenizer.from_pretrained(place).save_pretrained(place)"
+        )
     for name, wanted in XLM_ROBERTA_TOKENS.items():
         if config.get(name) is not None and token_content(config[name], name, file) != wanted:
             raise InputError(f"found {name} {config[name]!r} in {file}; wanted {wanted}, XLM-R's.")
@@ -384,6 +394,16 @@ def _check_xlm_roberta_tokens(unigram: Unigram) -> None:
                 f"found {name} {stated!r} in {file}; wanted a list or an object of special tokens that "
                 f"{unigram.file.name} has, too."
             )
+
+
+def _check_no_word_is_added(file: Path) -> None:
+    """Refuses a tokenizer.json alone with added tokens that its model lacks: BertTokenizer would not find them."""
+    words = added_words(file) if file.suffix == ".json" else []
+    if words:
+        raise InputError(
+            f"found the added tokens {brief(words)} in {file}, which a vocabulary alone does not hold; pass the "
+            f"folder, {file.parent}, whose tokenizer has them."
+        )
 
 
 def _check_bert_folder(folder: Path) -> None:

@@ -463,6 +463,12 @@ def _checked_tokenizer(content: dict, file: Path) -> tuple[dict, dict, list[dict
     return content, content.get("model") or {}, added
 
 
+def added_words(file: Path) -> list[str]:
+    """The added tokens of a tokenizer.json that its model lacks."""
+    _, model, added = _tokenizer_json(file)
+    return [entry["content"] for entry in added if entry["content"] not in (model.get("vocab") or ())]
+
+
 def bert_normalizer(folder: Path) -> dict:
     """The settings of the normaliser in a folder's tokenizer.json; empty without one."""
     file = folder / "tokenizer.json"

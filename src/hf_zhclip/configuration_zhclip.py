@@ -9,6 +9,7 @@ from transformers import AutoConfig
 from transformers.utils import cached_file
 
 from .compat_zhclip import PreTrainedConfig, strict
+from .saving_zhclip import VERSION_FIELD, SavesConfigCode, tell_of_newer_code
 
 Projection = Literal["linear", "linear_bias", "mlp", "none"]
 
@@ -57,7 +58,7 @@ OF_A_PAIR = (
 
 
 @strict
-class ZhCLIPResNetConfig(PreTrainedConfig):
+class ZhCLIPResNetConfig(SavesConfigCode, PreTrainedConfig):
     """CLIP's modified ResNet with attention pooling (RN50 by default).
 
     Args:
@@ -81,7 +82,7 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
     architectures: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
+        super().__post_init__(**_without_code_fields(self, kwargs))
         if self.architectures is None:
             self.architectures = ["ZhCLIPResNetModel"]
 
@@ -105,7 +106,7 @@ class ZhCLIPResNetConfig(PreTrainedConfig):
 
 
 @strict
-class ZhCLIPConfig(PreTrainedConfig):
+class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
     """A dual encoder of a text tower and a vision tower, or a text tower alone.
 
     Args:
@@ -126,6 +127,8 @@ class ZhCLIPConfig(PreTrainedConfig):
         text_padded_length: the model itself pads every text on the right to this number of tokens and refuses a longer
             text, so that an embedding does not depend on the other texts of a batch. The field needs
             `text_attends_to_padding`. Taiyi-CLIP's fine-tune example pads to 77. With None the model pads nothing.
+        text_masks_pad_token: the text tower ignores the pad token wherever it stands, also inside a text, whatever
+            mask is given, as the models of open_clip and EasyNLP do. A tokenizer's mask keeps it inside a text.
         tokenizer_class: the tokenizer of a folder whose tokenizer_config.json names no tokenizer; by default the
             tokenizer of the text tower's type.
     """
@@ -146,6 +149,7 @@ class ZhCLIPConfig(PreTrainedConfig):
     vision_pooling: Literal["pooler", "cls"] = "pooler"
     text_attends_to_padding: bool = False
     text_padded_length: int | None = None
+    text_masks_pad_token: bool = False
     tokenizer_class: str | None = None
     architectures: list[str] | None = None
 
@@ -153,10 +157,7 @@ class ZhCLIPConfig(PreTrainedConfig):
         for name, default in self._default_towers.items():
             if not (name == "vision_config" and self._says_text_alone()):
                 setattr(self, name, _tower_config(name, getattr(self, name), default))
-        if self._auto_class is None:
-            # This is not a repo's own copy of the class: transformers then saves no code that the field could name.
-            kwargs.pop("auto_map", None)
-        super().__post_init__(**kwargs)
+        super().__post_init__(**_without_code_fields(self, kwargs))
         # AutoModel picks among the registered classes by this list, and fails on None.
         if self.architectures is None:
             self.architectures = ["ZhCLIPModel"]
@@ -181,6 +182,7 @@ class ZhCLIPConfig(PreTrainedConfig):
             raise ValueError(namesake_words(kind, pretrained_model_name_or_path))
         if config_dict.get("model_type") != cls.model_type:
             raise ValueError(_unconverted(str(pretrained_model_name_or_path), *_family(config_dict)))
+        tell_of_newer_code(pretrained_model_name_or_path, config_dict.get(VERSION_FIELD))
         return config_dict, kwargs
 
     def _says_text_alone(self) -> bool:
@@ -254,6 +256,11 @@ class ZhCLIPConfig(PreTrainedConfig):
             )
 
     def _check_padding(self) -> None:
+        if self.text_masks_pad_token and (self.is_text_causal or self.text_attends_to_padding):
+            other = (
+                "a causal tower has no mask" if self.is_text_causal else "text_attends_to_padding says the contrary"
+            )
+            raise ValueError(f"text_masks_pad_token is set, and {other}; wanted false")
         if self.is_text_causal:
             if self.text_attends_to_padding:
                 raise ValueError(
@@ -355,6 +362,15 @@ def _quoted(source: str) -> str:
     return f'"{source}"' if " " in source else source
 
 
+def _without_code_fields(config: PreTrainedConfig, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config.json without those about code, which saving writes anew.
+
+    A repo's own copy of a class keeps auto_map: there, AutoModel finds its class by it.
+    """
+    left_out = (VERSION_FIELD, "auto_map") if config._auto_class is None else (VERSION_FIELD,)
+    return {name: value for name, value in fields.items() if name not in left_out}
+
+
 def _tower_config(name: str, config: Any, default: str) -> PreTrainedConfig:
     if isinstance(config, PreTrainedConfig):
         return config
@@ -396,3 +412,11 @@ def _unconverted(source: str, family: str, arguments: str) -> str:
         f"    zhclip convert {_quoted(source)} OUT{arguments}\n"
         "Then load the folder OUT."
     )
+
+
+def _files_that_come_along() -> None:
+    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401

@@ -22,6 +22,7 @@ from transformers.utils import TensorType
 
 from .compat_zhclip import PilBackend, SizeDict
 from .configuration_zhclip import other_image_processor
+from .saving_zhclip import SavesProcessorCode
 
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
@@ -87,7 +88,7 @@ class ZhCLIPImagesKwargs(TypedDict, total=False):
     return_tensors: str | TensorType | None
 
 
-class ZhCLIPImageProcessor(PilBackend):
+class ZhCLIPImageProcessor(SavesProcessorCode, PilBackend):
     """Turns pictures into pixel values, by the steps with which the checkpoint was trained.
 
     A call takes one picture or a list of them: Pillow images of any mode, paths, http(s) URLs, base64 text, or uint8
@@ -118,9 +119,7 @@ class ZhCLIPImageProcessor(PilBackend):
     image_std = OPENAI_CLIP_STD
 
     def __init__(self, **kwargs):
-        if self._auto_class is None:
-            # This is not a repo's own copy of the class: transformers then saves no code that the field could name.
-            kwargs.pop("auto_map", None)
+        kwargs.pop("auto_map", None)  # saving writes it anew
         super().__init__(**kwargs)
 
     @classmethod
@@ -235,3 +234,10 @@ def _from_array(image, input_data_format: str | ChannelDimension | None) -> PIL.
         )
     layout = input_data_format or infer_channel_dimension_format(array, num_channels=3)
     return PIL.Image.fromarray(np.moveaxis(array, 0, -1) if layout == ChannelDimension.FIRST else array)
+
+
+def _files_that_come_along() -> None:
+    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401

@@ -185,9 +185,12 @@ class _TextTower(ZhCLIPPreTrainedModel):
         """The tower's mask (n, length), by arithmetic alone: a branch on values would break compile and export."""
         if self.config.text_attends_to_padding:
             return torch.ones_like(input_ids)
-        if attention_mask is not None or self.config.is_text_causal:
+        if self.config.is_text_causal:
             return attention_mask
-        return (input_ids != self.config.text_config.pad_token_id).long()
+        by_ids = (input_ids != self.config.text_config.pad_token_id).long()
+        if attention_mask is None:
+            return by_ids
+        return attention_mask * by_ids if self.config.text_masks_pad_token else attention_mask
 
     def _check_text_length(self, input_ids: torch.Tensor) -> None:
         length, longest = input_ids.shape[-1], self.config.max_text_positions
@@ -538,3 +541,10 @@ def _tower_pooled(outputs: Any, attention_mask: torch.Tensor | None) -> torch.Te
 
 # "eos" is CLIPTextModel's own pooling: the first eos id, or the highest id if the config states the legacy eos, 2.
 _POOL_TEXT = {"cls": _first, "pooler": _tower_pooled, "mean": _mean, "eos": _tower_pooled}
+
+
+def _files_that_come_along() -> None:
+    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .saving_zhclip import write_code  # noqa: F401

@@ -225,3 +225,11 @@ class ZhCLIPResNetModel(PreTrainedModel):
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     following = [ZhCLIPBottleneck(channels * EXPANSION, channels, stride=1) for _ in range(1, blocks)]
     return nn.Sequential(ZhCLIPBottleneck(in_channels, channels, stride), *following)
+
+
+def _files_that_come_along() -> None:
+    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .saving_zhclip import write_code  # noqa: F401

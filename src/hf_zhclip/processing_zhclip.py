@@ -9,6 +9,7 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, Unpack
 
 from .configuration_zhclip import other_image_processor
+from .saving_zhclip import SavesProcessorCode
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class ZhCLIPProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call
     _defaults = {"text_kwargs": {"padding": True, "truncation": True}}
 
 
-class ZhCLIPProcessor(ProcessorMixin):
+class ZhCLIPProcessor(SavesProcessorCode, ProcessorMixin):
     """Turns texts and pictures into the inputs of a ZhCLIPModel.
 
     Texts are padded to the longest text of the call (`padding="max_length"` pads to the limit). They are cut at the
@@ -31,7 +32,7 @@ class ZhCLIPProcessor(ProcessorMixin):
     def __init__(self, image_processor=None, tokenizer=None):
         super().__init__(image_processor, tokenizer)
         if tokenizer is not None and tokenizer._auto_class is None:
-            # A repo's own copy of this class writes auto_map into tokenizer_config.json; saving copies no code for it.
+            # An older repo's own copy of this class wrote auto_map into tokenizer_config.json.
             tokenizer.init_kwargs.pop("auto_map", None)
         self._warned_of_a_cut = False
 
@@ -120,3 +121,10 @@ def normalize_evaluation_text(text: str) -> str:
     Source: `_preprocess_text` in cn_clip/training/data.py and cn_clip/eval/data.py.
     """
     return text.lower().replace("\N{LEFT DOUBLE QUOTATION MARK}", '"').replace("\N{RIGHT DOUBLE QUOTATION MARK}", '"')
+
+
+def _files_that_come_along() -> None:
+    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401

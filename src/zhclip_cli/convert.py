@@ -26,7 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report", metavar="PATH", help="also write the report to this file, even if the verification fails"
     )
     parser.add_argument(
-        "--with-code", action="store_true", help="add the model's code, for trust_remote_code=True without hf_zhclip"
+        "--without-code",
+        action="store_false",
+        dest="with_code",
+        help="leave out the model's code; the result then loads only where hf_zhclip is installed",
+    )
+    parser.add_argument(
+        "--with-code",
+        action="store_true",
+        default=True,
+        help="write the model's code, for trust_remote_code=True without hf_zhclip (the default)",
     )
     add_shared(parser, "also_legacy")
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")

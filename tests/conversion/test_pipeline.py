@@ -16,6 +16,7 @@ from hf_zhclip.conversion import convert, pipeline
 from hf_zhclip.conversion.errors import InputError, ParityError, WorkError
 from hf_zhclip.conversion.repos import write
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
+from hf_zhclip.saving_zhclip import CODE_FILES
 
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
@@ -59,6 +60,7 @@ def test_every_family_becomes_a_complete_and_verified_repo(family, repo):
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
         *("processor_config.json", "README.md", "conversion_report.json"),
         *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+        *CODE_FILES,
     }
 
 
@@ -272,7 +274,7 @@ def test_the_report_is_written_even_when_verification_fails(original, tmp_path, 
 
     monkeypatch.setattr(pipeline, "describe", wrong)
 
-    with pytest.raises(ParityError, match="text: embeddings of 16 inputs in float64 against") as error:
+    with pytest.raises(ParityError, match="text: embeddings of 18 inputs in float64 against") as error:
         convert(found.source, out, report=tmp_path / "second.json", **found.arguments)
 
     report = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))

@@ -232,8 +232,8 @@ def test_it_is_refused_in_words_and_nothing_is_written(name, older, tmp_path, ca
 
 
 def test_options_that_would_change_it_are_refused_by_name(older, tmp_path):
-    with pytest.raises(InputError, match="comes over as it is: leave out --dtype, --with-code"):
-        convert(older(), tmp_path / "NEW", dtype="float16", with_code=True)
+    with pytest.raises(InputError, match="comes over as it is: leave out --dtype, --without-code"):
+        convert(older(), tmp_path / "NEW", dtype="float16", with_code=False)
 
 
 def test_a_folder_that_exists_is_not_overwritten(older, tmp_path):

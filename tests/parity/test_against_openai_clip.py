@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoProcessor, CLIPModel, CLIPTokenizer
 from hf_zhclip.conversion import convert, export, verify
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.proof.reference import openai_clip as reference
+from hf_zhclip.conversion.proof.reference.added import Added
 from hf_zhclip.conversion.proof.reference.bpe import clip_ids, openai_ids
 from hf_zhclip.conversion.reading.containers import open_file
 from hf_zhclip.conversion.tokenizers.builders import clip_tokenizer, openai_clip_tokenizer
@@ -151,7 +152,9 @@ def test_on_the_same_vocabulary_a_hugging_face_repo_has_the_ids_of_transformers(
     special = {"<|startoftext|>", "<|endoftext|>"}
 
     assert ours(text)["input_ids"] == wanted
-    assert clip_ids([text], tokenizer().encoder, list(tokenizer().bpe_ranks), special, 10**6) == [wanted]
+    assert clip_ids([text], tokenizer().encoder, list(tokenizer().bpe_ranks), list(map(Added, special)), 10**6) == [
+        wanted
+    ]
 
 
 @pytest.mark.parametrize("resnet", [False, True])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,8 +14,11 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
+from hf_zhclip import ZhCLIPModel, ZhCLIPProcessor
 from hf_zhclip.conversion import convert
-from hf_zhclip.conversion.repos.doors import add_code, add_sentence_transformers
+from hf_zhclip.conversion.repos.doors import add_sentence_transformers
+from hf_zhclip.conversion.repos.own_code import OwnCode, own_code
+from hf_zhclip.saving_zhclip import CODE_VERSION
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
@@ -150,13 +152,13 @@ def assert_the_same(found: dict[str, np.ndarray], wanted: dict[str, dict[str, np
         assert len(np.unique(text.round(3), axis=0)) == len(TEXTS) and len(np.unique(image.round(3), axis=0)) > 1
 
 
-def test_sentence_transformers_with_the_plugin_needs_no_flag(repos, pictures, wanted, tmp_path):
-    assert_the_same(encode(repos, pictures, tmp_path, plugin=True), wanted)
+@pytest.mark.parametrize("plugin", [True, False], ids=["plugin, without a flag", "the repo's own code"])
+def test_sentence_transformers_gives_the_embeddings_and_saves_a_whole_repo(repos, pictures, wanted, tmp_path, plugin):
+    assert_the_same(encode(repos, pictures, tmp_path, plugin), wanted)
 
-
-def test_sentence_transformers_without_the_plugin_uses_the_repos_own_code(repos, pictures, wanted, tmp_path):
-    copies = {name: shutil.copytree(path, tmp_path / "repos" / name) for name, path in repos.items()}
-    for copy in copies.values():
-        add_code(copy)
-
-    assert_the_same(encode(copies, pictures, tmp_path, plugin=False), wanted)
+    saved = tmp_path / "saved"
+    assert own_code(saved) == OwnCode(6, CODE_VERSION, ())
+    wanted_files = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "modules.json"}
+    assert wanted_files <= {path.name for path in saved.iterdir()}
+    assert type(AutoModel.from_pretrained(saved)) is ZhCLIPModel
+    assert type(AutoProcessor.from_pretrained(saved)) is ZhCLIPProcessor

@@ -63,6 +63,12 @@ def read(repo: str, texts: list[str], pictures: list[Image.Image]) -> dict:
     return found
 
 
+def save(repo: str, folder: str) -> None:
+    """Saves a repo with the installed transformers and the repo's own code."""
+    for auto in (AutoProcessor, AutoModel):
+        auto.from_pretrained(repo, **TRUST).save_pretrained(folder)
+
+
 def hash_of(pixels: torch.Tensor) -> str:
     return hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
 
@@ -73,7 +79,10 @@ def main(path: str) -> None:
     torch.set_num_threads(1)
     with open(path, encoding="utf-8") as file:
         request = json.load(file)
-    repos = read_all(request["repos"], request["texts"], request["pictures"])
+    saved = {f"{name}, saved": folder for name, folder in request["saved"].items()}
+    for name, folder in request["saved"].items():
+        save(request["repos"][name], folder)
+    repos = read_all({**request["repos"], **saved}, request["texts"], request["pictures"])
     with open(request["out"], "w", encoding="utf-8") as file:
         json.dump({"transformers": transformers.__version__, "repos": repos}, file)
 

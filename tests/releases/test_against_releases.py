@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from hf_zhclip.conversion import convert
-from hf_zhclip.conversion.repos.doors import add_code
 
 from tests.checkpoints import FAMILIES, taiyi
 from tests.newcomer import ROOT
@@ -28,6 +27,9 @@ KINDS = (
 )
 """Every text tower, image tower, pooling and kind of projection, and padding inside the model."""
 
+SAVED = ("cn_clip_resnet", "hf_clip")
+"""Repos that each release also saves."""
+
 TEXTS = ["一只猫", "两只很大很大的狗在雪地上跑，跑得飞快", "a", "A photo of 猫咪" * 20]
 PICTURES = ("photo", "tall", "transparent", "grey_transparent")
 
@@ -42,8 +44,6 @@ def repos(tmp_path_factory) -> dict[str, str]:
     taiyi.taiyi_folder(sources / "bert", head=False)
     torch.save(seeded_state_dict(taiyi.taiyi(head=False)), sources / "bert" / "pytorch_model.bin")
     convert(sources / "bert", folder / "text_alone", skip_verify=True, format="bert_from_clip")
-    for repo in folder.iterdir():
-        add_code(repo)
     return {repo.name: str(repo) for repo in folder.iterdir()}
 
 
@@ -64,17 +64,23 @@ def wanted(repos, pictures) -> dict[str, dict]:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_repos_code_gives_the_numbers_of_the_newest_release(release, repos, pictures, wanted, tmp_path):
-    found = read_with(release, {"repos": repos, "texts": TEXTS, "pictures": pictures}, tmp_path)
+    saved = {name: str(tmp_path / f"saved_{name}") for name in SAVED}
+    found = read_with(release, {"repos": repos, "saved": saved, "texts": TEXTS, "pictures": pictures}, tmp_path)
 
     assert found["transformers"] == release
-    assert found["repos"].keys() == wanted.keys()
-    for repo, values in wanted.items():
-        vectors = found["repos"][repo].pop("vectors")
-        assert {**found["repos"][repo], "vectors": values["vectors"]} == values, repo
-        assert vectors.keys() == values["vectors"].keys()
-        for name, numbers in values["vectors"].items():
-            given, newest = torch.tensor(vectors[name]), torch.tensor(numbers)
-            torch.testing.assert_close(given, newest, rtol=1e-6, atol=1e-6, msg=f"{repo}: {name}")
+    assert found["repos"].keys() == {*wanted, *(f"{name}, saved" for name in SAVED)}
+    for name, values in found["repos"].items():
+        assert_the_same(name, values, wanted[name.partition(",")[0]])
+    for name, values in read_repos.read_all(saved, TEXTS, pictures).items():
+        assert_the_same(f"{name}, saved and read by the newest", values, wanted[name])
+
+
+def assert_the_same(repo: str, values: dict, wanted: dict) -> None:
+    assert {**values, "vectors": None} == {**wanted, "vectors": None}, repo
+    assert values["vectors"].keys() == wanted["vectors"].keys()
+    for name, numbers in wanted["vectors"].items():
+        given, newest = torch.tensor(values["vectors"][name]), torch.tensor(numbers)
+        torch.testing.assert_close(given, newest, rtol=1e-6, atol=1e-6, msg=f"{repo}: {name}")
 
 
 @pytest.mark.parametrize("auto", ["AutoConfig", "AutoModel", "AutoProcessor"])

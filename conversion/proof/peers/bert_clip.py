@@ -43,7 +43,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         encode_text=encode_text,
         encode_image=encode_image,
         token_ids=bert_ids(facts.vocab, facts.context_length),
-        pixels=clip_pixels(facts.image_size),
+        pixels=clip_pixels(facts.image_size, facts.how),
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

@@ -6,7 +6,16 @@ import torch
 from torch.nn.functional import normalize
 
 from ..witness import Offer, TextFacts
-from .common import Tensors, bert_ids, built_from, computing_in, loaded, transformers_name, without_position_ids
+from .common import (
+    Tensors,
+    bert_ids,
+    built_from,
+    computing_in,
+    loaded,
+    tokenizer_mask,
+    transformers_name,
+    without_position_ids,
+)
 
 
 def original(tensors: Tensors, facts: TextFacts) -> Offer:
@@ -18,7 +27,7 @@ def original(tensors: Tensors, facts: TextFacts) -> Offer:
         model = loaded(transformers.BertModel(config), without_position_ids(tensors))
 
     def outputs(ids: torch.Tensor) -> Any:
-        return model(input_ids=ids, attention_mask=(ids != 0).long())
+        return model(input_ids=ids, attention_mask=tokenizer_mask(ids))
 
     return Offer(
         name=transformers_name(),

@@ -1,10 +1,9 @@
 """transformers' ChineseCLIPModel, with its processor's attention mask as input."""
 
 import torch
-from PIL import Image
 
 from ..witness import Facts, Offer
-from .common import Tensors, bert_ids, built_from, computing_in, features, loaded, towers, transformers_name
+from .common import Tensors, bert_ids, built_from, computing_in, features, hf_pixels, loaded, towers, transformers_name
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer:
@@ -15,13 +14,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
     with built_from("config.json", transformers_name()):
         config = transformers.ChineseCLIPConfig(**towers(state_dict, facts.config))
         model = loaded(transformers.ChineseCLIPModel(config), state_dict)
-    square = {"height": facts.image_size, "width": facts.image_size}
-    # The published processor's transformers converted with Pillow; current versions put transparent pictures on white.
-    processor = transformers.ChineseCLIPImageProcessorPil(size=square, do_center_crop=False, do_convert_rgb=False)
-
-    def pixels(image: Image.Image) -> torch.Tensor:
-        return processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
-
+    square = (facts.image_size, facts.image_size)
     encode_text, encode_image = features(model)
     return Offer(
         name=transformers_name(),
@@ -30,7 +23,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
         encode_text=encode_text,
         encode_image=encode_image,
         token_ids=bert_ids(facts.vocab, facts.context_length),
-        pixels=pixels,
+        pixels=hf_pixels(transformers.ChineseCLIPImageProcessorPil, facts.how, (square, None)),
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from ...words import Words
 from ..reference import openai_vision
 from ..reference.layers import numbered
+from ..reference.pictures import CLIP
 from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 
@@ -61,7 +62,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         encode_text=lambda ids: normalize(model.encode_text(ids), dim=-1),
         encode_image=lambda pixels: normalize(model.encode_image(pixels), dim=-1),
         token_ids=token_ids,
-        pixels=utils.image_transform(facts.image_size),
+        pixels=utils.image_transform(facts.image_size) if facts.how == CLIP else None,
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

@@ -13,6 +13,8 @@ from torch.nn.functional import normalize
 from ...errors import InputError
 from ...words import Words
 from ..reference import bert, clip_vision, hf_config
+from ..reference.added import Added
+from ..reference.pictures import How, Size
 from ..reference.vocabularies import WordPieces
 
 Tensors = Mapping[str, torch.Tensor]
@@ -75,7 +77,7 @@ def without_position_ids(tensors: Tensors) -> dict[str, torch.Tensor]:
 
 
 def bert_ids(vocab: WordPieces, context_length: int) -> Callable[[Sequence[str]], list[list[int]]]:
-    """transformers' BertTokenizer on these tokens, in the order of their ids, with the settings beside them."""
+    """transformers' BertTokenizer on these tokens, in the order of their ids, with what is stated beside them."""
     import transformers
 
     tokenizer = transformers.BertTokenizer(
@@ -84,7 +86,23 @@ def bert_ids(vocab: WordPieces, context_length: int) -> Callable[[Sequence[str]]
         strip_accents=vocab.strip_accents,
         tokenize_chinese_chars=vocab.cjk_alone,
     )
+    add_tokens(tokenizer, vocab.added)
     return lambda texts: tokenizer(list(texts), truncation=True, max_length=context_length)["input_ids"]
+
+
+def add_tokens(tokenizer: Any, added: Sequence[Added]) -> None:
+    """Adds tokens to one of transformers' tokenizers, one by one, so that each takes the next id."""
+    import tokenizers
+
+    for token in added:
+        flags = {"single_word": token.single_word, "lstrip": token.left, "rstrip": token.right}
+        each = tokenizers.AddedToken(token.text, normalized=token.normalized, **flags)
+        tokenizer.backend_tokenizer.add_tokens([each])
+
+
+def tokenizer_mask(ids: torch.Tensor, pad: int = bert.PAD) -> torch.Tensor:
+    """The mask `(n, length)` that a tokenizer gives beside padded ids: 0 behind each text."""
+    return (~bert.behind(ids, pad)).long()
 
 
 def towers(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +117,7 @@ def features(model: Any) -> tuple[Encode, Encode]:
     """A dual encoder's text and image encoders, for transformers' classes with a BERT, whose padding is masked."""
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        output = model.get_text_features(input_ids=ids, attention_mask=(ids != 0).long())
+        output = model.get_text_features(input_ids=ids, attention_mask=tokenizer_mask(ids))
         return normalize(output.pooler_output, dim=-1)
 
     def encode_image(pixels: torch.Tensor) -> torch.Tensor:
@@ -108,10 +126,27 @@ def features(model: Any) -> tuple[Encode, Encode]:
     return encode_text, encode_image
 
 
-def clip_pixels(size: int) -> Callable[[Image.Image], torch.Tensor]:
-    """CLIP's image processor with the published repos' settings: a picture -> `(3, size, size)`."""
+def clip_pixels(size: int, how: How) -> Callable[[Image.Image], torch.Tensor]:
+    """CLIP's image processor with the folder's settings, or the published repos': a picture -> `(3, size, size)`."""
     import transformers
 
+    return hf_pixels(transformers.CLIPImageProcessorPil, how, (size, (size, size)))
+
+
+def hf_pixels(
+    processor_class: Any, how: How, published: tuple[Size, tuple[int, int] | None]
+) -> Callable[[Image.Image], torch.Tensor]:
+    """One of transformers' image processors with what a folder states, else with the published shape."""
+    size, crop = how.shape or published
+    processor = processor_class(
+        size={"shortest_edge": size} if isinstance(size, int) else dict(zip(("height", "width"), size, strict=True)),
+        crop_size=dict(zip(("height", "width"), crop, strict=True)) if crop else None,
+        do_center_crop=crop is not None,
+        resample=how.filter,
+        rescale_factor=how.factor,
+        image_mean=list(how.mean),
+        image_std=list(how.std),
+        do_convert_rgb=False,
+    )
     # transformers 4 converted with Pillow; version 5 puts transparent pictures on white.
-    processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size, do_convert_rgb=False)
     return lambda image: processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]

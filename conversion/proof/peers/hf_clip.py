@@ -7,7 +7,16 @@ import torch
 from torch.nn.functional import normalize
 
 from ..witness import Facts, Offer
-from .common import Tensors, built_from, clip_pixels, computing_in, loaded, transformers_name, without_position_ids
+from .common import (
+    Tensors,
+    add_tokens,
+    built_from,
+    clip_pixels,
+    computing_in,
+    loaded,
+    transformers_name,
+    without_position_ids,
+)
 
 
 def original(tensors: Tensors, facts: Facts) -> Offer:
@@ -20,6 +29,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
         model = loaded(transformers.CLIPModel(config), without_position_ids(tensors))
     words = facts.vocab
     tokenizer = transformers.CLIPTokenizer(vocab=dict(words.ids), merges=list(words.merges))
+    add_tokens(tokenizer, words.added)
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
         return normalize(model.text_projection(model.text_model(input_ids=ids).pooler_output), dim=-1)
@@ -37,7 +47,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
         encode_text=encode_text,
         encode_image=encode_image,
         token_ids=token_ids,
-        pixels=clip_pixels(facts.image_size),
+        pixels=clip_pixels(facts.image_size, facts.how),
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from ...words import Words
 from ..witness import Facts, Offer
-from .common import Tensors, built_from, computing_in, loaded, without_position_ids
+from .common import Tensors, built_from, computing_in, loaded, tokenizer_mask, without_position_ids
 
 BODY = "transformer."
 LINEAR = "LinearTransformation."
@@ -96,7 +96,7 @@ class _OnIds(torch.nn.Module):
 
 def _given(ids: torch.Tensor, body: Any) -> Callable[..., dict[str, torch.Tensor]]:
     """A tokenizer that returns these ids for any text."""
-    inputs = {"input_ids": ids, "attention_mask": (ids != body.config.pad_token_id).long()}
+    inputs = {"input_ids": ids, "attention_mask": tokenizer_mask(ids, body.config.pad_token_id)}
     return lambda *texts, **options: inputs
 
 

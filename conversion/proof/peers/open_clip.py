@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize, pad
 
 from ...words import Words
+from ..reference.pictures import CLIP
 from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 
@@ -34,7 +35,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         encode_text=encode_text,
         encode_image=lambda each: model.encode_image(each, normalize=True),
         token_ids=_ids(peer, facts),
-        pixels=pixels(peer, facts),
+        pixels=pixels(peer, facts) if facts.how == CLIP else None,
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

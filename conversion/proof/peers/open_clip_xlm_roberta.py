@@ -8,6 +8,7 @@ from typing import Any
 
 from ..reference import open_clip_xlm_roberta as reference
 from ..reference.layers import numbered
+from ..reference.pictures import CLIP
 from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in, loaded
 from .open_clip import arguments, installed, original_image, peer_name, pixels, without_buffers
@@ -34,7 +35,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         computing_in=computing_in(model),
         encode_text=lambda ids: model.encode_text(ids, normalize=True),
         encode_image=lambda each: model.encode_image(each, normalize=True),
-        pixels=pixels(peer, facts),
+        pixels=pixels(peer, facts) if facts.how == CLIP else None,
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

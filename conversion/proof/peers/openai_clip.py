@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import normalize, pad
 
 from ...words import Words
+from ..reference.pictures import CLIP
 from ..witness import Facts, Offer
 from .common import Tensors, built_from, computing_in
 
@@ -40,7 +41,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         encode_text=encode_text,
         encode_image=lambda pixels: normalize(model.encode_image(pixels), dim=-1),
         token_ids=_ids(peer, facts),
-        pixels=peer._transform(facts.image_size),
+        pixels=peer._transform(facts.image_size) if facts.how == CLIP else None,
         logit_scale=lambda: tensors["logit_scale"].item(),
     )
 

@@ -11,7 +11,16 @@ from torch.nn.functional import normalize
 
 from ...words import Words
 from ..witness import Facts, Offer
-from .common import Tensors, bert_ids, built_from, clip_pixels, computing_in, loaded, without_position_ids
+from .common import (
+    Tensors,
+    bert_ids,
+    built_from,
+    clip_pixels,
+    computing_in,
+    loaded,
+    tokenizer_mask,
+    without_position_ids,
+)
 
 DENSE = "2_Dense."
 
@@ -35,7 +44,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
     tokenize = bert_ids(facts.vocab, facts.context_length)
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        mask = (ids != 0).long()
+        mask = tokenizer_mask(ids)
         features = {"token_embeddings": model(input_ids=ids, attention_mask=mask)[0], "attention_mask": mask}
         return normalize(dense(pool(features))["sentence_embedding"], dim=-1)
 
@@ -48,7 +57,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer | None:
         computing_in=computing_in(model, dense),
         encode_text=encode_text,
         token_ids=token_ids,
-        pixels=clip_pixels(facts.image_size),
+        pixels=clip_pixels(facts.image_size, facts.how),
     )
 
 

@@ -13,6 +13,7 @@ from .common import (
     clip_pixels,
     computing_in,
     loaded,
+    tokenizer_mask,
     transformers_name,
     without_position_ids,
 )
@@ -25,7 +26,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
         model = loaded(_model(tensors, facts), without_position_ids(tensors))
 
     def encode_text(ids: torch.Tensor) -> torch.Tensor:
-        output = model(input_ids=ids, attention_mask=(ids != 0).long())
+        output = model(input_ids=ids, attention_mask=tokenizer_mask(ids))
         return normalize(output.logits if head else output.pooler_output, dim=-1)
 
     return Offer(
@@ -34,7 +35,7 @@ def original(tensors: Tensors, facts: Facts) -> Offer:
         computing_in=computing_in(model),
         encode_text=encode_text,
         token_ids=bert_ids(facts.vocab, facts.context_length),
-        pixels=clip_pixels(facts.image_size) if head else None,
+        pixels=clip_pixels(facts.image_size, facts.how) if head else None,
     )
 
 

@@ -12,8 +12,21 @@ PAD = 0
 
 
 def padding_bias(ids: torch.Tensor) -> torch.Tensor:
-    """`(n, length)`: -10000 at padding ids, whose softmax weight is then exactly 0."""
+    """`(n, length)`: -10000 at padding ids, also inside a text, whose softmax weight is then exactly 0."""
     return (ids == PAD) * -10000.0
+
+
+def behind(ids: torch.Tensor, pad: int = PAD) -> torch.Tensor:
+    """`(n, length)`: whether an id is padding behind a text, which a tokenizer's mask hides.
+
+    A text may itself hold the padding token. Its last token is another: [SEP], or </s>.
+    """
+    return (ids == pad).long().flip(1).cumprod(1).flip(1).bool()
+
+
+def behind_bias(ids: torch.Tensor) -> torch.Tensor:
+    """Like `padding_bias`, for the padding behind a text alone."""
+    return behind(ids) * -10000.0
 
 
 def last_hidden(
@@ -30,7 +43,7 @@ def last_hidden(
     Args:
         prefix: the part of the keys before `embeddings.` and `encoder.`, with its dot.
         ids: `(n, length)` int64.
-        key_bias: `(n, length)`, see `padding_bias`; None: every position is attended to.
+        key_bias: `(n, length)`, see `padding_bias` and `behind_bias`; None: every position is attended to.
 
     Returns:
         `(n, length, hidden)`.

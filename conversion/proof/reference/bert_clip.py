@@ -13,6 +13,7 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, config_json, text_limit
 from .layers import Config, Tensors, normalize, weight
+from .pictures import CLIP, How
 from .vocabularies import WordPieces
 
 config = config_json
@@ -23,7 +24,7 @@ vocabulary = vocabularies.stated_wordpiece
 def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
     """L2-normalised text embeddings, `(n, projection)`, of ids `(n, length)` padded with 0."""
     facts = hf_config.facts(_text(tensors, config))
-    mask = bert.padding_bias(ids)
+    mask = bert.behind_bias(ids)
     states = bert.last_hidden(tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, mask)
     pooled = bert.tanh_pooler(tensors, "text_model.", states)
     return normalize(pooled @ weight(tensors, "text_projection.weight").T)
@@ -66,9 +67,9 @@ def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> l
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
-    return pictures.rgb_then_crop(image, size)
+    return pictures.rgb_then_crop(image, size, how)
 
 
 def _text(tensors: Tensors, config: Config) -> Config:

@@ -46,4 +46,4 @@ def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> l
 
 def _states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
     facts = hf_config.flat(config, hf_config.BERT)
-    return bert.last_hidden(tensors, "", ids, facts.heads, facts.activation, facts.eps, bert.padding_bias(ids))
+    return bert.last_hidden(tensors, "", ids, facts.heads, facts.activation, facts.eps, bert.behind_bias(ids))

@@ -6,14 +6,13 @@ steps before it (NFC, white space, lower case; no ftfy).
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+
+from .added import WHITE_SPACE, Added, parts
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 ENDINGS = "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"
-# Unicode's White_Space, the meaning of \s in these patterns; Python's \s also matches U+001C to U+001F.
-WHITE_SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000")
-WHITE_SPACE |= frozenset(map(chr, range(0x2000, 0x200B)))
 
 SEPARATOR = "\N{COMBINING GREEK YPOGEGRAMMENI}"
 """In no class of OpenAI's pattern: it is no letter itself, but one of its case forms is a letter."""
@@ -30,7 +29,7 @@ def clip_ids(
     texts: Sequence[str],
     ids: Mapping[str, int],
     merges: Sequence[tuple[str, str]],
-    special: Collection[str],
+    added: Sequence[Added],
     context_length: int,
 ) -> list[list[int]]:
     """Ids of each text between <|startoftext|> and <|endoftext|>, unpadded, at most `context_length`.
@@ -38,16 +37,16 @@ def clip_ids(
     Args:
         ids: token -> id.
         merges: pairs of tokens in the order in which they are joined.
-        special: tokens that are recognised as a whole in a text.
+        added: tokens that are recognised as a whole in a text.
     """
     ranks = {pair: rank for rank, pair in enumerate(merges)}
 
     def encode(text: str) -> Iterator[int]:
-        for part in _parts(text, special):
-            if part in special:
-                yield ids[part]
+        for part in parts(text, added, _normalised):
+            if isinstance(part, Added):
+                yield ids[part.text]
                 continue
-            for word in _words(_normalised(part)):
+            for word in _words(part):
                 yield from (ids[token] for token in _merged(word, ranks))
 
     return [[ids[START], *list(encode(text))[: context_length - 2], ids[END]] for text in texts]
@@ -108,24 +107,10 @@ def _openai_words(text: str) -> Iterator[str]:
         place += len(word)
 
 
-def _parts(text: str, special: Collection[str]) -> Iterator[str]:
-    """The text cut at special tokens, which are parts of their own; of two at one place, the longer counts."""
-    start = place = 0
-    longest_first = sorted(special, key=len, reverse=True)
-    while place < len(text):
-        found = next((token for token in longest_first if text.startswith(token, place)), None)
-        if found is None:
-            place += 1
-            continue
-        yield text[start:place]
-        yield found
-        start = place = place + len(found)
-    yield text[start:]
-
-
 def _normalised(text: str) -> str:
+    composed = (" " if character in WHITE_SPACE else character for character in unicodedata.normalize("NFC", text))
     # Character by character, so that no context decides about a final sigma.
-    return "".join(character.lower() for character in unicodedata.normalize("NFC", text))
+    return re.sub(" +", " ", "".join(character.lower() for character in composed))
 
 
 def _words(text: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from . import bert, bert_clip, clip_vision, hf_config, pictures, vocabularies, w
 from .bert_clip import image_training, text_training
 from .files import Files, config_json, text_limit
 from .layers import Config, Tensors, normalize, weight
+from .pictures import CLIP, How
 from .vocabularies import WordPieces
 
 CONTEXT_LENGTH = 52
@@ -35,7 +36,7 @@ def first_state(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     """The state of [CLS] with the padding masked, projected and L2-normalised."""
     sizes = bert.sizes(tensors, "text_model.")
     facts = hf_config.facts(hf_config.fitting(config, "text_config", hf_config.BERT, sizes))
-    mask = bert.padding_bias(ids)
+    mask = bert.behind_bias(ids)
     states = bert.last_hidden(tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, mask)
     return normalize(states[:, 0] @ weight(tensors, "text_projection.weight").T)
 
@@ -66,9 +67,9 @@ def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> l
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, then a square whatever the aspect ratio."""
-    return pictures.rgb_then_squash(image, size)
+    return pictures.rgb_then_squash(image, size, how)
 
 
 def _with_new_norms(tensors: Tensors) -> Tensors:

@@ -12,6 +12,7 @@ from PIL import Image
 from . import bert, openai_vision, pictures, vocabularies, wordpiece
 from .files import Files, stated_alone
 from .layers import ACTIVATIONS, Config, Tensors, normalize, quick_gelu, weight
+from .pictures import CLIP, How
 
 config = stated_alone
 vocabulary = vocabularies.wordpiece
@@ -97,9 +98,9 @@ def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -
     return wordpiece.cn_clip_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: squash in the image's own mode, then RGB."""
-    return pictures.squash_then_rgb(image, size)
+    return pictures.squash_then_rgb(image, size, how)
 
 
 def _stated(config: Config, field: str, otherwise: Any) -> Any:

@@ -12,6 +12,7 @@ from PIL import Image
 from . import cn_clip, pictures, vocabularies, wordpiece
 from .files import config_json
 from .layers import Config, Tensors
+from .pictures import CLIP, How
 from .vocabularies import WordPieces
 
 config = config_json
@@ -57,9 +58,9 @@ def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> l
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: short side, centre crop rounded up, in the image's own mode, then RGB."""
-    return pictures.crop_up_then_rgb(image, size)
+    return pictures.crop_up_then_rgb(image, size, how)
 
 
 def _bare(tensors: Tensors) -> Tensors:

@@ -31,6 +31,12 @@ def text_limit(files: Files, otherwise: int) -> int:
     return stated if isinstance(stated, int) and stated < UNLIMITED else otherwise
 
 
+def image_processor(files: Files) -> Json | None:
+    """The fields of the image processor, where transformers looks for them; None if no file states them."""
+    nested = files.get("processor_config.json", {}).get("image_processor")
+    return nested if isinstance(nested, Mapping) else files.get("preprocessor_config.json")
+
+
 def named(files: Files, name: str) -> tuple[str, Any] | None:
     """The folder, relative to the weights, and the JSON of a file with this name; None if there is no such file."""
     return next(((posixpath.dirname(path), content) for path, content in files.items() if _ends(path, name)), None)

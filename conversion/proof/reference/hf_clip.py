@@ -12,6 +12,7 @@ from PIL import Image
 from . import bpe, clip_text, clip_vision, hf_config, pictures, vocabularies
 from .files import Files, config_json
 from .layers import Config, Tensors
+from .pictures import CLIP, How
 
 config = config_json
 vocabulary = vocabularies.clip_bpe
@@ -60,14 +61,14 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     """Ids of each text, unpadded, at most `context_length`, as from CLIPTokenizerFast.
 
     Args:
-        vocab: has `ids`, `merges` and `special`, see `bpe.clip_ids`.
+        vocab: has `ids`, `merges` and `added`, see `bpe.clip_ids`.
     """
-    return bpe.clip_ids(texts, vocab.ids, vocab.merges, vocab.special, context_length)
+    return bpe.clip_ids(texts, vocab.ids, vocab.merges, vocab.added, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
-    return pictures.rgb_then_crop(image, size)
+    return pictures.rgb_then_crop(image, size, how)
 
 
 def _vision(config: Config) -> Config:

@@ -12,6 +12,7 @@ from PIL import Image
 from . import cn_clip, pictures
 from .files import Files, Json
 from .layers import Config, Tensors
+from .pictures import CLIP, How
 
 PREFIX = "clip_model."
 
@@ -55,9 +56,9 @@ def image_size(tensors: Tensors, config: Config) -> int:
     return cn_clip.image_size(_bare(tensors), config)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: squash in the image's own mode, then RGB."""
-    return pictures.squash_then_rgb(image, size)
+    return pictures.squash_then_rgb(image, size, how)
 
 
 def _bare(tensors: Tensors) -> Tensors:

@@ -13,6 +13,7 @@ from PIL import Image
 from . import bert, distilbert, hf_config, pictures, unigram, vocabularies, wordpiece, xlm_roberta
 from .files import Files, Json
 from .layers import ACTIVATIONS, Config, Tensors, linear, normalize, weight, wide
+from .pictures import CLIP, How
 
 DISTILBERT_EPS = 1e-12
 """A constant in its layers (transformers, models/distilbert/modeling_distilbert.py)."""
@@ -84,7 +85,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     base = config["base_config"]
     pad, states = TOWERS[base["model_type"]]
     prefix = _prefix(tensors)
-    kept = wide(ids != pad).unsqueeze(-1)
+    kept = wide(~bert.behind(ids, pad)).unsqueeze(-1)
     pooled = (states(tensors, prefix, ids, base) * kept).sum(dim=1) / kept.sum(dim=1)
     if prefix:
         return normalize(linear(tensors, "LinearTransformation", pooled))
@@ -92,16 +93,16 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 
 def _bert(tensors: Tensors, prefix: str, ids: torch.Tensor, base: Config) -> torch.Tensor:
-    return bert.last_hidden(tensors, prefix, ids, *_facts(base), bert.padding_bias(ids))
+    return bert.last_hidden(tensors, prefix, ids, *_facts(base), bert.behind_bias(ids))
 
 
 def _xlm_roberta(tensors: Tensors, prefix: str, ids: torch.Tensor, base: Config) -> torch.Tensor:
-    return xlm_roberta.last_hidden(tensors, prefix, ids, *_facts(base), xlm_roberta.padding_bias(ids))
+    return xlm_roberta.last_hidden(tensors, prefix, ids, *_facts(base), xlm_roberta.behind_bias(ids))
 
 
 def _distilbert(tensors: Tensors, prefix: str, ids: torch.Tensor, base: Config) -> torch.Tensor:
     activation = ACTIVATIONS[base["activation"]]
-    mask = bert.padding_bias(ids)
+    mask = bert.behind_bias(ids)
     return distilbert.last_hidden(tensors, prefix, ids, base["n_heads"], activation, DISTILBERT_EPS, mask)
 
 
@@ -138,8 +139,8 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     """Ids between <s> and </s>, or [CLS] and [SEP], of each text, unpadded, at most `context_length`.
 
     Args:
-        vocab: has `pieces` and the other fields for `unigram.xlm_roberta_ids`, or `tokens` and the other fields for
-            `wordpiece.stated_ids`.
+        vocab: has `pieces` and the other fields for `unigram.xlm_roberta_ids`, or is the vocabulary for
+            `wordpiece.folder_ids`.
     """
     if hasattr(vocab, "pieces"):
         return unigram.xlm_roberta_ids(
@@ -149,12 +150,12 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
             vocab.normalizers,
             vocab.splits,
             vocab.special,
-            vocab.greedy,
+            vocab.added,
             context_length,
         )
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: short side to `size`, crop, RGB, as in OpenAI's CLIP and open_clip."""
-    return pictures.crop_then_rgb(image, size)
+    return pictures.crop_then_rgb(image, size, how)

@@ -12,6 +12,7 @@ from PIL import Image
 from . import bpe, openai_text, openai_vision, pictures, vocabularies
 from .files import Files, Json
 from .layers import ACTIVATIONS, Activation, Config, Tensors, normalize
+from .pictures import CLIP, How
 
 vocabulary = vocabularies.openai_bpe
 
@@ -131,9 +132,9 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     return bpe.openai_ids(texts, vocab.ids, vocab.merges, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: short side to `size`, torchvision's centre crop, RGB."""
-    return pictures.crop_then_rgb(image, size)
+    return pictures.crop_then_rgb(image, size, how)
 
 
 def activation(config: Config) -> Activation:

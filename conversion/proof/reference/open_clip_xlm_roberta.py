@@ -100,6 +100,6 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
         vocab.normalizers,
         vocab.splits,
         vocab.special,
-        vocab.greedy,
+        vocab.added,
         context_length,
     )

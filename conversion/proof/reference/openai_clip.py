@@ -13,6 +13,7 @@ from PIL import Image
 from . import bpe, openai_text, openai_vision, pictures, vocabularies
 from .files import Files, stated_alone
 from .layers import Config, Tensors, normalize, quick_gelu
+from .pictures import CLIP, How
 
 config = stated_alone
 vocabulary = vocabularies.openai_bpe
@@ -79,6 +80,6 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     return bpe.openai_ids(texts, vocab.ids, vocab.merges, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: short side to `size`, torchvision's centre crop, RGB."""
-    return pictures.crop_then_rgb(image, size)
+    return pictures.crop_then_rgb(image, size, how)

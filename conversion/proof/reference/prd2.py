@@ -14,6 +14,8 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, stated_alone
 from .layers import Config, Tensors, linear, normalize
+from .pictures import CLIP, How
+from .vocabularies import WordPieces
 
 config = stated_alone
 vocabulary = vocabularies.wordpiece
@@ -37,7 +39,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     """
     width = len(tensors["text_encoder.embeddings.LayerNorm.bias"])
     facts = hf_config.of_size(config, "text_config", hf_config.BERT, TEXT_HEADS, width)
-    mask = bert.padding_bias(ids)
+    mask = bert.behind_bias(ids)
     states = bert.last_hidden(tensors, "text_encoder.", ids, facts.heads, facts.activation, facts.eps, mask)
     return normalize(linear(tensors, "text_proj", states[:, 0]))
 
@@ -85,9 +87,9 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
 
 def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from the slow BertTokenizer."""
-    return wordpiece.slow_transformers_ids(texts, vocab, context_length)
+    return wordpiece.slow_transformers_ids(texts, WordPieces(vocab), context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, then squashed to a square."""
-    return pictures.rgb_then_squash(image, size)
+    return pictures.rgb_then_squash(image, size, how)

@@ -14,6 +14,7 @@ from PIL import Image
 from . import bert, distilbert, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, Json, named, text_limit
 from .layers import ACTIVATIONS, Config, Tensors, normalize, weight, wide
+from .pictures import CLIP, How
 
 DISTILBERT_EPS = 1e-12
 """A constant in its layers (transformers, models/distilbert/modeling_distilbert.py)."""
@@ -84,7 +85,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
     """
     states = _states(tensors, ids, config)
     if config["text_pooling"] == "mean":
-        kept = wide(ids != bert.PAD).unsqueeze(-1)
+        kept = wide(~bert.behind(ids)).unsqueeze(-1)
         pooled = (states * kept).sum(dim=1) / kept.sum(dim=1)
     elif config["text_pooling"] == "cls":
         pooled = states[:, 0]
@@ -97,7 +98,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
 
 
 def _states(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Tensor:
-    mask = bert.padding_bias(ids)
+    mask = bert.behind_bias(ids)
     if config["model_type"] == "distilbert":
         activation = ACTIVATIONS[config["activation"]]
         return distilbert.last_hidden(tensors, "", ids, config["n_heads"], activation, DISTILBERT_EPS, mask)
@@ -122,11 +123,11 @@ def token_ids(texts: Sequence[str], vocab: Any, context_length: int) -> list[lis
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from BertTokenizerFast.
 
     Args:
-        vocab: has `tokens`, `lowercase`, `strip_accents` and `cjk_alone`, see `wordpiece.stated_ids`.
+        vocab: see `wordpiece.folder_ids`.
     """
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
-    return pictures.rgb_then_crop(image, size)
+    return pictures.rgb_then_crop(image, size, how)

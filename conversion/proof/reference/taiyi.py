@@ -14,6 +14,7 @@ from PIL import Image
 from . import bert, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, config_json
 from .layers import Config, Tensors, linear, normalize
+from .pictures import CLIP, How
 from .vocabularies import WordPieces
 
 config = config_json
@@ -32,7 +33,7 @@ def encode_text(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.Te
         `(n, projection)`, or `(n, hidden)` if the checkpoint has no classifier.
     """
     facts = hf_config.flat(config, hf_config.BERT)
-    mask = None if config.get("attend_to_padding", False) else bert.padding_bias(ids)
+    mask = None if config.get("attend_to_padding", False) else bert.behind_bias(ids)
     prefix = _prefix(tensors)
     states = bert.last_hidden(tensors, prefix, ids, facts.heads, facts.activation, facts.eps, mask)
     pooled = bert.tanh_pooler(tensors, prefix, states)
@@ -54,13 +55,17 @@ def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> l
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32, in the order of the processor published with each release.
 
     With a classifier, this is transformers' CLIPProcessor (RGB, short side, crop). Without a classifier, it is
     open_clip's transform (short side, crop, RGB).
     """
-    return pictures.rgb_then_crop(image, size) if _has_classifier(tensors) else pictures.crop_then_rgb(image, size)
+    return (
+        pictures.rgb_then_crop(image, size, how)
+        if _has_classifier(tensors)
+        else pictures.crop_then_rgb(image, size, how)
+    )
 
 
 def _prefix(tensors: Tensors) -> str:

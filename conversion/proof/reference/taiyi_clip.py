@@ -13,6 +13,7 @@ from PIL import Image
 from . import bert, bert_clip, chinese_clip, clip_vision, pictures, vocabularies, wordpiece
 from .files import Files, config_json, text_limit
 from .layers import Config, Tensors
+from .pictures import CLIP, How
 from .vocabularies import WordPieces
 
 CONTEXT_LENGTH = 77
@@ -64,9 +65,9 @@ def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> l
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
-    return pictures.rgb_then_crop(image, size)
+    return pictures.rgb_then_crop(image, size, how)
 
 
 def _without_lightning(tensors: Tensors) -> Tensors:

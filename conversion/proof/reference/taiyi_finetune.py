@@ -14,6 +14,7 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, stated_alone
 from .layers import Config, Tensors, linear, normalize
+from .pictures import CLIP, How
 from .vocabularies import WordPieces
 
 config = stated_alone
@@ -82,9 +83,9 @@ def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> l
     return wordpiece.folder_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: short side, torchvision's centre crop, then RGB."""
-    return pictures.crop_then_rgb(image, size)
+    return pictures.crop_then_rgb(image, size, how)
 
 
 def _bare(tensors: Tensors) -> Tensors:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .bpe import WHITE_SPACE
+from .added import WHITE_SPACE, Added, parts
 
 START, END, WORD = "<s>", "</s>", "▁"
 UNKNOWN_PENALTY = 10.0
@@ -29,7 +29,7 @@ def xlm_roberta_ids(
     normalizers: Sequence[Mapping[str, Any]],
     splits: bool,
     special: Mapping[str, int],
-    greedy: frozenset[str],
+    added: Sequence[Added],
     context_length: int,
 ) -> list[list[int]]:
     """Ids of each text between <s> and </s>, unpadded, at most `context_length`.
@@ -40,24 +40,23 @@ def xlm_roberta_ids(
         normalizers: the steps of tokenizer.json's normaliser.
         splits: whether words end at every white space, or only at spaces.
         special: tokens that are recognised as a whole in a text, with their ids.
-        greedy: the special tokens that include the white space on their left.
+        added: the same tokens, with how they are found.
     """
     steps = [_step(each) for each in normalizers]
     index = {piece: (number, score) for number, (piece, score) in enumerate(pieces)}
     longest = max(map(len, index))
     worst = min(score for _, score in pieces) - UNKNOWN_PENALTY
-    cuts = "|".join(
-        (r"\s*" if token in greedy else "") + re.escape(token) for token in sorted(special, key=len, reverse=True)
-    )
+
+    def normalise(text: str) -> str:
+        for step in steps:
+            text = step(text)
+        return text
 
     def encode(text: str) -> Iterator[int]:
-        for part in re.split(f"({cuts})", text):
-            token = part.lstrip()
-            if (part if part in special else token) in special and (part in special or token in greedy):
-                yield special[part if part in special else token]
+        for part in parts(text, added, normalise):
+            if isinstance(part, Added):
+                yield special[part.text]
                 continue
-            for step in steps:
-                part = step(part)
             for word in _words(part, splits):
                 yield from _best_cut(word, index, longest, worst, unknown)
 

@@ -12,10 +12,12 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
+
+from .added import Added
 
 MOST_BYTES = 1 << 28
 """More bytes than any vocabulary's file has; XLM-R's has 17 MB."""
@@ -27,11 +29,12 @@ BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 XLM_ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 START, END = "<|startoftext|>", "<|endoftext|>"
 
-CLIP_NAMED = {
-    **{"bos_token": START, "eos_token": END, "unk_token": END, "sep_token": None, "pad_token": END},
-    **{"cls_token": None, "mask_token": None},
-}
-"""CLIPTokenizer's defaults for tokens that no file names, in the order in which it adds them."""
+NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""The fields that name one special token, in the order in which transformers adds the tokens."""
+
+CLIP_NAMED = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+BERT_NAMED = dict(zip(NAMES[2:], ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"), strict=True))
+"""CLIPTokenizer's and BertTokenizer's own special tokens, for names that no file states."""
 
 OPENAI_MERGES = 49152 - 256 - 2
 """The number of lines after the title that OpenAI's tokenizer uses."""
@@ -44,24 +47,35 @@ KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number"
 
 @dataclass(frozen=True)
 class WordPieces:
-    """A WordPiece vocabulary: its tokens in the order of their ids, and its preparation of texts.
+    """A WordPiece vocabulary: its tokens in the order of their ids, its preparation of texts, and the added tokens.
 
-    The defaults are BertTokenizer's.
+    Added tokens that the vocabulary lacks have the ids that follow. The defaults are BertTokenizer's.
     """
 
     tokens: Sequence[str]
     lowercase: bool = True
     strip_accents: bool = True
     cjk_alone: bool = True
+    added: Sequence[Added] = tuple(map(Added, BERT_TOKENS))
+
+    def rows(self) -> dict[str, int]:
+        """The id of each token, also of the added tokens."""
+        own = {token: number for number, token in enumerate(self.tokens)}
+        return _extended(own, (token.text for token in self.added))
 
 
 @dataclass(frozen=True)
 class Bpe:
-    """A byte-level BPE: tokens with ids, merges in order, and the special tokens at which a text is cut first."""
+    """A byte-level BPE: tokens with ids, merges in order, and the added tokens, at which a text is cut first."""
 
     ids: Mapping[str, int]
     merges: tuple[tuple[str, str], ...]
-    special: frozenset[str]
+    added: Sequence[Added]
+
+    @property
+    def special(self) -> frozenset[str]:
+        """The texts of the added tokens."""
+        return frozenset(token.text for token in self.added)
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,12 @@ class Unigram:
     normalizers: Sequence[Mapping[str, Any]]
     splits: bool
     special: Mapping[str, int]
-    greedy: frozenset[str]
+    added: Sequence[Added]
+
+    @property
+    def greedy(self) -> frozenset[str]:
+        """The texts of the added tokens that include the white space on their left."""
+        return frozenset(token.text for token in self.added if token.left)
 
 
 @dataclass(frozen=True)
@@ -92,8 +111,9 @@ def table(vocab: Sequence[str] | WordPieces | Bpe | Unigram) -> Table:
         return Table(rows, sorted(vocab.special), tuple(vocab.pieces))
     if isinstance(vocab, Bpe):
         return Table(vocab.ids, sorted(vocab.special), vocab.merges)
-    tokens = vocab.tokens if isinstance(vocab, WordPieces) else vocab
-    return Table({token: number for number, token in enumerate(tokens)}, BERT_TOKENS)
+    if isinstance(vocab, WordPieces):
+        return Table(vocab.rows(), [token.text for token in vocab.added])
+    return Table({token: number for number, token in enumerate(vocab)}, BERT_TOKENS)
 
 
 def wordpiece(path: Path) -> list[str]:
@@ -102,24 +122,40 @@ def wordpiece(path: Path) -> list[str]:
     Raises:
         ValueError, LookupError: if the path is anything else.
     """
-    file = _first(path, "tokenizer.json", "vocab.txt") if os.path.isdir(path) else path
-    tokens = _tokens_of_json(file) if file.suffix == ".json" else _lines(_text(file, "one token a line"))
-    _require(BERT_TOKENS, tokens, file)
-    if len(set(tokens)) < len(tokens):
-        twice = [token for token, count in Counter(tokens).items() if count > 1]
-        raise ValueError(f"found {', '.join(map(repr, twice[:5]))} twice or more in {file}; wanted each token once.")
-    return tokens
+    tokens, listed, file = _wordpieces(path)
+    # transformers adds tokens in the order of their stated ids; the tokenizers library uses the file's order.
+    rows = WordPieces(tokens, added=[listed[number] for number in sorted(listed)]).rows()
+    _require(BERT_TOKENS, rows, file)
+    return list(rows)
+
+
+def added_wordpiece(path: Path) -> WordPieces:
+    """Like `wordpiece`, with the tokens that the folder adds; a file alone adds BERT's own.
+
+    Raises:
+        ValueError, LookupError: if no WordPiece vocabulary is there.
+    """
+    if not os.path.isdir(path):
+        return WordPieces(wordpiece(path))
+    tokens, listed, file = _wordpieces(path)
+    found = WordPieces(tokens, added=_added_tokens(path, listed, BERT_NAMED))
+    _require(BERT_TOKENS, found.rows(), file)
+    return found
 
 
 def stated_wordpiece(path: Path) -> WordPieces:
-    """Like `wordpiece`, with the settings that BertTokenizer finds in the folder; a file alone has its defaults.
+    """Like `added_wordpiece`, with the settings that BertTokenizer finds in the folder; a file has its defaults.
 
     Raises:
         ValueError, LookupError: if no WordPiece vocabulary is there, or if a setting has another type.
     """
-    lowercase, accents, cjk_alone = _bert_settings(path) if os.path.isdir(path) else (True, None, True)
+    found = added_wordpiece(path)
+    if not os.path.isdir(path):
+        return found
+    lowercase, accents, cjk_alone = _bert_settings(path)
     # BERT's own rule (google-research/bert, tokenization.py): lower-casing also strips accents.
-    return WordPieces(wordpiece(path), lowercase, lowercase if accents is None else accents, cjk_alone)
+    accents = lowercase if accents is None else accents
+    return replace(found, lowercase=lowercase, strip_accents=accents, cjk_alone=cjk_alone)
 
 
 def clip_bpe(path: Path) -> Bpe:
@@ -136,16 +172,17 @@ def clip_bpe(path: Path) -> Bpe:
     if path not in (folder, file):
         raise ValueError(f"found {path} beside {file.name}, which goes first; wanted their folder: {folder}.")
     if file.name == "vocab.json":
-        ids, merges, added = _object(file), _merge_lines(folder / "merges.txt"), []
+        ids, merges, listed = _object(file), _merge_lines(folder / "merges.txt"), dict[int, Added]()
     else:
         content = _object(file)
         model = _model(content, "BPE", dict, file)
-        ids, added = model["vocab"], _added(content, file)
+        ids, listed = model["vocab"], _added(content, file)
         merges = [_pair(each, file) for each in _field(model, "merges", list, file)]
     _check_ids(ids, file)
     _check_bpe(ids, merges, file)
-    special = _clip_special(folder, added)
-    bpe = Bpe(_extended(ids, special), tuple(merges), frozenset(special))
+    added = _added_tokens(folder, listed, CLIP_NAMED)
+    _check_clip_ends(folder)
+    bpe = Bpe(_extended(ids, (token.text for token in added)), tuple(merges), added)
     _check_all_made(bpe, file)
     return bpe
 
@@ -168,7 +205,7 @@ def openai_bpe(path: Path) -> Bpe:
     tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), START, END]
     ids = {token: number for number, token in enumerate(tokens)}
     _check_bpe(ids, merges, path)
-    return Bpe(ids, tuple(merges), frozenset((START, END)))
+    return Bpe(ids, tuple(merges), (Added(START), Added(END)))
 
 
 def unigram(path: Path) -> Unigram:
@@ -188,8 +225,9 @@ def unigram(path: Path) -> Unigram:
     unknown = _field(model, "unk_id", int, file)
     if not 0 <= unknown < len(pieces):
         raise ValueError(f"found unk_id {_short(unknown)} and {len(pieces)} pieces in {file}; wanted one of theirs.")
-    added = _added(content, file)
-    ids = _extended({piece: number for number, (piece, _) in enumerate(pieces)}, [token for _, token, _ in added])
+    added = tuple(_added(content, file).values())
+    own = {piece: number for number, (piece, _) in enumerate(pieces)}
+    ids = _extended(own, (token.text for token in added))
     _require(XLM_ROBERTA_TOKENS, ids, file)
     _check_ends(content, file)
     return Unigram(
@@ -197,8 +235,8 @@ def unigram(path: Path) -> Unigram:
         unknown=unknown,
         normalizers=_own_steps(content, file),
         splits=_splits(content, file),
-        special={token: ids[token] for _, token, _ in added},
-        greedy=frozenset(token for _, token, takes_space in added if takes_space),
+        special={token.text: ids[token.text] for token in added},
+        added=added,
     )
 
 
@@ -336,15 +374,31 @@ def _model(content: Mapping[str, Any], kind: str, vocabulary: type, file: Path) 
     return model
 
 
-def _added(content: Mapping[str, Any], file: Path) -> list[tuple[int, str, bool]]:
-    """The entries of added_tokens: id, text, and whether the token includes the white space on its left."""
+def _added(content: Mapping[str, Any], file: Path) -> dict[int, Added]:
+    """The entries of added_tokens by their stated ids, in the file's order."""
     listed = [] if content.get("added_tokens") is None else _field(content, "added_tokens", list, file)
-    found = []
+    found = {}
     for each in listed:
         _checked(each, dict, "an added token", file)
-        number, token = _row(each.get("id"), "the id of an added token", file), _token(each, "an added token", file)
-        found.append((number, token, _checked(each.get("lstrip", False), bool, "lstrip", file)))
+        number = _row(each.get("id"), "the id of an added token", file)
+        found[number] = _as_added(each, "an added token", file)
     return found
+
+
+def _as_added(stated: Any, what: str, file: Path, special: bool = False) -> Added:
+    """An added token as transformers reads it; a special token is not normalised unless the file says so."""
+    text, fields = _token(stated, what, file), stated if type(stated) is dict else {}
+
+    def flag(name: str, otherwise: bool) -> bool:
+        return _checked(fields.get(name, otherwise), bool, name, file)
+
+    return Added(
+        text,
+        normalized=flag("normalized", not flag("special", special)),
+        single_word=flag("single_word", False),
+        left=flag("lstrip", False),
+        right=flag("rstrip", False),
+    )
 
 
 def _token(stated: Any, what: str, file: Path) -> str:
@@ -363,15 +417,56 @@ def _extended(ids: Mapping[str, int], added: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def _tokens_of_json(file: Path) -> list[str]:
-    content = _object(file)
-    vocab = _model(content, "WordPiece", dict, file)["vocab"]
-    _check_ids(vocab, file)
-    # transformers adds tokens in the order of their stated ids; the tokenizers library uses the file's order.
-    ids = _extended(vocab, (token for _, token, _ in sorted(_added(content, file))))
-    if set(ids.values()) != set(range(len(ids))):
-        raise ValueError(f"found {len(ids)} tokens in {file} whose ids leave gaps; wanted 0 to {len(ids) - 1}.")
-    return sorted(ids, key=lambda token: ids[token])
+def _wordpieces(path: Path) -> tuple[list[str], dict[int, Added], Path]:
+    """A WordPiece model's own tokens, the added tokens of a tokenizer.json by their stated ids, and the file."""
+    file = _first(path, "tokenizer.json", "vocab.txt") if os.path.isdir(path) else path
+    if file.suffix != ".json":
+        tokens, listed = _lines(_text(file, "one token a line")), dict[int, Added]()
+    else:
+        content = _object(file)
+        vocab = _model(content, "WordPiece", dict, file)["vocab"]
+        _check_ids(vocab, file)
+        if set(vocab.values()) != set(range(len(vocab))):
+            raise ValueError(
+                f"found {len(vocab)} tokens in {file} whose ids leave gaps; wanted 0 to {len(vocab) - 1}."
+            )
+        tokens, listed = sorted(vocab, key=vocab.__getitem__), _added(content, file)
+    if len(set(tokens)) < len(tokens):
+        twice = [token for token, count in Counter(tokens).items() if count > 1]
+        raise ValueError(f"found {', '.join(map(repr, twice[:5]))} twice or more in {file}; wanted each token once.")
+    return tokens, listed, file
+
+
+def _added_tokens(folder: Path, listed: Mapping[int, Added], own: Mapping[str, str]) -> tuple[Added, ...]:
+    """The tokens at which transformers' class cuts a text, in the order in which it adds them.
+
+    Args:
+        listed: the added tokens of tokenizer.json by their ids, if the folder has one.
+        own: the class's own special tokens, by the name of their field.
+    """
+    file = folder / "tokenizer_config.json"
+    settings = _optional(file)
+    if "added_tokens_decoder" in settings:
+        stated = _field(settings, "added_tokens_decoder", dict, file)
+        tokens = {_number(key, file): _as_added(each, "an added token", file) for key, each in stated.items()}
+        # transformers then ignores special_tokens_map.json and the added tokens of tokenizer.json.
+        if settings.get("tokenizer_class") in FROZEN_CLASSES:
+            tokens = {**listed, **tokens}
+    else:
+        settings = {**settings, **_optional(folder / "special_tokens_map.json")}
+        special = {token.text for token in _named(settings, {}, file)}
+        more = folder / "added_tokens.json"
+        tokens = {}
+        for text, number in _optional(more).items():
+            number, text = _row(number, "an id", more), _token(text, "a token", more)
+            tokens[number] = Added(text, normalized=text not in special)
+        tokens |= listed
+    found = [*(tokens[number] for number in sorted(tokens)), *_named(settings, own, file)]
+    # What a list of added tokens states of a token goes before what its name states.
+    texts = {token.text: token for token in reversed(found)}
+    if settings.get("tokenizer_class") in FROZEN_CLASSES:
+        found = [*listed.values(), *found]
+    return tuple(texts[text] for text in dict.fromkeys(token.text for token in found))
 
 
 def _bert_settings(folder: Path) -> tuple[bool, bool | None, bool]:
@@ -431,32 +526,23 @@ def _check_all_made(bpe: Bpe, file: Path) -> None:
             raise ValueError(f"found no merge that makes {token!r} of {file}; wanted all: they may be cut.")
 
 
-def _clip_special(folder: Path, added: Sequence[tuple[int, str, bool]]) -> list[str]:
-    """The tokens at which CLIPTokenizer cuts a text, in the order in which it adds them."""
+def _check_clip_ends(folder: Path) -> None:
     file = folder / "tokenizer_config.json"
     settings = _optional(file)
-    if "added_tokens_decoder" in settings:
-        # transformers then ignores special_tokens_map.json and the added tokens of tokenizer.json.
-        stated = _field(settings, "added_tokens_decoder", dict, file)
-        tokens = {_number(key, file): _token(each, "an added token", file) for key, each in stated.items()}
-    else:
+    if "added_tokens_decoder" not in settings:
         settings = {**settings, **_optional(folder / "special_tokens_map.json")}
-        more = folder / "added_tokens.json"
-        tokens = {
-            _row(number, "an id", more): _token(token, "a token", more) for token, number in _optional(more).items()
-        }
-        tokens |= {number: token for number, token, _ in added}
-    return list(dict.fromkeys([*(tokens[number] for number in sorted(tokens)), *_named(settings, file)]))
+    ends = [token.text for token in _named(settings, CLIP_NAMED, file)][:2]
+    if ends != [START, END]:
+        raise ValueError(f"found {ends} as the ends of a text in {file}; wanted {START} and {END}, CLIP's.")
 
 
-def _named(settings: Mapping[str, Any], file: Path) -> list[str]:
-    """The tokens that the settings name, after CLIPTokenizer's defaults."""
-    named = [_token(each, name, file) for name in CLIP_NAMED if (each := settings.get(name, CLIP_NAMED[name]))]
-    if named[:2] != [START, END]:
-        raise ValueError(f"found {named[:2]} as the ends of a text in {file}; wanted {START} and {END}, CLIP's.")
+def _named(settings: Mapping[str, Any], own: Mapping[str, str], file: Path) -> list[Added]:
+    """The tokens that the settings name, after the class's own."""
+    given = ((name, settings.get(name, own.get(name))) for name in NAMES)
+    named = [_as_added(each, name, file, special=True) for name, each in given if each]
     more = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
     listed = list(more.values()) if type(more) is dict else _checked(more, list, "special tokens", file)
-    return [*named, *(_token(each, "a special token", file) for each in listed)]
+    return [*named, *(_as_added(each, "a special token", file, special=True) for each in listed)]
 
 
 def _number(key: str, file: Path) -> int:

@@ -1,9 +1,9 @@
 """BERT tokenisation in pure Python: cn_clip's own tokenizer, and transformers' BertTokenizers."""
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from .added import Added, parts
 from .vocabularies import WordPieces
 
 # Ranges of characters that are words of their own.
@@ -19,7 +19,6 @@ CJK = (
 )
 # tokenizers/src/normalizers/bert.rs has 0x2B920 instead of Google's 0x2B820: these 256 are not separated there.
 NOT_CJK_IN_TOKENIZERS = (0x2B820, 0x2B91F)
-SPECIAL = re.compile(r"(\[(?:PAD|UNK|CLS|SEP|MASK)\])")
 ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
@@ -38,59 +37,42 @@ def cn_clip_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int)
     return [_framed(encode(text), index, context_length) for text in texts]
 
 
-def transformers_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def folder_ids(
+    texts: Sequence[str], vocab: WordPieces, context_length: int, alone: Callable[[str], bool] | None = None
+) -> list[list[int]]:
     """Ids as from transformers' BertTokenizerFast with truncation, without the padding.
 
-    A word of more than 100 characters is [UNK]. Special tokens in a text are special. Private-use characters are
-    removed. Its tables are those of Unicode 8: later punctuation, format characters and marks are classified here by
-    Python's newer tables.
+    A word of more than 100 characters is [UNK]. Added tokens in a text, also the special tokens, are found as a whole.
+    Private-use characters are removed. Its tables are those of Unicode 8: later punctuation, format characters and
+    marks are classified here by Python's newer tables.
+
+    Args:
+        vocab: what `vocabularies.stated_wordpiece` or `added_wordpiece` reads.
+        alone: which characters are words of their own; the default is the tokenizers library's table.
     """
-    return stated_ids(texts, vocab, context_length, lowercase=True, strip_accents=True, cjk_alone=True)
+    model = {token: number for number, token in enumerate(vocab.tokens)}
+    index = vocab.rows()
 
-
-def slow_transformers_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
-    """Ids as from transformers' slow BertTokenizer with truncation, without the padding.
-
-    It differs from the fast tokenizer in the ideographs that the fast tokenizer's table leaves out.
-    """
-    first, last = map(chr, NOT_CJK_IN_TOKENIZERS)
-    apart = [re.sub(f"([{first}-{last}])", r" \1 ", text) for text in texts]
-    return transformers_ids(apart, vocab, context_length)
-
-
-def stated_ids(
-    texts: Sequence[str],
-    vocab: Sequence[str],
-    context_length: int,
-    *,
-    lowercase: bool,
-    strip_accents: bool,
-    cjk_alone: bool,
-) -> list[list[int]]:
-    """Like `transformers_ids`, for folders that state the preparation of texts, as cased vocabularies do."""
-    index = {line.rstrip("\r\n"): number for number, line in enumerate(vocab)}
+    def normalise(text: str) -> str:
+        return _transformers_text(text, vocab, alone or _is_cjk_in_tokenizers)
 
     def encode(text: str) -> Iterator[int]:
-        for part in SPECIAL.split(text):
-            if SPECIAL.fullmatch(part):
-                yield index[part]
+        for part in parts(text, vocab.added, normalise):
+            if isinstance(part, Added):
+                yield index[part.text]
                 continue
-            for word in _transformers_words(part, lowercase, strip_accents, cjk_alone):
-                yield from _pieces(word, index, 100)
+            for word in _transformers_words(part):
+                yield from _pieces(word, model, 100)
 
     return [_framed(encode(text), index, context_length) for text in texts]
 
 
-def folder_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
-    """Like `stated_ids`, by a folder's files: `vocab` comes from `vocabularies.stated_wordpiece`."""
-    return stated_ids(
-        texts,
-        vocab.tokens,
-        context_length,
-        lowercase=vocab.lowercase,
-        strip_accents=vocab.strip_accents,
-        cjk_alone=vocab.cjk_alone,
-    )
+def slow_transformers_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
+    """Ids as from transformers' slow BertTokenizer with truncation, without the padding.
+
+    It differs from the fast tokenizer in the ideographs that the fast tokenizer's table leaves out.
+    """
+    return folder_ids(texts, vocab, context_length, _is_cjk)
 
 
 def wukong_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
@@ -123,12 +105,16 @@ def _cn_clip_words(text: str) -> list[str]:
     return " ".join(part for word in words for part in _split_punctuation(word)).split()
 
 
-def _transformers_words(text: str, lowercase: bool, strip_accents: bool, cjk_alone: bool) -> list[str]:
-    """tokenizers' BertNormalizer and BertPreTokenizer: strips accents, then lower-cases character by character."""
+def _transformers_text(text: str, vocab: WordPieces, alone: Callable[[str], bool]) -> str:
+    """tokenizers' BertNormalizer: strips accents, then lower-cases character by character."""
     text = _cleaned(text, removed=("Cc", "Cf", "Co"))
-    text = _spaced(text, _is_cjk_in_tokenizers) if cjk_alone else text
-    text = _without_accents(text) if strip_accents else text
-    text = "".join(character.lower() for character in text) if lowercase else text
+    text = _spaced(text, alone) if vocab.cjk_alone else text
+    text = _without_accents(text) if vocab.strip_accents else text
+    return "".join(character.lower() for character in text) if vocab.lowercase else text
+
+
+def _transformers_words(text: str) -> list[str]:
+    """tokenizers' BertPreTokenizer."""
     return [part for word in text.split() for part in _split_punctuation(word)]
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from . import openai_text, openai_vision, pictures, vocabularies, wordpiece
 from .files import Files, stated_alone
 from .layers import Config, Tensors, normalize, quick_gelu
+from .pictures import CLIP, How
 
 config = stated_alone
 vocabulary = vocabularies.wordpiece
@@ -81,6 +82,6 @@ def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -
     return wordpiece.wukong_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: short side, centre crop as torchvision rounds it, then RGB."""
-    return pictures.crop_then_rgb(image, size)
+    return pictures.crop_then_rgb(image, size, how)

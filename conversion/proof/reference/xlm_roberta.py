@@ -16,6 +16,11 @@ def padding_bias(ids: torch.Tensor) -> torch.Tensor:
     return (ids == PAD) * -10000.0
 
 
+def behind_bias(ids: torch.Tensor) -> torch.Tensor:
+    """Like `padding_bias`, for the padding behind a text alone: `bert.behind`."""
+    return bert.behind(ids, PAD) * -10000.0
+
+
 def last_hidden(
     tensors: Tensors,
     prefix: str,

@@ -13,9 +13,11 @@ from PIL import Image
 from . import bert, clip_vision, hf_config, pictures, vocabularies, wordpiece
 from .files import Files, config_json
 from .layers import Config, Tensors, gelu, layer_norm, linear, normalize, weight
+from .pictures import CLIP, How
+from .vocabularies import WordPieces
 
 config = config_json
-vocabulary = vocabularies.wordpiece
+vocabulary = vocabularies.added_wordpiece
 
 MAX_LENGTH = 77
 """inference.py."""
@@ -32,9 +34,9 @@ def text_features(tensors: Tensors, ids: torch.Tensor, config: Config) -> torch.
     """The original's text features, before normalisation."""
     facts = hf_config.facts(_text(tensors, config))
     states = bert.last_hidden(
-        tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, bert.padding_bias(ids)
+        tensors, "text_model.", ids, facts.heads, facts.activation, facts.eps, bert.behind_bias(ids)
     )
-    kept = ids != 0
+    kept = ~bert.behind(ids)
     mean = (states * kept[..., None]).sum(dim=1) / kept.sum(dim=1, keepdim=True)
     inner = gelu(mean @ weight(tensors, "text_projection.0.weight").T)
     return inner @ weight(tensors, "text_projection.2.weight").T
@@ -80,14 +82,14 @@ def image_training(tensors: Tensors, config: Config) -> dict[str, Any]:
     return hf_config.of_training(_vision(tensors, config), "clip")
 
 
-def token_ids(texts: Sequence[str], vocab: Sequence[str], context_length: int) -> list[list[int]]:
+def token_ids(texts: Sequence[str], vocab: WordPieces, context_length: int) -> list[list[int]]:
     """[CLS] .. [SEP] of each text, unpadded, at most `context_length` ids, as from the slow BertTokenizer."""
     return wordpiece.slow_transformers_ids(texts, vocab, context_length)
 
 
-def pixels(image: Image.Image, tensors: Tensors, size: int) -> torch.Tensor:
+def pixels(image: Image.Image, tensors: Tensors, size: int, how: How = CLIP) -> torch.Tensor:
     """`(3, size, size)` float32: RGB, short side to `size`, centre crop as transformers rounds it."""
-    return pictures.rgb_then_crop(image, size)
+    return pictures.rgb_then_crop(image, size, how)
 
 
 def _text(tensors: Tensors, config: Config) -> Config:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion.detection import parts
 from hf_zhclip.conversion.detection.parts import identify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.layouts import hf_config
@@ -136,6 +137,8 @@ PLANTED = {
     "quick GELU in open_clip": ("open_clip", fields("config.json", "vision_config", hidden_act="quick_gelu"), "image"),
     "CLS for the mean": ("sentence_transformers", fields("config.json", text_pooling="cls"), "text"),
     "a shorter text": ("bert_clip", fields("tokenizer_config.json", model_max_length=40), "ids"),
+    "padding masked inside a text": ("chinese_clip", fields("config.json", text_masks_pad_token=True), "text"),
+    "padding kept inside a text": ("open_clip_xlm_roberta", fields("config.json", text_masks_pad_token=False), "text"),
     "a text that looks both ways": ("hf_clip", fields("config.json", "text_config", is_causal=False), "text"),
     "a narrower dtype": ("cn_clip_vit", fields("config.json", dtype="bfloat16"), "text"),
     "a wider dtype": ("cn_clip_vit", fields("config.json", dtype="float64"), "config"),
@@ -341,6 +344,65 @@ def test_a_reader_that_is_wrong_is_caught_by_numbers(name, family, original, tmp
         convert(found.source, tmp_path / "OUT", **found.arguments)
 
     assert {"text", "image"} & {each.step for each in error.value.report.comparisons if not each.passed}
+
+
+# In the conversion: a reader that believes whatever a folder states of its pictures
+
+SQUASHED = {
+    "chinese_clip": {
+        "size": {"height": checkpoints.common.SIZE, "width": checkpoints.common.SIZE},
+        "do_center_crop": False,
+    }
+}
+PREPROCESSORS = {
+    "another mean": ("chinese_clip", {"image_mean": [0.5] * 3}),
+    "another deviation": ("hf_clip", {"image_std": [0.5, 0.25, 0.5]}),
+    "another filter": ("bert_clip", {"resample": 2}),
+    "another factor": ("bert_clip", {"rescale_factor": 1 / 127.5}),
+    "a crop": ("chinese_clip", {"do_center_crop": True, "size": {"shortest_edge": checkpoints.common.SIZE}}),
+    "no crop": (
+        "hf_clip",
+        {"do_center_crop": False, "size": {"height": checkpoints.common.SIZE, "width": checkpoints.common.SIZE}},
+    ),
+    "a mean beside the text": ("taiyi_head", {"image_mean": [0.4, 0.4, 0.4]}),
+}
+
+
+@pytest.mark.parametrize("file", ["preprocessor_config.json", "processor_config.json"])
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_what_a_folder_states_of_its_pictures_is_evidence_of_the_witness(name, file, original, tmp_path, monkeypatch):
+    family, stated = PREPROCESSORS[name]
+    found = original(family)
+    source = shutil.copytree(found.source, tmp_path / "source")
+    shape = {
+        "size": {"shortest_edge": checkpoints.common.SIZE},
+        "crop_size": {"height": checkpoints.common.SIZE, "width": checkpoints.common.SIZE},
+    }
+    fields = {**shape, **SQUASHED.get(family, {}), **stated}
+    fields = fields if file == "preprocessor_config.json" else {"image_processor": fields}
+    (source / file).write_text(json.dumps(fields), encoding="utf-8")
+    monkeypatch.setattr(parts, "check_pictures", lambda *given: None)
+
+    with pytest.raises(ParityError) as error:
+        convert(source, tmp_path / "OUT", **found.arguments)
+
+    assert {each.step for each in error.value.report.comparisons if not each.passed} >= {"pixels"}
+
+
+NOT_COMPUTED = {
+    "no resizing": ({"do_resize": False}, "do_resize False"),
+    "a mean of words": ({"image_mean": ["a"] * 3}, "image_mean"),
+    "a filter that is not there": ({"resample": 99}, "resample 99"),
+    "a size of no pixels": ({"size": {"height": 0, "width": 64}}, "size 0"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_COMPUTED)
+def test_the_witness_refuses_a_preparation_that_it_does_not_compute(name):
+    stated, said = NOT_COMPUTED[name]
+
+    with pytest.raises(ValueError, match=said):
+        pictures.stated(stated)
 
 
 # In a source: what a check of one direction let pass

@@ -246,7 +246,8 @@ def test_a_foreign_tokenizer_is_caught(original, tmp_path, monkeypatch):
     with pytest.raises(ParityError) as error:
         convert(original("cn_clip_vit").source, tmp_path / "OUT", **original("cn_clip_vit").arguments)
 
-    assert failed_steps(error) == {"ids"}
+    # A BertTokenizer finds the padding token in a text, and cn_clip's own tokenizer takes it for characters.
+    assert failed_steps(error) == {"ids", "text"}
 
 
 def bert_in_place_of_cn_clip(vocabulary, context_length):

@@ -321,7 +321,7 @@ def unigram_ids(found, texts=TEXTS):
         found.normalizers,
         found.splits,
         found.special,
-        found.greedy,
+        found.added,
         40,
     )
 

@@ -21,7 +21,7 @@ from tests.conversion.publishing.reading import (
 from tests.loopback_hub import connect, serve
 
 
-@pytest.mark.parametrize("variant", [*FAMILIES, "sharded with code"])
+@pytest.mark.parametrize("variant", [*FAMILIES, "sharded"])
 def test_every_block_of_a_card_runs(variant, repo, original, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "my clip"  # with a space, which the shell has to be told
     if variant in FAMILIES:
@@ -34,8 +34,8 @@ def test_every_block_of_a_card_runs(variant, repo, original, tmp_path, monkeypat
     # What an export computes is compared by its own tests, in a fresh process that costs seconds.
     monkeypatch.setattr(exporting, "_verify_native", lambda *arguments: None)
     ran = [run(language, block) for language, block in BLOCK.findall(halves(text_of(folder))[1])]
-    doors = {"cn_clip_vit": 4, "cn_clip_resnet": 2, "taiyi_head": 1, "sharded with code": 5}
-    assert sum(ran) == doors.get(variant, 3)
+    doors = {"cn_clip_vit": 5, "cn_clip_resnet": 3, "taiyi_head": 2, "sharded": 5}
+    assert sum(ran) == doors.get(variant, 4)
 
 
 def test_every_block_of_a_card_on_the_hub_runs(repo, tmp_path, monkeypatch, capsys):
@@ -47,14 +47,14 @@ def test_every_block_of_a_card_on_the_hub_runs(repo, tmp_path, monkeypatch, caps
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(exporting, "_verify_native", lambda *arguments: None)
         ran = [run(language, block) for language, block in BLOCK.findall(halves(text)[1])]
-    assert sum(ran) == 4 and text.count('"user/my-clip"') == 6
+    assert sum(ran) == 5 and text.count('"user/my-clip"') == 10
     assert (tmp_path / "my-clip.pt").is_file() and (tmp_path / "my-clip-native" / "config.json").is_file()
 
 
 def convert_again(found, folder):
     from hf_zhclip.conversion import convert
 
-    convert(found.source, folder, **found.arguments, with_code=True, max_shard_size="1MB")
+    convert(found.source, folder, **found.arguments, max_shard_size="1MB")
     assert (folder / "model.safetensors.index.json").is_file()
 
 

@@ -16,7 +16,7 @@ from hf_zhclip.conversion.publishing.cards import write_card
 from hf_zhclip.conversion.publishing.rendering import render, render_entry
 from hf_zhclip.conversion.publishing.unverified import FAILED
 from hf_zhclip.conversion.reading import catalogue
-from hf_zhclip.conversion.repos.doors import add_code
+from hf_zhclip.conversion.repos.doors import remove_code
 from hf_zhclip.conversion.repos.report import FILE, read_report
 from hf_zhclip.conversion.repos.write import write_json
 
@@ -101,13 +101,14 @@ def test_only_the_doors_that_are_open_have_a_block(family, native, home, repo):
     assert native in english
     assert ("--to transformers" in english) == native.startswith("`")
     assert ("--to cn_clip" in english) == home
-    assert "zhclip convert --with-code" in english and "trust_remote_code=True, device_map" not in english
+    assert "zhclip convert --with-code" not in english and "trust_remote_code=True, device_map" in english
 
 
-def test_a_repo_with_code_has_a_block_for_those_who_trust_it(copy):
+def test_a_repo_without_code_has_no_block_for_those_who_trust_it(copy):
     folder = copy()
-    add_code(folder)
-    assert "trust_remote_code=True, device_map" in render(folder, repo="cn_clip_vit")
+    remove_code(folder)
+    english = halves(render(folder, repo="cn_clip_vit"))[1]
+    assert "zhclip convert --with-code" in english and "trust_remote_code=True, device_map" not in english
 
 
 def test_a_card_for_the_hub_loads_from_there_and_downloads_before_it_exports(repo):

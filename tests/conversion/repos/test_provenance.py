@@ -14,18 +14,18 @@ def part(path="/home/somebody/epoch3.pt", hub_id="", revision=""):
 
 
 def test_the_command_names_what_was_given_and_no_place():
-    options = {"format": "taiyi", "tokenizer": "/home/somebody/vocab.txt", "context_length": 77, "with_code": True}
+    options = {"format": "taiyi", "tokenizer": "/home/somebody/vocab.txt", "context_length": 77, "without_code": True}
 
     command = provenance.command([part(), part("/data/clip vit")], Path("/tmp/x/out"), options)
 
     assert command == (
         "zhclip convert epoch3.pt out --vision 'clip vit' --format taiyi --tokenizer vocab.txt --context-length 77 "
-        "--with-code"
+        "--without-code"
     )
 
 
 def test_the_command_leaves_out_what_goes_without_saying():
-    options = {"format": None, "dtype": "keep", "max_shard_size": "5GB", "with_code": False, "config": None}
+    options = {"format": None, "dtype": "keep", "max_shard_size": "5GB", "without_code": False, "config": None}
 
     assert provenance.command([part()], Path("out"), options) == "zhclip convert epoch3.pt out"
 

@@ -149,7 +149,7 @@ def test_the_report_compares_states_and_what_is_pooled_and_no_picture(one):
 
     assert report.passed and report.level == "peer"
     assert [each.step for each in report.comparisons] == [
-        *("tensors", "tensors", "config", "ids", "config", "ids", "ids", *["states"] * 7, *["pooled"] * 7)
+        *("tensors", "tensors", "config", "ids", "config", "ids", "ids", *["states"] * 8, *["pooled"] * 8)
     ]
     assert report.conversion["image_order"] is None and report.conversion["architecture"] == "bare BERT 32x2"
     assert SPACE in report.conversion["limits"][0].en

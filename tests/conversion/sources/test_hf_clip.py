@@ -13,7 +13,7 @@ from hf_zhclip.conversion.detection.parts import describe, identify, image_rules
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.mapping import concat, drop, rename, split
-from hf_zhclip.conversion.proof.reference import bpe, clip_text, cn_clip, hf_clip
+from hf_zhclip.conversion.proof.reference import bpe, clip_text, cn_clip, hf_clip, vocabularies
 from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.builders import clip_tokenizer
@@ -129,10 +129,10 @@ def test_ids_are_those_of_clip_tokenizer_fast_in_the_frozen_tokenizer_and_in_the
         place = tmp_path
         original.save_pretrained(place)
     wanted = original(list(TEXTS), truncation=True, max_length=40)["input_ids"]
-    frozen, vocab = clip_tokenizer(place, 40), read_bpe(place)
+    frozen = clip_tokenizer(place, 40)
 
     assert frozen(list(TEXTS), truncation=True)["input_ids"] == wanted
-    assert hf_clip.token_ids(TEXTS, vocab, 40) == wanted
+    assert hf_clip.token_ids(TEXTS, vocabularies.clip_bpe(place), 40) == wanted
     assert [len(row) for row in wanted][-1] == 40 and {row[-1] for row in wanted} == {END}
 
 

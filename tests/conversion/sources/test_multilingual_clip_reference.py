@@ -7,8 +7,7 @@ import torch
 from tokenizers import Tokenizer, normalizers
 
 from hf_zhclip.conversion.proof import samples
-from hf_zhclip.conversion.proof.reference import multilingual_clip, unigram
-from hf_zhclip.conversion.tokenizers.vocabularies import read_unigram
+from hf_zhclip.conversion.proof.reference import multilingual_clip, unigram, vocabularies
 
 from tests import checkpoints
 from tests import unigram as small
@@ -103,7 +102,7 @@ def test_token_ids_are_those_of_the_tokenizers_library(mapped, tmp_path):
     file = small.tokenizer_file(tmp_path / "tokenizer.json", mapped)
     library = Tokenizer.from_file(str(file))
     library.enable_truncation(24)
-    found = multilingual_clip.token_ids(texts(), read_unigram(file), 24)
+    found = multilingual_clip.token_ids(texts(), vocabularies.unigram(file), 24)
     assert found == [each.ids for each in library.encode_batch(texts())]
 
 

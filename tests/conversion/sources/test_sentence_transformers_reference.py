@@ -5,7 +5,7 @@ import torch
 from transformers import DistilBertConfig, DistilBertModel
 
 from hf_zhclip.conversion.proof.reference import bert, distilbert, layers, sentence_transformers, wordpiece
-from hf_zhclip.conversion.tokenizers.vocabularies import WordPieces
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 
 from tests import checkpoints
 from tests.weights import seeded_state_dict
@@ -75,7 +75,7 @@ def test_a_wrong_eps_and_a_missing_mask_show(tensors, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sentence_transformers, "DISTILBERT_EPS", 1e-5)
         assert smallest_cosine(right, sentence_transformers.encode_text(tensors, IDS, FACTS)) < 0.99
-    monkeypatch.setattr(bert, "padding_bias", lambda ids: None)
+    monkeypatch.setattr(bert, "behind_bias", lambda ids: None)
     assert smallest_cosine(right, sentence_transformers.encode_text(tensors, IDS, FACTS)) < 0.99
 
 
@@ -103,4 +103,4 @@ def test_texts_are_prepared_as_the_folder_states(lowercase, strip_accents, cjk_a
     (ids,) = sentence_transformers.token_ids(["Été CAT 猫猫"], vocab, 16)
 
     assert [tokens[number] for number in ids] == wanted
-    assert wordpiece.transformers_ids(["CAT"], tokens, 16) == [[2, 10, 3]]
+    assert wordpiece.folder_ids(["CAT"], WordPieces(tokens), 16) == [[2, 10, 3]]

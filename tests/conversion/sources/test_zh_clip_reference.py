@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hf_zhclip.conversion.proof.reference import layers, zh_clip
+from hf_zhclip.conversion.proof.reference.vocabularies import WordPieces
 
 from tests import checkpoints, planted
 from tests.inputs import seeded_ids, seeded_pixels
@@ -67,7 +68,10 @@ def test_token_ids_are_the_recorded_ones():
     content = (ROOT / "conversion/tokenizers/vocab.txt").read_bytes()
     assert hashlib.sha256(content).hexdigest() == RECORDED["vocab_sha256"]
 
-    assert zh_clip.token_ids(RECORDED["texts"], content.decode("utf-8").split("\n")[:-1], 77) == RECORDED["ids"]
+    assert (
+        zh_clip.token_ids(RECORDED["texts"], WordPieces(content.decode("utf-8").split("\n")[:-1]), 77)
+        == RECORDED["ids"]
+    )
     assert max(map(len, RECORDED["ids"])) == 77
 
 
