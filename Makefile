@@ -34,7 +34,8 @@ demo: $(VENV)/.done
 test: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(QUICK)" tests $(PYTEST_ARGS)
 
-# The rest of the full products: every family by every planted fact, by every wrapper, by every folder.
+# The rest of the full products (every family by every planted fact, by every wrapper, by every folder), and the
+# slow tests that show of another input what `test` shows of one.
 test-thorough: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(OFFLINE) and thorough" tests $(PYTEST_ARGS)
 
@@ -76,7 +77,7 @@ parity: $(PARITY)/.done
 	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "parity and not slow" \
 		tests $(PYTEST_ARGS)
 
-# Full-size models of several GB each.
+# The other full sizes, of up to several GB each.
 parity-large: $(PARITY)/.done
 	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and slow" tests $(PYTEST_ARGS)
 

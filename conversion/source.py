@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from .mapping import Rule, Shape
 from .reading.read import Checkpoint
 from .tokenizers.vocabularies import WORDPIECE, Vocabulary
@@ -132,6 +134,50 @@ def joined(text: TextSide, image: ImageSide, name: str | None = None) -> Whole:
     )
 
 
+Tensors = Mapping[str, torch.Tensor]
+Json = Mapping[str, Any]
+
+ROOT: Mapping[str, str] = {"": ""}
+"""All weights lie in the folder itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files in which a format's own project keeps a checkpoint: how a converted model goes back.
+
+    `weights` are the names that the project reads its weights from. A repo is written under the name that its
+    original had, else under the first. In a pickle, `under` is the key of the state dict ("" if the tensors lie at the
+    top), and `beside` is what else lies at the top. `named` gives a tensor's key in the file, from its source key and
+    the JSON that states the original. `config` names the file of this JSON; None if no such file belongs to the
+    format. `own_vocabulary` says whether the vocabulary lies beside the weights; otherwise the project's package holds
+    it. `places` gives, from the JSON files of the original, the folder for the source keys with each prefix; there the
+    prefix is left out.
+
+    `made` gives the content of further JSON files, from a repo's config. `unused` gives the tensors that the class
+    demands and the tables drop, from the other source tensors. `left_out` are keys that the tables drop and that the
+    class does not have, or loads without. A dropped key that none of the two names is lost for good.
+
+    `load` gives Python code for the variable `folder`, from a repo's config and the JSON that states the original; it
+    loads the model with the project's own package. `load_image` gives this code if the class loads an image tower
+    alone, from a repo's config; a format without it is no image part. `refused` says why an original with these JSON
+    files cannot be written.
+    """
+
+    weights: tuple[str, ...]
+    load: Callable[[Json, Json], str]
+    under: str = ""
+    beside: Json = field(default_factory=dict)
+    named: Callable[[str, Json], str] = lambda key, stated: key
+    config: str | None = None
+    own_vocabulary: bool = False
+    places: Callable[[Json], Mapping[str, str]] = lambda files: ROOT
+    made: Callable[[Json], Json] = lambda config: {}
+    unused: Callable[[Tensors], Tensors] = lambda tensors: {}
+    left_out: tuple[str, ...] = ()
+    load_image: Callable[[Json], str] | None = None
+    refused: Callable[[Json], str | None] = lambda files: None
+
+
 @dataclass(frozen=True)
 class Source:
     """One checkpoint format, in the terms of its own project.
@@ -156,6 +202,8 @@ class Source:
 
     `describe_image` gives the image side to a pair; a source without an image tower has no `describe_image`. It is
     `describe` itself unless a folder may hold an image tower and no text.
+
+    `files` says which files the original's users load.
     """
 
     name: str
@@ -166,6 +214,7 @@ class Source:
     rules: Callable[[Collection[str]], tuple[Rule, ...]]
     home: Callable[[Mapping[str, Any]], tuple[Rule, ...]]
     tokenizer: Callable[[Path | None, int], Any]
+    files: Files
     vocabulary: Vocabulary = WORDPIECE
     reads_config_json: bool = True
     limits: tuple[Words, ...] = ()

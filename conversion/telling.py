@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: a terminal obeys them
@@ -44,3 +46,10 @@ def masked(text: str) -> str:
         if len(token := os.environ.get(name, "").strip()) >= SHORTEST_TOKEN:
             text = text.replace(token, "***")
     return TOKEN.sub(r"\1\2\3***", USER_INFO.sub("***@", text))
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A sentence that proposes the known names nearest to a mistyped name, with a space before it; or nothing."""
+    names = {each.casefold(): each for each in known}
+    found = [names[each] for each in get_close_matches(name.casefold(), names, n=3, cutoff=0.75)]
+    return f" Did you mean {' or '.join(found)}?" if found else ""

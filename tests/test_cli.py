@@ -22,6 +22,7 @@ from zhclip_cli import common
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import entries, save_time
+from tests.thorough import thorough
 
 COMMAND = [sys.executable, "-m", "zhclip_cli"]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and shells of POSIX")
@@ -478,8 +479,7 @@ def broken_pipe(buffered):
     "arguments",
     [
         ["list"],
-        ["--help"],
-        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--version"], ["list", "--help"])),
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--help"], ["--version"], ["list", "--help"])),
     ],
 )
 def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(arguments, broken_pipe):
@@ -503,6 +503,7 @@ def test_a_closed_output_is_no_failure():
 
 
 @posix
+@pytest.mark.thorough
 def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_closed():
     command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "inspect", "no-such-file.pt", "--json"]
 
@@ -512,7 +513,7 @@ def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_clo
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+@pytest.mark.parametrize("arguments", [thorough(["list"]), ["--help"]])
 def test_an_output_on_a_full_disk_ends_with_1_in_words(arguments, buffered):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=300)

@@ -7,6 +7,7 @@ import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ from hf_zhclip.conversion import convert
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
 from tests.small_models import both, build
+from tests.thorough import in_turns, thorough
 
 MODELS = ("cn_clip", "cn_clip_rn50")  # a ViT and a ResNet
+MAPS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", {"": "cpu"}, None)
 PARTS = ("logit_scale", "text_model", "vision_model", "text_projection", "visual_projection")
 LAYOUTS = ("one file", "shards")
 NO_GPU = {"cpu": 2**30}  # a limit that names no GPU keeps "auto" from taking one
@@ -172,8 +175,7 @@ def cut_blocks(model: nn.Module, device_map: dict[str, Any]) -> list[str]:
 # Maps of the CPU and the disk
 
 
-@pytest.mark.parametrize("variant", MODELS)
-@pytest.mark.parametrize("device_map", ["auto", "balanced", "balanced_low_0", "sequential", "cpu", {"": "cpu"}, None])
+@pytest.mark.parametrize(("device_map", "variant"), in_turns(product(MAPS, MODELS), lambda row: str(row[0])), ids=str)
 def test_a_model_that_fits_lies_whole_in_memory(save, variant, device_map):
     saved = save(variant)
 
@@ -305,8 +307,9 @@ def test_one_tower_takes_a_device_map(save, tower, variant):
 # Precision
 
 
-@pytest.mark.parametrize("variant", MODELS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("dtype", "variant"), in_turns(product((torch.bfloat16, torch.float16), MODELS), lambda row: row[0]), ids=str
+)
 def test_a_dtype_on_load_is_that_of_every_weight_wherever_it_lies(save, tmp_path, variant, dtype):
     saved = save(variant)
     wanted = copy.deepcopy(saved.model).to(dtype)
@@ -383,7 +386,7 @@ def test_accelerates_functions_offload_and_dispatch_the_model(save, variant, tmp
 # A converted repo
 
 
-@pytest.mark.parametrize("family", ["cn_clip_vit", "cn_clip_resnet"])
+@pytest.mark.parametrize("family", ["cn_clip_vit", thorough("cn_clip_resnet")])
 def test_a_converted_repo_takes_device_maps_and_so_does_a_pipeline_of_it(tmp_path, monkeypatch, family):
     original = FAMILIES[family](tmp_path)
     save_time(monkeypatch)

@@ -90,6 +90,52 @@ class TestInputs:
         for picture, pixels in zip(pictures, batch, strict=True):
             assert same_bits(pixels.numpy(), processor()(picture).pixel_values[0])
 
+    def test_a_grey_array_is_a_grey_picture(self):
+        grey = rgb(30, 20).convert("L")
+        wanted = processor()(grey).pixel_values
+        for array in (np.asarray(grey), torch.from_numpy(np.array(grey))):
+            assert same_bits(processor()(array).pixel_values, wanted)
+            assert same_bits(processor()([array, array]).pixel_values[1:], wanted)
+
+    @pytest.mark.parametrize("form", [bytes, bytearray, memoryview, BytesIO])
+    def test_the_bytes_of_a_file_are_its_picture(self, form):
+        file = BytesIO()
+        with_alpha(4).save(file, "PNG")
+        wanted = processor()(with_alpha(4)).pixel_values
+        assert same_bits(processor()(form(file.getvalue())).pixel_values, wanted)
+        assert same_bits(processor()([form(file.getvalue())]).pixel_values, wanted)
+
+    def test_an_open_file_is_its_picture_wherever_it_stands(self, tmp_path):
+        with open(tmp_path / "a.png", "w+b") as file:
+            with_alpha(4).save(file, "PNG")
+            found = processor()(file).pixel_values
+            assert not file.closed
+        assert same_bits(found, processor()(with_alpha(4)).pixel_values)
+
+    def test_nested_lists_and_batches_are_one_flat_batch(self):
+        array = np.asarray(rgb(30, 20))
+        found = processor()([[rgb(30, 20)], [], (array, np.stack([array, array]))]).pixel_values
+        assert found.shape == (4, 3, 8, 8)
+        assert all(same_bits(each, found[0]) for each in found)
+
+    @pytest.mark.parametrize("source", [None, 3, {"image": 1}, [object()]])
+    def test_what_is_no_picture_is_refused_with_what_is(self, source):
+        with pytest.raises(TypeError, match="found a .*; wanted a Pillow image, the path of a picture, its bytes"):
+            processor()(source)
+
+    @pytest.mark.parametrize("shape", [(0, 9, 3), (9, 0, 3), (3, 0, 9), (0, 9), (0, 0)])
+    def test_an_array_without_pixels_is_refused(self, shape):
+        with pytest.raises(ValueError, match="found an array of uint8, .* No side may be 0"):
+            processor()(np.zeros(shape, np.uint8))
+
+    def test_a_pillow_image_without_pixels_is_refused(self):
+        with pytest.raises(ValueError, match="found a picture of 0 x 9 pixels; no side may be 0"):
+            processor()(Image.new("RGB", (0, 9)))
+
+    def test_a_layout_that_the_array_does_not_have_is_refused(self):
+        with pytest.raises(ValueError, match="found 20 channels by input_data_format='channels_first', wanted 3"):
+            processor()(np.asarray(rgb(30, 20)), input_data_format="channels_first")
+
     def test_an_empty_list_gives_an_empty_batch(self):
         assert processor()([]).pixel_values.shape == (0, 3, 8, 8)
 
@@ -163,7 +209,7 @@ class TestInputs:
         found = processor()("https://example.com/a.png").pixel_values
         assert same_bits(found, processor()(with_alpha(4)).pixel_values)
 
-    @pytest.mark.parametrize("source", ["nowhere.jpg", "cats", "data:image/png;base64,AAAA"])
+    @pytest.mark.parametrize("source", ["nowhere.jpg", "cats", "猫/狗 1.jpg", "", "data:image/png;base64,AAAA"])
     def test_text_that_leads_to_no_picture_is_refused(self, source):
         with pytest.raises(ValueError, match=f"found '{source}', wanted the path of an existing picture"):
             processor()(source)
@@ -172,6 +218,19 @@ class TestInputs:
         (tmp_path / "notes.jpg").write_text("no picture")
         with pytest.raises(ValueError, match="notes.jpg', wanted the path of an existing picture"):
             processor()(tmp_path / "notes.jpg")
+
+    @pytest.mark.parametrize("form", [str, Path])
+    def test_a_missing_picture_and_one_that_is_cut_off_name_their_paths(self, tmp_path, form):
+        path = tmp_path / "猫 的照片.png"
+        rgb(97, 61).save(path)
+        path.write_bytes(path.read_bytes()[:2000])
+        with pytest.raises(ValueError, match="猫 的照片.png', which cannot be read as a picture: .*cut off"):
+            processor()([rgb(9, 9), form(path)])
+        with pytest.raises(ValueError, match="猫 的照片.png', which cannot be read"):
+            processor()(Image.open(path))
+        path.unlink()
+        with pytest.raises(ValueError, match="猫 的照片.png', wanted the path of an existing picture"):
+            processor()(form(path))
 
 
 class TestSettings:
@@ -245,7 +304,114 @@ class TestSettings:
         with pytest.raises(ValueError, match="found image_order=None"):
             AutoImageProcessor.from_pretrained(tmp_path)
 
-    @pytest.mark.parametrize("option", ["do_resize", "do_center_crop", "crop_size", "do_rescale", "do_convert_rgb"])
-    def test_an_option_that_would_change_the_steps_is_refused(self, option):
-        with pytest.raises(TypeError, match=f"found the option {option}; the options are image_order, size"):
-            processor()(rgb(9, 9), **{option: False})
+    @pytest.mark.parametrize("option", ["do_center_crop", "crop_size", "do_convert_rgb", "rescale_factor", "nonsense"])
+    def test_an_option_that_has_no_effect_is_refused_wherever_it_is_given(self, tmp_path, option):
+        processor().save_pretrained(tmp_path)
+        for give in (
+            lambda **options: processor()(rgb(9, 9), **options),
+            processor,
+            lambda **options: AutoImageProcessor.from_pretrained(tmp_path, **options),
+            lambda **options: ZhCLIPImageProcessor.from_pretrained(tmp_path, **options),
+        ):
+            with pytest.raises(TypeError, match=f"found the option {option}; the options are image_order, size"):
+                give(**{option: False})
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("size", 6),
+            ("resample", 0),
+            ("do_normalize", False),
+            ("image_mean", 0.5),
+            ("image_std", (0.4, 0.5, 0.6)),
+            ("image_order", "rgb_then_crop"),
+        ],
+    )
+    def test_an_option_has_the_same_effect_wherever_it_is_given(self, tmp_path, option, value):
+        processor().save_pretrained(tmp_path)
+        called = processor()(with_alpha(4), **{option: value}).pixel_values
+        assert not same_bits(called, processor()(with_alpha(4)).pixel_values)
+        built = ZhCLIPImageProcessor(**{"image_order": "squash_then_rgb", "size": 8, option: value})
+        loaded = AutoImageProcessor.from_pretrained(tmp_path, **{option: value})
+        (tmp_path / "again").mkdir()
+        built.save_pretrained(tmp_path / "again")
+        for each in (built, loaded, AutoImageProcessor.from_pretrained(tmp_path / "again")):
+            assert same_bits(each(with_alpha(4)).pixel_values, called)
+
+    def test_unused_options_come_back_on_request(self, tmp_path):
+        processor().save_pretrained(tmp_path)
+        asked = {"size": 6, "nonsense": 3, "return_unused_kwargs": True}
+        found, unused = ZhCLIPImageProcessor.from_pretrained(tmp_path, **asked)
+        assert (found.size.height, unused) == (6, {"nonsense": 3})
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"resample": 77}, "found resample=77, wanted one of 0, "),
+            ({"image_mean": [0.5, 0.5]}, "found image_mean=.*, wanted a number for red, for green and for blue"),
+            ({"image_std": 0}, "found image_std=0, wanted .* none of them 0"),
+            ({"input_data_format": "last"}, "found input_data_format='last', wanted one of channels_first"),
+            ({"do_resize": "no"}, "found do_resize='no', wanted True or False"),
+            ({"size": [8, 8, 8]}, "found size=.*, wanted"),
+        ],
+    )
+    def test_a_value_that_cannot_act_is_refused_when_it_is_given(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            ZhCLIPImageProcessor(**{"image_order": "squash_then_rgb", "size": 8} | options)
+
+    def test_none_stands_for_the_setting(self):
+        found = processor()(with_alpha(4), size=None, do_normalize=None, image_mean=None).pixel_values
+        assert same_bits(found, processor()(with_alpha(4)).pixel_values)
+
+
+class TestSteps:
+    """Each expected value is computed here, by numpy from the picture's own bytes."""
+
+    def test_without_normalising_pixels_are_bytes_divided_by_255(self):
+        found = processor(do_normalize=False)(rgb(8, 8)).pixel_values[0]
+        assert same_bits(found, np.asarray(rgb(8, 8)).transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+
+    def test_without_rescaling_floats_give_the_pixels_of_the_bytes_that_they_were(self):
+        floats = np.asarray(rgb(30, 20)).astype(np.float32) / np.float32(255)
+        wanted = processor()(rgb(30, 20)).pixel_values
+        for each in (floats, floats.astype(np.float64), torch.from_numpy(floats.transpose(2, 0, 1).copy())):
+            assert same_bits(processor()(each, do_rescale=False).pixel_values, wanted)
+
+    def test_floats_of_the_models_size_keep_every_digit(self):
+        floats = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+        plain = {"do_rescale": False, "do_resize": False, "do_normalize": False}
+        assert same_bits(processor()(floats, **plain).pixel_values[0], floats.transpose(2, 0, 1))
+        grey = processor()(floats[..., 0], **plain).pixel_values[0]
+        assert same_bits(grey, np.stack([floats[..., 0]] * 3))
+
+    def test_floats_need_the_word_that_they_are_rescaled(self):
+        with pytest.raises(ValueError, match="found an array of float32.*pass do_rescale=False"):
+            processor()(np.zeros((9, 9, 3), np.float32))
+
+    @pytest.mark.parametrize("value", [-0.5, 1.5, 255.0, float("nan")])
+    def test_rescaled_floats_outside_0_to_1_are_refused(self, value):
+        with pytest.raises(ValueError, match="do_rescale=False says that the values are between 0 and 1"):
+            processor()(np.full((9, 9, 3), value, np.float32), do_rescale=False)
+
+    def test_bytes_that_are_not_rescaled_come_as_they_are_and_are_not_normalised(self):
+        with pytest.raises(ValueError, match="found bytes .* and do_rescale=False"):
+            processor()(rgb(8, 8), do_rescale=False)
+        found = processor()(rgb(8, 8), do_rescale=False, do_normalize=False).pixel_values[0]
+        assert np.array_equal(found, np.asarray(rgb(8, 8)).transpose(2, 0, 1))
+
+    @pytest.mark.parametrize("order", ORDERS)
+    def test_without_resizing_a_picture_needs_the_size_and_gives_the_same_pixels(self, order):
+        fits = processor(order, 61)(rgb(61, 61), do_resize=False).pixel_values
+        assert same_bits(fits, processor(order, 61)(rgb(61, 61)).pixel_values)
+        with pytest.raises(ValueError, match="found a picture of 97 x 61 pixels and do_resize=False; wanted 61 x 61"):
+            processor(order, 61)(rgb(97, 61), do_resize=False)
+
+    def test_a_device_moves_the_result_only(self):
+        found = processor()(rgb(9, 9), return_tensors="pt", device="meta").pixel_values
+        assert (found.device.type, found.shape, found.dtype) == ("meta", (1, 3, 8, 8), torch.float32)
+        with pytest.raises(ValueError, match="found device='cpu' without return_tensors"):
+            processor()(rgb(9, 9), device="cpu")
+
+    def test_a_device_of_this_machine_is_not_saved(self, tmp_path):
+        processor(device="meta", return_tensors="pt").save_pretrained(tmp_path)
+        assert "device" not in json.loads((tmp_path / "preprocessor_config.json").read_text(encoding="utf-8"))

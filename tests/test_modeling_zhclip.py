@@ -1,4 +1,5 @@
 import copy
+import inspect
 import json
 import logging
 import math
@@ -18,6 +19,7 @@ from torch import nn
 from torch.nn.functional import normalize
 from transformers import AutoModel, CLIPTextModel
 
+import hf_zhclip
 from hf_zhclip import (
     ZhCLIPConfig,
     ZhCLIPModel,
@@ -768,3 +770,108 @@ def test_export_keeps_both_batch_sizes_free(dtype):
         ids, pixels = torch.cat([texts(model), texts(model)[:2]]), images(2).to(dtype)
         for found, wanted in zip(exported(ids, pixels), Embed()(ids, pixels), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+# What transformers expects of every model
+
+
+# XLM-R takes positions from the ids, and cannot tell padding among embeddings: no family pads it inside the model.
+@pytest.mark.parametrize(
+    ("variant", "padded"),
+    [(variant, {}) for variant in ("cn_clip", "mclip", "multilingual")]
+    + [(variant, {"text_attends_to_padding": True, **LENGTH}) for variant in ("cn_clip", "multilingual")],
+)
+def test_word_embeddings_give_what_their_ids_give(variant, padded):
+    model = build(variant, **padded)
+    ids = texts(model)
+    mask = (ids != model.config.text_config.pad_token_id).long()
+    embeds = model.get_input_embeddings()(ids)
+
+    found, wanted = model.encode_text(inputs_embeds=embeds, attention_mask=mask), model.encode_text(ids, mask)
+    torch.testing.assert_close(found, wanted)
+    whole = model(inputs_embeds=embeds, attention_mask=mask, pixel_values=images(), return_loss=True)
+    assert torch.equal(whole.text_embeds, found) and whole.loss.isfinite()
+    tower = ZhCLIPTextModelWithProjection(model.config)
+    tower.load_state_dict(model.state_dict(), strict=False)
+    text = tower.eval()(inputs_embeds=embeds, attention_mask=mask).text_embeds
+    torch.testing.assert_close(normalize(text, dim=-1), found)
+
+
+def test_a_text_side_needs_ids_or_embeddings_and_not_both():
+    model = build("cn_clip")
+    ids = texts(model)
+    embeds = model.get_input_embeddings()(ids)
+
+    for call in (ZhCLIPTextModel(model.config), model.get_text_features, model.encode_text):
+        with pytest.raises(ValueError, match="neither input_ids nor inputs_embeds were given; give one of them"):
+            call(input_ids=None)
+        with pytest.raises(ValueError, match="both input_ids and inputs_embeds were given; give one of them"):
+            call(input_ids=ids, inputs_embeds=embeds)
+    with pytest.raises(ValueError, match="finds the end of a text by its id: give input_ids"):
+        build("wukong").encode_text(inputs_embeds=embeds)
+    with pytest.raises(ValueError, match="a text of 21 tokens was given"):
+        model.encode_text(inputs_embeds=torch.zeros(1, 21, 32))
+    for call in (ZhCLIPVisionModel(model.config), model.get_image_features, model.encode_image):
+        with pytest.raises(ValueError, match="no pixel_values were given"):
+            call(pixel_values=None)
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
+@pytest.mark.parametrize("tower", [ZhCLIPVisionModel, ZhCLIPVisionModelWithProjection])
+def test_the_input_embeddings_of_a_vision_tower_can_be_set(variant, tower):
+    model = tower(build(variant).config)
+    new = copy.deepcopy(model.get_input_embeddings())
+
+    model.set_input_embeddings(new)
+
+    assert model.get_input_embeddings() is new and new in list(model.modules())
+
+
+def test_what_a_partial_checkpoint_lacks_is_drawn_as_transformers_clip_draws_it(tmp_path):
+    wide = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = wide | {"model_type": "clip_vision_model", "image_size": 32, "patch_size": 16}
+    text = {"model_type": "bert", "vocab_size": 50, "max_position_embeddings": 20} | wide
+    model = ZhCLIPModel(ZhCLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    lacking = [key for key in state if "layers.1." in key or key.endswith("projection.weight")]
+    save_file(
+        {key: state[key] for key in state if key not in lacking}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+
+    loaded = ZhCLIPModel.from_pretrained(tmp_path)
+
+    # transformers/models/clip/modeling_clip.py, CLIPPreTrainedModel._init_weights, for width 256 and two layers.
+    layer = loaded.vision_model.encoder.layers[1]
+    for weight, std in (
+        (layer.self_attn.q_proj.weight, 256**-0.5 * 4**-0.5),
+        (layer.self_attn.out_proj.weight, 256**-0.5),
+        (layer.mlp.fc1.weight, 512**-0.5),
+        (layer.mlp.fc2.weight, 256**-0.5 * 4**-0.5),
+        (loaded.text_projection.weight, 256**-0.5),
+        (loaded.visual_projection.weight, 256**-0.5),
+    ):
+        assert weight.std().item() == pytest.approx(std, rel=0.03)
+    kept = {key: value for key, value in loaded.state_dict().items() if key not in lacking}
+    assert all(torch.equal(value, state[key]) for key, value in kept.items())
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50", "mclip"])
+@pytest.mark.parametrize("tower", [ZhCLIPTextModel, ZhCLIPVisionModelWithProjection])
+def test_the_attention_of_a_tower_alone_is_set_without_a_word_about_the_other(variant, tower, caplog):
+    model = tower(build(variant).config)
+    side = "text" if tower is ZhCLIPTextModel else "vision"
+
+    for attention in ("eager", "sdpa", {f"{side}_config": "eager"}):
+        model.set_attn_implementation(attention)
+
+        wanted = attention if isinstance(attention, str) else "eager"
+        assert getattr(model, f"{side}_model").config._attn_implementation == wanted
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("name", sorted(hf_zhclip.modeling_zhclip._CLASSES))
+def test_every_argument_of_a_forward_says_what_it_takes(name):
+    parameters = inspect.signature(getattr(hf_zhclip, name).forward).parameters
+
+    assert [each for each in parameters if parameters[each].annotation is inspect.Parameter.empty] == ["self"]

@@ -1,5 +1,6 @@
 """The processor: defaults of a call, the warning of a cut, and settings that outlive a reload and a new process."""
 
+import inspect
 import logging
 import multiprocessing
 import pickle
@@ -77,6 +78,35 @@ class TestCall:
         inputs = processor(text=["猫"], images=rgb(9, 9), return_tensors="pt").to("cpu", torch.bfloat16)
         assert (inputs.pixel_values.dtype, inputs.input_ids.dtype) == (torch.bfloat16, torch.int64)
 
+    @pytest.mark.parametrize("empty", [[], ()])
+    def test_empty_lists_give_no_rows(self, processor, empty):
+        inputs = processor(text=empty, images=empty, return_tensors="pt")
+        assert (inputs.input_ids.shape, inputs.input_ids.dtype) == ((0, 2), torch.int64)
+        assert inputs.attention_mask.shape == (0, 2)
+        assert inputs.pixel_values.shape == (0, 3, 8, 8)
+        assert processor(text=empty).input_ids == []
+        assert processor(text=empty, padding="max_length", return_tensors="pt").input_ids.shape == (0, 6)
+
+    def test_a_device_moves_the_whole_result(self, processor):
+        inputs = processor(text="猫", images=rgb(9, 9), return_tensors="pt", device="meta")
+        assert {value.device.type for value in inputs.values()} == {"meta"}
+        assert processor(text="猫", return_tensors="pt", device="meta").input_ids.device.type == "meta"
+        with pytest.raises(ValueError, match="found device='cpu' without return_tensors"):
+            processor(text="猫", device="cpu")
+
+    @pytest.mark.parametrize("option", ["do_center_crop", "rescale_factor", "nonsense", "image"])
+    def test_an_option_that_has_no_effect_is_refused(self, processor, option):
+        with pytest.raises(TypeError, match=f"found the option {option}"):
+            processor(text="猫", images=rgb(9, 9), **{option: 1})
+
+    def test_its_arguments_say_what_they_take(self, processor):
+        parameters = inspect.signature(processor.__call__).parameters
+        assert [name for name, each in parameters.items() if each.annotation is not each.empty] == [
+            "images",
+            "text",
+            "kwargs",
+        ]
+
     def test_neither_texts_nor_pictures_is_refused(self, processor):
         with pytest.raises(ValueError, match="found neither text nor images"):
             processor()
@@ -124,6 +154,13 @@ class TestReload:
         found, wanted = reloaded(**call), processor(**call)
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+    def test_options_of_a_load_reach_the_part_that_has_them(self, processor, tmp_path):
+        processor.save_pretrained(tmp_path)
+        reloaded = AutoProcessor.from_pretrained(tmp_path, do_normalize=False, padding_side="left", use_fast=True)
+        assert (reloaded.image_processor.do_normalize, reloaded.tokenizer.padding_side) == (False, "left")
+        with pytest.raises(TypeError, match="found the option do_center_crop"):
+            AutoProcessor.from_pretrained(tmp_path, do_center_crop=False)
 
     def test_its_parts_load_alone(self, processor, tmp_path):
         processor.save_pretrained(tmp_path)

@@ -10,6 +10,7 @@ from ..reading.read import Checkpoint, without
 from ..reading.wrappers import OWN_SCRIPT
 from ..source import Signature, Source
 from ..sources import SOURCES
+from ..telling import near
 from . import relatives
 from .prefixes import Model, common, find_models, only, words
 
@@ -44,7 +45,7 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     if refused := relatives.stock(checkpoint) or relatives.altered(checkpoint):
         raise UnknownFormat(refused)
     if format not in (None, *SOURCES):
-        raise InputError(f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.")
+        raise InputError(f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.{near(format, SOURCES)}")
     if not any(_fitting(source, checkpoint) for source in SOURCES.values()):
         if format is None and (known := relatives.known(checkpoint)):
             raise UnknownFormat(known)

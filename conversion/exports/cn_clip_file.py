@@ -17,7 +17,7 @@ from ..layouts import cn_clip as cn_clip_model
 from ..mapping import inverse, plan
 from ..proof import samples
 from ..repos.repo import Repo
-from ..repos.write import same_bits
+from ..repos.write import alone, same_bits, write_pickle
 from ..tokenizers.builders import cn_clip_tokenizer
 from ..tokenizers.vocabularies import default_vocab
 from ..words import Words
@@ -256,22 +256,12 @@ def state_dict(repo: Repo, ddp: bool) -> dict[str, torch.Tensor]:
     table = inverse(cn_clip_model.home(repo.config))
     mapped = plan(table, {key: tuple(tensor.shape) for key, tensor in repo.tensors.items()})
     mapping.check([mapped], mapped.shapes)
-    return {(PREFIX if ddp else "") + key: _alone(tensor) for key, tensor in mapped.run(repo.tensors)}
-
-
-def _alone(tensor: torch.Tensor) -> torch.Tensor:
-    # torch.save writes the whole memory behind a view, and its strides.
-    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
-    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
+    return {(PREFIX if ddp else "") + key: alone(tensor) for key, tensor in mapped.run(repo.tensors)}
 
 
 def write(file: Path, tensors: Mapping[str, torch.Tensor], name: str) -> None:
     """Writes a checkpoint as cn_clip/training/main.py saves it, without the optimizer's state."""
-    try:
-        with file.open("wb") as opened:
-            torch.save({"epoch": 0, "step": 0, "name": name, "state_dict": dict(tensors)}, opened)
-    except RuntimeError as error:  # how torch reports a full disk
-        raise WorkError(f"The checkpoint could not be written: {error}. Nothing was left there.") from error
+    write_pickle(file, {"epoch": 0, "step": 0, "name": name, "state_dict": dict(tensors)})
 
 
 def check_written(file: Path, repo: Repo) -> None:

@@ -1,4 +1,4 @@
-"""export(): a repo -> a folder that plain transformers loads, or a file that cn_clip loads."""
+"""export(): a repo -> a folder that plain transformers loads, a file that cn_clip loads, or its original's files."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
 from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
-from . import cn_clip_file, native_process
+from . import cn_clip_file, native_process, source_files
 from .natives import PIXELS, Native, differences, native_for
 
 SUFFIXES = (".pt", ".pth")
@@ -39,7 +39,7 @@ EMBEDDINGS = Words("embeddings", "向量")
 class Exported:
     """What was written: which class or format and why, what differs there, and code that loads it."""
 
-    to: Literal["transformers", "cn_clip"]
+    to: Literal["transformers", "cn_clip", "source"]
     path: str
     wrote: str
     why: str
@@ -73,12 +73,13 @@ def export(
 
     Args:
         out: a folder that `convert` made, or that `save_pretrained` made from such a folder after fine-tuning.
-        destination: the path to write: a folder for transformers, a file (`.pt`) for cn_clip.
+        destination: the path to write: a file (`.pt`) for cn_clip, otherwise a folder.
         to: `transformers`: a stock class that computes exactly what the repo computes, if one exists; `cn_clip`: a
-            checkpoint as cn_clip's trainer saves it.
+            checkpoint as cn_clip's trainer saves it; `source`: the files of the format that the repo was converted
+            from, as its users load them.
         ddp: for cn_clip: name the keys as its training does (`module.`), which is needed to resume training.
         also_legacy: for transformers: also write the files that older readers need.
-        max_shard_size: for transformers: the largest weight file.
+        max_shard_size: for transformers, and for a source that has shards: the largest weight file.
         force: replace an existing `destination`.
         progress: called with one line before each long step.
 
@@ -91,6 +92,8 @@ def export(
     out, destination = Path(out), Path(destination)
     _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
     progress(f"Reading {out}")
+    if to == "source":
+        return _to_source(out, destination, max_shard_size, force, progress)
     repo = read_repo(out)
     if repo.is_text_alone:
         there = destination.with_suffix("") if to == "cn_clip" else destination
@@ -121,18 +124,19 @@ def _quoted(path: Path) -> str:
 def _check_arguments(
     out: Path, destination: Path, to: str, ddp: bool, also_legacy: bool, max_shard_size: str, force: bool
 ) -> None:
-    if to not in ("transformers", "cn_clip"):
-        raise InputError(f"There is no --to {to!r}; wanted transformers or cn_clip.")
-    if to == "transformers":
+    if to not in ("transformers", "cn_clip", "source"):
+        raise InputError(f"There is no --to {to!r}; wanted transformers, cn_clip or source.")
+    if also_legacy and to != "transformers":
+        raise InputError(f"--also-legacy writes files for older transformers: leave it out with --to {to}.")
+    if to != "cn_clip":
         if ddp:
             raise InputError("--ddp names keys as cn_clip's training does: leave --ddp out, or pass --to cn_clip.")
         if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
-            raise InputError(f"{destination} looks like a file, but --to transformers writes a folder. Name a folder.")
+            raise InputError(f"{destination} looks like a file, but --to {to} writes a folder. Name a folder.")
         check_shard_size(max_shard_size)
-        check_absent(destination, force)
+        if to == "transformers" or not force:  # which files mark a folder that may be replaced, the report says
+            check_absent(destination, force)
     else:
-        if also_legacy:
-            raise InputError("--also-legacy writes files for older transformers: leave it out with --to cn_clip.")
         if destination.suffix not in SUFFIXES:
             raise InputError(
                 f"{destination} does not end in {' or '.join(SUFFIXES)}, as cn_clip's files do. Choose another name."
@@ -361,4 +365,31 @@ def _to_cn_clip(repo: Repo, destination: Path, ddp: bool, force: bool, progress:
         why="cn_clip holds this architecture; its tensors are bit for bit those of the repo.",
         differs=cn_clip_file.differences(repo, home, ddp),
         load=cn_clip_file.how_to_load(destination, home),
+    )
+
+
+# The original's own format
+
+
+def _to_source(
+    out: Path, destination: Path, max_shard_size: str, force: bool, progress: Callable[[str], None]
+) -> Exported:
+    report = source_files.read_home(out)
+    repo = read_repo(out)
+    parts = source_files.homes(repo, report)
+    titles = " and ".join(part.source.title for part in parts)
+    marks = [f"{part.place}/{part.weights}".lstrip("/") for part in parts]
+    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, marks) as folder:
+        progress(f"Writing the files of {titles}")
+        source_files.write(folder, parts, repo, report, max_shard_size)
+        progress("Converting them back")
+        length = source_files.check_written(folder, parts, repo)
+        written = source_files.written(folder)
+    return Exported(
+        to="source",
+        path=str(destination),
+        wrote=f"{titles}: {written}",
+        why="Converted back, every tensor has the repo's bits; config.json, token ids and pictures are the same.",
+        differs=source_files.differences(parts, repo, length),
+        load=source_files.how_to_load(destination, parts, repo),
     )

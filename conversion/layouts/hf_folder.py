@@ -46,6 +46,25 @@ def dual_towers(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple
     )
 
 
+def pictures(
+    kind: str, image_order: str, config: Mapping[str, Any], one_number: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The preprocessor_config.json of a folder, as `check_pictures` demands it.
+
+    Args:
+        kind: the class of the image processor.
+        config: a repo's config.
+        one_number: write each size as one number, as transformers before 4.25 demands.
+    """
+    size = config["vision_config"]["image_size"]
+    square = {"height": size, "width": size}
+    fields = {**PICTURES, "do_center_crop": crops(image_order), "crop_size": square}
+    fields["size"] = {"shortest_edge": size} if crops(image_order) else square
+    if one_number:
+        fields |= {"size": size, "crop_size": size}
+    return {"preprocessor_config.json": {**fields, "image_processor_type": kind, "feature_extractor_type": kind}}
+
+
 def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
     """Refuses a folder whose image processor differs from the family's; a folder without an image processor passes.
 

@@ -254,6 +254,15 @@ def home_image_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     return towers.OPENAI_RESNET if resnet else towers.openai_vit("in_proj_")
 
 
+LOAD = """\
+import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+model.eval()"""
+"""Code that loads a folder of open_clip's with open_clip."""
+
+
 def masks(prefix: str) -> Rule:
     """Drops the causal mask, if a file holds it as a buffer."""
     return drop(prefix + "attn_mask")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..amounts import STEPS, shown_amount, steps_done
 from ..errors import WorkError
 from ..reading.json_files import read_python_json
 
@@ -23,6 +24,20 @@ time.
 """
 
 
+def _watched(process: subprocess.Popen[bytes], request: bytes, steps: Path) -> bytes:
+    """Gives a process its request, shows how many steps it has done, and returns what it wrote to stderr."""
+    shown, given = 0, request or None
+    with shown_amount("Verifying", None, "computations") as advance:
+        while True:
+            try:
+                return process.communicate(given, timeout=0.5)[1]
+            except subprocess.TimeoutExpired:
+                given = None  # the first call has it, and goes on with it
+                done = steps_done(steps)
+                advance(done - shown)
+                shown = done
+
+
 def answered(program: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Runs Python source that reads a JSON request from its input and writes the answer to the file `sys.argv[1]`.
 
@@ -30,14 +45,20 @@ def answered(program: str, request: Mapping[str, Any]) -> dict[str, Any]:
         WorkError: the program fails or answers nothing; the message has its output.
     """
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        done = subprocess.run(
+        answer, steps = Path(folder) / "answer.json", Path(folder) / "steps"
+        with subprocess.Popen(
             [sys.executable, "-c", HEAD + program, str(answer)],
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            env={**os.environ, **GIVES_BACK},
-        )
-        if done.returncode or not answer.exists():
-            said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **GIVES_BACK, STEPS: str(steps)},
+        ) as process:
+            try:
+                stderr = _watched(process, json.dumps(request).encode(), steps)
+            except BaseException:
+                process.kill()  # as subprocess.run does
+                raise
+        if process.returncode or not answer.exists():
+            said = stderr.decode("utf-8", "replace").strip() or f"exit code {process.returncode}"
             raise WorkError(f"The process that verifies failed:\n{said}")
         return read_python_json(answer)

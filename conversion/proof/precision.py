@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..amounts import step
 from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
 from ..words import Words
 from .compared import CALL, OVERFLOWING, Vectors
@@ -134,11 +135,13 @@ def computing_in(dtype: torch.dtype, own: torch.dtype, modules: Sequence[nn.Modu
 
 
 def _encoded(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:
+    step()
     with witness.computing_in(dtype):
         return encode(_in(dtype, batch))
 
 
 def _run(call: Call, dtype: torch.dtype) -> torch.Tensor:
+    step()
     return call.ours(**{name: _in(dtype, value) for name, value in call.inputs.items()})
 
 

@@ -15,13 +15,12 @@ from PIL import Image
 
 from hf_zhclip.saving_zhclip import CODE_VERSION
 
-from ..detection.parts import OF_ROLE, Part, from_request, identify, join_tensors, witness_vocabulary
+from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
-from ..mapping import check_claims, claimed, inverse, plan
 from ..reading import evidence
 from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
-from ..reading.read import Checkpoint
+from ..repos.backwards import mapped_back
 from ..repos.own_code import own_code
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, read_repo
@@ -34,6 +33,7 @@ from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
 from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
+from .restated import identify_again
 from .stated_modules import stated_modules
 from .vocabulary import compare_steps, compare_vocabulary
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
@@ -62,7 +62,8 @@ def verify(
     Args:
         out: a converted folder.
         against: the checkpoint it was converted from; `vision`, `format`, `config`, `tokenizer`, `vision_format`,
-            `vision_config` and `ema` as for `convert`.
+            `vision_config` and `ema` as for `convert`. What the report recorded of them need not be stated again;
+            it does not record the paths of an image model and of a vocabulary.
 
     Raises:
         ParityError: a comparison fails; `report` holds all comparisons.
@@ -99,7 +100,7 @@ def verify(
             vision_config=vision_config,
             ema=ema,
         )
-        parts = identify(stated)
+        parts, stated = identify_again(stated, before)
         vocabulary = str(witness_vocabulary(parts, stated))
         requests = [part.request() for part in parts]
         request = replace(request, parts=requests, vocabulary=vocabulary, recorded=())
@@ -318,18 +319,9 @@ def _testimony(part: Part, dtype: str) -> Testimony:
 
 
 def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
-    """The original, as far as a repo shows it: tensors by the inverse tables, the other facts by the report."""
-    found = []
-    for each in request.recorded:
-        given = evidence.of_report(each["evidence"])
-        written = Checkpoint(repo.path, (), "mapped back", repo.tensors)
-        part = OF_ROLE[each["role"]](SOURCES[each["format"]], written, {}, "recorded", given.stated)
-        table = inverse(part.home(repo.config))
-        own = {key: repo.tensors[key] for key in claimed(table, repo.tensors)}
-        backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
-        check_claims(backwards)
-        found.append(Testimony(part.source.name, part.role, dict(backwards.run(own)), given))
-    return found
+    """What a witness of the original is built from, as far as a repo and its report show it."""
+    found = mapped_back(repo.tensors, repo.config, request.recorded)
+    return [Testimony(each.format, each.role, each.tensors, each.evidence) for each in found]
 
 
 def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:

@@ -1,12 +1,15 @@
 """A card's header in the hub's values: licence, languages, origin, tags, published results."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..errors import InputError
 from ..reading import catalogue
-from ..reading.catalogue import Entry
+from ..reading.catalogue import MEASURED_BY, Entry
 from ..repos.doors import SENTENCE_TRANSFORMERS
 from ..repos.report import Report
 from ..sources import SOURCES
@@ -20,6 +23,25 @@ METRICS = {"Top1": "accuracy", "Top5": "accuracy", "ACC1": "accuracy"}
 """Published metric of a classification -> the hub's metric; retrieval metrics are recall."""
 
 
+WIDGET = {
+    "src": "https://huggingface.co/datasets/mishig/sample_images/resolve/main/cat-dog-music.png",
+    "example_title": "Cat & Dog",
+}
+"""The example of the hub's own documentation (hf.co/docs/hub/models-widgets-examples)."""
+
+
+class CardData(ModelCardData):
+    """A header whose fields stand on one line each, so that a reader of the file soon comes to its text."""
+
+    def to_yaml(self, line_break: str | None = None, original_order: list[str] | None = None) -> str:
+        return (line_break or "\n").join(f"{key}: {_on_one_line(value)}" for key, value in self.to_dict().items())
+
+
+def _on_one_line(value: Any) -> str:
+    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf)
+    return text.strip()[1:-1]
+
+
 def metadata_of(
     name: str,
     entry: Entry | None,
@@ -28,10 +50,14 @@ def metadata_of(
     bases: Sequence[str],
     relation: str,
     languages: Sequence[str],
+    labels: Sequence[str],
 ) -> ModelCardData:
-    """The header. Its relation `quantized` (same model, other files) is the hub's nearest to a changed format."""
+    """The header. Its relation `quantized` (same model, other files) is the hub's nearest to a changed format.
+
+    `labels` are the classes of the example that the hub shows.
+    """
     results = _results(entry) if entry else []
-    return ModelCardData(
+    return CardData(
         **licence,
         language=list(languages),
         library_name="transformers",
@@ -50,6 +76,7 @@ def metadata_of(
             "safetensors",
         ]
         + (["sentence-transformers"] if set(SENTENCE_TRANSFORMERS) <= model.files else []),
+        widget=None if model.is_text_alone else [{**WIDGET, "candidate_labels": ", ".join(labels)}],
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -57,8 +84,6 @@ def metadata_of(
 
 def _results(entry: Entry) -> list[EvalResult]:
     """The published zero-shot figures; figures after fine-tuning belong to other weights."""
-    if entry.figures is None:
-        return []
     return [
         EvalResult(
             task_type=TASKS.get(row.task, "feature-extraction"),
@@ -67,13 +92,14 @@ def _results(entry: Entry) -> list[EvalResult]:
             dataset_name=row.dataset,
             dataset_split=row.split,
             metric_type=METRICS.get(metric, "recall") if row.task in TASKS else "recall",
-            metric_name=f"{row.task}, {row.setup}: {metric}",
+            metric_name=f"{row.task}, {row.setup}: {figures.name_of(metric)}",
             metric_value=float(value.rstrip("%")),
             verified=False,
-            source_name=entry.figures.name,
-            source_url=entry.figures.url,
+            source_name=f"{figures.name}, {figures.date}, {MEASURED_BY[figures.by].en}",
+            source_url=figures.url,
         )
-        for row in entry.figures.rows
+        for figures in entry.figures
+        for row in figures.rows
         if row.setup == "zero-shot"
         for metric, value in row.values.items()
     ]

@@ -5,14 +5,29 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..repos.report import COSINE, MEASURES, STEPS, Report
+from ..repos.report import COSINE, DIFFERENCE, MEASURES, STEPS, Comparison, Report
 from ..telling import shown
-from ..words import Words, joined
+from ..words import SEMICOLON, Words, joined
 from .card_words import LEVELS
 
 KEPT = Words("bit for bit those of the source", "与原文件逐位相同")
 CAST = Words("cast with --dtype {dtype}", "由 --dtype {dtype} 转换而来")
 SEVERAL = Words("{count}: {words}", "{count} 项：{words}")
+RESULT = Words("{measure} {result} ({bound})", "{measure} {result}（{bound}）")
+MEASURED = Words(
+    "its vectors differ from the original's by {result} at most, in float64 "
+    "([conversion_report.json](conversion_report.json))",
+    "向量与原模型最多相差 {result}（float64，见 [conversion_report.json](conversion_report.json)）",
+)
+
+VECTORS = ("text", "image", "states", "pooled")
+"""The steps that compare what the model computes."""
+
+SAME = 1e-9
+"""Bounds up to this are those of float64; the bounds of narrower dtypes are larger."""
+
+FILES_SHOWN = 4
+"""The files of a source whose hashes the card shows; the report has all."""
 
 
 def level_of(report: Report, unverified: Words | None, edited: bool) -> str:
@@ -30,21 +45,23 @@ def proof_words(report: Report, level: str) -> dict[str, Any]:
     return {
         "level": LEVELS[level],
         "comparisons": () if level in ("edited", "doubted") else folded(report),
-        "source_files": [
-            {
-                "name": _origin(source),
-                "format": source["format"],
-                "revision": (source["hub"] or {}).get("revision") or "-",
-                "file": file,
-                "sha256": digest,
-            }
-            for source in report.sources
-            for file, digest in source["files"].items()
-        ],
+        "source_files": [_source_words(source) for source in report.sources],
         "command": shown(report.conversion["command"]),
         "against": shown(shlex.join(_against(report))),
         "versions": ", ".join(f"{package} {version}" for package, version in sorted(report.versions.items())),
         "dtype": KEPT if dtype == "keep" else CAST.filled(dtype=dtype),
+    }
+
+
+def _source_words(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A source with the hashes of its first files, and the number of its other files."""
+    files = [{"name": name, "sha256": digest} for name, digest in source["files"].items()]
+    return {
+        "name": _origin(source),
+        "format": source["format"],
+        "revision": (source["hub"] or {}).get("revision"),
+        "files": files[:FILES_SHOWN],
+        "more": len(files[FILES_SHOWN:]),
     }
 
 
@@ -66,23 +83,50 @@ def _origin(source: Mapping[str, Any]) -> str:
     return f"{place['repo']}:{place['file']}" if place["file"] else place["repo"]
 
 
+def measured(report: Report) -> Words | None:
+    """The largest difference of a vector from the original's in float64, as a sentence; None if none was measured."""
+    found = [
+        each.result
+        for each in report.comparisons
+        if each.step in VECTORS and each.measure == DIFFERENCE and 0 < each.bound <= SAME
+    ]
+    return MEASURED.filled(result=_number(_worst(found, lowest=False))) if found else None
+
+
 def folded(report: Report) -> list[dict[str, Any]]:
-    """The comparisons; one row joins comparisons of the same step and witness, with the worst result."""
-    rows: dict[tuple, list] = {}
+    """The comparisons; one row joins those of the same step, with the worst result of each measure.
+
+    Comparisons that failed have rows of their own.
+    """
+    rows: dict[tuple, list[Comparison]] = {}
     for each in report.comparisons:
-        rows.setdefault((each.step, each.witness, each.measure, each.bound), []).append(each)
+        rows.setdefault((each.step, each.passed), []).append(each)
     return [
         {
             "step": STEPS.get(step, Words.in_english(step)),
             "what": _listed([each.what for each in group]),
-            "witness": witness,
-            "measure": MEASURES.get(measure, Words.in_english(measure)),
-            "result": _number(_worst([each.result for each in group], lowest=measure == COSINE)),
-            "bound": ("≥ " if measure == COSINE else "≤ ") + (f"{bound:.10g}" if bound > 0.5 else f"{bound:.1g}"),
-            "passed": all(each.passed for each in group),
+            "witness": joined(list(dict.fromkeys(each.witness for each in group))),
+            "results": joined(_results(group), SEMICOLON),
+            "passed": passed,
         }
-        for (step, witness, measure, bound), group in rows.items()
+        for (step, passed), group in rows.items()
     ]
+
+
+def _results(group: Sequence[Comparison]) -> list[Words]:
+    kinds: dict[tuple, list[float]] = {}
+    for each in group:
+        kinds.setdefault((each.measure, each.bound), []).append(each.result)
+    return [_result(measure, bound, results) for (measure, bound), results in kinds.items()]
+
+
+def _result(measure: str, bound: float, results: Sequence[float]) -> Words:
+    cosine = measure == COSINE
+    return RESULT.filled(
+        measure=MEASURES.get(measure, Words.in_english(measure)),
+        result=_number(_worst(results, lowest=cosine)),
+        bound=("≥ " if cosine else "≤ ") + (f"{bound:.10g}" if bound > 0.5 else f"{bound:.1g}"),
+    )
 
 
 def _listed(words: Sequence[Words]) -> Words:

@@ -56,17 +56,28 @@ PADDING = {
 
 @dataclass(frozen=True)
 class Language:
-    """A card's sentences about a model for these languages; `names` and `texts` appear in its code blocks."""
+    """A card's sentences about a model for these languages; the texts appear in its code blocks and its widget.
 
+    `names` are colours, of which the first is the picture's and the last is searched for. `labels` are for the
+    picture of the hub's own examples, a cat and a dog that make music.
+    """
+
+    purpose: Words
     of_model: Words
     trained_on: Words
     names: Sequence[str]
     texts: Sequence[str]
+    labels: Sequence[str]
 
 
-CHINESE_TEXTS = ("杰尼龟", "妙蛙种子", "小火龙", "皮卡丘"), ("一只猫", "一只小狗在摇尾巴")
+CHINESE_TEXTS = ("红色", "绿色", "蓝色"), ("一只猫", "一只小狗在摇尾巴"), ("演奏音乐", "体育运动")
 LANGUAGES: Mapping[tuple[str, ...], Language] = {
     ("zh",): Language(
+        Words(
+            "to find pictures with Chinese texts and texts for a picture, and to sort pictures into classes that you "
+            "name, without more training",
+            "用中文搜图、以图找文、按你给出的类别给图片分类，都不需要再训练",
+        ),
         Words("a dual encoder for Chinese texts and pictures", "中文图文双塔模型"),
         Words(
             "It was trained on Chinese; English and traditional characters work as far as the training data had "
@@ -76,17 +87,28 @@ LANGUAGES: Mapping[tuple[str, ...], Language] = {
         *CHINESE_TEXTS,
     ),
     ("en",): Language(
+        Words(
+            "to find pictures with English texts and texts for a picture, and to sort pictures into classes that you "
+            "name, without more training",
+            "用英文搜图、以图找文、按你给出的类别给图片分类，都不需要再训练",
+        ),
         Words("a dual encoder for English texts and pictures", "英文图文双塔模型"),
         Words(
             "It was trained on English; other languages, Chinese among them, work only as far as the training data "
             "happened to have them, and nothing is translated here.",
             "训练语言是英文；其他语言（包括中文）只在训练数据偶然涉及的范围内有效，这里不做任何翻译。",
         ),
-        ("Squirtle", "Bulbasaur", "Charmander", "Pikachu"),
+        ("red", "green", "blue"),
         ("a cat", "a puppy wagging its tail"),
+        ("playing music", "playing sports"),
     ),
 }
 MULTILINGUAL = Language(
+    Words(
+        "to find pictures with texts of many languages and texts for a picture, and to sort pictures into classes "
+        "that you name, without more training",
+        "用多种语言搜图、以图找文、按你给出的类别给图片分类，都不需要再训练",
+    ),
     Words("a dual encoder for texts of several languages and pictures", "多语言图文双塔模型"),
     Words(
         "It was trained on several languages; how well one works depends on its part of the training data, and "
@@ -96,6 +118,25 @@ MULTILINGUAL = Language(
     *CHINESE_TEXTS,
 )
 """For every combination of languages without its own sentences."""
+
+TEXT_ALONE = Words(
+    "to compute the states of Chinese texts, as a BERT does; its vectors cannot be compared with pictures",
+    "像 BERT 一样给出中文文本的状态，它的向量不能与图片比较",
+)
+"""The purpose of a text tower alone."""
+
+PAIR = Words("{model} (image tower {image}, text tower {text})", "{model}（图像塔 {image}，文本塔 {text}）")
+ALONE = Words(
+    "a text tower by itself ({text}), without an image tower and without a projection",
+    "单独的文本塔（{text}），没有图像塔，也没有投影层",
+)
+PAIR_SIZE = Words("{parameters} parameters, vectors of {width}", "{parameters} 个参数，向量维度 {width}")
+ALONE_SIZE = Words("{parameters} parameters, states of {width}", "{parameters} 个参数，状态维度 {width}")
+"""What a model is, and its size."""
+
+PUBLISHED = Words("Result", "效果")
+COMPARED = Words("Check", "核对")
+"""What the figure at the top is: published, or measured by the verification."""
 
 LEVELS = {
     "peer": Words(

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import InputError
 from ..exports.cn_clip_file import CONFIG, PROCESSOR, RESNET, VIT, home_for
 from ..reading.catalogue import Entry, Image, Text
-from ..repos.doors import SENTENCE_TRANSFORMERS
+from ..repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS
 from ..repos.repo import Repo, read_repo
 from ..sources import SOURCES
 from ..tokenizers.vocabularies import WORDPIECE
@@ -114,7 +114,7 @@ def model_of_entry(entry: Entry) -> Model:
         # A source may have towers of two kinds, but a BERT's first and last token are always the same.
         ends=WORDPIECE.ends if entry.text.model_type == "bert" else SOURCES[entry.format].vocabulary.ends,
         cn_clip=image is not None and _entry_goes_home(entry.text, image, config),
-        files=frozenset(SENTENCE_TRANSFORMERS if image else ()),
+        files=frozenset((*CODE_FILES, *(SENTENCE_TRANSFORMERS if image else ()))),
     )
 
 

@@ -15,18 +15,33 @@ from ..exports.natives import fits
 from ..reading import catalogue
 from ..reading.catalogue import Entry
 from ..reading.files import CARD
-from ..repos.doors import CODE_FILES, SENTENCE_TRANSFORMERS
+from ..repos.doors import SENTENCE_TRANSFORMERS
 from ..repos.report import FILE, Report, changed_files, read_report
 from ..sources import SOURCES
 from ..telling import shown
 from ..words import Words
+from .card_figures import headline, table_of
 from .card_file import stamped
 from .card_header import NOTHING_STATED, Header, header_of
 from .card_metadata import hub_repos, languages_of, licence_fields, licence_of, metadata_of, whose_word
-from .card_proof import level_of, proof_words
-from .card_words import IMAGE_ORDERS, LANGUAGES, LICENCE_BY, MULTILINGUAL, PADDING
+from .card_proof import level_of, measured, proof_words
+from .card_words import (
+    ALONE,
+    ALONE_SIZE,
+    COMPARED,
+    IMAGE_ORDERS,
+    LANGUAGES,
+    LICENCE_BY,
+    MULTILINGUAL,
+    PADDING,
+    PAIR,
+    PAIR_SIZE,
+    PUBLISHED,
+    TEXT_ALONE,
+    Language,
+)
 from .model_facts import Model, model_of_entry, model_of_folder
-from .unverified import why_unverified
+from .unverified import NO_REPORT, why_unverified
 
 RELATED = {
     "finetune": Words("", ""),
@@ -37,6 +52,9 @@ RELATED = {
     ),
 }
 """The card's words beside the hub's name of the relation to the base model."""
+
+PROVEN = ("peer", "reference")
+"""The levels of a report whose figures a card shows at the top."""
 
 CASING = "lower-cased"
 """A limit that contains this word is about casing."""
@@ -82,7 +100,8 @@ def render_folder(
     model = model_of_folder(folder)
     name = report.conversion["catalogue"] if report else None
     entry = catalogue.find(name) if name and not edited else None
-    return _render(model, entry, report, repo, unverified, header, edited)
+    why = unverified or (NO_REPORT if report is None else None)
+    return _render(model, entry, report, repo, why, header, edited)
 
 
 def _render(
@@ -101,28 +120,59 @@ def _render(
     relation = "quantized" if not edited and bases == sources else "finetune"
     licence_by = LICENCE_BY[whose_word(entry, header, {*bases, *sources})]
     languages = languages_of(entry, report)
-    metadata = metadata_of(name, entry, model, licence_fields(licence, header), bases, relation, languages)
+    language = LANGUAGES.get(languages, MULTILINGUAL)
+    fields = licence_fields(licence, header)
+    metadata = metadata_of(name, entry, model, fields, bases, relation, languages, language.labels)
+    level = level_of(report, unverified, edited) if report else None
     words = {
         **_words(model, entry, report, repo, name),
-        **_language_words(languages),
-        **(proof_words(report, level_of(report, unverified, edited)) if report else {}),
+        **_model_words(model, entry, language),
+        **_figure_words(entry, report if level in PROVEN else None),
+        **(proof_words(report, level) if report and level else {}),
         "relation": RELATED[relation],
         "entry": entry,
         "entry_only": report is None and entry is not None,
-        "converted": report is not None and not edited,
         "unverified": unverified,
         "licence": licence,
         "licence_by": licence_by,
         "base_models": bases,
     }
     template = (resources.files(catalogue.PACKAGE) / "template.md").read_text(encoding="utf-8")
-    text = str(ModelCard.from_template(metadata, template_str=template, **words))
+    body = ModelCard.from_template(metadata, template_str=template, **words).text
+    text = f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}"
     return stamped(re.sub(r"\n{3,}", "\n\n", text.replace("\r\n", "\n")).strip() + "\n")
 
 
-def _language_words(languages: tuple[str, ...]) -> dict[str, Any]:
-    language = LANGUAGES.get(languages, MULTILINGUAL)
-    return {"language": language, "names": _python(list(language.names)), "texts": _python(list(language.texts))}
+def _model_words(model: Model, entry: Entry | None, language: Language) -> dict[str, Any]:
+    """What the model is for, what it is, and the texts of the code blocks."""
+    text = plain(entry.text.tower if entry else model.config["text_config"]["model_type"])
+    alone = model.is_text_alone
+    if alone:
+        kind = ALONE.filled(text=text)
+    else:
+        image = entry.image.tower if entry and entry.image else model.config["vision_config"]["model_type"]
+        kind = PAIR.filled(model=language.of_model, image=plain(image), text=text)
+    size = (ALONE_SIZE if alone else PAIR_SIZE).filled(parameters=f"{model.parameters:,}", width=model.width)
+    return {
+        "language": language,
+        "purpose": TEXT_ALONE if alone else language.purpose,
+        "kind": kind,
+        "size": size,
+        "names": _python(list(language.names)),
+        "query": _python(list(language.names[-1:])),
+        "texts": _python(list(language.texts)),
+    }
+
+
+def _figure_words(entry: Entry | None, proof: Report | None) -> dict[str, Any]:
+    """The figure at the top, published or else measured by a proof that holds, and the tables of published figures."""
+    published = entry.figures if entry else ()
+    return {
+        "figure": headline(published[0]) if published else measured(proof) if proof else None,
+        "figure_of": PUBLISHED if published else COMPARED,
+        "tables": [table_of(figures) for figures in published],
+        "citation": " ".join(entry.citation.split()) if entry and entry.citation else None,
+    }
 
 
 def _published_limits(entry: Entry) -> tuple[Words, ...]:
@@ -135,17 +185,17 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
     limits = report.conversion["limits"] if report else _published_limits(entry) if entry else ()
     return {
         "plain": plain,
+        "code": code,
         "name": name,
         "report": report,
         "title": entry.title if entry else report.conversion["architecture"] if report else name,
-        **({} if model.image_order is None else _pair_words(model, model.image_order, entry)),
+        **({} if model.image_order is None else _pair_words(model, model.image_order)),
         "alone": model.is_text_alone,
-        "text_tower": entry.text.tower if entry else model.config["text_config"]["model_type"],
-        "parameters": f"{model.parameters:,}",
         "width": model.width,
         "published": f"[{entry.published.title}]({entry.published.url})" if entry else "",
         **_door_words(repo, name),
-        "has_code": set(CODE_FILES) <= model.files,
+        # Not every file of CODE_FILES: a repo of an earlier version has the code of that version.
+        "has_code": "modeling_zhclip.py" in model.files,
         "has_sentence_transformers": set(SENTENCE_TRANSFORMERS) <= model.files,
         "context_length": model.context_length,
         "positions": model.positions,
@@ -159,11 +209,10 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
     }
 
 
-def _pair_words(model: Model, image_order: str, entry: Entry | None) -> dict[str, Any]:
+def _pair_words(model: Model, image_order: str) -> dict[str, Any]:
     """Values that a text tower alone lacks: pictures, and other projects' classes or formats for both towers."""
     nearest = fits(model.config)[0]
     return {
-        "image_tower": entry.image.tower if entry and entry.image else model.config["vision_config"]["model_type"],
         "native": None if nearest.lost else nearest.native.name,
         "losses": nearest.lost,
         "cn_clip": model.cn_clip,
@@ -201,6 +250,14 @@ def _entry_command(entry: Entry) -> str:
 def plain(text: str) -> str:
     """A text that Markdown shows unchanged."""
     return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", shown(" ".join(str(text).split())))
+
+
+def code(text: str) -> str:
+    """A text as a code span: its fence is longer than every run of backticks in it (CommonMark 0.31, 6.1)."""
+    line = shown(text)
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def _python(text: str | list[str]) -> str:

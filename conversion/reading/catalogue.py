@@ -2,6 +2,7 @@
 
 import builtins
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -142,6 +143,15 @@ ROWS = {
 """The values that a published table may have in these fields, with the Chinese."""
 
 
+MEASURED_BY = {
+    "authors": Words("measured by the authors", "由原作者测得"),
+    "others": Words("measured by others", "由第三方测得"),
+}
+"""Who measured published figures, in a card's words."""
+
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One row of a published table; values stay as printed, `ROWS` lists the values of the other fields."""
@@ -160,13 +170,26 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """The figures that the authors published for this checkpoint, and what a reader must know to read them."""
+    """Figures that were published for this checkpoint, and what a reader must know to read them.
+
+    `date` is that of the version of the page that was read. `by` says who measured, a key of `MEASURED_BY`.
+    `headline` names the value of the first row that stands at the top of a card. `metric` is what the values are,
+    where the names of the values do not say it (where they name languages, for example).
+    """
 
     name: str
     url: str
+    date: str
+    by: str
+    headline: str
+    metric: str | None
     en: str
     zh: str
     rows: tuple[Row, ...]
+
+    def name_of(self, value: str) -> str:
+        """The full name of a value."""
+        return value if self.metric is None else f"{self.metric} {value}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +217,7 @@ class Entry:
     training: Training
     citation: str | None
     links: tuple[str, ...]
-    figures: Figures | None
+    figures: tuple[Figures, ...]
 
     @property
     def source(self) -> str:
@@ -262,9 +285,20 @@ def parse(text: str, file: str) -> Entry:
         raise InputError(f"{file}: field name is {entry.name!r}; wanted the name of the file.")
     if any(place.by_hand and not place.file for place in entry.places):
         raise InputError(f"{file}: field published.file is None; of a page, the name of the file there is wanted.")
-    for row in entry.figures.rows if entry.figures else ():
-        _check_row(row, file)
+    for number, figures in enumerate(entry.figures):
+        _check_figures(figures, file, f"figures[{number}]")
     return entry
+
+
+def _check_figures(figures: Figures, file: str, field: str) -> None:
+    for row in figures.rows:
+        _check_row(row, file)
+    if figures.by not in MEASURED_BY:
+        raise InputError(f"{file}: field {field}.by is {figures.by!r}; wanted one of {', '.join(MEASURED_BY)}.")
+    if not DATE.fullmatch(figures.date):
+        raise InputError(f"{file}: field {field}.date is {figures.date!r}; wanted a date as 2022-12-31.")
+    if not figures.rows or figures.headline not in figures.rows[0].values:
+        raise InputError(f"{file}: field {field}.headline is {figures.headline!r}; wanted a value of the first row.")
 
 
 def _check_row(row: Row, file: str) -> None:

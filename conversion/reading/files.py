@@ -4,6 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ..amounts import shown_amount
+from ..telling import shown
+
 REPORT = "conversion_report.json"
 """The repo's proof."""
 
@@ -19,7 +22,8 @@ def is_file_name(name: Any) -> bool:
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal, read block by block."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with path.open("rb") as file, shown_amount(f"Hashing {shown(path.name)}", path.stat().st_size) as advance:
         while block := file.read(2**20):
             digest.update(block)
+            advance(len(block))
     return digest.hexdigest()

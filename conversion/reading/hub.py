@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..telling import near
 from . import catalogue, hub_modelscope, modules_json
 from .files import REPORT
 from .hints import WEIGHT_SUFFIXES, dangling
@@ -62,8 +63,8 @@ def locate(source: str | Path) -> Path:
     match = HUB_ID.fullmatch(named)
     if match is None or str(source).startswith((".", "/", "~")):
         raise InputError(
-            f"{source} does not exist. Wanted: a file, a folder, a name that `zhclip list` prints, user/repo[:file] "
-            "on the hub, or modelscope:user/repo[:file]."
+            f"{source} does not exist.{_near(str(source))} Wanted: a file, a folder, a name that `zhclip list` "
+            "prints, user/repo[:file] on the hub, or modelscope:user/repo[:file]."
         )
     return _download(match["repo"], match["file"], entry.published.revision if entry else None)
 
@@ -90,6 +91,14 @@ def _by_hand(entry: catalogue.Entry) -> str:
         f"{entry.name} is published at {entry.published.url}, which is not downloaded from here. Fetch "
         f"{entry.published.file} there, and run `{shlex.join(entry.command('OUT'))}` beside it."
     )
+
+
+def _near(name: str) -> str:
+    """Proposes names of the catalogue, or places where its entries are published, that a mistyped name resembles."""
+    found = catalogue.entries()
+    if "/" in name:
+        return near(name, (each.published.repo for each in found if each.published.on_hub))
+    return near(name, (known for each in found for known in (each.name, *each.aliases)))
 
 
 def _expanded(source: str | Path) -> Path | None:
@@ -122,7 +131,7 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
     except (errors.HFValidationError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise InputError(
             f"{repo} does not exist: there is no such file or folder here, and no such public repository on the hub "
-            "(for a private one log in with `hf auth login`)."
+            f"(for a private one log in with `hf auth login`).{_near(repo)}"
         ) from error
     except errors.RemoteEntryNotFoundError as error:
         wanted = f"file {file}" if file else "file that was listed a moment ago"

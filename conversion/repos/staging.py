@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,11 +13,14 @@ from ..errors import InputError, WorkError, ZhclipError
 
 
 @contextlib.contextmanager
-def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
+def staging(out: Path, needed_bytes: int, force: bool, marks: Collection[str] = ("config.json",)) -> Iterator[Path]:
     """Gives an empty folder beside `out`; it becomes `out` if the block succeeds, and is removed if the block fails.
 
     First cleans up after a killed run. With `force`, an existing `out` is moved aside before the rename and deleted
     after it, so that one of the two is complete at every moment.
+
+    Args:
+        marks: the files of which a folder must hold one, so that `force` replaces it.
 
     Raises:
         InputError: `out` exists and `force` is off, or another run is writing `out`.
@@ -27,13 +30,13 @@ def staging(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
     with _system_errors(out), _parents(out), _locked(out):
         folder, aside = _sibling(out, "staging"), _sibling(out, "old")
         _recover(out, folder, aside)
-        _check(out, force)
+        _check(out, force, marks)
         _check_space(out, needed_bytes)
         folder.mkdir()
         try:
             with _named(folder, out):
                 yield folder
-            _check(out, force)
+            _check(out, force, marks)
             _swap(folder, out, aside)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -152,15 +155,15 @@ def _refuse_existing(out: Path, force: bool) -> None:
         raise InputError(f"{out} exists already, and nothing is overwritten. Choose another place or pass --force.")
 
 
-def _check(out: Path, force: bool) -> None:
+def _check(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
     _refuse_existing(out, force)
     if not out.name:
         raise InputError(f"{out} is the root of a disk. Choose another place.")
     if force and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
         raise InputError(f"{out} is not a folder, so --force does not replace it. Choose another place.")
-    if force and out.is_dir() and any(out.iterdir()) and not (out / "config.json").is_file():
+    if force and out.is_dir() and any(out.iterdir()) and not any((out / mark).is_file() for mark in marks):
         raise InputError(
-            f"{out} holds no repo (no config.json), so --force does not replace it. Choose another place."
+            f"{out} holds no repo (no {' or '.join(marks)}), so --force does not replace it. Choose another place."
         )
 
 

@@ -11,6 +11,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ..amounts import shown_amount
 from ..errors import InputError, WorkError
 from ..mapping import fold
 
@@ -80,12 +81,17 @@ def write_weights(
     nonfinite: list[str] = []
     umask = os.umask(0)
     os.umask(umask)
-    for name, keys in split.filename_to_tensors.items():
-        shard = {key: tensors[key].to(target_dtype(tensors[key], dtype)).contiguous() for key in keys}
-        if not allow_nonfinite:
-            nonfinite += [key for key, tensor in shard.items() if not _finite(tensor)]
-        _save(_apart(shard), folder / name)
-        (folder / name).chmod(0o666 & ~umask)  # safetensors writes files that only their owner can read
+    with shown_amount("Writing", 2 * total_bytes(tensors, dtype)) as advance:  # read and cast, then written
+        for name, keys in split.filename_to_tensors.items():
+            shard = {}
+            for key in keys:
+                shard[key] = tensors[key].to(target_dtype(tensors[key], dtype)).contiguous()
+                if not allow_nonfinite and not _finite(shard[key]):
+                    nonfinite.append(key)
+                advance(shard[key].nbytes)
+            _save(_apart(shard), folder / name)
+            advance(sum(tensor.nbytes for tensor in shard.values()))
+            (folder / name).chmod(0o666 & ~umask)  # safetensors writes files that only their owner can read
     if nonfinite:
         raise InputError(
             f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "
@@ -112,6 +118,25 @@ def _save(shard: dict[str, torch.Tensor], path: Path) -> None:
         save_file(shard, path, metadata={"format": "pt"})
     except SafetensorError as error:  # how safetensors reports a full disk
         raise WorkError(f"The weights could not be written: {error}. Nothing was left there.") from error
+
+
+def alone(tensor: torch.Tensor) -> torch.Tensor:
+    """The same tensor without the memory around it: torch.save writes all memory behind a view, and its strides."""
+    is_alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if is_alone else tensor.clone(memory_format=torch.contiguous_format)
+
+
+def write_pickle(path: Path, value: object) -> None:
+    """Writes a file of torch.save.
+
+    Raises:
+        WorkError: the system failed.
+    """
+    try:
+        with path.open("wb") as opened:
+            torch.save(value, opened)
+    except RuntimeError as error:  # how torch reports a full disk
+        raise WorkError(f"The checkpoint could not be written: {error}. Nothing was left there.") from error
 
 
 def write_json(path: Path, value: object) -> None:

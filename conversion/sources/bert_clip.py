@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import InputError
 from ..layouts import towers
-from ..layouts.hf_folder import dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, pictures, text_limit
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 
 ORDER = "rgb_then_crop"
@@ -99,6 +99,39 @@ def _signature(vision: str, architectures: tuple[str, ...]) -> Signature:
 
 DUAL_ENCODERS = "VisionTextDualEncoderModel", DUAL_ENCODER
 
+LOAD = """\
+from component.model import BertCLIPModel  # of yangjianxin1/CLIP-Chinese
+from transformers import CLIPProcessor
+
+CLIPProcessor.tokenizer_class = "BertTokenizerFast"
+model = BertCLIPModel.from_pretrained(folder).eval()
+processor = CLIPProcessor.from_pretrained(folder)"""
+
+LOAD_DUAL_ENCODER = """\
+from transformers import CLIPImageProcessor, BertTokenizerFast
+from transformers import VisionTextDualEncoderModel, VisionTextDualEncoderProcessor
+
+model = VisionTextDualEncoderModel.from_pretrained(folder).eval()
+parts = CLIPImageProcessor.from_pretrained(folder), BertTokenizerFast.from_pretrained(folder)
+processor = VisionTextDualEncoderProcessor(*parts)"""
+
+
+def named(key: str, stated: Mapping[str, Any]) -> str:
+    """A key in the weight file; transformers 4 reads a dual encoder's image tower under the doubled prefix alone."""
+    doubled = stated.get("model_type") == DUAL_ENCODER and key.startswith("vision_model.")
+    return f"vision_model.{key}" if doubled else key
+
+
+# CLIP-Chinese demands transformers 4.18, which reads no safetensors, and one number for a size.
+FILES = Files(
+    weights=("pytorch_model.bin", "model.safetensors"),
+    config="config.json",
+    named=named,
+    own_vocabulary=True,
+    made=lambda config: pictures("CLIPFeatureExtractor", ORDER, config, one_number=True),
+    load=lambda config, stated: LOAD_DUAL_ENCODER if stated.get("model_type") == DUAL_ENCODER else LOAD,
+)
+
 SOURCE = Source(
     name="bert_clip",
     title="BertCLIP (yangjianxin1/CLIP-Chinese), VisionTextDualEncoderModel",
@@ -112,5 +145,6 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: _table("vision_model."),
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OWN_WORDPIECE,
 )

@@ -8,7 +8,7 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule
 from ..reading.read import Checkpoint
-from ..source import BareTower, Signature, Source, TextAlone
+from ..source import BareTower, Files, Signature, Source, TextAlone
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
@@ -55,6 +55,19 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary, context_length)
 
 
+LOAD = """\
+from transformers import BertModel, BertTokenizer
+
+model = BertModel.from_pretrained(folder).eval()
+tokenizer = BertTokenizer.from_pretrained(folder)"""
+
+FILES = Files(
+    weights=("model.safetensors", "pytorch_model.bin"),
+    config="config.json",
+    own_vocabulary=True,
+    load=lambda config, stated: LOAD,
+)
+
 SOURCE = Source(
     name="bert_from_clip",
     title="a BERT taken out of a CLIP (YeungNLP/bert-from-clip-chinese-1M)",
@@ -74,6 +87,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

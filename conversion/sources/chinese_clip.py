@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ..layouts import towers
-from ..layouts.hf_folder import dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, pictures, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
@@ -79,6 +79,21 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
 CLASSES = ("ChineseCLIPModel", "chinese_clip")
 TYPES = ("chinese_clip", "clip")
 
+LOAD = """\
+from transformers import ChineseCLIPModel, ChineseCLIPProcessor
+
+model = ChineseCLIPModel.from_pretrained(folder).eval()
+processor = ChineseCLIPProcessor.from_pretrained(folder)"""
+
+FILES = Files(
+    weights=("model.safetensors", "pytorch_model.bin"),
+    config="config.json",
+    own_vocabulary=True,
+    made=lambda config: pictures("ChineseCLIPImageProcessor", ORDER, config),
+    left_out=("text_model.pooler.*",),
+    load=lambda config, stated: LOAD,
+)
+
 SOURCE = Source(
     name="chinese_clip",
     title="Hugging Face ChineseCLIPModel (OFA-Sys/chinese-clip-vit-*)",
@@ -97,6 +112,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

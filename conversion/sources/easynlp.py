@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..layouts import cn_clip as cn_clip_model
-from ..layouts import towers
+from ..layouts import towers, unused
 from ..mapping import Rule, Shape
 from ..reading.read import Checkpoint
-from ..source import ImageSide, Relative, Source, Whole
+from ..source import Files, ImageSide, Relative, Source, Whole
 from ..words import Words
 
 PREFIX = "chinese_clip."
@@ -77,6 +77,24 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary or default_vocab(), context_length)
 
 
+LOAD = """\
+from easynlp.appzoo.clip.model import CLIPApp
+
+model = CLIPApp(folder).eval()"""
+
+BERT = f"{PREFIX}bert."
+FILES = Files(
+    weights=("pytorch_model.bin",),
+    config="config.json",
+    own_vocabulary=True,
+    unused=lambda tensors: {
+        **unused.position_ids(tensors, unused.bert_positions(BERT)),
+        **unused.bert_pooler(BERT, tensors),
+    },
+    load=lambda config, stated: LOAD,
+)
+
+
 RELATIVES = (
     Relative(
         "EasyNLP's Wukong",
@@ -107,6 +125,7 @@ SOURCE = Source(
     rules=rules,
     home=home,
     tokenizer=tokenizer,
+    files=FILES,
     limits=LIMITS,
     describe_image=describe_image,
     relatives=RELATIVES,

@@ -6,9 +6,10 @@ from typing import Any
 
 from ..layouts import towers
 from ..layouts.hf_config import check_there, clip_text_shapes, clip_vision_shapes, tower_config
+from ..layouts.hf_folder import pictures
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import ImageSide, Signature, Source, Tower, Whole
+from ..source import Files, ImageSide, Signature, Source, Tower, Whole
 from ..tokenizers.builders import clip_tokenizer
 from ..tokenizers.vocabularies import BPE
 from ..words import Words
@@ -96,6 +97,30 @@ VISION_KEYS = (
 CLASSES = ("CLIPModel", "clip", "CLIPVisionModelWithProjection", "clip_vision_model")
 OTHER_FAMILIES = "text_model.encoder.layer.{}.intermediate.dense.weight", "text_model.roberta.*"
 
+LOAD = """\
+from transformers import CLIPModel, CLIPProcessor
+
+model = CLIPModel.from_pretrained(folder).eval()
+processor = CLIPProcessor.from_pretrained(folder)"""
+
+LOAD_IMAGE = """\
+from safetensors.torch import load_file
+from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+image_model = CLIPVisionModelWithProjection.from_pretrained(folder, projection_dim={width}).eval()
+image_processor = CLIPImageProcessor.from_pretrained(folder)
+logit_scale = load_file(f"{{folder}}/model.safetensors")["logit_scale"]"""
+"""The tower alone reads the width from its own config, where some files state another."""
+
+FILES = Files(
+    weights=("model.safetensors",),
+    config="config.json",
+    own_vocabulary=True,
+    made=lambda config: pictures("CLIPImageProcessor", ORDER, config),
+    load=lambda config, stated: LOAD,
+    load_image=lambda config: LOAD_IMAGE.format(width=config["projection_dim"]),
+)
+
 SOURCE = Source(
     name="hf_clip",
     title="Hugging Face CLIPModel (openai/clip-vit-*)",
@@ -124,6 +149,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: (*TEXT, *towers.HF_CLIP_VISION, *SCALE),
     tokenizer=tokenizer,
+    files=FILES,
     limits=LIMITS,
     vocabulary=BPE,
     languages=("en",),

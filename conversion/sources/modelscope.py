@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..layouts import cn_clip as cn_clip_model
-from ..layouts import towers
+from ..layouts import towers, unused
 from ..mapping import Rule, Shape
 from ..reading.read import MODELSCOPE, Checkpoint
-from ..source import ImageSide, Relative, Source, Whole
+from ..source import Files, ImageSide, Relative, Source, Whole
 
 PREFIX = "clip_model."
 """The key prefix in files of its trainer (models/multi_modal/clip/model.py loads keys with and without it)."""
@@ -39,6 +39,41 @@ def _prefix(keys: Collection[str]) -> str:
     return PREFIX if any(key.startswith(PREFIX) for key in keys) else ""
 
 
+LOAD = """\
+from modelscope.pipelines import pipeline
+
+# Its input: {"text": [...]}, {"img": [...]}, or both.
+embed = pipeline("multi-modal-embedding", model=folder)"""
+
+CONFIGURATION = {
+    "framework": "pytorch",
+    "task": "multi-modal-embedding",
+    "pipeline": {"type": "multi-modal-embedding"},
+    "model": {"type": "clip-multi-modal-embedding"},
+}
+"""The registry's names for this model and its pipeline (modelscope/metainfo.py)."""
+
+
+def _made(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The folder's JSON files; if the original states its two configs, they are written instead of these."""
+    stated = cn_clip_model.model_config(config["text_config"], config["vision_config"], config["projection_dim"])
+    is_text = {field: field.startswith("text_") or field == "vocab_size" for field in stated}
+    image, text = ({field: stated[field] for field in stated if is_text[field] is side} for side in (False, True))
+    return {"configuration.json": CONFIGURATION, **dict(zip(MODELSCOPE, (image, text), strict=True))}
+
+
+# The class's BERT has a pooler, and loads strictly.
+FILES = Files(
+    weights=("pytorch_model.bin",),
+    under="state_dict",
+    own_vocabulary=True,
+    made=_made,
+    unused=lambda tensors: unused.bert_pooler("bert.", tensors),
+    left_out=(f"{PREFIX}bert.pooler.dense.*",),
+    load=lambda config, stated: LOAD,
+)
+
+
 RELATIVES = (
     Relative(
         "a ModelScope model from before August 2022",
@@ -57,6 +92,7 @@ SOURCE = Source(
     rules=rules,
     home=cn_clip_model.home,
     tokenizer=cn_clip_model.tokenizer,
+    files=FILES,
     limits=cn_clip_model.LIMITS,
     describe_image=describe_image,
     relatives=RELATIVES,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..layouts import towers
+from ..layouts import towers, unused
 from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..mapping import Rule, Shape, drop, matrix, rename, transpose
 from ..reading.companions import HEAD, LEGACY_HEAD
 from ..reading.read import Checkpoint
-from ..source import Relative, Signature, Source, TextSide, Tower
+from ..source import Files, Relative, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import MULTILINGUAL
 from ..words import Words
 
@@ -119,6 +119,38 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return (xlm_roberta_tokenizer if unigram else bert_tokenizer)(vocabulary, context_length)
 
 
+LOAD = """\
+import json
+
+import torch
+from multilingual_clip.pt_multilingual_clip import MultilingualCLIP
+from transformers import AutoTokenizer
+
+stated = json.load(open(f"{folder}/config.json", encoding="utf-8"))
+config = MultilingualCLIP.config_class(stated["modelBase"], stated["transformerDimensions"], stated["numDims"])
+text_model = MultilingualCLIP(config).eval()
+text_model.load_state_dict(torch.load(f"{folder}/pytorch_model.bin", map_location="cpu", weights_only=True))
+tokenizer = AutoTokenizer.from_pretrained(folder)"""
+"""The class's from_pretrained does not run with transformers 5."""
+
+
+def _of_2021(files: Mapping[str, Any]) -> str | None:
+    """Why a model of 2021 is not written: its config.json is the plain tower's, and its head lies in a pickle."""
+    if base_model(files.get("config.json", {})) is not None:
+        return None
+    return "its head lay in a pickle beside a plain tower, as in the models of 2021; those of 2022 name a modelBase"
+
+
+FILES = Files(
+    weights=("pytorch_model.bin",),
+    config="config.json",
+    own_vocabulary=True,
+    unused=lambda tensors: unused.bert_pooler(BODY, tensors),
+    load=lambda config, stated: LOAD,
+    refused=_of_2021,
+)
+
+
 RELATIVES = (
     Relative(
         "the tower of a Multilingual-CLIP without its LinearTransformation",
@@ -151,6 +183,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: _home(config["text_config"]["model_type"]),
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=MULTILINGUAL,
     limits=LIMITS,
     languages=("multilingual",),

@@ -12,7 +12,7 @@ from ..layouts.open_clip import SCALE, Allowed, check_fields, check_inner, check
 from ..layouts.openai import text_sizes, text_tower
 from ..mapping import Rule, Shape
 from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
-from ..source import ImageSide, Relative, Signature, Source, Tower, Whole
+from ..source import Files, ImageSide, Relative, Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
 
@@ -152,6 +152,15 @@ def _signatures() -> tuple[Signature, ...]:
     return *custom, *beside, *(replace(each, decides="format") for each in plain)
 
 
+FILES = Files(
+    weights=("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    config=OPEN_CLIP_CONFIG,
+    own_vocabulary=True,
+    left_out=("attn_mask", f"{CUSTOM}attn_mask"),
+    load=lambda config, stated: open_clip_model.LOAD,
+)
+
+
 RELATIVES = (
     Relative(
         "SigLIP in open_clip's format",
@@ -186,6 +195,7 @@ SOURCE = Source(
     rules=rules,
     home=home,
     tokenizer=tokenizer,
+    files=FILES,
     limits=open_clip_model.OWN_LIMITS,
     vocabulary=OPENAI_BPE,
     languages=("en",),

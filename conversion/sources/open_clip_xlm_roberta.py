@@ -10,8 +10,8 @@ from ..layouts import towers
 from ..layouts.hf_config import XLM_ROBERTA_DEFAULTS, bert_shapes, check_activation
 from ..layouts.open_clip import SCALE, Allowed, check_fields, check_sizes
 from ..mapping import Rule, Shape, rename
-from ..reading.read import Checkpoint
-from ..source import ImageSide, Relative, Signature, Source, Tower, Whole
+from ..reading.read import OPEN_CLIP_CONFIG, Checkpoint
+from ..source import Files, ImageSide, Relative, Signature, Source, Tower, Whole
 from ..tokenizers.builders import xlm_roberta_tokenizer
 from ..tokenizers.mending import with_mending
 from ..tokenizers.vocabularies import XLM_ROBERTA
@@ -181,6 +181,14 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return with_mending(xlm_roberta_tokenizer(vocabulary, context_length))
 
 
+FILES = Files(
+    weights=("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    config=OPEN_CLIP_CONFIG,
+    own_vocabulary=True,
+    load=lambda config, stated: open_clip_model.LOAD,
+)
+
+
 RELATIVES = (
     Relative(
         "open_clip with a Hugging Face text tower other than XLM-R (mT5, m2m_100)",
@@ -211,6 +219,7 @@ SOURCE = Source(
     rules=rules,
     home=home,
     tokenizer=tokenizer,
+    files=FILES,
     limits=open_clip_model.LIMITS,
     vocabulary=XLM_ROBERTA,
     languages=("multilingual", "zh"),

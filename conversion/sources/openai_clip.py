@@ -4,12 +4,22 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import InputError
 from ..layouts import towers
-from ..layouts.openai import RESNET_WIDENING, is_resnet, resnet_tower, text_tower, vit_tower
+from ..layouts.openai import (
+    RESNET_WIDENING,
+    is_resnet,
+    resnet_sizes,
+    resnet_tower,
+    text_tower,
+    vit_sizes,
+    vit_tower,
+)
 from ..mapping import Rule, Shape, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..tokenizers.builders import openai_clip_tokenizer
 from ..tokenizers.vocabularies import OPENAI_BPE
 from ..words import Words
@@ -191,6 +201,30 @@ def _signatures() -> tuple[Signature, ...]:
     return archives + bare
 
 
+LOAD = """\
+import clip
+import torch
+
+state_dict = torch.load(f"{folder}/model.pt", map_location="cpu", weights_only=True)
+model = clip.model.build_model(state_dict).float().eval()
+preprocess = clip.clip._transform(model.visual.input_resolution)"""
+
+
+def _scalars(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The sizes that OpenAI's archives state beside the weights."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    sizes = (
+        (resnet_sizes if is_resnet(shapes) else vit_sizes)(shapes)["image_size"],
+        shapes["positional_embedding"][0],
+        shapes["token_embedding.weight"][0],
+    )
+    return {name: torch.tensor(size) for name, size in zip(SCALARS, sizes, strict=True)}
+
+
+# A state dict, which OpenAI's build_model takes; its TorchScript archives hold traced code, too.
+FILES = Files(weights=("model.pt",), unused=_scalars, load=lambda config, stated: LOAD)
+
+
 UNDECIDED = "OpenAI's own weights, or a model that was fine-tuned from them: --format openai_clip."
 
 
@@ -204,6 +238,7 @@ SOURCE = Source(
     rules=rules,
     home=home,
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OPENAI_BPE,
     reads_config_json=False,
     limits=LIMITS,

@@ -4,12 +4,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..layouts import towers
+import torch
+
+from ..layouts import towers, unused
 from ..layouts.hf_config import bert_shapes, count_layers, vit_shapes
 from ..layouts.unstated import PUBLISHED, tower_facts
 from ..mapping import Rule, drop, log_inverse, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..tokenizers import limits
 from ..words import Words
 
@@ -127,6 +129,34 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return slow_bert_tokenizer(default_vocab() if vocabulary is None else read_vocab(vocabulary), context_length)
 
 
+LOAD = """\
+from models.prd2 import prd2  # of yuxie11/R2D2
+from prd2_inference_demo import preprocess
+
+model = prd2(pretrained=f"{folder}/checkpoint_best.pth").eval()"""
+
+
+def _unused(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What PRD2's towers hold and its features do not pass through; R2D2's cross-encoder is lost for good."""
+    norm = {f"visual_encoder.post_layernorm.{each}": f"visual_encoder.pre_layrnorm.{each}" for each in ENDS}
+    positions = unused.bert_positions("text_encoder."), unused.clip_positions("visual_encoder.")
+    return {
+        **unused.position_ids(tensors, *positions),
+        **unused.bert_pooler("text_encoder.", tensors),
+        **unused.zeros(tensors, norm),
+    }
+
+
+ENDS = ("weight", "bias")
+
+FILES = Files(
+    weights=("checkpoint_best.pth",),
+    under="model",
+    beside={"epoch": 0},
+    unused=_unused,
+    load=lambda config, stated: LOAD,
+)
+
 SOURCE = Source(
     name="prd2",
     title="PRD2 / R2D2 (yuxie11/R2D2)",
@@ -149,6 +179,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
+    files=FILES,
     limits=(*LIMITS, PUBLISHED),
     limits_of_some=(CROSS_ENCODER_LIMIT,),
     reads_config_json=False,

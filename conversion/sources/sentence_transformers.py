@@ -8,15 +8,17 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import InputError
-from ..layouts import towers
+from ..layouts import towers, unused
 from ..layouts.hf_config import bert_shapes, distilbert_shapes, tower_config
 from ..layouts.hf_folder import text_limit
 from ..mapping import Rule, Shape, drop, matrix, rename
 from ..reading.companions import LEGACY_HEAD
-from ..reading.modules_json import DENSE
+from ..reading.modules_json import DENSE, FILE
 from ..reading.read import Checkpoint
-from ..source import Relative, Signature, Source, TextSide, Tower
+from ..source import Files, Relative, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import STATED_WORDPIECE, read_wordpieces
 from ..words import Words
 
@@ -223,6 +225,33 @@ def _signature(layer: str) -> Signature:
     return Signature(required=("embeddings.word_embeddings.weight", layer, WEIGHT))
 
 
+LOAD = """\
+from sentence_transformers import SentenceTransformer
+
+text_model = SentenceTransformer(folder)"""
+
+
+def _places(files: Mapping[str, Any]) -> dict[str, str]:
+    """The folders of the Transformer and of the Dense, from modules.json, which may lie above the Transformer's."""
+    first, _, dense, *_ = files.get(FILE) or files[f"../{FILE}"]
+    return {"": first["path"], DENSE: dense["path"]}
+
+
+def _unused(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A BERT's pooler, which the mean of its states does not pass through; a DistilBERT has none."""
+    return {} if rules(tensors) is DISTILBERT else unused.bert_pooler("", tensors)
+
+
+FILES = Files(
+    weights=("model.safetensors", "pytorch_model.bin"),
+    config="config.json",
+    own_vocabulary=True,
+    places=_places,
+    unused=_unused,
+    load=lambda config, stated: LOAD,
+)
+
+
 RELATIVES = (
     Relative(
         "a DistilBERT alone, such as the text tower of sentence-transformers' multilingual CLIP",
@@ -245,6 +274,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: TABLES[config["text_config"]["model_type"]],
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=STATED_WORDPIECE,
     limits=LIMITS,
     languages=("multilingual", "zh"),

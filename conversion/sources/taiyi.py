@@ -8,7 +8,7 @@ from ..layouts import towers
 from ..layouts.hf_config import bert_shapes, check_there, tower_config
 from ..mapping import Rule, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, TextSide, Tower
+from ..source import Files, Signature, Source, TextSide, Tower
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
@@ -88,6 +88,20 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary, context_length)
 
 
+LOAD = """\
+from transformers import {name}, BertTokenizer
+
+text_model = {name}.from_pretrained(folder).eval()
+tokenizer = BertTokenizer.from_pretrained(folder)"""
+CLASSES = {"linear_bias": "BertForSequenceClassification", "none": "BertModel"}
+
+FILES = Files(
+    weights=("model.safetensors", "pytorch_model.bin"),
+    config="config.json",
+    own_vocabulary=True,
+    load=lambda config, stated: LOAD.format(name=CLASSES[config["text_projection_type"]]),
+)
+
 SOURCE = Source(
     name="taiyi",
     title="Taiyi-CLIP (IDEA-CCNL)",
@@ -119,6 +133,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: WITH_HEAD if config["text_projection_type"] == "linear_bias" else WITHOUT_HEAD,
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
     pair_name=pair_name,

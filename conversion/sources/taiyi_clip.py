@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ..layouts import towers
-from ..layouts.hf_folder import dual_towers, text_limit
+from ..layouts.hf_folder import dual_towers, pictures, text_limit
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
 
@@ -84,6 +84,21 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary, context_length)
 
 
+LOAD = """\
+from fengshen.models.clip import TaiyiCLIPModel, TaiyiCLIPProcessor  # of IDEA-CCNL/Fengshenbang-LM
+
+model = TaiyiCLIPModel.from_pretrained(folder).eval()
+processor = TaiyiCLIPProcessor.from_pretrained(folder)"""
+
+# The class's own forward passes texts through the pooler: a repo, which has lost it, does not go back.
+FILES = Files(
+    weights=("pytorch_model.bin", "model.safetensors"),
+    config="config.json",
+    own_vocabulary=True,
+    made=lambda config: pictures("CLIPImageProcessor", ORDER, config),
+    load=lambda config, stated: LOAD,
+)
+
 SOURCE = Source(
     name="taiyi_clip",
     title="Fengshen TaiyiCLIPModel (IDEA-CCNL/Fengshenbang-LM)",
@@ -98,6 +113,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

@@ -12,7 +12,7 @@ from ..layouts.hf_config import bert_shapes, clip_vision_shapes
 from ..layouts.unstated import Published, tower_facts
 from ..mapping import Rule, drop, rename
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..words import Words
 
 LENGTH = 77
@@ -116,6 +116,9 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return bert_tokenizer(vocabulary or default_vocab(), context_length)
 
 
+# The LightningModule loads strictly, and a repo has lost the CLIP's text tower: it does not go back.
+FILES = Files(weights=("last.ckpt",), under="state_dict", load=lambda config, stated: "")
+
 SOURCE = Source(
     name="taiyi_finetune",
     title="a Lightning fine-tune of Taiyi-CLIP (Fengshen's clip_finetune)",
@@ -126,6 +129,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: TABLE,
     tokenizer=tokenizer,
+    files=FILES,
     limits=LIMITS,
     reads_config_json=False,
 )

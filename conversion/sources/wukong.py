@@ -10,7 +10,7 @@ from ..layouts import towers
 from ..layouts.unstated import PUBLISHED as PUBLISHED_FACTS
 from ..mapping import Rule, Shape, rename
 from ..reading.read import Checkpoint
-from ..source import Relative, Signature, Source, Tower, Whole
+from ..source import Files, Relative, Signature, Source, Tower, Whole
 from ..tokenizers import limits
 from ..words import Words
 
@@ -211,6 +211,41 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return fast
 
 
+LOAD = """\
+from data.tokenizer import SimpleTokenizer  # of Pretrained-Language-Model/Noah_WuKong
+from main import img_transform
+from model.builder import build_model
+
+model = build_model({{**{config!r}, "pretrained": f"{{folder}}/wukong.ckpt"}}).eval()
+tokenizer, preprocess = SimpleTokenizer(), img_transform({size})"""
+
+
+def load(config: Mapping[str, Any], stated: Mapping[str, Any]) -> str:
+    """Upstream's builder with a dict as in its configs/*/*.py."""
+    text, vision = config["text_config"], config["vision_config"]
+    size = vision["image_size"]
+    image = {
+        "type": "VisionTransformer",
+        "input_resolution": size,
+        "layers": vision["num_hidden_layers"],
+        "width": vision["hidden_size"],
+        "patch_size": vision["patch_size"],
+    }
+    texts = {
+        "type": "TextTransformer",
+        "context_length": text["max_position_embeddings"],
+        "vocab_size": text["vocab_size"],
+        "width": text["hidden_size"],
+        "heads": text["num_attention_heads"],
+        "layers": text["num_hidden_layers"],
+    }
+    whole = {"type": "Wukong", "embed_dim": config["projection_dim"], "visual": image, "text": texts}
+    return LOAD.format(config={**whole, "is_token_wise": False}, size=size)
+
+
+FILES = Files(weights=("wukong.ckpt",), under="state_dict", load=load)
+
+
 TOKEN_WISE = "It scores token by token, so it has no single vector for a picture or a text, and cannot be converted."
 
 RELATIVES = (
@@ -255,6 +290,7 @@ SOURCE = Source(
     rules=rules,
     home=home,
     tokenizer=tokenizer,
+    files=FILES,
     limits=(*LIMITS, PUBLISHED_FACTS),
     limits_of_some=(MINDSPORE_LIMIT,),
     reads_config_json=False,

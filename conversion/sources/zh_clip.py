@@ -4,12 +4,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import InputError
-from ..layouts import towers
+from ..layouts import towers, unused
 from ..layouts.hf_config import bert_shapes, check_there, clip_vision_shapes, tower_config
+from ..layouts.hf_folder import pictures
 from ..mapping import Rule, drop, rename, zero
 from ..reading.read import Checkpoint
-from ..source import Signature, Source, Tower, Whole
+from ..source import Files, Signature, Source, Tower, Whole
 from ..tokenizers import limits
 from ..tokenizers.vocabularies import OWN_WORDPIECE
 from ..words import Words
@@ -108,6 +111,28 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     return slow_bert_tokenizer(vocabulary, context_length)
 
 
+LOAD = """\
+from models.zhclip import ZhCLIPModel, ZhCLIPProcessor  # of thu-ml/zh-clip
+
+model = ZhCLIPModel.from_pretrained(folder).eval()
+processor = ZhCLIPProcessor.from_pretrained(folder)"""
+
+
+def _unused(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The pooler, and the buffers that the class has with transformers 4.26, for which it was written."""
+    positions = unused.bert_positions("text_model."), unused.clip_positions("vision_model.")
+    return {**unused.position_ids(tensors, *positions), **unused.bert_pooler("text_model.", tensors)}
+
+
+FILES = Files(
+    weights=("pytorch_model.bin", "model.safetensors"),
+    config="config.json",
+    own_vocabulary=True,
+    made=lambda config: pictures("CLIPImageProcessor", ORDER, config),
+    unused=_unused,
+    load=lambda config, stated: LOAD,
+)
+
 SOURCE = Source(
     name="zh_clip",
     title="ZH-CLIP (thu-ml/zh-clip)",
@@ -132,6 +157,7 @@ SOURCE = Source(
     rules=rules,
     home=lambda config: RULES,
     tokenizer=tokenizer,
+    files=FILES,
     vocabulary=OWN_WORDPIECE,
     limits=LIMITS,
 )

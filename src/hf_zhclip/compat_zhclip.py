@@ -124,7 +124,6 @@ def _size_dict() -> type:
 
 def _older_pil_backend() -> type:
     from transformers.image_processing_utils import BaseImageProcessor
-    from transformers.image_utils import make_flat_list_of_images
 
     class PilBackend(BaseImageProcessor):
         """The steps of `BaseImageProcessor.preprocess` from 5.4 on: settings, pictures one by one, then the batch."""
@@ -136,7 +135,8 @@ def _older_pil_backend() -> type:
 
         def preprocess(self, images, **kwargs: Any):
             settings = self._settings(kwargs)
-            pictures = make_flat_list_of_images(self.fetch_images(images))
+            self._validate_preprocess_kwargs(**settings)
+            pictures = self._prepare_images_structure(images)
             return self._preprocess([self.process_image(picture, **settings) for picture in pictures], **settings)
 
         def _settings(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -419,4 +419,6 @@ def _files_that_come_along() -> None:
     from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
     from .modeling_zhclip import ZhCLIPModel  # noqa: F401
     from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .pictures_zhclip import open_picture  # noqa: F401
     from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401

@@ -7,11 +7,21 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .compat_zhclip import PreTrainedConfig, flat, init
 from .configuration_zhclip import ZhCLIPConfig, refuse_checkpoint_file
 from .modeling_zhclip_resnet import ZhCLIPResNetModel, at_least_float32
+from .typed_inputs_zhclip import (
+    NO_PROCESSOR,
+    Place,
+    is_typed_picture,
+    is_typed_text,
+    prepare_pictures,
+    prepare_texts,
+)
 
 # Every top-level part of a repository with two towers; each class holds some of these parts.
 _PARTS = ("logit_scale", "text_model", "vision_model", "text_projection", "visual_projection")
@@ -79,6 +89,8 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
     # DistilBERT declares no such list; post_init adds the lists of the other towers.
     _no_split_modules = ["Embeddings", "TransformerBlock"]
     _parts: tuple[str, ...] = _PARTS
+    _place: Place | None = None
+    _processor: Any = None
 
     def __init__(self, config: ZhCLIPConfig):
         super().__init__(config)
@@ -93,15 +105,75 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
         """Loads a converted repository; see `PreTrainedModel.from_pretrained`.
 
+        The model notes where it was loaded from, and takes its processor from there when it first needs a processor.
+
         Raises:
             ValueError: the source is not converted (the message names the command), or lacks a part of this class.
         """
         if pretrained_model_name_or_path is not None:
             refuse_checkpoint_file(pretrained_model_name_or_path)
+        asked, config = dict(kwargs), kwargs.get("config")
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model._refuse_other_tower(pretrained_model_name_or_path)
+        if pretrained_model_name_or_path is not None:
+            # The commit of a config from elsewhere is no commit of this place.
+            foreign = isinstance(config, PreTrainedConfig) and config.name_or_path != pretrained_model_name_or_path
+            commit = None if foreign else getattr(model.config, "_commit_hash", None)
+            model._place = Place.of_load(pretrained_model_name_or_path, asked, commit)
         return loaded
+
+    @property
+    def processor(self) -> Any:
+        """What prepares texts and pictures for `encode_text` and `encode_image`.
+
+        It is loaded when it is first needed, from where the model was loaded. A model of both towers has a
+        ZhCLIPProcessor, a text tower has a tokenizer, and a vision tower has an image processor. It is None if the
+        model was not loaded. Any processor with the same call can be set.
+        """
+        if self._processor is None and self._place is not None:
+            sides = self.input_modalities
+            self._processor = self._place.load(self.config, text="text" in sides, pictures="image" in sides)
+        return self._processor
+
+    @processor.setter
+    def processor(self, processor: Any) -> None:
+        self._processor = processor
+
+    def _needed_processor(self, method: str, argument: str) -> Any:
+        words = {"name": f"this {type(self).__name__}", "method": method, "argument": argument}
+        try:
+            processor = self.processor
+        except (OSError, ValueError) as error:
+            reason = f"nothing could be loaded from {self._place.source}: {error}" if self._place else str(error)
+            raise TypeError(NO_PROCESSOR.format(**words, reason=reason)) from error
+        if processor is None:
+            raise TypeError(NO_PROCESSOR.format(**words, reason="it was not loaded with from_pretrained"))
+        return processor
+
+    def _input_device(self) -> torch.device:
+        """The model's device; if its parts are on disk, the device where they are computed."""
+        if self.device.type != "meta":
+            return self.device
+        hooks = (getattr(module, "_hf_hook", None) for module in self.modules())
+        devices = (getattr(hook, "execution_device", None) for hook in hooks)
+        return torch.device(next((device for device in devices if device is not None), "cpu"))
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        # transformers skips modules without own parameters in custom code, and hands this answer down to the towers,
+        # whose own initialisation would then not happen. The guard is for code that overwrites loaded weights; the
+        # code here writes through `initialization`, which keeps them.
+        return False
+
+    def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
+        """Sets the attention; see `PreTrainedModel.set_attn_implementation`."""
+        # A tower alone still has the config of the other tower, and transformers would warn that it finds no such
+        # part.
+        if isinstance(attn_implementation, str) and set(self._parts) != set(_PARTS):
+            held = [f"{tower}_config" for tower in ("text", "vision") if f"{tower}_model" in self._parts]
+            attn_implementation = dict.fromkeys(["", *held], attn_implementation)
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
 
     def _refuse_other_tower(self, source) -> None:
         """Refuses to load parts that a folder lacks; transformers would fill such a part with random weights."""
@@ -123,6 +195,19 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, ZhCLIPModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+        if module is self:
+            self._init_projections()
+
+    def _init_projections(self) -> None:
+        # As transformers' CLIPModel and ChineseCLIPModel draw them.
+        held = (getattr(self, part) for part in self._parts if part.endswith("_projection"))
+        for layer in (layer for projection in held for layer in projection.modules()):
+            if isinstance(layer, nn.Linear):
+                init.normal_(layer.weight, std=layer.in_features**-0.5)
+
+    def _no_vectors(self, device: torch.device) -> torch.Tensor:
+        # transformers' attention cannot reshape a batch of nothing.
+        return torch.zeros(0, self.config.projection_dim, device=device, dtype=self.dtype)
 
     def _tower_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """A tower's arguments: `arguments`, and the outputs that the top config asks for, which no tower inherits."""
@@ -143,16 +228,24 @@ class _TextTower(ZhCLIPPreTrainedModel):
         self.text_model.set_input_embeddings(value)
 
     def _pooled_text(
-        self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **kwargs
+        self,
+        input_ids,
+        attention_mask=None,
+        token_type_ids=None,
+        position_ids=None,
+        inputs_embeds=None,
+        **kwargs,
     ) -> BaseModelOutputWithPooling:
         """Runs the text tower; `pooler_output` is (n, width), pooled as the config says."""
-        self._check_text_length(input_ids)
-        input_ids, token_type_ids = self._padded(input_ids, token_type_ids, position_ids)
-        attention_mask = self._text_mask(input_ids, attention_mask)
+        given = {"input_ids": input_ids, "inputs_embeds": inputs_embeds}
+        self._check_one_of(given)
+        self._check_text_length(next(each.shape[1] for each in given.values() if each is not None))
+        given |= {"token_type_ids": token_type_ids, "position_ids": position_ids}
+        given = self._padded(given)
+        given["attention_mask"] = attention_mask = self._text_mask(given, attention_mask)
         if self.config.text_config.model_type not in _TOWERS_WITH_TOKEN_TYPES:
-            token_type_ids = None
-        given = {"token_type_ids": token_type_ids, "position_ids": position_ids, "attention_mask": attention_mask}
-        outputs = self.text_model(input_ids=input_ids, return_dict=True, **self._tower_arguments({**kwargs, **given}))
+            given["token_type_ids"] = None
+        outputs = self.text_model(return_dict=True, **self._tower_arguments({**kwargs, **given}))
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=_POOL_TEXT[self.config.text_pooling](outputs, attention_mask),
@@ -160,29 +253,50 @@ class _TextTower(ZhCLIPPreTrainedModel):
             attentions=outputs.attentions,
         )
 
-    def _padded(
-        self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None, position_ids: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Ids and token types, padded to (n, text_padded_length) if the config states that length.
+    def _check_one_of(self, given: dict[str, torch.Tensor | None]) -> None:
+        if given["input_ids"] is None and given["inputs_embeds"] is None:
+            raise ValueError("neither input_ids nor inputs_embeds were given; give one of them")
+        if given["input_ids"] is not None and given["inputs_embeds"] is not None:
+            raise ValueError("both input_ids and inputs_embeds were given; give one of them")
+        if given["inputs_embeds"] is not None and self.config.is_text_causal:
+            raise ValueError(
+                "inputs_embeds were given, but this text tower finds the end of a text by its id: give input_ids"
+            )
+
+    def _padded(self, given: dict[str, torch.Tensor | None]) -> dict[str, torch.Tensor | None]:
+        """The tower's inputs, padded to (n, text_padded_length) if the config states that length.
 
         The shape says how many tokens are missing, so that compile and export need no branch on values.
         """
         wanted = self.config.text_padded_length
         if wanted is None:
-            return input_ids, token_type_ids
-        if position_ids is not None and position_ids.shape[-1] != wanted:
+            return given
+        positions = given["position_ids"]
+        if positions is not None and positions.shape[-1] != wanted:
             raise ValueError(
-                f"position_ids for {position_ids.shape[-1]} tokens were given, but the model pads every text to "
+                f"position_ids for {positions.shape[-1]} tokens were given, but the model pads every text to "
                 f"{wanted} tokens (text_padded_length): give {wanted} position_ids, or leave position_ids out"
             )
-        missing = wanted - input_ids.shape[-1]
-        input_ids = nn.functional.pad(input_ids, (0, missing), value=self.config.text_config.pad_token_id)
-        if token_type_ids is not None:
-            token_type_ids = nn.functional.pad(token_type_ids, (0, missing))
-        return input_ids, token_type_ids
+        pad = self.config.text_config.pad_token_id
+        padded = dict(given)
+        for name, value in (("input_ids", pad), ("token_type_ids", 0)):
+            if (ids := given[name]) is not None:
+                padded[name] = nn.functional.pad(ids, (0, wanted - ids.shape[-1]), value=value)
+        if (embeds := given["inputs_embeds"]) is not None:
+            missing = torch.full((len(embeds), wanted - embeds.shape[1]), pad, device=embeds.device)
+            padding = self.get_input_embeddings()(missing)
+            padded["inputs_embeds"] = torch.cat([embeds, padding.to(embeds.device, embeds.dtype)], dim=1)
+        return padded
 
-    def _text_mask(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+    def _text_mask(
+        self, given: dict[str, torch.Tensor | None], attention_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
         """The tower's mask (n, length), by arithmetic alone: a branch on values would break compile and export."""
+        input_ids, embeds = given["input_ids"], given["inputs_embeds"]
+        if embeds is not None:
+            # Embeddings do not say which of them is padding.
+            ones = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+            return ones if attention_mask is None or self.config.text_attends_to_padding else attention_mask
         if self.config.text_attends_to_padding:
             return torch.ones_like(input_ids)
         if self.config.is_text_causal:
@@ -192,8 +306,8 @@ class _TextTower(ZhCLIPPreTrainedModel):
             return by_ids
         return attention_mask * by_ids if self.config.text_masks_pad_token else attention_mask
 
-    def _check_text_length(self, input_ids: torch.Tensor) -> None:
-        length, longest = input_ids.shape[-1], self.config.max_text_positions
+    def _check_text_length(self, length: int) -> None:
+        longest = self.config.max_text_positions
         if length > longest:
             pads = self.config.text_padded_length is not None
             found = f"pads every text to {longest}" if pads else f"has positions for {longest}"
@@ -211,11 +325,12 @@ class _ProjectedTextTower(_TextTower):
     @can_return_tuple
     def get_text_features(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        **kwargs,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         """Encodes texts as transformers' dual encoders do.
 
@@ -225,6 +340,8 @@ class _ProjectedTextTower(_TextTower):
                 padding.
             token_type_ids: (n, length); a tower without token types ignores it.
             position_ids: (n, length).
+            inputs_embeds: (n, length, width), in place of `input_ids`: the word embeddings. Without a mask, the tower
+                sees all of them. CLIP's text tower takes no `inputs_embeds`.
 
         If the config states a `text_padded_length`, the tower sees texts of that length, and its states and attentions
         have that length. `position_ids` then need that length, too.
@@ -233,25 +350,56 @@ class _ProjectedTextTower(_TextTower):
             The tower's output, with the projected vectors (n, projection_dim), not normalised, in `pooler_output`.
 
         Raises:
-            ValueError: a text has more tokens than the tower has positions, or more than `text_padded_length`.
+            ValueError: a text has more tokens than the tower has positions, or more than `text_padded_length`; or not
+                exactly one of `input_ids` and `inputs_embeds` is given.
         """
-        outputs = self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
+        text = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        outputs = self._pooled_text(*text, **kwargs)
         outputs.pooler_output = self.text_projection(outputs.pooler_output)
         return outputs
 
     def encode_text(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | str | list[str] | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Texts as L2-normalised vectors (n, projection_dim); the arguments are those of `get_text_features`.
+        """Texts as L2-normalised vectors (n, projection_dim).
 
-        The vectors lie on the device of `input_ids`, like the outputs of a call: a device_map may separate the towers.
+        Args:
+            input_ids: a text, a list of texts, or token ids (n, length). `processor` prepares texts.
+            attention_mask: for ids, as the arguments after it: see `get_text_features`.
+            token_type_ids: see `get_text_features`.
+            position_ids: see `get_text_features`.
+            inputs_embeds: see `get_text_features`.
+
+        Returns:
+            The vectors of texts lie on the model's device, and those of ids on the device of the ids, like the outputs
+            of a call: a device_map may separate the towers. A single text gives (1, projection_dim).
+
+        Raises:
+            TypeError: texts are given, and the model has no processor; the message names the call to make.
+            ValueError: as `get_text_features`.
         """
-        outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids, return_dict=True)
-        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(input_ids.device)
+        given = (attention_mask, token_type_ids, position_ids, inputs_embeds)
+        if is_typed_text(input_ids):
+            return self._encode_typed_text(input_ids, given)
+        outputs = self.get_text_features(input_ids, *given, return_dict=True)
+        first = inputs_embeds if input_ids is None else input_ids
+        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(first.device)
+
+    def _encode_typed_text(self, texts: Any, given: tuple[Any, ...]) -> torch.Tensor:
+        if any(each is not None for each in given):
+            raise TypeError(
+                "texts were given together with a mask, types, positions or embeddings, which belong to ids"
+            )
+        device = self._input_device()
+        if not isinstance(texts, str) and not len(texts):
+            return self._no_vectors(device)
+        inputs = prepare_texts(self._needed_processor("encode_text", "text"), texts)
+        return self.encode_text(**{name: value.to(device) for name, value in inputs.items()})
 
 
 class _VisionTower(ZhCLIPPreTrainedModel):
@@ -264,8 +412,13 @@ class _VisionTower(ZhCLIPPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_model.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.vision_model.set_input_embeddings(value)
+
     def _pooled_image(self, pixel_values, interpolate_pos_encoding=False, **kwargs) -> BaseModelOutputWithPooling:
         """Runs the vision tower; `pooler_output` is (n, width)."""
+        if pixel_values is None:
+            raise ValueError("no pixel_values were given; an image processor makes them from pictures")
         return self.vision_model(
             pixel_values=pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
@@ -281,7 +434,10 @@ class _ProjectedVisionTower(_VisionTower):
 
     @can_return_tuple
     def get_image_features(
-        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
+        self,
+        pixel_values: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         """Encodes images as transformers' dual encoders do.
 
@@ -296,14 +452,36 @@ class _ProjectedVisionTower(_VisionTower):
         outputs.pooler_output = self.visual_projection(outputs.pooler_output)
         return outputs
 
-    def encode_image(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False) -> torch.Tensor:
-        """Images as L2-normalised vectors (n, projection_dim); the arguments are those of `get_image_features`.
+    def encode_image(self, pixel_values: Any = None, interpolate_pos_encoding: bool = False) -> torch.Tensor:
+        """Images as L2-normalised vectors (n, projection_dim).
 
-        The vectors lie on the device of `pixel_values`, like the outputs of a call: a device_map may separate the
-        towers.
+        Args:
+            pixel_values: pixel values (n, channels, height, width), or pictures, which `processor` prepares: a picture
+                or a list of pictures. A picture is a Pillow image, a path, the bytes of a file, an open file, or an
+                array or tensor of bytes. Nothing is fetched from a network.
+            interpolate_pos_encoding: see `get_image_features`.
+
+        Returns:
+            The vectors of pictures lie on the model's device, and those of pixel values on the device of these, like
+            the outputs of a call: a device_map may separate the towers. A single picture gives (1, projection_dim).
+
+        Raises:
+            TypeError: pictures are given, and the model has no processor; the message names the call to make.
+            ValueError: a picture cannot be read, or as `get_image_features`.
         """
+        if is_typed_picture(pixel_values):
+            return self._encode_typed_image(pixel_values, interpolate_pos_encoding)
         outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True)
         return nn.functional.normalize(outputs.pooler_output, dim=-1).to(pixel_values.device)
+
+    def _encode_typed_image(self, pictures: Any, interpolate_pos_encoding: bool) -> torch.Tensor:
+        device = self._input_device()
+        if isinstance(pictures, list | tuple) and not pictures:
+            return self._no_vectors(device)
+        pixels = prepare_pictures(self._needed_processor("encode_image", "images"), pictures)
+        return (
+            self.encode_image(pixels.to(device), interpolate_pos_encoding) if len(pixels) else self._no_vectors(device)
+        )
 
 
 class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
@@ -332,7 +510,8 @@ class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
         position_ids: torch.Tensor | None = None,
         return_loss: bool | None = None,
         interpolate_pos_encoding: bool = False,
-        **kwargs,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ZhCLIPOutput:
         """Encodes texts, images or both. Both together also give logits, and the loss of matching pairs if asked for.
 
@@ -341,13 +520,14 @@ class ZhCLIPModel(_ProjectedTextTower, _ProjectedVisionTower):
         Raises:
             ValueError: neither texts nor images are given, or `return_loss` is set without both.
         """
-        if input_ids is None and pixel_values is None:
+        has_text = input_ids is not None or inputs_embeds is not None
+        if not has_text and pixel_values is None:
             raise ValueError("neither input_ids nor pixel_values were given; give at least one of them")
-        if return_loss and (input_ids is None or pixel_values is None):
+        if return_loss and (not has_text or pixel_values is None):
             raise ValueError("return_loss needs input_ids and pixel_values; only one of them was given")
         text_outputs = image_outputs = text_embeds = image_embeds = logits_per_text = None
-        if input_ids is not None:
-            text = (input_ids, attention_mask, token_type_ids, position_ids)
+        if has_text:
+            text = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
             text_outputs = self.get_text_features(*text, return_dict=True, **kwargs)
             text_embeds = nn.functional.normalize(text_outputs.pooler_output, dim=-1)
         if pixel_values is not None:
@@ -386,14 +566,16 @@ class ZhCLIPTextModel(_TextTower):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        **kwargs,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         """Encodes texts: `pooler_output` is (n, width), pooled as the config says. Arguments as in `encode_text`."""
-        return self._pooled_text(input_ids, attention_mask, token_type_ids, position_ids, **kwargs)
+        text = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        return self._pooled_text(*text, **kwargs)
 
 
 class ZhCLIPTextModelWithProjection(_ProjectedTextTower):
@@ -410,14 +592,15 @@ class ZhCLIPTextModelWithProjection(_ProjectedTextTower):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        **kwargs,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ZhCLIPTextModelOutput:
         """Encodes texts: `text_embeds` is (n, projection_dim), not normalised. Arguments as in `encode_text`."""
-        text = (input_ids, attention_mask, token_type_ids, position_ids)
+        text = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         outputs = self.get_text_features(*text, return_dict=True, **kwargs)
         return ZhCLIPTextModelOutput(
             outputs.pooler_output, outputs.last_hidden_state, outputs.hidden_states, outputs.attentions
@@ -436,7 +619,10 @@ class ZhCLIPVisionModel(_VisionTower):
 
     @can_return_tuple
     def forward(
-        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
+        self,
+        pixel_values: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         """Encodes images: `pooler_output` is (n, width). Arguments as in `encode_image`."""
         return self._pooled_image(pixel_values, interpolate_pos_encoding, **kwargs)
@@ -455,7 +641,10 @@ class ZhCLIPVisionModelWithProjection(_ProjectedVisionTower):
 
     @can_return_tuple
     def forward(
-        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False, **kwargs
+        self,
+        pixel_values: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ZhCLIPVisionModelOutput:
         """Encodes images: `image_embeds` is (n, projection_dim), not normalised. Arguments as in `encode_image`."""
         outputs = self.get_image_features(pixel_values, interpolate_pos_encoding, return_dict=True, **kwargs)
@@ -546,5 +735,6 @@ _POOL_TEXT = {"cls": _first, "pooler": _tower_pooled, "mean": _mean, "eos": _tow
 def _files_that_come_along() -> None:
     """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
     from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .pictures_zhclip import open_picture  # noqa: F401
     from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
     from .saving_zhclip import write_code  # noqa: F401

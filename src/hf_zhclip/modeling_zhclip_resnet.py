@@ -231,5 +231,7 @@ def _files_that_come_along() -> None:
     """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
     from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
     from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .pictures_zhclip import open_picture  # noqa: F401
     from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
     from .saving_zhclip import write_code  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401

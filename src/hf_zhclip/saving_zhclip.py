@@ -24,8 +24,10 @@ CODE_FILES = (
     "image_processing_zhclip.py",
     "modeling_zhclip.py",
     "modeling_zhclip_resnet.py",
+    "pictures_zhclip.py",
     "processing_zhclip.py",
     "saving_zhclip.py",
+    "typed_inputs_zhclip.py",
 )
 """Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them.
 

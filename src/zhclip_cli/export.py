@@ -5,7 +5,7 @@ from typing import Any
 
 from .common import add_shared, print_progress, print_result
 
-HELP = "write a converted repository in the format of transformers or cn_clip"
+HELP = "write a converted repository in the format of transformers, of cn_clip, or of its original"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,8 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=("transformers", "cn_clip"),
-        help="transformers: a class of transformers that holds the model exactly; cn_clip: cn_clip's checkpoint",
+        choices=("transformers", "cn_clip", "source"),
+        help="transformers: a class of transformers that holds the model exactly; cn_clip: cn_clip's checkpoint; "
+        "source: the files of the format that it was converted from",
     )
     parser.add_argument("--ddp", action="store_true", help="begin the keys with module., for more training in cn_clip")
     add_shared(parser, "also_legacy", "max_shard_size", "json")

@@ -283,6 +283,7 @@ def test_the_report_is_written_even_when_verification_fails(original, tmp_path, 
     assert entries(tmp_path) == {"second.json"}
 
 
+@pytest.mark.usefixtures("written_card")
 def test_without_verification_only_tensors_are_compared_and_nothing_is_called_verified(original, out):
     found = original("cn_clip_vit")
 

@@ -6,7 +6,7 @@ import pytest
 
 from hf_zhclip.conversion.errors import InputError, OlderRepo, ParityError, WorkError
 from hf_zhclip.conversion.mapping import fold
-from hf_zhclip.conversion.telling import masked, shown, shown_lines
+from hf_zhclip.conversion.telling import masked, near, shown, shown_lines
 from zhclip_cli import common
 
 HOSTILE = {
@@ -98,3 +98,16 @@ def test_a_token_of_another_form_is_masked_where_the_environment_bears_it(monkey
     monkeypatch.setenv("HF_TOKEN", "our-own-hub's secret")
 
     assert masked("refused: our-own-hub's secret") == "refused: ***"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("cn_clp", " Did you mean cn_clip?"),
+        ("CN_CLIP", " Did you mean cn_clip?"),
+        ("xyz", ""),
+        ("", ""),
+    ],
+)
+def test_the_nearest_names_are_proposed(name, sentence):
+    assert near(name, ["cn_clip", "hf_clip", "wukong"]) == sentence

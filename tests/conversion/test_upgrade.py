@@ -13,7 +13,10 @@ from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.errors import InputError, ParityError
 from hf_zhclip.conversion.layouts import cn_clip
 from hf_zhclip.conversion.reading.files import sha256
+from hf_zhclip.conversion.repos.doors import remove_code
+from hf_zhclip.conversion.repos.own_code import OwnCode, own_code
 from hf_zhclip.conversion.words import Words
+from hf_zhclip.saving_zhclip import CODE_VERSION
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries
@@ -55,10 +58,13 @@ def older(repo, tmp_path):
     def make(family="cn_clip_vit"):
         folder = shutil.copytree(repo(family).path, tmp_path / "OLD")
         edit(folder / "config.json", renamed)
+        remove_code(folder)
+        edit(folder / "processor_config.json", lambda processor: processor.pop("auto_map") and processor)
 
         def former(report):
             report["format_version"] = 2
-            report["files"]["config.json"] = sha256(folder / "config.json")
+            files = {name: folder / name for name in report["files"]}
+            report["files"] = {name: sha256(path) for name, path in files.items() if path.exists()}
             for name in ("stated_context_length", "vocabulary"):
                 del report["conversion"][name]
             report["conversion"]["limits"] = [each["en"] for each in report["conversion"]["limits"]]
@@ -90,6 +96,7 @@ def test_it_becomes_a_repo_of_today_with_the_same_weights_and_is_proved(family, 
     assert verify(tmp_path / "NEW").passed
 
 
+@pytest.mark.usefixtures("written_card")
 def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
     convert(older(), tmp_path / "NEW")
 
@@ -101,6 +108,7 @@ def test_users_load_it_and_its_card_says_where_it_comes_from(older, tmp_path):
     assert "zhclip convert OLD NEW" in card
 
 
+@pytest.mark.usefixtures("written_card")
 def test_a_sentence_of_an_older_report_gets_its_chinese_where_it_is_still_said(older, tmp_path):
     known, unknown = cn_clip.LIMITS[0], "Something that was said once."
     old = older()
@@ -128,6 +136,31 @@ def test_the_code_that_travelled_with_it_is_that_of_today(older, tmp_path):
 
     assert "code of an older version" not in (tmp_path / "NEW" / "modeling_zhclip.py").read_text(encoding="utf-8")
     assert "auto_map" in json.loads((tmp_path / "NEW" / "config.json").read_text(encoding="utf-8"))
+
+
+def test_other_code_of_an_older_repo_does_not_come_over(older, tmp_path):
+    old = older()
+    (old / "evil.py").write_text("raise SystemExit\n")
+    edit(
+        old / "conversion_report.json",
+        lambda report: report["files"].update({"evil.py": sha256(old / "evil.py")}),
+    )
+
+    convert(old, tmp_path / "NEW")
+
+    assert own_code(tmp_path / "NEW") == OwnCode(6, CODE_VERSION, ())
+
+
+def test_an_older_repo_that_names_a_class_of_another_file_is_refused(older, tmp_path):
+    old = older()
+    edit(old / "tokenizer_config.json", lambda stated: stated.update(auto_map={"AutoTokenizer": "evil.Tokenizer"}))
+    edit(
+        old / "conversion_report.json",
+        lambda report: report["files"].update({"tokenizer_config.json": sha256(old / "tokenizer_config.json")}),
+    )
+
+    with pytest.raises(InputError, match="auto_map AutoTokenizer: 'evil.Tokenizer' in tokenizer_config.json"):
+        convert(old, tmp_path / "NEW")
 
 
 def test_a_fact_of_its_config_that_its_report_does_not_state_is_seen(older, tmp_path):

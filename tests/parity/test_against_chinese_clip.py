@@ -78,7 +78,9 @@ def test_against_chinese_clip(name, tmp_path):
     assert model.logit_scale.item() == scale
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Of a small model, test_chinese_clip.py shows the same.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
 def test_cn_clips_file_of_the_same_weights_becomes_the_same_tensors(name, tmp_path):
     weights = seeded_state_dict(recorded(SIZES[name][0])["keys"])
     torch.save({"epoch": 1, "step": 2, "name": name, "state_dict": weights}, tmp_path / "epoch_latest.pt")

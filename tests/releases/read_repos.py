@@ -51,9 +51,12 @@ def read(repo: str, texts: list[str], pictures: list[Image.Image]) -> dict:
         "pixels": hash_of(alone["pixel_values"]),
     }
     for auto in (AutoModel, AutoModelForZeroShotImageClassification):
-        outputs = auto.from_pretrained(repo, **TRUST)(**both)
+        model = auto.from_pretrained(repo, **TRUST)
+        outputs = model(**both)
         for name in ("text_embeds", "image_embeds", "logits_per_text"):
             found["vectors"][f"{auto.__name__}, {name}"] = outputs[name].tolist()
+        found["vectors"][f"{auto.__name__}, typed text"] = model.encode_text(texts).tolist()
+        found["vectors"][f"{auto.__name__}, typed picture"] = model.encode_image(pictures).tolist()
     for names, given in ((TEXT_TOWERS, inputs), (IMAGE_TOWERS, alone)):
         for name in names:
             model = get_class_from_dynamic_module(f"modeling_zhclip.{name}", repo).from_pretrained(repo)

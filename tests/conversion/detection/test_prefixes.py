@@ -17,6 +17,7 @@ from hf_zhclip.conversion.repos.report import FILE
 
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
+from tests.thorough import thorough
 from tests.weights import seeded_state_dict
 
 PREFIXES = ("clip.", "base_model.model.", "student.", "model.", "teacher_student.0.")
@@ -75,7 +76,9 @@ def test_keys_as_a_format_has_them_have_no_prefix():
         assert detect(checkpoint(shapes)).prefix == ""
 
 
-@pytest.mark.parametrize("family", ["cn_clip_vit", "cn_clip_resnet", "bert_clip", "hf_clip", "wukong"])
+@pytest.mark.parametrize(
+    "family", ["cn_clip_vit", "bert_clip", *map(thorough, ("cn_clip_resnet", "hf_clip", "wukong"))]
+)
 def test_it_is_converted_and_proved_and_the_report_names_the_prefix(family, tmp_path):
     (tmp_path / "source").mkdir()
     original = FAMILIES[family](tmp_path / "source")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import sys
+from itertools import product
 
 import pytest
 import torch
@@ -28,6 +29,8 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 
 from tests import checkpoints
+from tests.conversion.helpers import save_time
+from tests.thorough import in_turns
 
 WHOLE = texts.whole
 """Before the tests of other rooms make it brief."""
@@ -191,7 +194,7 @@ def hashes(out, names):
     return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", in_turns(PLANTED, lambda name: PLANTED[name][2]))
 def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(name, copy, monkeypatch):
     monkeypatch.setattr(texts, "whole", WHOLE)
     family, plant, caught = PLANTED[name]
@@ -273,7 +276,9 @@ def ordinary(tmp_path_factory):
             spread = 0.0 if is_norm or key.endswith("bias") else 0.02
             weights[key] = float(is_norm) + spread * torch.randn(tensor.shape, generator=random)
     torch.save(weights, source / "pytorch_model.bin")
-    convert(source, folder / "OUT")
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        convert(source, folder / "OUT")
     return folder / "OUT", source
 
 
@@ -334,8 +339,9 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("family", ["bert_clip", "hf_clip", "chinese_clip"])
+@pytest.mark.parametrize(
+    ("name", "family"), in_turns(product(READERS, ("bert_clip", "hf_clip", "chinese_clip")), lambda row: row[0])
+)
 def test_a_reader_that_is_wrong_is_caught_by_numbers(name, family, original, tmp_path, monkeypatch):
     found = original(family)
     READERS[name](monkeypatch)

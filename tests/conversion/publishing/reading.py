@@ -24,9 +24,31 @@ def header(folder):
     return ModelCard(text_of(folder)).data.to_dict()
 
 
+LONGEST = 119
+"""Lines of a card: more are not read in a minute."""
+
+FOLD = re.compile(r"^<details><summary>(.*?)</summary>\n(.*?)^</details>$", re.MULTILINE | re.DOTALL)
+ENGLISH = "English"
+
+
 def halves(text):
-    _, chinese, english = re.split(r"^## (?:中文|English)$", STAMP.sub("", text), flags=re.MULTILINE)
-    return chinese, english
+    """The Chinese half, which is open, and the English half, which is folded."""
+    body = STAMP.sub("", text).split("\n---\n", 1)[1]
+    return FOLD.sub("", body), folds(text)[ENGLISH]
+
+
+def folds(text):
+    """The folded parts by their titles; those in both languages have a title of both."""
+    return dict(FOLD.findall(text))
+
+
+def shared(text):
+    """All folded parts that are in both languages."""
+    return "\n".join(part for title, part in folds(text).items() if title != ENGLISH)
+
+
+def line_count(text):
+    return len(text.splitlines())
 
 
 def as_published(folder, name):

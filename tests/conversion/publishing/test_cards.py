@@ -15,7 +15,7 @@ def test_a_card_that_somebody_wrote_is_kept_unless_forced(copy):
     folder = copy()
     assert is_generated(text_of(folder))
     assert is_generated(text_of(folder).replace("\n", "\r\n"))  # as git writes it on Windows
-    edited = text_of(folder).replace("## English", "## My own words\n\n## English")
+    edited = text_of(folder).replace("## 分数", "## My own words\n\n## 分数")
     (folder / "README.md").write_text(edited, encoding="utf-8")
     assert not is_generated(edited) and not is_generated("# mine\n")
     with pytest.raises(InputError, match="edited since"):

@@ -290,6 +290,7 @@ FRESH = """
         inputs = processor(text=["一只猫", "两只狗在雪地上跑"], images=picture, return_tensors="pt", padding=True)
         with torch.no_grad():
             text = model.encode_text(inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            assert torch.equal(model.encode_text(["一只猫", "两只狗在雪地上跑"]), text)
             return type(model).__module__.split(".")[0], torch.cat([text, model.encode_image(inputs["pixel_values"])])
 
     local, facts = sys.argv[1:]

@@ -12,7 +12,9 @@ from huggingface_hub import ModelCard
 
 from hf_zhclip.conversion import card
 from hf_zhclip.conversion.publishing import rendering
+from hf_zhclip.conversion.publishing.card_header import NOTHING_STATED
 from hf_zhclip.conversion.publishing.cards import write_card
+from hf_zhclip.conversion.publishing.model_facts import model_of_folder
 from hf_zhclip.conversion.publishing.rendering import render, render_entry
 from hf_zhclip.conversion.publishing.unverified import FAILED
 from hf_zhclip.conversion.reading import catalogue
@@ -20,17 +22,25 @@ from hf_zhclip.conversion.repos.doors import remove_code
 from hf_zhclip.conversion.repos.report import FILE, read_report
 from hf_zhclip.conversion.repos.write import write_json
 
+from tests import checkpoints
 from tests.conversion.publishing.reading import (
     BLOCK,
+    ENGLISH,
     FAMILIES,
+    LONGEST,
     as_published,
     check_header,
     fine_tune,
+    folds,
     halves,
     header,
+    line_count,
+    shared,
     text_of,
 )
 
+INPUTS = "输入、限制与其他读取方式 · Inputs, limits, other readers"
+PUBLISHED = "公布的结果、引用与链接 · Published results, citation, links"
 HOSTILE = "a|b `c` \"d\" [e](f): #g 'h' {{ i }} 名字"
 
 
@@ -40,29 +50,26 @@ def test_the_card_of_an_english_model_says_so_and_shows_english_texts(repo):
     data = header(folder)
     assert data["language"] == ["en"] and "chinese" not in data["tags"]
     assert "a dual encoder for English texts" in english and "英文图文双塔模型" in chinese
-    assert "trained on English" in english and "训练语言是英文" in chinese
-    assert "`<|startoftext|>` and `<|endoftext|>` included" in english and "[CLS]" not in text_of(folder)
-    assert '"Squirtle"' in english and "杰尼龟" not in text_of(folder)
-    assert "the text tower is causal" in english and "文本塔是因果的" in chinese
-    assert "`CLIPModel` computes exactly" in english
+    assert "用英文搜图" in chinese and "to find pictures with English texts" in english
+    both = shared(text_of(folder))
+    assert "`<|startoftext|>` and `<|endoftext|>` included" in both and "[CLS]" not in text_of(folder)
+    assert '["red", "green", "blue"]' in chinese and "红色" not in text_of(folder)
+    assert "the text tower is causal" in both and "文本塔是因果的" in both
+    assert "`CLIPModel` computes exactly" in both
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_card_says_the_same_in_both_languages(family, repo):
     text = text_of(repo(family).path)
     chinese, english = halves(text)
-    assert BLOCK.findall(chinese) == BLOCK.findall(english)
-    assert outline(chinese) == outline(english)
+    assert len(BLOCK.findall(chinese)) == 2 and BLOCK.findall(english) == []  # the English text names them
     assert numbers(chinese) == numbers(english)
+    for line in shared(text).splitlines():
+        zh, between, en = line.partition("<br>")
+        assert not between or numbers(zh) == numbers(en) or "|" in line or "`zhclip" in line, line
     assert "英文原文" not in text, "a sentence has no Chinese"
     assert not re.search(r"\{\{|\{%|None|undefined", BLOCK.sub("", text)), "a field of the template was left open"
     check_header(header(repo(family).path))
-
-
-def outline(half):
-    """The level of each heading, the columns of each row, and that an item of a list is one, outside blocks."""
-    lines = [line for line in BLOCK.sub("", half).splitlines() if line.startswith(("#", "|", "- ", ">"))]
-    return ["".join(re.findall(r"^#+|^-|^>|\|", line)) for line in lines]
 
 
 def numbers(half):
@@ -73,17 +80,19 @@ def numbers(half):
 def test_a_card_names_origin_level_lengths_and_limits(repo):
     folder = repo("cn_clip_vit").path
     report, (chinese, english) = read_report(folder), halves(text_of(folder))
+    verification, inputs = (folds(text_of(folder))[title] for title in ("验证 · Verification", INPUTS))
     digest = report.sources[0]["files"]["epoch3.pt"]
+    assert "`zhclip convert epoch3.pt cn_clip_vit --config facts.json`" in verification
+    assert "`zhclip verify cn_clip_vit --against epoch3.pt --config facts.json`" in verification
+    assert digest in verification and f"transformers {report.versions['transformers']}" in verification
+    assert "`reference`" in verification and "U+1171E" in inputs
     for half in (chinese, english):
-        assert "zhclip convert epoch3.pt cn_clip_vit --config facts.json" in half
-        assert "zhclip verify cn_clip_vit --against epoch3.pt --config facts.json" in half
-        assert digest in half and f"transformers {report.versions['transformers']}" in half
-        assert "`reference`" in half and "U+1171E" in half and "0.3" in half and "1.0" in half
-    assert "at most 52 tokens" in english and "has 64 positions" in english and "850,497 parameters" in english
-    assert "最长 52 个词元" in chinese and "共有 64 个位置" in chinese
-    assert "resized to a square in the file's own colour mode" in english
-    assert "converted from the original weights" in english and "从原始权重转换而来" in chinese
-    assert "license" not in header(folder) and "### Licence\n\nNot known" in english
+        assert "0.3" in half and "1.0" in half
+    assert "at most 52 tokens" in inputs and "has 64 positions" in inputs and "850,497 parameters" in english
+    assert "最长 52 个词元" in inputs and "共有 64 个位置" in inputs
+    assert "resized to a square in the file's own colour mode" in inputs
+    assert "**核对**：向量与原模型最多相差 " in chinese and "**Check**: its vectors differ" in english
+    assert "license" not in header(folder) and "**Licence**: Not known" in english and "**许可证**：未知" in chinese
 
 
 @pytest.mark.parametrize(
@@ -97,39 +106,45 @@ def test_a_card_names_origin_level_lengths_and_limits(repo):
     ],
 )
 def test_only_the_doors_that_are_open_have_a_block(family, native, home, repo):
-    english = halves(text_of(repo(family).path))[1]
-    assert native in english
-    assert ("--to transformers" in english) == native.startswith("`")
-    assert ("--to cn_clip" in english) == home
-    assert "zhclip convert --with-code" not in english and "trust_remote_code=True, device_map" in english
+    inputs = folds(text_of(repo(family).path))[INPUTS]
+    assert native in inputs
+    assert ("--to transformers" in inputs) == native.startswith("`")
+    assert ("--to cn_clip" in inputs) == home
 
 
-def test_a_repo_without_code_has_no_block_for_those_who_trust_it(copy):
+def test_the_block_of_a_repo_with_code_trusts_it_and_another_imports_hf_zhclip(copy):
     folder = copy()
+    trusting = render(folder, repo="cn_clip_vit")
     remove_code(folder)
-    english = halves(render(folder, repo="cn_clip_vit"))[1]
-    assert "zhclip convert --with-code" in english and "trust_remote_code=True, device_map" not in english
+    bare = render(folder, repo="cn_clip_vit")
+    first_bare, first_trusting = (BLOCK.search(text)[2] for text in (bare, trusting))
+    assert first_trusting.count("trust_remote_code=True") == 2 and "hf_zhclip" not in first_trusting
+    assert "import hf_zhclip\n" in first_bare.replace("  # registers the classes", "")
+    assert "trust_remote_code" not in bare and "SentenceTransformer(repo).encode(texts)" in bare
+    assert "SentenceTransformer(repo, trust_remote_code=True).encode(texts)" in trusting
 
 
 def test_a_card_for_the_hub_loads_from_there_and_downloads_before_it_exports(repo):
     text = render(repo("cn_clip_vit").path, repo="somebody/my-clip")
-    assert 'AutoModel.from_pretrained("somebody/my-clip"' in text and "# my-clip" in text
-    assert "hf download somebody/my-clip --local-dir my-clip\nzhclip export my-clip my-clip-native" in text
+    assert 'repo = "somebody/my-clip"\n' in text and "# my-clip" in text
+    inputs = folds(text)[INPUTS]
+    assert inputs.index("`hf download somebody/my-clip --local-dir my-clip`") < inputs.index("`zhclip export my-clip ")
 
 
-def test_why_it_is_not_verified_stands_at_the_top_of_both_halves(repo):
+def test_why_it_is_not_verified_stands_before_the_first_block_in_both_languages(repo):
     text = render(repo("cn_clip_vit").path, repo="a/b", unverified=FAILED)
-    chinese, english = halves(text)
-    assert english.count("Why: its verification failed") == 1 and chinese.count("原因：它没有通过验证") == 1
+    top = text[: BLOCK.search(text).start()]
+    assert "Why: its verification failed" in top and "原因：它没有通过验证" in top
+    assert text.count("its verification failed") == text.count("它没有通过验证") == 1 and "**核对**" not in text
     assert not re.search("^(Verified|已验证)", text, re.MULTILINE)
 
 
 def test_a_repo_whose_tensors_alone_were_compared_is_not_called_verified(copy):
     folder = copy()
     write_json(folder / FILE, replace(read_report(folder), level="tensors").to_json())
-    chinese, english = halves(render(folder, repo="x"))
-    assert "> **Not verified**" in english and "Verified:" not in english
-    assert "已验证：" not in chinese
+    text = render(folder, repo="x")
+    assert "> **Not verified / 未经验证**" in text and "Verified:" not in text
+    assert "已验证：" not in text and "**核对**" not in text
 
 
 def test_a_fine_tuned_repo_is_not_called_verified_and_is_made_from_what_the_report_names(copy):
@@ -138,45 +153,47 @@ def test_a_fine_tuned_repo_is_not_called_verified_and_is_made_from_what_the_repo
     assert header(folder)["base_model_relation"] == "quantized"
     fine_tune(folder)
     card(folder)
-    data, (chinese, english) = header(folder), halves(text_of(folder))
-    assert "model.safetensors" in english and "Verified:" not in english and "已验证：" not in chinese
-    assert "| tensors |" not in english and "SHA-256" in english
-    assert "converted from" not in english and "转换而来，用的是" not in chinese
+    data, text = header(folder), text_of(folder)
+    assert "model.safetensors" in text and "Verified:" not in text and "已验证：" not in text
+    assert "| 张量" not in text and "SHA-256" in text and "**核对**" not in text and "**规模**" in text
     assert data["base_model"] == ["OFA-Sys/chinese-clip-vit-large-patch14"]
     assert data["base_model_relation"] == "finetune"
-    assert "model-index" not in data and "56.3" not in english
+    assert "model-index" not in data and "56.3" not in text
 
 
 def test_a_repo_without_a_report_says_so(copy):
     folder = copy()
     (folder / FILE).unlink()
     card(folder)
-    chinese, english = halves(text_of(folder))
-    assert "No conversion report: not verified" in english and "没有转换报告：未经验证" in chinese
-    assert "This repository holds it as safetensors.\n" in english and "converted from" not in english
-    assert "本仓库采用 safetensors 格式。\n" in chinese and "转换而来" not in chinese
+    text = text_of(folder)
+    assert "原因：没有 conversion_report.json<br>" in text and "Why: there is no conversion_report.json" in text
+    assert "验证 · Verification" not in folds(text)
 
 
 def test_a_published_checkpoint_brings_licence_figures_and_citation(copy):
     folder = as_published(copy(), "ViT-L-14")
     card(folder)
-    data, english = header(folder), halves(text_of(folder))[1]
+    data, (chinese, english) = header(folder), halves(text_of(folder))
+    published = folds(text_of(folder))[PUBLISHED]
     check_header(data)
     assert data["license"] == "mit" and data["base_model"] == ["OFA-Sys/chinese-clip-vit-large-patch14"]
     (index,) = data["model-index"]
     metrics = [metric for result in index["results"] for metric in result["metrics"]]
-    # MUGE 4, and 3 each way of two others; the fine-tuned figures are of other weights.
-    assert len(metrics) == 16 and all(metric["verified"] is False for metric in metrics)
+    # MUGE 4, 3 each way of two others, and 11 classifications; the fine-tuned figures are of other weights.
+    assert len(metrics) == 27 and all(metric["verified"] is False for metric in metrics)
     assert metrics[0] == {
         "type": "recall",
         "name": "text-to-image retrieval, zero-shot: R@1",
         "value": 56.3,
         "verified": False,
     }
-    assert all("modelscope.cn" in result["source"]["url"] for result in index["results"])
-    assert "| text-to-image retrieval | MUGE | validation | fine-tuned | R@1 63.3 · R@5 85.6" in english
-    assert "arXiv:2211.01335" in english and "Apache-2.0" in english and "issues/234" in english
-    assert "0" * 40 in english
+    (source,) = {tuple(result["source"].items()) for result in index["results"]}
+    assert "Results.md" in dict(source)["url"] and "2022-12-23, measured by the authors" in dict(source)["name"]
+    assert "**效果**：MUGE 以文搜图（零样本）R@1 56.3（[Results.md of Chinese-CLIP](" in chinese
+    assert "2022-12-23，由原作者测得）" in chinese and "2022-12-23, measured by the authors)" in english
+    assert "| MUGE validation: R@1 / R@5 / R@10 / MR | 56.3 / 79.8 / 86.2 / 74.1 | 63.3 / 85.6 /" in published
+    assert "arXiv:2211.01335" in published and "Apache-2.0" in english and "issues/234" in english
+    assert "0" * 40 in folds(text_of(folder))["验证 · Verification"]
 
 
 def test_a_pair_is_made_from_both_of_its_parts(copy):
@@ -189,8 +206,8 @@ def test_a_pair_is_made_from_both_of_its_parts(copy):
 
 def test_casing_is_said_once(repo):
     for family in FAMILIES:
-        chinese, english = halves(text_of(repo(family).path))
-        assert (english.count("lower-cased"), chinese.count("小写")) == (1, 1), family
+        text = text_of(repo(family).path)
+        assert (text.count("lower-cased"), text.count("小写")) == (1, 1), family
 
 
 def test_a_card_of_the_catalogue_follows_its_facts_and_not_its_name():
@@ -209,13 +226,13 @@ def test_where_hf_zhclip_is_to_be_had_is_stated_in_one_place(repo, tmp_path, mon
     unknown = '{%- set address = "" -%}'
     assert template.count(unknown) == 1
     text = text_of(repo("cn_clip_vit").path)
-    assert text.count("pip install .") == 2 and "no published address yet" in text and "尚未公开发布" in text
+    assert text.count("pip install .") == 2
     known = template.replace(unknown, '{%- set address = "https://example.org/hf_zhclip" -%}')
     (tmp_path / "template.md").write_text(known, encoding="utf-8")
     monkeypatch.setattr(rendering, "resources", SimpleNamespace(files=lambda package: tmp_path))
     text = render(repo("cn_clip_vit").path, repo="x")
     assert text.count("`pip install git+https://example.org/hf_zhclip`") == 2
-    assert "no published address yet" not in text and "尚未公开发布" not in text
+    assert "pip install ." not in text
 
 
 def test_hostile_names_break_neither_header_nor_tables_nor_blocks(copy):
@@ -227,14 +244,12 @@ def test_hostile_names_break_neither_header_nor_tables_nor_blocks(copy):
     write_card(folder, text_report, HOSTILE)
     text = text_of(folder)
     assert ModelCard(text).data.pipeline_tag == "zero-shot-image-classification"
-    rows = [line for line in BLOCK.sub("", text).splitlines() if line.startswith("|") and "名字" in line]
-    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [6, 6]
-    for language, block in BLOCK.findall(text):
-        if language == "python" and "hf_zhclip" in block:
-            strings = [node.value for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Constant)]
-            assert HOSTILE in strings
-        if language == "bash":
-            assert HOSTILE in shlex.split(block)
+    block = BLOCK.search(text)[2]
+    assert HOSTILE in [node.value for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Constant)]
+    spans = re.findall(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", shared(text))
+    commands = [shlex.split(span) for _, span in spans if span.strip().startswith("zhclip")]
+    assert len(commands) == 4 and all(HOSTILE in words or f"{HOSTILE}.pt" in words for words in commands)
+    assert list(folds(text)) == [ENGLISH, INPUTS, "验证 · Verification"]
 
 
 def test_a_name_with_a_fence_ends_no_block(copy):
@@ -247,5 +262,39 @@ def test_a_name_with_a_fence_ends_no_block(copy):
     write_card(folder, replace(report, sources=sources, conversion=conversion), fence)
 
     lines = text_of(folder).splitlines()
+    assert line_count(text_of(folder)) <= LONGEST
     assert [line for line in lines if line.startswith("# forged")] == []
     assert len([line for line in lines if line == "```"]) == len([line for line in lines if re.match("```.", line)])
+
+
+@pytest.mark.parametrize("family", sorted(checkpoints.FAMILIES))
+def test_a_card_of_every_family_has_less_than_120_lines(family, repo):
+    folder = repo(family).path
+    assert line_count(text_of(folder)) <= LONGEST
+    # The longest of them: on the hub, with a reason at its top.
+    assert line_count(render(folder, repo="somebody/my-clip", unverified=FAILED)) <= LONGEST
+
+
+def test_a_card_of_every_published_checkpoint_that_was_converted_has_less_than_120_lines(repo):
+    """Each entry beside the report and the model of a small checkpoint in its format."""
+    small = {read_report(each.path).sources[0]["format"]: each.path for each in map(repo, checkpoints.FAMILIES)}
+    models = {name: (model_of_folder(folder), read_report(folder)) for name, folder in small.items()}
+    lengths = {
+        entry.name: line_count(
+            rendering._render(*take(models[entry.format], entry), "a/b", None, NOTHING_STATED, edited=False)
+        )
+        for entry in catalogue.entries()
+        if entry.format in models
+    }
+    assert len(lengths) == len(catalogue.entries()) - 1  # bert-from-clip-chinese-1M has no part of a pair
+    assert max(lengths.values()) <= LONGEST, lengths
+
+
+def take(found, entry):
+    model, report = found
+    places = (*entry.places, entry.published)
+    sources = [
+        {**source, "hub": {"repo": place.repo, "file": place.file, "revision": "0" * 40}}
+        for source, place in zip(report.sources, places, strict=False)
+    ]
+    return model, entry, replace(report, sources=sources)

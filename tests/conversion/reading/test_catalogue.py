@@ -15,6 +15,7 @@ from hf_zhclip.conversion.sources import SOURCES
 from tests.published import KEYS, part
 
 LARGE, WIDE, HUGE = "chinese-clip-vit-large-patch14", "chinese-clip-vit-large-patch14-336px", "ViT-H-14"
+BASE = "chinese-clip-vit-base-patch16"
 TAIYI = "Taiyi-CLIP-Roberta-102M-Chinese"
 MODELSCOPE = "multi-modal_clip-vit-large-patch14_336_zh"
 
@@ -164,8 +165,56 @@ LEFT_OUT = {
 NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
 
 T2I, I2T, ZERO, TUNED = "text-to-image retrieval", "image-to-text retrieval", "zero-shot", "fine-tuned"
+CLASSIFIED = "CIFAR10 CIFAR100 DTD EuroSAT FER FGVC KITTI MNIST PC VOC ImageNet".split()
+
+
+def classified(values: str) -> dict[tuple[str, str, str], str]:
+    """The row of a model in the table of classification of Chinese-CLIP's Results.md."""
+    pairs = zip(CLASSIFIED, values.split(), strict=True)
+    return {("zero-shot image classification", dataset, ZERO): f"Top1 {value}" for dataset, value in pairs}
+
+
 # The tables as their authors printed them: (task, dataset, setup) -> values.
 FIGURES = {
+    "chinese-clip-rn50": {
+        (T2I, "MUGE", ZERO): "R@1 42.6 R@5 68.6 R@10 77.9 MR 63.0",
+        (T2I, "MUGE", TUNED): "R@1 48.6 R@5 75.1 R@10 84.0 MR 69.2",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 48.8 R@5 76.0 R@10 84.6",
+        (T2I, "Flickr30K-CN", TUNED): "R@1 66.7 R@5 89.4 R@10 94.1",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 60.0 R@5 85.9 R@10 92.0",
+        (I2T, "Flickr30K-CN", TUNED): "R@1 84.2 R@5 96.7 R@10 98.0",
+        (T2I, "COCO-CN", ZERO): "R@1 48.1 R@5 81.3 R@10 90.5",
+        (T2I, "COCO-CN", TUNED): "R@1 66.8 R@5 91.1 R@10 97.0",
+        (I2T, "COCO-CN", ZERO): "R@1 51.6 R@5 81.2 R@10 90.5",
+        (I2T, "COCO-CN", TUNED): "R@1 68.4 R@5 93.3 R@10 97.8",
+        **classified("72.7 40.6 36.9 27.0 21.9 5.4 30.2 50.2 47.7 82.1 33.5"),
+    },
+    BASE: {
+        (T2I, "MUGE", ZERO): "R@1 52.1 R@5 76.7 R@10 84.4 MR 71.1",
+        (T2I, "MUGE", TUNED): "R@1 58.4 R@5 83.6 R@10 90.0 MR 77.4",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 62.7 R@5 86.9 R@10 92.8",
+        (T2I, "Flickr30K-CN", TUNED): "R@1 79.1 R@5 94.8 R@10 97.4",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 74.6 R@5 93.5 R@10 97.1",
+        (I2T, "Flickr30K-CN", TUNED): "R@1 93.5 R@5 99.0 R@10 99.5",
+        (T2I, "COCO-CN", ZERO): "R@1 62.2 R@5 86.6 R@10 94.9",
+        (T2I, "COCO-CN", TUNED): "R@1 77.0 R@5 97.1 R@10 99.0",
+        (I2T, "COCO-CN", ZERO): "R@1 57.0 R@5 84.1 R@10 93.6",
+        (I2T, "COCO-CN", TUNED): "R@1 77.4 R@5 96.2 R@10 98.9",
+        **classified("92.0 64.4 43.6 46.9 47.2 12.8 33.5 67.6 54.0 83.3 48.3"),
+    },
+    "chinese-clip-vit-huge-patch14": {
+        (T2I, "MUGE", ZERO): "R@1 63.0 R@5 84.1 R@10 89.2 MR 78.8",
+        (T2I, "MUGE", TUNED): "R@1 68.9 R@5 88.7 R@10 93.1 MR 83.6",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 71.2 R@5 91.4 R@10 95.5",
+        (T2I, "Flickr30K-CN", TUNED): "R@1 83.8 R@5 96.9 R@10 98.6",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 81.6 R@5 97.5 R@10 98.8",
+        (I2T, "Flickr30K-CN", TUNED): "R@1 95.3 R@5 99.7 R@10 100.0",
+        (T2I, "COCO-CN", ZERO): "R@1 69.2 R@5 89.9 R@10 96.1",
+        (T2I, "COCO-CN", TUNED): "R@1 81.5 R@5 96.9 R@10 99.1",
+        (I2T, "COCO-CN", ZERO): "R@1 63.0 R@5 86.6 R@10 92.9",
+        (I2T, "COCO-CN", TUNED): "R@1 83.5 R@5 97.3 R@10 99.2",
+        **classified("96.0 79.7 51.2 52.0 49.2 26.2 39.1 79.4 52.4 84.9 59.6"),
+    },
     LARGE: {
         (T2I, "MUGE", ZERO): "R@1 56.3 R@5 79.8 R@10 86.2 MR 74.1",
         (T2I, "MUGE", TUNED): "R@1 63.3 R@5 85.6 R@10 91.3 MR 80.1",
@@ -177,6 +226,7 @@ FIGURES = {
         (T2I, "COCO-CN", TUNED): "R@1 78.9 R@5 96.3 R@10 99.0",
         (I2T, "COCO-CN", ZERO): "R@1 60.4 R@5 84.2 R@10 92.9",
         (I2T, "COCO-CN", TUNED): "R@1 80.2 R@5 96.7 R@10 99.2",
+        **classified("94.9 75.1 44.2 56.9 54.6 16.0 49.9 69.8 63.5 84.5 54.7"),
     },
     WIDE: {
         (T2I, "MUGE", ZERO): "R@1 59.0 R@5 81.4 R@10 87.8 MR 76.1",
@@ -189,6 +239,7 @@ FIGURES = {
         (T2I, "COCO-CN", TUNED): "R@1 80.1 R@5 96.7 R@10 99.2",
         (I2T, "COCO-CN", ZERO): "R@1 63.4 R@5 87.2 R@10 94.4",
         (I2T, "COCO-CN", TUNED): "R@1 81.2 R@5 97.2 R@10 99.1",
+        **classified("94.1 73.5 43.8 50.7 55.1 17.1 49.8 65.0 62.9 84.9 56.7"),
     },
     "QA-CLIP-RN50": {
         (T2I, "Flickr30K-CN", ZERO): "R@1 50.5 R@5 77.4 R@10 86.1",
@@ -263,10 +314,54 @@ FIGURES = {
         ("zero-shot image classification", "ImageNet", ZERO): "ACC1 56.87",
     },
     TAIYI: {
-        ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 41.00% Top5 69.19%",
-        (T2I, "Flickr30k-CNA", ZERO): "Top1 44.06% Top5 71.42% Top10 80.84%",
-        (T2I, "COCO-CN", ZERO): "Top1 46.24% Top5 78.06% Top10 88.88%",
-        (T2I, "wukong50k", ZERO): "Top1 48.67% Top5 81.77% Top10 90.09%",
+        ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 42.85% Top5 71.48%",
+        (T2I, "Flickr30k-CNA", ZERO): "Top1 46.32% Top5 74.58% Top10 83.44%",
+        (T2I, "COCO-CN", ZERO): "Top1 47.10% Top5 78.53% Top10 87.84%",
+        (T2I, "wukong50k", ZERO): "Top1 49.18% Top5 81.94% Top10 90.27%",
+    },
+    "Taiyi-CLIP-Roberta-large-326M-Chinese": {
+        ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 53.05% Top5 79.55%",
+        (T2I, "Flickr30k-CNA", ZERO): "Top1 54.36% Top5 80.56% Top10 87.90%",
+        (T2I, "COCO-CN", ZERO): "Top1 51.47% Top5 81.00% Top10 90.40%",
+        (T2I, "wukong50k", ZERO): "Top1 61.18% Top5 90.46% Top10 95.74%",
+    },
+    "Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese": {
+        ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 55.04% Top5 81.75%",
+        (T2I, "Flickr30k-CNA", ZERO): "Top1 58.32% Top5 82.96% Top10 89.40%",
+        (T2I, "COCO-CN", ZERO): "Top1 55.27% Top5 81.10% Top10 90.78%",
+        (T2I, "wukong50k", ZERO): "Top1 64.95% Top5 91.77% Top10 96.28%",
+    },
+    "Taiyi-CLIP-RoBERTa-326M-ViT-H-Chinese": {
+        ("zero-shot image classification", "ImageNet1k-CN", ZERO): "Top1 54.35% Top5 80.64%",
+        (T2I, "Flickr30k-CNA", ZERO): "Top1 60.82% Top5 85.00% Top10 91.04%",
+        (T2I, "COCO-CN", ZERO): "Top1 60.02% Top5 83.95% Top10 93.26%",
+        (T2I, "wukong50k", ZERO): "Top1 66.85% Top5 92.81% Top10 96.69%",
+    },
+}
+# The same weights in other files.
+SAME_WEIGHTS = {
+    BASE: ("chinese-clip-vit-base-patch16-hf", "multi-modal_clip-vit-base-patch16_zh"),
+    LARGE: ("chinese-clip-vit-large-patch14-hf", "multi-modal_clip-vit-large-patch14_zh"),
+    WIDE: ("chinese-clip-vit-large-patch14-336px-hf", MODELSCOPE),
+    "chinese-clip-vit-huge-patch14": ("chinese-clip-vit-huge-patch14-hf", "multi-modal_clip-vit-huge-patch14_zh"),
+}
+# The README of ZH-CLIP, which measured other models for comparison.
+MEASURED_BY_ZH_CLIP = {
+    "clip-vit-bert-chinese-1M": {
+        (T2I, "MUGE", ZERO): "R@1 15.06 R@5 34.96 R@10 46.21",
+        (T2I, "COCO-CN", ZERO): "R@1 22.60 R@5 50.04 R@10 65.24",
+        (I2T, "COCO-CN", ZERO): "R@1 22.8 R@5 49.8 R@10 64.1",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 17.76 R@5 40.34 R@10 51.88",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 30.4 R@5 55.3 R@10 67.1",
+        ("zero-shot image classification", "ImageNet", ZERO): "ACC1 22.22",
+    },
+    "XLM-Roberta-Large-Vit-L-14": {
+        (T2I, "MUGE", ZERO): "R@1 22.34 R@5 41.15 R@10 50.26",
+        (T2I, "COCO-CN", ZERO): "R@1 56.51 R@5 83.57 R@10 90.79",
+        (I2T, "COCO-CN", ZERO): "R@1 59.9 R@5 87.3 R@10 94.1",
+        (T2I, "Flickr30K-CN", ZERO): "R@1 62.3 R@5 86.42 R@10 92.58",
+        (I2T, "Flickr30K-CN", ZERO): "R@1 84.4 R@5 97.3 R@10 98.9",
+        ("zero-shot image classification", "ImageNet", ZERO): "ACC1 42.99",
     },
 }
 
@@ -379,16 +474,25 @@ def test_where_something_is_published_is_a_hub_modelscope_or_a_page_for_a_person
 
 def test_the_figures_are_those_that_were_published_digit_by_digit():
     found = {
-        entry.name: {
+        (entry.name, figures.by): {
             (row.task, row.dataset, row.setup): " ".join(f"{key} {value}" for key, value in row.values.items())
-            for row in entry.figures.rows
+            for row in figures.rows
         }
         for entry in catalogue.entries()
-        if entry.figures
+        for figures in entry.figures
     }
-    # ModelScope's own page, which is the source of both.
-    same = {MODELSCOPE: FIGURES[WIDE], "multi-modal_clip-vit-large-patch14_zh": FIGURES[LARGE]}
-    assert found == {**FIGURES, **same}
+    packed = {(name, "authors"): FIGURES[of] for of, names in SAME_WEIGHTS.items() for name in names}
+    others = {(name, "others"): rows for name, rows in MEASURED_BY_ZH_CLIP.items()}
+    assert found == {**{(name, "authors"): rows for name, rows in FIGURES.items()}, **packed, **others}
+
+
+def test_figures_name_their_page_its_date_and_who_measured():
+    dated = {(each.url, each.date, each.by) for entry in catalogue.entries() for each in entry.figures}
+    # The dates of the commits that a history shows for the pages.
+    assert {date for url, date, _ in dated if "Results.md" in url} == {"2022-12-23"}
+    assert {date for url, date, _ in dated if "14fe9d6" in url} == {"2022-09-22"}
+    assert {date for url, date, _ in dated if "b9eadf5" in url} == {"2022-09-24"}
+    assert {by for url, _, by in dated if "816c483" in url} == {"others"}
 
 
 def test_what_is_not_known_is_said_to_be_unknown():
@@ -440,6 +544,9 @@ def test_a_config_that_is_no_json_is_refused_by_its_field(config, message):
         ("task: text-to-image retrieval", "task: retrieval", "field figures.rows.task is 'retrieval'; wanted one of"),
         ("split: test", "split: dev", "field figures.rows.split is 'dev'; wanted one of validation, test"),
         ("setup: zero-shot", "setup: probed", "field figures.rows.setup is 'probed'; wanted one of zero-shot, fine-"),
+        ("by: authors", "by: rivals", r"field figures\[0\].by is 'rivals'; wanted one of authors, others"),
+        ('date: "2022-12-23"', 'date: "2022"', r"field figures\[0\].date is '2022'; wanted a date as 2022-12-31"),
+        ("headline: R@1", "headline: R@2", r"field figures\[0\].headline is 'R@2'; wanted a value of the first row"),
     ],
 )
 def test_a_row_of_figures_says_nothing_that_has_no_chinese(old, new, message):
@@ -466,7 +573,7 @@ def test_a_page_without_the_name_of_its_file_is_refused():
 
 
 def test_a_row_of_figures_is_read_as_strictly():
-    with pytest.raises(InputError, match=r"figures\.rows\[0\]\.values\.R@1 is 56\.3; wanted str"):
+    with pytest.raises(InputError, match=r"figures\[0\]\.rows\[0\]\.values\.R@1 is 56\.3; wanted str"):
         catalogue.parse(text_of(LARGE).replace('R@1: "56.3"', "R@1: 56.3", 1), f"{LARGE}.yaml")
 
 

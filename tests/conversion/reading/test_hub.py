@@ -157,6 +157,26 @@ def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(source, hub):
     assert hub.calls == []
 
 
+@pytest.mark.parametrize(
+    ("source", "proposed"),
+    [
+        ("chinese-clip-vit-base-patch61", "chinese-clip-vit-base-patch16"),
+        ("Chinese-Clip-ViT-Base-Patch61", "chinese-clip-vit-base-patch16"),
+        ("Taiyi-CLIP-Roberta-102M-Chines", "Taiyi-CLIP-Roberta-102M-Chinese"),
+    ],
+)
+def test_a_mistyped_name_of_the_catalogue_gets_the_nearest_names(source, proposed, hub):
+    with pytest.raises(InputError, match=rf"{source} does not exist\. Did you mean .*{proposed}.*\? Wanted: a file"):
+        locate(source)
+
+
+def test_a_mistyped_repository_gets_the_nearest_published_repository(hub, monkeypatch):
+    failing(monkeypatch, errors.RepositoryNotFoundError("404", response=RESPONSE))
+
+    with pytest.raises(InputError, match=r"Did you mean .*OFA-Sys/chinese-clip-vit-base-patch16.*\?$"):
+        locate("OFA-Sys/chinese-clip-vit-base-patch61")
+
+
 @pytest.mark.parametrize("file", ["../../x", "/etc/passwd", "a/../x", "a\\x"])
 def test_a_file_outside_of_a_repository_is_refused(file, hub):
     with pytest.raises(InputError, match="is no path inside of user/repo. Wanted: a file as"):

@@ -60,6 +60,24 @@ def test_a_repo_without_code_has_no_version_and_nothing_foreign(folder):
     assert not any(name.endswith(".py") for name in pack(folder, "user/name").files)
 
 
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        (False, "It loads with AutoModel.from_pretrained('user/name', trust_remote_code=True), and where `import "),
+        (True, "It loads with AutoModel.from_pretrained('user/name') only where hf_zhclip is installed and `import "),
+    ],
+)
+def test_push_says_in_one_line_how_a_reader_loads_what_it_publishes(folder, without, said):
+    if without:
+        remove_code(folder)
+        report_anew(folder)
+
+    pushed = push(folder, "user/name", dry_run=True)
+
+    assert [line.startswith(said) for line in pushed.text().splitlines()].count(True) == 1
+    assert pushed.to_json()["with_code"] is not without
+
+
 def test_the_code_of_a_released_version_is_known(folder, monkeypatch):
     (folder / "modeling_zhclip.py").write_text("# as it was\n")
     former = {name: sha256(folder / name) for name in CODE}

@@ -81,6 +81,7 @@ def padded(folder, rows):
     return folder / "x.pt", {"tokenizer": place, "config": c.cn_clip.cn_clip_config(folder / "facts.json")}
 
 
+@pytest.mark.usefixtures("written_card")
 def test_padded_rows_are_said_on_the_terminal_in_the_report_and_on_the_card(tmp_path):
     source, options = padded(tmp_path, 21136)
     lines = []

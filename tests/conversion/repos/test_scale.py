@@ -108,6 +108,7 @@ def test_a_scale_that_was_exponentiated_is_refused_and_its_logarithm_is_the_way_
     assert report.passed and not any("logit_scale" in limit.en for limit in report.conversion["limits"])
 
 
+@pytest.mark.usefixtures("written_card")
 def test_a_scale_that_drifted_is_said_on_the_terminal_in_the_report_and_on_the_card(tmp_path):
     source, options = with_scale(tmp_path, 4.61)
     lines = []

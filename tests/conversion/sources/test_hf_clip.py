@@ -22,6 +22,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import read_bpe
 from tests import checkpoints as c
 from tests.inputs import seeded_pixels
 from tests.planted import SEEN, Case, cosine, fact, part, swapped, transposed
+from tests.thorough import thorough
 from tests.weights import seeded_state_dict
 
 CONFIG = {"text_config": c.hf_clip.CLIP_TEXT_CONFIG, "vision_config": c.common.VISION_CONFIG}
@@ -358,7 +359,7 @@ def test_the_table_of_an_image_part_keeps_the_image_side_and_drops_what_feeds_th
     assert image_rules(table) == (*table[2:], drop("bert.*"), drop("a.0"), drop("a.1"))
 
 
-@pytest.mark.parametrize("kind", ["cn_clip", "bert_clip", "CLIPModel", "image tower alone"])
+@pytest.mark.parametrize("kind", ["cn_clip", thorough("bert_clip"), "CLIPModel", "image tower alone"])
 def test_any_model_with_an_image_tower_serves_as_the_image_part(kind, tmp_path, monkeypatch):
     # A cn_clip file as --vision has nobody to state its heads: let the small sizes be published ones.
     monkeypatch.setattr(

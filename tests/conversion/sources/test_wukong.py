@@ -146,6 +146,7 @@ def test_global_sizes_are_certain_and_cn_clip_is_not_mistaken_for_one():
     assert detect(checkpoint(checkpoints.cn_clip.cn_clip_vit())).source.name == "cn_clip"
 
 
+@pytest.mark.usefixtures("written_card")
 def test_the_numpy_pickle_of_the_mindspore_release_converts_to_the_same_bits(repo, tmp_path):
     source = checkpoints.wukong.wukong_file(tmp_path / "wukong_vit_b_g.pkl")
     config = checkpoints.wukong.wukong_config(tmp_path / "facts.json")

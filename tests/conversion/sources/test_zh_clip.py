@@ -15,7 +15,7 @@ from hf_zhclip.conversion.sources import zh_clip
 from hf_zhclip.conversion.tokenizers.builders import slow_bert_tokenizer
 
 from tests import checkpoints as c
-from tests.conversion.helpers import save_time
+from tests.conversion.helpers import verify_here
 
 KEYS = json.loads((Path(__file__).parents[2] / "keys/zh_clip.json").read_text(encoding="utf-8"))
 SCALE = "theirs holds no logit_scale, and its model computes without: it is written as 0"
@@ -115,7 +115,7 @@ def test_a_tokenizer_of_another_kind_is_refused(tmp_path, stated):
 def converted(tmp_path_factory):
     folder, lines = tmp_path_factory.mktemp("zh_clip"), []
     with pytest.MonkeyPatch.context() as patch:
-        save_time(patch)
+        verify_here(patch)
         report = convert(c.zh_clip.zh_clip_folder(folder / "theirs"), folder / "OUT", progress=lines.append)
     return folder, report, lines
 

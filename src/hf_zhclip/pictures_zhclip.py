@@ -1,0 +1,158 @@
+"""Pictures in every form that people hold: files, bytes, arrays. Nothing here changes a pixel."""
+
+import base64
+import binascii
+import os
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL.Image
+import torch
+from transformers.image_utils import ChannelDimension, infer_channel_dimension_format
+
+FORMS = "a Pillow image, the path of a picture, its bytes, an open binary file, an array or a tensor"
+
+
+def flat_pictures(images: Any) -> list[PIL.Image.Image | np.ndarray | torch.Tensor]:
+    """One picture or (nested) lists of pictures as a flat list.
+
+    Files and bytes are opened. Arrays are left as they are; an array with four dimensions is a batch of pictures.
+
+    Raises:
+        TypeError: something else than a picture is given.
+        ValueError: a text or a file leads to no picture.
+    """
+    if isinstance(images, list | tuple):
+        return [picture for each in images for picture in flat_pictures(each)]
+    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4:
+        return list(images)
+    return [open_picture(images)]
+
+
+def open_picture(source: Any) -> PIL.Image.Image | np.ndarray | torch.Tensor:
+    """Opens a path, base64 text, bytes or an open binary file; Pillow images and arrays pass through.
+
+    Nothing is fetched from a network.
+
+    Raises:
+        TypeError: the source has another type.
+        ValueError: the source leads to no picture, or the picture is cut off.
+    """
+    if isinstance(source, PIL.Image.Image):
+        return _loaded(source, repr(getattr(source, "filename", "") or "a Pillow image"))
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return source
+    if isinstance(source, bytes | bytearray | memoryview):
+        return read_picture(BytesIO(source), f"{len(source)} bytes")
+    if hasattr(source, "read"):
+        return read_picture(source, f"the open file {getattr(source, 'name', type(source).__name__)!r}")
+    if isinstance(source, os.PathLike):
+        return open_file(os.fspath(source))
+    if not isinstance(source, str):
+        raise TypeError(f"found a {type(source).__name__}; wanted {FORMS}, or a list of them.")
+    return open_file(source) if os.path.isfile(source) else _from_base64(source)
+
+
+def open_file(path: str | bytes) -> PIL.Image.Image:
+    """Opens the picture at a path.
+
+    Raises:
+        ValueError: there is no such file, or the file holds no whole picture; the message names the path.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(_NO_PICTURE.format(repr(path)))
+    with open(path, "rb") as file:
+        return read_picture(file, repr(path))
+
+
+def read_picture(file: BinaryIO | BytesIO, shown: str) -> PIL.Image.Image:
+    """Reads a picture; `shown` names the file in messages.
+
+    Raises:
+        ValueError: the file holds no picture, or cannot be read to its end.
+    """
+    try:
+        image = PIL.Image.open(file)
+    except PIL.UnidentifiedImageError as error:
+        raise ValueError(_NO_PICTURE.format(shown)) from error
+    except Exception as error:
+        raise ValueError(_DAMAGED.format(shown, error)) from error
+    with image:
+        return _loaded(image, shown)
+
+
+def _loaded(image: PIL.Image.Image, shown: str) -> PIL.Image.Image:
+    try:
+        image.load()
+    except Exception as error:  # Pillow's readers raise many kinds, and their words name no file
+        raise ValueError(_DAMAGED.format(shown, error)) from error
+    return image
+
+
+def _from_base64(source: str) -> PIL.Image.Image:
+    text = source.partition(",")[2] if source.startswith("data:image/") else source
+    shown = repr(source if len(source) <= 300 else f"{source[:80]}...")
+    try:
+        # Encoded first, because b64decode has no words for a text that is not ASCII, as many paths are.
+        data = base64.b64decode("".join(text.split()).encode("utf-8", "surrogatepass"), validate=True)
+    except binascii.Error as error:
+        raise ValueError(_NO_PICTURE.format(shown)) from error
+    return read_picture(BytesIO(data), shown)
+
+
+_NO_PICTURE = "found {}, wanted the path of an existing picture, an http(s) URL, or a picture as base64 text."
+_DAMAGED = "found {}, which cannot be read as a picture: {}. It may be cut off: fetch it again."
+
+
+def from_array(
+    array: np.ndarray | torch.Tensor, input_data_format: str | ChannelDimension | None, rescaled: bool
+) -> np.ndarray:
+    """Checks an array or tensor and puts its channels last.
+
+    Args:
+        array: bytes, `(height, width)` for grey or `(height, width, 3)` or `(3, height, width)` for RGB. With
+            `rescaled`, also numbers from 0 to 1 of any floating type.
+        input_data_format: "channels_first" or "channels_last", where the shape leaves a doubt.
+        rescaled: whether the caller said that the numbers are divided by 255 already.
+
+    Returns:
+        The array, `(height, width)` or `(height, width, 3)`, uint8 or float32.
+
+    Raises:
+        ValueError: the array has another shape or other values.
+    """
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu()
+        array = (array.float() if array.is_floating_point() else array).numpy()
+    floats = np.issubdtype(array.dtype, np.floating)
+    channels = array.ndim == 2 or (array.ndim == 3 and 3 in (array.shape[0], array.shape[-1]))
+    if not channels or 0 in array.shape or not (array.dtype == np.uint8 or (floats and rescaled)):
+        raise ValueError(_NO_ARRAY.format(array.dtype, array.shape, _advice(array, floats, rescaled)))
+    if floats and not (array.min() >= 0 and array.max() <= 1):  # NaN fails both comparisons
+        raise ValueError(
+            f"found an array of {array.dtype} with values from {array.min()} to {array.max()}; do_rescale=False says "
+            "that the values are between 0 and 1."
+        )
+    array = array.astype(np.float32) if floats else array
+    if array.ndim == 2:
+        return array
+    layout = ChannelDimension(input_data_format or infer_channel_dimension_format(array, num_channels=3))
+    array = np.moveaxis(array, 0, -1) if layout == ChannelDimension.FIRST else array
+    if array.shape[-1] != 3:
+        raise ValueError(f"found {array.shape[-1]} channels by input_data_format={layout.value!r}, wanted 3.")
+    return array
+
+
+def _advice(array: np.ndarray, floats: bool, rescaled: bool) -> str:
+    if 0 in array.shape:
+        return "No side may be 0."
+    if floats and not rescaled:
+        return "If the values are between 0 and 1, pass do_rescale=False."
+    return "Give any other picture as a Pillow image: its mode says what its values mean."
+
+
+_NO_ARRAY = (
+    "found an array of {}, {}; wanted uint8 RGB values, (height, width, 3) or (3, height, width), or uint8 grey "
+    "values, (height, width). {}"
+)
