@@ -54,5 +54,13 @@ class OlderRepo(UnknownFormat):
         self.checkpoint = checkpoint
 
 
+class ConvertedRepo(UnknownFormat):
+    """A repo that this version wrote, or what training saved of it; `checkpoint` holds what was read."""
+
+    def __init__(self, message, checkpoint):
+        super().__init__(message, "converted")
+        self.checkpoint = checkpoint
+
+
 class MappingError(InputError):
     """A checkpoint that breaks a law of the mapping."""

@@ -11,11 +11,14 @@ from huggingface_hub.errors import StrictDataclassError
 
 from . import mapping
 from .detection.parts import Parts, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
-from .errors import InputError, OlderRepo, ParityError
+from .errors import ConvertedRepo, InputError, OlderRepo, ParityError
+from .finetuned import Writing, finish
 from .proof import verification
 from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
+from .reading.hub import read_source
+from .reading.read import check_ema, choose
 from .repos.doors import add_legacy, add_sentence_transformers, remove_code
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
@@ -48,6 +51,7 @@ def convert(
     out: str | Path,
     *,
     vision: str | Path | None = None,
+    base: str | Path | None = None,
     format: str | None = None,
     dtype: str = "keep",
     tokenizer: str | Path | None = None,
@@ -70,6 +74,8 @@ def convert(
     Args:
         source: a file, a folder, a name of the catalogue, or `user/repo[:file]` on the hub.
         out: the folder to create; it must not exist, except with `force`.
+        base: the converted repo that the training started from, for a source that training saved of it; without
+            `base`, the report that still lies in the source.
         vision: the image part, for a text model that was published without an image part.
         format: the source's format, if the keys cannot decide it.
         dtype: `keep`, or the dtype that floats are cast to.
@@ -116,12 +122,21 @@ def convert(
         "allow_nonfinite": allow_nonfinite,
     }
     progress(f"Reading {source}")
+    writing = Writing(dtype, max_shard_size, report, with_code, also_legacy, force, skip_verify, allow_nonfinite)
+    if base is not None:
+        _refuse_facts(source, stated, base)
+        trained = choose(read_source(source), ema)
+        check_ema(ema, [trained])
+        return finish(trained, base, out, writing, progress)
     try:
         parts = identify(stated)
     except OlderRepo as found:
         check_apart(out, found.checkpoint.path, report)
         _refuse_options(source, {**options, "vision": vision, "report": report})
         return upgrade(found.checkpoint, out, force, progress)
+    except ConvertedRepo as found:
+        _refuse_facts(source, stated, base)
+        return finish(found.checkpoint, base, out, writing, progress)
     check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
     description = describe(parts)
     _tell(parts, description, progress)
@@ -174,6 +189,17 @@ def _refuse_options(source: str | Path, given: Mapping[str, Any]) -> None:
         raise InputError(
             f"{source} is a repo of an older version and comes over as it is: leave out {', '.join(options)}. With "
             "options, convert its original, which its card names."
+        )
+
+
+def _refuse_facts(source: str | Path, stated: Stated, base: str | Path | None) -> None:
+    """Refuses options that state facts of an original, because what training saved has the base's facts."""
+    given = [name for name, value in vars(stated).items() if value is not None and name not in ("source", "ema")]
+    if options := [f"--{name.replace('_', '-')}" for name in given]:
+        named = f"{base}, which --base names" if base is not None else "its report"
+        raise InputError(
+            f"The facts of {source} come from {named}: leave out {', '.join(options)}. If {source} is an original and "
+            "no model of this package, leave out --base."
         )
 
 

@@ -153,9 +153,10 @@ class Files:
     it. `places` gives, from the JSON files of the original, the folder for the source keys with each prefix; there the
     prefix is left out.
 
-    `made` gives the content of further JSON files, from a repo's config. `unused` gives the tensors that the class
-    demands and the tables drop, from the other source tensors. `left_out` are keys that the tables drop and that the
-    class does not have, or loads without. A dropped key that none of the two names is lost for good.
+    `made` gives the content of JSON files, from a repo's config; its fields replace those of the original's files.
+    `unused` gives the tensors that the class demands and the tables drop, from the other source tensors. `left_out`
+    are keys that the tables drop and that the class does not have, or loads without. A dropped key that none of the
+    two names is lost for good.
 
     `load` gives Python code for the variable `folder`, from a repo's config and the JSON that states the original; it
     loads the model with the project's own package. `load_image` gives this code if the class loads an image tower

@@ -198,7 +198,7 @@ def test_a_failed_verification_ends_with_1_prints_the_report_and_leaves_nothing(
 
 
 CONVERT = {
-    **dict.fromkeys(("vision", "format", "tokenizer", "config", "context_length", "ema", "report")),
+    **dict.fromkeys(("vision", "base", "format", "tokenizer", "config", "context_length", "ema", "report")),
     **dict.fromkeys(("vision_format", "vision_config")),
     **{"dtype": "keep", "max_shard_size": "5GB"},
     **{"with_code": True, **dict.fromkeys(("also_legacy", "force", "skip_verify", "allow_nonfinite"), False)},
@@ -214,11 +214,11 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
         ("convert s o", {"source": "s", "out": "o", **CONVERT}),
         (
             "convert s o --vision v --format f --tokenizer t --config c --dtype float16 --context-length 9 --ema use "
-            "--vision-format vf --vision-config vc "
+            "--vision-format vf --vision-config vc --base b "
             "--report r --max-shard-size 1GB --with-code --also-legacy --force --skip-verify --allow-nonfinite",
             {
                 **{"source": "s", "out": "o", "vision": "v", "format": "f", "tokenizer": "t", "config": "c"},
-                **{"vision_format": "vf", "vision_config": "vc"},
+                **{"vision_format": "vf", "vision_config": "vc", "base": "b"},
                 **{"dtype": "float16", "context_length": 9, "ema": "use", "max_shard_size": "1GB", "report": "r"},
                 **dict.fromkeys(("with_code", "also_legacy", "force", "skip_verify", "allow_nonfinite"), True),
             },
@@ -232,6 +232,7 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
             },
         ),
         ("export o d --to transformers", {"out": "o", "destination": "d", "to": "transformers", **EXPORT}),
+        ("export o d --to source", {"out": "o", "destination": "d", "to": "source", **EXPORT}),
         (
             "export o d --to cn_clip --ddp --also-legacy --max-shard-size 1GB --force",
             {

@@ -17,15 +17,8 @@ from tests.small_models import both, build, images
 
 PACKAGE = Path(hf_zhclip.__file__).parent
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"字{number}" for number in range(44)), "猫"]
-CODE = {
-    "compat_zhclip.py",
-    "configuration_zhclip.py",
-    "image_processing_zhclip.py",
-    "modeling_zhclip.py",
-    "modeling_zhclip_resnet.py",
-    "processing_zhclip.py",
-    "saving_zhclip.py",
-}
+CODE = {path.name for path in PACKAGE.glob("*_zhclip*.py")}
+"""Every module of the package that a class needs: the others register, and have an underscore in front."""
 CONFIG = ("AutoConfig", "configuration_zhclip.ZhCLIPConfig")
 ZERO_SHOT = "AutoModelForZeroShotImageClassification"
 # Class that is saved -> the Auto class that loads it, the file with its auto_map, and the auto_map.

@@ -6,6 +6,7 @@ from ..errors import InputError
 from ..reading.evidence import TOKENIZER_CONFIG
 from ..reading.read import Checkpoint
 from ..source import Source
+from ..tokenizers.vocabularies import BERT_SETTINGS, DEFAULT_VOCAB, optional_json
 
 PACKAGED = "packaged"
 """The value of `--tokenizer` for the packaged vocabulary; an existing file with this name takes precedence."""
@@ -62,3 +63,24 @@ def refuse_other_vocabulary(source: Source, checkpoint: Checkpoint) -> None:
             f"{found.name} lies beside {checkpoint.name} and is not the packaged vocabulary, which would be taken: "
             f"words or their ids differ. This is not guessed. Say which one is meant: {theirs}, or {ours}."
         )
+    if settings:
+        _refuse_other_settings(source, folder, ours, theirs)
+
+
+def _refuse_other_settings(source: Source, folder: Path, ours: str, theirs: str) -> None:
+    """Refuses an unclear choice: the same vocabulary, and another preparation of texts than the packaged one's.
+
+    Raises:
+        InputError: tokenizer_config.json states a setting that BertTokenizer does not have by itself.
+    """
+    file = folder / TOKENIZER_CONFIG
+    stated = optional_json(file)
+    other = [f"{name} false" for name in BERT_SETTINGS if stated.get(name) is False]
+    if not other or source.vocabulary.default != DEFAULT_VOCAB:
+        return
+    heeds = source.tokenizer(folder, 8)("Été 猫狗")["input_ids"] != source.tokenizer(None, 8)("Été 猫狗")["input_ids"]
+    way = f", or {theirs}" if heeds else f"; a {source.title} that was trained otherwise is not converted"
+    raise InputError(
+        f"{file} states {', '.join(other)} beside the packaged vocabulary. {source.title} lower-cases every "
+        f"text, cuts its accents and sets each ideograph apart. This is not guessed. Say what is meant: {ours}{way}."
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import InputError, UnknownFormat
+from ..errors import ConvertedRepo, InputError, UnknownFormat
 from ..mapping import claimed, fold, matches, plan
 from ..reading.namesakes import refuse_older_checkpoint
 from ..reading.read import Checkpoint, without
@@ -11,6 +11,7 @@ from ..reading.wrappers import OWN_SCRIPT
 from ..source import Signature, Source
 from ..sources import SOURCES
 from ..telling import near
+from ..ways_out import finishing
 from . import relatives
 from .prefixes import Model, common, find_models, only, words
 
@@ -45,7 +46,9 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
     if refused := relatives.stock(checkpoint) or relatives.altered(checkpoint):
         raise UnknownFormat(refused)
     if format not in (None, *SOURCES):
-        raise InputError(f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.{near(format, SOURCES)}")
+        raise InputError(
+            f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.{near(str(format), SOURCES)}"
+        )
     if not any(_fitting(source, checkpoint) for source in SOURCES.values()):
         if format is None and (known := relatives.known(checkpoint)):
             raise UnknownFormat(known)
@@ -225,11 +228,12 @@ def _refuse_placeholders(checkpoint: Checkpoint) -> None:
 
 def _refuse_converted(checkpoint: Checkpoint) -> None:
     if checkpoint.config.get("model_type") == "hf_zhclip":
-        raise UnknownFormat(
-            f"{checkpoint.name} is converted already: after `import hf_zhclip`, AutoModel.from_pretrained loads it. "
-            "`zhclip export` writes it in another format. For another dtype or other files, convert the original "
-            "again.",
-            "converted",
+        raise ConvertedRepo(
+            f"{checkpoint.name} is a repo of this package and no original: after `import hf_zhclip`, "
+            "AutoModel.from_pretrained loads it, and `zhclip export` writes it in another format. If training saved "
+            f"it, {finishing(checkpoint.hub_id or checkpoint.path)} makes a complete repo of it; REPO is the "
+            "converted repo that the training started from.",
+            checkpoint,
         )
 
 

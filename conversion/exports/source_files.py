@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from ..detection.parts import describe, identify
-from ..errors import InputError, MappingError, ParityError
+from ..errors import InputError, ParityError
 from ..mapping import fold, matches
 from ..pipeline import Prepared, prepare
 from ..proof import samples
-from ..reading.evidence import Evidence
+from ..reading.evidence import TOKENIZER_CONFIG, Evidence
 from ..reading.files import sha256
 from ..repos.backwards import MappedBack, mapped_back
 from ..repos.repo import Repo
@@ -112,7 +112,9 @@ class Home:
     @property
     def files(self) -> dict[str, Any]:
         """JSON files of this part, by their path in the part's folder."""
-        files = {name: content for name, content in self.evidence.files.items() if ":" not in name}
+        left_out = (TOKENIZER_CONFIG,) if self.role == "image" else ()
+        there = self.evidence.files.items()
+        files = {name: content for name, content in there if ":" not in name and name not in left_out}
         if name := self.stated_file:
             files[name] = dict(self.evidence.stated)
         # The evidence names files from the folder of the weights; modules.json may lie above it.
@@ -143,8 +145,8 @@ def read_home(out: Path) -> Report:
     if (out / "config.json").is_file() and not (out / FILE).exists():
         finish = shlex.join(["zhclip", "convert", str(out), "OUT", "--base", "REPO"])
         raise InputError(
-            f"{out} has no {FILE}, which says what it was converted from. If training saved it of a repo, "
-            f"REPO, `{finish}` makes a repo of it that has a report. Export this repo."
+            f"{out} has no {FILE}, which says what it was converted from. If training saved it, `{finish}` makes a "
+            "repo with a report of it; REPO is the converted repo that the training started from. Export OUT."
         )
     return read_report(out)
 
@@ -197,7 +199,7 @@ def _instead(repo: Repo) -> str:
     """What a user can do instead, where it works."""
     if not repo.is_text_alone and not fits(repo.config)[0].lost:
         return f"A class of transformers holds it exactly: zhclip export {repo.path} DEST --to transformers"
-    return "Use the repo itself, with `import hf_zhclip` or with the code in it (`zhclip convert --with-code`)."
+    return "Use the repo itself: with `import hf_zhclip`, or with `trust_remote_code=True` and the code in it."
 
 
 def _refuse_scale(source: Source, role: str, repo: Repo) -> None:
@@ -254,11 +256,17 @@ def write(folder: Path, parts: Sequence[Home], repo: Repo, report: Report, max_s
     """Writes each part's files into `folder`, or into its subfolder."""
     for part in parts:
         place = folder / part.place
-        for name, content in {**part.source.files.made(repo.config), **part.files}.items():
+        for name, content in _joined(part.files, part.source.files.made(repo.config)).items():
             _write_json(place / name, _restated(content, _sizes(part, repo)))
         if part.own_vocabulary:
             _write_vocabulary(place / part.places[""], repo.tokenizer, report.conversion["vocabulary"])
         _write_weights(place, part, max_shard_size)
+
+
+def _joined(recorded: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON files by name; where both have a file, the repo's values replace those that the original stated."""
+    both = {name: {**recorded[name], **made[name]} for name in recorded.keys() & made.keys()}
+    return {**recorded, **made, **both}
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -376,7 +384,7 @@ def check_written(folder: Path, parts: Sequence[Home], repo: Repo) -> int:
             found = identify(stated)
             description = describe(found)
             prepared = prepare(found, description, stated)
-        except (InputError, MappingError) as error:
+        except InputError as error:
             raise InputError(
                 f"{_goes_not_back(whole.source, repo)} the original's files cannot state what the repo holds. Found "
                 f"in converting them back: {error} {_instead(repo)}"
@@ -451,9 +459,11 @@ def _flat(config: Mapping[str, Any], start: str = "") -> dict[str, Any]:
     """The fields of a config and of its towers, by their dotted names."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
+        if name in BESIDE_THE_MODEL:
+            continue
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{start}{name}.")
-        elif name not in BESIDE_THE_MODEL:
+        else:
             flat[f"{start}{name}"] = list(value) if isinstance(value, tuple) else value
     return flat
 

@@ -28,6 +28,7 @@ OVERFLOWING = Words("{dtype}, where the witness overflows, too", "{dtype}，对�
 
 # The other side of a comparison without computation.
 SOURCE_TENSORS = Words("the source's tensors", "来源文件的张量")
+TRAINED = Words("the trained tensors", "训练得到的张量")
 WRITTEN_TENSORS = Words("the file's tensors", "文件中的张量")
 FAMILY_TOKENIZER = Words("the tokenizer of its format", "该格式的分词器")
 OLDER_REPO = Words("the older repo", "旧仓库")

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from ..errors import InputError
 from ..reading.json_files import Field, check_fields, read_any_json, read_json
 from ..reading.modules_json import FILE, SETTINGS
+from ..ways_out import finish_it
 
 KINDS = (["Transformer"], ["Transformer", "Normalize"])
 METHODS = {"text": "get_text_features", "image": "get_image_features"}
@@ -25,7 +26,7 @@ TRANSFORMER = "sentence_bert_config.json"
 FIELDS = ("transformer_task", "modality_config", "module_output_name", "unpad_inputs")
 """The fields of that file that `convert` writes."""
 
-CONVERT_AGAIN = "Convert the original again."
+CONVERT_AGAIN = finish_it("TRAINED")
 
 
 @dataclass(frozen=True)

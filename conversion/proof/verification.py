@@ -28,6 +28,7 @@ from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_
 from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
+from ..ways_out import finish_it
 from ..words import Words
 from . import compared, samples, texts, witnesses
 from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
@@ -81,6 +82,8 @@ def verify(
         )
     before = read_report(out)
     _check_formats(out, before)
+    if against is not None:
+        _refuse_original(out, before)
     request = Request(
         out=str(out),
         parts=[],
@@ -134,14 +137,30 @@ def _check_formats(out: Path, report: Report) -> None:
     if not formats or any(each not in SOURCES for each in formats):
         raise InputError(
             f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; known are "
-            f"{', '.join(sorted(SOURCES))}. Convert it again."
+            f"{', '.join(sorted(SOURCES))}. {finish_it(out)}"
+        )
+
+
+def _refuse_original(out: Path, report: Report) -> None:
+    """Refuses to compare trained weights with the original's weights, which are others."""
+    if report.lineage is not None:
+        raise InputError(
+            f"{out} holds weights that were trained from {report.lineage['base']}, so that no original has them. "
+            f"Leave out --against: `zhclip verify {out}` compares with what "
+            f"{SOURCES[report.sources[0]['format']].title} computes with these weights."
         )
 
 
 def unseen(out: str | Path) -> str:
     """What `verify` cannot check without the original: a sentence with the command that checks it."""
     out = Path(out)
-    own = recorded_vocabulary(read_report(out), out) == out
+    report = read_report(out)
+    if report.lineage is not None:
+        return (
+            f"This compares the weights of {out}, mapped back, with what their format computes with them. It can't "
+            f"see which weights the training gave; it started from {report.lineage['base']}."
+        )
+    own = recorded_vocabulary(report, out) == out
     what = "the weights and the vocabulary" if own else "the weights"
     return (
         f"Without the original this compares {what} of {out} with themselves, and takes what the original states "
@@ -284,7 +303,7 @@ def _running(out: Path) -> Iterator[None]:
     except ZhclipError:
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, ImportError) as error:
-        raise WorkError(f"{out} loads and does not compute: {error}. Convert the original again.") from error
+        raise WorkError(f"{out} loads and does not compute: {error}. {finish_it(out)}") from error
 
 
 def _with_towers(whole: Measured, pair: Pair, out: Path, own: torch.dtype) -> Measured:

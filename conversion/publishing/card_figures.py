@@ -56,7 +56,7 @@ def table_of(figures: Figures) -> Table:
     """All figures of a page."""
     retrieval = [row for row in figures.rows if row.task != CLASSIFICATION]
     columns = tuple(dict.fromkeys(map(_column, retrieval)))
-    lines: dict[tuple, dict[Words, Row]] = {}
+    lines: dict[tuple[str, str | None, str], dict[Words, Row]] = {}
     for row in retrieval:
         lines.setdefault((row.dataset, row.split, figures.name_of(SLASH.join(row.values))), {})[_column(row)] = row
     return Table(

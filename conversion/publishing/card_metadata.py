@@ -134,7 +134,9 @@ def licence_fields(licence: str | None, header: Header) -> dict[str, str]:
 
 
 def hub_repos(entry: Entry | None, report: Report | None) -> tuple[str, ...]:
-    """The hub repos of the parts, if all of them are published."""
+    """The hub repos of the parts, if all of them are published; for trained weights the repo they started from."""
+    if report is not None and report.lineage is not None:
+        return (report.lineage["hub"]["repo"],) if report.lineage["hub"] else ()
     if report is not None:
         places = [source["hub"] for source in report.sources]
         return tuple(place["repo"] for place in places) if all(places) else ()

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..repos.report import COSINE, DIFFERENCE, MEASURES, STEPS, Comparison, Report
+from ..sources import SOURCES
 from ..telling import shown
 from ..words import SEMICOLON, Words, joined
-from .card_words import LEVELS
+from .card_words import CHANGED_TENSORS, FROZEN, LEVELS, LINEAGE, NOT_COUNTED, TRAINED_LEVELS
 
 KEPT = Words("bit for bit those of the source", "与原文件逐位相同")
+AS_TRAINED = Words("as training saved them", "与训练保存的相同")
 CAST = Words("cast with --dtype {dtype}", "由 --dtype {dtype} 转换而来")
 SEVERAL = Words("{count}: {words}", "{count} 项：{words}")
 RESULT = Words("{measure} {result} ({bound})", "{measure} {result}（{bound}）")
@@ -43,13 +45,14 @@ def proof_words(report: Report, level: str) -> dict[str, Any]:
     """The template's words about a report of this level."""
     dtype = report.conversion["dtype"]
     return {
-        "level": LEVELS[level],
+        "level": _level_words(report, level),
+        "lineage": _lineage_words(report),
         "comparisons": () if level in ("edited", "doubted") else folded(report),
         "source_files": [_source_words(source) for source in report.sources],
         "command": shown(report.conversion["command"]),
-        "against": shown(shlex.join(_against(report))),
+        "against": "" if report.lineage else shown(shlex.join(_against(report))),
         "versions": ", ".join(f"{package} {version}" for package, version in sorted(report.versions.items())),
-        "dtype": KEPT if dtype == "keep" else CAST.filled(dtype=dtype),
+        "dtype": (AS_TRAINED if report.lineage else KEPT) if dtype == "keep" else CAST.filled(dtype=dtype),
     }
 
 
@@ -63,6 +66,30 @@ def _source_words(source: Mapping[str, Any]) -> dict[str, Any]:
         "files": files[:FILES_SHOWN],
         "more": len(files[FILES_SHOWN:]),
     }
+
+
+def _level_words(report: Report, level: str) -> Words:
+    if report.lineage is None or level not in TRAINED_LEVELS:
+        return LEVELS[level]
+    return TRAINED_LEVELS[level].filled(format=SOURCES[report.sources[0]["format"]].title)
+
+
+def _lineage_words(report: Report) -> Words | None:
+    """From which repo the weights were trained, and how many tensors of each tower changed."""
+    if report.lineage is None:
+        return None
+    towers, hub = report.lineage["towers"], report.lineage["hub"]
+    changed = NOT_COUNTED
+    if towers is not None:
+        named = {tower: counts for tower, counts in towers.items() if tower in FROZEN}
+        told = [
+            (CHANGED_TENSORS if counts["changed"] else FROZEN)[tower].filled(**counts)
+            for tower, counts in named.items()
+        ]
+        changed = joined(told)
+    return LINEAGE.filled(
+        base=shown(hub["repo"] if hub else report.lineage["base"]), report=report.lineage["report"], changed=changed
+    )
 
 
 def _against(report: Report) -> list[str]:

@@ -162,6 +162,42 @@ LEVELS = {
 }
 """What a report proves: its level, or why it proves nothing."""
 
+TRAINED_LEVELS = {
+    "peer": Words(
+        "Verified: it computes what {format} computes with these weights. It was loaded in a fresh process and "
+        "compared with the original project's own code (level `peer`), which computed from these weights",
+        "已验证：用这些权重，它的计算结果与 {format} 一致。在新进程中加载本仓库，把它与原项目自己的代码"
+        "（用的是这些权重）逐项比较（级别 `peer`）",
+    ),
+    "reference": Words(
+        "Verified: it computes what {format} computes with these weights. It was loaded in a fresh process and "
+        "compared with an independent second implementation of {format} (level `reference`), which "
+        "computed from these weights",
+        "已验证：用这些权重，它的计算结果与 {format} 一致。在新进程中加载本仓库，把它与另写的一份 {format} 实现"
+        "（用的是这些权重）逐项比较（级别 `reference`）",
+    ),
+}
+"""What a report proves of weights that were trained after a conversion; no original has these weights."""
+
+LINEAGE = Words(
+    "The weights were trained from {base}, whose report has the SHA-256 `{report}`. Tensors that changed: {changed}. "
+    "The files below are those of the original of {base}; its weights are others.",
+    "权重是从 {base} 继续训练得到的，该仓库的转换报告的 SHA-256 是 `{report}`。有改动的张量：{changed}。"
+    "下表是 {base} 的原文件，其权重与本仓库不同。",
+)
+CHANGED_TENSORS = {
+    "text": Words("text tower {changed} of {tensors}", "文本塔 {tensors} 个中的 {changed} 个"),
+    "image": Words("image tower {changed} of {tensors}", "图像塔 {tensors} 个中的 {changed} 个"),
+    "logit_scale": Words("logit_scale {changed} of {tensors}", "logit_scale {tensors} 个中的 {changed} 个"),
+}
+FROZEN = {
+    "text": Words("text tower frozen", "文本塔冻结"),
+    "image": Words("image tower frozen", "图像塔冻结"),
+    "logit_scale": Words("logit_scale frozen", "logit_scale 冻结"),
+}
+NOT_COUNTED = Words("not counted, because the training overwrote them", "未统计，因为训练覆盖了原来的权重")
+"""What a card says about the training, by the towers of `repos.lineage`."""
+
 LICENCE_BY = {
     "published": Words(".", "。"),
     "inherited": Words(" (the licence of the model that it was made from).", "（沿用其来源模型的许可证）。"),

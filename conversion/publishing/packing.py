@@ -15,6 +15,7 @@ from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES
 from ..repos.own_code import SETTINGS, examine, refuse_foreign_code
 from ..repos.report import FILE
+from ..ways_out import finish_it
 from ..words import Words
 from . import card_file, rendering
 from .notice import with_notice
@@ -89,8 +90,8 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
         reason = reason or out_of_date(report, {name: content.sha256 for name, content in files.items()})
     if reason is not None and not force_unverified:
         raise InputError(
-            f"{folder} is not verified: {reason.en}. Convert it again, or pass --force-unverified to publish it "
-            "with a card that says so."
+            f"{folder} is not verified: {reason.en}. {finish_it(folder)} Push OUT, or pass --force-unverified to "
+            "publish it as it is, with a card that says so."
         )
     if reason is not None:
         files |= {name: _content(there[name]) for name in there if is_ours(name) and name not in files}

@@ -19,6 +19,7 @@ from ..repos.doors import SENTENCE_TRANSFORMERS
 from ..repos.report import FILE, Report, changed_files, read_report
 from ..sources import SOURCES
 from ..telling import shown
+from ..ways_out import finishing
 from ..words import Words
 from .card_figures import headline, table_of
 from .card_file import stamped
@@ -117,7 +118,8 @@ def _render(
     licence = licence_of(entry, header)
     sources = hub_repos(entry, report)
     bases = header.base_model or sources
-    relation = "quantized" if not edited and bases == sources else "finetune"
+    trained = edited or (report is not None and report.lineage is not None)
+    relation = "quantized" if not trained and bases == sources else "finetune"
     licence_by = LICENCE_BY[whose_word(entry, header, {*bases, *sources})]
     languages = languages_of(entry, report)
     language = LANGUAGES.get(languages, MULTILINGUAL)
@@ -233,6 +235,7 @@ def _door_words(repo: str, folder: str) -> dict[str, str]:
     """Names as Python and the shell read them; a hub repo is downloaded before it is exported."""
     words = {
         "repo_py": _python(repo),
+        "finishing": finishing(repo),
         "folder_sh": shlex.quote(folder),
         "native_sh": shlex.quote(f"{folder}-native"),
         "native_py": _python(f"{folder}-native"),

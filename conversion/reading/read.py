@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -48,8 +48,20 @@ KINDS = {
 }
 """What cannot be converted, how it is recognised, and what to do about it."""
 
+ADAPTER_CONFIG = "adapter_config.json"
+
+MERGE = """\
+a PEFT / LoRA adapter, not a model. Merge it into BASE, the model that it was trained on, and convert TRAINED:
+    import hf_zhclip
+    from peft import PeftModel
+    from transformers import AutoModel
+
+    model = PeftModel.from_pretrained(AutoModel.from_pretrained("BASE"), "ADAPTER")
+    model.merge_and_unload().save_pretrained("TRAINED")
+If BASE is a repo of this package, the command is `zhclip convert TRAINED OUT --base BASE`"""
+
 REFUSED_FOLDERS = {
-    "adapter_config.json": "a PEFT / LoRA adapter, not a model: merge it first with merge_and_unload() and save that",
+    ADAPTER_CONFIG: MERGE,
     "encoder_config.json": "a ModelScope model from before August 2022, another architecture under the same name, "
     "which is not converted: fetch today's version of the model",
 }
@@ -204,6 +216,11 @@ def refuse_marked(place: str | Path, names: Collection[str]) -> None:
     """Refuses a folder, local or on a hub, with a file that marks something that is not convertible."""
     if marker := next((marker for marker in REFUSED_FOLDERS if marker in names), None):
         raise InputError(f"{place} is {REFUSED_FOLDERS[marker]}. (Seen: {marker}.)")
+
+
+def refuse_adapter(place: str | Path, seen: str) -> NoReturn:
+    """Refuses weights to which an adapter belongs that is not merged."""
+    raise InputError(f"{place} is {MERGE}. (Seen: {seen}.)")
 
 
 def _is_converted(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from hf_zhclip.saving_zhclip import AUTO_MAPS, CODE_FILES, CODE_VERSION
 from ..errors import InputError
 from ..reading.files import sha256
 from ..reading.json_files import read_any_json
+from ..ways_out import finishing
 from .doors import NO_CODE
 from .write import write_json
 
@@ -81,8 +82,9 @@ def refuse_foreign_code(folder: Path, code: OwnCode) -> None:
     if code.foreign:
         raise InputError(
             f"{folder} has code that is of no known version of hf_zhclip: {', '.join(code.foreign)}. A reader's "
-            "trust_remote_code=True would run it. Convert the original again, which writes the code of this version "
-            f"({CODE_VERSION}). If a later version of hf_zhclip wrote the folder, update hf_zhclip."
+            f"trust_remote_code=True would run it. {finishing(folder)} writes the code of this version "
+            f"({CODE_VERSION}); REPO is the converted repo that the folder was trained from, or its original, "
+            "converted again. If a later version of hf_zhclip wrote the folder, update hf_zhclip."
         )
 
 

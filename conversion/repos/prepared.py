@@ -1,14 +1,20 @@
 """Checks the tokenizer against the model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
+from ..tokenizers.vocabularies import DEFAULT_VOCAB
+from ..ways_out import finish_it
 from ..words import Words
 
 OTHER_VOCABULARY = "Pass the vocabulary that the model was trained with: --tokenizer PATH."
 
 PADDED_TO = (8, 16, 32, 64, 128)
 """Multiples to which trainings round up an embedding's rows, so that a GPU multiplies it faster."""
+
+WIDE = (256, 512, 1024)
+"""Larger multiples, up to which so many rows may lie beyond a vocabulary that another vocabulary is as likely."""
 
 SPARE_ROWS = Words(
     "The text tower has {rows} rows for words and its vocabulary {words} words. The rows beyond are taken for padding "
@@ -30,12 +36,12 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
     if tokenizer.padding_side != "right":
         raise InputError(
             f"The tokenizer pads on the {tokenizer.padding_side}, where positions are counted from; right was wanted, "
-            "as convert writes it. Correct padding_side, or convert the original again."
+            "as convert writes it. Correct padding_side, or take the base's tokenizer: {finish_it('TRAINED')}"
         )
     if any(types := tokenizer("x").get("token_type_ids", [])):
         raise InputError(
             f"The tokenizer gives a text the token types {types}; zeros were wanted, with which these models were "
-            "trained. Convert the original again."
+            f"trained. {finish_it('TRAINED')}"
         )
 
 
@@ -52,9 +58,9 @@ def _words(tokenizer: Any) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 
-def _padded_to(words: int, rows: int) -> int | None:
-    """The smallest multiple of `PADDED_TO` by which rounding up the words gives these rows."""
-    return next((multiple for multiple in PADDED_TO if -(-words // multiple) * multiple == rows), None)
+def _padded_to(words: int, rows: int, multiples: Sequence[int] = PADDED_TO) -> int | None:
+    """The smallest of the multiples by which rounding up the words gives these rows."""
+    return next((multiple for multiple in multiples if -(-words // multiple) * multiple == rows), None)
 
 
 def _check_ids(tokenizer: Any, model_config: Any) -> None:
@@ -71,6 +77,7 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
             f"{OTHER_VOCABULARY}"
         )
     if words < text.vocab_size and _padded_to(words, text.vocab_size) is None:
+        _refuse_wide_padding(tokenizer, words, text.vocab_size)
         raise InputError(
             f"The tokenizer has words up to id {words - 1}, but the model has {text.vocab_size} rows, to which "
             f"no padding up to a multiple of {', '.join(map(str, PADDED_TO))} leads: words are missing, or it is "
@@ -83,6 +90,24 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
         )
     if model_config.text_pooling == "eos":
         _check_end(tokenizer("")["input_ids"][-1], words, text.eos_token_id)
+
+
+def _refuse_wide_padding(tokenizer: Any, words: int, rows: int) -> None:
+    """Names the way out for a WordPiece vocabulary whose rows may be padded up to a larger multiple."""
+    multiple = _padded_to(words, rows, WIDE)
+    if multiple is None or type(tokenizer.backend_tokenizer.model).__name__ != "WordPiece":
+        return
+    code = (
+        "import pathlib; f = pathlib.Path('vocab.txt'); f.write_text(f.read_text(encoding='utf-8').rstrip('\\n') + "
+        f"''.join(f'\\n[row {{n}}]' for n in range({words}, {rows})) + '\\n', encoding='utf-8')"
+    )
+    raise InputError(
+        f"The tokenizer has words up to id {words - 1}, but the model has {rows} rows, a multiple of {multiple}: rows "
+        "are taken for padding only up to a multiple of 128. If the model was trained with this vocabulary, give each "
+        f"row beyond it a word that no text reaches. In the folder of the vocab.txt, in Python: {code}. If vocab.txt "
+        f"lies beside no config.json, pass it: --tokenizer vocab.txt. The packaged vocabulary to copy is "
+        f"{str(DEFAULT_VOCAB)!r}. If the model was trained with another vocabulary: --tokenizer PATH."
+    )
 
 
 def _check_end(end: int, words: int, pooled: int) -> None:

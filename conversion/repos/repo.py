@@ -84,7 +84,8 @@ def read_repo(path: Path) -> Repo:
     _check_config(path, stated)
     tensors = read(path).tensors
     _check_layers(path, stated, len(tensors))
-    config, shapes = _build(path)
+    built, shapes = build(path)
+    config = built.to_dict()
     check([plan((rename("*", "*"),), {key: tuple(tensor.shape) for key, tensor in tensors.items()})], shapes)
     _check_settings(path / "tokenizer_config.json")
     processor = _tokenizer(path) if is_text_alone(config) else _processor(path, config["vision_config"]["image_size"])
@@ -106,7 +107,12 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+def build(path: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """The ZhCLIPConfig of a repo's config.json, and the keys and shapes of its model.
+
+    Raises:
+        InputError: no model can be built from it.
+    """
     from hf_zhclip import ZhCLIPConfig, ZhCLIPModel, ZhCLIPTextModel
 
     try:
@@ -124,7 +130,7 @@ def _build(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
         ImportError,
     ) as error:
         raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
-    return config.to_dict(), {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 
 def _check_settings(file: Path) -> None:

@@ -14,6 +14,7 @@ from ..reading.files import REPORT as FILE
 from ..reading.files import sha256
 from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
+from ..ways_out import finish_it
 from ..words import Words
 from .write import DTYPES
 
@@ -81,13 +82,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """The proof. `level` is the witness of the embeddings, or `tensors` if no witness computed them."""
+    """The proof. `level` is the witness of the embeddings, or `tensors` if no witness computed them.
+
+    `lineage` says from which repo the weights were trained; None if they are the original's. `sources` then are those
+    of that repo's original, which computes the same from other weights.
+    """
 
     sources: Sequence[Mapping[str, Any]]
     conversion: Mapping[str, Any]
     level: Level
     comparisons: Sequence[Comparison]
     files: Mapping[str, str]
+    lineage: Mapping[str, Any] | None = None
     format_version: int = FORMAT_VERSION
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
@@ -110,7 +116,9 @@ class Report:
         Raises:
             KeyError, TypeError: a part is missing or has another kind.
         """
-        fields = {key: value[key] for key in cls.__dataclass_fields__}
+        # Reports from before this field have no lineage.
+        fields = {key: value[key] for key in cls.__dataclass_fields__ if key != "lineage"}
+        fields["lineage"] = value.get("lineage")
         _check_kinds(fields)
         limits = [Words.from_json(each) for each in fields["conversion"]["limits"]]
         comparisons = [Comparison.from_json(each) for each in fields["comparisons"]]
@@ -148,6 +156,9 @@ ROLES = ("whole", "image")
 HUB_KINDS: dict[str, Any] = {"repo": str, "file": str | None, "revision": str | None}
 EVIDENCE_KINDS: dict[str, Any] = {"files": dict, "stated": dict}
 FILE_KINDS: dict[str, Any] = {"sha256": str, "content": dict | list}
+LINEAGE_KINDS: dict[str, Any] = {
+    **{"base": str, "hub": dict | None, "report": str, "towers": dict | None, "former": dict | None}
+}
 COMPARISON_KINDS: dict[str, Any] = {
     **{"step": str, "what": dict, "witness": dict, "measure": str},
     **{"bound": int | float, "result": int | float | None, "passed": bool},
@@ -158,6 +169,8 @@ COMPARISON_KINDS: dict[str, Any] = {
 def _check_kinds(fields: Mapping[str, Any]) -> None:
     if fields["level"] not in get_args(Level):
         raise TypeError(f"level {fields['level']!r} is none of {', '.join(get_args(Level))}")
+    if fields["lineage"] is not None:
+        _check_lineage(fields["lineage"])
     if not _are_texts(fields["files"]):
         raise TypeError("files does not give a hash for each name")
     if not isinstance(fields["versions"], dict):
@@ -181,6 +194,17 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     for source in fields["sources"]:
         _check_fields("evidence", [source["evidence"]], EVIDENCE_KINDS)
         _check_fields("evidence", list(source["evidence"]["files"].values()), FILE_KINDS)
+
+
+def _check_lineage(value: Mapping[str, Any]) -> None:
+    _check_fields("lineage", [value], LINEAGE_KINDS)
+    _check_fields("hub", [value["hub"]] if value["hub"] is not None else [], HUB_KINDS)
+    towers = value["towers"] or {}
+    _check_fields("towers", list(towers.values()), dict.fromkeys(("tensors", "changed"), int))
+    if wrong := [tower for tower, each in towers.items() if not 0 <= each["changed"] <= each["tensors"]]:
+        raise TypeError(f"towers: {wrong[0]} is {towers[wrong[0]]}")
+    if value["former"] is not None:
+        _check_lineage(value["former"])
 
 
 def _check_agreement(report: Report, passed: Any) -> None:
@@ -227,16 +251,16 @@ def read_report(folder: Path) -> Report:
     """
     path = folder / FILE
     if not path.exists():
-        raise InputError(f"{folder} has no {FILE}, which says what it was converted from. Convert it again.")
+        raise InputError(f"{folder} has no {FILE}, which says what it was converted from. {finish_it(folder)}")
     value = read_json(path)
     if value.get("format_version") != FORMAT_VERSION:
         refuse_namesake(folder)
-        raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). Convert it again.")
+        raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). {finish_it(folder)}")
     try:
         report = Report.from_json(value)
         _check_agreement(report, value["passed"])
     except (LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no report: {error}. Convert it again.") from error
+        raise InputError(f"{path} is no report: {error}. {finish_it(folder)}") from error
     return report
 
 

@@ -29,6 +29,7 @@ from .vocabularies import (
     read_openai_bpe,
     read_unigram,
     read_vocab,
+    steps_of,
     token_content,
 )
 
@@ -146,7 +147,7 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
     if isinstance(source, Path):
         _check_bert_folder(source)
         with _read_by_the_library(source):
-            original = BertTokenizer.from_pretrained(source)
+            original = (PreTrainedTokenizerFast if _is_frozen(source) else BertTokenizer).from_pretrained(source)
     else:
         check_vocabulary(source)
         original = BertTokenizer(vocab=ids_of(source))
@@ -159,7 +160,7 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
         model_input_names=original.model_input_names,
         padding_side=original.padding_side,
         truncation_side=original.truncation_side,
-        **{name: getattr(original, name) for name in SPECIAL_TOKENS},
+        **{name: getattr(original, name) or default for name, default in SPECIAL_TOKENS.items()},
     )
 
 
@@ -356,9 +357,10 @@ def _check_settings(folder: Path, taken: Mapping[str, tuple[Any, ...]], *classes
     """Refuses a folder whose tokenizer_config.json states another class than these, or an unaccepted setting."""
     config = optional_json(folder / "tokenizer_config.json")
     declared = config.get("tokenizer_class") or classes[0]
-    if str(declared).removesuffix("Fast") not in classes:
+    if declared not in classes and str(declared).removesuffix("Fast") not in classes:
         raise InputError(
-            f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {classes[0]}."
+            f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {classes[0]}. If the "
+            f'model was trained with a {classes[0]}, write "tokenizer_class": "{classes[0]}" there.'
         )
     for key in taken.keys() & config.keys():
         # Compares the type too: to the class that reads it, 0 is not False.
@@ -406,8 +408,43 @@ def _check_no_word_is_added(file: Path) -> None:
         )
 
 
+FROZEN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", "ChineseCLIPTokenizer")
+"""Classes that take everything from tokenizer.json; the last is one of no transformers, which reads it so, too."""
+
+BERT_STEPS = {"normalizer": "BertNormalizer", "pre_tokenizer": "BertPreTokenizer"}
+
+
+def _is_frozen(folder: Path) -> bool:
+    return optional_json(folder / "tokenizer_config.json").get("tokenizer_class") in FROZEN_CLASSES
+
+
+def _check_frozen(folder: Path) -> None:
+    """Refuses a folder without a tokenizer.json of BERT's kind, if its class takes everything from that file."""
+    named = f"tokenizer_class {optional_json(folder / 'tokenizer_config.json')['tokenizer_class']!r}"
+    file = folder / "tokenizer.json"
+    way_out = (
+        f'If the model was trained with a BertTokenizer, write "tokenizer_class": "BertTokenizer" into '
+        f"{folder / 'tokenizer_config.json'}."
+    )
+    if not file.is_file():
+        raise InputError(
+            f"found {named} and no tokenizer.json in {folder}; wanted that file, from which the class reads "
+            f"everything. {way_out}"
+        )
+    found = {name: (steps_of(file).get(name) or {}).get("type") for name in BERT_STEPS}
+    if found != BERT_STEPS:
+        raise InputError(
+            f"found {named} and the steps {', '.join(map(str, found.values()))} in {file}; wanted "
+            f"{' and '.join(BERT_STEPS.values())}, BERT's. {way_out}"
+        )
+
+
 def _check_bert_folder(folder: Path) -> None:
     read_vocab(folder)
+    if _is_frozen(folder):
+        _check_frozen(folder)
+        _check_settings(folder, SETTINGS, *FROZEN_CLASSES)
+        return
     _check_settings(folder, BERT_KINDS, "BertTokenizer", "DistilBertTokenizer")
     config = optional_json(folder / "tokenizer_config.json")
     # BertTokenizer builds its normaliser from tokenizer_config.json and its own defaults, whatever tokenizer.json

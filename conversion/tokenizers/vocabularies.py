@@ -463,6 +463,11 @@ def _checked_tokenizer(content: dict, file: Path) -> tuple[dict, dict, list[dict
     return content, content.get("model") or {}, added
 
 
+def steps_of(file: Path) -> dict:
+    """The content of a tokenizer.json, with the kinds of its parts checked."""
+    return _tokenizer_json(file)[0]
+
+
 def added_words(file: Path) -> list[str]:
     """The added tokens of a tokenizer.json that its model lacks."""
     _, model, added = _tokenizer_json(file)

@@ -3,13 +3,21 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from transformers import AutoConfig
 from transformers.utils import cached_file
 
 from .compat_zhclip import PreTrainedConfig, strict
 from .saving_zhclip import VERSION_FIELD, SavesConfigCode, tell_of_newer_code
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 Projection = Literal["linear", "linear_bias", "mlp", "none"]
 
@@ -412,13 +420,3 @@ def _unconverted(source: str, family: str, arguments: str) -> str:
         f"    zhclip convert {_quoted(source)} OUT{arguments}\n"
         "Then load the folder OUT."
     )
-
-
-def _files_that_come_along() -> None:
-    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
-    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
-    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
-    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
-    from .pictures_zhclip import open_picture  # noqa: F401
-    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
-    from .typed_inputs_zhclip import Place  # noqa: F401

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from io import BytesIO
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import PIL.Image
@@ -21,6 +21,12 @@ from .compat_zhclip import PilBackend, SizeDict
 from .configuration_zhclip import other_image_processor
 from .pictures_zhclip import flat_pictures, from_array, open_picture, read_picture
 from .saving_zhclip import SavesProcessorCode
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 ImageStep = Callable[[PIL.Image.Image, SizeDict, int], PIL.Image.Image]
 
@@ -219,10 +225,10 @@ class ZhCLIPImageProcessor(SavesProcessorCode, PilBackend):
     ) -> np.ndarray:
         """A picture after the steps of the order: `(height, width, 3)`, uint8, or float32 if nothing had to resize."""
         if isinstance(image, PIL.Image.Image):
-            floats, width, height = False, *image.size
+            floats, (width, height) = False, image.size
         else:
             image = from_array(image, input_data_format, rescaled=not do_rescale)
-            floats, height, width = image.dtype != np.uint8, *image.shape[:2]
+            floats, (height, width) = image.dtype != np.uint8, image.shape[:2]
         _check_size(width, height, None if do_resize else size)
         if floats and not do_resize:
             return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
@@ -288,9 +294,9 @@ _BYTES_NOT_RESCALED = (
 
 
 def _size(size: int | dict | SizeDict | None) -> SizeDict:
-    sides = {"height": size, "width": size} if isinstance(size, int) else size
+    sides: dict[str, Any] = {}
     try:
-        sides = dict(sides or {})
+        sides = {"height": size, "width": size} if isinstance(size, int) else dict(size or {})
         valid = sides.keys() == {"height", "width"} and min(sides.values()) >= 1
     except (TypeError, ValueError):
         valid = False
@@ -349,11 +355,3 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "image_std": _three,
     **dict.fromkeys(SWITCHES, _switch),
 }
-
-
-def _files_that_come_along() -> None:
-    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
-    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
-    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
-    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
-    from .typed_inputs_zhclip import Place  # noqa: F401

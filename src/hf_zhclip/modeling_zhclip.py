@@ -1,7 +1,7 @@
 """ZhCLIP: a text tower and a vision tower of transformers, pooled and projected into one space."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,6 +22,12 @@ from .typed_inputs_zhclip import (
     prepare_pictures,
     prepare_texts,
 )
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .saving_zhclip import CODE_FILES  # noqa: F401
 
 # Every top-level part of a repository with two towers; each class holds some of these parts.
 _PARTS = ("logit_scale", "text_model", "vision_model", "text_projection", "visual_projection")
@@ -387,8 +393,8 @@ class _ProjectedTextTower(_TextTower):
         if is_typed_text(input_ids):
             return self._encode_typed_text(input_ids, given)
         outputs = self.get_text_features(input_ids, *given, return_dict=True)
-        first = inputs_embeds if input_ids is None else input_ids
-        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(first.device)
+        device = next(each.device for each in (input_ids, inputs_embeds) if isinstance(each, torch.Tensor))
+        return nn.functional.normalize(outputs.pooler_output, dim=-1).to(device)
 
     def _encode_typed_text(self, texts: Any, given: tuple[Any, ...]) -> torch.Tensor:
         if any(each is not None for each in given):
@@ -730,11 +736,3 @@ def _tower_pooled(outputs: Any, attention_mask: torch.Tensor | None) -> torch.Te
 
 # "eos" is CLIPTextModel's own pooling: the first eos id, or the highest id if the config states the legacy eos, 2.
 _POOL_TEXT = {"cls": _first, "pooler": _tower_pooled, "mean": _mean, "eos": _tower_pooled}
-
-
-def _files_that_come_along() -> None:
-    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
-    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
-    from .pictures_zhclip import open_picture  # noqa: F401
-    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
-    from .saving_zhclip import write_code  # noqa: F401

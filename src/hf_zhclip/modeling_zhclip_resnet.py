@@ -3,6 +3,8 @@
 The architecture and the key names are those of openai/CLIP `clip/model.py` (ModifiedResNet).
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -12,6 +14,14 @@ from transformers.utils.generic import can_return_tuple
 
 from .compat_zhclip import ALL_ATTENTION_FUNCTIONS, init
 from .configuration_zhclip import ZhCLIPResNetConfig
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
+    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
+    from .saving_zhclip import CODE_FILES  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 EXPANSION = 4
 
@@ -225,13 +235,3 @@ class ZhCLIPResNetModel(PreTrainedModel):
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     following = [ZhCLIPBottleneck(channels * EXPANSION, channels, stride=1) for _ in range(1, blocks)]
     return nn.Sequential(ZhCLIPBottleneck(in_channels, channels, stride), *following)
-
-
-def _files_that_come_along() -> None:
-    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
-    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
-    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
-    from .pictures_zhclip import open_picture  # noqa: F401
-    from .processing_zhclip import ZhCLIPProcessor  # noqa: F401
-    from .saving_zhclip import write_code  # noqa: F401
-    from .typed_inputs_zhclip import Place  # noqa: F401

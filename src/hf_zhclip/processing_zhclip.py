@@ -1,7 +1,7 @@
 """The processor: a checkpoint's image processor and its tokenizer as a single callable."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .compat_zhclip import ProcessorMixin  # isort: skip  (first, because it refuses a release that is too old)
 
@@ -12,6 +12,13 @@ from transformers.processing_utils import ProcessingKwargs, Unpack
 
 from .configuration_zhclip import other_image_processor
 from .saving_zhclip import SavesProcessorCode
+
+if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
+    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
+    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
+    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
+    from .pictures_zhclip import FORMS  # noqa: F401
+    from .typed_inputs_zhclip import Place  # noqa: F401
 
 logger = logging.getLogger(__name__)
 
@@ -166,12 +173,3 @@ def normalize_evaluation_text(text: str) -> str:
     Source: `_preprocess_text` in cn_clip/training/data.py and cn_clip/eval/data.py.
     """
     return text.lower().replace("\N{LEFT DOUBLE QUOTATION MARK}", '"').replace("\N{RIGHT DOUBLE QUOTATION MARK}", '"')
-
-
-def _files_that_come_along() -> None:
-    """Is never called; `CODE_FILES` in saving_zhclip.py says why it is here."""
-    from .image_processing_zhclip import ZhCLIPImageProcessor  # noqa: F401
-    from .modeling_zhclip import ZhCLIPModel  # noqa: F401
-    from .modeling_zhclip_resnet import ZhCLIPResNetModel  # noqa: F401
-    from .pictures_zhclip import open_picture  # noqa: F401
-    from .typed_inputs_zhclip import Place  # noqa: F401

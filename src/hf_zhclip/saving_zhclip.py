@@ -2,6 +2,10 @@
 
 A repository with this code loads where hf_zhclip is not installed, with `trust_remote_code=True`. The files in it are
 copies of hf_zhclip's own files, byte for byte. `CODE_VERSION` says of which version.
+
+transformers keeps a repo's file together with the files that it imports; older releases do not follow these files in
+turn. Every file that an auto_map names therefore imports all files, those that it does not need under `TYPE_CHECKING`.
+What was loaded from one file can then save all of them.
 """
 
 import logging
@@ -32,7 +36,7 @@ CODE_FILES = (
 """Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them.
 
 transformers keeps a repo's file only with the files that its lines of import name; before 5.10 it does not follow the
-lines of these files. Each file that an auto_map names therefore names all others, in `_files_that_come_along`.
+lines of these files. Each file that an auto_map names therefore names all others.
 """
 
 _CONFIG = {"AutoConfig": "configuration_zhclip.ZhCLIPConfig"}

@@ -11,6 +11,11 @@ HELP = "convert a checkpoint into a verified safetensors repository"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=SOURCE)
     parser.add_argument("out", metavar="OUT", help="the folder to write")
+    parser.add_argument(
+        "--base",
+        metavar="REPO",
+        help="the converted repository that a training started from; SOURCE is what the training saved",
+    )
     add_shared(parser, *OF_THE_ORIGINAL, "json")
     parser.add_argument(
         "--dtype",

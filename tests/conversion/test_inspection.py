@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -232,3 +233,39 @@ def test_a_scale_that_is_a_factor_is_refused_as_convert_refuses_it(tmp_path):
     torch.save(tensors, tmp_path / "x.pt")
     facts = c.cn_clip.cn_clip_config(tmp_path / "facts.json")
     assert "logit_scale is 14.29" in inspect(tmp_path / "x.pt", config=facts).refusal
+
+
+# A folder of 2022 may state each tower twice
+
+TWICE = [
+    ("text_config", "vocab_size", 999),
+    ("text_config", "max_position_embeddings", 99),
+    ("text_config", "intermediate_size", 99),
+    ("vision_config", "patch_size", 32),
+    ("vision_config", "image_size", 32),
+    ("vision_config", "intermediate_size", 99),
+]
+
+
+@pytest.mark.parametrize("place", ["", "_dict"])
+@pytest.mark.parametrize(("tower", "field", "wrong"), TWICE)
+@pytest.mark.parametrize("family", ["chinese_clip", "hf_clip"])
+def test_of_two_configs_of_a_tower_inspect_and_convert_think_alike(
+    family, tower, field, wrong, place, original, tmp_path
+):
+    found = original(family)
+    source = shutil.copytree(found.source, tmp_path / "source")
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config[f"{tower}_dict"] = dict(config[tower])
+    config[tower + place][field] = wrong
+    (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    inspected = inspect(source, **found.arguments)
+
+    if inspected.refusal is None:
+        assert convert(source, tmp_path / "OUT", **found.arguments).passed
+    else:
+        # transformers' CLIPConfig takes `_dict` alone, and then refuses these weights itself.
+        assert (family, place) == ("hf_clip", "_dict") and field in inspected.refusal
+        with pytest.raises(InputError, match=field):
+            convert(source, tmp_path / "OUT", **found.arguments)

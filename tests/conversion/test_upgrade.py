@@ -16,7 +16,7 @@ from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.doors import remove_code
 from hf_zhclip.conversion.repos.own_code import OwnCode, own_code
 from hf_zhclip.conversion.words import Words
-from hf_zhclip.saving_zhclip import CODE_VERSION
+from hf_zhclip.saving_zhclip import CODE_FILES, CODE_VERSION
 
 from tests import checkpoints as c
 from tests.conversion.helpers import contents, entries
@@ -148,7 +148,7 @@ def test_other_code_of_an_older_repo_does_not_come_over(older, tmp_path):
 
     convert(old, tmp_path / "NEW")
 
-    assert own_code(tmp_path / "NEW") == OwnCode(6, CODE_VERSION, ())
+    assert own_code(tmp_path / "NEW") == OwnCode(len(CODE_FILES), CODE_VERSION, ())
 
 
 def test_an_older_repo_that_names_a_class_of_another_file_is_refused(older, tmp_path):

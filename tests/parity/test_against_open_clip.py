@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from hf_zhclip.conversion import convert, verify
+from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.sources.open_clip_xlm_roberta import BODIES
 
@@ -97,7 +97,7 @@ def test_against_open_clip(name, open_clip, tmp_path):
     same(model.encode_image(batch), original.encode_image(batch, normalize=True))
     assert model.logit_scale.item() == original.logit_scale.item()
     if not report.conversion["verification_skipped"]:
-        assert report.level == verify(tmp_path / "out").level == "peer"
+        assert report.level == "peer"
 
 
 def same(found: torch.Tensor, wanted: torch.Tensor) -> None:

@@ -78,8 +78,14 @@ def run_layers(
 
 def sizes(tensors: Tensors, prefix: str) -> dict[str, int]:
     """The sizes that distinguish one BERT from another."""
-    width = tensors[f"{prefix}embeddings.word_embeddings.weight"].shape[1]
-    return {"hidden_size": width, "num_hidden_layers": len(numbered(tensors, f"{prefix}encoder.layer."))}
+    words, width = tensors[f"{prefix}embeddings.word_embeddings.weight"].shape
+    return {
+        "vocab_size": words,
+        "hidden_size": width,
+        "num_hidden_layers": len(numbered(tensors, f"{prefix}encoder.layer.")),
+        "intermediate_size": len(tensors[f"{prefix}encoder.layer.0.intermediate.dense.weight"]),
+        "max_position_embeddings": positions(tensors, prefix),
+    }
 
 
 def positions(tensors: Tensors, prefix: str) -> int:

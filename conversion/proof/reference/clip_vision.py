@@ -33,7 +33,13 @@ def last_hidden(tensors: Tensors, prefix: str, pixels: torch.Tensor, facts: Fact
 def sizes(tensors: Tensors) -> dict[str, int]:
     """The sizes that distinguish one tower from another."""
     width = len(tensors["vision_model.embeddings.class_embedding"])
-    return {"hidden_size": width, "num_hidden_layers": len(numbered(tensors, "vision_model.encoder.layers."))}
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": len(numbered(tensors, "vision_model.encoder.layers.")),
+        "intermediate_size": len(tensors["vision_model.encoder.layers.0.mlp.fc1.weight"]),
+        "patch_size": tensors["vision_model.embeddings.patch_embedding.weight"].shape[-1],
+        "image_size": image_size(tensors),
+    }
 
 
 def image_size(tensors: Tensors, prefix: str = "vision_model.") -> int:

@@ -12,6 +12,9 @@ BERT = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "vocab_size": 30522,
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-12,
     "hidden_dropout_prob": 0.1,
@@ -43,7 +46,14 @@ CLIP_TEXT = {
     "eos_token_id": 49407,
     "pad_token_id": 1,
 }
-CLIP_VISION = {**CLIP, "hidden_size": 768, "num_attention_heads": 12}
+CLIP_VISION = {
+    **CLIP,
+    "hidden_size": 768,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "patch_size": 32,
+    "image_size": 224,
+}
 
 TRAINING = {
     "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"),

@@ -39,8 +39,11 @@ BERT_NAMED = dict(zip(NAMES[2:], ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"),
 OPENAI_MERGES = 49152 - 256 - 2
 """The number of lines after the title that OpenAI's tokenizer uses."""
 
-FROZEN_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
-"""Classes that follow tokenizer.json; BertTokenizer takes only its vocabulary from tokenizer.json."""
+FROZEN_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast", "ChineseCLIPTokenizer")
+"""Classes that follow tokenizer.json; BertTokenizer takes only its vocabulary from it.
+
+transformers has no ChineseCLIPTokenizer, and reads tokenizer.json in its place.
+"""
 
 KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
 

@@ -79,6 +79,22 @@ def test_the_same_vocabulary_beside_a_file_is_nothing_to_tell_of(tmp_path):
     assert find_vocabulary(identify(Stated(source)), Stated(source)) is None
 
 
+@pytest.mark.parametrize("setting", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
+def test_the_same_vocabulary_with_another_preparation_of_texts_is_asked_about(setting, tmp_path):
+    source = c.cn_clip.cn_clip_file(tmp_path / "epoch3.pt")
+    write(tmp_path / "vocab.txt", default_vocab())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({setting: False}), encoding="utf-8")
+    parts = identify(Stated(source))
+
+    with pytest.raises(InputError, match=f"states {setting} false .* --tokenizer packaged for") as error:
+        find_vocabulary(parts, Stated(source))
+
+    assert "trained otherwise is not converted" in str(error.value), "cn_clip's tokenizer heeds no settings"
+    assert find_vocabulary(parts, Stated(source, tokenizer="packaged")) == DEFAULT_VOCAB
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({setting: True}), encoding="utf-8")
+    assert find_vocabulary(parts, Stated(source)) is None
+
+
 def test_a_file_of_another_kind_beside_it_is_asked_about_and_the_packaged_one_is_the_way_out(tmp_path):
     source = c.cn_clip.cn_clip_file(tmp_path / "epoch3.pt")
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}}}', encoding="utf-8")

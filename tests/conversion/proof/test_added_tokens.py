@@ -1,6 +1,8 @@
 """Words that somebody added to a tokenizer: the witness and the repo find them where transformers' own class does."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.proof import texts
 from hf_zhclip.conversion.proof.reference import bpe, vocabularies, wordpiece
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer, xlm_roberta_tokenizer
+from hf_zhclip.conversion.tokenizers.vocabularies import DEFAULT_VOCAB
 
 from tests import checkpoints as c
 from tests import unigram
@@ -189,3 +192,26 @@ def test_words_added_beside_an_xlm_roberta_are_refused_where_its_tokenizer_json_
     XLMRobertaTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
     wanted = XLMRobertaTokenizer.from_pretrained(tmp_path)("x <sku>")["input_ids"]
     assert xlm_roberta_tokenizer(tmp_path, 12)("x <sku>")["input_ids"] == wanted
+
+
+@pytest.mark.parametrize("family", ["chinese_clip", "cn_clip_vit"])
+def test_rows_up_to_a_multiple_of_512_are_told_a_way_out_that_works(family, tmp_path, monkeypatch):
+    found = c.FAMILIES[family](tmp_path)
+    arguments = dict(found.arguments)
+    place = found.source if family == "chinese_clip" else tmp_path
+    if family == "chinese_clip":
+        with_rows(found.source, FOLDERS[family], 21504)
+    else:
+        weights = torch.load(found.source)
+        holder = weights.get("state_dict", weights)
+        key = next(name for name in holder if name.endswith("word_embeddings.weight"))
+        holder[key] = torch.cat([holder[key], holder[key][: 21504 - len(holder[key])]])
+        torch.save(weights, found.source)
+        arguments["tokenizer"] = shutil.copy(DEFAULT_VOCAB, tmp_path / "vocab.txt")
+
+    with pytest.raises(InputError, match="a multiple of 512.*in Python: import pathlib") as error:
+        convert(found.source, tmp_path / "OUT", **arguments)
+
+    monkeypatch.chdir(place)
+    exec(re.search(r"in Python: (.*?)\. If vocab.txt", str(error.value))[1])
+    assert convert(found.source, tmp_path / "OUT", **arguments).passed

@@ -18,7 +18,7 @@ from hf_zhclip.conversion import card, convert, push
 from hf_zhclip.conversion.exports import exporting
 
 from tests import checkpoints
-from tests.conversion.publishing.reading import BLOCK, FAMILIES, shared, text_of
+from tests.conversion.publishing.reading import BLOCK, FAMILIES, LONGEST, line_count, shared, text_of
 from tests.loopback_hub import connect, serve
 
 COMMAND = re.compile(r"`((?:zhclip export|hf download) [^`]*)`")
@@ -85,6 +85,7 @@ def test_the_blocks_of_a_card_run_for_a_stranger_who_has_transformers_alone(repo
     blocks = {}
     for name in (*folders, "text_alone"):
         card(tmp_path / name)
+        assert line_count(text_of(tmp_path / name)) <= LONGEST
         blocks[name] = [block for _, block in BLOCK.findall(text_of(tmp_path / name))]
         assert blocks[name] and all("hf_zhclip" not in block for block in blocks[name])
 

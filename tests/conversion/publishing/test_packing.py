@@ -62,7 +62,7 @@ def test_what_is_not_verified_is_refused_unless_forced_and_then_the_card_says_so
     (out / "vocab.txt").write_text("[PAD]\n")
 
     message = refused(f"OUT is not verified: .*{reason}", InputError, out, "user/new")
-    assert "Convert it again, or pass --force-unverified" in message
+    assert "OUT --base REPO`" in message and "or pass --force-unverified" in message
     assert hub.requests == []
 
     pushed = push(out, "user/new", force_unverified=True)

@@ -73,7 +73,9 @@ def test_a_report_without_comparisons_proves_nothing():
 def test_a_report_of_another_version_is_refused(tmp_path, text):
     (tmp_path / FILE).write_text(text, encoding="utf-8")
 
-    with pytest.raises(InputError, match=r"is of no version that is known here \(3\). Convert it again"):
+    with pytest.raises(
+        InputError, match=r"is of no version that is known here \(3\). `zhclip convert .* OUT --base REPO`"
+    ):
         read_report(tmp_path)
 
 
@@ -177,5 +179,5 @@ def test_a_report_that_contradicts_itself_is_no_report(name, tmp_path):
     change(value)
     (tmp_path / FILE).write_text(json.dumps(value), encoding="utf-8")
 
-    with pytest.raises(InputError, match=f"is no report: .*{said}.* Convert it again"):
+    with pytest.raises(InputError, match=f"is no report: .*{said}.*`zhclip convert .* OUT --base REPO`"):
         read_report(tmp_path)

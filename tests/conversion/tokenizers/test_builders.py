@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer, BertTokenizer
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.proof.reference.vocabularies import stated_wordpiece
+from hf_zhclip.conversion.proof.reference.wordpiece import folder_ids
 from hf_zhclip.conversion.tokenizers.builders import (
     bert_tokenizer,
     clip_tokenizer,
@@ -289,3 +291,59 @@ class TestReadVocab:
             read_vocab(tmp_path / "nowhere")
         with pytest.raises(InputError, match="found no vocabulary in"):
             read_vocab(tmp_path)
+
+
+# Classes that take everything from tokenizer.json
+
+
+@pytest.fixture
+def frozen_folder(tmp_path):
+    """Gives a folder of BERT's files whose tokenizer.json keeps capitals, of a named class."""
+
+    def make(name):
+        vocab = [*("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), "猫", "cat", "Cat", "##s"]
+        (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in vocab), encoding="utf-8")
+        cased = BertTokenizer(vocab={token: number for number, token in enumerate(vocab)}, do_lower_case=False)
+        cased.add_tokens(["<sku>"])
+        cased.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+        write(tmp_path / "tokenizer_config.json", {"tokenizer_class": name})
+        return tmp_path
+
+    return make
+
+
+def write(path, content):
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "TokenizersBackend", "ChineseCLIPTokenizer"])
+def test_a_class_that_takes_everything_from_tokenizer_json_is_taken_with_it(name, frozen_folder):
+    folder = frozen_folder(name)
+    texts = ["Cats 猫cat", "a <sku>[MASK]Cat", "CAT"]
+
+    ours = bert_tokenizer(folder, 12)(texts)["input_ids"]
+
+    assert ours == PreTrainedTokenizerFast.from_pretrained(folder)(texts)["input_ids"]
+    assert ours == folder_ids(texts, stated_wordpiece(folder), 12)
+    assert 7 in ours[0], "a capital that was kept"
+
+
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "ChineseCLIPTokenizer", "RobertaTokenizer"])
+def test_a_class_that_cannot_be_taken_is_told_a_way_out_that_works(name, frozen_folder):
+    folder = frozen_folder(name)
+    (folder / "tokenizer.json").unlink()
+
+    with pytest.raises(InputError, match='"tokenizer_class": "BertTokenizer"'):
+        bert_tokenizer(folder, 12)
+
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    assert bert_tokenizer(folder, 12)("cats")["input_ids"] == [2, 6, 8, 3]
+
+
+def test_a_tokenizer_json_of_other_steps_is_refused_in_words(frozen_folder):
+    folder = frozen_folder("PreTrainedTokenizerFast")
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    write(folder / "tokenizer.json", {**content, "pre_tokenizer": {"type": "Whitespace"}})
+
+    with pytest.raises(InputError, match="BertNormalizer, Whitespace in .*wanted BertNormalizer and BertPreTokenizer"):
+        bert_tokenizer(folder, 12)

@@ -1,0 +1,140 @@
+"""The repo that a training started from (the base), and how the trained weights differ from its weights."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..reading.files import sha256
+from ..reading.hub import read_source
+from ..reading.json_files import read_json
+from ..reading.namesakes import refuse_namesake
+from ..reading.read import Checkpoint
+from ..ways_out import finishing
+from .provenance import published_at
+from .report import FILE, Report, changed_files, read_report
+from .write import same_bits
+
+TOWERS = {
+    "text": ("text_model.", "text_projection."),
+    "image": ("vision_model.", "visual_projection."),
+    "logit_scale": ("logit_scale",),
+}
+"""The parts of a model by which changed tensors are counted, with the prefixes of their target keys."""
+
+WEIGHTS = (".safetensors", ".safetensors.index.json")
+
+WHICH = "REPO is the converted repo that the training started from, a folder or user/repo on the hub"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A repo that a training started from.
+
+    `name` is the base in a command. `tensors` is None if the training has overwritten the base's weights.
+    """
+
+    name: str
+    folder: Path
+    hub: Mapping[str, Any] | None
+    report: Report
+    tensors: Mapping[str, torch.Tensor] | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The base's config.json."""
+        return read_json(self.folder / "config.json")
+
+
+def base_of(trained: Checkpoint, named: str | Path | None) -> Base:
+    """The base that the user names, or what is left of it in the trained folder, if its report is still there.
+
+    Raises:
+        InputError: no base is known, or the base is not the repo that its report proves.
+    """
+    return _named(named) if named is not None else _left_in(trained)
+
+
+def _named(named: str | Path) -> Base:
+    read = read_source(named)
+    folder = read.folder or read.path
+    if folder.is_dir():
+        refuse_namesake(folder)
+    if read.config.get("model_type") != "hf_zhclip" or not (folder / FILE).is_file():
+        lacking = "it holds another model" if read.config.get("model_type") != "hf_zhclip" else f"it has no {FILE}"
+        raise InputError(
+            f"--base {named} is no repo that `zhclip convert` wrote: {lacking}. Name the converted repo that the "
+            "training started from; `zhclip convert SOURCE REPO` makes it of its original."
+        )
+    report = read_report(folder)
+    # A repo from the hub is fetched without its code and its card, which are written again.
+    changed = [name for name in changed_files(folder, report) if (folder / name).is_file() or not name.endswith(".py")]
+    if changed or not report.passed:
+        why = f"changed or missing: {', '.join(changed)}" if changed else "its verification failed"
+        raise InputError(
+            f"--base {named} is not what its report proves ({why}). Name the repo as "
+            "it was before the training, or make it once more of its original "
+            f"(`{report.conversion['command']}`)."
+        )
+    return Base(read.name, folder, published_at(read), report, read.tensors)
+
+
+def _left_in(trained: Checkpoint) -> Base:
+    folder = trained.folder or trained.path
+    command = finishing(trained.hub_id or trained.path)
+    if not (folder / FILE).is_file():
+        raise InputError(
+            f"{trained.name} holds a model of this package and no {FILE}, which says what it was converted from: "
+            f"training saved it, or the report was removed. {command} finishes it; {WHICH}."
+        )
+    report = read_report(folder)
+    changed = changed_files(folder, report)
+    if not changed:
+        raise InputError(
+            f"{trained.name} is converted already, and nothing has changed since: after `import hf_zhclip`, "
+            "AutoModel.from_pretrained loads it, and `zhclip export` writes it in another format. What training "
+            f"saves of it is finished by `zhclip convert TRAINED OUT --base {trained.path}`. For another dtype or "
+            f"other files, convert its original (`{report.conversion['command']}`) with other options."
+        )
+    if other := [name for name in changed if not _may_change(name)]:
+        raise InputError(
+            f"In {trained.name} more than the weights has changed since its report was written: {', '.join(other)}. "
+            f"What they were cannot be seen there. {command} finishes it; {WHICH}. If no copy of it is left, make it "
+            f"once more of its original (`{report.conversion['command']}`)."
+        )
+    return Base(trained.name, folder, published_at(trained), report, None)
+
+
+def _may_change(name: str) -> bool:
+    """Whether training writes this file, and the proof sees what it holds."""
+    return name.endswith((*WEIGHTS, ".py")) or name == "config.json"
+
+
+def lineage(base: Base, written: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """What the report says about the training: the base, its report, and how many tensors changed in each tower.
+
+    `towers` is None if the base's weights are gone. A base that was itself trained brings its own lineage.
+    """
+    return {
+        "base": base.name,
+        "hub": base.hub,
+        "report": sha256(base.folder / FILE),
+        "towers": None if base.tensors is None else _changed(base.tensors, written),
+        "former": base.report.lineage,
+    }
+
+
+def _changed(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> dict[str, dict[str, int]]:
+    """Counts by tower; a tensor whose dtype alone was cast has not changed."""
+    count, changed = Counter(map(_tower, after)), Counter[str]()
+    for key, tensor in after.items():
+        changed[_tower(key)] += not same_bits(before[key].to(tensor.dtype), tensor)
+    return {tower: {"tensors": count[tower], "changed": changed[tower]} for tower in TOWERS if count[tower]}
+
+
+def _tower(key: str) -> str:
+    return next(tower for tower, prefixes in TOWERS.items() if key.startswith(prefixes))

@@ -1,0 +1,17 @@
+"""Commands that several messages name as the way out; a test runs each of them."""
+
+import shlex
+from pathlib import Path
+
+
+def finishing(repo: str | Path, *options: str) -> str:
+    """The command that makes a complete, proved repo of what training saved."""
+    return f"`{shlex.join(['zhclip', 'convert', str(repo), 'OUT', '--base', 'REPO', *options])}`"
+
+
+def finish_it(repo: str | Path) -> str:
+    """The advice for a folder of this package's model that nothing proves, or whose files do not fit together."""
+    return (
+        f"{finishing(repo)} takes its weights and makes a complete, verified repo of them; REPO is the converted repo "
+        "that the training started from. If nothing was trained, convert the original again."
+    )
