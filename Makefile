@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PARITY := .venv-parity
 FLOOR := .venv-floor
+RELEASES := .venv-releases
 PYTEST_ARGS ?=
 
 ifeq ($(OS),Windows_NT)
@@ -13,7 +14,7 @@ BIN := bin
 endif
 
 SOURCES := src conversion examples tests benchmarks
-OFFLINE := not parity and not hub and not slow
+OFFLINE := not parity and not hub and not slow and not releases
 QUICK := $(OFFLINE) and not thorough
 
 # Compiled tests are kept: to read and rewrite them again costs every worker seconds.
@@ -25,7 +26,7 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
-.PHONY: demo test test-thorough test-floor test-rounding check style code-hashes cards parity parity-large hub clean
+.PHONY: demo test test-thorough test-floor test-rounding check style code-hashes cards parity parity-large releases hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -80,12 +81,16 @@ parity: $(PARITY)/.done
 parity-large: $(PARITY)/.done
 	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and slow" tests $(PYTEST_ARGS)
 
+# Repos with code on each release of the list, where hf_zhclip is not installed: transformers, torch, numpy and Pillow.
+releases: $(VENV)/.done $(addprefix $(RELEASES)/,$(addsuffix /.done,$(shell cat tests/releases/releases.txt)))
+	$(VENV)/$(BIN)/python -m pytest -m releases tests/releases $(PYTEST_ARGS)
+
 # The published weights, downloaded: several GB.
 hub: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m pytest -m hub tests $(PYTEST_ARGS)
 
 clean:
-	rm -rf build demo $(VENV) $(PARITY) $(FLOOR)
+	rm -rf build demo $(VENV) $(PARITY) $(FLOOR) $(RELEASES)
 
 # $(call install,ENVIRONMENT,PINS)
 define install
@@ -100,6 +105,16 @@ $(VENV)/.done: pyproject.toml constraints.txt
 
 $(FLOOR)/.done: pyproject.toml tests/floor/constraints.txt
 	$(call install,$(FLOOR),tests/floor/constraints.txt)
+	touch $@
+
+$(RELEASES)/pins.txt: constraints.txt
+	mkdir -p $(RELEASES)
+	grep -E '^(numpy|pillow|torch)==' constraints.txt > $@
+
+$(RELEASES)/%/.done: $(RELEASES)/pins.txt
+	$(PYTHON) -m venv $(RELEASES)/$*
+	$(RELEASES)/$*/$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(RELEASES)/pins.txt \
+		transformers==$* numpy pillow torch
 	touch $@
 
 $(PARITY)/.done: pyproject.toml constraints.txt tests/parity/requirements.txt

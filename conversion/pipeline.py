@@ -153,8 +153,8 @@ def convert(
     with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
         progress(f"Writing {len(tensors)} tensors")
         write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
-        model_config.save_pretrained(folder)
         processor.save_pretrained(folder)
+        model_config.save_pretrained(folder)
         _open_doors(folder, description, processor, with_code, also_legacy)
         progress("Verifying in a fresh process")
         proof = _prove(folder, parts, settings, stated, skip_verify)

@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig
 from transformers.utils import cached_file
 
+from .compat_zhclip import PreTrainedConfig, strict
 from .saving_zhclip import VERSION_FIELD, SavesConfigCode, tell_of_newer_code
 
 if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 import PIL.Image
 from huggingface_hub import get_session
-from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import (
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
     ChannelDimension,
     PILImageResampling,
-    SizeDict,
 )
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import TensorType
 
+from .compat_zhclip import PilBackend, SizeDict
 from .configuration_zhclip import other_image_processor
 from .pictures_zhclip import flat_pictures, from_array, open_picture, read_picture
 from .saving_zhclip import SavesProcessorCode
@@ -102,7 +101,12 @@ SWITCHES = ("do_resize", "do_rescale", "do_normalize")
 
 # What a saved file or an Auto class gives beside the options.
 _SAVED = ("auto_map", "feature_extractor_type", "image_processor_type", "processor_class")
-_LOADING = ("backend", "code_revision", "return_unused_kwargs", "trust_remote_code", "use_fast")
+_LOADING = (
+    *("backend", "code_revision", "return_unused_kwargs", "trust_remote_code", "use_fast"),
+    # Before 5.0, also what finds the files.
+    *("_from_auto", "_from_pipeline", "cache_dir", "force_download", "local_files_only", "proxies", "revision"),
+    *("subfolder", "token"),
+)
 
 
 class ZhCLIPImageProcessor(SavesProcessorCode, PilBackend):
@@ -302,7 +306,7 @@ def _size(size: int | dict | SizeDict | None) -> SizeDict:
 
 
 def _fetched(url: str) -> PIL.Image.Image:
-    response = get_session().get(url, follow_redirects=True)
+    response = get_session().get(url)
     response.raise_for_status()
     return read_picture(BytesIO(response.content), repr(url))
 

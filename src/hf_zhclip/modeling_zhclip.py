@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
+from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
+from .compat_zhclip import PreTrainedConfig, flat, init
 from .configuration_zhclip import ZhCLIPConfig, refuse_checkpoint_file
 from .modeling_zhclip_resnet import ZhCLIPResNetModel, at_least_float32
 from .typed_inputs_zhclip import (
@@ -706,7 +706,7 @@ def _tower(config: PreTrainedConfig, **options) -> PreTrainedModel:
     make = ZhCLIPResNetModel._from_config if config.model_type == "hf_zhclip_resnet" else AutoModel.from_config
     # transformers sets the whole model's dtype as the default while it builds; a tower's config may state another
     # dtype.
-    return make(config, dtype=torch.get_default_dtype(), **options)
+    return flat(make(config, dtype=torch.get_default_dtype(), **options))
 
 
 def _projection(kind: str, in_features: int, out_features: int) -> nn.Module:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
+from .compat_zhclip import ALL_ATTENTION_FUNCTIONS, init
 from .configuration_zhclip import ZhCLIPResNetConfig
 
 if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py

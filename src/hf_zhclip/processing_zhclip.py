@@ -3,10 +3,12 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
+from .compat_zhclip import ProcessorMixin  # isort: skip  (first, because it refuses a release that is too old)
+
 from transformers import BatchEncoding
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ImageInput
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import ProcessingKwargs, Unpack
 
 from .configuration_zhclip import other_image_processor
 from .saving_zhclip import SavesProcessorCode

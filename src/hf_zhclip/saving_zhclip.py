@@ -23,6 +23,7 @@ VERSION_FIELD = "hf_zhclip_version"
 """The field of config.json that states `CODE_VERSION`, so that a version is known before any code is loaded."""
 
 CODE_FILES = (
+    "compat_zhclip.py",
     "configuration_zhclip.py",
     "image_processing_zhclip.py",
     "modeling_zhclip.py",
@@ -32,7 +33,11 @@ CODE_FILES = (
     "saving_zhclip.py",
     "typed_inputs_zhclip.py",
 )
-"""Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them."""
+"""Modules of hf_zhclip that import only each other from hf_zhclip, so that a repo can hold them.
+
+transformers keeps a repo's file only with the files that its lines of import name; before 5.10 it does not follow the
+lines of these files. Each file that an auto_map names therefore names all others.
+"""
 
 _CONFIG = {"AutoConfig": "configuration_zhclip.ZhCLIPConfig"}
 _TOWERS = (
@@ -103,9 +108,9 @@ class SavesConfigCode(SavesCode):
 class SavesProcessorCode(SavesCode):
     """A processor, whose auto_map names its own class."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, **kwargs) -> dict[str, Any]:
         """Every setting, and the auto_map."""
-        fields = super().to_dict()  # type: ignore[misc]
+        fields = super().to_dict(**kwargs)  # type: ignore[misc]
         fields.pop("auto_map", None)
         auto_map = AUTO_MAPS.get(type(self).__name__)
         return fields if auto_map is None else {**fields, "auto_map": dict(auto_map)}
@@ -116,9 +121,14 @@ class SavesProcessorCode(SavesCode):
 
 
 def write_code(folder) -> None:
-    """Copies `CODE_FILES` into a folder."""
+    """Copies `CODE_FILES` into a folder, and gives its tokenizer's class the name that transformers 4 knows, too."""
     for name in CODE_FILES:
         shutil.copyfile(Path(__file__).with_name(name), Path(folder) / name)
+    settings = Path(folder) / "tokenizer_config.json"
+    if settings.is_file():
+        text = settings.read_text(encoding="utf-8")
+        named = text.replace('"tokenizer_class": "TokenizersBackend"', '"tokenizer_class": "PreTrainedTokenizerFast"')
+        settings.write_text(named, encoding="utf-8")
 
 
 def tell_of_newer_code(source, stated: Any) -> None:

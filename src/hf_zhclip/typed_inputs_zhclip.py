@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedConfig
+from transformers import AutoTokenizer
 
+from .compat_zhclip import PreTrainedConfig
 from .pictures_zhclip import flat_pictures, open_file
 
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")

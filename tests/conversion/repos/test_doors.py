@@ -45,19 +45,25 @@ THOROUGH = ["cn_clip_resnet"]
 """Repos of which more is tried than the embeddings: the one that has a tower of our own."""
 PICTURES = ("photo", "tall", "transparent", "grey_transparent")
 
+NAMED = sorted({f"{named.partition('.')[0]}.py" for auto_map in AUTO_MAPS.values() for named in auto_map.values()})
+"""The files that a repo's JSONs name."""
+
 # Everything that a repo's own code takes from transformers; what is not here may go away without a deprecation.
 TRANSFORMERS_NAMES = {
     "transformers": {
+        "AttentionInterface",
         "AutoConfig",
         "AutoModel",
         "AutoTokenizer",
         "BatchEncoding",
         "PreTrainedConfig",
         "PreTrainedModel",
+        "PretrainedConfig",
+        "__version__",
         "initialization",
     },
     "transformers.image_processing_backends": {"PilBackend"},
-    "transformers.image_processing_utils": {"BatchFeature"},
+    "transformers.image_processing_utils": {"BaseImageProcessor", "BatchFeature"},
     "transformers.image_utils": {
         "OPENAI_CLIP_MEAN",
         "OPENAI_CLIP_STD",
@@ -301,7 +307,8 @@ def test_what_a_repos_own_code_saves_holds_the_code(without_plugin, name):
     folder = without_plugin[1] / name
 
     assert set(CODE_FILES) <= entries(folder)
-    imported = {"modeling_zhclip_resnet.py", "pictures_zhclip.py", "saving_zhclip.py", "typed_inputs_zhclip.py"}
+    imported = {"compat_zhclip.py", "modeling_zhclip_resnet.py", "pictures_zhclip.py", "saving_zhclip.py"}
+    imported.add("typed_inputs_zhclip.py")
     assert named_files(folder) == set(CODE_FILES) - imported
 
 
@@ -367,15 +374,11 @@ def test_a_repos_code_imports_only_its_neighbours_and_what_transformers_needs(na
     assert libraries <= {"PIL", "huggingface_hub", "numpy", "torch", "transformers"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    sorted({f"{named.partition('.')[0]}.py" for auto_map in AUTO_MAPS.values() for named in auto_map.values()}),
-)
-def test_every_file_that_an_auto_map_can_name_brings_all_files(name):
-    """transformers 4.57 to 5.0 copies what a local repo's file itself imports, and reads what these files import."""
-    brought = {f"{module}.py" for module in get_relative_imports(Path(hf_zhclip.__file__).parent / name)}
+@pytest.mark.parametrize("name", NAMED)
+def test_a_file_that_a_repo_names_brings_all_others_by_its_own_lines(name):
+    imports = get_relative_imports(Path(hf_zhclip.__file__).parent / name)
 
-    assert brought | {name} == set(CODE_FILES)
+    assert {f"{each}.py" for each in imports} == set(CODE_FILES) - {name}
 
 
 def is_import(node: ast.AST) -> bool:
@@ -421,7 +424,7 @@ def test_older_files_stand_beside_the_new_ones_and_change_nothing_for_these(repo
     after = contents(folder)
     changed = {name for name, content in after.items() if before.get(name) != content}
     older = {"preprocessor_config.json", "special_tokens_map.json", "vocab.txt"}
-    assert changed == {*older, "tokenizer_config.json"}
+    assert older <= changed <= {*older, "tokenizer_config.json"}
     again = AutoProcessor.from_pretrained(folder)
     assert type(again) is ZhCLIPProcessor
     assert again.image_processor.to_dict() == processor.image_processor.to_dict()
