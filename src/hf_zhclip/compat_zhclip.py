@@ -31,27 +31,28 @@ if not is_dataclass(PreTrainedConfig):  # before 5.4
         validate_rope = None  # `strict` takes it for a validator, and refuses it because it has an argument
 
         def __init__(self, **kwargs: Any) -> None:
-            for field in fields(self):  # type: ignore[arg-type]
+            for field in fields(self):
                 setattr(self, field.name, kwargs.pop(field.name, field.default))
             self.__post_init__(**kwargs)
 
         def __post_init__(self, **kwargs: Any) -> None:
-            own = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+            own = {field.name: getattr(self, field.name) for field in fields(self)}
             # Before 5.0, transformers sets fields of each of them, and fails on None.
-            self.sub_configs = {name: kind for name, kind in self.sub_configs.items() if own[name] is not None}
+            stated = {name: kind for name, kind in type(self).sub_configs.items() if own[name] is not None}
+            self.sub_configs = stated
             super().__init__(**own, **kwargs)
 
         def to_dict(self) -> dict[str, Any]:
             return {name: value for name, value in super().to_dict().items() if name != "sub_configs"}
 
-    def strict(cls: type, _strict=strict) -> type:  # type: ignore[no-redef]
-        made = dataclass(init=False, repr=False, eq=False)(cls)
+    def strict(cls: type, _strict=strict) -> type:
+        made: type = dataclass(init=False, repr=False, eq=False)(cls)
         for field in fields(made):
             if isinstance(field.type, UnionType):  # huggingface_hub before 1.0 knows only `Union`
                 field.type = Union[get_args(field.type)]  # noqa: UP007
         return _strict(made)
 
-    PreTrainedConfig = DataclassConfig  # type: ignore[misc]
+    PreTrainedConfig = DataclassConfig
 
 
 def flat(tower):
@@ -131,7 +132,8 @@ def _older_pil_backend() -> type:
         def __init__(self, **kwargs: Any) -> None:
             given = {name: kwargs.pop(name, None) for name in self.valid_kwargs.__annotations__}
             super().__init__(**kwargs)
-            vars(self).update(self._settings(given))
+            for name, value in self._settings(given).items():
+                setattr(self, name, value)
 
         def preprocess(self, images, **kwargs: Any):
             settings = self._settings(kwargs)

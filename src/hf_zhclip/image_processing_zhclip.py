@@ -192,9 +192,9 @@ class ZhCLIPImageProcessor(SavesProcessorCode, PilBackend):
                 "crop, division by 255) are fixed by image_order, which is a fact of the checkpoint."
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, **kwargs) -> dict[str, Any]:
         """The settings as they are saved: a step that is done is not written, nor is a device of this machine."""
-        settings = super().to_dict()
+        settings = super().to_dict(**kwargs)
         left_out = {"device"} | {switch for switch in SWITCHES if settings.get(switch) is True}
         return {name: value for name, value in settings.items() if name not in left_out}
 
