@@ -38,8 +38,7 @@ if not is_dataclass(PreTrainedConfig):  # before 5.4
         def __post_init__(self, **kwargs: Any) -> None:
             own = {field.name: getattr(self, field.name) for field in fields(self)}
             # Before 5.0, transformers sets fields of each of them, and fails on None.
-            stated = {name: kind for name, kind in type(self).sub_configs.items() if own[name] is not None}
-            self.sub_configs = stated
+            self.sub_configs: Any = {name: kind for name, kind in self.sub_configs.items() if own[name] is not None}
             super().__init__(**own, **kwargs)
 
         def to_dict(self) -> dict[str, Any]:
