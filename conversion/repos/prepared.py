@@ -112,16 +112,19 @@ def _refuse_wide_padding(tokenizer: Any, words: int, rows: int) -> None:
 
 def _check_end(end: int, words: int, pooled: int) -> None:
     """Checks the id that ends a text against the id whose state is pooled."""
+    state_it = (
+        f'"eos_token_id": {end} in the text_config of config.json, and in its text_config_dict if it has one. If no '
+        "config.json lies beside the weights, state it in the file of --config. If the vocabulary is another model's: "
+        f"{OTHER_VOCABULARY}"
+    )
     if pooled == LEGACY_EOS and end != words - 1:
         raise InputError(
             f"The model's eos_token_id is {LEGACY_EOS}, with which CLIP takes the state of a text's highest id. The "
             f"tokenizer ends a text with id {end} and has words up to id {words - 1}, whose state would be taken in "
-            'place of the end\'s. If words were added behind the end, state the end: "eos_token_id": '
-            f"{end} in the text_config of config.json, and in its text_config_dict if it has one. If no config.json "
-            "lies beside the weights, state it in the file of --config. If the vocabulary is another model's: "
-            f"{OTHER_VOCABULARY}"
+            f"place of the end's. If words were added behind the end, state the end: {state_it}"
         )
     if pooled not in (LEGACY_EOS, end):
         raise InputError(
-            f"The tokenizer ends a text with id {end}, but the model takes the state of {pooled}. {OTHER_VOCABULARY}"
+            f"The tokenizer ends a text with id {end}, but the model takes the state of {pooled}, its eos_token_id. "
+            f"If this vocabulary is the model's own, the eos_token_id is wrong. Correct it: {state_it}"
         )
