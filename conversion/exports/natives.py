@@ -342,15 +342,15 @@ TORCHVISION = (
 
 
 PAD_IN_TEXTS = (
-    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): this model masks that token, and the "
-    'mask of the tokenizer does not. For the same embedding: inputs["attention_mask"] = '
+    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): this model masks that token, and "
+    'the mask of the tokenizer does not. For the same embedding: inputs["attention_mask"] = '
     '(inputs["input_ids"] != model.config.text_config.pad_token_id).long()'
 )
 """For a repo whose config sets `text_masks_pad_token`; classes of transformers take the mask that they are given."""
 
 ZEROED_PADDING = (
-    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): transformers 5 sets that token's word "
-    "embedding to zeros when it loads {name}, so that such a text gets another embedding."
+    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): transformers 5 sets that token's "
+    "word embedding to zeros when it loads {name}, so that such a text gets another embedding."
 )
 
 
