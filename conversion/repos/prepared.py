@@ -120,7 +120,7 @@ def _refuse_wide_padding(tokenizer: Any, words: int, model_config: Any) -> None:
 def _cut(words: int, rows: int) -> str:
     return (
         f"cut the rows beyond it: keep the first {words} rows of the word embedding, in the weights, and state "
-        f'"vocab_size": {words} where a config.json or the file of --config states {rows}.'
+        f'"vocab_size": {words} where the weights, a config.json or the file of --config state {rows}.'
     )
 
 

@@ -270,15 +270,16 @@ def test_rows_of_xlm_roberta_up_to_a_multiple_of_256_are_told_a_way_out_that_wor
 @pytest.mark.parametrize("rows", [528, 768])
 def test_padded_rows_of_openai_s_clip_are_cut(rows, original, tmp_path):
     found = original("openai_clip")
-    weights = {name: tensor for name, tensor in read(found.source).tensors.items() if name != "vocab_size"}
+    weights = read(found.source).tensors
     key, words = "token_embedding.weight", len(weights["token_embedding.weight"])
     padded = -(-words // rows) * rows
-    torch.save({**weights, key: weights[key].repeat(2, 1)[:padded]}, tmp_path / "padded.pt")
+    more = {key: weights[key].repeat(2, 1)[:padded], "vocab_size": torch.tensor(padded)}
+    torch.save({**weights, **more}, tmp_path / "padded.pt")
 
     with pytest.raises(InputError, match=f"cut the rows beyond it: keep the first {words} rows"):
         convert(tmp_path / "padded.pt", tmp_path / "OUT", **found.arguments)
 
-    torch.save({**weights, key: weights[key][:words]}, tmp_path / "cut.pt")
+    torch.save({**weights, **more, key: more[key][:words], "vocab_size": torch.tensor(words)}, tmp_path / "cut.pt")
     assert convert(tmp_path / "cut.pt", tmp_path / "OUT", **found.arguments).passed
 
 
