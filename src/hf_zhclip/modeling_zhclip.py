@@ -251,7 +251,7 @@ class _TextTower(ZhCLIPPreTrainedModel):
         given["attention_mask"] = attention_mask = self._text_mask(given, attention_mask)
         if self.config.text_config.model_type not in _TOWERS_WITH_TOKEN_TYPES:
             given["token_type_ids"] = None
-        outputs = self.text_model(return_dict=True, **self._tower_arguments({**kwargs, **given}))
+        outputs = _run(self.text_model, self._tower_arguments({**kwargs, **given}))
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=_POOL_TEXT[self.config.text_pooling](outputs, attention_mask),
@@ -425,12 +425,8 @@ class _VisionTower(ZhCLIPPreTrainedModel):
         """Runs the vision tower; `pooler_output` is (n, width)."""
         if pixel_values is None:
             raise ValueError("no pixel_values were given; an image processor makes them from pictures")
-        return self.vision_model(
-            pixel_values=pixel_values,
-            interpolate_pos_encoding=interpolate_pos_encoding,
-            return_dict=True,
-            **self._tower_arguments(kwargs),
-        )
+        given = {"pixel_values": pixel_values, "interpolate_pos_encoding": interpolate_pos_encoding}
+        return _run(self.vision_model, self._tower_arguments({**kwargs, **given}))
 
 
 class _ProjectedVisionTower(_VisionTower):
@@ -707,6 +703,29 @@ def _tower(config: PreTrainedConfig, **options) -> PreTrainedModel:
     # transformers sets the whole model's dtype as the default while it builds; a tower's config may state another
     # dtype.
     return flat(make(config, dtype=torch.get_default_dtype(), **options))
+
+
+def _run(tower: PreTrainedModel, arguments: dict[str, Any]) -> Any:
+    """A tower's outputs; of a batch of nothing, outputs of no rows.
+
+    transformers' attention cannot reshape a batch of nothing: a made-up row is run in its place, and taken out.
+    """
+    # A graph is made of shapes that are not empty, and a branch would tie it to them.
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    empty = {} if traced else {name: each for name, each in arguments.items() if _has_no_rows(each)}
+    if not empty:
+        return tower(return_dict=True, **arguments)
+    rows = {name: each.new_full((1, *each.shape[1:]), name == "attention_mask") for name, each in empty.items()}
+    outputs = tower(return_dict=True, **{**arguments, **rows})
+    return type(outputs)(**{name: _without_rows(each) for name, each in outputs.items()})
+
+
+def _has_no_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] == 0
+
+
+def _without_rows(value: Any) -> Any:
+    return value[:0] if isinstance(value, torch.Tensor) else tuple(each[:0] for each in value)
 
 
 def _projection(kind: str, in_features: int, out_features: int) -> nn.Module:
