@@ -393,7 +393,7 @@ def a_lora_folder(tmp):
     return [tmp / "lora"]
 
 
-@case("no format that is known here", "weight")
+@case("The format of", "is not known", "weight")
 def a_torchscript_archive_of_another_model(tmp):
     torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -503,7 +503,7 @@ def an_open_clip_folder_without_weights(tmp):
     return [tmp / "folder"]
 
 
-@case("is no format that is known here", "encoder.{0...2}.w")
+@case("The format of", "is not known", "encoder.{0...2}.w")
 def something_else_altogether(tmp):
     torch.save({f"encoder.{layer}.w": torch.ones(2) for layer in range(3)}, tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -523,13 +523,13 @@ def a_bert_clip_file_without_its_config(tmp):
 @case(
     "config.json names CLIPModel",
     "is not Hugging Face CLIPModel",
-    "which are missing here:\n  text_model.embeddings.token",
+    "that are missing here:\n  text_model.embeddings.token",
 )
 def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
 
 
-@case("There is no format 'clip'; wanted one of cn_clip, bert_clip, ")
+@case("There is no format 'clip'; the formats are cn_clip, bert_clip, ")
 def a_format_that_does_not_exist(tmp):
     return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
 
@@ -568,7 +568,7 @@ def one_part_too_many(tmp):
     return [c.bert_clip.bert_clip_config(tmp / "both"), "--vision", c.hf_clip.clip_folder(tmp / "clip")]
 
 
-@case("serves as --vision beside a text tower", "multilingual_clip, sentence_transformers, taiyi")
+@case("Pass it as --vision beside a text tower", "multilingual_clip, sentence_transformers, taiyi")
 def an_image_tower_alone(tmp):
     return [c.hf_clip.clip_vision_folder(tmp / "clip")]
 
@@ -582,7 +582,7 @@ def an_image_part_that_is_none(tmp):
     return [text, "--format", "taiyi", "--vision", tmp / "taiyi.bin"]
 
 
-@case("Neither", "holds a logit_scale", "whole CLIP")
+@case("hold no logit_scale", "whole CLIP")
 def a_pair_without_a_scale(tmp):
     vision = c.hf_clip.clip_vision_folder(tmp / "clip")
     config = {**c.common.VISION_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}
@@ -691,7 +691,7 @@ def layers_that_are_no_list(tmp):
     return cn_clip(tmp, vit(), vision_layers="[3,4,")
 
 
-@case("states its own facts beside the weights", "--config has nothing to state")
+@case("state the model's facts beside the weights", "--config has nothing to state")
 def two_configs(tmp):
     (tmp / "facts.json").write_text("{}")
     (tmp / "facts.json").write_text('{"vision_head_width": 16}')
@@ -791,7 +791,9 @@ def a_config_json_that_is_cut(tmp):
     return [folder]
 
 
-@case("model_type 'roberta'", "--format says taiyi, whose model_type is bert", "put their own in its place")
+@case(
+    "model_type 'roberta'", "--format says taiyi, whose model_type is bert", "put the right config.json in its place"
+)
 def a_roberta_that_is_stated_as_taiyi(tmp):
     folder = c.taiyi.taiyi_folder(tmp / "text", head=False)
     config = json.loads((folder / "config.json").read_text())

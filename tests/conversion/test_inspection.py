@@ -63,7 +63,7 @@ def test_what_no_source_claims_is_still_described(tmp_path):
     found = inspect(tmp_path / "x.pt")
 
     assert (found.format, found.title, found.architecture) == (None, None, None)
-    assert "no format that is known here" in found.why
+    assert "is not known" in found.why
     assert found.keys == ("model.a.{0...1}.w [2, 3]",)
     assert found.dtypes == {"float32": 1, "float16": 1}
     assert found.verdict == "unknown" and found.refusal == found.why
@@ -192,14 +192,14 @@ def test_of_a_frozen_teacher_beside_the_model_both_are_named(tmp_path, capsys):
 
     page = capsys.readouterr().out
     assert code == 2 and "certain" not in page
-    assert page.startswith("x.pt: a model that is known, and more beside it\n  why: x.pt holds more than one model:\n")
+    assert page.startswith("x.pt: a model that is known, and more beside it\n  why: x.pt holds several models:\n")
 
 
 def test_a_text_tower_is_described_while_convert_asks_for_its_image_tower(original):
     found = inspect(original("sentence_transformers").source)
 
     assert (found.format, found.certainty) == ("sentence_transformers", None)
-    assert found.architecture and "name it with --vision" in found.refusal
+    assert found.architecture and "Name the image tower with --vision" in found.refusal
 
 
 def test_a_base_model_that_is_known_is_not_asked_for(original, monkeypatch):

@@ -118,7 +118,7 @@ def test_both_parts_of_a_pair_may_have_one(tmp_path):
 
 def test_keys_that_do_not_decide_are_asked_about_under_a_prefix_too():
     shapes = under("student.", c.bert_clip.bert_clip())
-    with pytest.raises(UnknownFormat, match=r"do not decide what it is(.|\n)*--format chinese_clip ") as error:
+    with pytest.raises(UnknownFormat, match=r"do not decide its format(.|\n)*--format chinese_clip ") as error:
         detect(checkpoint(shapes))
     assert error.value.verdict == "undecided"
 
@@ -240,7 +240,7 @@ def test_of_two_models_both_prefixes_are_named_and_none_is_guessed(format, tmp_p
         convert(source, tmp_path / "OUT", format=format, **arguments)
 
     message = str(error.value)
-    assert message.startswith("x.pt holds more than one model:\n")
+    assert message.startswith("x.pt holds several models:\n")
     for prefix in ("student.", "teacher."):
         assert f"cn_clip (OFA-Sys/Chinese-CLIP) [cn_clip] under the prefix {prefix!r}" in message
     assert "\n  temperature []" in message

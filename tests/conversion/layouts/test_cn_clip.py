@@ -60,7 +60,7 @@ def test_easynlps_prefix_on_only_some_keys_is_an_error_that_lists_them(bare, tmp
     keys = checkpoints.cn_clip.cn_clip_vit(pooler=True)
     mixed = {key if key.startswith(bare) else f"chinese_clip.{key}": torch.ones(shape) for key, shape in keys.items()}
     torch.save(mixed, tmp_path / "mixed.bin")
-    told = "nearest format is easynlp.*Keys that no rule of that format claims:"
+    told = "nearest format is easynlp.*Keys that no rule of this format claims:"
     if bare == "bert.pooler.":  # which the model does without
         told = r"\[easynlp\] under the prefix 'chinese_clip\.'\nOther keys:"
     with pytest.raises(UnknownFormat, match=rf"(?s){told}\n  {bare}"):

@@ -284,5 +284,5 @@ def test_another_models_archive_is_no_known_format(tmp_path):
     from hf_zhclip.conversion.detection.detect import detect
     from hf_zhclip.conversion.errors import UnknownFormat
 
-    with pytest.raises(UnknownFormat, match="no format that is known here"):
+    with pytest.raises(UnknownFormat, match=r"The format of x\.pt is not known"):
         detect(read(trace(torch.nn.Linear(3, 2), tmp_path / "x.pt")))
