@@ -216,8 +216,9 @@ def _parts(stated: Stated, checkpoint: Checkpoint) -> Parts:
     if not first.holds_text:
         texts = ", ".join(sorted(each.name for each in SOURCES.values() if each.part == "text"))
         raise InputError(
-            f"{source} is {first.source.title}, but holds an image tower alone. An image tower alone is not converted, "
-            f"because no text can be compared with its pictures. Pass it as --vision beside a text tower ({texts})."
+            f"{source} is {first.source.title}, but holds an image tower alone. An image tower alone is not "
+            "converted, because no text can be compared with its pictures. Pass it as --vision beside a text tower "
+            f"({texts})."
         )
     if why := COMPLETE.get(first.source.part):
         options = {

@@ -72,7 +72,7 @@ def an_empty_file(tmp):
     return text_file(tmp, "")
 
 
-@case("is a web page", "Fetch it again")
+@case("is a web page", "Fetch the checkpoint again")
 def a_web_page(tmp):
     return text_file(tmp, "\n <!DOCTYPE html><html><body>Sign in</body></html>")
 
@@ -104,7 +104,7 @@ def a_folder_without_weights(tmp):
     return [tmp / "folder"]
 
 
-@case("holds epoch_latest.pt: name it instead of the folder")
+@case("holds epoch_latest.pt: name epoch_latest.pt instead of the folder")
 def a_folder_of_training_checkpoints(tmp):
     (tmp / "folder").mkdir()
     shutil.copy(c.cn_clip.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
@@ -129,13 +129,13 @@ def the_home_of_nobody(tmp):
     return ["~nobody-at-all/x.pt"]
 
 
-@case("holds a Tensor", "a state dict, or a dict with one inside, was wanted")
+@case("holds a Tensor", "wanted a state dict, or a dict that holds a state dict")
 def a_single_tensor(tmp):
     torch.save(torch.ones(3), tmp / "x.pt")
     return [tmp / "x.pt"]
 
 
-@case("holds a list", "a state dict, or a dict with one inside, was wanted")
+@case("holds a list", "wanted a state dict, or a dict that holds a state dict")
 def a_list_of_tensors(tmp):
     torch.save([torch.ones(3)], tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -197,14 +197,14 @@ def a_config_that_is_a_folder(tmp):
 # Damage
 
 
-@case("damaged or truncated", "Fetch it again")
+@case("damaged or truncated", "Fetch the checkpoint again")
 def a_torch_file_cut_in_half(tmp):
     c.cn_clip.cn_clip_file(tmp / "x.pt")
     os.truncate(tmp / "x.pt", (tmp / "x.pt").stat().st_size // 2)
     return [tmp / "x.pt"]
 
 
-@case("names shards that are not there: model-00002-of-00002.safetensors", "Fetch them")
+@case("names missing shards: model-00002-of-00002.safetensors", "Fetch these files")
 def an_index_that_names_an_absent_shard(tmp):
     folder = sharded(tmp)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -227,21 +227,21 @@ def an_index_without_a_map(tmp):
     return [folder]
 
 
-@case("weight_map", "file names were wanted")
+@case("weight_map", "wanted names of files in the index's own folder")
 def an_index_of_numbers(tmp):
     folder = sharded(tmp)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"logit_scale": 3}}')
     return [folder]
 
 
-@case("model.safetensors.index.json", "outside", "file names were wanted")
+@case("model.safetensors.index.json", "../../etc/passwd", "wanted names of files in the index's own folder")
 def an_index_that_points_out_of_its_folder(tmp):
     folder = sharded(tmp)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"logit_scale": "../../etc/passwd"}}')
     return [folder]
 
 
-@case("more than one shard holds logit_scale", "not of one model")
+@case("several shards hold logit_scale", "not from the same model")
 def two_shards_with_the_same_key(tmp):
     folder = sharded(tmp)
     second = folder / "model-00002-of-00002.safetensors"
@@ -418,7 +418,7 @@ def a_deepspeed_folder(tmp):
     return [tmp / "folder"]
 
 
-@case(".metadata is not torch.distributed.checkpoint's, or is damaged")
+@case(".metadata is no metadata of torch.distributed.checkpoint, or is damaged")
 def a_distributed_checkpoint(tmp):
     (tmp / "folder").mkdir()
     (tmp / "folder" / ".metadata").write_bytes(b"\x80\x04")

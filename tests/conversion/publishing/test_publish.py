@@ -220,9 +220,9 @@ RETURNS = [
         "/resolve/",
         {"status": 401},
         WorkError,
-        r"does not know who asks .*\(status 401\).* Log in with `hf auth login`",
+        r"does not know who sent the request .*\(status 401\).* Log in with `hf auth login`",
     ),
-    ("/resolve/", {"status": 403}, WorkError, r"does not let you .*\(status 403\)"),
+    ("/resolve/", {"status": 403}, WorkError, r"You have no right for this request .*\(status 403\)"),
     ("/resolve/", {"status": 403, "headers": GATED}, WorkError, "user/cn is gated: .* Ask for access on the page of"),
     (
         "/resolve/",
@@ -230,11 +230,16 @@ RETURNS = [
         WorkError,
         "could not be downloaded.* Lock. Run the command again",
     ),
-    ("/resolve/", {"status": 429, "headers": SLOW}, WorkError, r"slow down \(status 429\).* Wait 77 seconds"),
-    ("/resolve/", {"status": 503}, WorkError, r"in trouble \(status 503\).* Try again later"),
-    ("^GET", {"status": 500}, WorkError, r"in trouble \(status 500\).* Try again later"),
-    ("^GET", {"drop_after": 0}, WorkError, "did not answer, or broke off: .* run the command again"),
-    ("^GET", {"drop_after": 50_000}, WorkError, "did not answer, or broke off: .* run the command again"),
+    (
+        "/resolve/",
+        {"status": 429, "headers": SLOW},
+        WorkError,
+        r"refuses more requests for now \(status 429\).* Wait 77 seconds",
+    ),
+    ("/resolve/", {"status": 503}, WorkError, r"The hub failed \(status 503\).* Try again later"),
+    ("^GET", {"status": 500}, WorkError, r"The hub failed \(status 500\).* Try again later"),
+    ("^GET", {"drop_after": 0}, WorkError, "did not answer, or stopped answering: .* run the command again"),
+    ("^GET", {"drop_after": 50_000}, WorkError, "did not answer, or stopped answering: .* run the command again"),
 ]
 
 

@@ -29,7 +29,7 @@ def test_without_a_valid_token_nobody_pushes(token, hub, out, monkeypatch):
 
 def test_a_token_that_may_not_write_is_told_from_a_wrong_name(hub, out, monkeypatch):
     message = refused(r"status 403", WorkError, out, "stranger/new")
-    assert 'under the namespace "stranger"' in message and "Log in as somebody who may" in message
+    assert 'under the namespace "stranger"' in message and "Log in as a user who has the right" in message
     hub.create("user/new")
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert "No file of user/new was changed." in refused("status 403", WorkError, out, "user/new")
@@ -44,35 +44,71 @@ ANSWERS = [
         401,
         "",
         WorkError,
-        "does not know who asks .* Log in with `hf auth login`.* Nothing was pushed",
+        "does not know who sent the request .* Log in with `hf auth login`.* Nothing was pushed",
     ),
-    ("/repos/create", 404, "No such namespace", InputError, "No such namespace. Look at the name of the user"),
-    ("/repos/create", 429, "Too fast", WorkError, "slow down .*Too fast. Wait 77 seconds, .* Nothing was pushed"),
-    ("/repos/create", 503, "Down", WorkError, r"in trouble \(status 503\): Down. Try again later. Nothing was pushed"),
-    ("validate-yaml", 500, "", WorkError, "in trouble .* No file of user/new was changed"),
+    ("/repos/create", 404, "No such namespace", InputError, "No such namespace. Check the name of the user"),
+    (
+        "/repos/create",
+        429,
+        "Too fast",
+        WorkError,
+        "refuses more requests for now .*Too fast. Wait 77 seconds, .* Nothing was pushed",
+    ),
+    (
+        "/repos/create",
+        503,
+        "Down",
+        WorkError,
+        r"The hub failed \(status 503\): Down. Try again later. Nothing was pushed",
+    ),
+    ("validate-yaml", 500, "", WorkError, "The hub failed .* No file of user/new was changed"),
     (
         "preupload",
         403,
         "No",
         WorkError,
-        r"does not let you .*\(status 403\): .*No. Log in as somebody who may",
+        r"You have no right for this request .*\(status 403\): .*No. Log in as a user who has the right",
     ),
-    ("preupload", 504, "Slow", WorkError, "in trouble .* No file of user/new was changed"),
-    ("objects/batch", 403, QUOTA, WorkError, "no room for user/new .*storage limit reached.* Make room in .* of user"),
-    ("objects/batch", 413, "Too large", WorkError, "no room for user/new .*Too large. Make room"),
-    ("objects/batch", 429, "Too fast", WorkError, "slow down .* Wait 77 seconds.* No file of user/new was changed"),
-    ("^PUT", 500, "Oops", WorkError, "in trouble .* No file of user/new was changed"),
+    ("preupload", 504, "Slow", WorkError, "The hub failed .* No file of user/new was changed"),
+    (
+        "objects/batch",
+        403,
+        QUOTA,
+        WorkError,
+        "no room for user/new .*storage limit reached.* Free some storage of user",
+    ),
+    ("objects/batch", 413, "Too large", WorkError, "no room for user/new .*Too large. Free some storage of user"),
+    (
+        "objects/batch",
+        429,
+        "Too fast",
+        WorkError,
+        "refuses more requests for now .* Wait 77 seconds.* No file of user/new was changed",
+    ),
+    ("^PUT", 500, "Oops", WorkError, "The hub failed .* No file of user/new was changed"),
     ("/verify", 404, "Gone", InputError, "Gone. .* No file of user/new was changed"),
     ("/commit/", 403, QUOTA, WorkError, "no room for user/new .* No file of user/new was changed"),
-    ("/commit/", 409, "Lock", WorkError, "was changed by somebody else meanwhile: Lock. Run the command again. No fi"),
-    ("/commit/", 429, "Too fast", WorkError, "slow down .* Wait 77 seconds.* No file of user/new was changed"),
-    ("/commit/", 502, "", WorkError, "in trouble .* Either everything is there or nothing was changed; run again"),
+    (
+        "/commit/",
+        409,
+        "Lock",
+        WorkError,
+        "Somebody else changed user/new at the same time: Lock. Run the command again. No fi",
+    ),
+    (
+        "/commit/",
+        429,
+        "Too fast",
+        WorkError,
+        "refuses more requests for now .* Wait 77 seconds.* No file of user/new was changed",
+    ),
+    ("/commit/", 502, "", WorkError, "The hub failed .* Either everything is there or nothing was changed; run again"),
     (
         "/tree/[0-9a-f]+$",
         500,
         "Oops",
         WorkError,
-        "in trouble .* Commit [0-9a-f]{40} is there, but could not be read",
+        "The hub failed .* Commit [0-9a-f]{40} is there, but could not be read",
     ),
 ]
 
@@ -98,9 +134,9 @@ def test_what_the_hub_answers_is_told_and_the_next_push_mends_it(step, status, s
 @pytest.mark.parametrize(
     ("fault", "match"),
     [
-        ({"status": 404}, r"by xet: .*set HF_HUB_DISABLE_XET=1"),
-        ({"status": 403}, r"does not let you .*\(status 403\)"),
-        ({"status": 401}, r"does not know who asks .*\(status 401\).*hf auth login"),
+        ({"status": 404}, r"large files of user/new with xet: .*set HF_HUB_DISABLE_XET=1"),
+        ({"status": 403}, r"You have no right for this request .*\(status 403\)"),
+        ({"status": 401}, r"does not know who sent the request .*\(status 401\).*hf auth login"),
     ],
 )
 def test_what_the_hub_says_to_xet_is_told_too(fault, match, hub, out, monkeypatch):
@@ -118,7 +154,7 @@ def test_a_full_quota_reported_for_one_file_is_told(hub, out):
     hub.plan("objects/batch", answer={"objects": [refusal], "transfer": "basic"})
 
     message = refused("storage limit reached", WorkError, out, "user/new")
-    assert "Make room" in message and "No file of user/new was changed" in message
+    assert "Free some storage of user" in message and "No file of user/new was changed" in message
 
 
 def test_somebody_else_s_push_in_between_is_noticed(hub, out, monkeypatch):
@@ -130,7 +166,7 @@ def test_somebody_else_s_push_in_between_is_noticed(hub, out, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(HfApi, "create_commit", late)
-        refused("user/new was changed by somebody else .* Run the command again", WorkError, out, "user/new")
+        refused("Somebody else changed user/new .* Run the command again", WorkError, out, "user/new")
     assert hub.contents("user/new") == {"config.json": b"theirs"}
 
     push(out, "user/new")
@@ -141,7 +177,7 @@ def test_a_card_that_the_hub_refuses_is_told_before_anything_is_sent(hub, out):
     (out / "README.md").write_text("---\nlicense: not-a-licence\n---\n")
 
     message = refused('refused the card: .*"license" must be one of', InputError, out, "user/new")
-    assert "Mend the metadata at the head of README.md" in message
+    assert "Correct the metadata at the top of README.md" in message
     assert not hub.asked("^PUT|/commit/")
 
 
@@ -151,7 +187,9 @@ def test_an_upload_that_broke_off_is_taken_up_again_and_files_that_arrived_are_n
     second = f"^PUT .*{hashlib.sha256(files[SHARDS[1]]).hexdigest()}"
     fault = hub.plan(second, drop_after=1000)
 
-    message = refused("did not answer, or broke off.* No file of user/new was changed", WorkError, out, "user/new")
+    message = refused(
+        "did not answer, or stopped answering.* No file of user/new was changed", WorkError, out, "user/new"
+    )
     assert "HF_ENDPOINT" in message
     assert not hub.contents("user/new")
     hub.faults.remove(fault)
@@ -203,7 +241,7 @@ def test_a_hub_that_keeps_something_else_is_not_called_done(hub, out, monkeypatc
 def test_a_hub_that_is_not_there_is_told(endpoint, hub, out, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
 
-    message = refused(f"The hub at {endpoint} did not answer, or broke off: ", WorkError, out, "user/new")
+    message = refused(f"The hub at {endpoint} did not answer, or stopped answering: ", WorkError, out, "user/new")
     assert message.endswith("Nothing was pushed.")
 
 

@@ -181,7 +181,10 @@ OLD_NAME = "sentence_transformers.models."
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ([("", "Transformer"), ("1_Pooling", "Pooling")], "Without a Dense its vectors are in no space with pictures"),
+        (
+            [("", "Transformer"), ("1_Pooling", "Pooling")],
+            "Without a Dense, its vectors cannot be compared with pictures",
+        ),
         ([("", "Transformer"), ("1", "Pooling"), ("2", "Normalize"), ("3", "Dense")], "Pooling, Normalize, Dense"),
         ([("", "Transformer"), ("1", "Pooling"), ("2", "Dense"), ("3", "Dense")], "Pooling, Dense, Dense"),
         ([("", "WordEmbeddings"), ("1", "Pooling")], "the modules WordEmbeddings, Pooling"),
@@ -197,7 +200,9 @@ def test_other_modules_are_refused_by_name(modules, message, folder):
 
 def test_a_module_of_its_own_code_is_not_run(folder):
     list_modules(folder, ("", "custom_st.Transformer"))
-    with pytest.raises(InputError, match="'custom_st.Transformer': code of its own, which is not run"):
+    with pytest.raises(
+        InputError, match="'custom_st.Transformer', which is not part of sentence-transformers. Its code is not run"
+    ):
         read(folder)
 
 
@@ -211,7 +216,10 @@ def test_a_damaged_modules_json_is_an_error_in_words(content, folder):
 @pytest.mark.parametrize("name", ["2_Dense/pytorch_model.bin", "2_Dense/config.json", "1_Pooling/config.json"])
 def test_a_file_that_was_not_fetched_is_named(name, folder):
     (folder / name).unlink()
-    with pytest.raises(InputError, match=f"{Path(name).parent}.* (holds none|does not exist).*Fetch it, too"):
+    with pytest.raises(
+        InputError,
+        match=f"{Path(name).parent}.* (holds no text projection|does not exist).*Fetch the (projection|file), too",
+    ):
         read(folder)
 
 
