@@ -378,7 +378,7 @@ def test_a_full_disk_ends_with_1_in_words(original, run, tmp_path, monkeypatch):
     code, text, said = run("convert", original.source, tmp_path / "OUT", "--config", original.arguments["config"])
 
     assert (code, text) == (1, "")
-    assert said.splitlines()[-1].endswith("OUT could not be written: No space left on device. Nothing was left there.")
+    assert said.splitlines()[-1].endswith("OUT could not be written: No space left on device. No file was left there.")
     assert entries(tmp_path) == set()
 
 

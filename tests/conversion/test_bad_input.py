@@ -197,7 +197,7 @@ def a_config_that_is_a_folder(tmp):
 # Damage
 
 
-@case("damaged or truncated", "Fetch the checkpoint again")
+@case("damaged or truncated", "Fetch it again")
 def a_torch_file_cut_in_half(tmp):
     c.cn_clip.cn_clip_file(tmp / "x.pt")
     os.truncate(tmp / "x.pt", (tmp / "x.pt").stat().st_size // 2)
@@ -295,7 +295,7 @@ def wrong_shapes(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("18 positions", "square number and one (the class) was wanted")
+@case("18 positions", "wanted a square number plus 1")
 def positions_that_are_no_square(tmp):
     return cn_clip(tmp, vit() | {"visual.positional_embedding": torch.ones(18, c.common.WIDTH)})
 
@@ -623,12 +623,12 @@ def numbers_too_large_for_the_dtype(tmp):
     return [*cn_clip(tmp, tensors), "--dtype", "float16"]
 
 
-@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+@case("logit_scale is nan. Wanted: the logarithm of the factor on the cosines", "into the file")
 def a_scale_that_is_no_number(tmp):
     return cn_clip(tmp, vit() | {"logit_scale": torch.tensor(float("nan"))})
 
 
-@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+@case("logit_scale is nan. Wanted: the logarithm of the factor on the cosines", "into the file")
 def a_scale_that_is_no_number_where_others_may_be_none(tmp):
     return [*a_scale_that_is_no_number(tmp), "--allow-nonfinite"]
 
@@ -651,7 +651,7 @@ def a_config_of_another_text_tower(tmp):
     return cn_clip(tmp, vit(), text_hidden_size=768)
 
 
-@case("vision_head_width 24", "does not divide the width 64")
+@case("vision_head_width 24; wanted a divisor of the width 64")
 def a_head_width_that_does_not_divide(tmp):
     return cn_clip(tmp, vit(), vision_head_width=24)
 
@@ -666,7 +666,7 @@ def a_head_width_that_is_a_truth(tmp):
     return cn_clip(tmp, vit(), vision_head_width=True)
 
 
-@case("--config states typo_field", "known are", "vision_head_width")
+@case("--config states unknown fields: typo_field", "known fields are", "vision_head_width")
 def a_field_that_cn_clip_does_not_know(tmp):
     return cn_clip(tmp, vit(), typo_field=1)
 
@@ -698,7 +698,11 @@ def two_configs(tmp):
     return [c.bert_clip.bert_clip_config(tmp / "both"), "--config", tmp / "facts.json"]
 
 
-@case("text_config", "hidden_size: config.json says 64, the shapes say 32", "Take both from the same folder")
+@case(
+    "text_config",
+    "hidden_size: config.json says 64, the shapes say 32",
+    "Take weights and config.json from the same folder",
+)
 def a_config_json_that_contradicts_the_text_tower(tmp):
     return edited_config(tmp, text_config={"hidden_size": 64})
 
@@ -708,7 +712,7 @@ def a_config_json_that_contradicts_the_image_tower(tmp):
     return edited_config(tmp, vision_config={"patch_size": 32})
 
 
-@case("text_config of config.json", "it is absent")
+@case("text_config of config.json", "config.json has no text_config")
 def a_config_json_without_a_tower(tmp):
     return edited_config(tmp, text_config=None)
 
@@ -749,7 +753,7 @@ def a_config_json_without_heads(tmp):
     return edited_config(tmp, vision_config={"num_attention_heads": 0})
 
 
-@case("vision_config", "5 heads", "do not divide the width 64")
+@case("vision_config", "5 heads", "wanted a divisor of the width 64")
 def a_config_json_whose_heads_do_not_divide(tmp):
     return edited_config(tmp, vision_config={"num_attention_heads": 5})
 
@@ -759,12 +763,12 @@ def a_config_json_with_an_unknown_activation(tmp):
     return edited_config(tmp, vision_config={"hidden_act": "swoosh"})
 
 
-@case("text_config of config.json states layer_norm_eps -1.0", "a small number above 0 was wanted")
+@case("text_config of config.json states layer_norm_eps -1.0", "a number between 0 and 1 was wanted")
 def a_negative_eps(tmp: Path) -> list[Any]:
     return edited_config(tmp, text_config={"layer_norm_eps": -1.0})
 
 
-@case("vision_config of config.json states layer_norm_eps 1", "a small number above 0 was wanted")
+@case("vision_config of config.json states layer_norm_eps 1", "a number between 0 and 1 was wanted")
 def an_eps_of_one(tmp: Path) -> list[Any]:
     return edited_config(tmp, vision_config={"layer_norm_eps": 1})
 
@@ -774,7 +778,7 @@ def a_config_json_with_a_word_for_eps(tmp):
     return edited_config(tmp, text_config={"layer_norm_eps": "tiny"})
 
 
-@case("position_embedding_type 'relative_key', where 'absolute' was wanted")
+@case("position_embedding_type 'relative_key' ('absolute' was wanted)")
 def relative_positions(tmp):
     return edited_config(tmp, text_config={"position_embedding_type": "relative_key"})
 
@@ -804,7 +808,7 @@ def a_roberta_that_is_stated_as_taiyi(tmp):
 # Vocabularies
 
 
-@case("21130 words, but the model has 21128 rows", "--tokenizer PATH")
+@case("21130 words, but the model has only 21128 rows", "--tokenizer PATH")
 def a_vocabulary_that_is_too_large(tmp):
     folder = c.bert_clip.bert_clip_config(tmp / "both")
     with (folder / "vocab.txt").open("a", encoding="utf-8") as file:

@@ -201,7 +201,7 @@ def test_a_report_of_another_version_names_it_where_the_repo_is_older(repo, tmp_
     report = json.loads((of_today / FILE).read_text(encoding="utf-8"))
     (of_today / FILE).write_text(json.dumps({**report, "format_version": version}), encoding="utf-8")
 
-    with pytest.raises(InputError, match="of no version that is known here") as error:
+    with pytest.raises(InputError, match="has an unknown version") as error:
         read_report(of_today)
     assert "zhclip convert" not in str(error.value)
 

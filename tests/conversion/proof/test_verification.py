@@ -433,7 +433,7 @@ def test_another_checkpoint_of_the_same_shapes_is_not_the_original(repo, tmp_pat
     [
         (lambda out: (out / "config.json").unlink(), InputError, "is no converted repo: it has no config.json"),
         (lambda out: (out / "conversion_report.json").unlink(), InputError, " OUT --base REPO`"),
-        (lambda out: (out / "conversion_report.json").write_text("{}"), InputError, "of no version that is known"),
+        (lambda out: (out / "conversion_report.json").write_text("{}"), InputError, "has an unknown version; version"),
         (lambda out: (out / "conversion_report.json").write_text("no"), InputError, "no valid JSON"),
         (lambda out: (out / "model.safetensors").unlink(), InputError, "holds none of model.safetensors"),
         (lambda out: (out / "model.safetensors").write_bytes(b"\0" * 99), InputError, "is no checkpoint"),

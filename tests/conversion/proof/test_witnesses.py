@@ -167,7 +167,7 @@ def test_a_report_of_no_known_format_is_refused(change, repo, tmp_path):
     sources = [{**value["sources"][0], **each} for each in change["sources"]]
     (folder / "conversion_report.json").write_text(json.dumps({**value, "sources": sources}), encoding="utf-8")
 
-    with pytest.raises(InputError, match="names the formats ('x'|none); known are bert_clip, "):
+    with pytest.raises(InputError, match="names the formats ('x'|none); the known formats are bert_clip, "):
         verify(folder)
 
 

@@ -219,8 +219,9 @@ def test_a_name_that_is_published_on_a_page_says_where_to_fetch_it_and_what_then
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         InputError,
-        match=r"prd2_pretrain_250m is published at https://drive\.google\.com/\S+, .* Download prd2_pretrain_250m\.pth "
-        r"from the page, and run `zhclip convert prd2_pretrain_250m\.pth OUT --format prd2` in the file's folder\.",
+        match=r"prd2_pretrain_250m is published at https://drive\.google\.com/\S+, .* Download "
+        r"prd2_pretrain_250m\.pth from the page, and run "
+        r"`zhclip convert prd2_pretrain_250m\.pth OUT --format prd2` in the file's folder\.",
     ):
         locate("PRD2_pretrain_250m")
     assert hub.calls == []

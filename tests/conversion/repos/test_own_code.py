@@ -184,7 +184,7 @@ def test_code_that_is_of_no_version_is_named_and_never_published(folder, spoil, 
     for force in (False, True):
         with pytest.raises(InputError) as refused:
             pack(folder, "user/name", force)
-        assert f"{folder} has code that is of no known version of hf_zhclip: " in str(refused.value)
+        assert f"{folder} has code from no known version of hf_zhclip: " in str(refused.value)
         assert named in str(refused.value) and " OUT --base REPO`" in str(refused.value)
 
 

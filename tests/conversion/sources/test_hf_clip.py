@@ -242,7 +242,7 @@ def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one
 
 def test_a_tokenizer_that_ends_texts_with_another_id_is_refused(folder, tmp_path):
     other = edited(folder, tmp_path / "other", text_config={**c.hf_clip.CLIP_TEXT_CONFIG, "eos_token_id": 7})
-    with pytest.raises(InputError, match=f"ends a text with id {END}, but the model takes the state of 7"):
+    with pytest.raises(InputError, match=f"ends a text with id {END}, but the model takes the state of id 7"):
         convert(other, tmp_path / "out")
 
 
@@ -268,7 +268,7 @@ def test_words_behind_the_end_need_the_end_stated_and_with_it_they_are_converted
     if field == "text_config_dict":
         both["vision_config_dict"] = c.common.VISION_CONFIG
     old = edited(grown, tmp_path / "old", **both)
-    said = rf"ends a text with id {END} and has words up to id {END + 2}, .*eos_token_id\W+{END} in the text_config of"
+    said = rf"ends a text with id {END} but has words up to id {END + 2}, .*eos_token_id\W+{END} in the text_config of"
     with pytest.raises(InputError, match=said):
         convert(old, tmp_path / "out")
 

@@ -102,7 +102,7 @@ def test_a_model_with_and_one_without_the_prefix_in_one_file_are_not_chosen_betw
         ({"image_resolution": 224}, r"image_resolution: stated 224, the shapes say 64"),
         ({"text_hidden_size": 64}, r"text_hidden_size: stated 64, the shapes say 32"),
         ({"embed_dim": 512}, r"embed_dim: stated 512, the shapes say 48"),
-        ({"vision_head_width": 10}, r"states vision_head_width 10, which does not divide the width 64"),
+        ({"vision_head_width": 10}, r"states vision_head_width 10; wanted a divisor of the width 64"),
         ({"text_hidden_act": "gleu"}, r"gleu"),
     ],
 )

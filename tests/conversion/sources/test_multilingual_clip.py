@@ -146,7 +146,7 @@ def test_a_base_that_can_not_be_had_is_asked_for(monkeypatch, tmp_path, clip):
     ("changed", "said"),
     [
         ({"hidden_size": 64}, "hidden_size: config.json says 64, the shapes say 32"),
-        ({"num_attention_heads": 5}, "5 heads, which do not divide the width 32"),
+        ({"num_attention_heads": 5}, "5 heads; wanted a divisor of the width 32"),
         ({"max_position_embeddings": 512}, "max_position_embeddings: config.json says 512, the shapes say 64"),
         ({"hidden_act": "gelu_new"}, "the activation 'gelu_new'"),
         ({"model_type": "roberta"}, "model_type 'roberta', and the keys are those of xlm-roberta or bert"),

@@ -156,7 +156,7 @@ def test_without_any_limit_the_positions_are_the_limit(folder):
         ("text", {"do_lower_case": True}, "states do_lower_case True"),
         ("text", {"max_seq_length": 65}, "max_seq_length 65; a number from 3 to 64"),
         ("body", {"model_type": "xlm-roberta"}, "model_type 'xlm-roberta'.*Supported are distilbert and bert"),
-        ("body", {"n_heads": 3}, "3 heads, which do not divide the width 32"),
+        ("body", {"n_heads": 3}, "3 heads; wanted a divisor of the width 32"),
         ("body", {"dim": 48}, "dim: config.json says 48, the shapes say 32"),
         ("body", {"activation": "gelu_new"}, "the activation 'gelu_new'"),
     ],
@@ -287,8 +287,10 @@ def test_no_class_of_transformers_holds_it(repo):
     with pytest.raises(InputError) as error:
         native_for(config)
 
-    assert "the pooling of texts: here the mean over all tokens, there one token" in str(error.value)
-    assert "text_config.model_type 'distilbert': there it can only be" in str(error.value)
+    assert "the pooling of texts: the repo takes the mean of all tokens, and the class takes a single token" in str(
+        error.value
+    )
+    assert "text_config.model_type 'distilbert': the class can only hold" in str(error.value)
 
 
 def test_the_vocabulary_is_prepared_as_the_folder_and_the_converted_repo_state(folder, repo):

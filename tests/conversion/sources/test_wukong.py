@@ -94,8 +94,8 @@ def test_of_another_size_the_heads_and_the_similarity_have_to_be_stated():
     [
         ({"is_token_wise": True}, "states is_token_wise true: .* token by token"),
         ({"is_token_wise": "no"}, "states is_token_wise 'no'; true or false was wanted"),
-        ({"text": {"heads": 5}}, "states text.heads 5, which does not divide the width 32"),
-        ({"text": {"heads": 0}}, "states text.heads 0, which does not divide"),
+        ({"text": {"heads": 5}}, "states text.heads 5; wanted a divisor of the width 32"),
+        ({"text": {"heads": 0}}, "states text.heads 0; wanted a divisor"),
         ({"text": {"heads": "4"}}, "states text.heads '4'; a whole number was wanted"),
         ({"text": "transformer"}, "states text 'transformer'; an object with the field heads was wanted"),
     ],
