@@ -23,7 +23,7 @@ def test_without_a_valid_token_nobody_pushes(token, hub, out, monkeypatch):
     kind = WorkError if token else InputError
     message = refused("Log in with `hf auth login`, or set HF_TOKEN", kind, out, "user/new")
 
-    assert message.endswith("Nothing was pushed.")
+    assert message.endswith("No file was pushed.")
     assert bool(hub.requests) == bool(token)
 
 
@@ -44,7 +44,7 @@ ANSWERS = [
         401,
         "",
         WorkError,
-        "does not know who sent the request .* Log in with `hf auth login`.* Nothing was pushed",
+        "does not know who sent the request .* Log in with `hf auth login`.* No file was pushed",
     ),
     ("/repos/create", 404, "No such namespace", InputError, "No such namespace. Check the name of the user"),
     (
@@ -52,14 +52,14 @@ ANSWERS = [
         429,
         "Too fast",
         WorkError,
-        "refuses more requests for now .*Too fast. Wait 77 seconds, .* Nothing was pushed",
+        "refuses more requests for now .*Too fast. Wait 77 seconds, .* No file was pushed",
     ),
     (
         "/repos/create",
         503,
         "Down",
         WorkError,
-        r"The hub failed \(status 503\): Down. Try again later. Nothing was pushed",
+        r"The hub failed \(status 503\): Down. Try again later. No file was pushed",
     ),
     ("validate-yaml", 500, "", WorkError, "The hub failed .* No file of user/new was changed"),
     (
@@ -102,13 +102,19 @@ ANSWERS = [
         WorkError,
         "refuses more requests for now .* Wait 77 seconds.* No file of user/new was changed",
     ),
-    ("/commit/", 502, "", WorkError, "The hub failed .* Either everything is there or nothing was changed; run again"),
+    (
+        "/commit/",
+        502,
+        "",
+        WorkError,
+        "The hub failed .* Either all files are on the hub, or no file was changed. Run the command again",
+    ),
     (
         "/tree/[0-9a-f]+$",
         500,
         "Oops",
         WorkError,
-        "The hub failed .* Commit [0-9a-f]{40} is there, but could not be read",
+        "The hub failed .* Commit [0-9a-f]{40} is on the hub, but could not be read",
     ),
 ]
 
@@ -123,7 +129,7 @@ def test_what_the_hub_answers_is_told_and_the_next_push_mends_it(step, status, s
     assert "\n" not in message and ".." not in message
     committed = step.startswith("/tree")
     made = (hub.root / "repos/user/new").exists()
-    assert ("user/new was made for this, and is empty." in message) == (made and "No file of" in message)
+    assert ("The repo user/new was created, and is empty." in message) == (made and "No file of" in message)
     assert not (hub.root / "repos/user/new").exists() or bool(hub.contents("user/new")) == committed
     hub.faults.remove(fault)
     pushed = push(out, "user/new")
@@ -215,7 +221,7 @@ def test_an_answer_that_is_lost_is_not_taken_for_a_failure(create_pr, hub, out):
     hub.create("user/new")
     hub.plan("/commit/", lose_answer=True, times=1)
 
-    state = "unless only the hub's answer was lost: look" if create_pr else "Either everything is there or nothing"
+    state = "or only the hub's answer was lost. Look" if create_pr else "Either all files are on the hub, or no file"
     refused(state, WorkError, out, "user/new", create_pr=create_pr)
 
     if not create_pr:
@@ -234,7 +240,9 @@ def test_a_hub_that_keeps_something_else_is_not_called_done(hub, out, monkeypatc
 
     monkeypatch.setattr(HfApi, "create_commit", changed)
 
-    refused(r"Commit [0-9a-f]{40} of user/new does not hold what is here: config\.json\.", WorkError, out, "user/new")
+    refused(
+        r"Commit [0-9a-f]{40} of user/new differs from the local files: config\.json\.", WorkError, out, "user/new"
+    )
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://nowhere.invalid"])
@@ -242,7 +250,7 @@ def test_a_hub_that_is_not_there_is_told(endpoint, hub, out, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
 
     message = refused(f"The hub at {endpoint} did not answer, or stopped answering: ", WorkError, out, "user/new")
-    assert message.endswith("Nothing was pushed.")
+    assert message.endswith("No file was pushed.")
 
 
 def test_a_password_in_the_address_of_a_hub_is_not_told(hub, out, monkeypatch):
@@ -253,7 +261,7 @@ def test_a_password_in_the_address_of_a_hub_is_not_told(hub, out, monkeypatch):
     assert "secret" not in push(out, "user/new", dry_run=True).url
 
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    assert "secret" not in refused("Nobody is logged in to the hub at", InputError, out, "user/new")
+    assert "secret" not in refused("You are not logged in to the hub at", InputError, out, "user/new")
 
 
 def test_a_token_that_an_answer_repeats_is_not_told(hub, out):
