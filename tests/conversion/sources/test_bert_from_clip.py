@@ -37,7 +37,7 @@ from tests.weights import seeded_state_dict
 
 FORMAT = {"format": "bert_from_clip"}
 TEXTS = ["一只猫", "两只可爱的小狗在草地上奔跑", "[MASK]"]
-SPACE = "its vectors stand in no space with pictures"
+SPACE = "its vectors cannot be compared with image vectors"
 BOUND = 1e-5
 """Of float32 embeddings, L2-normalised."""
 
@@ -169,7 +169,7 @@ def test_what_is_compared_with_a_model_of_other_sides_is_refused_in_words(one, r
         (one.path, pair.source, {}) if alone else (repo("cn_clip_vit").path, one.original.source, FORMAT)
     )
 
-    with pytest.raises(InputError, match="not of one model.* --against"):
+    with pytest.raises(InputError, match="not the same model.* --against"):
         verify(out, other, **options)
 
 

@@ -208,12 +208,15 @@ def _word_pieces(folder):
     [
         (_no_merges, "found no file .*merges.txt; wanted the merges"),
         (_half_a_merge, "found the merge 'a' in .*merges.txt; wanted two tokens"),
-        (_empty_merges, r"merges.txt has 0 merges, vocab.json needs 11 .* damaged or truncated, fetch it again"),
+        (
+            _empty_merges,
+            r"merges.txt has 0 merges, but vocab.json needs 11 .* damaged or truncated. Fetch .*merges.txt again",
+        ),
         (_truncated_merges, "merges.txt has 7 merges, vocab.json needs 11 .*damaged or truncated"),
         (_merges_of_another_vocabulary, "merges.txt has merges with qq, which vocab.json does not hold"),
         (_truncated_tokenizer_json, "tokenizer.json has 1 merges, its vocabulary needs 11 "),
         (_no_ends, r"found no <\|startoftext\|>, <\|endoftext\|> among the 0 tokens"),
-        (_no_bytes, "wanted a byte-level BPE that has every byte"),
+        (_no_bytes, "wanted a byte-level BPE with every byte"),
         (_another_class, "found tokenizer_class 'GPT2Tokenizer'"),
         (_word_pieces, "found a tokenizer of type 'WordPiece' in .*; wanted BPE"),
     ],
@@ -236,7 +239,7 @@ def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one
     with pytest.raises(InputError, match="--tokenizer PATH"):
         clip_tokenizer(None, 40)
     assert clip_tokenizer(folder / "vocab.json", 40)("cat")["input_ids"][1] == c.common.bpe()[0]["cat</w>"]
-    with pytest.raises(InputError, match="wanted their folder"):
+    with pytest.raises(InputError, match="wanted the folder of both files"):
         read_bpe(folder / "merges.txt")
 
 

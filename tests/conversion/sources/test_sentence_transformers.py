@@ -136,7 +136,7 @@ def test_without_any_limit_the_positions_are_the_limit(folder):
         (
             "1_Pooling",
             {**OLD, "pooling_mode_max_tokens": True},
-            "states the pooling max; supported is one of mean, cls",
+            "states the pooling max; supported is a single pooling of mean, cls",
         ),
         ("1_Pooling", {"pooling_mode_cls_token": True}, "states the pooling cls and mean"),
         ("1_Pooling", {**OLD}, "states the pooling none; supported"),
@@ -245,7 +245,7 @@ def test_of_two_files_of_a_dense_safetensors_is_read(folder):
 
 
 def test_a_file_of_the_folder_alone_is_no_model(folder):
-    with pytest.raises(UnknownFormat, match=r"in the folder 2_Dense: name the folder that holds modules\.json"):
+    with pytest.raises(UnknownFormat, match=r"in the folder 2_Dense. Name the folder that holds modules\.json"):
         detect(read(folder / "pytorch_model.bin"))
 
 

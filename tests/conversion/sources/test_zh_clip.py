@@ -18,7 +18,7 @@ from tests import checkpoints as c
 from tests.conversion.helpers import verify_here
 
 KEYS = json.loads((Path(__file__).parents[2] / "keys/zh_clip.json").read_text(encoding="utf-8"))
-SCALE = "theirs holds no logit_scale, and its model computes without: it is written as 0"
+SCALE = "theirs holds no logit_scale, and its model needs no logit_scale: logit_scale is written as 0"
 
 
 def described(**changes):
