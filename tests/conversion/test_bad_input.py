@@ -305,7 +305,7 @@ def a_picture_of_four_channels(tmp):
     return cn_clip(tmp, vit() | {"visual.conv1.weight": torch.ones(c.common.WIDTH, 4, c.common.PATCH, c.common.PATCH)})
 
 
-@case("ends in 48 numbers and the image tower in 40", "not of the same model")
+@case("vectors of 48 numbers", "vectors of 40 numbers", "not from the same model")
 def towers_of_different_widths(tmp):
     return cn_clip(tmp, vit() | {"visual.proj": torch.ones(c.common.WIDTH, 40)})
 
@@ -552,7 +552,7 @@ def another_text_tower_without_its_image_tower(tmp):
     return [c.sentence_transformers.sentence_transformers_folder(tmp / "text")]
 
 
-@case("ends in 32 numbers and the image tower in 48", "--vision")
+@case("vectors of 32 numbers", "vectors of 48 numbers", "--vision")
 def a_pair_of_different_widths(tmp):
     return [
         c.taiyi.taiyi_folder(tmp / "text", head=False),
@@ -839,7 +839,7 @@ def a_vocabulary_with_an_id_in_quotes(tmp):
     return with_id(tmp, "0")
 
 
-@case("found a byte order mark in front of", "vocab.txt", "UTF-8 without it")
+@case("found a byte order mark at the beginning of", "vocab.txt", "UTF-8 without a byte order mark")
 def a_vocabulary_with_a_byte_order_mark(tmp):
     folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (folder / "vocab.txt").read_bytes())
@@ -879,12 +879,12 @@ def a_bert_clip_file_without_a_vocabulary(tmp):
 # Arguments
 
 
-@case("--context-length 65 does not fit: the model takes 3 to 64 tokens")
+@case("--context-length is 65, but the model takes 3 to 64 tokens")
 def a_context_longer_than_the_model(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 65]
 
 
-@case("--context-length 2 does not fit", "the model takes 3 to 64 tokens")
+@case("--context-length is 2, but the model takes 3 to 64 tokens")
 def a_context_without_room_for_a_word(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 2]
 
@@ -909,7 +909,7 @@ def a_shard_size_of_nothing(tmp):
     return [*cn_clip(tmp, vit()), "--max-shard-size", "0GB"]
 
 
-@case("--report", "no such folder")
+@case("--report", "the folder does not exist")
 def a_report_into_a_folder_that_does_not_exist(tmp):
     return [*cn_clip(tmp, vit()), "--report", tmp / "nowhere" / "report.json"]
 

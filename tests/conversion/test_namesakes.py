@@ -109,7 +109,7 @@ def test_a_config_of_zh_clip_that_lies_is_refused_in_words(tmp_path, changes):
     folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs", **changes)
 
     assert inspect(folder).format == "zh_clip"
-    with pytest.raises(InputError, match="The text_config of config.json names the model type None; bert was wanted"):
+    with pytest.raises(InputError, match="The text_config of config.json names the model type None; wanted bert"):
         convert(folder, tmp_path / "OUT")
     assert not (tmp_path / "OUT").exists()
 

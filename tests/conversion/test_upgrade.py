@@ -198,14 +198,14 @@ def in_conversion(**fields):
 
 
 REFUSED = {
-    "a weight that was changed since": (tamper, r"changed since then: model\.safetensors.*Convert its original"),
+    "a weight that was changed since": (tamper, r"\(changed: model\.safetensors.*Convert the original again"),
     "a file that is gone": (
         lambda folder: (folder / "tokenizer.json").unlink(),
         r"changed since then: tokenizer\.json",
     ),
     "what was never verified": (in_report(level="tensors"), "it was not verified"),
     "what failed": (in_report(passed=False), "it was not verified"),
-    "a report of another version": (in_report(format_version=1), "is of version 1; 2 was wanted"),
+    "a report of another version": (in_report(format_version=1), "has version 1; version 2 was wanted"),
     "a report without sources": (in_report(sources=[]), "is no valid report: it names no source"),
     "a source that is not known": (
         in_report(sources=[{"format": "x", "facts": {}}]),
@@ -235,11 +235,11 @@ REFUSED = {
     ),
     "a text that is too long": (
         in_conversion(context_length=500),
-        "context_length 500, and the model takes 3 to 64",
+        "context_length 500, but the model takes 3 to 64",
     ),
     "a length below every text": (
         in_conversion(context_length=-5),
-        "context_length -5, and the model takes 3 to 64",
+        "context_length -5, but the model takes 3 to 64",
     ),
     "a dtype that is none": (in_conversion(dtype="x"), "is no valid report: dtype is 'x'"),
     "a level that is none": (in_report(level=5), "is no valid report: level is 5"),
@@ -265,7 +265,7 @@ def test_it_is_refused_in_words_and_nothing_is_written(name, older, tmp_path, ca
 
 
 def test_options_that_would_change_it_are_refused_by_name(older, tmp_path):
-    with pytest.raises(InputError, match="comes over as it is: leave out --dtype, --without-code"):
+    with pytest.raises(InputError, match="is converted without options. Leave out --dtype, --without-code"):
         convert(older(), tmp_path / "NEW", dtype="float16", with_code=False)
 
 

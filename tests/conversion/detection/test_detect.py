@@ -309,8 +309,8 @@ def test_for_openais_bare_keys_it_is_said_how_to_choose():
         detect(checkpoint(c.openai_clip.openai_clip()))
 
     message = str(error.value)
-    assert "trained with open_clip: --format open_clip --config FILE" in message and "model_configs" in message
-    assert "fine-tuned from them: --format openai_clip" in message
+    assert "trained with open_clip, pass --format open_clip --config FILE" in message and "model_configs" in message
+    assert "fine-tuned from them, pass --format openai_clip" in message
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_it_is_converted_and_proved_and_the_report_names_the_prefix(family, tmp_
     said: list[str] = []
     report = convert(original.source, tmp_path / "OUT", **original.arguments, progress=said.append)
 
-    assert f"Took the prefix 'student.' from the keys of {original.source.name}" in said
+    assert f"Removed the prefix 'student.' from the keys of {original.source.name}" in said
     assert report.passed and report.level in ("peer", "reference")
     written = json.loads((tmp_path / "OUT" / FILE).read_text(encoding="utf-8"))
     assert written["sources"][0]["wrappers"] == ["student."]
@@ -99,7 +99,7 @@ def test_it_is_converted_and_proved_and_the_report_names_the_prefix(family, tmp_
     assert verify(tmp_path / "OUT", original.source, **original.arguments).passed
     found = inspect(original.source, **original.arguments)
     assert (found.refusal, found.wrappers) == (None, ("student.",))
-    assert "wrapper removed: student. (no wrapper that is known here: what is left are the keys of " in found.text()
+    assert "wrapper removed: student. (an unknown prefix; without it, the keys are the keys of " in found.text()
     assert not any("student." in key for key in found.keys)
 
 

@@ -159,5 +159,7 @@ def test_a_vocabulary_of_another_size_is_asked_for_and_not_taken_from_the_packag
     }
     source = checkpoints.cn_clip.cn_clip_file(tmp_path / "x.pt", shapes)
 
-    with pytest.raises(InputError, match="the packaged one has 21128 words, and the model 21130 rows.*--tokenizer"):
+    with pytest.raises(
+        InputError, match="The packaged vocabulary has 21128 words, but the model has 21130 rows.*--tokenizer"
+    ):
         convert(source, tmp_path / "OUT", config=checkpoints.cn_clip.cn_clip_config(tmp_path / "facts.json"))

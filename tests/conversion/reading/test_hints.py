@@ -221,7 +221,7 @@ def test_a_byte_order_mark_in_front_of_a_vocabulary_goes_by_what_the_message_say
 
     said = refused(tmp_path / "model", tmp_path)
 
-    assert f"found a byte order mark in front of {file}; wanted UTF-8 without it" in said
+    assert f"found a byte order mark at the beginning of {file}; wanted UTF-8 without a byte order mark" in said
     subprocess.run([sys.executable, "-c", said.partition("in Python: ")[2]], check=True, timeout=60)
     assert file.read_bytes() == kept
     assert converts(tmp_path / "model", tmp_path)
