@@ -39,13 +39,14 @@ class Signature:
 class Relative:
     """A neighbour of a format that is not converted: how it is recognised, and what to do instead.
 
-    `sizes` accepts only these shapes. `altered` marks a change to a model, which is named even if a source claims the
+    `required` and `absent` are key patterns that must or must not exist. `sizes` accepts only these shapes. `altered` marks a change to a model, which is named even if a source claims the
     other keys.
     """
 
     title: str
     required: tuple[str, ...]
     advice: str
+    absent: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
     altered: bool = False
 

@@ -63,13 +63,17 @@ def stock(checkpoint: Checkpoint) -> str | None:
 
 
 def _message(checkpoint: Checkpoint, relatives: Iterable[Relative]) -> str | None:
-    fitting = [relative for relative in relatives if _fits(relative, checkpoint)]
-    if not fitting:
-        return None
-    nearest = max(fitting, key=lambda relative: len(relative.required))
-    return f"{checkpoint.name} is {nearest.title}. {nearest.advice}"
+    found = next((relative for relative in relatives if _fits(relative, checkpoint)), None)
+    return f"{checkpoint.name} is {found.title}. {found.advice}" if found else None
 
 
 def _fits(relative: Relative, checkpoint: Checkpoint) -> bool:
-    sizes = all(checkpoint.shapes.get(key) in allowed for key, allowed in relative.sizes.items())
-    return sizes and all(any(matches(pattern, key) for key in checkpoint.tensors) for pattern in relative.required)
+    return (
+        all(checkpoint.shapes.get(key) in allowed for key, allowed in relative.sizes.items())
+        and all(_any(pattern, checkpoint) for pattern in relative.required)
+        and not any(_any(pattern, checkpoint) for pattern in relative.absent)
+    )
+
+
+def _any(pattern: str, checkpoint: Checkpoint) -> bool:
+    return any(matches(pattern, key) for key in checkpoint.tensors)

@@ -202,7 +202,7 @@ def test_the_container_and_its_wrappers_change_no_byte(save, prefix, expected, t
     assert comparable(out) == expected
 
 
-def test_two_runs_give_the_same_bytes(repo, tmp_path):
+def test_two_runs_give_the_same_bytes(repo, written_card, tmp_path):
     found = repo("taiyi_head")
 
     out = tmp_path / "elsewhere" / found.path.name  # the card names the folder

@@ -65,9 +65,9 @@ def test_an_image_part_is_converted_and_verified_with_its_own_facts_and_format(k
     if stated:
         assert words[words.index("--vision-config") + 1] == "facts.json"
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    # In either language how it was made, and how it is verified.
-    assert card.count("--vision-config facts.json") == (4 if stated else 0)
-    assert card.count("--vision-format open_clip") == (4 if format else 0)
+    # How it was made, and how it is verified.
+    assert card.count("--vision-config facts.json") == (2 if stated else 0)
+    assert card.count("--vision-format open_clip") == (2 if format else 0)
 
 
 def test_of_an_image_part_only_the_image_sides_facts_are_asked_for_under_the_options_that_state_them(text, tmp_path):

@@ -216,7 +216,7 @@ def test_a_model_that_goes_home_is_bit_equal_to_where_it_came_from(family, ddp, 
     assert entries(tmp_path) == {"home.pt"}
     assert exported.path == str(tmp_path / "home.pt")
     found = torch.load(tmp_path / "home.pt", weights_only=True)
-    assert {key: found[key] for key in found if key != "state_dict"} == {"epoch": 0, "step": 0, "name": "OUT"}
+    assert {key: found[key] for key in found if key != "state_dict"} == {"epoch": 0, "step": 0, "name": family}
     same_bits(found["state_dict"], source_tensors(original(family).source, "module." if ddp else ""))
     # A view would bring its strides, and all of the memory behind it.
     assert all(tensor.is_contiguous() for tensor in found["state_dict"].values())

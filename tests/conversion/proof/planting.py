@@ -191,10 +191,9 @@ def share(patch: pytest.MonkeyPatch, made: Prepared) -> None:
             if not comparison.passed:
                 return
 
-    def built(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    def built(folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
         # The shapes were held against the config before anything was written.
-        config = AutoConfig.from_pretrained(folder).to_dict()
-        return config, {key: tuple(tensor.shape) for key, tensor in made.tensors.items()}
+        return AutoConfig.from_pretrained(folder), {key: tuple(tensor.shape) for key, tensor in made.tensors.items()}
 
     def loaded(folder: Path) -> Any:
         # What `from_pretrained` makes of this config.json, in half its time.
@@ -214,7 +213,7 @@ def share(patch: pytest.MonkeyPatch, made: Prepared) -> None:
     patch.setattr(verification, "from_request", read_again)
     patch.setattr(verification, "join_tensors", lambda parts: made.tensors)
     patch.setattr(repo, "load_processor", load_processor)
-    patch.setattr(repo, "_build", built)
+    patch.setattr(repo, "build", built)
     patch.setattr(verification, "_load", loaded)
     patch.setattr(verification, "_compare_numbers", until_one_fails)
     patch.setattr(report, "versions", VERSIONS.copy)

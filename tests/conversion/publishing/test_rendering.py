@@ -82,8 +82,8 @@ def test_a_card_names_origin_level_lengths_and_limits(repo):
     report, (chinese, english) = read_report(folder), halves(text_of(folder))
     verification, inputs = (folds(text_of(folder))[title] for title in ("验证 · Verification", INPUTS))
     digest = report.sources[0]["files"]["epoch3.pt"]
-    assert "`zhclip convert epoch3.pt OUT --config facts.json`" in verification
-    assert "`zhclip verify OUT --against epoch3.pt --config facts.json`" in verification
+    assert "`zhclip convert epoch3.pt cn_clip_vit --config facts.json`" in verification
+    assert "`zhclip verify cn_clip_vit --against epoch3.pt --config facts.json`" in verification
     assert digest in verification and f"transformers {report.versions['transformers']}" in verification
     assert "`reference`" in verification and "U+1171E" in inputs
     for half in (chinese, english):

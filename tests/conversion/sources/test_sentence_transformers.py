@@ -278,7 +278,7 @@ def test_a_bert_with_cls_pooling_and_a_bias_is_converted(tmp_path):
 def test_a_converted_repo_is_still_known_as_converted(repo):
     path = repo("sentence_transformers").path
     assert (path / "modules.json").is_file()
-    with pytest.raises(UnknownFormat, match="is converted already"):
+    with pytest.raises(UnknownFormat, match="is a repo of this package"):
         detect(read(path))
 
 
