@@ -29,7 +29,7 @@ from .telling import shown
 
 Shape = tuple[int, ...]
 
-MISSING = "missing keys (a rule found nothing to take)"
+MISSING = "missing keys (a rule needs them)"
 
 LAYER_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
 _HOLE = "\0"
@@ -261,7 +261,7 @@ def check(plans: Sequence[Plan], target_shapes: Mapping[str, Shape]) -> None:
     problems["keys that the model does not have"] += [
         f"{key} {list(shape)}" for key, shape in shapes.items() if key not in target_shapes
     ]
-    problems["keys of the model that nothing fills"] += [
+    problems["keys of the model that no rule fills"] += [
         f"{key} {list(shape)}" for key, shape in target_shapes.items() if key not in shapes
     ]
     problems["wrong shapes"] += [

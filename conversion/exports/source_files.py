@@ -240,8 +240,9 @@ def _refuse_lost(source: Source, repo: Repo, dropped: Sequence[str], unused: Col
     if lost:
         shown_keys = "\n".join(f"  {key}" for key in fold(lost))
         raise InputError(
-            f"{_goes_not_back(source, repo)} its class also holds these tensors. The conversion left them out, as "
-            f"nothing in the repo computes with them, and they are lost:\n{shown_keys}\n{_instead(repo)}"
+            f"{_goes_not_back(source, repo)} the format's class also needs the following tensors. The conversion left "
+            "them out, because the repo does not compute with them, so they are lost:\n"
+            f"{shown_keys}\n{_instead(repo)}"
         )
 
 
@@ -260,7 +261,7 @@ def _has_own_vocabulary(source: Source, repo: Repo, report: Report) -> bool:
     if sha256(default) in report.conversion["vocabulary"].values():
         raise InputError(
             f"{_goes_not_back(source, repo)} its vocabulary has {len(tokenizer)} words, and {len(packaged)} were "
-            f"wanted: those of the vocabulary that the format's own package holds. {_instead(repo)}"
+            f"wanted, the number of words in the vocabulary of the format's own package. {_instead(repo)}"
         )
     return True
 

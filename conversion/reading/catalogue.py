@@ -18,8 +18,8 @@ from ..words import Words
 PACKAGE = "hf_zhclip.model_cards"
 
 STATED_HERE = Words(
-    "Nothing beside the weights states the heads, activation and pooling of this model: they are those that the "
-    "catalogue of hf_zhclip has for it, and no second statement of them was found to hold against these.",
+    "No file beside the weights states the heads, activation and pooling of this model. The values are taken from the "
+    "catalogue of hf_zhclip. No second source was found to check these values.",
     "权重旁边没有任何文件写明这个模型的注意力头数、激活函数和池化方式：这里取 hf_zhclip 目录中的值，没有找到第二处说"
     "明可以核对。",
 )

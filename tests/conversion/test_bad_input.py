@@ -275,7 +275,7 @@ def missing_keys(tmp):
     return cn_clip(tmp, {key: tensor for key, tensor in vit().items() if "ln_post" not in key})
 
 
-@case("keys of the model that nothing fills", "vision_model.encoder.layers.1.mlp.fc2.bias [64]")
+@case("keys of the model that no rule fills", "vision_model.encoder.layers.1.mlp.fc2.bias [64]")
 def a_missing_bias(tmp):
     tensors = vit()
     del tensors["visual.transformer.resblocks.1.mlp.c_proj.bias"]

@@ -109,7 +109,7 @@ def test_a_layer_number_that_the_target_lacks_is_written_twice():
 def test_a_rule_that_finds_nothing_is_named():
     message = refusal((*TABLE, rename("nowhere.{}.*", "y.{}.*")))
 
-    assert "missing keys (a rule found nothing to take):\n  nowhere.{}.*\n" in message
+    assert "missing keys (a rule needs them):\n  nowhere.{}.*\n" in message
 
 
 def test_a_drop_may_find_nothing():
@@ -123,7 +123,7 @@ def test_a_key_that_the_model_does_not_have_is_named():
 
 
 def test_a_key_of_the_model_that_nothing_fills_is_named():
-    assert "keys of the model that nothing fills:\n  more [9]\n" in refusal(TABLE, targets={**TARGETS, "more": (9,)})
+    assert "keys of the model that no rule fills:\n  more [9]\n" in refusal(TABLE, targets={**TARGETS, "more": (9,)})
 
 
 def test_a_wrong_shape_is_named_with_the_one_that_was_wanted():
@@ -154,7 +154,7 @@ def test_a_concat_whose_parts_are_not_all_there_names_the_absent_ones():
 
     message = refusal(rules, {"a.0.q": (2,), "a.0.k": (2,), "a.1.q": (2,)}, {"x.0.qk": (4,)})
 
-    assert "missing keys (a rule found nothing to take):\n  a.1.k\n" in message
+    assert "missing keys (a rule needs them):\n  a.1.k\n" in message
 
 
 def test_one_error_lists_everything_wrong_sorted_and_with_layers_folded():
@@ -177,14 +177,14 @@ def test_one_error_lists_everything_wrong_sorted_and_with_layers_folded():
         "  z.{0...2}.w [3]\n"
         "keys claimed by more than one rule:\n"
         "  p (rename(p, x.0.w); rename(p, n))\n"
-        "missing keys (a rule found nothing to take):\n"
+        "missing keys (a rule needs them):\n"
         "  none\n"
         "wrong shapes:\n"
         "  f has shape [5]; wanted a shape that splits into 2 equal parts\n"
         "  x.1.w: found [2, 2], wanted [2, 3]\n"
         "keys that the model does not have:\n"
         "  x.{2...11}.w [2, 2]\n"
-        "keys of the model that nothing fills:\n"
+        "keys of the model that no rule fills:\n"
         "  n [2]\n"
         "`zhclip inspect` prints all keys and shapes of the file."
     )
