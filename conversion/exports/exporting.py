@@ -127,10 +127,10 @@ def _check_arguments(
     if to not in ("transformers", "cn_clip", "source"):
         raise InputError(f"There is no --to {to!r}; wanted transformers, cn_clip or source.")
     if also_legacy and to != "transformers":
-        raise InputError(f"--also-legacy writes files for older transformers: leave it out with --to {to}.")
+        raise InputError(f"--also-legacy writes files for older transformers. Leave --also-legacy out with --to {to}.")
     if to != "cn_clip":
         if ddp:
-            raise InputError("--ddp names keys as cn_clip's training does: leave --ddp out, or pass --to cn_clip.")
+            raise InputError("--ddp writes keys as cn_clip's training does. Leave --ddp out, or pass --to cn_clip.")
         if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
             raise InputError(f"{destination} looks like a file, but --to {to} writes a folder. Name a folder.")
         check_shard_size(max_shard_size)
@@ -139,7 +139,7 @@ def _check_arguments(
     else:
         if destination.suffix not in SUFFIXES:
             raise InputError(
-                f"{destination} does not end in {' or '.join(SUFFIXES)}, as cn_clip's files do. Choose another name."
+                f"{destination} does not end in {' or '.join(SUFFIXES)}, like cn_clip's files. Choose another name."
             )
         check_absent_file(destination, force)
     check_apart(destination, out)
@@ -270,7 +270,8 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
         )
         detail = "\n".join(f"  {line}" for line in answer["keys"])
         raise ParityError(
-            f"{native.name} does not compute what {repo.path} computes; nothing was left.\n{lines}\n{detail}".rstrip(),
+            f"{native.name} does not compute what {repo.path} computes. Nothing was written.\n{lines}\n"
+            f"{detail}".rstrip(),
             comparisons,
         )
 
@@ -367,13 +368,13 @@ def _to_cn_clip(repo: Repo, destination: Path, ddp: bool, force: bool, progress:
         progress(f"Writing {len(repo.tensors)} tensors")
         state_dict = cn_clip_file.state_dict(repo, ddp)
         cn_clip_file.write(file, state_dict, repo.path.resolve().name)
-        progress("Reading them back")
+        progress("Reading the tensors back")
         cn_clip_file.check_written(file, repo)
     return Exported(
         to="cn_clip",
         path=str(destination),
         wrote=f"a cn_clip checkpoint of {home.architecture}" + (", keys with module." if ddp else ""),
-        why="cn_clip holds this architecture; its tensors are bit for bit those of the repo.",
+        why="cn_clip holds this architecture. Every tensor has the same bits as in the repo.",
         differs=cn_clip_file.differences(repo, home, ddp),
         load=cn_clip_file.how_to_load(destination, home),
     )
@@ -393,14 +394,15 @@ def _to_source(
     with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, marks) as folder:
         progress(f"Writing the files of {titles}")
         source_files.write(folder, parts, repo, report, max_shard_size)
-        progress("Converting them back")
+        progress("Converting the files back")
         length = source_files.check_written(folder, parts, repo)
         written = source_files.written(folder)
     return Exported(
         to="source",
         path=str(destination),
         wrote=f"{titles}: {written}",
-        why="Converted back, every tensor has the repo's bits; config.json, token ids and pictures are the same.",
+        why="The files were converted back: every tensor has the same bits as in the repo, and config.json, token ids "
+        "and pictures are the same.",
         differs=source_files.differences(parts, repo, length),
         load=source_files.how_to_load(destination, parts, repo),
     )

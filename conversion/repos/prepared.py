@@ -17,8 +17,8 @@ WIDE = (256, 512, 1024)
 """Larger multiples, up to which so many rows may lie beyond a vocabulary that another vocabulary is as likely."""
 
 SPARE_ROWS = Words(
-    "The text tower has {rows} rows for words and its vocabulary {words} words. The rows beyond are taken for padding "
-    "up to a multiple of {multiple}, which no text reaches.",
+    "The text tower has {rows} rows for words, and its vocabulary has {words} words. The other rows are taken as "
+    "padding up to a multiple of {multiple}. No text uses these rows.",
     "文本塔的词嵌入有 {rows} 行，词表有 {words} 个词。多出的行视为补齐到 {multiple} 的倍数的填充，任何文本都用不到。",
 )
 
@@ -35,13 +35,14 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
     _check_ids(tokenizer, model_config)
     if tokenizer.padding_side != "right":
         raise InputError(
-            f"The tokenizer pads on the {tokenizer.padding_side}, where positions are counted from; right was wanted, "
-            f"as convert writes it. Correct padding_side, or take the base's tokenizer: {finish_it('TRAINED')}"
+            f"The tokenizer pads on the {tokenizer.padding_side}, and padding there moves the positions of the words. "
+            "Wanted: right, as convert writes it. Correct padding_side, or take the base's tokenizer: "
+            f"{finish_it('TRAINED')}"
         )
     if any(types := tokenizer("x").get("token_type_ids", [])):
         raise InputError(
-            f"The tokenizer gives a text the token types {types}; zeros were wanted, with which these models were "
-            f"trained. {finish_it('TRAINED')}"
+            f"The tokenizer gives a text the token types {types}; wanted zeros, because these models were trained "
+            f"with zeros. {finish_it('TRAINED')}"
         )
 
 
@@ -67,21 +68,21 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
     text = model_config.text_config
     if len(tokenizer) > text.vocab_size:
         raise InputError(
-            f"The tokenizer has {len(tokenizer)} words, but the model has {text.vocab_size} rows for them. "
+            f"The tokenizer has {len(tokenizer)} words, but the model has only {text.vocab_size} rows for words. "
             f"{OTHER_VOCABULARY}"
         )
     words = _words(tokenizer)
     if words > text.vocab_size:
         raise InputError(
-            f"The tokenizer gives ids up to {words - 1}, but the model has {text.vocab_size} rows for them. "
+            f"The tokenizer gives ids up to {words - 1}, but the model has only {text.vocab_size} rows for words. "
             f"{OTHER_VOCABULARY}"
         )
     if words < text.vocab_size and _padded_to(words, text.vocab_size) is None:
         _refuse_wide_padding(tokenizer, words, model_config)
         raise InputError(
-            f"The tokenizer has words up to id {words - 1}, but the model has {text.vocab_size} rows, to which "
-            f"no padding up to a multiple of {', '.join(map(str, PADDED_TO))} leads: words are missing, or it is "
-            f"another model's. {OTHER_VOCABULARY}"
+            f"The tokenizer has words up to id {words - 1}, but the model has {text.vocab_size} rows. Padding up to a "
+            f"multiple of {', '.join(map(str, PADDED_TO))} does not give this number of rows. Words are missing, or "
+            f"the tokenizer belongs to another model. {OTHER_VOCABULARY}"
         )
     if not model_config.is_text_causal and tokenizer.pad_token_id != text.pad_token_id:
         raise InputError(
@@ -111,9 +112,9 @@ def _refuse_wide_padding(tokenizer: Any, words: int, model_config: Any) -> None:
                 f'State the end, too, if it is not stated: "eos_token_id": {end} in the text_config of config.json. '
             )
     raise InputError(
-        f"The tokenizer has words up to id {words - 1}, but the model has {rows} rows, a multiple of {multiple}: rows "
-        f"are taken for padding only up to a multiple of 128. If the model was trained with this vocabulary, {way}If "
-        "the model was trained with another vocabulary: --tokenizer PATH."
+        f"The tokenizer has words up to id {words - 1}, but the model has {rows} rows, a multiple of {multiple}. More "
+        "rows are taken as padding only up to a multiple of 128. If the model was trained with this vocabulary, "
+        f"{way}If the model was trained with another vocabulary: --tokenizer PATH."
     )
 
 
@@ -164,22 +165,24 @@ def _check_end(end: int, words: int, pooled: int, rows: int) -> None:
     """Checks the id that ends a text against the id whose state is pooled."""
     state_it = (
         f'"eos_token_id": {end} in the text_config of config.json, and in its text_config_dict if it has one. If no '
-        "config.json lies beside the weights, state it in the file of --config. If the vocabulary is another model's: "
+        "config.json lies beside the weights, state it in the file of --config. If the vocabulary belongs to another "
+        "model: "
         f"{OTHER_VOCABULARY}"
     )
     if pooled == LEGACY_EOS and end != words - 1:
         raise InputError(
-            f"The model's eos_token_id is {LEGACY_EOS}, with which CLIP takes the state of a text's highest id. The "
-            f"tokenizer ends a text with id {end} and has words up to id {words - 1}, whose state would be taken in "
-            f"place of the end's. If words were added behind the end, state the end: {state_it}"
+            f"The model's eos_token_id is {LEGACY_EOS}. With this value, CLIP takes the state of a text's highest id. "
+            f"The tokenizer ends a text with id {end} but has words up to id {words - 1}, so CLIP may take the state "
+            f"of another word. If words were added after the end token, state the end token: {state_it}"
         )
     if words < rows == pooled + 1:  # OpenAI's and open_clip's files state no end: it is the last row's
         raise InputError(
-            f"The tokenizer ends a text with id {end}, but the model takes the state of {pooled}, of its last row. If "
-            f"this vocabulary is the model's own, {_cut(words, rows)} If it is another model's: {OTHER_VOCABULARY}"
+            f"The tokenizer ends a text with id {end}, but the model takes the state of id {pooled}, its last row. If "
+            f"this vocabulary belongs to the model, {_cut(words, rows)} If the vocabulary belongs to another model: "
+            f"{OTHER_VOCABULARY}"
         )
     if pooled not in (LEGACY_EOS, end):
         raise InputError(
-            f"The tokenizer ends a text with id {end}, but the model takes the state of {pooled}, its eos_token_id. "
-            f"If this vocabulary is the model's own, the eos_token_id is wrong. Correct it: {state_it}"
+            f"The tokenizer ends a text with id {end}, but the model takes the state of id {pooled}, its eos_token_id. "
+            f"If this vocabulary belongs to the model, the eos_token_id is wrong. Correct it: {state_it}"
         )

@@ -47,7 +47,9 @@ def made(tmp_path):
 
 def test_another_vocabulary_beside_a_file_is_asked_about_and_both_ways_out_are_taken(made, tmp_path, monkeypatch):
     source, options = made
-    with pytest.raises(InputError, match=r"vocab\.txt lies beside epoch3\.pt and is not the packaged") as error:
+    with pytest.raises(
+        InputError, match=r"vocab\.txt lies beside epoch3\.pt, but .* the packaged vocabulary\. The two differ"
+    ) as error:
         convert(source, tmp_path / "OUT", **options)
     assert not (tmp_path / "OUT").exists()
     words = shlex.split(str(error.value))
@@ -90,7 +92,7 @@ def test_the_same_vocabulary_with_another_preparation_of_texts_is_asked_about(se
     with pytest.raises(InputError, match=f"states {setting} false .* --tokenizer packaged for") as error:
         find_vocabulary(parts, Stated(source))
 
-    assert "trained otherwise is not converted" in str(error.value), "cn_clip's tokenizer heeds no settings"
+    assert "trained with other settings is not converted" in str(error.value), "cn_clip's tokenizer heeds no settings"
     assert find_vocabulary(parts, Stated(source, tokenizer="packaged")) == DEFAULT_VOCAB
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({setting: True}), encoding="utf-8")
     assert find_vocabulary(parts, Stated(source)) is None
@@ -163,7 +165,9 @@ def test_clips_own_vocabulary_is_compared_by_its_words_and_merges(tmp_path):
 
     first, second, *rest = merges[1:]
     (tmp_path / "merges.txt").write_text("\n".join([merges[0], second, first, *rest]), encoding="utf-8")
-    with pytest.raises(InputError, match=r"vocab\.json lies beside ViT\.pt and is not the packaged"):
+    with pytest.raises(
+        InputError, match=r"vocab\.json lies beside ViT\.pt, but .* the packaged vocabulary\. The two differ"
+    ):
         find_vocabulary(parts, Stated(source))
     assert find_vocabulary(parts, Stated(source, tokenizer="packaged")) == OPENAI_BPE_FILE
 

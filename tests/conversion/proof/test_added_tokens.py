@@ -181,7 +181,7 @@ def test_a_tokenizer_json_alone_with_added_words_is_sent_to_its_folder(tmp_path)
     (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in SMALL), encoding="utf-8")
     by_tokenizer_json(tmp_path, len(SMALL))
 
-    with pytest.raises(InputError, match=f"added tokens.*<sku>.*pass the folder, {tmp_path}"):
+    with pytest.raises(InputError, match=f"added tokens.*<sku>.*Pass the folder {tmp_path}"):
         bert_tokenizer(tmp_path / "tokenizer.json", 12)
 
     assert bert_tokenizer(tmp_path, 12)("x <sku>")["input_ids"] == [2, 10, len(SMALL), 3]
