@@ -5,6 +5,7 @@ from the files that the report names. The proof maps the weights back to the key
 witness of the original's family computes from them.
 """
 
+import copy
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .mapping import Plan, Shape, check, plan, rename
 from .proof import compared, verification
 from .publishing.cards import write_card
 from .reading.files import CARD, sha256
+from .reading.json_files import read_json
 from .reading.read import ADAPTER_CONFIG, Checkpoint, read, refuse_adapter
 from .repos.differences import check_same
 from .repos.doors import SENTENCE_TRANSFORMERS, add_code, add_legacy, add_sentence_transformers, remove_code
@@ -85,7 +87,8 @@ def finish(
     progress(f"Found what training saved of {base.name}: {base.report.conversion['architecture']}")
     for sentence in check_same(trained, base):
         progress(sentence)
-    config, shapes = build(base.folder)
+    built, shapes = build(base.folder)
+    config = type(built).from_dict(copy.deepcopy(base.config))
     mapped = _checked(trained, base, shapes)
     limits = _limits(base, mapped, trained.tensors)
     config.dtype = _told_dtype(base, trained, writing.dtype, progress)
@@ -196,6 +199,7 @@ def _prove(
         **before,
         "dtype": writing.dtype,
         "limits": list(limits),
+        "config": read_json(place / "config.json"),
         "catalogue": None,  # what was published there are other weights, with other figures
         "command": command_of([trained.name], name, ["--base", base.name, *writing.options()]),
         "verification_skipped": writing.skip_verify,

@@ -18,6 +18,7 @@ from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
 from .reading.hub import read_source
+from .reading.json_files import read_json
 from .reading.read import check_ema, choose
 from .repos.doors import add_legacy, add_sentence_transformers, remove_code
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
@@ -152,6 +153,7 @@ def convert(
         write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
         processor.save_pretrained(folder)
         model_config.save_pretrained(folder)
+        settings["config"] = read_json(folder / "config.json")
         _open_doors(folder, description, processor, with_code, also_legacy)
         progress("Verifying in a fresh process")
         proof = _prove(folder, parts, settings, stated, skip_verify)

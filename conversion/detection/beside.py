@@ -6,7 +6,7 @@ from ..errors import InputError
 from ..reading.evidence import TOKENIZER_CONFIG
 from ..reading.read import Checkpoint
 from ..source import Source
-from ..tokenizers.vocabularies import BERT_SETTINGS, DEFAULT_VOCAB, optional_json
+from ..tokenizers.vocabularies import BERT_SETTINGS, DEFAULT_VOCAB, optional_json, read_vocab, read_wordpieces
 
 PACKAGED = "packaged"
 """The value of `--tokenizer` for the packaged vocabulary; an existing file with this name takes precedence."""
@@ -66,6 +66,31 @@ def refuse_other_vocabulary(source: Source, checkpoint: Checkpoint) -> None:
         )
     if settings:
         _refuse_other_settings(source, folder, ours, theirs)
+
+
+def refuse_unheeded_settings(source: Source, folder: Path) -> None:
+    """Refuses a folder of `--tokenizer` whose settings the source's tokenizer does not heed.
+
+    Raises:
+        InputError: the folder states a setting that BertTokenizer does not have by itself, and it would be ignored.
+    """
+    if source.vocabulary.read is not read_vocab:
+        return
+    found = read_wordpieces(folder)
+    stated = (found.lowercase, found.strip_accents, found.cjk_alone)
+    other = [f"{name} false" for name, value in zip(BERT_SETTINGS, stated, strict=True) if not value]
+    file = next(folder / name for name in source.vocabulary.files if (folder / name).is_file())
+    if other and _prepared(source, folder) == _prepared(source, file):
+        raise InputError(
+            f"--tokenizer {folder}: its files state {', '.join(other)}. {source.title} lower-cases every text, cuts "
+            f"its accents and sets each ideograph apart, and heeds no such setting. If the model was trained so, pass "
+            f"the words alone: --tokenizer {file}; a {source.title} that was trained otherwise is not converted."
+        )
+
+
+def _prepared(source: Source, vocabulary: Path) -> str:
+    """A text as the source's tokenizer prepares it before it looks for words."""
+    return source.tokenizer(vocabulary, 8).backend_tokenizer.normalizer.normalize_str("Été 猫狗")
 
 
 def _refuse_other_settings(source: Source, folder: Path, ours: str, theirs: str) -> None:

@@ -85,8 +85,7 @@ def _named(checkpoint: Checkpoint, source: Source) -> Detection:
             f"says {source.name}, whose model computes something else. Correct config.json or --format.",
             "contradicted",
         )
-    kind = checkpoint.config.get("model_type") if source.reads_config_json else None
-    if kind is not None and signature.types and kind not in signature.types:
+    if (kind := _other_type(source, checkpoint)) is not None:
         raise UnknownFormat(
             f"config.json says model_type {kind!r}, and --format says {source.name}, whose model_type is "
             f"{' or '.join(signature.types)}. The two models compute different vectors from the same keys. If the "
@@ -96,6 +95,13 @@ def _named(checkpoint: Checkpoint, source: Source) -> Detection:
         )
     _refuse_beside(checkpoint, source)
     return Detection(source, "stated", f"--format {source.name}, and the keys agree")
+
+
+def _other_type(source: Source, checkpoint: Checkpoint) -> object:
+    """The model type of config.json, if the source's models have other types; else None."""
+    signature, kind = _fitting(source, checkpoint), checkpoint.config.get("model_type")
+    wrong = source.reads_config_json and signature is not None and signature.types and kind not in signature.types
+    return kind if wrong else None
 
 
 def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | None:
@@ -108,7 +114,8 @@ def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | Non
     for prefix in common(checkpoint.tensors):
         inside = without(checkpoint, prefix)
         if fitting := [source for source in candidates if _fitting(source, inside)]:
-            if format is None and (own := _of_own_class(inside, prefix, fitting)):
+            decided = format is not None and all(_other_type(source, inside) is None for source in fitting)
+            if not decided and (own := _of_own_class(inside, prefix, fitting)):
                 raise UnknownFormat(own)
             found = detect(inside, format)
             return replace(found, why=f"{found.why}, under the prefix {prefix!r}", prefix=prefix)

@@ -23,7 +23,7 @@ from ..reading.read import Checkpoint, check_ema, choose, read, without
 from ..source import Description, ImageSide, Source, TextAlone, TextSide, Whole, joined
 from ..sources import SOURCES
 from ..stated import Stated
-from .beside import is_packaged, packaged, refuse_other_vocabulary
+from .beside import is_packaged, packaged, refuse_other_vocabulary, refuse_unheeded_settings
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
@@ -338,13 +338,17 @@ def find_vocabulary(parts: Sequence[Part], stated: Stated) -> Path | None:
     """The vocabulary that the user names, else the vocabulary beside the weights, if it exists.
 
     Raises:
-        InputError: a vocabulary other than the packaged one lies beside a weight file that may not own its folder.
+        InputError: a vocabulary other than the packaged one lies beside a weight file that may not own its folder, or
+            the user's folder states settings that the source's tokenizer does not heed.
     """
     source, checkpoint = parts[0].source, parts[0].checkpoint
     if is_packaged(stated.tokenizer):
         return packaged(source)
     if stated.tokenizer is not None:
-        return Path(stated.tokenizer)
+        named = Path(stated.tokenizer)
+        if named.is_dir():
+            refuse_unheeded_settings(source, named)
+        return named
     if checkpoint.folder is None:
         refuse_other_vocabulary(source, checkpoint)
         return None

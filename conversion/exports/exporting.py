@@ -24,7 +24,7 @@ from ..repos.staging import check_absent, check_absent_file, check_apart, stagin
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
-from .natives import PIXELS, Native, differences, native_for
+from .natives import PIXELS, Native, about_padding, differences, native_for
 
 SUFFIXES = (".pt", ".pth")
 """The suffixes of cn_clip's files."""
@@ -177,7 +177,7 @@ def _to_transformers(
         path=str(destination),
         wrote=native.name,
         why=f"transformers' own {native.name} is exact for this model: {native.holds}.",
-        differs=differences(native, order),
+        differs=differences(native, order, _about_padding(native, repo)),
         load=_LOAD_NATIVE.format(path=_quoted(destination)),
     )
 
@@ -237,6 +237,14 @@ def _native_processor(native: Native, repo: Repo) -> Any:
     return getattr(transformers, native.processor)(image_processor=image_processor, tokenizer=tokenizer)
 
 
+def _about_padding(native: Native, repo: Repo) -> str | None:
+    """What differs in texts that hold the padding token; None where the tokenizer takes its word for characters."""
+    tokenizer = repo.processor.tokenizer
+    if tokenizer.pad_token_id not in tokenizer(tokenizer.pad_token, add_special_tokens=False)["input_ids"]:
+        return None
+    return about_padding(native, repo.config.get("text_masks_pad_token", False))
+
+
 def _pillow_class(name: str) -> Any:
     from transformers.models.auto.image_processing_auto import get_image_processor_class_from_name
 
@@ -251,7 +259,7 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
         ParityError: comparisons failed; the message names each.
     """
     with tempfile.TemporaryDirectory() as place:
-        request, ours = _request(repo, folder, Path(place))
+        request, ours = _request(native, repo, folder, Path(place))
         answer = in_fresh_process(request)
         # Reads the files without mapping, because Windows does not remove a mapped file.
         theirs = load(Path(request["outputs"]).read_bytes())
@@ -268,12 +276,15 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
         )
 
 
-def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _request(native: Native, repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fresh process's request, and the answers of the repo's own model and processor to the same inputs."""
     pictures = list(samples.pictures())
     tokenizer, image_processor = repo.processor.tokenizer, repo.processor.image_processor
-    inputs = tokenizer(list(samples.TEXTS), padding=True, truncation=True, return_tensors="pt")
+    texts = [*samples.TEXTS, *samples.HOLDING_PADDING]
+    inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     inputs = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    if _about_padding(native, repo) is not None:  # the class is the same only where padding inside a text is masked
+        inputs["attention_mask"] = (inputs["input_ids"] != repo.config["text_config"]["pad_token_id"]).long()
     embedded = [picture for _, picture in pictures[: samples.EMBEDDED]]
     inputs["pixel_values"] = image_processor(embedded, return_tensors="pt")["pixel_values"]
     save_file(inputs, place / "inputs.safetensors")
@@ -291,7 +302,7 @@ def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dic
         "outputs": str(place / "outputs.safetensors"),
         "pictures": [name.removeprefix("pixels.") for name in same],
     }
-    token_ids = [tokenizer(text, truncation=True)["input_ids"] for text in samples.TEXTS]
+    token_ids = [tokenizer(text, truncation=True)["input_ids"] for text in texts]
     # Stated twice: for the processor, and for its parts.
     return request, {**_own_embeddings(repo, inputs), **same, "token_ids": token_ids * 2}
 

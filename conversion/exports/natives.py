@@ -50,7 +50,7 @@ class Native:
 
     `rules` map target keys to the class's keys, under names that transformers 4 and 5 both read. `text_fields` are
     fields of its text tower's config. `in_pipeline` says whether pipeline("zero-shot-image-classification") accepts
-    the class without a warning.
+    the class without a warning. `zeroes_padding` says whether loading overwrites the padding token's word embedding.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Native:
     demands: tuple[Demand, ...]
     rules: tuple[Rule, ...]
     in_pipeline: bool
+    zeroes_padding: bool = False
 
     def losses(self, config: Mapping[str, Any]) -> tuple[Words, ...]:
         """Everything in a repo's config.json that this class cannot hold."""
@@ -188,6 +189,7 @@ NATIVES = (
         demands=(_pooling("cls"), *SHARED),
         rules=(rename("vision_model.*", "vision_model.*"), *HEADS),
         in_pipeline=True,
+        zeroes_padding=True,  # transformers 5.24: its _init_weights zeroes a row of loaded weights, too
     ),
     Native(
         name="VisionTextDualEncoderModel",
@@ -340,14 +342,38 @@ TORCHVISION = (
 )
 
 
-def differences(native: Native, image_order: str) -> tuple[str, ...]:
-    """Sentences: what differs for a user of the class from a user of the repo, or what the user must do."""
+PAD_IN_TEXTS = (
+    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): this model masks that token, and "
+    'the mask of the tokenizer does not. For the same embedding: inputs["attention_mask"] = '
+    '(inputs["input_ids"] != model.config.text_config.pad_token_id).long()'
+)
+"""For a repo whose config sets `text_masks_pad_token`; classes of transformers take the mask that they are given."""
+
+ZEROED_PADDING = (
+    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): transformers 5 sets that token's "
+    "word embedding to zeros when it loads {name}, so that such a text gets another embedding."
+)
+
+
+def about_padding(native: Native, masks_pad_token: bool) -> str | None:
+    """What differs in texts that hold the padding token's own word; None if nothing does."""
+    if masks_pad_token:
+        return PAD_IN_TEXTS
+    return ZEROED_PADDING.format(name=native.name) if native.zeroes_padding else None
+
+
+def differences(native: Native, image_order: str, padding: str | None = None) -> tuple[str, ...]:
+    """Sentences: what differs for a user of the class from a user of the repo, or what the user must do.
+
+    `padding` is the sentence of `about_padding`, if a text of the repo's tokenizer can hold the padding token.
+    """
     mask = (
         f"{native.name} does not derive a mask from padding: pass the attention_mask that the processor returns. "
         "Without the mask, an embedding depends on the length to which its text was padded."
     )
     sentences = (
         *(() if native.text_model_type == "clip_text_model" else (mask,)),
+        *((padding,) if padding else ()),
         "The processor does not pad or cut texts by default: call processor(..., padding=True, truncation=True).",
         *PIXELS[image_order].differs,
         TORCHVISION,

@@ -60,6 +60,18 @@ a PEFT / LoRA adapter, not a model. Merge it into BASE, the model that it was tr
     model.merge_and_unload().save_pretrained("TRAINED")
 If BASE is a repo of this package, the command is `zhclip convert TRAINED OUT --base BASE`"""
 
+MERGE_IN_MEMORY = """\
+a model with a PEFT / LoRA adapter that is not merged, and without the adapter's settings. Merge it where it was
+trained, or build it again from BASE with the settings of the training, and convert TRAINED:
+    import hf_zhclip
+    from peft import get_peft_model
+    from transformers import AutoModel
+
+    model = get_peft_model(AutoModel.from_pretrained("BASE"), LORA_CONFIG)  # the LoraConfig of the training
+    ...  # load the trained state into it
+    model.merge_and_unload().save_pretrained("TRAINED")
+If BASE is a repo of this package, the command is `zhclip convert TRAINED OUT --base BASE`"""
+
 REFUSED_FOLDERS = {
     ADAPTER_CONFIG: MERGE,
     "encoder_config.json": "a ModelScope model from before August 2022. It has another architecture under the same "
@@ -219,9 +231,10 @@ def refuse_marked(place: str | Path, names: Collection[str]) -> None:
         raise InputError(f"{place} is {REFUSED_FOLDERS[marker]}. (Seen: {marker}.)")
 
 
-def refuse_adapter(place: str | Path, seen: str) -> NoReturn:
+def refuse_adapter(place: Path, seen: str) -> NoReturn:
     """Refuses weights to which an adapter belongs that is not merged."""
-    raise InputError(f"{place} is {MERGE}. (Seen: {seen}.)")
+    what = MERGE if (place / ADAPTER_CONFIG).is_file() else MERGE_IN_MEMORY
+    raise InputError(f"{place} is {what}. (Seen: {seen}.)")
 
 
 def _is_converted(folder: Path) -> bool:

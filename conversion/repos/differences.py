@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..reading.json_files import brief, read_json
 from ..reading.read import Checkpoint
 from .lineage import Base
+from .report import FILE
 
 WITHOUT_EFFECT = (
     *("transformers_version", "auto_map", "_name_or_path", "return_dict", "output_attentions", "output_hidden_states"),
@@ -67,11 +68,12 @@ def check_same(trained: Checkpoint, base: Base) -> list[str]:
 
 
 def _refusal(trained: Checkpoint, base: Base) -> str:
+    than = base.name if base.tensors is not None else f"{FILE} in it, which says what {base.name} was"
     return (
-        f"{trained.name} states other facts than its base, {base.name}. The facts of the result come from the base's "
-        "report, because only this report is verified. If the weights were trained with the base's value, correct the "
-        "file of the field. If the weights were trained with the other value, no original computes the same, and the "
-        "weights are not converted. Check that --base names the right base. Found:"
+        f"{trained.name} states other facts than {than}, from which it was trained. The facts of the result come from "
+        "the base's report, because only this report is verified. If the weights were trained with the base's value, "
+        "correct the file of the field. If the weights were trained with the other value, no original computes the "
+        "same, and the weights are not converted. Check that the base is the right repo. Found:"
     )
 
 

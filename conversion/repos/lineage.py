@@ -46,8 +46,8 @@ class Base:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The base's config.json."""
-        return read_json(self.folder / "config.json")
+        """The base's config.json, as its report recorded it; reports of before do not record it."""
+        return self.report.conversion.get("config") or read_json(self.folder / "config.json")
 
 
 def base_of(trained: Checkpoint, named: str | Path | None) -> Base:

@@ -178,6 +178,8 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
     if fields["conversion"]["dtype"] not in ("keep", *DTYPES):
         raise TypeError(f"dtype is {fields['conversion']['dtype']!r}")
+    if not isinstance(fields["conversion"].get("config", {}), dict):  # reports from before this field have none
+        raise TypeError(f"config is {fields['conversion']['config']!r}")
     stated, length = (fields["conversion"][name] for name in ("stated_context_length", "context_length"))
     if stated not in (None, length):
         raise TypeError(f"stated_context_length is {stated} and context_length {length}")

@@ -286,7 +286,8 @@ def test_a_folder_s_config_stays_beside_what_was_saved_alone(tmp_path):
     assert convert(folder, tmp_path / "OUT").passed
 
 
-def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_missing(tmp_path):
+@pytest.mark.parametrize("stated", [{}, {"format": "chinese_clip"}], ids=str)
+def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_missing(stated, tmp_path):
     source = c.FAMILIES["chinese_clip"](tmp_path).source
     weights = torch.load(source / "pytorch_model.bin")
     torch.save({f"clip.{key}": tensor for key, tensor in weights.items()}, source / "pytorch_model.bin")
@@ -294,9 +295,9 @@ def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_mis
     config = {**json.loads(file.read_text(encoding="utf-8")), "architectures": ["MyModel"], "model_type": "mine"}
     file.write_text(json.dumps(config), encoding="utf-8")
 
-    said = inspect(source).why
+    said = inspect(source, **stated).why
 
     assert said.startswith("config.json names MyModel, which is not converted. Without the prefix 'clip.'")
     (way,) = re.findall(r"\[chinese_clip\]: (.*)", said)
     file.write_text(json.dumps({**config, **json.loads(f"{{{way}}}")}), encoding="utf-8")
-    assert convert(source, tmp_path / "OUT").passed
+    assert convert(source, tmp_path / "OUT", **stated).passed

@@ -112,6 +112,45 @@ def test_the_zero_shot_pipeline_takes_the_folder(family, repo, tmp_path):
     assert {each["label"]: each["score"] for each in scores} == pytest.approx(expected, abs=1e-5)
 
 
+@torch.no_grad()
+def test_a_text_that_holds_the_padding_token_gets_its_embedding_with_the_mask_that_the_export_names(repo, tmp_path):
+    exported = export(repo("easynlp").path, tmp_path / "NATIVE", to="transformers")
+    assert exported.wrote == "ChineseCLIPModel"
+    (line,) = [each for each in exported.differs if "[PAD]" in each]
+    inputs = AutoProcessor.from_pretrained(tmp_path / "NATIVE", backend="pil")(
+        text=["猫[PAD]狗", "一只可爱的小狗"], padding=True, return_tensors="pt"
+    )
+    model = AutoModel.from_pretrained(tmp_path / "NATIVE").eval()
+    wanted = AutoModel.from_pretrained(repo("easynlp").path).eval().encode_text(**inputs)
+
+    def cosine() -> float:
+        found = torch.nn.functional.normalize(model.get_text_features(**inputs).pooler_output)
+        return float((found * wanted).sum(-1).min())
+
+    assert cosine() < 0.99
+    exec(line.split("For the same embedding: ")[1], {"inputs": inputs, "model": model})
+    assert cosine() > 1 - 1e-6
+
+
+@torch.no_grad()
+def test_a_text_whose_padding_token_transformers_zeroes_is_told(repo, tmp_path):
+    exported = export(repo("chinese_clip").path, tmp_path / "NATIVE", to="transformers")
+    (line,) = [each for each in exported.differs if "[PAD]" in each]
+    assert "word embedding to zeros when it loads ChineseCLIPModel" in line
+    tables = [
+        AutoModel.from_pretrained(path).text_model.embeddings.word_embeddings.weight
+        for path in (repo("chinese_clip").path, tmp_path / "NATIVE")
+    ]
+    different = (tables[0] != tables[1]).any(-1).nonzero().flatten().tolist()
+    assert different in ([0], []), "[PAD]'s row, or none where a release of transformers keeps it"
+
+
+@pytest.mark.parametrize("family", ["cn_clip_vit", "bert_clip"])
+def test_where_no_text_with_the_padding_token_differs_none_is_told(family, repo, tmp_path):
+    exported = export(repo(family).path, tmp_path / "NATIVE", to="transformers")
+    assert not any("[PAD]" in each for each in exported.differs)
+
+
 def test_older_readers_get_their_files_when_asked(repo, tmp_path):
     export(repo("cn_clip_vit").path, tmp_path / "NATIVE", to="transformers", also_legacy=True)
 

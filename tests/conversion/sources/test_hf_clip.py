@@ -1,6 +1,7 @@
 """CLIPModel folders: whole, as an image part, and in the variants that are published."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -243,10 +244,19 @@ def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one
         read_bpe(folder / "merges.txt")
 
 
-def test_a_tokenizer_that_ends_texts_with_another_id_is_refused(folder, tmp_path):
-    other = edited(folder, tmp_path / "other", text_config={**c.hf_clip.CLIP_TEXT_CONFIG, "eos_token_id": 7})
-    with pytest.raises(InputError, match=f"ends a text with id {END}, but the model takes the state of id 7"):
-        convert(other, tmp_path / "out")
+@pytest.mark.parametrize("found", [7, None])
+def test_an_end_that_the_tokenizer_does_not_give_is_refused_and_the_named_field_is_the_way_out(
+    found, folder, tmp_path
+):
+    text = {key: value for key, value in c.hf_clip.CLIP_TEXT_CONFIG.items() if key != "eos_token_id"}
+    wrong = edited(folder, tmp_path / "wrong", text_config={**text, **({"eos_token_id": found} if found else {})})
+    with pytest.raises(InputError, match=f"takes the state of id {found or 49407}, its eos_token_id") as error:
+        convert(wrong, tmp_path / "out", tokenizer=wrong)
+    (advice,) = re.findall(r'("\w+": \d+) in the text_config of config.json', str(error.value))
+
+    mended = edited(wrong, tmp_path / "mended", text_config={**text, **json.loads(f"{{{advice}}}")})
+    assert convert(mended, tmp_path / "out").level == "peer"
+    assert json.loads(advice.join("{}")) == {"eos_token_id": END}
 
 
 def with_added_words(folder, place):
