@@ -82,9 +82,10 @@ def refuse_unheeded_settings(source: Source, folder: Path) -> None:
     file = next(folder / name for name in source.vocabulary.files if (folder / name).is_file())
     if other and _prepared(source, folder) == _prepared(source, file):
         raise InputError(
-            f"--tokenizer {folder}: its files state {', '.join(other)}. {source.title} lower-cases every text, cuts "
-            f"its accents and sets each ideograph apart, and heeds no such setting. If the model was trained so, pass "
-            f"the words alone: --tokenizer {file}; a {source.title} that was trained otherwise is not converted."
+            f"--tokenizer {folder}: its files state {', '.join(other)}. {source.title} lower-cases every text, "
+            "removes its accents and splits at each Chinese character, and takes no other settings. If the model was "
+            f"trained like {source.title}, pass the words alone: --tokenizer {file}. A {source.title} that was "
+            "trained with other settings is not converted."
         )
 
 

@@ -259,7 +259,7 @@ def test_half_precision_and_dropout_are_told(base, tmp_path):
     report = convert(tmp_path / "TRAINED", tmp_path / "OUT", base=base, progress=told.append)
 
     assert report.passed
-    assert f"The weights are written as bfloat16; those of {base.name} are float32" in told
+    assert f"The weights are written as bfloat16; {base.name} has float32" in told
     assert any(line.startswith("text_config.hidden_dropout_prob was 0.3 in training") for line in told)
     config = json.loads((tmp_path / "OUT" / "config.json").read_text(encoding="utf-8"))
     assert config["dtype"] == "bfloat16" and config["text_config"]["hidden_dropout_prob"] == 0.1
@@ -316,7 +316,7 @@ def test_a_text_tower_alone_is_finished_too(tmp_path):
 
 def test_another_model_has_no_base(base, original, tmp_path):
     for source in (original("hf_clip").source, original("cn_clip_vit").source):
-        assert "leave out --base" in refused(source, tmp_path / "OUT", base=base)
+        assert "eave out --base" in refused(source, tmp_path / "OUT", base=base)
 
 
 def with_rows(model):
@@ -401,7 +401,7 @@ def checkpoint(path):
 
 def test_facts_are_not_stated_beside_the_base(base, trained, tmp_path):
     message = refused(trained, tmp_path / "OUT", base=base, format="cn_clip", context_length=30)
-    assert "leave out --format, --context-length" in message
+    assert "Leave out --format, --context-length" in message
 
 
 def test_an_adapter_that_is_not_merged_is_refused_with_the_merge(base, trained, tmp_path):

@@ -108,7 +108,7 @@ def test_a_named_folder_whose_setting_is_not_heeded_is_asked_about_and_its_words
     (folder / "tokenizer_config.json").write_text(json.dumps({setting: False}), encoding="utf-8")
     options = {"config": c.cn_clip.cn_clip_config(tmp_path / "facts.json")}
 
-    with pytest.raises(InputError, match=f"state .*{setting} false.* heeds no such setting") as error:
+    with pytest.raises(InputError, match=f"state .*{setting} false.* takes no other settings") as error:
         convert(source, tmp_path / "OUT", tokenizer=folder, **options)
 
     (way,) = re.findall(r"the words alone: --tokenizer (\S+);", str(error.value))

@@ -213,9 +213,9 @@ def _word_pieces(folder):
             _empty_merges,
             r"merges.txt has 0 merges, but vocab.json needs 11 .* damaged or truncated. Fetch .*merges.txt again",
         ),
-        (_truncated_merges, "merges.txt has 7 merges, vocab.json needs 11 .*damaged or truncated"),
-        (_merges_of_another_vocabulary, "merges.txt has merges with qq, which vocab.json does not hold"),
-        (_truncated_tokenizer_json, "tokenizer.json has 1 merges, its vocabulary needs 11 "),
+        (_truncated_merges, "merges.txt has 7 merges, but vocab.json needs 11 .*damaged or truncated"),
+        (_merges_of_another_vocabulary, "merges.txt has merges with qq, but vocab.json does not hold"),
+        (_truncated_tokenizer_json, "tokenizer.json has 1 merges, but its vocabulary needs 11 "),
         (_no_ends, r"found no <\|startoftext\|>, <\|endoftext\|> among the 0 tokens"),
         (_no_bytes, "wanted a byte-level BPE with every byte"),
         (_another_class, "found tokenizer_class 'GPT2Tokenizer'"),
@@ -250,7 +250,7 @@ def test_an_end_that_the_tokenizer_does_not_give_is_refused_and_the_named_field_
 ):
     text = {key: value for key, value in c.hf_clip.CLIP_TEXT_CONFIG.items() if key != "eos_token_id"}
     wrong = edited(folder, tmp_path / "wrong", text_config={**text, **({"eos_token_id": found} if found else {})})
-    with pytest.raises(InputError, match=f"takes the state of id {found or 49407}, its eos_token_id") as error:
+    with pytest.raises(InputError, match=rf"takes the state of its eos_token_id, {found or 49407}.") as error:
         convert(wrong, tmp_path / "out", tokenizer=wrong)
     (advice,) = re.findall(r'("\w+": \d+) in the text_config of config.json', str(error.value))
 

@@ -179,7 +179,7 @@ def test_widths_that_the_folder_states_are_held_against_the_weights(tmp_path, cl
 def test_weights_alone_ask_for_the_config_of_their_base(tmp_path, clip):
     file = checkpoints.multilingual_clip.multilingual_clip_folder(tmp_path / "mclip") / "pytorch_model.bin"
     file = file.rename(tmp_path / "alone.bin")
-    with pytest.raises(InputError, match="config.json of the text tower is not there(.|\n)*--config FILE"):
+    with pytest.raises(InputError, match="config.json of the text tower is missing(.|\n)*--config FILE"):
         describe(identify(Stated(file, clip)))
     base = checkpoints.multilingual_clip.multilingual_clip_config(tmp_path / "base.json")
     assert describe(identify(Stated(file, clip, config=base))).text.config["model_type"] == "xlm-roberta"
@@ -281,7 +281,9 @@ def test_the_frozen_tokenizer_gives_the_ids_of_transformers_own_class(mapped, tm
 
 def test_an_xlm_r_tokenizer_that_only_sentencepiece_reads_says_how_to_get_the_other_file(tmp_path):
     (tmp_path / "sentencepiece.bpe.model").write_bytes(b"\x0a\x0e")
-    with pytest.raises(InputError, match="no tokenizer.json(.|\n)*Fetch it(.|\n)*sentencepiece and protobuf"):
+    with pytest.raises(
+        InputError, match="no tokenizer.json(.|\n)*Fetch tokenizer.json(.|\n)*sentencepiece and protobuf"
+    ):
         xlm_roberta_tokenizer(tmp_path, 32)
 
 

@@ -118,7 +118,9 @@ def test_what_a_config_leaves_out_has_open_clips_defaults(plain):
 
 def test_without_a_config_it_is_asked_for(tmp_path):
     torch.save({"state_dict": seeded_state_dict(c.open_clip.open_clip())}, tmp_path / "epoch_5.pt")
-    with pytest.raises(InputError, match=r"the activation, heads and pooling of epoch_5\.pt: .* Pass --config FILE"):
+    with pytest.raises(
+        InputError, match=r"the activation, heads and pooling of epoch_5\.pt, and .* Pass --config FILE"
+    ):
         convert(tmp_path / "epoch_5.pt", tmp_path / "out", format="open_clip")
     assert not (tmp_path / "out").exists()
 
@@ -273,9 +275,9 @@ def test_every_pooler_and_projection_converts(text, projection, pooler, wanted, 
     [
         ({"hf_pooler_type": "cls_pooler"}, "has no text.transformer.pooler"),
         ({"hf_proj_type": "linear"}, "ends in text.proj.0.weight, text.proj.2.weight"),
-        ({"context_length": 77}, "context_length 77; the weights have 62"),
+        ({"context_length": 77}, "context_length 77; wanted 62"),
         ({"hf_model_config": None}, "does not fit the weights: vocab_size: stated 250002"),
-        ({"hf_model_config": {"rope_theta": 1}}, "rope_theta, not known here"),
+        ({"hf_model_config": {"rope_theta": 1}}, "unknown fields: rope_theta"),
         ({"hf_model_config": "x"}, "hf_model_config 'x'; a JSON object was wanted"),
         ({"hf_model_config": {"hidden_size": None}}, "hidden_size None; a number was wanted"),
         ({"hf_model_config": {"pad_token_id": "x"}}, "pad_token_id 'x'; a number was wanted"),

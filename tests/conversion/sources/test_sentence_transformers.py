@@ -154,7 +154,7 @@ def test_without_any_limit_the_positions_are_the_limit(folder):
         ("text", {"transformer_task": "fill-mask"}, "Transformer states transformer_task 'fill-mask'"),
         ("text", {"model_args": {"attn": 1}}, r"Transformer states model_args \{'attn': 1\}"),
         ("text", {"do_lower_case": True}, "states do_lower_case True"),
-        ("text", {"max_seq_length": 65}, "max_seq_length 65; a number from 3 to 64"),
+        ("text", {"max_seq_length": 65}, "max_seq_length 65; wanted a number from 3 to 64"),
         ("body", {"model_type": "xlm-roberta"}, "model_type 'xlm-roberta'.*Supported are distilbert and bert"),
         ("body", {"n_heads": 3}, "3 heads; wanted a divisor of the width 32"),
         ("body", {"dim": 48}, "dim: config.json says 48, the shapes say 32"),
