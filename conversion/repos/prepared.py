@@ -183,6 +183,6 @@ def _check_end(end: int, words: int, pooled: int, rows: int) -> None:
         )
     if pooled not in (LEGACY_EOS, end):
         raise InputError(
-            f"The tokenizer ends a text with id {end}, but the model takes the state of id {pooled}, its "
-            f"eos_token_id. If this vocabulary belongs to the model, the eos_token_id is wrong. Correct it: {state_it}"
+            f"The tokenizer ends a text with id {end}, but the model takes the state of its eos_token_id, {pooled}. "
+            f"If this vocabulary belongs to the model, the eos_token_id is wrong. Correct it: {state_it}"
         )
