@@ -540,8 +540,9 @@ def test_a_console_that_knows_other_characters_is_no_obstacle(monkeypatch, tmp_p
     assert "zhclip: 模型_" in streams["stderr"].buffer.getvalue().decode("gbk")
 
 
+@pytest.mark.thorough
 def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
-    """One real run: a fresh process that starts a fresh process."""
+    """A real run: a fresh process that starts a fresh process. test_readme.py has a run on a console of UTF-8."""
     folder = tmp_path / "模型 é"
     folder.mkdir()
     source, config = c.cn_clip.cn_clip_file(folder / "权重.pt"), c.cn_clip.cn_clip_config(folder / "事实.json")
