@@ -490,6 +490,7 @@ def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(argumen
 
 
 @posix
+@pytest.mark.thorough
 def test_the_exit_code_stays_where_the_reader_of_the_messages_has_gone(broken_pipe):
     done = subprocess.run([*COMMAND, "inspect", "no-such-file.pt"], stderr=broken_pipe, timeout=300)
 
@@ -497,6 +498,7 @@ def test_the_exit_code_stays_where_the_reader_of_the_messages_has_gone(broken_pi
 
 
 @posix
+@pytest.mark.thorough
 def test_a_closed_output_is_no_failure():
     done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "list"], stderr=subprocess.PIPE, timeout=300)
 
@@ -540,9 +542,8 @@ def test_a_console_that_knows_other_characters_is_no_obstacle(monkeypatch, tmp_p
     assert "zhclip: 模型_" in streams["stderr"].buffer.getvalue().decode("gbk")
 
 
-@pytest.mark.thorough
 def test_the_whole_command_works_on_a_gbk_console_with_chinese_paths(tmp_path):
-    """A real run: a fresh process that starts a fresh process. test_readme.py has a run on a console of UTF-8."""
+    """One real run: a fresh process that starts a fresh process."""
     folder = tmp_path / "模型 é"
     folder.mkdir()
     source, config = c.cn_clip.cn_clip_file(folder / "权重.pt"), c.cn_clip.cn_clip_config(folder / "事实.json")
