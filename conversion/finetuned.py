@@ -5,6 +5,7 @@ from the files that the report names. The proof maps the weights back to the key
 witness of the original's family computes from them.
 """
 
+import copy
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .mapping import Plan, Shape, check, plan, rename
 from .proof import compared, verification
 from .publishing.cards import write_card
 from .reading.files import CARD, sha256
+from .reading.json_files import read_json
 from .reading.read import ADAPTER_CONFIG, Checkpoint, read, refuse_adapter
 from .repos.differences import check_same
 from .repos.doors import SENTENCE_TRANSFORMERS, add_code, add_legacy, add_sentence_transformers, remove_code
@@ -85,7 +87,8 @@ def finish(
     progress(f"Found what training saved of {base.name}: {base.report.conversion['architecture']}")
     for sentence in check_same(trained, base):
         progress(sentence)
-    config, shapes = build(base.folder)
+    built, shapes = build(base.folder)
+    config = type(built).from_dict(copy.deepcopy(base.config))
     mapped = _checked(trained, base, shapes)
     limits = _limits(base, mapped, trained.tensors)
     config.dtype = _told_dtype(base, trained, writing.dtype, progress)
@@ -104,7 +107,7 @@ def finish(
             write_json(Path(writing.report), proof.to_json())
         if not proof.passed:
             raise ParityError(
-                f"The result does not compute what the witness of {base.name} computes with these weights:\n"
+                f"The result does not compute the same as the witness of {base.name} with these weights:\n"
                 f"{proof.failures()}",
                 proof,
             )
@@ -116,8 +119,8 @@ def _refuse_other_model(trained: Checkpoint) -> None:
     kind = trained.config.get("model_type")
     if kind not in (None, "hf_zhclip"):
         raise InputError(
-            f"{trained.name} is of model_type {kind!r} and no model of this package, so that no converted repo is its "
-            "base: leave out --base."
+            f"{trained.name} is of model_type {kind!r} and no model of this package, so it has no converted repo as "
+            "its base. Leave out --base."
         )
 
 
@@ -132,8 +135,8 @@ def _checked(trained: Checkpoint, base: Base, shapes: Mapping[str, Shape]) -> Pl
     """The trained weights as they are written: the keys and shapes are those of the base's model."""
     if not trained.tensors.keys() & shapes.keys() - {"logit_scale"}:  # other models have a scale, too
         raise InputError(
-            f"{trained.name} holds no weights of {base.name}, so that it was not trained from it. If it is an "
-            "original, leave out --base."
+            f"{trained.name} holds no weights of {base.name}, so it was not trained from {base.name}. If "
+            f"{trained.name} is an original, leave out --base."
         )
     mapped = plan((rename("*", "*"),), trained.shapes)
     check([mapped], shapes)
@@ -152,7 +155,7 @@ def _told_dtype(base: Base, trained: Checkpoint, dtype: str, progress: Callable[
     """The dtype that config.json states; tells the user if it is not the base's."""
     found, stated = widest_float(trained.tensors, dtype), base.config.get("dtype")
     if stated is not None and str(found) != f"torch.{stated}":
-        progress(f"The weights are written as {str(found).removeprefix('torch.')}; those of {base.name} are {stated}")
+        progress(f"The weights are written as {str(found).removeprefix('torch.')}; {base.name} has {stated}")
     return found
 
 
@@ -196,6 +199,7 @@ def _prove(
         **before,
         "dtype": writing.dtype,
         "limits": list(limits),
+        "config": read_json(place / "config.json"),
         "catalogue": None,  # what was published there are other weights, with other figures
         "command": command_of([trained.name], name, ["--base", base.name, *writing.options()]),
         "verification_skipped": writing.skip_verify,
@@ -226,7 +230,7 @@ def _tell_lineage(proof: Report, progress: Callable[[str], None]) -> None:
     told = ", ".join(f"{tower} {_counted(counts)}" for tower, counts in towers.items())
     progress(f"Changed since {proof.lineage['base']}: {told}")
     if not any(counts["changed"] for counts in towers.values()):
-        progress("No tensor has changed: was the model saved before it was trained, or an adapter not merged?")
+        progress("No tensor has changed. Was the model saved before the training, or was an adapter not merged?")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -19,8 +19,8 @@ from .stated import Stated
 from .telling import shown, shown_lines
 
 VERDICTS = {
-    "unknown": "not a format that is converted",
-    "mixed": "a model that is known, and more beside it",
+    "unknown": "a format that is not converted",
+    "mixed": "a known model together with other keys",
     "undecided": "undecided: say --format",
     "contradicted": "not the format that was stated",
     "converted": "already converted",
@@ -65,12 +65,12 @@ class Inspection:
 
     def summary(self) -> str:
         """The page without the keys."""
-        sure = self.certainty or "and convert refuses it"
+        sure = self.certainty or "but convert refuses it"
         what = f"{self.title} [{self.format}], {sure}" if self.format else VERDICTS[self.verdict]
         lines = [f"{self.name}: {what}", f"  container: {self.container}"]
-        lines += [f"  read: {self.file}; left aside: {', '.join(self.left_aside)}"] if self.left_aside else []
+        lines += [f"  read: {self.file}; not read: {', '.join(self.left_aside)}"] if self.left_aside else []
         lines += [f"  architecture: {self.architecture}"] if self.architecture else []
-        unknown = f"no wrapper that is known here: what is left are the keys of {self.format}"
+        unknown = f"an unknown prefix; without it, the keys are the keys of {self.format}"
         lines += [f"  wrapper removed: {prefix} ({WRAPPERS.get(prefix, unknown)})" for prefix in self.wrappers]
         if self.average:
             lines += [

@@ -29,7 +29,7 @@ from .telling import shown
 
 Shape = tuple[int, ...]
 
-MISSING = "missing keys (a rule found nothing to take)"
+MISSING = "missing keys (a rule needs them)"
 
 LAYER_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
 _HOLE = "\0"
@@ -149,14 +149,14 @@ class Step:
             case "split":
                 if not first or first[0] % len(self.targets):
                     raise ValueError(
-                        f"{self.sources[0]} has shape {list(first)}, which does not split into {len(self.targets)} "
-                        "parts"
+                        f"{self.sources[0]} has shape {list(first)}; wanted a shape that splits into "
+                        f"{len(self.targets)} equal parts"
                     )
                 shapes = [(first[0] // len(self.targets), *first[1:])] * len(self.targets)
             case "concat":
                 scalar = any(not source_shapes[key] for key in self.sources)
                 if scalar or len({source_shapes[key][1:] for key in self.sources}) > 1:
-                    raise ValueError(f"{', '.join(self.sources)} have shapes that do not join")
+                    raise ValueError(f"{', '.join(self.sources)} have shapes that cannot be joined")
                 shapes = [(sum(source_shapes[key][0] for key in self.sources), *first[1:])]
         return dict(zip(self.targets, shapes, strict=True))
 
@@ -261,7 +261,7 @@ def check(plans: Sequence[Plan], target_shapes: Mapping[str, Shape]) -> None:
     problems["keys that the model does not have"] += [
         f"{key} {list(shape)}" for key, shape in shapes.items() if key not in target_shapes
     ]
-    problems["keys of the model that nothing fills"] += [
+    problems["keys of the model that no rule fills"] += [
         f"{key} {list(shape)}" for key, shape in target_shapes.items() if key not in shapes
     ]
     problems["wrong shapes"] += [
@@ -381,7 +381,7 @@ def _filled(pattern: str, texts: Iterable[str]) -> str:
 
 
 def _table(problems: Mapping[str, Sequence[str]]) -> str:
-    sections = ["The checkpoint and its format do not fit; nothing was written."]
+    sections = ["The checkpoint does not fit its format. Nothing was written."]
     for title, lines in problems.items():
         sections.append(f"{title}:\n" + "\n".join(f"  {line}" for line in fold(lines)))
     sections.append("`zhclip inspect` prints all keys and shapes of the file.")

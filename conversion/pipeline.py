@@ -18,6 +18,7 @@ from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
 from .reading.hub import read_source
+from .reading.json_files import read_json
 from .reading.read import check_ema, choose
 from .repos.doors import add_legacy, add_sentence_transformers, remove_code
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
@@ -40,10 +41,7 @@ from .stated import Stated
 from .upgrade import upgrade
 from .words import Words
 
-TEXT_ALONE = (
-    "It is a text tower alone: without a projection into a space with pictures, nothing that it computes can be "
-    "compared with one"
-)
+TEXT_ALONE = "The model is a text tower alone and has no projection, so its vectors cannot be compared with pictures"
 
 
 def convert(
@@ -155,6 +153,7 @@ def convert(
         write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
         processor.save_pretrained(folder)
         model_config.save_pretrained(folder)
+        settings["config"] = read_json(folder / "config.json")
         _open_doors(folder, description, processor, with_code, also_legacy)
         progress("Verifying in a fresh process")
         proof = _prove(folder, parts, settings, stated, skip_verify)
@@ -162,7 +161,7 @@ def convert(
         if report is not None:
             write_json(Path(report), proof.to_json())
         if not proof.passed:
-            raise ParityError(f"The result does not compute what {source} computes:\n{proof.failures()}", proof)
+            raise ParityError(f"The result does not compute the same as {source}:\n{proof.failures()}", proof)
         write_card(folder, proof, out.name)
     return proof
 
@@ -174,10 +173,10 @@ def _tell(parts: Parts, description: Description, progress: Callable[[str], None
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
         progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.prefix):
-        progress(f"Took the prefix {checkpoint.prefix!r} from the keys of {checkpoint.name}")
+        progress(f"Removed the prefix {checkpoint.prefix!r} from the keys of {checkpoint.name}")
     for part in parts:
         for key in part.plan.zeros:
-            progress(f"{part.checkpoint.name} holds no {key}, and its model computes without: it is written as 0")
+            progress(f"{part.checkpoint.name} holds no {key}, and its model needs no {key}: {key} is written as 0")
     if isinstance(description, TextAlone):
         progress(TEXT_ALONE)
 
@@ -187,8 +186,8 @@ def _refuse_options(source: str | Path, given: Mapping[str, Any]) -> None:
     changed = (name for name, value in given.items() if value and value != DEFAULTS.get(name))
     if options := [f"--{name.replace('_', '-')}" for name in changed]:
         raise InputError(
-            f"{source} is a repo of an older version and comes over as it is: leave out {', '.join(options)}. With "
-            "options, convert its original, which its card names."
+            f"{source} is a repo of an older version, and is converted without options. Leave out "
+            f"{', '.join(options)}. To use options, convert the original, which the repo's card names."
         )
 
 
@@ -198,14 +197,14 @@ def _refuse_facts(source: str | Path, stated: Stated, base: str | Path | None) -
     if options := [f"--{name.replace('_', '-')}" for name in given]:
         named = f"{base}, which --base names" if base is not None else "its report"
         raise InputError(
-            f"The facts of {source} come from {named}: leave out {', '.join(options)}. If {source} is an original and "
+            f"The facts of {source} come from {named}. Leave out {', '.join(options)}. If {source} is an original and "
             "no model of this package, leave out --base."
         )
 
 
 def _check_arguments(out: Path, dtype: str, max_shard_size: str, report: str | Path | None, force: bool) -> None:
     if dtype not in ("keep", *DTYPES):
-        raise InputError(f"There is no dtype {dtype!r}; there are keep, {', '.join(DTYPES)}.")
+        raise InputError(f"There is no dtype {dtype!r}; wanted one of keep, {', '.join(DTYPES)}.")
     check_shard_size(max_shard_size)
     check_absent(out, force)
     if report is not None:
@@ -214,9 +213,9 @@ def _check_arguments(out: Path, dtype: str, max_shard_size: str, report: str | P
 
 def _check_report(path: Path, force: bool) -> None:
     if not path.parent.is_dir():
-        raise InputError(f"--report {path}: there is no such folder. Make it, or choose another place.")
+        raise InputError(f"--report {path}: the folder does not exist. Make the folder, or choose another place.")
     if os.path.lexists(path) and not (force and path.is_file()):
-        raise InputError(f"--report {path} exists already, and nothing is overwritten. Choose another place.")
+        raise InputError(f"--report {path} exists already, and is not overwritten. Choose another place.")
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def prepare(parts: Parts, description: Description, stated: Stated) -> Prepared:
 def _longest_text(description: Description, context_length: int | None, positions: int) -> int:
     longest = context_length if context_length is not None else description.context_length
     if not 3 <= longest <= positions:
-        raise InputError(f"--context-length {longest} does not fit: the model takes 3 to {positions} tokens.")
+        raise InputError(f"--context-length is {longest}, but the model takes 3 to {positions} tokens.")
     return longest
 
 
@@ -278,8 +277,8 @@ def _tokenizer(parts: Parts, description: Description, stated: Stated, context_l
     tokenizer = parts[0].source.tokenizer(found, context_length)
     if found is None and len(tokenizer) != rows:
         raise InputError(
-            f"There is no vocabulary beside the weights, the packaged one has {len(tokenizer)} words, and the model "
-            f"{rows} rows. {OTHER_VOCABULARY}"
+            f"There is no vocabulary beside the weights. The packaged vocabulary has {len(tokenizer)} words, but the "
+            f"model has {rows} rows for words. {OTHER_VOCABULARY}"
         )
     return tokenizer
 
@@ -321,7 +320,7 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
         with torch.device("meta"):
             model = ZhCLIPModel(config) if isinstance(description, Whole) else ZhCLIPTextModel(config)
     except (StrictDataclassError, ValueError) as error:
-        raise InputError(f"No model can be built from what is stated of it. {error}") from error
+        raise InputError(f"No model can be built from the stated facts. {error}") from error
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 
@@ -340,9 +339,9 @@ def _pair_fields(description: Whole) -> dict[str, Any]:
     text, vision = description.text, description.vision
     if text.width != vision.width:
         raise InputError(
-            f"The text tower ends in {text.width} numbers and the image tower in {vision.width}: they are no pair. "
-            "Of two parts, name with --vision the image model that this text model was trained for; in one file, its "
-            "projections are not of the same model."
+            f"The text tower gives vectors of {text.width} numbers, and the image tower gives vectors of "
+            f"{vision.width} numbers. The two are no pair. With --vision, name the image model that this text model "
+            "was trained for. If both towers are in the same file, their projections are not from the same model."
         )
     return {
         "vision_config": dict(vision.config),

@@ -39,8 +39,8 @@ class Signature:
 class Relative:
     """A neighbour of a format that is not converted: how it is recognised, and what to do instead.
 
-    `required` and `absent` are key patterns that must or must not exist. `sizes` accepts only these shapes. `altered` marks a change to a model, which is named even if a source claims the
-    other keys.
+    `required` and `absent` are key patterns that must or must not exist. `sizes` accepts only these shapes. `altered`
+    marks a change to a model, which is named even if a source claims the other keys.
     """
 
     title: str

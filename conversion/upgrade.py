@@ -33,8 +33,8 @@ FORMER_VERSION = 2
 TYPES = {"zhclip": "hf_zhclip", "zhclip_resnet": "hf_zhclip_resnet"}
 
 LIMIT = Words(
-    "This repo was made from one that an older version of hf_zhclip had converted. What its original states beside "
-    "the weights is taken from that repo's report; the original's files were not read again.",
+    "This repo was made from a repo that an older version of hf_zhclip had converted. The original's facts beside the "
+    "weights are taken from the older repo's report. The original's files were not read again.",
     "本仓库由 hf_zhclip 旧版本转换得到的仓库改写而来。原文件中权重以外的说明取自旧仓库的报告，没有重新读取原文件。",
 )
 """The card's sentence about an upgraded repo."""
@@ -42,7 +42,7 @@ LIMIT = Words(
 WORDED = ("what", "witness")
 """The fields of a comparison that this version states in both languages."""
 
-CONVERT_ORIGINAL = "Convert its original again, which its card names."
+CONVERT_ORIGINAL = "Convert the original again; the repo's card names it."
 
 Stated = Callable[[Mapping[str, Any]], Evidence]
 
@@ -92,7 +92,7 @@ def upgrade(
         positions = _write_config(place, config)
         if not 3 <= (length := report["conversion"]["context_length"]) <= positions:
             raise InputError(
-                f"{folder / FILE} states context_length {length}, and the model takes 3 to {positions} tokens. "
+                f"{folder / FILE} states context_length {length}, but the model takes 3 to {positions} tokens. "
                 f"{CONVERT_ORIGINAL}"
             )
         add_code(place)
@@ -101,7 +101,7 @@ def upgrade(
         proof = _prove(place, folder, report, out.name)
         write_json(place / FILE, proof.to_json())
         if not proof.passed:
-            raise ParityError(f"The result does not compute what {folder} computes:\n{proof.failures()}", proof)
+            raise ParityError(f"The result does not compute the same as {folder}:\n{proof.failures()}", proof)
         write_card(place, proof, out.name)
     return proof
 
@@ -115,14 +115,14 @@ def _former_report(folder: Path) -> dict[str, Any]:
     report = read_json(folder / FILE)
     if report.get("format_version") != FORMER_VERSION:
         raise InputError(
-            f"{folder / FILE} is of version {report.get('format_version')!r}; {FORMER_VERSION} was wanted. "
+            f"{folder / FILE} has version {report.get('format_version')!r}; version {FORMER_VERSION} was wanted. "
             f"{CONVERT_ORIGINAL}"
         )
     try:
         report = _of_today(report)
         read = Report.from_json(report)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{folder / FILE} is no report: {error}. {CONVERT_ORIGINAL}") from error
+        raise InputError(f"{folder / FILE} is no valid report: {error}. {CONVERT_ORIGINAL}") from error
     _check_proved(folder, report)
     return {**report, "conversion": read.conversion}
 
@@ -172,8 +172,11 @@ def _check_proved(folder: Path, report: Mapping[str, Any]) -> None:
     changed = sorted(name for name, digest in report["files"].items() if _differs(folder, name, digest))
     proved = report["passed"] is True and report["level"] != "tensors" and report["comparisons"]
     if changed or not proved:
-        why = f"changed since then: {', '.join(changed)}" if changed else "it was not verified"
-        raise InputError(f"{folder} is not what its report proves ({why}): it is not taken. {CONVERT_ORIGINAL}")
+        why = f"changed: {', '.join(changed)}" if changed else "it was not verified"
+        raise InputError(
+            f"{folder} differs from the repo that its report describes ({why}), and is not converted. "
+            f"{CONVERT_ORIGINAL}"
+        )
 
 
 def _differs(folder: Path, name: str, digest: str) -> bool:

@@ -12,6 +12,6 @@ def finishing(repo: str | Path, *options: str) -> str:
 def finish_it(repo: str | Path) -> str:
     """The advice for a folder of this package's model that nothing proves, or whose files do not fit together."""
     return (
-        f"{finishing(repo)} takes its weights and makes a complete, verified repo of them; REPO is the converted repo "
-        "that the training started from. If nothing was trained, convert the original again."
+        f"{finishing(repo)} takes its weights and makes a complete, verified repo. REPO is the converted repo that "
+        "the training started from. If the weights were not trained, convert the original again."
     )

@@ -216,7 +216,7 @@ class TestInputs:
 
     def test_a_file_that_is_no_picture_is_refused(self, tmp_path):
         (tmp_path / "notes.jpg").write_text("no picture")
-        with pytest.raises(ValueError, match="notes.jpg', wanted the path of an existing picture"):
+        with pytest.raises(ValueError, match="notes.jpg', which holds no picture"):
             processor()(tmp_path / "notes.jpg")
 
     @pytest.mark.parametrize("form", [str, Path])
@@ -384,9 +384,17 @@ class TestSteps:
         grey = processor()(floats[..., 0], **plain).pixel_values[0]
         assert same_bits(grey, np.stack([floats[..., 0]] * 3))
 
-    def test_floats_need_the_word_that_they_are_rescaled(self):
-        with pytest.raises(ValueError, match="found an array of float32.*pass do_rescale=False"):
-            processor()(np.zeros((9, 9, 3), np.float32))
+    @pytest.mark.parametrize(
+        ("value", "advice"),
+        [
+            (0.5, r"processor\(images=..., do_rescale=False"),
+            (200, "as bytes: uint8"),
+            (-1, "before it was normalised"),
+        ],
+    )
+    def test_floats_need_the_word_that_they_are_rescaled_and_others_another_word(self, value, advice):
+        with pytest.raises(ValueError, match=f"found an array of float32.*{advice}"):
+            processor()(np.full((9, 9, 3), value, np.float32))
 
     @pytest.mark.parametrize("value", [-0.5, 1.5, 255.0, float("nan")])
     def test_rescaled_floats_outside_0_to_1_are_refused(self, value):

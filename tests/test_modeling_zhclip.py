@@ -95,6 +95,37 @@ def test_embeddings_are_the_towers_outputs_pooled_and_projected(variant):
     assert (text[0] - text[1]).abs().max() > 1e-2 and (image[0] - image[1]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_a_batch_of_nothing_gives_outputs_without_rows(variant):
+    model = build(variant).eval()
+    model.config.output_hidden_states = True
+    full, given = model(**both(model)), both(model)
+    empty = {name: each[:0] for name, each in given.items()}
+    masked = empty | {"attention_mask": empty["input_ids"]}
+
+    for outputs in (model(**masked), model(**empty)):
+        assert outputs.text_embeds.shape == (0, full.text_embeds.shape[1])
+        assert outputs.image_embeds.shape == (0, full.image_embeds.shape[1])
+        assert outputs.logits_per_image.shape == (0, 0)
+        for side in ("text_model_output", "vision_model_output"):
+            found, wanted = getattr(outputs, side), getattr(full, side)
+            assert found.keys() == wanted.keys()
+            assert found.last_hidden_state.shape == (0, *wanted.last_hidden_state.shape[1:])
+            assert [each.shape[1:] for each in found.hidden_states] == [
+                each.shape[1:] for each in wanted.hidden_states
+            ]
+    assert model(**(given | {"pixel_values": empty["pixel_values"]})).logits_per_text.shape == (3, 0)
+    assert model.encode_text(empty["input_ids"]).shape == model.encode_image(empty["pixel_values"]).shape
+
+
+def test_a_batch_of_nothing_leaves_gradients_of_zero():
+    model = build("cn_clip")
+    given = both(model)
+    (model.encode_text(given["input_ids"][:0]).sum() + model.encode_image(given["pixel_values"][:0]).sum()).backward()
+    assert not any(each.grad.any() for each in model.parameters() if each.grad is not None)
+
+
 def test_the_raw_cls_token_has_passed_no_post_layernorm():
     state = build("prd2").state_dict()
     assert not [key for key in state if "post_layernorm" in key]

@@ -205,9 +205,33 @@ def test_what_is_neither_text_nor_ids_is_refused(model, given):
         model.encode_text(given)
 
 
-def test_a_mask_without_ids_is_refused(model):
-    with pytest.raises(TypeError, match="belong to ids"):
-        model.encode_text("猫", attention_mask=torch.ones(1, 3))
+def test_a_mask_without_ids_and_a_second_text_or_picture_are_refused(model):
+    for call in (
+        lambda: model.encode_text("猫", attention_mask=torch.ones(1, 3)),
+        lambda: model.encode_text("猫", "狗"),
+    ):
+        with pytest.raises(TypeError, match=r"several texts as a list, encode_text\(\[...\]\)"):
+            call()
+    with pytest.raises(TypeError, match="positional argument"):
+        model.encode_image(rgb(30, 20), rgb(20, 30))
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        (
+            lambda model: model.encode_text(torch.tensor([1, 2])),
+            r"found input_ids of shape \(2,\); wanted \(n, length",
+        ),
+        (lambda model: model.encode_image(torch.rand(3, 48, 48)), r"found pixel_values of shape \(3, 48, 48\)"),
+        (lambda model: model(input_ids="猫"), "found a value of type str as input_ids.*encode_text takes texts"),
+        (lambda model: setattr(model, "processor", "demo/model"), "found 'demo/model' as the processor"),
+    ],
+    ids=["ids", "pixels", "forward", "processor"],
+)
+def test_tensors_of_another_shape_and_values_that_are_none_are_named(model, call, found):
+    with pytest.raises((TypeError, ValueError), match=found):
+        call(model)
 
 
 class TestPlace:

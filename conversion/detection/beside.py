@@ -6,7 +6,7 @@ from ..errors import InputError
 from ..reading.evidence import TOKENIZER_CONFIG
 from ..reading.read import Checkpoint
 from ..source import Source
-from ..tokenizers.vocabularies import BERT_SETTINGS, DEFAULT_VOCAB, optional_json
+from ..tokenizers.vocabularies import BERT_SETTINGS, DEFAULT_VOCAB, optional_json, read_vocab, read_wordpieces
 
 PACKAGED = "packaged"
 """The value of `--tokenizer` for the packaged vocabulary; an existing file with this name takes precedence."""
@@ -25,8 +25,8 @@ def packaged(source: Source) -> Path:
     """
     if source.vocabulary.default is None:
         raise InputError(
-            f"--tokenizer {PACKAGED}: no vocabulary ships with the package for {source.title}. Pass the one that it "
-            "was trained with: --tokenizer PATH."
+            f"--tokenizer {PACKAGED}: no vocabulary ships with the package for {source.title}. Pass the vocabulary "
+            "that the model was trained with: --tokenizer PATH."
         )
     return source.vocabulary.default
 
@@ -44,27 +44,53 @@ def refuse_other_vocabulary(source: Source, checkpoint: Checkpoint) -> None:
     if found is None:
         return
     settings = (folder / TOKENIZER_CONFIG).is_file()
-    theirs = f"--tokenizer {folder if settings else found} if {checkpoint.name} was trained with it"
+    theirs = f"--tokenizer {folder if settings else found} if {checkpoint.name} was trained with {found.name}"
     if (default := source.vocabulary.default) is None:
         raise InputError(
-            f"{found.name} lies beside {checkpoint.name}, and nothing says that it is its own. Say so: {theirs}; or "
-            "--tokenizer PATH with the vocabulary that it was trained with."
+            f"{found.name} lies beside {checkpoint.name}, and nothing says that the two belong together. Say which "
+            f"vocabulary is meant: {theirs}; or --tokenizer PATH with the vocabulary that the model was trained with."
         )
-    ours = f"--tokenizer {PACKAGED} for the packaged one, which {source.title} was published with"
+    ours = f"--tokenizer {PACKAGED} for the packaged vocabulary, which {source.title} was published with"
     try:
         same = source.vocabulary.read(found) == source.vocabulary.read(default)
     except InputError as error:
         raise InputError(
-            f"{found.name} lies beside {checkpoint.name} and can't be read as its vocabulary: {error} Say which one "
-            f"is meant: {ours}; or --tokenizer PATH with the vocabulary that it was trained with."
+            f"{found.name} lies beside {checkpoint.name} and can't be read as its vocabulary: {error} Say which "
+            f"vocabulary is meant: {ours}; or --tokenizer PATH with the vocabulary that the model was trained with."
         ) from error
     if not same:
         raise InputError(
-            f"{found.name} lies beside {checkpoint.name} and is not the packaged vocabulary, which would be taken: "
-            f"words or their ids differ. This is not guessed. Say which one is meant: {theirs}, or {ours}."
+            f"{found.name} lies beside {checkpoint.name}, but convert would take the packaged vocabulary. The two "
+            f"differ in words or ids. The vocabulary is not guessed. Say which vocabulary is meant: {theirs}, or "
+            f"{ours}."
         )
     if settings:
         _refuse_other_settings(source, folder, ours, theirs)
+
+
+def refuse_unheeded_settings(source: Source, folder: Path) -> None:
+    """Refuses a folder of `--tokenizer` whose settings the source's tokenizer does not heed.
+
+    Raises:
+        InputError: the folder states a setting that BertTokenizer does not have by itself, and it would be ignored.
+    """
+    if source.vocabulary.read is not read_vocab:
+        return
+    found = read_wordpieces(folder)
+    stated = (found.lowercase, found.strip_accents, found.cjk_alone)
+    other = [f"{name} false" for name, value in zip(BERT_SETTINGS, stated, strict=True) if not value]
+    file = next(folder / name for name in source.vocabulary.files if (folder / name).is_file())
+    if other and _prepared(source, folder) == _prepared(source, file):
+        raise InputError(
+            f"--tokenizer {folder}: its files state {', '.join(other)}. {source.title} lower-cases every text, cuts "
+            f"its accents and sets each ideograph apart, and heeds no such setting. If the model was trained so, pass "
+            f"the words alone: --tokenizer {file}; a {source.title} that was trained otherwise is not converted."
+        )
+
+
+def _prepared(source: Source, vocabulary: Path) -> str:
+    """A text as the source's tokenizer prepares it before it looks for words."""
+    return source.tokenizer(vocabulary, 8).backend_tokenizer.normalizer.normalize_str("Été 猫狗")
 
 
 def _refuse_other_settings(source: Source, folder: Path, ours: str, theirs: str) -> None:
@@ -79,8 +105,9 @@ def _refuse_other_settings(source: Source, folder: Path, ours: str, theirs: str)
     if not other or source.vocabulary.default != DEFAULT_VOCAB:
         return
     heeds = source.tokenizer(folder, 8)("Été 猫狗")["input_ids"] != source.tokenizer(None, 8)("Été 猫狗")["input_ids"]
-    way = f", or {theirs}" if heeds else f"; a {source.title} that was trained otherwise is not converted"
+    way = f", or {theirs}" if heeds else f". A {source.title} that was trained with other settings is not converted"
     raise InputError(
         f"{file} states {', '.join(other)} beside the packaged vocabulary. {source.title} lower-cases every "
-        f"text, cuts its accents and sets each ideograph apart. This is not guessed. Say what is meant: {ours}{way}."
+        f"text, removes its accents and splits at each Chinese character. The settings are not guessed. Say which "
+        f"vocabulary is meant: {ours}{way}."
     )

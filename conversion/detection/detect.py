@@ -47,7 +47,7 @@ def detect(checkpoint: Checkpoint, format: str | None = None) -> Detection:
         raise UnknownFormat(refused)
     if format not in (None, *SOURCES):
         raise InputError(
-            f"There is no format {format!r}; wanted one of {', '.join(SOURCES)}.{near(str(format), SOURCES)}"
+            f"There is no format {format!r}; the formats are {', '.join(SOURCES)}.{near(str(format), SOURCES)}"
         )
     if not any(_fitting(source, checkpoint) for source in SOURCES.values()):
         if format is None and (known := relatives.known(checkpoint)):
@@ -81,20 +81,27 @@ def _named(checkpoint: Checkpoint, source: Source) -> Detection:
         )
     if (other := _told(checkpoint)) and _contradicts(checkpoint, source, other):
         raise UnknownFormat(
-            f"config.json names {', '.join(_classes(checkpoint))}, which is {other.title} [{other.name}]; --format "
+            f"config.json names {', '.join(_classes(checkpoint))}, which is {other.title} [{other.name}]. --format "
             f"says {source.name}, whose model computes something else. Correct config.json or --format.",
             "contradicted",
         )
-    kind = checkpoint.config.get("model_type") if source.reads_config_json else None
-    if kind is not None and signature.types and kind not in signature.types:
+    if (kind := _other_type(source, checkpoint)) is not None:
         raise UnknownFormat(
-            f"config.json is of model_type {kind!r}, whose model computes something else from the same keys; --format "
-            f"says {source.name}, whose model_type is {' or '.join(signature.types)}. If config.json is not that of "
-            "these weights, put their own in its place; if it is, they are not converted.",
+            f"config.json says model_type {kind!r}, and --format says {source.name}, whose model_type is "
+            f"{' or '.join(signature.types)}. The two models compute different vectors from the same keys. If the "
+            "config.json belongs to other weights, put the right config.json in its place. If it belongs to these "
+            "weights, the weights are not converted.",
             "contradicted",
         )
     _refuse_beside(checkpoint, source)
     return Detection(source, "stated", f"--format {source.name}, and the keys agree")
+
+
+def _other_type(source: Source, checkpoint: Checkpoint) -> object:
+    """The model type of config.json, if the source's models have other types; else None."""
+    signature, kind = _fitting(source, checkpoint), checkpoint.config.get("model_type")
+    wrong = source.reads_config_json and signature is not None and signature.types and kind not in signature.types
+    return kind if wrong else None
 
 
 def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | None:
@@ -107,7 +114,8 @@ def _under_prefix(checkpoint: Checkpoint, format: str | None) -> Detection | Non
     for prefix in common(checkpoint.tensors):
         inside = without(checkpoint, prefix)
         if fitting := [source for source in candidates if _fitting(source, inside)]:
-            if format is None and (own := _of_own_class(inside, prefix, fitting)):
+            decided = format is not None and all(_other_type(source, inside) is None for source in fitting)
+            if not decided and (own := _of_own_class(inside, prefix, fitting)):
                 raise UnknownFormat(own)
             found = detect(inside, format)
             return replace(found, why=f"{found.why}, under the prefix {prefix!r}", prefix=prefix)
@@ -133,8 +141,8 @@ def _of_own_class(inside: Checkpoint, prefix: str, fitting: Sequence[Source]) ->
     return "\n".join(
         [
             f"config.json names {', '.join(classes)}, which is not converted. Without the prefix {prefix!r} its keys "
-            "are those of a known format. If the class only holds such a model, and config.json states that model, "
-            "write the model's own names into config.json:",
+            "are the keys of a known format. If the class only holds a model of this format, and config.json states "
+            "this model, write the model's own names into config.json:",
             *ways,
         ]
     )
@@ -168,9 +176,9 @@ def _refuse_beside(checkpoint: Checkpoint, source: Source) -> None:
         signature = _fitting(other, checkpoint)
         if other is not source and signature is not None and signature.beside:
             raise UnknownFormat(
-                f"{_names(signature.beside)} beside the weights of {checkpoint.name}. It is {other.title} "
-                f"[{other.name}] by that, and --format {source.name} would not read what it states there. It is found "
-                "by itself: leave --format out.",
+                f"{_names(signature.beside)} beside the weights of {checkpoint.name}, so the checkpoint is "
+                f"{other.title} [{other.name}]. --format {source.name} would not read these files. Leave --format "
+                "out: the format is found without it.",
                 "contradicted",
             )
 
@@ -194,7 +202,7 @@ def _claim(source: Source, checkpoint: Checkpoint) -> Detection | None:
         shapes = ", ".join(f"{key} {list(checkpoint.shapes[key])}" for key in signature.sizes)
         why = f"{len(signature.required)} keys that no other known format has together"
         if signature.beside:
-            why = f"{len(signature.required)} keys, and {' and '.join(signature.beside)} beside them"
+            why = f"{len(signature.required)} keys, and {' and '.join(signature.beside)} beside the weights"
         certainty = "likely" if shapes else "certain"
         return Detection(source, certainty, f"{why}{', and ' + shapes if shapes else ''}", bool(signature.beside))
     return None
@@ -256,18 +264,18 @@ def _refuse_placeholders(checkpoint: Checkpoint) -> None:
         raise UnknownFormat(without_empty(checkpoint, empty))
     if empty:
         raise UnknownFormat(
-            f"{checkpoint.name} holds empty placeholders in place of weights ({', '.join(fold(empty)[:3])} …): it is "
-            f"a part of a DeepSpeed ZeRO-3 checkpoint. {OWN_SCRIPT}"
+            f"{checkpoint.name} holds empty placeholders in place of weights ({', '.join(fold(empty)[:3])} …): the "
+            f"file is a part of a DeepSpeed ZeRO-3 checkpoint. {OWN_SCRIPT}"
         )
 
 
 def _refuse_converted(checkpoint: Checkpoint) -> None:
     if checkpoint.config.get("model_type") == "hf_zhclip":
         raise ConvertedRepo(
-            f"{checkpoint.name} is a repo of this package and no original: after `import hf_zhclip`, "
-            "AutoModel.from_pretrained loads it, and `zhclip export` writes it in another format. If training saved "
-            f"it, {finishing(checkpoint.hub_id or checkpoint.path)} makes a complete repo of it; REPO is the "
-            "converted repo that the training started from.",
+            f"{checkpoint.name} is a repo of this package, not an original. After `import hf_zhclip`, "
+            "AutoModel.from_pretrained loads the repo. `zhclip export` writes the repo in another format. If training "
+            f"saved the repo, {finishing(checkpoint.hub_id or checkpoint.path)} makes a complete repo from it. REPO "
+            "is the converted repo that the training started from.",
             checkpoint,
         )
 
@@ -278,12 +286,12 @@ def _choose(checkpoint: Checkpoint, candidates: Sequence[Source]) -> UnknownForm
     said = _classes(checkpoint)
     if said and all(_knows_classes(source, checkpoint) for source in candidates):
         return UnknownFormat(_named_otherwise(checkpoint, f"config.json names {', '.join(said)}"))
-    word = f"config.json names {', '.join(said)}" if said else "no config.json says which model it is"
+    word = f"config.json names {', '.join(said)}" if said else "no config.json names the model"
     helps = [
         help for source in SOURCES.values() for key, help in source.undecided.items() if key in checkpoint.tensors
     ]
     return UnknownFormat(
-        f"The keys of {checkpoint.name} do not decide what it is, and {word}. Models with the same keys pool "
+        f"The keys of {checkpoint.name} do not decide its format, and {word}. Models with the same keys pool "
         "differently, so the format is not guessed. If you know the format, state it: "
         f"{' '.join([f'{names}.', *helps])}",
         "undecided",
@@ -302,9 +310,10 @@ def _nearest(checkpoint: Checkpoint) -> str:
     if not _likeness(nearest, checkpoint.tensors):
         some = "\n".join(f"  {key}" for key in fold(checkpoint.tensors)[:12])
         return (
-            f"{checkpoint.name} is no format that is known here. It holds {len(checkpoint.tensors)} tensors:\n{some}"
+            f"The format of {checkpoint.name} is not known. The checkpoint holds {len(checkpoint.tensors)} "
+            f"tensors:\n{some}"
         )
-    return f"{checkpoint.name} is no format that is known here.\n{_difference(nearest, checkpoint)}"
+    return f"The format of {checkpoint.name} is not known.\n{_difference(nearest, checkpoint)}"
 
 
 def _likeness(source: Source, keys: Collection[str]) -> float:
@@ -320,21 +329,19 @@ def _difference(source: Source, checkpoint: Checkpoint) -> str:
     best = max(source.signatures, key=lambda each: sum(_any(pattern, keys) for pattern in each.required))
     lines = [f"The nearest format is {source.name}, {source.title}."]
     if absent := [pattern for pattern in best.required if not _any(pattern, keys)]:
-        lines.append("Keys of that format which are missing here:\n" + "\n".join(f"  {key}" for key in absent))
+        lines.append("Keys of this format that are missing here:\n" + "\n".join(f"  {key}" for key in absent))
     if foreign := [pattern for pattern in best.absent if _any(pattern, keys)]:
         lines.append(
-            "Keys which that format does not have, but this checkpoint has:\n"
-            + "\n".join(f"  {key}" for key in foreign)
+            "Keys that this format does not have, but the checkpoint has:\n" + "\n".join(f"  {key}" for key in foreign)
         )
     there = {file.name for file in checkpoint.files}
     if missing := [name for name in best.beside if name not in there]:
         lines.append(
-            "Files which that format has beside the weights, and which are missing here:\n"
-            + "\n".join(f"  {name}" for name in missing)
+            "Files of this format that are missing beside the weights:\n" + "\n".join(f"  {name}" for name in missing)
         )
     problems = plan(source.rules(keys), checkpoint.shapes).problems.get("unknown keys (no rule claims them)", ())
     if problems:
         lines.append(
-            "Keys that no rule of that format claims:\n" + "\n".join(f"  {line}" for line in fold(problems)[:20])
+            "Keys that no rule of this format claims:\n" + "\n".join(f"  {line}" for line in fold(problems)[:20])
         )
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from ..reading.read import Checkpoint, check_ema, choose, read, without
 from ..source import Description, ImageSide, Source, TextAlone, TextSide, Whole, joined
 from ..sources import SOURCES
 from ..stated import Stated
-from .beside import is_packaged, packaged, refuse_other_vocabulary
+from .beside import is_packaged, packaged, refuse_other_vocabulary, refuse_unheeded_settings
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
@@ -31,7 +31,7 @@ Role = Literal["whole", "image"]
 
 COMPLETE = {
     "dual": "holds both towers",
-    "alone": "stands in no space with pictures, so that no image tower belongs to it",
+    "alone": "has no vectors that can be compared with pictures, so no image tower belongs to it",
 }
 """Why a part takes no image part, by what its source holds."""
 
@@ -95,7 +95,7 @@ class Part:
         except LookupError as error:
             shapes = "\n".join(f"  {line}" for line in fold(f"{key} {shape}" for key, shape in self._shapes().items()))
             raise MappingError(
-                f"The shapes of {self.checkpoint.name} are not {self.source.title}'s:\n{shapes}"
+                f"The shapes of {self.checkpoint.name} are not the shapes of {self.source.title}:\n{shapes}"
             ) from error
 
     def _shapes(self) -> dict[str, list[int]]:
@@ -216,8 +216,9 @@ def _parts(stated: Stated, checkpoint: Checkpoint) -> Parts:
     if not first.holds_text:
         texts = ", ".join(sorted(each.name for each in SOURCES.values() if each.part == "text"))
         raise InputError(
-            f"{source} is {first.source.title}, but an image tower alone: it serves as --vision beside a text tower "
-            f"({texts}). By itself it is not converted: without a text there is nothing to compare a picture with."
+            f"{source} is {first.source.title}, but holds an image tower alone. An image tower alone is not "
+            "converted, because no text can be compared with its pictures. Pass it as --vision beside a text tower "
+            f"({texts})."
         )
     if why := COMPLETE.get(first.source.part):
         options = {
@@ -230,8 +231,8 @@ def _parts(stated: Stated, checkpoint: Checkpoint) -> Parts:
         return (first,)
     if vision is None:
         raise InputError(
-            f"{source} is {first.source.title}: a text tower alone. Its image tower is published apart; name it with "
-            f"--vision{_example(first.source)}."
+            f"{source} is {first.source.title}: a text tower alone. Its image tower is published separately. Name the "
+            f"image tower with --vision{_example(first.source)}."
         )
     return (
         first,
@@ -244,7 +245,7 @@ def _example(source: Source) -> str:
     for entry in entries():
         if entry.format == source.name and entry.image_part and entry.image_part.on_hub:
             return f", for example --vision {entry.vision} for {entry.name}"
-    return ": the whole CLIP that it was trained against"
+    return ": the whole CLIP that the text tower was trained against"
 
 
 def part_of(checkpoint: Checkpoint, stated: Stated, entry: Entry | None = None) -> WholePart:
@@ -273,7 +274,7 @@ def detect_published(checkpoint: Checkpoint, format: str | None, entry: Entry | 
     """`detect`; the catalogue states a published checkpoint's format if the user states no format."""
     if entry is None or format is not None:
         return detect(checkpoint, format)
-    why = f"it is {entry.name} of the catalogue, and the keys agree"
+    why = f"the checkpoint is {entry.name} of the catalogue, and the keys agree"
     return replace(detect(checkpoint, entry.format), certainty="published", why=why)
 
 
@@ -287,7 +288,8 @@ def _facts(
     base = source.base_model(own or stated) if source.base_model else None
     if own and stated and base is None:
         raise InputError(
-            f"{path} states its own facts beside the weights, so --config has nothing to state. Leave it out."
+            f"The files of {path} state the model's facts beside the weights, so --config has nothing to state. Leave "
+            "--config out."
         )
     if base is None:
         return stated or own, None
@@ -321,8 +323,8 @@ def describe(parts: Parts) -> Description:
         image = parts[1].describe()
     if not any("logit_scale" in part.plan.shapes for part in parts):
         raise InputError(
-            f"Neither {parts[0].checkpoint.name} nor {parts[1].checkpoint.name} holds a logit_scale, and it is not "
-            "made up here. Name with --vision the whole CLIP that the image tower was taken from."
+            f"{parts[0].checkpoint.name} and {parts[1].checkpoint.name} hold no logit_scale, and no value is made up "
+            "for it. With --vision, name the whole CLIP that the image tower was taken from."
         )
     for part in parts:
         check_pictures(part.checkpoint.folder, first.image_order, image.image_size)
@@ -336,13 +338,17 @@ def find_vocabulary(parts: Sequence[Part], stated: Stated) -> Path | None:
     """The vocabulary that the user names, else the vocabulary beside the weights, if it exists.
 
     Raises:
-        InputError: a vocabulary other than the packaged one lies beside a weight file that may not own its folder.
+        InputError: a vocabulary other than the packaged one lies beside a weight file that may not own its folder, or
+            the user's folder states settings that the source's tokenizer does not heed.
     """
     source, checkpoint = parts[0].source, parts[0].checkpoint
     if is_packaged(stated.tokenizer):
         return packaged(source)
     if stated.tokenizer is not None:
-        return Path(stated.tokenizer)
+        named = Path(stated.tokenizer)
+        if named.is_dir():
+            refuse_unheeded_settings(source, named)
+        return named
     if checkpoint.folder is None:
         refuse_other_vocabulary(source, checkpoint)
         return None
@@ -359,8 +365,8 @@ def witness_vocabulary(parts: Sequence[Part], stated: Stated) -> Path:
     if found is None:
         names = " or ".join(parts[0].source.vocabulary.files)
         raise InputError(
-            f"There is no vocabulary beside {parts[0].checkpoint.name} ({names}). Pass the vocabulary that it was "
-            "trained with: --tokenizer PATH."
+            f"There is no vocabulary beside {parts[0].checkpoint.name} ({names}). Pass the vocabulary that the model "
+            "was trained with: --tokenizer PATH."
         )
     return found
 

@@ -54,10 +54,10 @@ def only(checkpoint: Checkpoint, keys: Iterable[str]) -> Checkpoint:
 def words(checkpoint: Checkpoint, models: Sequence[Model]) -> str:
     """The message about models that are not alone: where they lie, what is left over, how to save each alone."""
     left = [f"{key} {list(shape)}" for key, shape in checkpoint.shapes.items() if not _is_in(key, models)]
-    lines = [f"{checkpoint.name} holds {'more than one model' if len(models) > 1 else 'a model, and more beside it'}:"]
+    lines = [f"{checkpoint.name} holds {'several models' if len(models) > 1 else 'a model and other keys'}:"]
     lines += [f"  {model}" for model in models]
     lines += ["Other keys:", *(f"  {line}" for line in fold(left))] if left and models[0].prefix else []
-    lines += ["What is meant is not guessed. Save the weights of one model alone, in Python:", *_reading(checkpoint)]
+    lines += ["The model is not guessed. Save the weights of a single model, in Python:", *_reading(checkpoint)]
     return "\n".join([*lines, *(f"  {_command(checkpoint, model, models)}" for model in models)])
 
 
@@ -66,8 +66,8 @@ def without_empty(checkpoint: Checkpoint, empty: Sequence[str]) -> str:
     shapes = fold(f"{key} {list(checkpoint.shapes[key])}" for key in empty)
     save = "torch.save({key: state_dict[key].clone() for key in state_dict if state_dict[key].numel()}, "
     lines = [
-        f"{checkpoint.name} holds tensors without a number, beside its weights: {', '.join(shapes)}. No known model "
-        "has such a tensor. Save the weights alone, in Python:",
+        f"{checkpoint.name} holds empty tensors beside its weights: {', '.join(shapes)}. No known model has an empty "
+        "tensor. Save the weights without the empty tensors, in Python:",
         *_reading(checkpoint),
         f"  {save}{_beside(checkpoint, 'weights')!r})",
     ]

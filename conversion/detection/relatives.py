@@ -12,7 +12,10 @@ NOTHING_TO_CONVERT = "There is nothing to convert: transformers' own AutoModel l
 STOCK_TYPES = {"altclip": "AltCLIP", "siglip": "SigLIP", "siglip2": "SigLIP 2", "metaclip_2": "MetaCLIP 2"}
 """transformers' own dual encoders that no source reads, by the model type in config.json."""
 
-NOT_BACK = "The original weights cannot be computed from them: convert the checkpoint from before the quantisation."
+NOT_BACK = (
+    "Quantisation cannot be undone. Convert the checkpoint from before the quantisation, which holds the original "
+    "weights."
+)
 
 OF_NO_FAMILY = (
     Relative(

@@ -30,7 +30,7 @@ CONFIG = (
         (False,),
         {
             True: Words(
-                "the causal mask of the text tower: cn_clip's BERT has none",
+                "the causal mask of the text tower: cn_clip's BERT has no causal mask",
                 "文本塔的因果掩码（cn_clip 的 BERT 没有）",
             )
         },
@@ -43,7 +43,7 @@ CONFIG = (
         ("cls",),
         {
             "pooler": Words(
-                "the tanh pooler of texts: cn_clip takes the state of [CLS] as it is",
+                "the tanh pooler of texts: cn_clip takes the state of [CLS] without a pooler",
                 "文本的 tanh pooler（cn_clip 直接取 [CLS] 的状态）",
             )
         },
@@ -54,7 +54,8 @@ CONFIG = (
         {
             **beyond_a_matrix(TEXT_SIDE),
             "none": Words(
-                "that texts have no projection: cn_clip always has one", "文本没有投影层（cn_clip 总有一个）"
+                "texts without a projection: cn_clip always has a text projection",
+                "文本没有投影层（cn_clip 总有一个）",
             ),
         },
     ),
@@ -63,7 +64,7 @@ CONFIG = (
         (False,),
         {
             True: Words(
-                "that the text tower attends to padding: cn_clip always masks it",
+                "the attention of the text tower to padding: cn_clip always masks padding",
                 "文本塔会注意到填充（cn_clip 总是屏蔽填充）",
             )
         },
@@ -75,7 +76,7 @@ CONFIG = (
         ("pooler",),
         {
             "cls": Words(
-                "the raw class token: cn_clip applies a layer norm to it",
+                "the raw class token: cn_clip applies a layer norm to the class token",
                 "未经归一化的 class token（cn_clip 会再做一次 layer norm）",
             )
         },
@@ -91,7 +92,7 @@ VIT = (
         {
             **beyond_a_matrix(IMAGE_SIDE),
             "none": Words(
-                "that images have no projection: cn_clip always has one behind a ViT",
+                "images without a projection: cn_clip always has an image projection after a ViT",
                 "图像没有投影层（cn_clip 的 ViT 之后总有一个）",
             ),
         },
@@ -99,11 +100,11 @@ VIT = (
 )
 RESNET = (Demand("visual_projection_type", ("none",), {}),)
 RGB_FIRST = Words(
-    "the image order: here pictures are made RGB before they are resized, in cn_clip after",
+    "the image order: the repo makes pictures RGB before resizing, and cn_clip makes them RGB after resizing",
     "图片的处理顺序：这里先转成 RGB 再缩放，cn_clip 先缩放再转成 RGB",
 )
 CROPPED = Words(
-    "the image order: here the short side is resized and the middle cropped, and cn_clip squashes to a square",
+    "the image order: the repo resizes the short side and crops the middle, and cn_clip resizes to a square",
     "图片的处理顺序：这里按短边缩放、居中裁剪，cn_clip 直接缩放成正方形",
 )
 PROCESSOR = (
@@ -124,7 +125,7 @@ PROCESSOR = (
         (True,),
         {
             False: Words(
-                "the vocabulary: it is not the one that cn_clip's tokenizer has", "词表：与 cn_clip 的分词器所用的不同"
+                "the vocabulary: cn_clip's tokenizer has another vocabulary", "词表：与 cn_clip 的分词器所用的不同"
             )
         },
     ),
@@ -204,7 +205,7 @@ def home_for(repo: Repo) -> Home:
     lost = [loss for demand in (*CONFIG, *tower, *PROCESSOR) if (loss := demand.loss(facts)) is not None]
     if lost:
         raise InputError(
-            f"cn_clip has no place for this model, and nothing was written. {repo.path} would lose:\n"
+            f"cn_clip cannot hold this model exactly, and nothing was written. {repo.path} would lose:\n"
             + "\n".join(f"  {loss.en}" for loss in lost)
         )
     model_config = cn_clip_model.model_config(
@@ -277,7 +278,8 @@ def check_written(file: Path, repo: Repo) -> None:
     shared = found.keys() & repo.tensors.keys()
     different = [key for key in shared if not same_bits(found[key], repo.tensors[key])]
     if different := [*different, *(found.keys() ^ repo.tensors.keys())]:
-        raise WorkError(f"Read back, the checkpoint differs in {', '.join(mapping.fold(different))}. Check the disk.")
+        wrong = ", ".join(mapping.fold(different))
+        raise WorkError(f"The checkpoint was read back after writing, and differs in {wrong}. Check the disk.")
 
 
 def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:
@@ -286,17 +288,18 @@ def differences(repo: Repo, home: Home, ddp: bool) -> tuple[str, ...]:
     texts = [text for text in samples.TEXTS if tokenizer(text)["input_ids"] != there(text)["input_ids"]]
     length = tokenizer.model_max_length
     sentences = {
-        "load_from_name puts most weights through float16, on a CPU too. cn_clip's evaluation scripts with "
-        "--precision amp or fp32 take them as they are.": True,
-        f"Texts are cut at {length} tokens here, and there at 52 unless told: "
+        "load_from_name rounds most weights to float16, also on a CPU. cn_clip's evaluation scripts with --precision "
+        "amp or fp32 do not round the weights.": True,
+        f"The repo cuts texts at {length} tokens, and cn_clip at 52 by default. For the repo's length, call "
         f"tokenize(texts, context_length={length}).": length != cn_clip_model.CONTEXT_LENGTH,
-        f"The token ids of some texts are others there, such as those of {''.join(texts[:1])[:40]!r}.": bool(texts),
-        "cn_clip's training resumes from it with --resume FILE --reset-optimizer --reset-data-offset: it holds no "
-        "optimizer's state.": ddp,
-        "cn_clip's training does not resume from it: that wants keys with module. (--ddp).": not ddp,
-        "cn_clip's evaluation scripts take its own sizes alone (--vision-model, --text-model), and this is none.": (
-            home.vision is None or home.text is None
+        f"cn_clip gives some texts other token ids than the repo, for example {''.join(texts[:1])[:40]!r}.": (
+            bool(texts)
         ),
+        "cn_clip's training resumes from the file with --resume FILE --reset-optimizer --reset-data-offset: the file "
+        "holds no optimizer state.": ddp,
+        "cn_clip's training does not resume from the file: it needs keys that begin with module. (--ddp).": not ddp,
+        "cn_clip's evaluation scripts take only cn_clip's own sizes (--vision-model, --text-model). This model has "
+        "another size.": home.vision is None or home.text is None,
     }
     return tuple(sentence for sentence, holds in sentences.items() if holds)
 

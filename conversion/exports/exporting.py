@@ -24,7 +24,7 @@ from ..repos.staging import check_absent, check_absent_file, check_apart, stagin
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
-from .natives import PIXELS, Native, differences, native_for
+from .natives import PIXELS, Native, about_padding, differences, native_for
 
 SUFFIXES = (".pt", ".pth")
 """The suffixes of cn_clip's files."""
@@ -127,10 +127,10 @@ def _check_arguments(
     if to not in ("transformers", "cn_clip", "source"):
         raise InputError(f"There is no --to {to!r}; wanted transformers, cn_clip or source.")
     if also_legacy and to != "transformers":
-        raise InputError(f"--also-legacy writes files for older transformers: leave it out with --to {to}.")
+        raise InputError(f"--also-legacy writes files for older transformers. Leave --also-legacy out with --to {to}.")
     if to != "cn_clip":
         if ddp:
-            raise InputError("--ddp names keys as cn_clip's training does: leave --ddp out, or pass --to cn_clip.")
+            raise InputError("--ddp writes keys as cn_clip's training does. Leave --ddp out, or pass --to cn_clip.")
         if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
             raise InputError(f"{destination} looks like a file, but --to {to} writes a folder. Name a folder.")
         check_shard_size(max_shard_size)
@@ -139,7 +139,7 @@ def _check_arguments(
     else:
         if destination.suffix not in SUFFIXES:
             raise InputError(
-                f"{destination} does not end in {' or '.join(SUFFIXES)}, as cn_clip's files do. Choose another name."
+                f"{destination} does not end in {' or '.join(SUFFIXES)}, like cn_clip's files. Choose another name."
             )
         check_absent_file(destination, force)
     check_apart(destination, out)
@@ -177,7 +177,7 @@ def _to_transformers(
         path=str(destination),
         wrote=native.name,
         why=f"transformers' own {native.name} is exact for this model: {native.holds}.",
-        differs=differences(native, order),
+        differs=differences(native, order, _about_padding(native, repo)),
         load=_LOAD_NATIVE.format(path=_quoted(destination)),
     )
 
@@ -237,6 +237,14 @@ def _native_processor(native: Native, repo: Repo) -> Any:
     return getattr(transformers, native.processor)(image_processor=image_processor, tokenizer=tokenizer)
 
 
+def _about_padding(native: Native, repo: Repo) -> str | None:
+    """What differs in texts that hold the padding token; None where the tokenizer takes its word for characters."""
+    tokenizer = repo.processor.tokenizer
+    if tokenizer.pad_token_id not in tokenizer(tokenizer.pad_token, add_special_tokens=False)["input_ids"]:
+        return None
+    return about_padding(native, repo.config.get("text_masks_pad_token", False))
+
+
 def _pillow_class(name: str) -> Any:
     from transformers.models.auto.image_processing_auto import get_image_processor_class_from_name
 
@@ -251,7 +259,7 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
         ParityError: comparisons failed; the message names each.
     """
     with tempfile.TemporaryDirectory() as place:
-        request, ours = _request(repo, folder, Path(place))
+        request, ours = _request(native, repo, folder, Path(place))
         answer = in_fresh_process(request)
         # Reads the files without mapping, because Windows does not remove a mapped file.
         theirs = load(Path(request["outputs"]).read_bytes())
@@ -262,17 +270,21 @@ def _verify_native(native: Native, repo: Repo, folder: Path) -> None:
         )
         detail = "\n".join(f"  {line}" for line in answer["keys"])
         raise ParityError(
-            f"{native.name} does not compute what {repo.path} computes; nothing was left.\n{lines}\n{detail}".rstrip(),
+            f"{native.name} does not compute what {repo.path} computes. Nothing was written.\n{lines}\n"
+            f"{detail}".rstrip(),
             comparisons,
         )
 
 
-def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _request(native: Native, repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fresh process's request, and the answers of the repo's own model and processor to the same inputs."""
     pictures = list(samples.pictures())
     tokenizer, image_processor = repo.processor.tokenizer, repo.processor.image_processor
-    inputs = tokenizer(list(samples.TEXTS), padding=True, truncation=True, return_tensors="pt")
+    texts = [*samples.TEXTS, *samples.HOLDING_PADDING]
+    inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     inputs = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    if _about_padding(native, repo) is not None:  # the class is the same only where padding inside a text is masked
+        inputs["attention_mask"] = (inputs["input_ids"] != repo.config["text_config"]["pad_token_id"]).long()
     embedded = [picture for _, picture in pictures[: samples.EMBEDDED]]
     inputs["pixel_values"] = image_processor(embedded, return_tensors="pt")["pixel_values"]
     save_file(inputs, place / "inputs.safetensors")
@@ -290,7 +302,7 @@ def _request(repo: Repo, folder: Path, place: Path) -> tuple[dict[str, Any], dic
         "outputs": str(place / "outputs.safetensors"),
         "pictures": [name.removeprefix("pixels.") for name in same],
     }
-    token_ids = [tokenizer(text, truncation=True)["input_ids"] for text in samples.TEXTS]
+    token_ids = [tokenizer(text, truncation=True)["input_ids"] for text in texts]
     # Stated twice: for the processor, and for its parts.
     return request, {**_own_embeddings(repo, inputs), **same, "token_ids": token_ids * 2}
 
@@ -356,13 +368,13 @@ def _to_cn_clip(repo: Repo, destination: Path, ddp: bool, force: bool, progress:
         progress(f"Writing {len(repo.tensors)} tensors")
         state_dict = cn_clip_file.state_dict(repo, ddp)
         cn_clip_file.write(file, state_dict, repo.path.resolve().name)
-        progress("Reading them back")
+        progress("Reading the tensors back")
         cn_clip_file.check_written(file, repo)
     return Exported(
         to="cn_clip",
         path=str(destination),
         wrote=f"a cn_clip checkpoint of {home.architecture}" + (", keys with module." if ddp else ""),
-        why="cn_clip holds this architecture; its tensors are bit for bit those of the repo.",
+        why="cn_clip holds this architecture. Every tensor has the same bits as in the repo.",
         differs=cn_clip_file.differences(repo, home, ddp),
         load=cn_clip_file.how_to_load(destination, home),
     )
@@ -382,14 +394,15 @@ def _to_source(
     with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, marks) as folder:
         progress(f"Writing the files of {titles}")
         source_files.write(folder, parts, repo, report, max_shard_size)
-        progress("Converting them back")
+        progress("Converting the files back")
         length = source_files.check_written(folder, parts, repo)
         written = source_files.written(folder)
     return Exported(
         to="source",
         path=str(destination),
         wrote=f"{titles}: {written}",
-        why="Converted back, every tensor has the repo's bits; config.json, token ids and pictures are the same.",
+        why="The files were converted back: every tensor has the same bits as in the repo, and config.json, token ids "
+        "and pictures are the same.",
         differs=source_files.differences(parts, repo, length),
         load=source_files.how_to_load(destination, parts, repo),
     )

@@ -43,6 +43,7 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
         "logit_scale": model.logit_scale.detach(),
     }
     samples = runpy.run_path(request["samples"])
+    texts = [*samples["TEXTS"], *samples["HOLDING_PADDING"]]
     processor = transformers.AutoProcessor.from_pretrained(folder, backend="pil")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     image_processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
@@ -57,8 +58,8 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "class": type(model).__name__,
         "keys": [f"{kind.replace('_', ' ')}: {', '.join(keys)}" for kind, keys in wrong.items() if keys],
-        "token_ids": [processor(text=[text], truncation=True)["input_ids"][0] for text in samples["TEXTS"]]
-        + [tokenizer(text, truncation=True)["input_ids"] for text in samples["TEXTS"]],
+        "token_ids": [processor(text=[text], truncation=True)["input_ids"][0] for text in texts]
+        + [tokenizer(text, truncation=True)["input_ids"] for text in texts],
     }
 
 

@@ -16,7 +16,7 @@ from ..layouts.hf_config import BERT_DEFAULTS, CLIP_TEXT_DEFAULTS, CLIP_VISION_D
 from ..mapping import Rule, rename
 from ..words import Words
 
-NAMED = Words("{field} {value}: there it can only be {wanted}", "{field} 为 {value}（那里只能是 {wanted}）")
+NAMED = Words("{field} {value}: the class can only hold {wanted}", "{field} 为 {value}（那里只能是 {wanted}）")
 """The words for a value without a sentence of its own."""
 
 
@@ -50,7 +50,7 @@ class Native:
 
     `rules` map target keys to the class's keys, under names that transformers 4 and 5 both read. `text_fields` are
     fields of its text tower's config. `in_pipeline` says whether pipeline("zero-shot-image-classification") accepts
-    the class without a warning.
+    the class without a warning. `zeroes_padding` says whether loading overwrites the padding token's word embedding.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Native:
     demands: tuple[Demand, ...]
     rules: tuple[Rule, ...]
     in_pipeline: bool
+    zeroes_padding: bool = False
 
     def losses(self, config: Mapping[str, Any]) -> tuple[Words, ...]:
         """Everything in a repo's config.json that this class cannot hold."""
@@ -90,7 +91,7 @@ NOT_CAUSAL = Demand(
     (False,),
     {
         True: Words(
-            "the causal mask of the text tower: there every token sees all others",
+            "the causal mask of the text tower: in the class, every token sees all other tokens",
             "文本塔的因果掩码（那里每个词元都能看到其他词元）",
         )
     },
@@ -100,7 +101,7 @@ CLIP_VIT = Demand(
     ("clip_vision_model",),
     {
         "hf_zhclip_resnet": Words(
-            "the image tower: it is CLIP's modified ResNet, and no class of transformers has one",
+            "the image tower: CLIP's modified ResNet, which no class of transformers has",
             "图像塔：它是 CLIP 的改版 ResNet，transformers 没有这样的类",
         )
     },
@@ -110,7 +111,7 @@ POST_LAYERNORM = Demand(
     ("pooler",),
     {
         "cls": Words(
-            "the raw class token: there a layer norm would be applied to it",
+            "the raw class token: the class applies a layer norm to the class token",
             "未经归一化的 class token（那里会再做一次 layer norm）",
         )
     },
@@ -121,7 +122,7 @@ NO_PADDING = Demand(
     (False,),
     {
         True: Words(
-            "that the text tower attends to padding whatever mask it is given",
+            "the attention of the text tower to padding, with any mask",
             "文本塔不论有无掩码都会注意到填充",
         )
     },
@@ -131,15 +132,15 @@ NO_PADDING = Demand(
 def _pooling(wanted: str) -> Demand:
     lost = {
         "cls": Words(
-            "the pooling of texts: the state of [CLS] is taken here, and there it goes through a tanh pooler",
+            "the pooling of texts: the repo takes the state of [CLS], and the class applies a tanh pooler",
             "文本的池化：这里直接取 [CLS] 的状态，那里还要经过 tanh pooler",
         ),
         "pooler": Words(
-            "the tanh pooler of texts: there the state of [CLS] is taken as it is",
+            "the tanh pooler of texts: the class takes the state of [CLS] without a pooler",
             "文本的 tanh pooler（那里直接取 [CLS] 的状态）",
         ),
         "mean": Words(
-            "the pooling of texts: here the mean over all tokens, there one token",
+            "the pooling of texts: the repo takes the mean of all tokens, and the class takes a single token",
             "文本的池化：这里对所有词元取平均，那里只取一个词元",
         ),
     }
@@ -154,7 +155,7 @@ def beyond_a_matrix(side: Words) -> dict[str, Words]:
     return {
         "linear_bias": Words("the bias of the {side} projection", "{side}投影的偏置").filled(side=side),
         "mlp": Words(
-            "the second layer of the {side} projection and the GELU between the two",
+            "the second layer of the {side} projection and the GELU between the two layers",
             "{side}投影的第二层以及两层之间的 GELU",
         ).filled(side=side),
     }
@@ -184,10 +185,11 @@ NATIVES = (
         vision_model_type="chinese_clip_vision_model",
         processor="ChineseCLIPProcessor",
         image_processor="ChineseCLIPImageProcessor",
-        holds="a BERT whose [CLS] state is the text, a CLIP ViT, and a matrix without bias behind each",
+        holds="a BERT whose [CLS] state is the text, a CLIP ViT, and a matrix without bias after each",
         demands=(_pooling("cls"), *SHARED),
         rules=(rename("vision_model.*", "vision_model.*"), *HEADS),
         in_pipeline=True,
+        zeroes_padding=True,  # transformers 5.24: its _init_weights zeroes a row of loaded weights, too
     ),
     Native(
         name="VisionTextDualEncoderModel",
@@ -197,7 +199,7 @@ NATIVES = (
         vision_model_type="clip_vision_model",
         processor="VisionTextDualEncoderProcessor",
         image_processor="CLIPImageProcessor",
-        holds="a BERT with its tanh pooler, a CLIP ViT, and a matrix without bias behind each",
+        holds="a BERT with its tanh pooler, a CLIP ViT, and a matrix without bias after each",
         demands=(_pooling("pooler"), *SHARED),
         # transformers 4 has the tower under this doubled prefix; transformers 5 reads both.
         rules=(rename("vision_model.*", "vision_model.vision_model.*"), *HEADS),
@@ -211,7 +213,7 @@ NATIVES = (
         vision_model_type="clip_vision_model",
         processor="CLIPProcessor",
         image_processor="CLIPImageProcessor",
-        holds="a causal text tower whose end token is the text, a CLIP ViT, and a matrix without bias behind each",
+        holds="a causal text tower whose end token is the text, a CLIP ViT, and a matrix without bias after each",
         demands=(_pooling("eos"), CLIP_TEXT, *COMMON),
         rules=(rename("vision_model.*", "vision_model.*"), *HEADS),
         in_pipeline=True,
@@ -246,9 +248,9 @@ def native_for(config: Mapping[str, Any]) -> Native:
     near = [nearest, *(fit for fit in others if len(fit.lost) == len(nearest.lost))]
     lines = [f"  {fit.native.name} would lose:\n" + "\n".join(f"    {loss.en}" for loss in fit.lost) for fit in near]
     raise InputError(
-        "No class of transformers itself computes what this model computes, and nothing was written.\n"
+        "No class of transformers computes what this model computes, and nothing was written.\n"
         + "\n".join(lines)
-        + "\nUse the repo itself: with `import hf_zhclip`, or with `trust_remote_code=True` and the code in it."
+        + "\nUse the repo itself, with `import hf_zhclip`, or with `trust_remote_code=True` and the code in the repo."
     )
 
 
@@ -294,25 +296,26 @@ def _crop_is_even(image: Image.Image, size: int) -> bool:
 
 
 TRANSPARENT = (
-    "Pictures with transparency (RGBA, LA, a palette with a transparent colour): transformers 5.23 lays them on "
-    "white, while 5.18 and 4.57 drop the transparency before they resize"
+    "Pictures with transparency (RGBA, LA, a palette with a transparent colour): transformers 5.23 puts them on a "
+    "white background. transformers 5.18 and 4.57 drop the transparency before resizing"
 )
 RGB_FIRST = (
-    "Pictures of other modes (P, 1, I;16, I, CMYK, YCbCr, HSV): transformers makes them RGB before it resizes, "
-    "and this model's own processor after. RGB and L give identical pixels."
+    "Pictures of other modes (P, 1, I;16, I, CMYK, YCbCr, HSV): transformers makes them RGB before resizing, and this "
+    "model's own processor makes them RGB after resizing. RGB and L give identical pixels."
 )
-DROPPED_LAST = f"{TRANSPARENT}; this model's own processor drops it after that."
+DROPPED_LAST = f"{TRANSPARENT}, and this model's own processor drops the transparency after resizing."
 DROPPED_FIRST = f"{TRANSPARENT}, as this model's own processor does. All other modes give identical pixels."
 CROPS: Mapping[ImageStep, tuple[Callable[[Image.Image, int], bool], str]] = {
     crop_rounded: (
         _crop_is_rounded_alike,
-        "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short by 3, "
-        "7, 11 … pixels (227 x 224, 640 x 427): transformers rounds down, torchvision half to even.",
+        "The crop is shifted by one pixel against this model's own crop if, after resizing, the long side is 3, 7, "
+        "11 … pixels longer than the short side (227 x 224, 640 x 427): transformers rounds down, torchvision rounds "
+        "half to even.",
     ),
     crop_up: (
         _crop_is_even,
-        "The crop lies one pixel beside this model's own where the long side, after resizing, exceeds the short by an "
-        "odd number of pixels (227 x 224): transformers rounds down, EasyNLP up.",
+        "The crop is shifted by one pixel against this model's own crop if, after resizing, the long side is an odd "
+        "number of pixels longer than the short side (227 x 224): transformers rounds down, EasyNLP rounds up.",
     ),
 }
 """Crops that do not round as transformers does: when both agree, and what users are told if they do not."""
@@ -334,24 +337,51 @@ PIXELS = {order: _pixels(steps) for order, steps in IMAGE_ORDERS.items()}
 """By image order; measured with transformers 5.18 and 5.24 on pictures of every mode (test_natives.py)."""
 
 TORCHVISION = (
-    "Where torchvision is installed, transformers resizes with it: normalised values then differ by up to 0.015. "
+    "If torchvision is installed, transformers resizes with torchvision: normalised values differ by up to 0.015. "
     'AutoProcessor.from_pretrained(..., backend="pil") resizes with Pillow.'
 )
 
 
-def differences(native: Native, image_order: str) -> tuple[str, ...]:
-    """Sentences: what differs for a user of the class from a user of the repo, or what the user must do."""
+PAD_IN_TEXTS = (
+    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): this model masks that token, and "
+    'the mask of the tokenizer does not. For the same embedding: inputs["attention_mask"] = '
+    '(inputs["input_ids"] != model.config.text_config.pad_token_id).long()'
+)
+"""For a repo whose config sets `text_masks_pad_token`; classes of transformers take the mask that they are given."""
+
+ZEROED_PADDING = (
+    "Texts that hold the padding token's own word ([PAD] in BERT's vocabularies): transformers 5 sets that token's "
+    "word embedding to zeros when it loads {name}, so that such a text gets another embedding."
+)
+
+
+def about_padding(native: Native, masks_pad_token: bool) -> str | None:
+    """What differs in texts that hold the padding token's own word; None if nothing does."""
+    if masks_pad_token:
+        return PAD_IN_TEXTS
+    return ZEROED_PADDING.format(name=native.name) if native.zeroes_padding else None
+
+
+def differences(native: Native, image_order: str, padding: str | None = None) -> tuple[str, ...]:
+    """Sentences: what differs for a user of the class from a user of the repo, or what the user must do.
+
+    `padding` is the sentence of `about_padding`, if a text of the repo's tokenizer can hold the padding token.
+    """
     mask = (
         f"{native.name} does not derive a mask from padding: pass the attention_mask that the processor returns. "
-        "Without it, an embedding depends on how far its text was padded."
+        "Without the mask, an embedding depends on the length to which its text was padded."
     )
     sentences = (
         *(() if native.text_model_type == "clip_text_model" else (mask,)),
-        "The processor pads and cuts texts only if told to: processor(..., padding=True, truncation=True).",
+        *((padding,) if padding else ()),
+        "The processor does not pad or cut texts by default: call processor(..., padding=True, truncation=True).",
         *PIXELS[image_order].differs,
         TORCHVISION,
-        'pipeline("zero-shot-image-classification") pads its labels but never cuts them.',
+        'pipeline("zero-shot-image-classification") pads the labels but never cuts them.',
     )
     if native.in_pipeline:
         return sentences
-    return (*sentences, f"That pipeline logs that {native.name} is not supported, and gives the right scores.")
+    return (
+        *sentences,
+        f"This pipeline logs that {native.name} is not supported, but its scores are right.",
+    )

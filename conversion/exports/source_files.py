@@ -82,7 +82,7 @@ class Home:
             places = dict(self.source.files.places(self.evidence.files))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"{FILE} does not hold the JSON files of the original, which say where its weights lie. Convert the "
+                f"{FILE} does not hold the original's JSON files, which name the folders of the weights. Convert the "
                 "original again."
             ) from error
         return {prefix: _inside(folder) for prefix, folder in places.items()}
@@ -130,7 +130,7 @@ def _inside(path: str) -> str:
     pure = PurePosixPath(str(path).replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or "\0" in str(path):
         raise InputError(
-            f"{FILE} names the file {path!r}, which lies outside of its folder. Convert the original again."
+            f"{FILE} names the file {path!r}, which lies outside the repo's folder. Convert the original again."
         )
     return str(pure) if pure.parts else ""
 
@@ -144,8 +144,8 @@ def read_home(out: Path) -> Report:
     if (out / "config.json").is_file() and not (out / FILE).exists():
         finish = shlex.join(["zhclip", "convert", str(out), "OUT", "--base", "REPO"])
         raise InputError(
-            f"{out} has no {FILE}, which says what it was converted from. If training saved it, `{finish}` makes a "
-            "repo with a report of it; REPO is the converted repo that the training started from. Export OUT."
+            f"{out} has no {FILE}, which names the original's format. If training saved {out}, `{finish}` makes a "
+            "repo with a report from it. REPO is the converted repo that the training started from. Then export OUT."
         )
     return read_report(out)
 
@@ -158,7 +158,7 @@ def homes(repo: Repo, report: Report) -> tuple[Home, ...]:
     """
     if unknown := [each["format"] for each in report.sources if each["format"] not in SOURCES]:
         raise InputError(
-            f"{repo.path / FILE} names the format {unknown[0]!r}, which is not known here. Known are "
+            f"{repo.path / FILE} names the format {unknown[0]!r}, which is not known. The known formats are "
             f"{', '.join(SOURCES)}. Convert the original again."
         )
     parts = mapped_back(repo.tensors, repo.config, report.sources)
@@ -172,8 +172,8 @@ def _home(repo: Repo, report: Report, part: MappedBack, recorded: Mapping[str, A
         raise InputError(f"{_goes_not_back(source, repo)} {why}. {_instead(repo)}")
     if is_image and source.files.load_image is None:
         raise InputError(
-            f"{_goes_not_back(source, repo)} the repo holds its image tower alone, and this format's class loads no "
-            f"image tower without its text tower. {_instead(repo)}"
+            f"{_goes_not_back(source, repo)} the repo holds only the image tower of this format, and the format's "
+            f"class loads no image tower without a text tower. {_instead(repo)}"
         )
     _refuse_scale(source, part.role, repo)
     unused = {} if is_image else source.files.unused(part.tensors)
@@ -200,22 +200,22 @@ def _checked(source: Source, evidence: Evidence, dropped: Any) -> list[str]:
         or not all(isinstance(key, str) for key in dropped)
     ):
         raise InputError(
-            f"{FILE} is no report: it states dropped {type(dropped).__name__} and {source.files.config} "
-            f"{type(config).__name__}; a list of keys and a JSON object were wanted. Convert the original again."
+            f"{FILE} is no valid report. Found a {type(dropped).__name__} as dropped and a {type(config).__name__} as "
+            f"{source.files.config}; wanted a list of keys and a JSON object. Convert the original again."
         )
     return dropped
 
 
 def _goes_not_back(source: Source, repo: Repo) -> str:
-    return f"{repo.path} does not go back to {source.title}, and nothing was written:"
+    return f"{repo.path} cannot be written as {source.title}, and nothing was written:"
 
 
 def _instead(repo: Repo) -> str:
     """What a user can do instead, where it works."""
     if not repo.is_text_alone and not fits(repo.config)[0].lost:
         place = shlex.quote(str(repo.path))
-        return f"A class of transformers holds it exactly: zhclip export {place} DEST --to transformers"
-    return "Use the repo itself: with `import hf_zhclip`, or with `trust_remote_code=True` and the code in it."
+        return f"A class of transformers holds the model exactly: zhclip export {place} DEST --to transformers"
+    return "Use the repo itself, with `import hf_zhclip`, or with `trust_remote_code=True` and the code in the repo."
 
 
 def _refuse_scale(source: Source, role: str, repo: Repo) -> None:
@@ -224,8 +224,8 @@ def _refuse_scale(source: Source, role: str, repo: Repo) -> None:
     for key in targets:
         if bool(repo.tensors[key]):
             raise InputError(
-                f"{_goes_not_back(source, repo)} {key} is {repo.tensors[key].item():g}, and this format has no such "
-                f"tensor: 0 was wanted, the factor 1, as it was converted. {_instead(repo)}"
+                f"{_goes_not_back(source, repo)} {key} is {repo.tensors[key].item():g}, but this format has no such "
+                f"tensor. Wanted 0 (the factor 1), which the conversion wrote. {_instead(repo)}"
             )
 
 
@@ -240,8 +240,9 @@ def _refuse_lost(source: Source, repo: Repo, dropped: Sequence[str], unused: Col
     if lost:
         shown_keys = "\n".join(f"  {key}" for key in fold(lost))
         raise InputError(
-            f"{_goes_not_back(source, repo)} its class also holds these tensors. The conversion left them out, as "
-            f"nothing in the repo computes with them, and they are lost:\n{shown_keys}\n{_instead(repo)}"
+            f"{_goes_not_back(source, repo)} the format's class also needs the following tensors. The conversion left "
+            "them out, because the repo does not compute with them, so they are lost:\n"
+            f"{shown_keys}\n{_instead(repo)}"
         )
 
 
@@ -260,7 +261,7 @@ def _has_own_vocabulary(source: Source, repo: Repo, report: Report) -> bool:
     if sha256(default) in report.conversion["vocabulary"].values():
         raise InputError(
             f"{_goes_not_back(source, repo)} its vocabulary has {len(tokenizer)} words, and {len(packaged)} were "
-            f"wanted: those of the vocabulary that the format's own package holds. {_instead(repo)}"
+            f"wanted, the number of words in the vocabulary of the format's own package. {_instead(repo)}"
         )
     return True
 
@@ -402,8 +403,8 @@ def check_written(folder: Path, parts: Sequence[Home], repo: Repo) -> int:
             prepared = prepare(found, description, stated)
         except InputError as error:
             raise InputError(
-                f"{_goes_not_back(whole.source, repo)} the original's files cannot state what the repo holds. Found "
-                f"in converting them back: {error} {_instead(repo)}"
+                f"{_goes_not_back(whole.source, repo)} the original's files cannot state all facts of the repo. "
+                f"Converting the files back failed: {error} {_instead(repo)}"
             ) from error
         _compare(prepared, whole.source, repo)
     return description.context_length
@@ -438,15 +439,15 @@ def _compare(prepared: Prepared, source: Source, repo: Repo) -> None:
     if wrong:
         lines = "\n".join(f"  {line}" for line in fold(wrong))
         raise ParityError(
-            f"Converted back, the files of {source.title} are not {repo.path}, and nothing was left. These differ:\n"
-            f"{lines}",
+            f"The files of {source.title} were converted back, and differ from {repo.path}. Nothing was written. "
+            f"Differences:\n{lines}",
             wrong,
         )
     if facts := [*_other_facts(prepared, repo)]:
         lines = "\n".join(f"  {line}" for line in facts)
         raise InputError(
-            f"{_goes_not_back(source, repo)} the original's files state other facts, and have no place for those of "
-            f"the repo:\n{lines}\n{_instead(repo)}"
+            f"{_goes_not_back(source, repo)} the original's files state other facts than the repo, and cannot state "
+            f"the repo's facts:\n{lines}\n{_instead(repo)}"
         )
 
 
@@ -460,7 +461,7 @@ def _same(theirs: torch.Tensor | None, ours: torch.Tensor | None) -> bool:
 
 def _other_facts(prepared: Prepared, repo: Repo) -> Iterator[str]:
     if _backend(_tokenizer(prepared, repo)) != _backend(repo.tokenizer):
-        yield "the tokenizer: its steps, or the words that were added to it, are not those of the original's files"
+        yield "the tokenizer: its steps or its added words differ from the original's files"
     theirs, ours = _flat(prepared.config.to_dict()), _flat(repo.config)
     if not repo.is_text_alone:
         pictures = (prepared.processor.image_processor, repo.processor.image_processor)
@@ -501,18 +502,17 @@ def differences(parts: Sequence[Home], repo: Repo, length: int) -> tuple[str, ..
     whole, ours = parts[0], repo.tokenizer.model_max_length
     zeros = fold(key for key, tensor in whole.unused.items() if tensor.is_floating_point())
     sentences = {
-        f"{', '.join(zeros)} are zeros: the class demands them, the conversion left them out, and no embedding "
-        "depends on them.": bool(zeros),
-        f"Texts are cut at {ours} tokens here. The original's files state no such limit; its own is {length}.": (
-            ours != length
-        ),
-        "The vocabulary is not the one of the original's own package. It lies beside the weights; to convert the "
-        "file again, pass --tokenizer with this folder.": whole.own_vocabulary
+        f"{', '.join(zeros)} are zeros. The original's class demands these tensors, the conversion left them out, and "
+        "no embedding depends on them.": bool(zeros),
+        f"The repo cuts texts at {ours} tokens. The original's files do not state this limit; the original's own "
+        f"limit is {length}.": ours != length,
+        "The vocabulary differs from the vocabulary of the original's own package, and lies beside the weights. To "
+        "convert the file again, pass --tokenizer with this folder.": whole.own_vocabulary
         and not whole.source.files.own_vocabulary,
-        f"{STATED} holds what was stated of the original with --config, for `zhclip convert`; the original's own code "
-        "does not read it.": any(part.stated_file == STATED for part in parts),
-        "The folder vision holds the image tower and the scale alone: the CLIP's own text tower is no part of the "
-        "repo.": len(parts) > 1,
+        f"{STATED} holds the facts of the original that were stated with --config. `zhclip convert` reads this file; "
+        "the original's own code does not.": any(part.stated_file == STATED for part in parts),
+        "The folder vision holds only the image tower and the scale, because the repo does not hold the CLIP's own "
+        "text tower.": len(parts) > 1,
     }
     return tuple(sentence for sentence, holds in sentences.items() if holds)
 

@@ -57,7 +57,7 @@ def base_file(name: str) -> Path:
         return locate(f"{name}:config.json")
     except ZhclipError as error:
         raise InputError(
-            f"config.json names {name!r} as the base of the text tower and does not state the head count and similar "
-            f"facts itself. The base's config.json could not be fetched: {error} Fetch it yourself and pass --config "
-            "FILE."
+            f"config.json names {name!r} as the base of the text tower, and does not state the head count and similar "
+            f"facts. The base's config.json could not be fetched: {error} Fetch the base's config.json yourself and "
+            "pass --config FILE."
         ) from error

@@ -28,20 +28,21 @@ CONTEXT_LENGTH = 52
 HEADS = transpose("text_projection", "text_projection.weight"), rename("logit_scale", "logit_scale")
 LIMITS = (
     Words(
-        "Texts are lower-cased and stripped of accents, and curly quotes are unknown, as in cn_clip's public "
-        "tokenize; its training and evaluation replace them first "
+        "Texts are lower-cased and accents are removed, as in cn_clip's public tokenize. Curly quotes are unknown. "
+        "cn_clip's training and evaluation replace curly quotes first "
         "(hf_zhclip.processing_zhclip.normalize_evaluation_text).",
         "文本会转成小写并去掉重音符号，弯引号不在词表里，与 cn_clip 公开的 tokenize 相同；它的训练和评测会先替换弯引"
         "号（hf_zhclip.processing_zhclip.normalize_evaluation_text）。",
     ),
     Words(
-        "Characters that Unicode added or reclassified lately: cn_clip's own ids for them change with the Python "
-        "that runs it. Against Python 3.11 (Unicode 14) the only assigned character that differs is U+1171E.",
+        "Characters that Unicode added or reclassified recently: cn_clip's own ids for these characters depend on the "
+        "version of Python. Compared with Python 3.11 (Unicode 14), U+1171E is the only assigned character that "
+        "differs.",
         "Unicode 近期新增或重新归类的字符：cn_clip 自己给出的 id 也随所用的 Python 版本而变。与 Python 3.11（Unicode "
         "14）相比，已分配的字符中只有 U+1171E 不同。",
     ),
     Words(
-        "Lone surrogates, halves of characters in badly cut text: cn_clip gives [UNK], the converted tokenizer "
+        "Lone surrogates (halves of characters in badly cut text): cn_clip gives [UNK], and the converted tokenizer "
         "refuses the text.",
         "孤立的代理项（文本被错误截断后留下的半个字符）：cn_clip 给出 [UNK]，转换后的分词器会拒绝这样的文本。",
     ),
@@ -170,7 +171,10 @@ def _stated(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str,
 def check_fields(config: Mapping[str, Any]) -> None:
     """Refuses fields that cn_clip's model_configs do not have, because a misspelt field would be ignored."""
     if unknown := sorted(config.keys() - FIELDS):
-        raise InputError(f"--config states {', '.join(unknown)}; known are {', '.join(sorted(FIELDS))}. Correct it.")
+        raise InputError(
+            f"--config states unknown fields: {', '.join(unknown)}. The known fields are {', '.join(sorted(FIELDS))}. "
+            "Correct the file."
+        )
 
 
 def _text(shapes: Mapping[str, Shape], stated: Mapping[str, Any], by: str) -> tuple[str, Tower]:
@@ -246,10 +250,10 @@ def _refuse_unstated(wanted: Mapping[str, str], stated: Mapping[str, Any]) -> No
     """Refuses an unpublished size until the user states every fact that its shapes do not show."""
     if lines := [f"  {field}: {candidates}" for field, candidates in wanted.items() if field not in stated]:
         raise InputError(
-            "This size was never published, and the weights do not show these facts. Every candidate would load, but "
-            "only the value of the training gives right embeddings:\n"
+            "A model of this size was never published, and the weights do not show the following facts. Every "
+            "candidate would load, but only the value of the training gives right embeddings:\n"
             + "\n".join(lines)
-            + "\nWrite them into a JSON file (the fields are those of cn_clip's model_configs) and pass --config FILE."
+            + "\nWrite these facts into a JSON file with the fields of cn_clip's model_configs. Pass --config FILE."
         )
 
 
@@ -278,9 +282,9 @@ def _divisors(width: int) -> str:
 def _heads(by: str, stated: Mapping[str, Any], field: str, published: int | None, width: int) -> int:
     value = stated.get(field, published)
     if type(value) is not int:
-        raise InputError(f"{by} states {field} {value!r}; a whole number was wanted. Correct it.")
+        raise InputError(f"{by} states {field} {value!r}; a whole number was wanted. Correct this field.")
     if value < 1 or width % value:
-        raise InputError(f"{by} states {field} {value!r}, which does not divide the width {width}. Correct it.")
+        raise InputError(f"{by} states {field} {value!r}; wanted a divisor of the width {width}. Correct this field.")
     return value
 
 
@@ -291,7 +295,7 @@ def _refuse_contradictions(by: str, stated: Mapping[str, Any], found: Mapping[st
         if field in stated and _plain(stated[field]) != _plain(value)
     ]
     if wrong:
-        raise InputError(f"{by} contradicts the weights: {'; '.join(wrong)}. Correct the file or leave these out.")
+        raise InputError(f"{by} contradicts the weights: {'; '.join(wrong)}. Correct these fields or leave them out.")
 
 
 def _plain(value: Any) -> Any:

@@ -100,7 +100,9 @@ def vit_shapes(patch: Shape, positions: int, layers: int, intermediate: int) -> 
         raise InputError(f"The image tower takes pictures of {patch[1]} channels; three (RGB) were wanted.")
     grid = round((positions - 1) ** 0.5)
     if grid * grid + 1 != positions:
-        raise InputError(f"The image tower has {positions} positions; a square number and one (the class) was wanted.")
+        raise InputError(
+            f"The image tower has {positions} positions; wanted a square number plus 1 (for the class token)."
+        )
     return {
         "hidden_size": patch[0],
         "num_hidden_layers": layers,
@@ -173,8 +175,8 @@ def check_there(config: Mapping[str, Any]) -> None:
     """Refuses weights without a config.json, because their shapes do not show every fact."""
     if not config:
         raise InputError(
-            "There is no config.json beside the weights, or it is empty. Fetch config.json from the page of the "
-            "weights into their folder, or pass it: --config FILE."
+            "There is no config.json beside the weights, or config.json is empty. Fetch config.json from the page of "
+            "the weights into the weights' folder, or pass the file: --config FILE."
         )
 
 
@@ -206,8 +208,11 @@ def tower_config(
             _check_unheld(each, model_type, where)
             return {"model_type": model_type, **config}
         wrong += conflicts
-    detail = "; ".join(dict.fromkeys(wrong)) or "it is absent"
-    raise InputError(f"The {where} of config.json does not fit the weights: {detail}. Take both from the same folder.")
+    detail = "; ".join(dict.fromkeys(wrong)) or f"config.json has no {where}"
+    raise InputError(
+        f"The {where} of config.json does not fit the weights: {detail}. Take weights and config.json from the same "
+        "folder."
+    )
 
 
 KINDS = {
@@ -227,12 +232,13 @@ def _check_kind(stated: Mapping[str, Any], model_type: str, where: str) -> None:
     if found is not None and found not in KINDS.get(model_type, (model_type,)):
         said = f"of model_type {found!r}; {model_type!r} was wanted"
     elif found is None and begin and isinstance(classes, list) and classes and not str(classes[0]).startswith(begin):
-        said = f"of class {classes[0]}; one of {begin}'s was wanted"
+        said = f"of class {classes[0]}; a class that begins with {begin} was wanted"
     else:
         return
     raise InputError(
-        f"The {where} of config.json is {said}: a model of the same keys may compute something else. Take weights and "
-        "config.json from the same folder; a model of that kind is not converted."
+        f"The {where} of config.json is {said}. Another model with the same keys may compute something else. Take "
+        "weights and config.json from the same folder. If they are from the same folder, this kind of model is not "
+        "converted."
     )
 
 
@@ -245,7 +251,9 @@ def _check_kinds(stated: Any, defaults: Mapping[str, Any], where: str) -> None:
         value = stated.get(key, default)
         if not isinstance(value, kinds) or isinstance(value, bool):
             wanted = "a word" if str in kinds else "a number"
-            raise InputError(f"The {where} of config.json states {key} {value!r}; {wanted} was wanted. Correct it.")
+            raise InputError(
+                f"The {where} of config.json states {key} {value!r}; {wanted} was wanted. Correct this field."
+            )
 
 
 ACTIVATIONS = ("gelu", "quick_gelu", "relu", "swish")
@@ -262,14 +270,15 @@ def _check_eps(config: Mapping[str, Any], where: str) -> None:
     eps = config.get("layer_norm_eps")
     if eps is not None and not 0 < eps < 1:
         raise InputError(
-            f"The {where} of config.json states layer_norm_eps {eps!r}; a small number above 0 was wanted. Correct it."
+            f"The {where} of config.json states layer_norm_eps {eps!r}; a number between 0 and 1 was wanted. Correct "
+            "this field."
         )
 
 
 def _check_heads(config: Mapping[str, Any], heads: str, width: str, where: str) -> None:
     if config[heads] < 1 or config[width] % config[heads]:
         raise InputError(
-            f"The {where} of config.json states {config[heads]} heads, which do not divide the width "
+            f"The {where} of config.json states {config[heads]} heads; wanted a divisor of the width "
             f"{config[width]}. Correct {heads}."
         )
 
@@ -282,8 +291,9 @@ def _check_unheld(config: Mapping[str, Any], model_type: str, where: str) -> Non
     names = {other: config.get(own, DEFAULTS[model_type][own]) for other, own in ALIASES.get(model_type, {}).items()}
     wanted |= {key: value for key, value in names.items() if key in config}
     if wrong := [
-        f"{key} {config[key]!r}, where {value!r} was wanted" for key, value in wanted.items() if config[key] != value
+        f"{key} {config[key]!r} ({value!r} was wanted)" for key, value in wanted.items() if config[key] != value
     ]:
         raise InputError(
-            f"The {where} of config.json states {'; '.join(wrong)}: it would change the numbers, and is not supported."
+            f"The {where} of config.json states {'; '.join(wrong)}. Other values would change the embeddings, and are "
+            "not supported."
         )

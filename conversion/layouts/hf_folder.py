@@ -26,8 +26,8 @@ PICTURES = {
     "image_std": STD,
     "do_convert_rgb": True,
 }
-SQUASHED = "made RGB and resized to {size} x {size} whatever their shape, without a crop"
-CROPPED = "made RGB, resized to {size} on the short side, and cropped to the {size} x {size} in the middle"
+SQUASHED = "made RGB and resized to {size} x {size}, without keeping the aspect ratio and without a crop"
+CROPPED = "made RGB, resized so that the short side is {size}, and cropped to {size} x {size} in the middle"
 """How pictures must be prepared, for error messages."""
 
 TOLERANCE = 1e-6
@@ -89,8 +89,8 @@ def check_pictures(folder: Path | None, image_order: str, size: int) -> None:
         raise InputError(
             f"{file} says {', '.join(wrong)}. This family's pictures are "
             f"{(CROPPED if crops(image_order) else SQUASHED).format(size=size)}, bicubic, x / 255, with CLIP's mean "
-            "and deviation. If the model was not trained with the file's values, correct the file. If it was, this "
-            "conversion cannot prepare its pictures."
+            "and deviation. If the model was not trained with the file's values, correct the file. If the model was "
+            "trained with the file's values, the model is not converted."
         )
 
 

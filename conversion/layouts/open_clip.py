@@ -33,8 +33,8 @@ ORDER = "crop_then_rgb"
 
 LIMITS = (
     Words(
-        "Badly decoded characters and HTML entities stay as they are: open_clip mends them first (ftfy, "
-        "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+        "Badly decoded characters and HTML entities stay unchanged: open_clip repairs them first (ftfy, "
+        "html.unescape). ftfy's changes of single characters are made here, too: wide forms, curly quotes, ligatures.",
         "乱码和 HTML 实体保持原样：open_clip 会先修复它们（ftfy、html.unescape）。ftfy 对单个字符所做的事这里同样会"
         "做：全角字符、弯引号、连字。",
     ),
@@ -42,8 +42,8 @@ LIMITS = (
 OWN_LIMITS = (
     *LIMITS,
     Words(
-        "A text that itself holds <|startoftext|> or <|endoftext|> is cut at them, as OpenAI's own code cuts it; in "
-        "open_clip these two are called <start_of_text> and <end_of_text>.",
+        "If a text itself holds <|startoftext|> or <|endoftext|>, they are read as special tokens, as in OpenAI's own "
+        "code. In open_clip, these two tokens are called <start_of_text> and <end_of_text>.",
         "如果文本自身含有 <|startoftext|> 或 <|endoftext|>，会像 OpenAI 自己的代码那样把它们当作特殊标记；在 "
         "open_clip 中，这两个标记叫作 <start_of_text> 和 <end_of_text>。",
     ),
@@ -148,10 +148,10 @@ def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     if not config:
         raise InputError(
-            f"Nothing states the activation, heads and pooling of {name}: open_clip's weights do not show them. Pass "
-            "--config FILE with the open_clip_config.json of the model's repository, or with "
-            f"{WRITTEN}, whose model_cfg is the model's file in open_clip's model_configs (ViT-B-32.json has erf "
-            "GELU; ViT-B-32-quickgelu.json has QuickGELU, with which OpenAI's own weights were trained)."
+            f"No file states the activation, heads and pooling of {name}, and open_clip's weights do not show these "
+            "facts. Pass --config FILE with the open_clip_config.json of the model's repository, or with "
+            f"{WRITTEN}. Its model_cfg is the model's file in open_clip's model_configs (ViT-B-32.json has erf "
+            "GELU; ViT-B-32-quickgelu.json has QuickGELU, which OpenAI's own weights were trained with)."
         )
     found = {"model_cfg": config.get("model_cfg", config), "preprocess_cfg": config.get("preprocess_cfg") or {}}
     model = found["model_cfg"]
@@ -162,9 +162,9 @@ def facts(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         )
     if not found["preprocess_cfg"]:
         raise InputError(
-            f"The config of {name} does not say how pictures are prepared: some of open_clip's models squash pictures "
-            "and others crop them, and no file of model_configs says which. State preprocess_cfg beside model_cfg: "
-            f"{WRITTEN}."
+            f"The config of {name} does not say how pictures are prepared. Some of open_clip's models squash "
+            "pictures, other models crop pictures, and the files of model_configs do not state the method. State "
+            f"preprocess_cfg beside model_cfg: {WRITTEN}."
         )
     return found
 
@@ -185,7 +185,7 @@ def check_fields(stated: Mapping[str, Any], known: Mapping[str, Allowed], where:
     lines += [f"not known here: {', '.join(unknown)}"] if unknown else []
     if lines:
         raise InputError(
-            f"{where} of open_clip's config states what could change a number, and is not converted; "
+            f"{where} of open_clip's config states fields that may change the embeddings. The model is not converted: "
             f"{'; '.join(lines)}."
         )
 
@@ -203,8 +203,8 @@ def check_sizes(stated: Mapping[str, Any], found: Mapping[str, Any], where: str)
     ]
     if wrong:
         raise InputError(
-            f"{where} of open_clip's config does not fit the weights: {'; '.join(wrong)}. Take both from one model; "
-            "what a config leaves out is stated by open_clip's default."
+            f"{where} of open_clip's config does not fit the weights: {'; '.join(wrong)}. Take weights and config "
+            "from the same model. For a field that the config leaves out, open_clip's default counts."
         )
 
 
@@ -239,7 +239,7 @@ def heads(value: Any, width: int, field: str) -> int:
     if type(value) is not int:
         raise InputError(f"open_clip's config states {field} {value!r}; a whole number was wanted.")
     if value < 1 or width % value:
-        raise InputError(f"open_clip's config states {field} {value!r}, which does not divide the width {width}.")
+        raise InputError(f"open_clip's config states {field} {value!r}; wanted a divisor of the width {width}.")
     return value
 
 
@@ -343,9 +343,9 @@ def check_order(stated: Mapping[str, Any], image_order: str, size: int) -> None:
         wrong.append(f"resize_mode {found!r} ({resize!r} was wanted)")
     if wrong:
         raise InputError(
-            f"The preprocess_cfg of open_clip's config states {', '.join(wrong)}, as the text part's family prepares "
-            "pictures. If the image tower was not trained with the config's values, correct the config. If it was, "
-            "the two are no pair."
+            f"The preprocess_cfg of open_clip's config states {', '.join(wrong)}. The wanted values are from the text "
+            "tower's family. If the image tower was not trained with the config's values, correct the config. If the "
+            "image tower was trained with the config's values, the two towers are no pair."
         )
     rest = {key: value for key, value in stated.items() if key not in ("size", "resize_mode")}
     check_pictures(rest, rest)

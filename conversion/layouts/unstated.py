@@ -12,8 +12,9 @@ SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "patch_size")
 """The sizes that identify a tower; a text tower has no patch."""
 
 PUBLISHED = Words(
-    "No file of this checkpoint states the head counts, activations and eps of its towers: they are those of the "
-    "published model of the same size. Weights of this size that were trained with others need theirs in --config.",
+    "No file of this checkpoint states the head counts, activations and eps of its towers. The values are taken from "
+    "the published model of the same size. If weights of this size were trained with other values, state them with "
+    "--config.",
     "这个检查点的任何文件都没有写明两个塔的注意力头数、激活函数和 eps：这里取同样大小的已发布模型的值。同样大小而用其"
     "他值训练的权重，需要用 --config 写明。",
 )
@@ -66,7 +67,9 @@ def _stated(config: Mapping[str, Any], side: str, found: Mapping[str, int]) -> d
         if field in stated and stated[field] != value
     ]
     if wrong:
-        raise InputError(f"--config contradicts the weights: {'; '.join(wrong)}. Correct the file or leave these out.")
+        raise InputError(
+            f"--config contradicts the weights: {'; '.join(wrong)}. Correct these fields or leave them out."
+        )
     return {field: stated[field] for field in UNSTATED if field in stated}
 
 
@@ -74,9 +77,9 @@ def _refuse_unstated(facts: Mapping[str, Mapping[str, Any]]) -> None:
     missing = [f"  {side}.{field}" for side, known in facts.items() for field in UNSTATED if field not in known]
     if missing:
         raise InputError(
-            "This size was never published, and the weights do not show these facts. A wrong value would load, too, "
-            "and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite them into a JSON file, with "
-            "transformers' field names, under text_config and vision_config, and pass --config FILE."
+            "A model of this size was never published, and the weights do not show the following facts. A wrong value "
+            "would load, too, and give wrong embeddings:\n" + "\n".join(missing) + "\nWrite these facts into a JSON "
+            "file, with transformers' field names, under text_config and vision_config, and pass --config FILE."
         )
 
 
@@ -84,13 +87,15 @@ def _check(facts: Mapping[str, Any], side: str, width: int) -> None:
     heads, eps = facts["num_attention_heads"], facts["layer_norm_eps"]
     if type(heads) is not int:
         raise InputError(
-            f"--config states {side}.num_attention_heads {heads!r}; a whole number was wanted. Correct it."
+            f"--config states {side}.num_attention_heads {heads!r}; a whole number was wanted. Correct this field."
         )
     if heads < 1 or width % heads:
         raise InputError(
-            f"--config states {side}.num_attention_heads {heads!r}, which does not divide the width {width}. Correct "
-            "it."
+            f"--config states {side}.num_attention_heads {heads!r}; wanted a divisor of the width {width}. Correct "
+            "this field."
         )
     if type(eps) not in (int, float) or not 0 < eps < 1:
-        raise InputError(f"--config states {side}.layer_norm_eps {eps!r}; a small number was wanted. Correct it.")
+        raise InputError(
+            f"--config states {side}.layer_norm_eps {eps!r}; a number between 0 and 1 was wanted. Correct this field."
+        )
     check_activation(facts["hidden_act"], f"The {side} of --config")

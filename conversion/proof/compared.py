@@ -7,7 +7,7 @@ from . import samples
 
 FILES = Words("SHA-256 of {count} files", "{count} 个文件的 SHA-256")
 CODE = Words("{count} files of code, byte for byte", "{count} 个代码文件（逐字节）")
-FOREIGN_CODE = Words("code that is of no known version ({names})", "不属于任何已知版本的代码（{names}）")
+FOREIGN_CODE = Words("code from no known version ({names})", "不属于任何已知版本的代码（{names}）")
 FILE_TENSORS = Words("file tensors", "文件中的张量")
 LOADED = Words("loaded parameters and buffers", "加载后的参数和缓冲区")
 TRAINING = Words("{count} fields of {side} for training", "{side} 中只在训练时起作用的 {count} 个字段")

@@ -72,12 +72,11 @@ def _methods(file: Path) -> dict[str, tuple[str, str]]:
     check_fields(stated, {"modality_config": Field((dict,)), "unpad_inputs": Field((bool,))}, str(file))
     if stated["unpad_inputs"]:
         raise InputError(
-            f"{file} states unpad_inputs true, with which the texts of a batch may be joined into one; false was "
-            f"wanted. {CONVERT_AGAIN}"
+            f"{file} states unpad_inputs true, which may join the texts of a batch; false was wanted. {CONVERT_AGAIN}"
         )
     if more := sorted(name for name, value in stated.items() if value and name not in FIELDS):
         raise InputError(
-            f"{file} states {', '.join(more)}, which may change what a text becomes; only {', '.join(FIELDS)} were "
+            f"{file} states {', '.join(more)}, which may change the vector of a text; only {', '.join(FIELDS)} were "
             f"wanted. {CONVERT_AGAIN}"
         )
     modalities = stated["modality_config"]
@@ -102,11 +101,11 @@ def _prompt(file: Path) -> str:
     if others := sorted(each for each, text in stated.get("prompts", {}).items() if text and each != name):
         raise InputError(
             f"{file} states the prompts {', '.join(others)}, which encode_query and encode_document put before a "
-            f"text; none was wanted. {CONVERT_AGAIN}"
+            f"text; no prompts were wanted. {CONVERT_AGAIN}"
         )
     if name is None:
         return ""
     check_fields(stated, {"prompts": Field((dict,))}, str(file))
     if not isinstance(prompt := stated["prompts"].get(name) if isinstance(name, str) else None, str):
-        raise InputError(f"{file} names the prompt {name!r}, which is none of its prompts. {CONVERT_AGAIN}")
+        raise InputError(f"{file} names the prompt {name!r}, but does not state this prompt. {CONVERT_AGAIN}")
     return prompt

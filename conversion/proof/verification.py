@@ -78,7 +78,7 @@ def verify(
     if kind != "hf_zhclip":
         raise InputError(
             f"{out} is no converted repo: its config.json is of model_type {kind!r}. `zhclip convert {out} OUT` makes "
-            "one; verify OUT."
+            "a converted repo. Then verify OUT."
         )
     before = read_report(out)
     _check_formats(out, before)
@@ -111,7 +111,7 @@ def verify(
     comparisons = [_compare_files(out, before), *_compare_code(out), *comparisons]
     report = Report(before.sources, before.conversion, level, comparisons, before.files)
     if not report.passed:
-        raise ParityError(f"{out} does not compute what the original computes:\n{report.failures()}", report)
+        raise ParityError(f"{out} does not compute the same as the original:\n{report.failures()}", report)
     return report
 
 
@@ -136,7 +136,7 @@ def _check_formats(out: Path, report: Report) -> None:
     formats = [source["format"] for source in report.sources]
     if not formats or any(each not in SOURCES for each in formats):
         raise InputError(
-            f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; known are "
+            f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; the known formats are "
             f"{', '.join(sorted(SOURCES))}. {finish_it(out)}"
         )
 
@@ -145,9 +145,9 @@ def _refuse_original(out: Path, report: Report) -> None:
     """Refuses to compare trained weights with the original's weights, which are others."""
     if report.lineage is not None:
         raise InputError(
-            f"{out} holds weights that were trained from {report.lineage['base']}, so that no original has them. "
-            f"Leave out --against: `zhclip verify {out}` compares with what "
-            f"{SOURCES[report.sources[0]['format']].title} computes with these weights."
+            f"The weights of {out} were trained from {report.lineage['base']}, so no original has these weights. "
+            f"Leave out --against: `zhclip verify {out}` compares the repo with "
+            f"{SOURCES[report.sources[0]['format']].title}, which computes with the same weights."
         )
 
 
@@ -157,15 +157,16 @@ def unseen(out: str | Path) -> str:
     report = read_report(out)
     if report.lineage is not None:
         return (
-            f"This compares the weights of {out}, mapped back, with what their format computes with them. It can't "
-            f"see which weights the training gave; it started from {report.lineage['base']}."
+            f"This check maps the weights of {out} back, and compares the repo with the original's format on these "
+            "weights. The check can't see which weights the training gave. The training started from "
+            f"{report.lineage['base']}."
         )
     own = recorded_vocabulary(report, out) == out
     what = "the weights and the vocabulary" if own else "the weights"
     return (
-        f"Without the original this compares {what} of {out} with themselves, and takes what the original states "
-        f"beside them from the repo's own report: it can't see whether these are the original's. `zhclip verify {out} "
-        "--against SOURCE` can."
+        f"Without the original, this check compares {what} of {out} with themselves. The original's other facts come "
+        f"from the repo's own report. The check can't see whether {what} and the facts are the original's. `zhclip "
+        f"verify {out} --against SOURCE` can see this."
     )
 
 
@@ -251,8 +252,8 @@ def _check_sides(repo: Repo, witness: Witness) -> None:
     if alone != isinstance(witness, WitnessOfTextAlone):
         ours, theirs = ("a text tower alone", "both towers") if alone else ("both towers", "a text tower alone")
         raise InputError(
-            f"{repo.path} holds {ours}, and what it is compared with holds {theirs}: they are not of one model. Name "
-            "with --against the checkpoint that it was converted from."
+            f"{repo.path} holds {ours}, but the checkpoint of --against holds {theirs}: they are not the same model. "
+            f"With --against, name the checkpoint that {repo.path} was converted from."
         )
 
 
@@ -303,7 +304,7 @@ def _running(out: Path) -> Iterator[None]:
     except ZhclipError:
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, ImportError) as error:
-        raise WorkError(f"{out} loads and does not compute: {error}. {finish_it(out)}") from error
+        raise WorkError(f"{out} loads but does not compute: {error}. {finish_it(out)}") from error
 
 
 def _with_towers(whole: Measured, pair: Pair, out: Path, own: torch.dtype) -> Measured:
@@ -404,8 +405,8 @@ def _check_vocabulary(witness: Witness, model: Any) -> None:
     highest, rows = max(map(max, witness.token_ids(samples.TEXTS))), model.config.text_config.vocab_size
     if highest >= rows:
         raise InputError(
-            f"The vocabulary of the original goes up to id {highest} at least, and the model has {rows} rows for its "
-            "words: they are not of one model. Pass the one that it was converted with: --tokenizer PATH."
+            f"The original's vocabulary has ids up to at least {highest}, but the model has {rows} rows for words: "
+            "the two do not belong together. Pass the vocabulary that the repo was converted with: --tokenizer PATH."
         )
 
 

@@ -86,7 +86,9 @@ def _of_pictures(readers: Sequence["_Reader"]) -> How:
     """
     found = [pictures.stated(fields) for reader in readers if (fields := image_processor(reader.part.evidence.files))]
     if any(each != found[0] for each in found):
-        raise ValueError(f"the folders of text and image state two preparations of pictures: {found[0]}, {found[1]}")
+        raise ValueError(
+            f"the folders of text and image state different preparations of pictures: {found[0]}, {found[1]}"
+        )
     return found[0] if found else CLIP
 
 
@@ -100,8 +102,8 @@ def in_words() -> Iterator[None]:
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         said = f"{error.args[0]!r} is not there" if isinstance(error, KeyError) and error.args else str(error)
         raise InputError(
-            f"The witness can't compute from what was published, stated or recorded: {said.rstrip('.')}. Take "
-            "weights, configs and vocabulary from the same place, or state what is missing with --config."
+            f"The witness can't compute from the published, stated or recorded facts: {said.rstrip('.')}. Take "
+            "weights, configs and vocabulary from the same place, or state the missing facts with --config."
         ) from error
 
 

@@ -27,7 +27,7 @@ def read_card(path: Path) -> str:
     try:
         return path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not in UTF-8, which the hub reads. Save it as UTF-8.") from error
+        raise InputError(f"{path} is not in UTF-8, but the hub reads only UTF-8. Save the file as UTF-8.") from error
 
 
 def stamped(text: str) -> str:
@@ -51,7 +51,7 @@ def write_whole(path: Path, text: str) -> None:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        raise WorkError(f"{path} could not be written: {error.strerror or error}. The old one is kept.") from error
+        raise WorkError(f"{path} could not be written: {error.strerror or error}. The old file is kept.") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -50,8 +50,8 @@ def header_of(path: Path, stated: Header) -> Header:
 def _check_header(header: Header, license: str, base_model: str, place: str) -> None:
     if header.license is not None and not (isinstance(header.license, str) and header.license in LICENSES):
         raise InputError(
-            f"{license} {header.license}{place} is no identifier of the hub. It knows, for example, apache-2.0, mit "
-            "and cc-by-nc-4.0; the list is at hf.co/docs/hub/repositories-licenses."
+            f"{license} {header.license}{place} is no licence id of the hub. Examples of ids are apache-2.0, mit and "
+            "cc-by-nc-4.0; the list is at hf.co/docs/hub/repositories-licenses."
         )
     for base in header.base_model or ():
         match = HUB_ID.fullmatch(base)
@@ -66,7 +66,9 @@ def _read_header(path: Path) -> Header:
     try:
         data = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise InputError(f"The metadata of {path} can't be read: {error}. Correct it, or remove the file.") from error
+        raise InputError(
+            f"The metadata of {path} can't be read: {error}. Correct the metadata, or remove the file."
+        ) from error
     base = data.get("base_model")
     bases = None if base is None else tuple(map(str, base if isinstance(base, list) else [base]))
     return Header(data.get("license"), data.get("license_name"), data.get("license_link"), bases)

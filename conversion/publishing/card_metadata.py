@@ -112,8 +112,8 @@ def licence_of(entry: Entry | None, header: Header) -> str | None:
     if header.license not in entry.license.published:
         raise InputError(
             f"{header.license} is stated as the licence, but {entry.name} was published under "
-            f"{' or '.join(entry.license.published)} ({', '.join(entry.license.read)}), and a conversion does not "
-            "change that. State one of these, or leave it out."
+            f"{' or '.join(entry.license.published)} ({', '.join(entry.license.read)}). A conversion does not change "
+            "the licence. State the published licence, or leave the licence out."
         )
     return header.license
 

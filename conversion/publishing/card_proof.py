@@ -11,13 +11,13 @@ from ..telling import shown
 from ..words import SEMICOLON, Words, joined
 from .card_words import CHANGED_TENSORS, FROZEN, LEVELS, LINEAGE, NOT_COUNTED, TRAINED_LEVELS
 
-KEPT = Words("bit for bit those of the source", "与原文件逐位相同")
+KEPT = Words("bit for bit the same as in the source", "与原文件逐位相同")
 AS_TRAINED = Words("as training saved them", "与训练保存的相同")
 CAST = Words("cast with --dtype {dtype}", "由 --dtype {dtype} 转换而来")
 SEVERAL = Words("{count}: {words}", "{count} 项：{words}")
 RESULT = Words("{measure} {result} ({bound})", "{measure} {result}（{bound}）")
 MEASURED = Words(
-    "its vectors differ from those of {compared} by {result} at most, in float64 "
+    "its vectors differ from the vectors of {compared} by at most {result}, in float64 "
     "([conversion_report.json](conversion_report.json))",
     "向量与{compared}最多相差 {result}（float64，见 [conversion_report.json](conversion_report.json)）",
 )

@@ -32,22 +32,22 @@ IMAGE_ORDERS = {
 
 PADDING = {
     "masked": Words(
-        "the text tower masks it, so that an embedding does not depend on the other texts of its batch.",
+        "the text tower masks the padding, so an embedding does not depend on the other texts of its batch.",
         "文本塔会屏蔽填充的词元，向量与同一批里的其他文本无关。",
     ),
     "causal": Words(
-        "the text tower is causal, and the end token whose state is taken never sees what follows it, so that an "
-        "embedding does not depend on the other texts of its batch.",
+        "the text tower is causal. The state of the end token is taken, and the end token does not see the padding "
+        "after it, so an embedding does not depend on the other texts of its batch.",
         "文本塔是因果的，取的是结束词元的状态，它看不到后面的填充，向量与同一批里的其他文本无关。",
     ),
     "attended": Words(
-        "the text tower attends to it (`text_attends_to_padding`), so that an embedding depends on how far its text "
-        "was padded.",
+        "the text tower attends to the padding (`text_attends_to_padding`), so an embedding depends on the length to "
+        "which its text was padded.",
         "文本塔会注意到填充的词元（`text_attends_to_padding`），向量取决于文本被填充到多长。",
     ),
     "padded": Words(
-        "the model pads every text to one length by itself (`text_padded_length`) and attends to the padding, so "
-        "that an embedding does not depend on the other texts of its batch.",
+        "the model itself pads every text to the same length (`text_padded_length`) and attends to the padding, so an "
+        "embedding does not depend on the other texts of its batch.",
         "模型自己把每条文本填充到同一长度（`text_padded_length`），文本塔会注意到填充的词元，向量与同一批里的其他文本"
         "无关。",
     ),
@@ -74,28 +74,28 @@ CHINESE_TEXTS = ("红色", "绿色", "蓝色"), ("一只猫", "一只小狗在�
 LANGUAGES: Mapping[tuple[str, ...], Language] = {
     ("zh",): Language(
         Words(
-            "to find pictures with Chinese texts and texts for a picture, and to sort pictures into classes that you "
-            "name, without more training",
+            "to search pictures with Chinese texts, to find texts for a picture, and to sort pictures into classes "
+            "that you name, without more training",
             "用中文搜图、以图找文、按你给出的类别给图片分类，都不需要再训练",
         ),
         Words("a dual encoder for Chinese texts and pictures", "中文图文双塔模型"),
         Words(
-            "It was trained on Chinese; English and traditional characters work as far as the training data had "
-            "them, and nothing is converted here.",
+            "It was trained on Chinese. English and traditional characters work only as far as the training data had "
+            "them. The converted model does not convert the characters of a text.",
             "训练语言是中文；英文和繁体字只在训练数据涉及的范围内有效，这里不做任何转换。",
         ),
         *CHINESE_TEXTS,
     ),
     ("en",): Language(
         Words(
-            "to find pictures with English texts and texts for a picture, and to sort pictures into classes that you "
-            "name, without more training",
+            "to search pictures with English texts, to find texts for a picture, and to sort pictures into classes "
+            "that you name, without more training",
             "用英文搜图、以图找文、按你给出的类别给图片分类，都不需要再训练",
         ),
         Words("a dual encoder for English texts and pictures", "英文图文双塔模型"),
         Words(
-            "It was trained on English; other languages, Chinese among them, work only as far as the training data "
-            "happened to have them, and nothing is translated here.",
+            "It was trained on English. Other languages, also Chinese, work only as far as the training data happened "
+            "to have them. The converted model does not translate texts.",
             "训练语言是英文；其他语言（包括中文）只在训练数据偶然涉及的范围内有效，这里不做任何翻译。",
         ),
         ("red", "green", "blue"),
@@ -105,14 +105,14 @@ LANGUAGES: Mapping[tuple[str, ...], Language] = {
 }
 MULTILINGUAL = Language(
     Words(
-        "to find pictures with texts of many languages and texts for a picture, and to sort pictures into classes "
-        "that you name, without more training",
+        "to search pictures with texts of many languages, to find texts for a picture, and to sort pictures into "
+        "classes that you name, without more training",
         "用多种语言搜图、以图找文、按你给出的类别给图片分类，都不需要再训练",
     ),
     Words("a dual encoder for texts of several languages and pictures", "多语言图文双塔模型"),
     Words(
-        "It was trained on several languages; how well one works depends on its part of the training data, and "
-        "nothing is converted here.",
+        "It was trained on several languages. The quality of a language depends on its share of the training data. "
+        "The converted model does not convert the characters of a text.",
         "训练语言有多种，一种语言的效果取决于它在训练数据中的比重，这里不做任何转换。",
     ),
     *CHINESE_TEXTS,
@@ -154,8 +154,8 @@ LEVELS = {
     ),
     "failed": Words("The verification failed; see the rows with ✗", "验证没有通过，见下表中标为 ✗ 的行"),
     "edited": Words(
-        "Not verified: files were changed since the report was written (by fine-tuning, for example); it is a proof "
-        "of what they were before",
+        "Not verified: files were changed after the report was written (by fine-tuning, for example). The report "
+        "proves the files before the change",
         "未经验证：报告写成之后文件有改动（例如经过微调），它证明的是改动之前的文件",
     ),
     "doubted": Words("Not verified, for the reason given at the top", "未经验证，原因见页首"),
@@ -164,15 +164,14 @@ LEVELS = {
 
 TRAINED_LEVELS = {
     "peer": Words(
-        "Verified: it computes what {format} computes with these weights. It was loaded in a fresh process and "
-        "compared with the original project's own code (level `peer`), which computed from these weights",
+        "Verified: it computes the same as {format} with these weights. It was loaded in a fresh process and compared "
+        "with the original project's own code (level `peer`), which used these weights",
         "已验证：用这些权重，它的计算结果与 {format} 一致。在新进程中加载本仓库，把它与原项目自己的代码"
         "（用的是这些权重）逐项比较（级别 `peer`）",
     ),
     "reference": Words(
-        "Verified: it computes what {format} computes with these weights. It was loaded in a fresh process and "
-        "compared with an independent second implementation of {format} (level `reference`), which "
-        "computed from these weights",
+        "Verified: it computes the same as {format} with these weights. It was loaded in a fresh process and compared "
+        "with an independent second implementation of {format} (level `reference`), which used these weights",
         "已验证：用这些权重，它的计算结果与 {format} 一致。在新进程中加载本仓库，把它与另写的一份 {format} 实现"
         "（用的是这些权重）逐项比较（级别 `reference`）",
     ),
@@ -181,7 +180,7 @@ TRAINED_LEVELS = {
 
 LINEAGE = Words(
     "The weights were trained from {base}, whose report has the SHA-256 `{report}`. Tensors that changed: {changed}. "
-    "The files below are those of the original of {base}; its weights are others.",
+    "The files below belong to the original of {base}, whose weights differ from the weights here.",
     "权重是从 {base} 继续训练得到的，该仓库的转换报告的 SHA-256 是 `{report}`。有改动的张量：{changed}。"
     "下表是 {base} 的原文件，其权重与本仓库不同。",
 )
@@ -200,7 +199,7 @@ NOT_COUNTED = Words("not counted, because the training overwrote them", "未统�
 
 LICENCE_BY = {
     "published": Words(".", "。"),
-    "inherited": Words(" (the licence of the model that it was made from).", "（沿用其来源模型的许可证）。"),
+    "inherited": Words(" (the licence of the base model).", "（沿用其来源模型的许可证）。"),
     "stated": Words(" (stated by whoever made this repository).", "（由制作本仓库的人声明）。"),
 }
 """Who stated a licence."""

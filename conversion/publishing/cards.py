@@ -50,7 +50,8 @@ def _check_folder(folder: Path) -> None:
 def _check_readme(path: Path, force: bool) -> None:
     if path.is_file() and not force and not is_generated(read_card(path)):
         raise InputError(
-            f"{path} was not written by zhclip, or was edited since, and would be lost. Keep it, or pass --force."
+            f"{path} was not written by zhclip, or was edited later, and would be lost. To replace the file, pass "
+            "--force."
         )
 
 

@@ -80,7 +80,7 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
             holds code that is of no version of hf_zhclip (which is never forced).
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder. Wanted: one that `zhclip convert` made.")
+        raise InputError(f"{folder} is no folder. Wanted: a folder that `zhclip convert` made.")
     refuse_namesake(folder)
     there, left_out = _listing(folder)
     report, reason = proof_of(folder, there)
@@ -91,7 +91,7 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     if reason is not None and not force_unverified:
         raise InputError(
             f"{folder} is not verified: {reason.en}. {finish_it(folder)} Push OUT, or pass --force-unverified to "
-            "publish it as it is, with a card that says so."
+            "publish the folder unchanged. The card then says that the folder is not verified."
         )
     if reason is not None:
         files |= {name: _content(there[name]) for name in there if is_ours(name) and name not in files}
@@ -131,7 +131,9 @@ def is_ours(name: str) -> bool:
 def _check_complete(folder: Path, files: Mapping[str, Content]) -> None:
     weights = [name for name in files if name.endswith(".safetensors")]
     if "config.json" not in files or not weights:
-        raise InputError(f"{folder} has no {'weights' if 'config.json' in files else 'config.json'}: it is no repo.")
+        raise InputError(
+            f"{folder} has no {'weights' if 'config.json' in files else 'config.json'}, so the folder is no repo."
+        )
 
 
 def _check_code(folder: Path, files: Mapping[str, Content]) -> None:
@@ -144,8 +146,8 @@ def _check_tokens(folder: Path, files: Mapping[str, Content]) -> None:
     texts = {name: content for name, content in files.items() if not name.endswith(".safetensors")}
     if found := [name for name, content in texts.items() if TOKEN.search(content.read())]:
         raise InputError(
-            f"{folder} holds a token of the hub in {', '.join(found)}, which everybody could read. Take it out, and "
-            "revoke it if anybody has seen it."
+            f"{folder} holds a token of the hub in {', '.join(found)}, and everybody could read the token. Remove the "
+            "token from the file. If anybody has seen the token, revoke it on the hub."
         )
 
 

@@ -54,10 +54,10 @@ def _check_arguments(repo_id: str, revision: str | None, create_pr: bool) -> Non
     except HFValidationError as error:
         raise InputError(f"{repo_id!r} can't be the name of a repo: {error} Wanted: user/name.") from error
     if repo_id.count("/") != 1:
-        raise InputError(f"{repo_id!r} does not say whose repo it is. Wanted: user/name (`hf auth whoami`).")
+        raise InputError(f"{repo_id!r} does not name the repo's owner. Wanted: user/name (`hf auth whoami`).")
     if revision is None:
         return
     if not revision.strip() or re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise InputError(f"--revision {revision!r} is no branch, and only a branch can be pushed to. Name one.")
+        raise InputError(f"--revision {revision!r} is no branch. Wanted: the name of a branch.")
     if create_pr and revision.startswith("refs/pr/"):
         raise InputError(f"{revision} is a pull request already. Push to it without --create-pr.")

@@ -40,39 +40,40 @@ class Pushed:
     def _headline(self) -> str:
         total = f"{len(self.files)} files, {sum(self.files.values()):,} bytes"
         if self.dry_run:
-            return f"{self.url}: {total} would be pushed (a dry run, nothing was sent)."
+            return f"{self.url}: a push would publish {total} (dry run: no file was sent)."
         if not self.sent and not self.removed:
-            return f"{self.url} held all of it already: {total}, commit {self.commit}."
+            return f"{self.url} already has all files: {total}, commit {self.commit}."
         where = self.pull_request or self.url
-        return f"{where}: {total}, of which {len(self.sent)} were new; commit {self.commit}, read back and compared."
+        sent = f"{len(self.sent)} of these files were sent"
+        return f"{where}: {total}; {sent}. Commit {self.commit} was read back and compared."
 
     def _door(self) -> str:
         """How a reader loads what is published."""
         if self.with_code:
             return (
-                f"It loads with AutoModel.from_pretrained({self.repo_id!r}, trust_remote_code=True), and where "
-                "`import hf_zhclip` comes first, without that argument."
+                f"The repo loads with AutoModel.from_pretrained({self.repo_id!r}, trust_remote_code=True). After "
+                "`import hf_zhclip`, it loads without trust_remote_code."
             )
         return (
-            f"It loads with AutoModel.from_pretrained({self.repo_id!r}) only where hf_zhclip is installed and `import "
-            "hf_zhclip` comes first: it holds no code (--without-code)."
+            f"The repo holds no code (--without-code). It loads with AutoModel.from_pretrained({self.repo_id!r}) only "
+            "if hf_zhclip is installed, after `import hf_zhclip`."
         )
 
     def _notes(self) -> Iterator[str]:
         if self.removed:
-            yield f"Removed there, files of an earlier version: {', '.join(self.removed)}"
+            yield f"Removed on the hub (files of an earlier version): {', '.join(self.removed)}"
         if self.kept:
             yield (
-                f"Kept as it is there, because somebody edited it: {', '.join(self.kept)}. To replace it, put one of "
-                "your own into the folder, or remove that one."
+                f"Not replaced on the hub, because somebody edited the file there: {', '.join(self.kept)}. To replace "
+                "the file, put your own file into the folder, or remove the file on the hub."
             )
         if self.dry_run:
             yield (
-                "What is on the hub was not looked at: files of an earlier version would be removed there, and a "
-                f"{CARD} that somebody edited there would be kept."
+                "The dry run did not read the files on the hub. A push removes files of an earlier version there, and "
+                f"keeps a {CARD} that somebody edited there."
             )
         if self.left_out:
-            yield f"Left out, not files of the repo: {', '.join(self.left_out)}"
+            yield f"Left out (not files of the repo): {', '.join(self.left_out)}"
         if self.unverified:
             yield f"NOT verified, and the card says so: {self.unverified}"
 

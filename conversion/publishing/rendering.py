@@ -47,8 +47,8 @@ from .unverified import NO_REPORT, why_unverified
 RELATED = {
     "finetune": Words("", ""),
     "quantized": Words(
-        "`quantized` in the metadata is the nearest of the hub's four words to a change of format; nothing was "
-        "quantised.",
+        "`quantized` in the metadata: of the hub's four words, this word is nearest to a change of format. No weight "
+        "was quantised.",
         "元数据里的 `quantized` 是 hub 的四个词中最接近“换了格式”的一个，不表示做过量化。",
     ),
 }

@@ -8,20 +8,22 @@ from ..repos.report import FILE, Report, read_report
 from ..words import SEMICOLON, Words, joined
 
 TENSORS_ALONE = Words("only tensors were compared", "只比较了张量")
-CHANGED_SINCE = Words("changed or missing since the report was written: {files}", "报告写成之后有改动或缺失：{files}")
+CHANGED_SINCE = Words(
+    "files changed or missing after the report was written: {files}", "报告写成之后有改动或缺失：{files}"
+)
 """The reasons that a card finds itself."""
 
 NO_REPORT = Words(f"there is no {FILE}", f"没有 {FILE}")
-UNREADABLE = Words(f"its {FILE} can't be read, or is of another version", f"其 {FILE} 无法读取，或版本不符")
-NO_EMBEDDINGS = Words("only its tensors were compared, no embeddings", "只比较了张量，没有比较向量")
+UNREADABLE = Words(f"its {FILE} can't be read, or has another version", f"其 {FILE} 无法读取，或版本不符")
+NO_EMBEDDINGS = Words("only tensors were compared, no embeddings", "只比较了张量，没有比较向量")
 FAILED = Words("its verification failed", "它没有通过验证")
 FOREIGN = Words(
     f"its {FILE} names {{files}}, which no converted repo holds",
     f"其 {FILE} 列出了 {{files}}，这不是转换得到的仓库里的文件",
 )
-OUT_OF_DATE = Words("these files are not those that were verified ({how})", "文件与验证时的不同（{how}）")
-CHANGED = Words("changed since then: {files}", "有改动：{files}")
-MISSING = Words("missing, or links to elsewhere: {files}", "缺失或链接到别处：{files}")
+OUT_OF_DATE = Words("its files differ from the verified files ({how})", "文件与验证时的不同（{how}）")
+CHANGED = Words("changed: {files}", "有改动：{files}")
+MISSING = Words("missing, or a link to another place: {files}", "缺失或链接到别处：{files}")
 """The reasons for not publishing a folder unless it is forced; the last two say how its files can differ."""
 
 NEVER = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npz", ".h5", ".msgpack")

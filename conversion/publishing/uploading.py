@@ -35,14 +35,14 @@ def send(
 
     _check_login()
     api = HfApi()
-    with _told(repo_id, "Nothing was pushed."):
+    with _told(repo_id, "No file was pushed."):
         repo, made = _repo(api, repo_id, private)
     if private and not repo.private:
         raise InputError(
-            f"{repo_id} is on the hub already, and everybody can read it. Make it private in its settings, or choose "
-            "another name. Nothing was pushed."
+            f"{repo_id} is on the hub already, and everybody can read the repo. Make the repo private in its "
+            "settings, or choose another name. No file was pushed."
         )
-    with _told(repo_id, f"Nothing was pushed.{made}"):
+    with _told(repo_id, f"No file was pushed.{made}"):
         head = _head(api, repo_id, revision, create_pr)
         there = _remote_files(api, repo_id, head)
         parcel, kept = _with_their_card(api, parcel, repo_id, head, there.get(CARD))
@@ -64,7 +64,8 @@ def send(
     progress(f"Reading back commit {commit.oid}")
     with _told(
         repo_id,
-        f"Commit {commit.oid} is there, but could not be read back to be compared. Look at it before it is used.",
+        f"Commit {commit.oid} is on the hub, but could not be read back and compared. Check the commit before you use "
+        "it.",
     ):
         there = _remote_files(api, repo_id, commit.oid)
     _check_arrived(parcel, there, removed, repo_id, commit.oid)
@@ -78,8 +79,8 @@ def _check_login() -> None:
 
     if get_token() is None:
         raise InputError(
-            f"Nobody is logged in to the hub at {constants.ENDPOINT}. Log in with `hf auth login`, or set HF_TOKEN to "
-            "a token that may write. Nothing was pushed."
+            f"You are not logged in to the hub at {constants.ENDPOINT}. Log in with `hf auth login`, or set HF_TOKEN "
+            "to a token with the right to write. No file was pushed."
         )
 
 
@@ -91,7 +92,7 @@ def _repo(api: Any, repo_id: str, private: bool) -> tuple[Any, str]:
         return api.model_info(repo_id), ""
     except RepositoryNotFoundError:
         api.create_repo(repo_id, private=private or None, exist_ok=True)
-    return api.model_info(repo_id), f" {repo_id} was made for this, and is empty."
+    return api.model_info(repo_id), f" The repo {repo_id} was created, and is empty."
 
 
 def _head(api: Any, repo_id: str, revision: str | None, create_pr: bool) -> str:
@@ -151,8 +152,8 @@ def _check_arrived(
     wrong += [name for name in removed if name in there]
     if wrong:
         raise WorkError(
-            f"Commit {commit} of {repo_id} does not hold what is here: {', '.join(wrong)}. A file may have changed "
-            "while it was sent. Run the command again before anybody uses that commit."
+            f"Commit {commit} of {repo_id} differs from the local files: {', '.join(wrong)}. A file may have changed "
+            "while it was sent. Run the command again before anybody uses this commit."
         )
 
 
@@ -176,8 +177,11 @@ def _unchanged(repo_id: str, create_pr: bool) -> str:
 
 def _perhaps(create_pr: bool) -> str:
     if create_pr:
-        return "No pull request was opened, unless only the hub's answer was lost: look before you run it again."
+        return (
+            "No pull request was opened, or only the hub's answer was lost. Look on the hub before you run the "
+            "command again."
+        )
     return (
-        "Either everything is there or nothing was changed; run again, the command sends what is missing and checks "
-        "the rest."
+        "Either all files are on the hub, or no file was changed. Run the command again: it sends the missing files "
+        "and checks the other files."
     )

@@ -18,8 +18,8 @@ from ..words import Words
 PACKAGE = "hf_zhclip.model_cards"
 
 STATED_HERE = Words(
-    "Nothing beside the weights states the heads, activation and pooling of this model: they are those that the "
-    "catalogue of hf_zhclip has for it, and no second statement of them was found to hold against these.",
+    "No file beside the weights states the heads, activation and pooling of this model. The values are taken from the "
+    "catalogue of hf_zhclip. No second source was found to check these values.",
     "权重旁边没有任何文件写明这个模型的注意力头数、激活函数和池化方式：这里取 hf_zhclip 目录中的值，没有找到第二处说"
     "明可以核对。",
 )
@@ -266,7 +266,7 @@ def entries() -> tuple[Entry, ...]:
     for entry in found:
         for name in (entry.name, *entry.aliases):
             if (owner := owners.setdefault(name.casefold(), entry.name)) != entry.name:
-                raise InputError(f"The name {name} belongs to {owner}, and {entry.name} claims it too. Rename one.")
+                raise InputError(f"{owner} and {entry.name} both have the name {name}. Rename one of the two.")
     return tuple(found)
 
 
@@ -284,7 +284,7 @@ def parse(text: str, file: str) -> Entry:
     if f"{entry.name}.yaml" != file:
         raise InputError(f"{file}: field name is {entry.name!r}; wanted the name of the file.")
     if any(place.by_hand and not place.file for place in entry.places):
-        raise InputError(f"{file}: field published.file is None; of a page, the name of the file there is wanted.")
+        raise InputError(f"{file}: field published.file is None; wanted the name of the file on the page.")
     for number, figures in enumerate(entry.figures):
         _check_figures(figures, file, f"figures[{number}]")
     return entry
@@ -372,9 +372,9 @@ def _read_fields(wanted: type, value: Any, file: str, field: str) -> Any:
     hints = typing.get_type_hints(wanted)
     place = f"{field}." if field else ""
     if unknown := sorted(map(str, set(value) - set(hints))):
-        raise InputError(f"{file}: unknown field {place}{unknown[0]}; there are {', '.join(hints)}.")
+        raise InputError(f"{file}: unknown field {place}{unknown[0]}; the fields are {', '.join(hints)}.")
     if missing := [name for name in hints if name not in value]:
-        raise InputError(f"{file}: field {place}{missing[0]} is missing; where nothing is known, write null.")
+        raise InputError(f"{file}: field {place}{missing[0]} is missing; write null if the value is not known.")
     return wanted(**{name: _read(hint, value[name], file, place + name) for name, hint in hints.items()})
 
 

@@ -18,8 +18,9 @@ HEAD_FILES = "*Linear Weights.pkl"
 """The head files that Multilingual-CLIP's legacy_get-weights.sh downloads."""
 
 LEGACY_HEAD = (
-    "If it is one of Multilingual-CLIP's first models (M-BERT-Base-ViT-B ...), put the pickle of its head into its "
-    "folder: '... Linear Weights.pkl', which legacy_get-weights.sh of FreddeFrallan/Multilingual-CLIP fetches."
+    "If the tower is from one of Multilingual-CLIP's first models (M-BERT-Base-ViT-B ...), put the pickle of the "
+    "model's head into the tower's folder. The pickle is '... Linear Weights.pkl', which legacy_get-weights.sh of "
+    "FreddeFrallan/Multilingual-CLIP fetches."
 )
 """Advice for a text tower whose head may lie in such a file."""
 
@@ -50,7 +51,7 @@ def _head(folder: Path) -> Companion | None:
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise InputError(
-            f"{folder} holds {names}: heads of several models. Leave the one that belongs to its weights."
+            f"{folder} holds {names}: heads of several models. Keep only the head that belongs to the weights."
         )
     found = numpy_pickle.load(files[0])
     arrays = (

@@ -87,7 +87,7 @@ def _check_zip(path: Path) -> list[str]:
             return names
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
         raise InputError(
-            f"{path} begins as a torch.save file but is damaged or truncated: {error}. Fetch it again."
+            f"{path} begins like a torch.save file but is damaged or truncated: {error}. Fetch it again."
         ) from error
 
 
@@ -98,7 +98,7 @@ def _load_zip(path: Path, names: list[str]) -> dict[Any, Any]:
         raise InputError(f"{path} is a zip file without a data.pkl; a file that torch.save wrote was wanted.")
     if _is_compressed(path):
         raise InputError(
-            f"{path} was compressed after torch.save wrote it, so it can't be mapped: fetch the original."
+            f"{path} was compressed after torch.save wrote it, so it can't be mapped into memory: fetch the original."
         )
     return _load_torch(path, mmap=True)
 
@@ -119,9 +119,11 @@ def _load_torch(path: Path, mmap: bool) -> dict[Any, Any]:
             reason = f"{str(error) or type(error).__name__}".splitlines()[0]
             raise InputError(f"{path} is damaged or truncated: {reason}. Fetch it again.") from error
         except MemoryError as error:
-            raise WorkError(f"{path} does not fit into the memory, or is damaged.") from error
+            raise WorkError(f"{path} does not fit into memory, or is damaged.") from error
     if not isinstance(top, dict):
-        raise InputError(f"{path} holds a {type(top).__name__}; a state dict, or a dict with one inside, was wanted.")
+        raise InputError(
+            f"{path} holds a {type(top).__name__}; wanted a state dict, or a dict that holds a state dict."
+        )
     return top
 
 
@@ -138,6 +140,6 @@ def _not_a_checkpoint(path: Path, head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its repository."
     if head.lstrip()[:1] == b"<":
-        return f"{path} is a web page, not a checkpoint: the download went wrong. Fetch it again."
+        return f"{path} is a web page, not a checkpoint: the download went wrong. Fetch the checkpoint again."
     size = path.stat().st_size
     return f"{path} ({size} bytes) is no checkpoint; a file of torch.save or safetensors was wanted."

@@ -58,7 +58,7 @@ class _Unpickler(pickle._Unpickler):  # pickle's Python version, because opcodes
     def load_build(self) -> None:
         instance = self.stack[-2]  # type: ignore[attr-defined]
         if isinstance(instance, type) or not dataclasses.is_dataclass(instance):
-            raise pickle.UnpicklingError("it sets attributes of what is no description of a tensor")
+            raise pickle.UnpicklingError("it sets attributes of an object that does not describe a tensor")
         super().load_build()  # type: ignore[misc]
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -75,8 +75,8 @@ class _Reader(FileSystemReader):
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{path} is not torch.distributed.checkpoint's, or is damaged: {_reason(error)}. Nothing in it was "
-                "run."
+                f"{path} is no metadata of torch.distributed.checkpoint, or is damaged: {_reason(error)}. None of its "
+                "code was run."
             ) from error
         if getattr(metadata, "storage_meta", None) is None:
             metadata.storage_meta = StorageMeta()
@@ -125,7 +125,7 @@ class Folder:
         try:
             state_dict = {self._names[id(leaf)]: _unread(leaf) for leaf in chosen.values()}
         except (MemoryError, RuntimeError) as error:
-            raise WorkError(f"{self.path} does not fit into the memory: {_reason(error)}.") from error
+            raise WorkError(f"{self.path} does not fit into memory: {_reason(error)}.") from error
         planner = DefaultLoadPlanner()
         try:
             # Does what torch.distributed.checkpoint.load does, but without its collective calls. If a process group is
@@ -138,7 +138,7 @@ class Folder:
         except DAMAGE as error:
             raise InputError(f"{self.path} is damaged or truncated: {_reason(error)}. Fetch it again.") from error
         except MemoryError as error:
-            raise WorkError(f"{self.path} does not fit into the memory, or is damaged.") from error
+            raise WorkError(f"{self.path} does not fit into memory, or is damaged.") from error
         return {key: state_dict[self._names[id(leaf)]] for key, leaf in chosen.items()}
 
     def _check_bytes(self, leaves: Iterable[torch.Tensor]) -> None:
@@ -149,8 +149,8 @@ class Folder:
         there = sum(path.stat().st_size for path in self.files)
         if wanted > there:
             raise InputError(
-                f"{self.path} is damaged or truncated: its tensors take {wanted} bytes, and its files hold {there}. "
-                "Fetch it again."
+                f"{self.path} is damaged or truncated: its tensors take {wanted} bytes, but its files hold {there} "
+                "bytes. Fetch it again."
             )
 
 
@@ -169,9 +169,9 @@ def _put(top: dict[Any, Any], place: Iterable[Any], value: Any) -> None:
     for step in outer:
         top = top.setdefault(step, {})
         if not isinstance(top, dict):
-            raise ValueError(f"something stands inside of a tensor, at {place}")
+            raise ValueError(f"a value lies inside a tensor, at {place}")
     if last in top:
-        raise ValueError(f"two things stand at {place}")
+        raise ValueError(f"two values have the place {place}")
     top[last] = value
 
 
@@ -183,7 +183,7 @@ def _check(metadata: Any, folder: Path) -> None:
     if outside := sorted(str(name) for name in names if not is_file_name(name)):
         raise InputError(f"{folder / METADATA} names {some(outside)}; files of its own folder were wanted.")
     if absent := sorted(name for name in names if not (folder / name).is_file()):
-        raise InputError(f"{folder / METADATA} names files that are not there: {some(absent)}. Fetch them, try again.")
+        raise InputError(f"{folder / METADATA} names missing files: {some(absent)}. Fetch these files and try again.")
     wrong = [
         name
         for name, stored in metadata.state_dict_metadata.items()
@@ -191,7 +191,8 @@ def _check(metadata: Any, folder: Path) -> None:
     ]
     if wrong:
         raise InputError(
-            f"{folder / METADATA} does not place all parts of {some(wrong)}: a rank's share is absent, or two overlap."
+            f"{folder / METADATA} does not place all parts of {some(wrong)}: the share of a rank is missing, or two "
+            "shares overlap."
         )
 
 

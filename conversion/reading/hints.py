@@ -35,17 +35,19 @@ def in_place_of(folder: Path, is_model: Callable[[Path], bool]) -> str:
     links = [told for name in files if (told := dangling(folder / name))]
     choices = [name for name in files if (folder / name).exists()] + _models(folder, is_model)
     if choices:
-        return f"It holds {some(choices)}: name {'one of them' if len(choices) > 1 else 'it'} instead of the folder."
+        said = "one of them" if len(choices) > 1 else choices[0]
+        return f"The folder holds {some(choices)}: name {said} instead of the folder."
     if links:
         return " ".join(links)
-    return "It holds parts (.distcp) without their .metadata." if any(n.endswith(".distcp") for n in names) else ""
+    parts = any(name.endswith(".distcp") for name in names)
+    return "The folder holds parts (.distcp) without their .metadata." if parts else ""
 
 
 def dangling(path: Path) -> str | None:
     """The message about a link to a missing file; None for anything else."""
     if os.path.exists(path) or not os.path.islink(path):  # neither raises for a name that no file can have
         return None
-    return f"{path} is a link to {path.readlink()}, where there is no file. Put it there, or fetch it again."
+    return f"{path} is a link to {path.readlink()}, which does not exist. Put the file there, or fetch it again."
 
 
 def to_unpack(path: Path, names: Collection[str]) -> str | None:
@@ -93,5 +95,5 @@ def _of_cache(root: Path, repo: str, is_model: Callable[[Path], bool]) -> str:
     current = main.read_text(encoding="utf-8", errors="replace").strip() if main.is_file() else None
     whole = sorted(filter(is_model, snapshots), key=lambda place: place.name != current)
     if whole:
-        return f"It is {repo} in the hub's cache: name {whole[0]}, or {repo}."
-    return f"It is {repo} in the hub's cache, without weights: name {repo}, which fetches them."
+        return f"The folder is {repo} in the hub's cache: name {whole[0]}, or {repo}."
+    return f"The folder is {repo} in the hub's cache, without weights. Name {repo}: the weights are then fetched."

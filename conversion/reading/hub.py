@@ -88,8 +88,8 @@ def published(source: str | Path) -> catalogue.Entry | None:
 
 def _by_hand(entry: catalogue.Entry) -> str:
     return (
-        f"{entry.name} is published at {entry.published.url}, which is not downloaded from here. Fetch "
-        f"{entry.published.file} there, and run `{shlex.join(entry.command('OUT'))}` beside it."
+        f"{entry.name} is published at {entry.published.url}, and is not downloaded automatically. Download "
+        f"{entry.published.file} from the page, and run `{shlex.join(entry.command('OUT'))}` in the file's folder."
     )
 
 
@@ -130,12 +130,12 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
         raise explain(error, repo) from error
     except (errors.HFValidationError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise InputError(
-            f"{repo} does not exist: there is no such file or folder here, and no such public repository on the hub "
-            f"(for a private one log in with `hf auth login`).{_near(repo)}"
+            f"{repo} does not exist: it is no file or folder here, and no public repository on the hub (for a private "
+            f"repository, log in with `hf auth login`).{_near(repo)}"
         ) from error
     except errors.RemoteEntryNotFoundError as error:
         wanted = f"file {file}" if file else "file that was listed a moment ago"
-        raise InputError(f"{repo} has no {wanted}. Look at what it has, and name one as {repo}:FILE.") from error
+        raise InputError(f"{repo} has no {wanted}. Look at its files, and name a file as {repo}:FILE.") from error
     # HTTPError is httpx's or httpx2's, whichever this huggingface_hub uses. A system error here comes from the cache.
     except (errors.HTTPError, OSError, RuntimeError) as error:
         told = explain(error, repo)
@@ -156,7 +156,7 @@ def _download_folder(huggingface_hub, repo: str, revision: str | None) -> str:
         refuse_marked(repo, names)
         _refuse_parts(repo, names)
         files = sorted(name for name in names if name.endswith(WEIGHT_SUFFIXES))
-        hint = f"It holds {', '.join(files)}: name one as {repo}:FILE." if files else "It holds no weights."
+        hint = f"It holds {', '.join(files)}: name a file as {repo}:FILE." if files else "It holds no weights."
         raise InputError(f"{repo} holds none of {', '.join((*WEIGHTS, *OPEN_CLIP_WEIGHTS))}. {hint}")
     small = [folder + name for folder in dict.fromkeys(("", first, *behind)) for name in BESIDE]
     projection = [folder + name for folder in behind for name in _preferred(modules_json.DENSE_WEIGHTS, folder, names)]
@@ -169,8 +169,8 @@ def _refuse_parts(repo: str, names: Iterable[str]) -> None:
     """Refuses a single file of a checkpoint that training split into many files; only the whole folder is usable."""
     if parts := sorted(name for name in names if name.endswith(PARTS)):
         raise InputError(
-            f"{repo} holds a checkpoint of training in parts ({some(parts)}), which is not fetched by itself. Run "
-            f"`hf download {repo} --local-dir FOLDER`, and name the folder in which they then lie."
+            f"{repo} holds a training checkpoint in parts ({some(parts)}), which is not downloaded automatically. Run "
+            f"`hf download {repo} --local-dir FOLDER`, and name the folder that then holds the parts."
         )
 
 

@@ -25,7 +25,7 @@ def explain(error: Exception, name: str) -> ZhclipError:
     """
     if isinstance(error, ValueError) and CARD in str(error):
         said = " ".join(str(error).split())
-        return InputError(f"The hub refused the card: {said}. Mend the metadata at the head of {CARD}.")
+        return InputError(f"The hub refused the card: {said}. Correct the metadata at the top of {CARD}.")
     kind, found, remedy = _told(_origin(error), name)
     return kind(f"{found} {remedy}")
 
@@ -64,8 +64,8 @@ def _told(error: BaseException, name: str) -> Told:
     if (xet := XET.search(str(error))) is None:
         return _of_silence(error, name)
     if xet["status"] == "404":
-        remedy = "If it is a mirror or a hub of your own, set HF_HUB_DISABLE_XET=1; then run the command again."
-        return WorkError, f"The hub keeps no large files of {name} by xet: {_said(error)}", remedy
+        remedy = "If the hub is a mirror or your own hub, set HF_HUB_DISABLE_XET=1 and run the command again."
+        return WorkError, f"The hub does not store large files of {name} with xet: {_said(error)}", remedy
     return _of_answer(int(xet["status"]), _said(error), {}, name)
 
 
@@ -76,12 +76,13 @@ def _of_answer(status: int, said: str, headers: Mapping[str, str], name: str) ->
     if status in (403, 413) and FULL.search(said):
         return WorkError, f"The hub has no room for {name} (status {status}): {said}", _more_room(name)
     if status == 429:
-        return WorkError, f"The hub asks to slow down (status 429): {said}", _wait(headers)
+        return WorkError, f"The hub refuses more requests for now (status 429): {said}", _wait(headers)
     if status in BY_STATUS:
         return BY_STATUS[status](name, said)
     if status >= 500 or status == 408:
-        return WorkError, f"The hub is in trouble (status {status}): {said}", "Try again later."
-    return WorkError, f"The hub refused {name} (status {status}): {said}", "Mend that and run the command again."
+        return WorkError, f"The hub failed (status {status}): {said}", "Try again later."
+    remedy = "Correct what the hub names, and run the command again."
+    return WorkError, f"The hub refused the request for {name} (status {status}): {said}", remedy
 
 
 def _of_silence(error: BaseException, name: str) -> Told:
@@ -95,8 +96,8 @@ def _of_silence(error: BaseException, name: str) -> Told:
         case HFValidationError():
             return InputError, f"{name} can't be the name of a repo: {said}", "Wanted: user/name."
         case HTTPError():
-            remedy = "Look at the network (HF_ENDPOINT, HTTPS_PROXY), then run the command again."
-            return WorkError, f"The hub at {constants.ENDPOINT} did not answer, or broke off: {said}.", remedy
+            remedy = "Check the network (HF_ENDPOINT, HTTPS_PROXY), then run the command again."
+            return WorkError, f"The hub at {constants.ENDPOINT} did not answer, or stopped answering: {said}.", remedy
         case ValueError() if FULL.search(str(error)):
             return WorkError, f"The hub has no room for {name}: {' '.join(str(error).split())}.", _more_room(name)
         case _:
@@ -104,16 +105,16 @@ def _of_silence(error: BaseException, name: str) -> Told:
 
 
 def _more_room(name: str) -> str:
-    return f"Make room in the storage of {name.split('/')[0]}, or upgrade its plan; then run the command again."
+    return f"Free some storage of {name.split('/')[0]}, or upgrade its plan; then run the command again."
 
 
 def _no_repo(name: str, said: str) -> Told:
-    remedy = "Look at the name; for a private one log in with `hf auth login` as somebody who may see it."
+    remedy = "Check the name. For a private repo, log in with `hf auth login` as a user who may see the repo."
     return InputError, f"There is no repo {name} on the hub that you can see: {said}", remedy
 
 
 def _no_revision(name: str, said: str) -> Told:
-    return InputError, f"{name} has no such revision: {said}", "Name one of its branches."
+    return InputError, f"{name} has no such revision: {said}", "Name an existing branch."
 
 
 def _gated(name: str, said: str) -> Told:
@@ -122,25 +123,26 @@ def _gated(name: str, said: str) -> Told:
 
 
 def _bad_request(name: str, said: str) -> Told:
-    return InputError, f"The hub could not make sense of the request for {name}: {said}", "Mend that and try again."
+    remedy = "Correct what the hub names, and run the command again."
+    return InputError, f"The hub refused the request for {name} as invalid (status 400): {said}", remedy
 
 
 def _no_login(name: str, said: str) -> Told:
-    remedy = "Log in with `hf auth login`, or set HF_TOKEN to a token that is valid."
-    return WorkError, f"The hub does not know who asks for {name} (status 401): {said}", remedy
+    remedy = "Log in with `hf auth login`, or set HF_TOKEN to a valid token."
+    return WorkError, f"The hub does not know who sent the request for {name} (status 401): {said}", remedy
 
 
 def _forbidden(name: str, said: str) -> Told:
-    remedy = "Log in as somebody who may (`hf auth login`, or HF_TOKEN), or name a repo of yours."
-    return WorkError, f"The hub does not let you do that with {name} (status 403): {said}", remedy
+    remedy = "Log in as a user who has the right (`hf auth login`, or HF_TOKEN), or name your own repo."
+    return WorkError, f"You have no right for this request to {name} (status 403): {said}", remedy
 
 
 def _not_found(name: str, said: str) -> Told:
-    return InputError, f"The hub has no {name} (status 404): {said}", "Look at the name of the user and of the repo."
+    return InputError, f"The hub has no {name} (status 404): {said}", "Check the name of the user and of the repo."
 
 
 def _overtaken(name: str, said: str) -> Told:
-    return WorkError, f"{name} was changed by somebody else meanwhile: {said}", "Run the command again."
+    return WorkError, f"Somebody else changed {name} at the same time: {said}", "Run the command again."
 
 
 BY_REASON: dict[str, Callable[[str, str], Told]] = {

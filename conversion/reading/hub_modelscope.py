@@ -10,7 +10,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 from ..errors import InputError, WorkError
 
 ID = re.compile(r"modelscope:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[^:]+))?")
-ABSENT = "{} does not exist on ModelScope: {}. Look at its page for the names."
+ABSENT = "{} does not exist on ModelScope: {}. Look for the right name on ModelScope's pages."
 
 FOLDER = ["*.json", "*.txt", "*.safetensors", "*pytorch_model*.bin"]
 """The files that a folder's weights need; sample files and pictures of the page are not downloaded."""
@@ -25,7 +25,7 @@ def download(source: str) -> Path:
     """
     match = ID.fullmatch(source)
     if match is None:
-        raise InputError(f"{source} names nothing on ModelScope. Wanted: modelscope:user/repo or …/repo:file.")
+        raise InputError(f"{source} is no name on ModelScope. Wanted: modelscope:user/repo or …/repo:file.")
     check_inside(match["repo"], match["file"])
     modelscope, errors = _package()
     raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
@@ -51,8 +51,8 @@ def check_inside(repo: str, file: str | None) -> None:
     """
     if file is not None and (file.startswith("/") or "\\" in file or ".." in file.split("/")):
         raise InputError(
-            f"{file!r} is no path inside of {repo}. Wanted: a file as the repository's page names it; one of this "
-            "machine is named by its path alone."
+            f"{file!r} is no path inside {repo}. Wanted: a file, named as on the repository's page. For a file on "
+            "this machine, write its path alone."
         )
 
 
@@ -61,6 +61,6 @@ def _package() -> tuple[ModuleType, ModuleType]:
         return importlib.import_module("modelscope"), importlib.import_module("modelscope.hub.errors")
     except ImportError as error:
         raise InputError(
-            f"modelscope: sources are fetched by the package modelscope, which is not installed ({error}). Run "
+            f"The package modelscope fetches modelscope: sources, but it is not installed ({error}). Run "
             "`pip install modelscope`, or fetch the files yourself and name their folder."
         ) from error

@@ -84,8 +84,8 @@ def _parsed(content: bytes | str, where: str, hooks: Mapping[str, Any]) -> Any:
         raise InputError(f"{where} is no valid JSON: {error}. {FETCH}") from error
     except RecursionError as error:
         raise InputError(
-            f"{where} is nested too deep: more than {MOST_DEPTH} objects and lists in each other were found; the JSON "
-            f"of a model was wanted. {FETCH}"
+            f"{where} is nested too deep: more than {MOST_DEPTH} levels of objects and lists were found; the JSON of "
+            f"a model was wanted. {FETCH}"
         ) from error
     return value
 
@@ -122,13 +122,13 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _whole_number(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
-        raise ValueError(f"a whole number of {len(digits)} digits was found, {MOST_DIGITS} at most were wanted")
+        raise ValueError(f"a whole number of {len(digits)} digits was found, at most {MOST_DIGITS} were wanted")
     return int(digits)
 
 
 def _finite(digits: str) -> float:
     if math.isinf(value := float(digits)):
-        raise ValueError(f"the number {brief(digits)} is larger than any that a computer computes with")
+        raise ValueError(f"the number {brief(digits)} is too large for a 64-bit float")
     return value
 
 

@@ -60,10 +60,10 @@ def listed(folder: Path) -> tuple[Module, ...]:
     modules = parse(file)
     kinds = tuple(module.kind for module in modules)
     if kinds not in (*WHOLE, TEXT):
-        projection = "" if "Dense" in kinds else " Without a Dense its vectors are in no space with pictures."
+        projection = "" if "Dense" in kinds else " Without a Dense, its vectors cannot be compared with pictures."
         raise InputError(
-            f"{folder} is a sentence-transformers model of the modules {', '.join(kinds) or 'none'} ({FILE}); "
-            f"supported are {', '.join(TEXT)}, or CLIPModel alone, and Normalize behind them.{projection}"
+            f"{folder} is a sentence-transformers model of the modules {', '.join(kinds) or 'none'} ({FILE}). "
+            f"Supported are {', '.join(TEXT)}, or CLIPModel alone. Normalize may be the last module.{projection}"
         )
     return modules
 
@@ -77,7 +77,7 @@ def parse(file: Path) -> tuple[Module, ...]:
     _check_there(file)
     found = read_any_json(file)
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise InputError(f"{file} holds no list of modules, as sentence-transformers writes it.")
+        raise InputError(f"{file} holds no list of modules; wanted a list as sentence-transformers writes it.")
     modules = [_module(each.get("type"), each.get("path"), file) for each in found]
     if modules and modules[-1].kind == "Normalize":
         modules.pop()
@@ -86,9 +86,11 @@ def parse(file: Path) -> tuple[Module, ...]:
 
 def _module(kind: Any, path: Any, file: Path) -> Module:
     if not isinstance(kind, str) or not kind.startswith("sentence_transformers."):
-        raise InputError(f"{file} names the module {kind!r}: code of its own, which is not run.")
+        raise InputError(
+            f"{file} names the module {kind!r}, which is not part of sentence-transformers. Its code is not run."
+        )
     if not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts:
-        raise InputError(f"{file} has a module at {path!r}; a folder beside it was wanted.")
+        raise InputError(f"{file} has a module at {path!r}; wanted a folder beside {FILE}.")
     return Module(kind.rsplit(".", 1)[-1], path.rstrip("/"))
 
 
@@ -119,7 +121,9 @@ def projection(folder: Path) -> Projection | None:
     first, pooling, dense = (folder / module.path for module in modules)
     weights = next((dense / name for name in DENSE_WEIGHTS if (dense / name).is_file()), None)
     if weights is None:
-        raise InputError(f"{dense} holds none of {', '.join(DENSE_WEIGHTS)}: the projection of texts. Fetch it, too.")
+        raise InputError(
+            f"{dense} holds no text projection ({' or '.join(DENSE_WEIGHTS)}). Fetch the projection, too."
+        )
     settings = next((first / name for name in TRANSFORMER_CONFIGS if (first / name).is_file()), None)
     stated = [settings, pooling / "config.json", dense / "config.json"]
     configs = [{} if file is None else _object(file) for file in stated]
@@ -146,4 +150,4 @@ def _object(file: Path) -> dict[str, Any]:
 
 def _check_there(file: Path) -> None:
     if not file.is_file():
-        raise InputError(f"{file} does not exist, and {FILE} speaks of its folder. Fetch it, too.")
+        raise InputError(f"{file} does not exist, but {FILE} names its folder. Fetch the file, too.")

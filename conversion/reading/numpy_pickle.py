@@ -107,7 +107,7 @@ def load(path: Path) -> Any:
         reason = f"{str(error) or type(error).__name__}".splitlines()[0]
         raise InputError(f"{path} is damaged or truncated: {reason}. Fetch it again.") from error
     except MemoryError as error:
-        raise WorkError(f"{path} does not fit into the memory, or is damaged.") from error
+        raise WorkError(f"{path} does not fit into memory, or is damaged.") from error
 
 
 def _unpickled(path: Path) -> Any:
@@ -125,7 +125,7 @@ class _File:
 
     def read(self, count: int) -> bytes:
         if count > self.size - self.file.tell():
-            raise EOFError(f"it ends {self.size} bytes from its beginning, where more was to come")
+            raise EOFError(f"it ends after {self.size} bytes, but more bytes should follow")
         return self.file.read(count)
 
 
@@ -151,7 +151,7 @@ def _plain(value: Any, open_: dict[int, Any]) -> Any:
         open_[id(value)] = None
         open_[id(value)] = _container(value, open_)
     if (found := open_[id(value)]) is None:
-        raise _Foreign(f"a {type(value).__name__} that lies in itself")
+        raise _Foreign(f"a {type(value).__name__} that contains itself")
     return found
 
 
@@ -183,7 +183,7 @@ def _array(arguments: tuple[Any, ...], state: Any) -> np.ndarray:
     """numpy, core/src/multiarray/methods.c: _reconstruct(class, …), then (version, shape, dtype, Fortran, bytes)."""
     kind, *_ = arguments
     if not isinstance(kind, _Name) or kind.path != "numpy.ndarray":
-        raise _Foreign("an array of no class of numpy's")
+        raise _Foreign("an array of a class that is not numpy's")
     _, shape, dtype, fortran, data = state
     return _filled(shape, dtype, bool(fortran), data)
 
@@ -208,7 +208,7 @@ def _filled(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
         raise ValueError(f"an array of shape {shape}")
     data = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(data, bytes) or len(data) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} whose bytes are not as many")
+        raise ValueError(f"an array of shape {shape} with another number of bytes")
     # numpy itself makes a writable array over the bytes. frombuffer's array is read-only and cannot back a tensor.
     array = np.ndarray(0, dtype)
     array.__setstate__((1, shape, dtype, fortran, data))  # type: ignore[arg-type]

@@ -28,8 +28,8 @@ DAMAGE = (
 def refusal(path: Path, names: Iterable[str]) -> str:
     """The message about a pickle that names globals that are not data."""
     return (
-        f"{path} is a pickle that needs code to be read, which is never run here. It names: "
-        f"{some(names) or 'nothing'}. Load it where you trust it and save the weights alone: "
+        f"{path} is a pickle that needs code to be read. Code in a file is never run here. The pickle names: "
+        f"{some(names) or 'nothing'}. If you trust the file, load it yourself and save the weights alone: "
         "torch.save(model.state_dict(), FILE)."
     )
 

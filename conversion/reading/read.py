@@ -60,10 +60,22 @@ a PEFT / LoRA adapter, not a model. Merge it into BASE, the model that it was tr
     model.merge_and_unload().save_pretrained("TRAINED")
 If BASE is a repo of this package, the command is `zhclip convert TRAINED OUT --base BASE`"""
 
+MERGE_IN_MEMORY = """\
+a model with a PEFT / LoRA adapter that is not merged, and without the adapter's settings. Merge it where it was
+trained, or build it again from BASE with the settings of the training, and convert TRAINED:
+    import hf_zhclip
+    from peft import get_peft_model
+    from transformers import AutoModel
+
+    model = get_peft_model(AutoModel.from_pretrained("BASE"), LORA_CONFIG)  # the LoraConfig of the training
+    ...  # load the trained state into it
+    model.merge_and_unload().save_pretrained("TRAINED")
+If BASE is a repo of this package, the command is `zhclip convert TRAINED OUT --base BASE`"""
+
 REFUSED_FOLDERS = {
     ADAPTER_CONFIG: MERGE,
-    "encoder_config.json": "a ModelScope model from before August 2022, another architecture under the same name, "
-    "which is not converted: fetch today's version of the model",
+    "encoder_config.json": "a ModelScope model from before August 2022. It has another architecture under the same "
+    "name and is not converted: fetch today's version of the model",
 }
 """Files that mark a folder as not convertible, and what to do with the folder."""
 
@@ -131,15 +143,15 @@ def choose(checkpoint: Checkpoint, ema: str | None) -> Checkpoint:
         InputError: there are two sets, and nothing says which set is meant.
     """
     if ema not in (None, *EMA):
-        raise InputError(f"There is no --ema {ema!r}; wanted one of {', '.join(EMA)}.")
+        raise InputError(f"There is no --ema {ema!r}; wanted {' or '.join(EMA)}.")
     average = checkpoint.average
     if average is None:
         return checkpoint
     if ema is None:
         raise InputError(
             f"{checkpoint.name} holds two sets of weights: the raw weights, and {average.name!r}, "
-            f"{WRAPPERS[average.name]}. The two give different embeddings, so the choice is not guessed: pass --ema "
-            "use for the average, or --ema ignore for the raw weights."
+            f"{WRAPPERS[average.name]}. The two sets give different embeddings, so the choice is not guessed. Pass "
+            "--ema use for the average, or --ema ignore for the raw weights."
         )
     if ema == "ignore":
         return replace(checkpoint, average=None, ema=ema)
@@ -157,7 +169,7 @@ def without(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
 def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
     """Refuses an `--ema` without a choice to make: the user expects an average that does not exist."""
     if ema is not None and not any(checkpoint.ema for checkpoint in checkpoints):
-        raise InputError(f"--ema {ema} has nothing to choose: there is only one set of weights. Leave --ema out.")
+        raise InputError(f"--ema {ema} was given, but there is only one set of weights. Leave --ema out.")
 
 
 # Folders
@@ -199,7 +211,8 @@ def _with_companions(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
     """Adds the last layers if they lie in other files of the folder."""
     for companion in companions(folder):
         if twice := sorted(companion.tensors.keys() & checkpoint.tensors.keys()):
-            raise InputError(f"{folder} holds {some(twice)} in its weights and in {some(map(str, companion.files))}.")
+            also = some(map(str, companion.files))
+            raise InputError(f"{folder} holds {some(twice)} twice: in its weights and in {also}.")
         _refuse_kinds(companion.tensors, companion.files[0])
         average = checkpoint.average
         checkpoint = replace(
@@ -218,9 +231,10 @@ def refuse_marked(place: str | Path, names: Collection[str]) -> None:
         raise InputError(f"{place} is {REFUSED_FOLDERS[marker]}. (Seen: {marker}.)")
 
 
-def refuse_adapter(place: str | Path, seen: str) -> NoReturn:
+def refuse_adapter(place: Path, seen: str) -> NoReturn:
     """Refuses weights to which an adapter belongs that is not merged."""
-    raise InputError(f"{place} is {MERGE}. (Seen: {seen}.)")
+    what = MERGE if (place / ADAPTER_CONFIG).is_file() else MERGE_IN_MEMORY
+    raise InputError(f"{place} is {what}. (Seen: {seen}.)")
 
 
 def _is_converted(folder: Path) -> bool:
@@ -234,7 +248,7 @@ def _refuse_two_steps(folder: Path, found: Iterable[str]) -> None:
     if (folder / TRAINER_STATE).exists() and len(names := list(found)) > 1:
         raise InputError(
             f"{folder} is a checkpoint of the Trainer and holds weights of different steps: {' and '.join(names)}. "
-            "Name the file that you want instead of the folder."
+            "Instead of the folder, name the file that you want."
         )
 
 
@@ -288,14 +302,14 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
     states = sorted(path.name for path in step.glob("*_model_states.pt"))
     if any(name.startswith("zero_pp_rank_") for name in states):
         raise InputError(
-            f"{step} is a DeepSpeed ZeRO-3 checkpoint, whose weights are divided over its ranks. Run DeepSpeed's own "
+            f"{step} is a DeepSpeed ZeRO-3 checkpoint, whose weights are divided among ranks. Run DeepSpeed's own "
             f"`python zero_to_fp32.py . OUT` in {home}, and convert OUT. (Seen: {states[0]}.)"
         )
     if len(states) != 1:
         found = f"{len(states)} files of model states ({some(states)})" if states else "no *_model_states.pt"
         raise InputError(
-            f"{step} holds {found}; a single file was wanted, as DeepSpeed writes without tensor parallelism. Run its "
-            f"own `python zero_to_fp32.py . OUT` in {home}, and convert OUT."
+            f"{step} holds {found}; a single file was wanted, which DeepSpeed writes without tensor parallelism. Run "
+            f"DeepSpeed's own `python zero_to_fp32.py . OUT` in {home}, and convert OUT."
         )
     checkpoint = _read_weights(step / states[0])
     return _with_config(folder, checkpoint) if _config_files(folder, CONFIGS) else checkpoint
@@ -364,8 +378,8 @@ def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
     if quantization := config.get("quantization_config"):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
         raise InputError(
-            f"{paths[0]} says that the weights are quantised ({method}). They can't be turned back into the "
-            "original's: convert the checkpoint from before the quantisation."
+            f"{paths[0]} says that the weights are quantised ({method}). Quantisation cannot be undone: convert the "
+            "checkpoint from before the quantisation."
         )
     return replace(checkpoint, files=(*checkpoint.files, *paths), folder=folder, config=config)
 
@@ -386,14 +400,14 @@ def _read_shards(index: Path) -> Checkpoint:
     if not isinstance(places, dict) or not places:
         raise InputError(f"{index} has no weight_map; a Hugging Face index was wanted.")
     if wrong := [f"{key}: {name!r}" for key, name in places.items() if not is_file_name(name)]:
-        raise InputError(f"{index}: weight_map names {some(wrong)}; file names were wanted, none outside its folder.")
+        raise InputError(f"{index}: weight_map names {some(wrong)}; wanted names of files in the index's own folder.")
     names = sorted(set(places.values()))
     if absent := [name for name in names if not (index.parent / name).is_file()]:
-        raise InputError(f"{index} names shards that are not there: {', '.join(absent)}. Fetch them and try again.")
+        raise InputError(f"{index} names missing shards: {', '.join(absent)}. Fetch these files and try again.")
     shards = [open_file(index.parent / name) for name in names]
     counts = Counter(key for shard in shards for key in shard.top)
     if twice := [key for key, count in counts.items() if count > 1]:
-        raise InputError(f"{index}: more than one shard holds {some(twice)}, so they are not of one model.")
+        raise InputError(f"{index}: several shards hold {some(twice)}, so the shards are not from the same model.")
     if wrong := sorted(map(str, counts.keys() ^ places.keys())):
         raise InputError(f"{index} and its shards do not hold the same keys: {some(wrong)}.")
     found = unwrap({key: tensor for shard in shards for key, tensor in shard.top.items()}, index)

@@ -39,7 +39,7 @@ LOCAL_HEADER = struct.Struct("<26xHH")
 """The lengths of the name and of the extra field in a zip entry's header."""
 
 WAY_OUT = (
-    "Where you trust it, load it with torch.jit.load(FILE) and save its weights: "
+    "If you trust the file, load it with torch.jit.load(FILE) and save its weights: "
     "torch.save(model.state_dict(), OTHER_FILE)."
 )
 
@@ -58,6 +58,8 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             return dict(_Archive(path, archive).state_dict())
+    except InputError:  # a ValueError, which is among the signs of damage
+        raise
     except (zipfile.BadZipFile, zlib.error, *pickles.DAMAGE) as error:
         reason = f"{str(error) or type(error).__name__}".splitlines()[0]
         raise InputError(f"{path} is a damaged TorchScript archive: {reason}. Fetch it again.") from error
@@ -81,7 +83,9 @@ class _Archive:
         self.archive = archive
         self.records = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
         if (order := self._text("byteorder", default=b"little").decode("ascii")) != sys.byteorder:
-            raise InputError(f"{path} was written on a machine of {order}-endian numbers, which are not read here.")
+            raise InputError(
+                f"{path} holds {order}-endian numbers; wanted {sys.byteorder}-endian, as on this machine."
+            )
         self.bytes = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
 
     def state_dict(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -95,11 +99,10 @@ class _Archive:
     def _tensors(self, module: _Object, prefix: str, above: tuple[_Object, ...]) -> Iterator[tuple[str, torch.Tensor]]:
         """The tensors of a module and its submodules: attributes that its class declares and that are not None."""
         if any(module is each for each in above):
-            raise InputError(f"{self.path} is damaged: its module {prefix.rstrip('.')} lies within itself.")
+            raise InputError(f"{self.path} is damaged: its module {prefix.rstrip('.')} contains itself.")
         if not isinstance(module.state, dict):
             raise InputError(
-                f"{self.path}: the class {module.name} restores itself by code of its own, which is not run here. "
-                f"{WAY_OUT}"
+                f"{self.path}: the class {module.name} is restored by its own code, which is never run here. {WAY_OUT}"
             )
         declared = self._declared(module.name)
         if declared is None:
@@ -118,7 +121,7 @@ class _Archive:
             if found == name:
                 tensors = TENSORS.findall(body)
                 return set(re.findall(r'"([^"]*)"', ",".join(tensors))) if base == "Module" else None
-        raise InputError(f"{self.path} is damaged: the class {qualified} is not among its code.")
+        raise InputError(f"{self.path} is damaged: its code does not hold the class {qualified}.")
 
     def _text(self, name: str, default: bytes | None = None) -> bytes:
         if default is not None and name not in self.records:
@@ -130,13 +133,13 @@ class _Archive:
         entry, size = self.records[f"data/{key}"], count * dtype.itemsize
         if entry.compress_type != zipfile.ZIP_STORED:
             raise InputError(
-                f"{self.path} was compressed after it was written, so it can't be mapped: fetch the original."
+                f"{self.path} was compressed later, so it can't be mapped into memory: fetch the original."
             )
         start = self._start(entry)
         if size != entry.file_size or start + size > len(self.bytes):
             raise InputError(
-                f"{self.path} is damaged: its record {entry.filename} holds {entry.file_size} bytes at {start} of "
-                f"{len(self.bytes)}, and {size} were wanted. Fetch it again."
+                f"{self.path} is damaged: its record {entry.filename} holds {entry.file_size} bytes from byte {start} "
+                f"of {len(self.bytes)}; {size} bytes were wanted. Fetch it again."
             )
         found = self.bytes[start : start + size]
         # torch writes records at multiples of 64 bytes; another zip program may move them.
@@ -166,8 +169,8 @@ class _Unpickler(pickle.Unpickler):
         qualified = f"{module}.{name}"
         if qualified.startswith("__torch__.torch.classes."):
             raise InputError(
-                f"{self._archive.path} holds packed weights ({qualified}), as quantised models do. They can't be "
-                "turned back: convert the checkpoint from before the quantisation."
+                f"{self._archive.path} holds packed weights ({qualified}), as quantised models do. Quantisation "
+                "cannot be undone: convert the checkpoint from before the quantisation."
             )
         if qualified.startswith("__torch__."):
             return type(name, (_Object,), {"name": qualified})
@@ -176,8 +179,8 @@ class _Unpickler(pickle.Unpickler):
         if qualified in self._known:
             return self._known[qualified]
         raise InputError(
-            f"{self._archive.path} is a TorchScript archive whose data names {qualified}, which is not known to be "
-            f"data and never called here. {WAY_OUT}"
+            f"{self._archive.path} is a TorchScript archive, and its data names {qualified}. This name may be code, "
+            f"so it is never called here. {WAY_OUT}"
         )
 
     def persistent_load(self, place: Any) -> torch.Tensor:

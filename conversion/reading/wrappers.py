@@ -66,23 +66,25 @@ WRAPPERS = {
     COUNTER: "AveragedModel: the weights are an average (SWA or EMA)",
     TRAINER_STATE: "a checkpoint of transformers' Trainer",
     LIGHTNING: "a checkpoint of Lightning",
-    DEEPSPEED[0]: "a DeepSpeed checkpoint of ZeRO-1 or ZeRO-2: the weights that it computes with; where those are of "
-    "16 bits, its zero_to_fp32.py makes float32 ones of the optimizer's states",
+    DEEPSPEED[
+        0
+    ]: "a DeepSpeed checkpoint of ZeRO-1 or ZeRO-2: the weights that DeepSpeed computes with. If these have "
+    "16 bits, DeepSpeed's zero_to_fp32.py makes float32 weights from the optimizer's states",
     **{name: "a moving average (EMA) of the weights" for name in (*AVERAGES, *AVERAGE_PREFIXES)},
-    SWAPPED[1]: "the average (EMA or SWA) of Lightning's WeightAveraging, which keeps the raw weights beside",
+    SWAPPED[1]: "the average (EMA or SWA) of Lightning's WeightAveraging, which keeps the raw weights beside it",
     **{name: "the attribute of a LightningModule" for name in ATTRIBUTES},
 }
 """The names in `Checkpoint.wrappers`, and what each of them is."""
 
 OWN_SCRIPT = (
-    "Run DeepSpeed's own `python zero_to_fp32.py . OUT` in the folder above that of the step, where `latest` is, and "
-    "convert OUT."
+    "Run DeepSpeed's own `python zero_to_fp32.py . OUT` in the folder that holds the file `latest`, one level above "
+    "the step's folder. Then convert OUT."
 )
 
 LOCAL_SHARDS = (
-    "local shards of FSDP, flat pieces that only the same number of processes can read. Resume there and save with "
-    "fsdp_state_dict_type FULL_STATE_DICT; or with SHARDED_STATE_DICT, whose folder is read here as it is, and which "
-    "`accelerate merge-weights FOLDER OUT` merges."
+    "local shards of FSDP. Only a training with the same number of processes can read them. Resume the training and "
+    "save with fsdp_state_dict_type FULL_STATE_DICT or SHARDED_STATE_DICT. Both are converted as they are; "
+    "`accelerate merge-weights FOLDER OUT` can also merge the folder of SHARDED_STATE_DICT."
 )
 
 
@@ -249,12 +251,13 @@ def _refuse_parts(top: Mapping[Any, Any], path: Path) -> None:
     module = top.get("module")
     if not isinstance(module, dict) or not module:
         raise InputError(
-            f"{path} is a part of a DeepSpeed checkpoint, the optimizer's states without the weights. {OWN_SCRIPT}"
+            f"{path} is a part of a DeepSpeed checkpoint: it holds the optimizer's states but no weights. {OWN_SCRIPT}"
         )
     if (parts := top.get("mp_world_size", 1)) != 1:
         raise InputError(
-            f"{path} is one of {parts} parts of a DeepSpeed model that was divided over {parts} devices (tensor "
-            "parallelism). Save the model on a single device with model.save_16bit_model(...), and convert that file."
+            f"{path} is one of {parts} parts of a DeepSpeed model that was divided among {parts} devices (tensor "
+            "parallelism). Save the model on a single device with model.save_16bit_model(...), and convert the saved "
+            "file."
         )
     empty = [key for key, value in module.items() if isinstance(value, torch.Tensor) and value.numel() == 0]
     if empty:
@@ -337,8 +340,8 @@ def _wrapper(keys: Mapping[str, torch.Tensor], path: Path, lightning: bool) -> s
     found = next((p for p in ("module.", *ANYWHERE) if any(key.startswith(p) for key in keys)), None)
     if found and (bare := [key for key in keys if not key.startswith(found)]):
         raise InputError(
-            f"{path}: some keys begin with {found!r} and some do not, so the file is a mixture of two. "
-            f"Without it: {some(bare)}. Save one model's state dict alone."
+            f"{path}: some keys begin with {found!r} and some do not, so the file is a mixture of two state dicts. "
+            f"Keys without {found!r}: {some(bare)}. Save one model's state dict alone."
         )
     return found
 
@@ -386,7 +389,7 @@ def _dotted(
     alike = [key for key in raw if keys[key.replace(".", "")] != key]
     if unknown := sorted(averaged.keys() - keys.keys()) + alike:
         raise InputError(
-            f"{path} holds an average without dots in its keys, and these are not the names of one weight each: "
+            f"{path} holds an average without dots in its keys, and for some keys the weight is not clear: "
             f"{some(unknown)}. Save one set of weights alone."
         )
     return {**raw, **{keys[name]: value for name, value in averaged.items()}}

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..reading.json_files import brief, read_json
 from ..reading.read import Checkpoint
 from .lineage import Base
+from .report import FILE
 
 WITHOUT_EFFECT = (
     *("transformers_version", "auto_map", "_name_or_path", "return_dict", "output_attentions", "output_hidden_states"),
@@ -33,13 +34,12 @@ IMAGE_PROCESSOR = ("image_order", "size", "resample", "image_mean", "image_std")
 """Fields of processor_config.json's image processor that change pixels."""
 
 HINTS = {
-    "vocab_size": "The number of words changed (resize_token_embeddings). The new rows stand in no vocabulary that "
-    "is proved. If they were not trained, remove them: `model.resize_token_embeddings({base})`.",
-    "vocabulary": "Words that were added to the vocabulary stand in no vocabulary that is proved. Train with the "
-    "base's tokenizer.",
+    "vocab_size": "The number of words changed (resize_token_embeddings). No verified vocabulary holds the words of "
+    "the new rows. If the new rows were not trained, remove them: `model.resize_token_embeddings({base})`.",
+    "vocabulary": "No verified vocabulary holds the words that were added. Train with the base's tokenizer.",
     "image_size": "Train with pictures of the base's size: positions for another size have no original.",
-    "model_max_length": "Another length of texts is stated when the original is converted: `zhclip convert SOURCE "
-    "REPO --context-length {found}`, and that REPO is the base.",
+    "model_max_length": "To change the length of texts, convert the original with it: `zhclip convert SOURCE REPO "
+    "--context-length {found}`. Then pass this REPO as the base.",
 }
 """What to do about a field, by its last name."""
 
@@ -62,17 +62,18 @@ def check_same(trained: Checkpoint, base: Base) -> list[str]:
     if refused:
         raise InputError("\n".join([_refusal(trained, base), *map(_line, refused), *_hints(refused)]))
     return [
-        f"{field} was {brief(found)} in training and changes no vector: {brief(own)} is written, as in the base"
+        f"{field} was {brief(found)} in training and changes no vector; the base's value {brief(own)} is written"
         for field, found, own in told
     ]
 
 
 def _refusal(trained: Checkpoint, base: Base) -> str:
+    than = base.name if base.tensors is not None else f"{FILE} in it, which says what {base.name} was"
     return (
-        f"{trained.name} states other facts than {base.name}, from which it was trained. Facts come from the base's "
-        "report, because nothing else proves them. If the weights were trained with the base's value, correct the "
-        "file of the field; if they were trained with the other value, no original computes what they compute. Is it "
-        "the right base? Found:"
+        f"{trained.name} states other facts than {than}, from which it was trained. The facts of the result come from "
+        "the base's report, because only this report is verified. If the weights were trained with the base's value, "
+        "correct the file of the field. If the weights were trained with the other value, no original computes the "
+        "same, and the weights are not converted. Check that the base is the right repo. Found:"
     )
 
 

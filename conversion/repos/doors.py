@@ -123,11 +123,13 @@ def _vocabulary_lines(ids: Mapping[str, int]) -> str:
     tokens = sorted(ids, key=ids.__getitem__)
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(
-            f"The {len(ids)} tokens have ids that are not 0 to {len(ids) - 1}, each once, so no vocab.txt can hold "
-            "them. Leave out --also-legacy."
+            f"The {len(ids)} tokens do not have the ids 0 to {len(ids) - 1}, each once, so no vocab.txt can hold the "
+            "tokens. Leave out --also-legacy."
         )
     if broken := [token for token in tokens if set(token) & set("\r\n")]:
-        raise InputError(f"The token {broken[0]!r} is no line of a vocab.txt. Leave out --also-legacy.")
+        raise InputError(
+            f"The token {broken[0]!r} holds a line break, so no vocab.txt can hold the token. Leave out --also-legacy."
+        )
     return "".join(f"{token}\n" for token in tokens)
 
 

@@ -46,8 +46,8 @@ class Base:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The base's config.json."""
-        return read_json(self.folder / "config.json")
+        """The base's config.json, as its report recorded it; reports of before do not record it."""
+        return self.report.conversion.get("config") or read_json(self.folder / "config.json")
 
 
 def base_of(trained: Checkpoint, named: str | Path | None) -> Base:
@@ -68,7 +68,7 @@ def _named(named: str | Path) -> Base:
         lacking = "it holds another model" if read.config.get("model_type") != "hf_zhclip" else f"it has no {FILE}"
         raise InputError(
             f"--base {named} is no repo that `zhclip convert` wrote: {lacking}. Name the converted repo that the "
-            "training started from; `zhclip convert SOURCE REPO` makes it of its original."
+            "training started from. `zhclip convert SOURCE REPO` makes this repo from its original."
         )
     report = read_report(folder)
     # A repo from the hub is fetched without its code and its card, which are written again.
@@ -76,9 +76,8 @@ def _named(named: str | Path) -> Base:
     if changed or not report.passed:
         why = f"changed or missing: {', '.join(changed)}" if changed else "its verification failed"
         raise InputError(
-            f"--base {named} is not what its report proves ({why}). Name the repo as "
-            "it was before the training, or make it once more of its original "
-            f"(`{report.conversion['command']}`)."
+            f"--base {named} differs from the repo that its report describes ({why}). Name the repo in its state "
+            f"before the training, or convert its original again (`{report.conversion['command']}`)."
         )
     return Base(read.name, folder, published_at(read), report, read.tensors)
 
@@ -88,23 +87,24 @@ def _left_in(trained: Checkpoint) -> Base:
     command = finishing(trained.hub_id or trained.path)
     if not (folder / FILE).is_file():
         raise InputError(
-            f"{trained.name} holds a model of this package and no {FILE}, which says what it was converted from: "
-            f"training saved it, or the report was removed. {command} finishes it; {WHICH}."
+            f"{trained.name} holds a model of this package but no {FILE}, which names the original. Either training "
+            f"saved this folder, or the report was removed. {command} finishes it; {WHICH}."
         )
     report = read_report(folder)
     changed = changed_files(folder, report)
     if not changed:
         raise InputError(
-            f"{trained.name} is converted already, and nothing has changed since: after `import hf_zhclip`, "
-            "AutoModel.from_pretrained loads it, and `zhclip export` writes it in another format. What training "
-            f"saves of it is finished by `zhclip convert TRAINED OUT --base {trained.path}`. For another dtype or "
-            f"other files, convert its original (`{report.conversion['command']}`) with other options."
+            f"{trained.name} is converted already, and no file has changed since. After `import hf_zhclip`, "
+            "AutoModel.from_pretrained loads the repo. `zhclip export` writes the repo in another format. If you "
+            f"train the model, `zhclip convert TRAINED OUT --base {trained.path}` finishes the folder that training "
+            "saves. For another dtype or other files, convert the original "
+            f"(`{report.conversion['command']}`) with other options."
         )
     if other := [name for name in changed if not _may_change(name)]:
         raise InputError(
-            f"In {trained.name} more than the weights has changed since its report was written: {', '.join(other)}. "
-            f"What they were cannot be seen there. {command} finishes it; {WHICH}. If no copy of it is left, make it "
-            f"once more of its original (`{report.conversion['command']}`)."
+            f"Besides the weights, other files of {trained.name} changed after its report was written: "
+            f"{', '.join(other)}. The folder does not show their former content. {command} finishes the folder; "
+            f"{WHICH}. If no copy of REPO is left, convert the original again (`{report.conversion['command']}`)."
         )
     return Base(trained.name, folder, published_at(trained), report, None)
 

@@ -81,9 +81,9 @@ def refuse_foreign_code(folder: Path, code: OwnCode) -> None:
     """
     if code.foreign:
         raise InputError(
-            f"{folder} has code that is of no known version of hf_zhclip: {', '.join(code.foreign)}. A reader's "
-            f"trust_remote_code=True would run it. {finishing(folder)} writes the code of this version "
-            f"({CODE_VERSION}); REPO is the converted repo that the folder was trained from, or its original, "
+            f"{folder} has code from no known version of hf_zhclip: {', '.join(code.foreign)}. A reader's "
+            f"trust_remote_code=True would run this code. {finishing(folder)} writes the code of this version "
+            f"({CODE_VERSION}). REPO is the converted repo that the folder was trained from, or its original, "
             "converted again. If a later version of hf_zhclip wrote the folder, update hf_zhclip."
         )
 
@@ -144,7 +144,7 @@ def add_release(table: Path) -> None:
     released, own = read_any_json(table), versions()[CODE_VERSION]
     if released.setdefault(CODE_VERSION, own) != own:
         raise InputError(
-            f"{table} has other files for {CODE_VERSION}: this version was released and its code has changed since. "
+            f"{table} has other files for {CODE_VERSION}: this version was released, and its code changed later. "
             "Raise CODE_VERSION in src/hf_zhclip/saving_zhclip.py and the version in pyproject.toml."
         )
     write_json(table, released)

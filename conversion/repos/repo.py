@@ -98,7 +98,7 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     if config.get("model_type") != "hf_zhclip":
         raise InputError(
             f"{path} is of model_type {config.get('model_type')!r}, but a converted repo (hf_zhclip) was wanted. "
-            f"`zhclip convert {path} OUT` makes one of a checkpoint."
+            f"If {path} is a checkpoint, `zhclip convert {path} OUT` makes a converted repo."
         )
     if (architectures := config.get("architectures")) != ["ZhCLIPModel"] and not is_text_alone(config):
         raise InputError(
@@ -142,7 +142,7 @@ def _check_settings(file: Path) -> None:
 def _tokenizer(path: Path) -> Any:
     if not (path / "tokenizer.json").is_file():
         raise InputError(
-            f"{path} has no tokenizer.json. Save the tokenizer of the repo that was fine-tuned beside the model: "
+            f"{path} has no tokenizer.json. Save the tokenizer of the fine-tuned repo beside the model: "
             "AutoTokenizer.from_pretrained(REPO).save_pretrained(OUT)."
         )
     try:
@@ -170,7 +170,7 @@ def _check_length(repo: Repo) -> None:
     if not 3 <= (length := repo.tokenizer.model_max_length) <= positions:
         raise InputError(
             f"{repo.path / 'tokenizer_config.json'} says model_max_length {length:g}, but the model takes 3 to "
-            f"{positions} tokens. State the length of the longest text there."
+            f"{positions} tokens. Correct model_max_length in this file."
         )
 
 
@@ -182,8 +182,8 @@ def _check_layers(path: Path, config: Mapping[str, Any], tensors: int) -> None:
             count = stated.get(name, 0) if isinstance(stated, Mapping) else 0
             if isinstance(count, int) and count > tensors:
                 raise InputError(
-                    f"{path / 'config.json'} says {name} {count:g} in {tower}, but the weights are {tensors} tensors. "
-                    "Take both from the same folder."
+                    f"{path / 'config.json'} says {name} {count:g} in {tower}, but the weights have {tensors} "
+                    "tensors. Take weights and config.json from the same folder."
                 )
 
 
@@ -193,7 +193,7 @@ def _processor(path: Path, image_size: int) -> Any:
     if not (path / "processor_config.json").is_file():
         raise InputError(
             f"{path} has no processor_config.json, which says how pictures are prepared. Save the processor of the "
-            "repo that was fine-tuned beside the model: AutoProcessor.from_pretrained(REPO).save_pretrained(OUT)."
+            "fine-tuned repo beside the model: AutoProcessor.from_pretrained(REPO).save_pretrained(OUT)."
         )
     stated = read_json(path / "processor_config.json").get("image_processor", {})
     _check_pictures(stated, f"the image_processor of {path / 'processor_config.json'}")
@@ -209,7 +209,7 @@ def _processor(path: Path, image_size: int) -> Any:
     size = dict(image_processor.size)
     if size != {"height": image_size, "width": image_size}:
         raise InputError(
-            f"processor_config.json of {path} says size {size} and its model takes {image_size}. Take both from the "
-            "same folder."
+            f"processor_config.json of {path} says size {size}, but the model takes {image_size} x {image_size} "
+            "pixels. Take model and processor from the same folder."
         )
     return processor

@@ -168,7 +168,7 @@ COMPARISON_KINDS: dict[str, Any] = {
 
 def _check_kinds(fields: Mapping[str, Any]) -> None:
     if fields["level"] not in get_args(Level):
-        raise TypeError(f"level {fields['level']!r} is none of {', '.join(get_args(Level))}")
+        raise TypeError(f"level is {fields['level']!r}; wanted one of {', '.join(get_args(Level))}")
     if fields["lineage"] is not None:
         _check_lineage(fields["lineage"])
     if not _are_texts(fields["files"]):
@@ -178,6 +178,8 @@ def _check_kinds(fields: Mapping[str, Any]) -> None:
     _check_fields("conversion", [fields["conversion"]], CONVERSION_KINDS)
     if fields["conversion"]["dtype"] not in ("keep", *DTYPES):
         raise TypeError(f"dtype is {fields['conversion']['dtype']!r}")
+    if not isinstance(fields["conversion"].get("config", {}), dict):  # reports from before this field have none
+        raise TypeError(f"config is {fields['conversion']['config']!r}")
     stated, length = (fields["conversion"][name] for name in ("stated_context_length", "context_length"))
     if stated not in (None, length):
         raise TypeError(f"stated_context_length is {stated} and context_length {length}")
@@ -211,7 +213,7 @@ def _check_agreement(report: Report, passed: Any) -> None:
     """Refuses a report whose parts contradict each other, or that leaves out what a repo cannot be without."""
     conversion = report.conversion
     if passed is not report.passed:
-        raise TypeError(f"passed is {passed!r}, and its comparisons say {report.passed}")
+        raise TypeError(f"passed is {passed!r}, but the comparisons give {report.passed}")
     for each in report.comparisons:
         if each.passed != each.holds():
             raise TypeError(f"{each.what.en} passed is {each.passed}, but the result is {each.result} ({each.bound})")
@@ -223,7 +225,7 @@ def _check_agreement(report: Report, passed: Any) -> None:
         raise TypeError(f"vocabulary is {conversion['vocabulary']!r}")
     names = set(report.files)
     if not {"config.json", "tokenizer.json"} <= names or not any(name.endswith(".safetensors") for name in names):
-        raise TypeError(f"files names {len(names)} files, and not config.json, tokenizer.json and the weights")
+        raise TypeError(f"files names {len(names)} files; config.json, tokenizer.json or the weights are missing")
 
 
 def _are_texts(value: Any) -> bool:
@@ -251,16 +253,16 @@ def read_report(folder: Path) -> Report:
     """
     path = folder / FILE
     if not path.exists():
-        raise InputError(f"{folder} has no {FILE}, which says what it was converted from. {finish_it(folder)}")
+        raise InputError(f"{folder} has no {FILE}, which names the original. {finish_it(folder)}")
     value = read_json(path)
     if value.get("format_version") != FORMAT_VERSION:
         refuse_namesake(folder)
-        raise InputError(f"{path} is of no version that is known here ({FORMAT_VERSION}). {finish_it(folder)}")
+        raise InputError(f"{path} has an unknown version; version {FORMAT_VERSION} was wanted. {finish_it(folder)}")
     try:
         report = Report.from_json(value)
         _check_agreement(report, value["passed"])
     except (LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no report: {error}. {finish_it(folder)}") from error
+        raise InputError(f"{path} is no valid report: {error}. {finish_it(folder)}") from error
     return report
 
 

@@ -25,22 +25,22 @@ there). A training that started from 0, without a scale, may end between this nu
 FLAT = 0.5
 """From 0 to 0.5 the number may be a temperature without a logarithm, such as 0.07, or a training started from 0."""
 
-PLACE = "Put the right number in its place in the file, or take the file from before it was changed."
+PLACE = "Write the right number into the file, or take the file in its state before the change."
 
 
 ABOVE = Words(
-    "The logit_scale of the source is {value}, a factor of {factor} on the cosines: above 100, at which CLIP's "
-    "trainings clamp it. It is kept as it is.",
+    "The logit_scale of the source is {value}: a factor of {factor} on the cosines. CLIP's trainings limit this "
+    "factor to 100. The value is kept unchanged.",
     "来源的 logit_scale 是 {value}，即余弦乘以 {factor}：超过了 100，而 CLIP 的训练把它限制在 100 以内。"
     "这里原样保留。",
 )
 NEARLY_FLAT = Words(
-    "The logit_scale of the source is {value}, a factor of {factor} on the cosines, so that a softmax over them is "
-    "nearly flat. It is kept as it is.",
+    "The logit_scale of the source is {value}: a factor of {factor} on the cosines. A softmax over the cosines is "
+    "nearly flat. The value is kept unchanged.",
     "来源的 logit_scale 是 {value}，即余弦乘以 {factor}，因此对它们做 softmax 得到的概率几乎是均匀的。这里原样保留。",
 )
 MAY_BE_A_TEMPERATURE = Words(
-    "{flat} If the number is a temperature, {meant} was meant: the logarithm of its inverse.",
+    "{flat} If the number is a temperature, the right value is {meant}: the logarithm of the temperature's inverse.",
     "{flat}如果这个数其实是温度，应当写的是它的倒数的对数 {meant}。",
 )
 
@@ -76,23 +76,22 @@ def scale_limits(plans: Sequence[Plan], tensors: Mapping[str, torch.Tensor]) -> 
 def _refuse(key: str, value: float) -> None:
     if not math.isfinite(value):
         raise InputError(
-            f"{key} is {value}; the logarithm of the factor on the cosines was wanted, a number from 0 to ln 100 = "
+            f"{key} is {value}. Wanted: the logarithm of the factor on the cosines, a number from 0 to ln 100 = "
             f"4.6052. The training has diverged, or the file is damaged. {PLACE}"
         )
-    read = f"the factor itself, whose logarithm is {math.log(value):.6g}" if value > 0 else ""
+    read = f"the factor itself; the factor's logarithm is {math.log(value):.6g}" if value > 0 else ""
     if value < 0:
-        read = f"the logarithm of a temperature of {_exp(value):.6g}, whose negative is {-value:.6g}"
+        read = f"the logarithm of a temperature of {_exp(value):.6g}; the negative of the number is {-value:.6g}"
     raise InputError(
-        f"{key} is {value:.6g}; the logarithm of the factor on the cosines was wanted, a number from 0 to ln 100 = "
-        f"4.6052. The number reads like {read}. {PLACE}"
+        f"{key} is {value:.6g}. Wanted: the logarithm of the factor on the cosines, a number from 0 to ln 100 = "
+        f"4.6052. The number looks like {read}. {PLACE}"
     )
 
 
 def _refuse_temperature(key: str, value: float) -> None:
     found = "no number above 0" if math.isnan(value) else f"{_exp(-value):.6g}"
     raise InputError(
-        f"{key} is {found}; a temperature was wanted, by which the cosines are divided: a number from 0.001 to 0.5. "
-        f"{PLACE}"
+        f"{key} is {found}. Wanted: a temperature, a number from 0.001 to 0.5 that divides the cosines. {PLACE}"
     )
 
 

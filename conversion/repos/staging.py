@@ -107,7 +107,7 @@ def check_apart(out: Path, *places: str | Path | None) -> None:
         return
     for place in (*(Path(place).resolve() for place in places if place is not None), Path.cwd()):
         if any(parent.exists() and parent.samefile(out) for parent in (place, *place.parents)):
-            raise InputError(f"{out} holds {place}, which --force would delete with it. Choose another place.")
+            raise InputError(f"{out} holds {place}, and --force would delete both. Choose another place.")
 
 
 def _sibling(out: Path, purpose: str) -> Path:
@@ -119,7 +119,7 @@ def _system_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WorkError(f"{out} could not be written: {error.strerror or error}. Nothing was left there.") from error
+        raise WorkError(f"{out} could not be written: {error.strerror or error}. No file was left there.") from error
 
 
 @contextlib.contextmanager
@@ -141,7 +141,7 @@ def _locked(out: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise InputError(f"Another run is writing {out}. Wait for it, or choose another place.") from error
+        raise InputError(f"Another run is writing {out}. Wait until it ends, or choose another place.") from error
     try:
         yield
     finally:
@@ -152,7 +152,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _refuse_existing(out: Path, force: bool) -> None:
     if os.path.lexists(out) and not force:
-        raise InputError(f"{out} exists already, and nothing is overwritten. Choose another place or pass --force.")
+        raise InputError(f"{out} exists already, and is not overwritten. Choose another place or pass --force.")
 
 
 def _check(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
@@ -188,7 +188,8 @@ def _check_space(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise WorkError(
-            f"{out.parent} has {free:,} bytes free and {needed:,} are needed. Make room or choose another disk."
+            f"{out.parent} has {free:,} bytes free, but {needed:,} bytes are needed. Free some space or choose "
+            "another disk."
         )
 
 

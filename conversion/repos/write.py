@@ -44,8 +44,8 @@ def check_dtypes(tensors: Mapping[str, torch.Tensor]) -> None:
     wrong = [f"{key} ({str(dtype).removeprefix('torch.')})" for key, dtype in others.items()]
     if wrong and all(dtype.is_floating_point for dtype in others.values()):
         raise InputError(
-            f"These weights are floating-point numbers of fewer than 16 bits: {', '.join(fold(wrong))}. Their scales "
-            "are not known here. Convert the checkpoint from before the quantisation."
+            f"These weights are floating-point numbers of fewer than 16 bits: {', '.join(fold(wrong))}. The scales of "
+            "the weights are not known. Convert the checkpoint from before the quantisation."
         )
     if wrong:
         raise InputError(
@@ -101,7 +101,7 @@ def write_weights(
     if nonfinite:
         raise InputError(
             f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "
-            "narrow for them; --allow-nonfinite goes on all the same."
+            "narrow for the weights. --allow-nonfinite converts the weights anyway."
         )
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": dict(sorted(split.tensor_to_filename.items()))}
@@ -123,7 +123,7 @@ def _save(shard: dict[str, torch.Tensor], path: Path) -> None:
     try:
         save_file(shard, path, metadata={"format": "pt"})
     except SafetensorError as error:  # how safetensors reports a full disk
-        raise WorkError(f"The weights could not be written: {error}. Nothing was left there.") from error
+        raise WorkError(f"The weights could not be written: {error}. No file was left there.") from error
 
 
 def alone(tensor: torch.Tensor) -> torch.Tensor:
@@ -142,7 +142,7 @@ def write_pickle(path: Path, value: object) -> None:
         with path.open("wb") as opened:
             torch.save(value, opened)
     except RuntimeError as error:  # how torch reports a full disk
-        raise WorkError(f"The checkpoint could not be written: {error}. Nothing was left there.") from error
+        raise WorkError(f"The checkpoint could not be written: {error}. No file was left there.") from error
 
 
 def write_json(path: Path, value: object) -> None:

@@ -70,8 +70,8 @@ def _check_towers(config: Mapping[str, Any]) -> None:
         kind = tower.get("model_type") if isinstance(tower, Mapping) else None
         if kind not in known:
             raise InputError(
-                f"The {where} of config.json names the model type {kind!r}; of VisionTextDualEncoderModel those of "
-                f"{' and '.join(each[0] for each in TOWERS.values())} are converted."
+                f"The {where} of config.json names the model type {kind!r}. A VisionTextDualEncoderModel is converted "
+                f"only with towers of type {' and '.join(each[0] for each in TOWERS.values())}."
             )
 
 

@@ -17,15 +17,15 @@ RULES = (*towers.bert(""), *towers.bert_pooler(""))
 
 LIMITS = (
     Words(
-        "It holds no text projection and no image tower: its vectors stand in no space with pictures, and comparing "
-        "them with image vectors means nothing, those of the CLIP that it was taken from included. It serves as a "
-        "BERT: to be fine-tuned, or as the start of a text tower.",
+        "It holds no text projection and no image tower, so its vectors cannot be compared with image vectors, also "
+        "not with the image vectors of its original CLIP. Use it as a BERT: for fine-tuning, or as the start of a "
+        "text tower.",
         "它没有文本投影层，也没有图像塔：它的向量与图片不在同一个空间里，拿来与图像向量（包括它所出自的 CLIP 的图像向"
         "量）比较没有意义。它可以当作 BERT 使用：用来微调，或作为文本塔的初始权重。",
     ),
     Words(
-        "What it pools (the tanh of a layer over the state of [CLS]) was trained to be projected, and not as an "
-        "embedding of sentences.",
+        "Its pooled output (the tanh of a layer over the state of [CLS]) was trained as the input of a projection, "
+        "not as an embedding of sentences.",
         "它池化的结果（[CLS] 的状态经过一层线性变换再取 tanh）在训练中是要再经过投影的，不是句向量。",
     ),
 )

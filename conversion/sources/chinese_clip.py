@@ -18,14 +18,14 @@ CONTEXT_LENGTH = 52
 ORDER = "rgb_then_squash"
 LIMITS = (
     Words(
-        "Texts are cut at 52 tokens, with which these models were trained, unless the tokenizer of the source states "
-        "another limit; the published repos state none. `zhclip convert --context-length` raises it.",
+        "Texts are cut at 52 tokens, the length of the training, unless the source's tokenizer states another limit. "
+        "The published repos state no limit. `zhclip convert --context-length` raises the limit.",
         "文本在 52 个词元处截断，这是这些模型训练时的长度；源仓库的分词器写明其他上限时以它为准，已发布的仓库都没有写"
         "明。`zhclip convert --context-length` 可以放宽。",
     ),
     Words(
-        "Transparency is dropped, as transformers 4 did for these models; transformers 5.23 lays transparent "
-        "pictures on white.",
+        "Transparency is dropped, as in transformers 4 for these models; transformers 5.23 puts transparent pictures "
+        "on a white background.",
         "透明通道会被丢弃，与 transformers 4 对这些模型的处理相同；transformers 5.23 会把透明图片铺在白底上。",
     ),
 )

@@ -22,18 +22,19 @@ HEAD_WIDTH = 64
 
 LIMITS = (
     Words(
-        "EasyNLP cuts texts at the sequence_length that its user passes, which no file keeps; here they are cut at "
-        "52 tokens, with which Chinese-CLIP was trained. `zhclip convert --context-length` changes it.",
+        "EasyNLP cuts texts at the sequence_length that its user passes, and no file holds this value. Here, texts "
+        "are cut at 52 tokens, the length of Chinese-CLIP's training. `zhclip convert --context-length` changes it.",
         "EasyNLP 在使用者传入的 sequence_length 处截断文本，任何文件都不保存这个值；这里在 52 个词元处截断，这是 "
         "Chinese-CLIP 训练时的长度。可以用 `zhclip convert --context-length` 修改。",
     ),
     Words(
-        "EasyNLP resizes every picture to 224 pixels, whatever its model was made for; here to the model's own size.",
+        "EasyNLP resizes every picture to 224 pixels, for every model. Here, pictures are resized to the model's own "
+        "size.",
         "EasyNLP 把所有图片都缩放到 224 像素，不管模型是为什么尺寸做的；这里缩放到模型自己的尺寸。",
     ),
     Words(
-        "EasyNLP gives every image tower heads of width 64, and so does this; Chinese-CLIP's own ViT-H has heads of "
-        "80.",
+        "EasyNLP gives every image tower heads of width 64, and the converted model does the same. Chinese-CLIP's own "
+        "ViT-H has heads of width 80.",
         "EasyNLP 的图像塔一律采用宽度为 64 的注意力头，这里也是如此；Chinese-CLIP 自己的 ViT-H 训练时用的是 80。",
     ),
 )
@@ -99,19 +100,18 @@ RELATIVES = (
     Relative(
         "EasyNLP's Wukong",
         ("model.visual_encoder.*", "model.text_encoder.*", "model.logit_scale"),
-        "It is not converted, because it computes with another epsilon than the published Wukong: convert the "
-        "original.",
+        "It is not converted, because it computes with another epsilon than the published Wukong. Convert the "
+        "published Wukong.",
     ),
     Relative(
         "EasyNLP's CLIP (huggingface_clip)",
         ("vision_encoder.*", "vision_projection.*", "text_encoder.*"),
-        "It is not converted: its projections follow the poolers of a RoBERTa and of a CLIP model of its own.",
+        "It is not converted, because its projections follow the poolers of RoBERTa and of EasyNLP's own CLIP model.",
     ),
     Relative(
         "EasyNLP's open_clip",
         ("open_clip.visual.*", "open_clip.*"),
-        "It is an English CLIP under EasyNLP's prefix and is not converted: convert the open_clip model that it came "
-        "from.",
+        "It is an English CLIP under EasyNLP's prefix, and is not converted. Convert the original open_clip model.",
     ),
 )
 

@@ -23,8 +23,8 @@ LAYERS = "text_model.encoder.layers."
 
 LIMITS = (
     Words(
-        "Texts are lower-cased and otherwise taken as they are: OpenAI's own code mends badly decoded characters and "
-        "HTML entities first (ftfy, html.unescape), and the tokenizer of the Hugging Face repositories does not.",
+        "Texts are lower-cased and otherwise unchanged. OpenAI's own code first repairs badly decoded characters and "
+        "HTML entities (ftfy, html.unescape), but the tokenizer of the Hugging Face repositories does not.",
         "文本会转成小写，此外保持原样：OpenAI 自己的代码会先修复乱码和 HTML 实体（ftfy、html.unescape），Hugging "
         "Face 仓库的分词器不做这一步。",
     ),

@@ -78,7 +78,7 @@ RELATIVES = (
     Relative(
         "a ModelScope model from before August 2022",
         ("vision_encoder.*", "text_encoder.*", "logit_scale"),
-        "It has another architecture under the same name and is not converted: fetch today's version of the model.",
+        "It has another architecture under the same name, and is not converted. Fetch today's version of the model.",
         absent=("vision_projection.*",),  # EasyNLP's CLIP has the other keys, too
     ),
 )

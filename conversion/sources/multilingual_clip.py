@@ -19,8 +19,8 @@ from ..words import Words
 
 LIMITS = (
     Words(
-        "It was trained with texts of at most 32 tokens; longer ones are taken up to the limit, and how well it "
-        "understands them is not known.",
+        "It was trained with texts of at most 32 tokens. It takes longer texts up to its limit, but the quality for "
+        "longer texts is not known.",
         "它训练时的文本最长 32 个词元；更长的文本在上限之内照样接受，但效果如何没有资料。",
     ),
 )
@@ -91,10 +91,10 @@ def _tower(base: Mapping[str, Any], kinds: Collection[str], found: Mapping[str, 
     """
     kind: Any = base.get("model_type")
     if kind not in kinds:
-        said = f"states model_type {kind!r}" if base else "is not there"
+        said = f"states model_type {kind!r}" if base else "is missing"
         raise InputError(
-            f"The config.json of the text tower {said}, and the keys are those of {' or '.join(kinds)}. Pass the "
-            "config.json of the model that it was trained from (xlm-roberta-large, LaBSE ...): --config FILE."
+            f"The config.json of the text tower {said}; the keys are the keys of {' or '.join(kinds)}. Pass the "
+            "config.json of the text tower's base model (xlm-roberta-large, LaBSE ...): --config FILE."
         )
     return tower_config(kind, [base], found, "text tower")
 
@@ -107,7 +107,10 @@ def _check_sizes(config: Mapping[str, Any], found: Mapping[str, int]) -> None:
         if key in config and config[key] != size
     ]
     if wrong:
-        raise InputError(f"config.json does not fit the weights: {'; '.join(wrong)}. Take both from one folder.")
+        raise InputError(
+            f"config.json does not fit the weights: {'; '.join(wrong)}. Take weights and config.json from the same "
+            "folder."
+        )
 
 
 def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
@@ -138,7 +141,9 @@ def _of_2021(files: Mapping[str, Any]) -> str | None:
     """Why a model of 2021 is not written: its config.json is the plain tower's, and its head lies in a pickle."""
     if base_model(files.get("config.json", {})) is not None:
         return None
-    return "its head lay in a pickle beside a plain tower, as in the models of 2021; those of 2022 name a modelBase"
+    return (
+        "its head lay in a pickle beside a plain tower, as in the models of 2021; only models of 2022 name a modelBase"
+    )
 
 
 FILES = Files(
@@ -155,7 +160,7 @@ RELATIVES = (
     Relative(
         "the tower of a Multilingual-CLIP without its LinearTransformation",
         ("transformer.embeddings.word_embeddings.weight", "transformer.encoder.layer.{}.*"),
-        "Its vectors cannot be compared with pictures: convert a file or folder that also holds the "
+        "Its vectors cannot be compared with pictures. Convert a file or folder that also holds the "
         "LinearTransformation.",
     ),
 )

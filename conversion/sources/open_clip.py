@@ -110,8 +110,8 @@ def _text(shapes: Mapping[str, Shape], model: Mapping[str, Any]) -> Tower:
     end = sizes["vocab_size"] - 1
     if stated.get("pool_type") == "eos" and stated.get("eos_id") != end:
         raise InputError(
-            f"The text_cfg of open_clip's config pools at eos_id {stated.get('eos_id')}; only the last word's, {end}, "
-            "is supported, at which its own tokenizer ends a text."
+            f"The text_cfg of open_clip's config pools at eos_id {stated.get('eos_id')}. Only {end} is supported, the "
+            "id of the last word, because open_clip's own tokenizer ends a text with this word."
         )
     return text_tower(
         shapes,
@@ -165,13 +165,12 @@ RELATIVES = (
     Relative(
         "SigLIP in open_clip's format",
         ("visual.*", "logit_bias"),
-        "It is not converted: its logits have a bias beside the scale, and the converted model has no place for a "
-        "bias.",
+        "It is not converted, because its logits have a bias beside the scale, and the converted model has no bias.",
     ),
     Relative(
         "CoCa in open_clip's format",
         ("visual.attn_pool.*", "text_decoder.*"),
-        "It is not converted: it pools pictures with an attention layer, and it also writes texts.",
+        "It is not converted, because it pools pictures with an attention layer and also generates texts.",
     ),
     Relative(
         "open_clip with an image tower of timm",
@@ -181,8 +180,8 @@ RELATIVES = (
 )
 
 UNDECIDED = (
-    "A model that was trained with open_clip: --format open_clip --config FILE, with its open_clip_config.json, whose "
-    "model_cfg is the JSON of its name in open_clip's model_configs."
+    "For a model that was trained with open_clip, pass --format open_clip --config FILE. FILE is the model's "
+    "open_clip_config.json; its model_cfg is the JSON with the model's name in open_clip's model_configs."
 )
 
 

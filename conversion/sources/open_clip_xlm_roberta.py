@@ -102,7 +102,10 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     positions = text.config["max_position_embeddings"] - text.config["pad_token_id"] - 1
     length = stated["model_cfg"]["text_cfg"].get("context_length", CONTEXT_LENGTH)
     if not isinstance(length, int) or not 3 <= length <= positions:
-        raise InputError(f"open_clip's config states context_length {length!r}; the weights have {positions}.")
+        raise InputError(
+            f"open_clip's config states context_length {length!r}; wanted {positions}, the number of positions in the "
+            "weights."
+        )
     width, layers = text.config["hidden_size"], text.config["num_hidden_layers"]
     return Whole(
         architecture=f"{image.architecture} with XLM-R {width}x{layers}",
@@ -144,7 +147,7 @@ def body_config(stated: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"open_clip's config states hf_model_config {replaced!r}; a JSON object was wanted.")
     fields = {**XLM_ROBERTA_DEFAULTS, **BODIES[stated["hf_model_name"]], **replaced}
     if unknown := sorted(fields.keys() - XLM_ROBERTA_DEFAULTS.keys()):
-        raise InputError(f"hf_model_config of open_clip's config states {', '.join(unknown)}, not known here.")
+        raise InputError(f"hf_model_config of open_clip's config states unknown fields: {', '.join(unknown)}.")
     for key, default in XLM_ROBERTA_DEFAULTS.items():
         _check_kind(key, fields[key], default)
     return {"model_type": "xlm-roberta", **fields}
@@ -161,8 +164,8 @@ def _check_pooler(pooling: str, shapes: Mapping[str, Shape]) -> None:
     if found != (pooling == "pooler"):
         has = "has" if found else "has no"
         raise InputError(
-            f"The text tower {has} {BODY}pooler.*, and open_clip's config pools by {pooling!r}: open_clip builds a "
-            "pooler for cls_pooler alone, and loads no other. State the hf_pooler_type of the training."
+            f"The text tower {has} {BODY}pooler.*, but open_clip's config pools by {pooling!r}. open_clip builds a "
+            "pooler only for cls_pooler. State the hf_pooler_type of the training."
         )
 
 
@@ -170,9 +173,10 @@ def _check_projection(projection: str, shapes: Mapping[str, Shape]) -> None:
     found = {key for key in shapes if key.startswith(PROJECTION)}
     if found != PROJECTION_KEYS[projection]:
         raise InputError(
-            f"The text tower ends in {', '.join(sorted(found)) or 'no projection'}, and open_clip's config states "
-            f"another: with hf_proj_type {projection!r} there is "
-            f"{', '.join(sorted(PROJECTION_KEYS[projection])) or 'none'}. Take both from one model."
+            f"The text tower ends in {', '.join(sorted(found)) or 'no projection'}, but with hf_proj_type "
+            f"{projection!r} of open_clip's config it ends in "
+            f"{', '.join(sorted(PROJECTION_KEYS[projection])) or 'no projection'}. Take weights and config from the "
+            "same model."
         )
 
 

@@ -60,14 +60,14 @@ RESNETS = {
 
 LIMITS = (
     Words(
-        "Badly decoded characters and HTML entities stay as they are: OpenAI's own code mends them first (ftfy, "
-        "html.unescape). What ftfy does to single characters is done here, too: wide forms, curled quotes, ligatures.",
+        "Badly decoded characters and HTML entities stay unchanged: OpenAI's own code repairs them first (ftfy, "
+        "html.unescape). ftfy's changes of single characters are made here, too: wide forms, curly quotes, ligatures.",
         "乱码和 HTML 实体保持原样：OpenAI 自己的代码会先修复它们（ftfy、html.unescape）。ftfy 对单个字符的处理这里同"
         "样会做：全角字符、弯引号、连字。",
     ),
     Words(
-        "A text that is too long is cut, and ends in <|endoftext|> all the same: OpenAI's tokenize does so where it "
-        "is told truncate=True, and refuses the text where it is not.",
+        "A text that is too long is cut, and still ends with <|endoftext|>. OpenAI's tokenize does the same with "
+        "truncate=True, and refuses the text without truncate=True.",
         "过长的文本会被截断，末尾仍是 <|endoftext|>：OpenAI 的 tokenize 在 truncate=True 时同样截断，否则会报错。",
     ),
 )
@@ -93,8 +93,8 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     """Reads both towers from the shapes; all other facts are the same in every openai/CLIP model."""
     if config:
         raise InputError(
-            "Of OpenAI's CLIP the shapes state everything that its code leaves open, so that --config has nothing to "
-            "state. Leave it out; a model with other facts is open_clip's (--format open_clip)."
+            "The shapes and the code of OpenAI's CLIP state every fact, so --config has nothing to state. Leave "
+            "--config out. If the model has other facts, it is a model of open_clip: pass --format open_clip."
         )
     shapes = checkpoint.shapes
     text = _text(shapes)
@@ -148,8 +148,9 @@ def _vision(shapes: Mapping[str, Shape], text: Tower) -> tuple[str, Tower]:
 def _heads(width: int, where: str) -> int:
     if width < HEAD_WIDTH or width % HEAD_WIDTH:
         raise InputError(
-            f"{where} is {width} wide, and OpenAI's CLIP has one head for each {HEAD_WIDTH}: it is not of OpenAI's. "
-            "Where it is open_clip's, pass --format open_clip, and with --config what states its heads."
+            f"{where} is {width} wide, but in OpenAI's CLIP the width is a multiple of {HEAD_WIDTH}, the width of a "
+            "head. The model is not OpenAI's. If the model is open_clip's, pass --format open_clip, and state the "
+            "heads with --config."
         )
     return width // HEAD_WIDTH
 
@@ -160,11 +161,11 @@ def _check_scalars(checkpoint: Checkpoint, found: Mapping[str, int]) -> None:
     # A checkpoint that is known only by its shapes states no sizes to check.
     said = {name: tensor.tolist() for name, tensor in there.items() if not tensor.is_meta}
     if wrong := [
-        f"{name} {said[name]}, where the shapes say {found[name]}" for name in said if said[name] != found[name]
+        f"{name} {said[name]}, but the shapes say {found[name]}" for name in said if said[name] != found[name]
     ]:
         raise InputError(
-            f"{checkpoint.name} contradicts itself: it states {'; '.join(wrong)}. Weights and numbers are not of one "
-            "model: fetch the file again."
+            f"{checkpoint.name} contradicts itself: it states {'; '.join(wrong)}. The weights and these numbers are "
+            "not from the same model. Fetch the file again."
         )
 
 
@@ -176,8 +177,8 @@ def _check_beside(checkpoint: Checkpoint, towers: Mapping[str, Mapping[str, Any]
             if isinstance(said, Mapping) and field in ours and said.get(field, ours[field]) != ours[field]:
                 raise InputError(
                     f"The config.json beside {checkpoint.name} contradicts --format openai_clip: its {side} states "
-                    f"{field} {said[field]!r}, where OpenAI's CLIP has {ours[field]!r}. Take weights and config.json "
-                    "from one model."
+                    f"{field} {said[field]!r}, but OpenAI's CLIP has {ours[field]!r}. Take weights and config.json "
+                    "from the same model."
                 )
 
 
@@ -225,7 +226,7 @@ def _scalars(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 FILES = Files(weights=("model.pt",), unused=_scalars, load=lambda config, stated: LOAD)
 
 
-UNDECIDED = "OpenAI's own weights, or a model that was fine-tuned from them: --format openai_clip."
+UNDECIDED = "For OpenAI's own weights, or a model that was fine-tuned from them, pass --format openai_clip."
 
 
 SOURCE = Source(

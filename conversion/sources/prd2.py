@@ -40,9 +40,9 @@ LIMITS = (
 """The card's sentences about texts: when the ids can differ from those of R2D2's own tokenizer."""
 
 CROSS_ENCODER_LIMIT = Words(
-    "R2D2's cross-encoder, which scores a picture and a text together, is left out: a dual encoder has no place for "
-    "it. R2D2's published figures rank with its score, or with the sum of its score and the cosine; embeddings alone "
-    "do not reach them.",
+    "R2D2's cross-encoder scores a picture and a text together. It is left out, because a dual encoder has no "
+    "cross-encoder. R2D2's published figures rank with the cross-encoder's score, or with the sum of this score and "
+    "the cosine. Embeddings alone do not reach these figures.",
     "R2D2 的交叉编码器（对一张图片和一段文本联合打分的部分）没有转换：双塔模型里没有它的位置。R2D2 公布的指标使用交叉"
     "编码器的分数，或该分数与余弦相似度之和来排序，只用向量达不到那些数值。",
 )

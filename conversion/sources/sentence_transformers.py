@@ -24,8 +24,8 @@ from ..words import Words
 
 LIMITS = (
     Words(
-        "sentence-transformers' encode() gives the texts of this model as they leave the projection, at any length; "
-        "encode_text gives them L2-normalised.",
+        "sentence-transformers' encode() gives the text vectors of this model after the projection, without "
+        "normalisation; encode_text gives L2-normalised vectors.",
         "sentence-transformers 的 encode() 给出投影之后未归一化的文本向量；encode_text 给出经 L2 归一化的向量。",
     ),
 )
@@ -99,7 +99,7 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> TextSide:
     kind = "distilbert" if rules(shapes) is DISTILBERT else "bert"
     if (stated := config.get("model_type")) != kind:
         raise InputError(
-            f"config.json states model_type {stated!r}, and the keys are those of {kind}. Supported are "
+            f"config.json states model_type {stated!r}, but the keys are the keys of {kind}. Supported are "
             f"{' and '.join(TABLES)}, each with its own keys."
         )
     text = tower_config(kind, [config], SHAPES[kind](shapes, ""), "text part")
@@ -129,8 +129,8 @@ def _modules(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """
     if not (modules := config.get("modules")):
         raise InputError(
-            "Nothing says how the text tower is pooled, and what follows its projection: name the folder that holds "
-            "modules.json, with 1_Pooling and 2_Dense in it."
+            "No file states how the text tower is pooled, and what follows its projection. Name the folder that holds "
+            "modules.json, 1_Pooling and 2_Dense."
         )
     wrong = [f"{module['type']} states {each}" for module in modules for each in _unsupported(module)]
     if prompt := config.get("default_prompt_name"):
@@ -138,7 +138,7 @@ def _modules(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if wrong:
         raise InputError(
             f"These modules are not converted: {'; '.join(wrong)}. Supported are mean or cls pooling, and a Dense "
-            f"with activation_function {IDENTITY} (without that field sentence-transformers takes Tanh)."
+            f"with activation_function {IDENTITY} (without this field, sentence-transformers takes Tanh)."
         )
     return modules
 
@@ -170,8 +170,8 @@ def _pooling(stated: Mapping[str, Any]) -> str:
     modes = mode if isinstance(mode, list) else [mode]
     if len(modes) != 1 or modes[0] not in SUPPORTED_POOLINGS:
         raise InputError(
-            f"1_Pooling states the pooling {' and '.join(map(str, modes)) or 'none'}; supported is one of "
-            f"{', '.join(SUPPORTED_POOLINGS)}."
+            f"1_Pooling states the pooling {' and '.join(map(str, modes)) or 'none'}; supported is a single pooling "
+            f"of {', '.join(SUPPORTED_POOLINGS)}."
         )
     return modes[0]
 
@@ -186,7 +186,9 @@ def _check_sizes(pooling: Mapping[str, Any], dense: Mapping[str, Any], shapes: M
         "bias": (dense.get("bias", True), BIAS in shapes),
     }
     if wrong := [f"{key}: stated {said}, the weights say {is_}" for key, (said, is_) in found.items() if said != is_]:
-        raise InputError(f"The modules do not fit their weights: {'; '.join(wrong)}. Take all from one folder.")
+        raise InputError(
+            f"The modules do not fit their weights: {'; '.join(wrong)}. Take all modules from the same folder."
+        )
 
 
 def _check_case(transformer: Mapping[str, Any], folder: Path | None) -> None:
@@ -195,9 +197,9 @@ def _check_case(transformer: Mapping[str, Any], folder: Path | None) -> None:
         return
     if folder is None or not STATED_WORDPIECE.lies_in(folder) or not read_wordpieces(folder).lowercase:
         raise InputError(
-            "sentence_bert_config.json states do_lower_case True, and the tokenizer beside it keeps capitals: texts "
-            "would be lower-cased before it, which is not converted. If the model was trained so, its tokenizer has "
-            "to state do_lower_case, too."
+            "sentence_bert_config.json states do_lower_case True, but the tokenizer beside it keeps capitals. "
+            "Lower-casing before the tokenizer is not converted. If the model was trained with lower-casing, state "
+            "do_lower_case in the tokenizer, too."
         )
 
 
@@ -208,8 +210,8 @@ def _context_length(folder: Path | None, transformer: Mapping[str, Any], positio
         return min(text_limit(folder, positions), positions)
     if not isinstance(stated, int) or isinstance(stated, bool) or not 3 <= stated <= positions:
         raise InputError(
-            f"sentence_bert_config.json states max_seq_length {stated!r}; a number from 3 to {positions}, the "
-            "positions of the text tower, was wanted."
+            f"sentence_bert_config.json states max_seq_length {stated!r}; wanted a number from 3 to {positions}, the "
+            "number of positions of the text tower."
         )
     return stated
 
@@ -256,8 +258,8 @@ RELATIVES = (
     Relative(
         "a DistilBERT alone, such as the text tower of sentence-transformers' multilingual CLIP",
         ("embeddings.word_embeddings.weight", "transformer.layer.{}.*"),
-        "The projection of that model lies in the folder 2_Dense: name the folder that holds modules.json. "
-        + LEGACY_HEAD,
+        "The projection of this multilingual CLIP lies in the folder 2_Dense. Name the folder that holds "
+        "modules.json. " + LEGACY_HEAD,
     ),
 )
 

@@ -14,8 +14,8 @@ from ..words import Words
 
 LIMITS = (
     Words(
-        "Padding is masked. The published usage gives no mask, so that there an embedding depends on the longest "
-        "text of its batch; for those numbers set text_attends_to_padding in config.json.",
+        "Padding is masked. The published usage passes no mask, so its embeddings depend on the longest text of the "
+        "batch. For the numbers of the published usage, set text_attends_to_padding in config.json.",
         "填充会被屏蔽。太乙公开的用法不提供 attention mask，向量因此取决于同一批中最长的文本；要得到那样的数值，请在 "
         "config.json 中设置 text_attends_to_padding。",
     ),

@@ -23,14 +23,14 @@ LIGHTNING = "model."
 
 LIMITS = (
     Words(
-        "The text embedding is the projected state of [CLS], as in TaiyiCLIPModel.get_text_features and its "
-        "training; the class's own forward takes the tanh pooler instead, so that its logits differ.",
+        "The text embedding is the projected state of [CLS], as in TaiyiCLIPModel.get_text_features and in the "
+        "training. TaiyiCLIPModel's own forward takes the tanh pooler, so its logits differ.",
         "文本向量是 [CLS] 的状态经过投影，与 TaiyiCLIPModel.get_text_features 及其训练相同；该类自己的 forward 却取 "
         "tanh pooler，因此它给出的 logit 不同。",
     ),
     Words(
-        "Texts are cut at 77 tokens, the default of its training, unless the tokenizer of the source states another "
-        "limit. `zhclip convert --context-length` raises it.",
+        "Texts are cut at 77 tokens, the default of its training, unless the source's tokenizer states another limit. "
+        "`zhclip convert --context-length` raises the limit.",
         "文本在 77 个词元处截断，这是其训练的默认长度；源仓库的分词器写明其他上限时以它为准。`zhclip convert "
         "--context-length` 可以放宽。",
     ),

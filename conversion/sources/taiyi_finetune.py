@@ -36,15 +36,15 @@ ENGLISH = drop(f"{CLIP}text_model.*"), drop(f"{CLIP}text_projection.weight")
 
 LIMITS = (
     Words(
-        "Every text is padded to 77 tokens and the text tower attends to the padding, as in its training. The model "
-        "pads by itself (text_padded_length in config.json), takes no text of more tokens, and heeds no mask.",
+        "Every text is padded to 77 tokens, and the text tower attends to the padding, as in its training. The model "
+        "itself pads the texts (text_padded_length in config.json). It refuses longer texts and ignores masks.",
         "每条文本都填充到 77 个词元，文本塔会注意到填充，与训练时相同。填充由模型自己完成（config.json 中的 "
         "text_padded_length），超过这个长度的文本不被接受，attention mask 不起作用。",
     ),
     Words(
-        "A checkpoint of this training does not hold the heads, activation and eps of its towers. Here they are "
-        "those of OpenAI's CLIP and of chinese-roberta-wwm-ext, with which the example starts; where a training "
-        "started with other models of the same sizes, state theirs with --config.",
+        "A checkpoint of this training does not hold the heads, activation and eps of its towers. The values are "
+        "taken from OpenAI's CLIP and from chinese-roberta-wwm-ext, with which the example starts. If a training "
+        "started with other models of the same sizes, state the values of these models with --config.",
         "这种训练的检查点里没有两个塔的注意力头数、激活函数和 eps。这里取 OpenAI 的 CLIP 和 chinese-roberta-wwm-ext "
         "的值，示例就是从它们开始训练的；如果训练是从同样大小的其他模型开始的，请用 --config 写明。",
     ),

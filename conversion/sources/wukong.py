@@ -43,22 +43,22 @@ LAYERS = {"ViT-B-32": (12, 12), "ViT-L-14": (12, 24)}
 
 LIMITS = (
     Words(
-        "The words [CLS], [SEP] and [UNK] where they stand alone in a text: Wukong's own tokenizer takes them for "
-        "its special tokens, the converted one for ordinary characters, because here the first [SEP] ends a text.",
+        "The words [CLS], [SEP] and [UNK] as separate words in a text: Wukong's own tokenizer reads them as special "
+        "tokens. The converted tokenizer reads them as ordinary characters, because here the first [SEP] ends a text.",
         "文本中单独出现的 [CLS]、[SEP] 和 [UNK]：Wukong 自己的分词器把它们当作特殊词元，转换后的分词器把它们当作普通"
         "字符，因为在这里第一个 [SEP] 就是文本的结尾。",
     ),
     Words(
-        "Characters that Unicode added or reclassified lately, or has not assigned: the ids that Wukong's own "
-        "tokenizer gives them change with the Python that runs it, and it drops those that this Python's Unicode "
-        "does not have.",
+        "Characters that Unicode added or reclassified recently, or has not assigned: the ids from Wukong's own "
+        "tokenizer depend on the version of Python. Wukong's tokenizer drops the characters that Python's version of "
+        "Unicode does not have.",
         "Unicode 近期新增、重新归类或尚未分配的字符：Wukong 自己的分词器给出的 id 随所用的 Python 版本而变，该版本的 "
         "Unicode 中没有的字符会被它丢掉。",
     ),
     limits.LONE_SURROGATES.filled(owner="Wukong"),
     Words(
-        "Pictures that are neither RGB nor grey: they are resized in their own mode and then made RGB, as Wukong's "
-        "image transform does; the loader of its ImageNet script makes them RGB before that.",
+        "Pictures that are neither RGB nor grey are resized in their own mode and then made RGB, as in Wukong's image "
+        "transform. The loader of Wukong's ImageNet script makes them RGB before resizing.",
         "既非 RGB 也非灰度的图片：先按原有模式缩放，再转成 RGB，与 Wukong 的图像变换一致；它的 ImageNet 评测脚本在读"
         "取图片时就已转成 RGB。",
     ),
@@ -66,8 +66,8 @@ LIMITS = (
 """The card's sentences about texts and pictures: when they can differ from Wukong's own."""
 
 MINDSPORE_LIMIT = Words(
-    "The MindSpore code for which this file was released computes in half precision and with an epsilon of 1e-7; the "
-    "weights are those of the PyTorch release, trained with 1e-5, which is what counts here.",
+    "This file was released for MindSpore code that computes in half precision with an epsilon of 1e-7. The weights "
+    "are the same as in the PyTorch release and were trained with an epsilon of 1e-5. The converted model uses 1e-5.",
     "这个文件所配套的 MindSpore 代码以半精度计算，epsilon 为 1e-7；权重与 PyTorch 版相同，训练时的 epsilon 是 1e-5，"
     "这里以它为准。",
 )
@@ -100,9 +100,10 @@ def describe(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Whole:
     name, heads = _variant(shapes, config)
     if SCALE not in shapes:
         raise InputError(
-            f"{checkpoint.name} holds no {SCALE}, the factor on Wukong's cosines, and it is not made up here. If you "
-            f"know it, write its logarithm into the state dict under that key and save it again: state_dict['{SCALE}']"
-            " = torch.tensor(FACTOR).log(). Embeddings do not depend on it; a factor of 1 leaves bare cosines."
+            f"{checkpoint.name} holds no {SCALE}, the factor on Wukong's cosines, and no value is made up for it. If "
+            f"you know the factor, write its logarithm into the state dict and save the state dict again: "
+            f"state_dict['{SCALE}'] = torch.tensor(FACTOR).log(). Embeddings do not depend on the factor; the factor "
+            "1 leaves the cosines unchanged."
         )
     text = openai_towers.text_tower(
         shapes, TEXT, BLOCKS, heads=heads, activation=ACTIVATION, eps=EPS, ends=(CLS, SEP), pad=PAD
@@ -150,28 +151,28 @@ def _variant(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[st
     heads = stated.get("heads", published)
     if token_wise is True:
         raise InputError(
-            "--config states is_token_wise true: such a Wukong scores token by token, so that no single vector stands "
-            "for a picture or a text. It can't be converted."
+            "--config states is_token_wise true. This kind of Wukong scores token by token, so it has no single "
+            "vector for a picture or a text, and cannot be converted."
         )
     if token_wise is None or heads is None:
         raise InputError(
-            f"Texts of width {text[0]} that end in {text[-1]} numbers, with a {name}, are not a published size of "
-            "Wukong's, and a weight file does not hold its text heads, nor whether it scores token by token. A wrong "
-            "number of heads would load all the same and give wrong embeddings. Write both into a JSON file, as in "
-            'its configs: {"is_token_wise": false, "text": {"heads": NUMBER}}, and pass --config FILE.'
+            f"A text tower of width {text[0]} with vectors of {text[-1]} numbers and a {name} is not a published size "
+            "of Wukong. The weights do not show the number of text heads, and do not show whether the model scores "
+            "token by token. A wrong number of heads would load, too, and give wrong embeddings. Write both facts "
+            'into a JSON file, as in Wukong\'s configs: {"is_token_wise": false, "text": {"heads": NUMBER}}, and pass '
+            "--config FILE."
         )
     if vision[0] < VISION_HEAD_WIDTH or vision[0] % VISION_HEAD_WIDTH:
         raise InputError(
-            f"The image tower is {vision[0]} wide; a multiple of {VISION_HEAD_WIDTH}, the width of its heads, was "
-            "wanted."
+            f"The image tower is {vision[0]} wide; wanted a multiple of {VISION_HEAD_WIDTH}, the width of its heads."
         )
     if token_wise is not False:
         raise InputError(f"--config states is_token_wise {token_wise!r}; true or false was wanted.")
     if type(heads) is not int:
-        raise InputError(f"--config states text.heads {heads!r}; a whole number was wanted. Correct it.")
+        raise InputError(f"--config states text.heads {heads!r}; a whole number was wanted. Correct this field.")
     if heads < 1 or text[0] % heads:
         raise InputError(
-            f"--config states text.heads {heads!r}, which does not divide the width {text[0]}. Correct it."
+            f"--config states text.heads {heads!r}; wanted a divisor of the width {text[0]}. Correct this field."
         )
     return name, heads
 
@@ -193,9 +194,9 @@ def tokenizer(vocabulary: Path | None, context_length: int) -> Any:
     vocab = default_vocab() if vocabulary is None else read_vocab(vocabulary)
     if len(vocab) <= SEP or (vocab[PAD], vocab[SEP]) != ("[PAD]", "[SEP]"):
         raise InputError(
-            f"Wukong pads with id {PAD} and ends a text with id {SEP}; the vocabulary has {vocab[PAD]!r} and "
-            f"{vocab[SEP] if len(vocab) > SEP else 'nothing'!r} there. Pass the vocabulary that it was trained with: "
-            "--tokenizer PATH."
+            f"Wukong pads with id {PAD} and ends a text with id {SEP}, but the vocabulary has {vocab[PAD]!r} and "
+            f"{vocab[SEP] if len(vocab) > SEP else 'nothing'!r} under these ids. Pass the vocabulary that the model "
+            "was trained with: --tokenizer PATH."
         )
     fast = cn_clip_tokenizer(vocab, context_length)
     fast.backend_tokenizer.model.max_input_chars_per_word = WORD_LIMIT

@@ -40,16 +40,16 @@ RULES = (
 
 LIMITS = (
     Words(
-        "ZH-CLIP has no logit_scale. None is made up here: the one that was written is 0, a factor of 1, so that "
-        "logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
+        "ZH-CLIP has no logit_scale, and no value is made up for it. The converted model has the value 0, a factor of "
+        "1, so logits_per_image are the cosines themselves, and a softmax over them is nearly flat.",
         "ZH-CLIP 没有 logit_scale，这里也不编造：写入的值是 0，即系数为 1，因此 logits_per_image 就是余弦本身，对它们"
         "做 softmax 得到的概率几乎是均匀的。",
     ),
     Words(
-        "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. get_text_features "
-        "and get_image_features give these vectors here, too; its probabilities are the softmax of their products, "
-        "and not what logits_per_image or a zero-shot pipeline gives. What its published figures rank by was not "
-        "found in its repository.",
+        "ZH-CLIP's own inference takes the softmax of products of vectors that are not normalised. Here, "
+        "get_text_features and get_image_features give the same vectors. ZH-CLIP's probabilities are the softmax of "
+        "their products, and differ from logits_per_image and from a zero-shot pipeline. ZH-CLIP's repository does "
+        "not say by which score its published figures rank.",
         "ZH-CLIP 自己的推理代码对未归一化向量的内积做 softmax。这里的 get_text_features 和 get_image_features 给出的"
         "正是这些向量：它的概率是这些向量内积的 softmax，不是 logits_per_image 或 zero-shot pipeline 给出的结果。它公"
         "布的指标按什么排序，在其代码仓库中没有找到说明。",
@@ -98,8 +98,8 @@ def _stated(config: Mapping[str, Any], where: str, *known: str) -> Mapping[str, 
     kind = tower.get("model_type") if isinstance(tower, Mapping) else None
     if not isinstance(tower, Mapping) or kind not in known:
         raise InputError(
-            f"The {where} of config.json names the model type {kind!r}; {' or '.join(known)} was wanted, as ZH-CLIP "
-            "was published with. Other towers are not converted."
+            f"The {where} of config.json names the model type {kind!r}; wanted {' or '.join(known)}, as in the "
+            "published ZH-CLIP. Other towers are not converted."
         )
     return tower
 

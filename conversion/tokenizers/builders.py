@@ -138,8 +138,8 @@ def bert_tokenizer(source: Path | Sequence[str] | None, context_length: int) -> 
     """
     if source is None:
         raise InputError(
-            "found no vocabulary beside the weights (tokenizer.json or vocab.txt), and none fits every BERT; wanted "
-            "the one that it was trained with: --tokenizer PATH."
+            "found no vocabulary beside the weights (tokenizer.json or vocab.txt), and no vocabulary fits every BERT; "
+            "wanted the vocabulary that the model was trained with: --tokenizer PATH."
         )
     if isinstance(source, Path) and not source.is_dir():
         _check_no_word_is_added(source)
@@ -182,7 +182,7 @@ def slow_bert_tokenizer(source: Path | Sequence[str] | None, context_length: int
     if not (stated.lowercase and stated.strip_accents is not False and stated.handle_chinese_chars):
         raise InputError(
             f"found do_lower_case {stated.lowercase}, strip_accents {stated.strip_accents} and tokenize_chinese_chars "
-            f"{stated.handle_chinese_chars} beside {source}, wanted BertTokenizer's own settings: take the tokenizer "
+            f"{stated.handle_chinese_chars} beside {source}; wanted BertTokenizer's own settings. Take the tokenizer "
             "that the model was trained with."
         )
     fast.backend_tokenizer.normalizer = normalizers.Sequence(
@@ -212,8 +212,8 @@ def clip_tokenizer(source: Path | None, context_length: int) -> PreTrainedTokeni
     """
     if source is None:
         raise InputError(
-            "found no vocabulary beside the weights (tokenizer.json, or vocab.json with merges.txt), and none fits "
-            "every model; wanted the one that it was trained with: --tokenizer PATH."
+            "found no vocabulary beside the weights (tokenizer.json, or vocab.json with merges.txt), and no "
+            "vocabulary fits every model; wanted the vocabulary that the model was trained with: --tokenizer PATH."
         )
     folder = source if source.is_dir() else source.parent
     _check_settings(folder, SETTINGS, "CLIPTokenizer")
@@ -249,8 +249,8 @@ def xlm_roberta_tokenizer(source: Path | None, context_length: int) -> PreTraine
     """
     if source is None:
         raise InputError(
-            "found no vocabulary beside the weights (tokenizer.json), and none fits every model; wanted the one that "
-            "it was trained with: --tokenizer PATH."
+            "found no vocabulary beside the weights (tokenizer.json), and no vocabulary fits every model; wanted the "
+            "vocabulary that the model was trained with: --tokenizer PATH."
         )
     unigram = read_unigram(source)
     _check_settings(unigram.file.parent, XLM_ROBERTA_SETTINGS, "XLMRobertaTokenizer")
@@ -342,8 +342,8 @@ def _read_by_the_library(place: Path) -> Iterator[None]:
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"found a tokenizer in {place} that transformers can't read: {said}. Fetch its files again, or pass the "
-            "vocabulary that the model was trained with: --tokenizer PATH."
+            f"found a tokenizer in {place} that transformers can't read: {said}. Fetch the tokenizer's files again, "
+            "or pass the vocabulary that the model was trained with: --tokenizer PATH."
         ) from error
 
 
@@ -360,7 +360,7 @@ def _check_settings(folder: Path, taken: Mapping[str, tuple[Any, ...]], *classes
     if declared not in classes and str(declared).removesuffix("Fast") not in classes:
         raise InputError(
             f"found tokenizer_class {declared!r} in tokenizer_config.json of {folder}; wanted {classes[0]}. If the "
-            f'model was trained with a {classes[0]}, write "tokenizer_class": "{classes[0]}" there.'
+            f'model was trained with a {classes[0]}, write "tokenizer_class": "{classes[0]}" into this file.'
         )
     for key in taken.keys() & config.keys():
         # Compares the type too: to the class that reads it, 0 is not False.
@@ -379,13 +379,14 @@ def _check_xlm_roberta_tokens(unigram: Unigram) -> None:
     more = unigram.file.parent / "added_tokens.json"
     if absent := [token for token in optional_json(more) if token not in unigram.special]:
         raise InputError(
-            f"found {brief(absent)} in {more}; wanted each of its tokens in {unigram.file.name}, too, which is read "
-            f"here. Write it again in Python: import transformers as t; place = {str(more.parent)!r}; "
+            f"found {brief(absent)} in {more}, but not in {unigram.file.name}, which is the file that is read. "
+            f"Wanted: each token of {more.name} also in {unigram.file.name}. In Python, write {unigram.file.name} "
+            f"again: import transformers as t; place = {str(more.parent)!r}; "
             "t.XLMRobertaTokenizer.from_pretrained(place).save_pretrained(place)"
         )
     for name, wanted in XLM_ROBERTA_TOKENS.items():
         if config.get(name) is not None and token_content(config[name], name, file) != wanted:
-            raise InputError(f"found {name} {config[name]!r} in {file}; wanted {wanted}, XLM-R's.")
+            raise InputError(f"found {name} {config[name]!r} in {file}; wanted {wanted}, as in XLM-R.")
     for name in MORE_TOKENS:
         stated = config.get(name) or []
         tokens = list(stated.values()) if isinstance(stated, dict) else stated
@@ -393,8 +394,8 @@ def _check_xlm_roberta_tokens(unigram: Unigram) -> None:
             token_content(each, name, file) not in unigram.special for each in tokens
         ):
             raise InputError(
-                f"found {name} {stated!r} in {file}; wanted a list or an object of special tokens that "
-                f"{unigram.file.name} has, too."
+                f"found {name} {stated!r} in {file}; wanted a list or an object of special tokens. "
+                f"{unigram.file.name} must have these tokens, too."
             )
 
 
@@ -403,8 +404,8 @@ def _check_no_word_is_added(file: Path) -> None:
     words = added_words(file) if file.suffix == ".json" else []
     if words:
         raise InputError(
-            f"found the added tokens {brief(words)} in {file}, which a vocabulary alone does not hold; pass the "
-            f"folder, {file.parent}, whose tokenizer has them."
+            f"found the added tokens {brief(words)} in {file}, but a vocabulary alone does not hold added tokens. "
+            f"Pass the folder {file.parent}, whose tokenizer has these tokens."
         )
 
 
@@ -428,14 +429,14 @@ def _check_frozen(folder: Path) -> None:
     )
     if not file.is_file():
         raise InputError(
-            f"found {named} and no tokenizer.json in {folder}; wanted that file, from which the class reads "
-            f"everything. {way_out}"
+            f"found {named} but no tokenizer.json in {folder}; wanted a tokenizer.json, because this class reads only "
+            f"tokenizer.json. {way_out}"
         )
     found = {name: (steps_of(file).get(name) or {}).get("type") for name in BERT_STEPS}
     if found != BERT_STEPS:
         raise InputError(
             f"found {named} and the steps {', '.join(map(str, found.values()))} in {file}; wanted "
-            f"{' and '.join(BERT_STEPS.values())}, BERT's. {way_out}"
+            f"BERT's steps, {' and '.join(BERT_STEPS.values())}. {way_out}"
         )
 
 

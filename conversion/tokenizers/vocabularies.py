@@ -92,7 +92,7 @@ def read_vocab(path: Path) -> list[str]:
         InputError: the path is anything else.
     """
     file = _vocabulary_file(path, VOCABULARIES) if path.is_dir() else path
-    text = _text(file, "a vocab.txt, a tokenizer.json, or a folder with one of them")
+    text = _text(file, "a vocab.txt, a tokenizer.json, or a folder with one of these files")
     vocab = _wordpieces(file, text) if file.suffix == ".json" else _lines(text)
     check_vocabulary(vocab, file)
     return vocab
@@ -117,13 +117,17 @@ def read_bpe(path: Path) -> Bpe:
     file = _vocabulary_file(folder, BPE_FILES)
     if path not in (folder, file):
         # Merges and settings belong to `file`, and transformers would also read `file`, not `path`.
-        raise InputError(f"found {path} beside {file.name}, which goes first; wanted their folder: {folder}.")
+        raise InputError(
+            f"found {path} beside {file.name}, which takes precedence; wanted the folder of both files: {folder}."
+        )
     if file.name == "vocab.json":
         ids, merges, special = _json_of(file), _merges(folder / "merges.txt"), set[str]()
     else:
         _, model, added = _tokenizer_json(file)
         if model.get("type") != "BPE":
-            raise InputError(f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted BPE, CLIP's.")
+            raise InputError(
+                f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted BPE, as in CLIP."
+            )
         check_fields(model, BPE_MODEL, f"the model of {file}")
         ids = {entry["content"]: entry["id"] for entry in added} | model["vocab"]
         merges = [_pair(merge, file) for merge in model["merges"]]
@@ -153,8 +157,8 @@ def read_openai_bpe(path: Path) -> Bpe:
     merges = [_pair(line, path) for line in lines[1 : 1 + OPENAI_MERGES] if line]
     if len(merges) < OPENAI_MERGES:
         raise InputError(
-            f"{path} has {len(merges)} merges, OpenAI's vocabulary needs {OPENAI_MERGES}: damaged or truncated, fetch "
-            "it again."
+            f"{path} has {len(merges)} merges, but OpenAI's vocabulary needs {OPENAI_MERGES}. The file is damaged or "
+            "truncated. Fetch it again."
         )
     letters = _byte_letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), *CLIP_ENDS]
@@ -194,7 +198,7 @@ def _check_bpe(ids: Mapping[str, int], file: Path) -> None:
     if absent := [f"{letter}{end}" for end in ("", "</w>") for letter in letters if letter + end not in ids]:
         raise InputError(
             f"found no {', '.join(sorted(absent)[:5])} among the {len(ids)} tokens of {file}; wanted a byte-level BPE "
-            "that has every byte, alone and at the end of a word."
+            "with every byte, both alone and at the end of a word."
         )
 
 
@@ -206,8 +210,8 @@ def _check_merges(bpe: Bpe, file: Path) -> None:
     used = made.union(*bpe.merges)
     if foreign := sorted(used - bpe.ids.keys()):
         raise InputError(
-            f"{name} has merges with {', '.join(foreign[:5])}, which {whose} does not hold: they belong to another "
-            "vocabulary, or are damaged. Fetch both again."
+            f"{name} has merges with {', '.join(foreign[:5])}, but {whose} does not hold these tokens. The merges "
+            "belong to another vocabulary, or are damaged. Fetch merges and vocabulary again."
         )
     letters = {*pre_tokenizers.ByteLevel.alphabet()}
     # A token with any other character fills a row that no text reaches.
@@ -215,8 +219,8 @@ def _check_merges(bpe: Bpe, file: Path) -> None:
     needed = reached - bpe.special - {letter + end for letter in letters for end in ("", "</w>")}
     if absent := sorted(needed - made):
         raise InputError(
-            f"{name} has {len(bpe.merges)} merges, {whose} needs {len(needed)} (nothing makes "
-            f"{', '.join(absent[:5])}): damaged or truncated, fetch it again."
+            f"{name} has {len(bpe.merges)} merges, but {whose} needs {len(needed)} (no merge makes "
+            f"{', '.join(absent[:5])}). The merges are damaged or truncated. Fetch {name} again."
         )
 
 
@@ -247,22 +251,24 @@ def read_unigram(path: Path) -> Unigram:
     file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
     if file.suffix == ".model":
         raise InputError(
-            f"found {file} but no tokenizer.json, which holds the same in the form that is read here. Fetch it from "
-            "the same repository, or write it: with sentencepiece and protobuf installed, "
-            "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+            f"found {file} but no tokenizer.json; wanted a tokenizer.json, which holds the same vocabulary. Fetch "
+            "tokenizer.json from the same repository, or write it. With sentencepiece and protobuf installed, this "
+            "code writes it: transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
         )
     file = _vocabulary_file(path, UNIGRAM_FILES) if path.is_dir() else path
     content, model, added = _tokenizer_json(file)
     if model.get("type", "Unigram") != "Unigram":
-        raise InputError(f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted Unigram, XLM-R's.")
+        raise InputError(
+            f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted Unigram, as in XLM-R."
+        )
     check_fields(model, UNIGRAM_MODEL, f"the model of {file}")
     pieces = [_piece(entry, file) for entry in model["vocab"]]
     ids = {piece: number for number, (piece, _) in enumerate(pieces)} | {each["content"]: each["id"] for each in added}
     if absent := [token for token in XLM_ROBERTA_TOKENS.values() if token not in ids]:
-        raise InputError(f"found no {', '.join(absent)} among the {len(ids)} tokens of {file}; wanted XLM-R's.")
+        raise InputError(f"found no {', '.join(absent)} among the {len(ids)} tokens of {file}; wanted XLM-R's tokens.")
     _check_ids(ids, file)
     if not 0 <= model["unk_id"] < len(pieces):
-        raise InputError(f"found unk_id {model['unk_id']} in {file}; wanted one of its {len(pieces)} pieces.")
+        raise InputError(f"found unk_id {model['unk_id']} in {file}; wanted a number from 0 to {len(pieces) - 1}.")
     _check_unigram(content, file)
     return Unigram(
         pieces=pieces,
@@ -307,18 +313,21 @@ def _check_unigram(content: Mapping[str, Any], file: Path) -> None:
     steps = _own_normalizers(content, file)
     unknown = [step["type"] for step in steps if not _is_known(step)]
     if unknown:
-        raise InputError(f"found the normalizer {', '.join(unknown)} in {file}; wanted XLM-R's, Precompiled.")
+        raise InputError(f"found the normalizer {', '.join(unknown)} in {file}; wanted Precompiled, as in XLM-R.")
     # Without this check, Rust code panics inside the library.
     check_each((step for step in steps if step["type"] == "Precompiled"), PRECOMPILED, f"{file}, normalizer")
     cuts = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers", file)]
     if cuts not in (["WhitespaceSplit", "Metaspace"], ["Metaspace"]):
-        raise InputError(f"found the pre-tokenizer {cuts} in {file}; wanted WhitespaceSplit and Metaspace, XLM-R's.")
+        raise InputError(
+            f"found the pre-tokenizer {cuts} in {file}; wanted WhitespaceSplit and Metaspace, as in XLM-R."
+        )
     post_processor = content.get("post_processor") or {}
     check_fields(post_processor, POST_PROCESSOR, f"the post_processor of {file}")
     around = [_id_of(each) for each in post_processor.get("single", [])]
     if around != ["<s>", "A", "</s>"]:
         raise InputError(
-            f"found {brief(around)} as what a text stands between in {file}; wanted <s> and </s>, XLM-R's."
+            f"found {brief(around)} as the order of special tokens and text (A) in {file}; wanted <s>, A, </s>, as in "
+            "XLM-R."
         )
 
 
@@ -425,7 +434,7 @@ def _vocabulary_file(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise InputError(f"found no vocabulary in {folder}; wanted {' or '.join(names)} there.")
+    raise InputError(f"found no vocabulary in {folder}; wanted {' or '.join(names)} in this folder.")
 
 
 def _lines(text: str) -> list[str]:
@@ -436,12 +445,16 @@ def _lines(text: str) -> list[str]:
 def _wordpieces(file: Path, text: str) -> list[str]:
     _, model, added = _checked_tokenizer(_json(file, text), file)
     if model.get("type", "WordPiece") != "WordPiece":
-        raise InputError(f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted WordPiece, BERT's.")
+        raise InputError(
+            f"found a tokenizer of type {brief(model.get('type'))} in {file}; wanted WordPiece, as in BERT."
+        )
     check_fields(model, {"vocab": Field((dict,))}, f"the model of {file}")
     ids = {entry["content"]: entry["id"] for entry in added} | model["vocab"]
     _check_ids(ids, file)
     if sorted(ids.values()) != list(range(len(ids))):
-        raise InputError(f"found {len(ids)} tokens in {file} whose ids are not 0 to {len(ids) - 1}, each once.")
+        raise InputError(
+            f"found {len(ids)} tokens in {file}; wanted tokens with the ids 0 to {len(ids) - 1}, each once."
+        )
     return sorted(ids, key=ids.__getitem__)
 
 
@@ -528,8 +541,9 @@ def _text(file: Path, wanted: str) -> str:
     if text.startswith("\ufeff"):
         # transformers also reads these files, and would make it a part of the first token.
         raise InputError(
-            f"found a byte order mark in front of {file}; wanted UTF-8 without it. Save the file so, in an editor "
-            f"or in Python: import pathlib; f = pathlib.Path({str(file)!r}); f.write_bytes(f.read_bytes()[3:])"
+            f"found a byte order mark at the beginning of {file}; wanted UTF-8 without a byte order mark. Save the "
+            "file without the mark, in an editor or in Python: "
+            f"import pathlib; f = pathlib.Path({str(file)!r}); f.write_bytes(f.read_bytes()[3:])"
         )
     return text
 

@@ -17,6 +17,7 @@ from .modeling_zhclip_resnet import ZhCLIPResNetModel, at_least_float32
 from .typed_inputs_zhclip import (
     NO_PROCESSOR,
     Place,
+    check_dimensions,
     is_typed_picture,
     is_typed_text,
     prepare_pictures,
@@ -144,6 +145,11 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
 
     @processor.setter
     def processor(self, processor: Any) -> None:
+        if not callable(processor):
+            raise TypeError(
+                f"found {processor!r} as the processor; wanted a loaded processor, for example "
+                "AutoProcessor.from_pretrained('REPO')"
+            )
         self._processor = processor
 
     def _needed_processor(self, method: str, argument: str) -> Any:
@@ -245,13 +251,15 @@ class _TextTower(ZhCLIPPreTrainedModel):
         """Runs the text tower; `pooler_output` is (n, width), pooled as the config says."""
         given = {"input_ids": input_ids, "inputs_embeds": inputs_embeds}
         self._check_one_of(given)
+        check_dimensions("input_ids", input_ids, ("n", "length"))
+        check_dimensions("inputs_embeds", inputs_embeds, ("n", "length", "width"))
         self._check_text_length(next(each.shape[1] for each in given.values() if each is not None))
         given |= {"token_type_ids": token_type_ids, "position_ids": position_ids}
         given = self._padded(given)
         given["attention_mask"] = attention_mask = self._text_mask(given, attention_mask)
         if self.config.text_config.model_type not in _TOWERS_WITH_TOKEN_TYPES:
             given["token_type_ids"] = None
-        outputs = self.text_model(return_dict=True, **self._tower_arguments({**kwargs, **given}))
+        outputs = _run(self.text_model, self._tower_arguments({**kwargs, **given}))
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=_POOL_TEXT[self.config.text_pooling](outputs, attention_mask),
@@ -399,7 +407,8 @@ class _ProjectedTextTower(_TextTower):
     def _encode_typed_text(self, texts: Any, given: tuple[Any, ...]) -> torch.Tensor:
         if any(each is not None for each in given):
             raise TypeError(
-                "texts were given together with a mask, types, positions or embeddings, which belong to ids"
+                "found a text and another argument; wanted several texts as a list, encode_text([...]), or token ids "
+                "with their mask"
             )
         device = self._input_device()
         if not isinstance(texts, str) and not len(texts):
@@ -425,12 +434,9 @@ class _VisionTower(ZhCLIPPreTrainedModel):
         """Runs the vision tower; `pooler_output` is (n, width)."""
         if pixel_values is None:
             raise ValueError("no pixel_values were given; an image processor makes them from pictures")
-        return self.vision_model(
-            pixel_values=pixel_values,
-            interpolate_pos_encoding=interpolate_pos_encoding,
-            return_dict=True,
-            **self._tower_arguments(kwargs),
-        )
+        check_dimensions("pixel_values", pixel_values, ("n", "channels", "height", "width"))
+        given = {"pixel_values": pixel_values, "interpolate_pos_encoding": interpolate_pos_encoding}
+        return _run(self.vision_model, self._tower_arguments({**kwargs, **given}))
 
 
 class _ProjectedVisionTower(_VisionTower):
@@ -458,7 +464,7 @@ class _ProjectedVisionTower(_VisionTower):
         outputs.pooler_output = self.visual_projection(outputs.pooler_output)
         return outputs
 
-    def encode_image(self, pixel_values: Any = None, interpolate_pos_encoding: bool = False) -> torch.Tensor:
+    def encode_image(self, pixel_values: Any = None, *, interpolate_pos_encoding: bool = False) -> torch.Tensor:
         """Images as L2-normalised vectors (n, projection_dim).
 
         Args:
@@ -486,7 +492,9 @@ class _ProjectedVisionTower(_VisionTower):
             return self._no_vectors(device)
         pixels = prepare_pictures(self._needed_processor("encode_image", "images"), pictures)
         return (
-            self.encode_image(pixels.to(device), interpolate_pos_encoding) if len(pixels) else self._no_vectors(device)
+            self.encode_image(pixels.to(device), interpolate_pos_encoding=interpolate_pos_encoding)
+            if len(pixels)
+            else self._no_vectors(device)
         )
 
 
@@ -707,6 +715,29 @@ def _tower(config: PreTrainedConfig, **options) -> PreTrainedModel:
     # transformers sets the whole model's dtype as the default while it builds; a tower's config may state another
     # dtype.
     return flat(make(config, dtype=torch.get_default_dtype(), **options))
+
+
+def _run(tower: PreTrainedModel, arguments: dict[str, Any]) -> Any:
+    """A tower's outputs; of a batch of nothing, outputs of no rows.
+
+    transformers' attention cannot reshape a batch of nothing: a made-up row is run in its place, and taken out.
+    """
+    # A graph is made of shapes that are not empty, and a branch would tie it to them.
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    empty = {} if traced else {name: each for name, each in arguments.items() if _has_no_rows(each)}
+    if not empty:
+        return tower(return_dict=True, **arguments)
+    rows = {name: each.new_full((1, *each.shape[1:]), name == "attention_mask") for name, each in empty.items()}
+    outputs = tower(return_dict=True, **{**arguments, **rows})
+    return type(outputs)(**{name: _without_rows(each) for name, each in outputs.items()})
+
+
+def _has_no_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] == 0
+
+
+def _without_rows(value: Any) -> Any:
+    return value[:0] if isinstance(value, torch.Tensor) else tuple(each[:0] for each in value)
 
 
 def _projection(kind: str, in_features: int, out_features: int) -> nn.Module:

@@ -61,13 +61,18 @@ def open_file(path: str | bytes) -> PIL.Image.Image:
         ValueError: there is no such file, or the file holds no whole picture; the message names the path.
     """
     if not os.path.isfile(path):
-        raise ValueError(_NO_PICTURE.format(repr(path)))
+        raise ValueError(_NO_FILE.format(repr(path)))
     with open(path, "rb") as file:
         return read_picture(file, repr(path))
 
 
-def read_picture(file: BinaryIO | BytesIO, shown: str) -> PIL.Image.Image:
-    """Reads a picture; `shown` names the file in messages.
+_NO_FILE = "found {}, wanted the path of an existing picture, an http(s) URL, or a picture as base64 text."
+_NO_PICTURE = "found {}, which holds no picture in a format that Pillow reads."
+_DAMAGED = "found {}, which cannot be read as a picture: {}. It may be cut off: fetch it again."
+
+
+def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTURE) -> PIL.Image.Image:
+    """Reads a picture; `shown` names the file in messages, and `unknown` is the message for content of another kind.
 
     Raises:
         ValueError: the file holds no picture, or cannot be read to its end.
@@ -75,7 +80,7 @@ def read_picture(file: BinaryIO | BytesIO, shown: str) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(file)
     except PIL.UnidentifiedImageError as error:
-        raise ValueError(_NO_PICTURE.format(shown)) from error
+        raise ValueError(unknown.format(shown)) from error
     except Exception as error:
         raise ValueError(_DAMAGED.format(shown, error)) from error
     with image:
@@ -97,12 +102,8 @@ def _from_base64(source: str) -> PIL.Image.Image:
         # Encoded first, because b64decode has no words for a text that is not ASCII, as many paths are.
         data = base64.b64decode("".join(text.split()).encode("utf-8", "surrogatepass"), validate=True)
     except binascii.Error as error:
-        raise ValueError(_NO_PICTURE.format(shown)) from error
-    return read_picture(BytesIO(data), shown)
-
-
-_NO_PICTURE = "found {}, wanted the path of an existing picture, an http(s) URL, or a picture as base64 text."
-_DAMAGED = "found {}, which cannot be read as a picture: {}. It may be cut off: fetch it again."
+        raise ValueError(_NO_FILE.format(shown)) from error
+    return read_picture(BytesIO(data), shown, unknown=_NO_FILE)
 
 
 def from_array(
@@ -148,8 +149,20 @@ def _advice(array: np.ndarray, floats: bool, rescaled: bool) -> str:
     if 0 in array.shape:
         return "No side may be 0."
     if floats and not rescaled:
-        return "If the values are between 0 and 1, pass do_rescale=False."
+        return _advice_on_floats(array)
     return "Give any other picture as a Pillow image: its mode says what its values mean."
+
+
+def _advice_on_floats(array: np.ndarray) -> str:
+    low, high = array.min(), array.max()
+    if low >= 0 and high <= 1:
+        return (
+            "The processor takes values between 0 and 1 with do_rescale=False: "
+            "processor(images=..., do_rescale=False, return_tensors='pt')."
+        )
+    if low >= 0 and high <= 255:
+        return "If the values are between 0 and 255, give them as bytes: uint8."
+    return f"Values from {low} to {high} are no picture's: give the picture before it was normalised."
 
 
 _NO_ARRAY = (

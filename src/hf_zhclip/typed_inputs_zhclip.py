@@ -83,8 +83,8 @@ def is_typed_text(texts: Any) -> bool:
     each = texts if isinstance(texts, list | tuple) else [texts]
     if other := [item for item in each if not isinstance(item, str)]:
         raise TypeError(
-            f"found a {type(other[0]).__name__}; wanted a text, a list of texts, or a tensor of ids (n, length). What "
-            "a tokenizer or a processor returned is given as encode_text(**inputs)"
+            f"found a value of type {type(other[0]).__name__}; wanted a text, a list of texts, or a tensor of "
+            "ids (n, length). What a tokenizer or a processor returned is given as encode_text(**inputs)"
         )
     return True
 
@@ -94,6 +94,24 @@ def is_typed_picture(pictures: Any) -> bool:
     if isinstance(pictures, torch.Tensor):
         return pictures.dtype == torch.uint8
     return pictures is not None
+
+
+def check_dimensions(name: str, given: Any, wanted: tuple[str, ...]) -> None:
+    """Refuses an input that is no tensor of these dimensions.
+
+    Raises:
+        TypeError: a text or a picture is given to a call that takes tensors.
+        ValueError: the tensor has another number of dimensions.
+    """
+    if given is None:
+        return
+    if not isinstance(given, torch.Tensor):
+        raise TypeError(
+            f"found a value of type {type(given).__name__} as {name}; wanted a tensor ({', '.join(wanted)}). "
+            "encode_text takes texts, and encode_image takes pictures"
+        )
+    if given.dim() != len(wanted):
+        raise ValueError(f"found {name} of shape {tuple(given.shape)}; wanted ({', '.join(wanted)})")
 
 
 def prepare_texts(processor: Any, texts: str | list[str] | tuple[str, ...]) -> dict[str, torch.Tensor]:

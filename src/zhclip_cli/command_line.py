@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         streams.tell(f"zhclip: {error}")
         return 1
     except KeyboardInterrupt:
-        streams.tell("zhclip: interrupted; nothing half-written was left.")
+        streams.tell("zhclip: interrupted; no half-written file was left.")
         return 1
     finally:
         streams.drop_unwritten()

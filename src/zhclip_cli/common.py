@@ -26,7 +26,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "format": {"metavar": "NAME", "help": f"the source's format, if its keys cannot decide: {', '.join(FORMATS)}"},
     "tokenizer": {
         "metavar": "PATH",
-        "help": "a vocabulary that replaces the source's own; packaged: the one that ships",
+        "help": "a vocabulary that replaces the source's own; packaged: the vocabulary in hf_zhclip",
     },
     "config": {
         "metavar": "FILE",

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         choices=("transformers", "cn_clip", "source"),
         help="transformers: a class of transformers that holds the model exactly; cn_clip: cn_clip's checkpoint; "
-        "source: the files of the format that it was converted from",
+        "source: the files of the original's format",
     )
     parser.add_argument("--ddp", action="store_true", help="begin the keys with module., for more training in cn_clip")
     add_shared(parser, "also_legacy", "max_shard_size", "json")

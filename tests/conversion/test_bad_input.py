@@ -72,7 +72,7 @@ def an_empty_file(tmp):
     return text_file(tmp, "")
 
 
-@case("is a web page", "Fetch it again")
+@case("is a web page", "Fetch the checkpoint again")
 def a_web_page(tmp):
     return text_file(tmp, "\n <!DOCTYPE html><html><body>Sign in</body></html>")
 
@@ -104,7 +104,7 @@ def a_folder_without_weights(tmp):
     return [tmp / "folder"]
 
 
-@case("holds epoch_latest.pt: name it instead of the folder")
+@case("holds epoch_latest.pt: name epoch_latest.pt instead of the folder")
 def a_folder_of_training_checkpoints(tmp):
     (tmp / "folder").mkdir()
     shutil.copy(c.cn_clip.cn_clip_file(tmp / "x.pt"), tmp / "folder" / "epoch_latest.pt")
@@ -129,13 +129,13 @@ def the_home_of_nobody(tmp):
     return ["~nobody-at-all/x.pt"]
 
 
-@case("holds a Tensor", "a state dict, or a dict with one inside, was wanted")
+@case("holds a Tensor", "wanted a state dict, or a dict that holds a state dict")
 def a_single_tensor(tmp):
     torch.save(torch.ones(3), tmp / "x.pt")
     return [tmp / "x.pt"]
 
 
-@case("holds a list", "a state dict, or a dict with one inside, was wanted")
+@case("holds a list", "wanted a state dict, or a dict that holds a state dict")
 def a_list_of_tensors(tmp):
     torch.save([torch.ones(3)], tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -204,7 +204,7 @@ def a_torch_file_cut_in_half(tmp):
     return [tmp / "x.pt"]
 
 
-@case("names shards that are not there: model-00002-of-00002.safetensors", "Fetch them")
+@case("names missing shards: model-00002-of-00002.safetensors", "Fetch these files")
 def an_index_that_names_an_absent_shard(tmp):
     folder = sharded(tmp)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -227,21 +227,21 @@ def an_index_without_a_map(tmp):
     return [folder]
 
 
-@case("weight_map", "file names were wanted")
+@case("weight_map", "wanted names of files in the index's own folder")
 def an_index_of_numbers(tmp):
     folder = sharded(tmp)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"logit_scale": 3}}')
     return [folder]
 
 
-@case("model.safetensors.index.json", "outside", "file names were wanted")
+@case("model.safetensors.index.json", "../../etc/passwd", "wanted names of files in the index's own folder")
 def an_index_that_points_out_of_its_folder(tmp):
     folder = sharded(tmp)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"logit_scale": "../../etc/passwd"}}')
     return [folder]
 
 
-@case("more than one shard holds logit_scale", "not of one model")
+@case("several shards hold logit_scale", "not from the same model")
 def two_shards_with_the_same_key(tmp):
     folder = sharded(tmp)
     second = folder / "model-00002-of-00002.safetensors"
@@ -275,7 +275,7 @@ def missing_keys(tmp):
     return cn_clip(tmp, {key: tensor for key, tensor in vit().items() if "ln_post" not in key})
 
 
-@case("keys of the model that nothing fills", "vision_model.encoder.layers.1.mlp.fc2.bias [64]")
+@case("keys of the model that no rule fills", "vision_model.encoder.layers.1.mlp.fc2.bias [64]")
 def a_missing_bias(tmp):
     tensors = vit()
     del tensors["visual.transformer.resblocks.1.mlp.c_proj.bias"]
@@ -295,7 +295,7 @@ def wrong_shapes(tmp):
     return cn_clip(tmp, tensors)
 
 
-@case("18 positions", "square number and one (the class) was wanted")
+@case("18 positions", "wanted a square number plus 1")
 def positions_that_are_no_square(tmp):
     return cn_clip(tmp, vit() | {"visual.positional_embedding": torch.ones(18, c.common.WIDTH)})
 
@@ -305,7 +305,7 @@ def a_picture_of_four_channels(tmp):
     return cn_clip(tmp, vit() | {"visual.conv1.weight": torch.ones(c.common.WIDTH, 4, c.common.PATCH, c.common.PATCH)})
 
 
-@case("ends in 48 numbers and the image tower in 40", "not of the same model")
+@case("vectors of 48 numbers", "vectors of 40 numbers", "not from the same model")
 def towers_of_different_widths(tmp):
     return cn_clip(tmp, vit() | {"visual.proj": torch.ones(c.common.WIDTH, 40)})
 
@@ -393,7 +393,7 @@ def a_lora_folder(tmp):
     return [tmp / "lora"]
 
 
-@case("no format that is known here", "weight")
+@case("The format of", "is not known", "weight")
 def a_torchscript_archive_of_another_model(tmp):
     torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -418,7 +418,7 @@ def a_deepspeed_folder(tmp):
     return [tmp / "folder"]
 
 
-@case(".metadata is not torch.distributed.checkpoint's, or is damaged")
+@case(".metadata is no metadata of torch.distributed.checkpoint, or is damaged")
 def a_distributed_checkpoint(tmp):
     (tmp / "folder").mkdir()
     (tmp / "folder" / ".metadata").write_bytes(b"\x80\x04")
@@ -503,7 +503,7 @@ def an_open_clip_folder_without_weights(tmp):
     return [tmp / "folder"]
 
 
-@case("is no format that is known here", "encoder.{0...2}.w")
+@case("The format of", "is not known", "encoder.{0...2}.w")
 def something_else_altogether(tmp):
     torch.save({f"encoder.{layer}.w": torch.ones(2) for layer in range(3)}, tmp / "x.pt")
     return [tmp / "x.pt"]
@@ -523,13 +523,13 @@ def a_bert_clip_file_without_its_config(tmp):
 @case(
     "config.json names CLIPModel",
     "is not Hugging Face CLIPModel",
-    "which are missing here:\n  text_model.embeddings.token",
+    "that are missing here:\n  text_model.embeddings.token",
 )
 def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
 
 
-@case("There is no format 'clip'; wanted one of cn_clip, bert_clip, ")
+@case("There is no format 'clip'; the formats are cn_clip, bert_clip, ")
 def a_format_that_does_not_exist(tmp):
     return [c.cn_clip.cn_clip_file(tmp / "x.pt"), "--format", "clip"]
 
@@ -552,7 +552,7 @@ def another_text_tower_without_its_image_tower(tmp):
     return [c.sentence_transformers.sentence_transformers_folder(tmp / "text")]
 
 
-@case("ends in 32 numbers and the image tower in 48", "--vision")
+@case("vectors of 32 numbers", "vectors of 48 numbers", "--vision")
 def a_pair_of_different_widths(tmp):
     return [
         c.taiyi.taiyi_folder(tmp / "text", head=False),
@@ -568,7 +568,7 @@ def one_part_too_many(tmp):
     return [c.bert_clip.bert_clip_config(tmp / "both"), "--vision", c.hf_clip.clip_folder(tmp / "clip")]
 
 
-@case("serves as --vision beside a text tower", "multilingual_clip, sentence_transformers, taiyi")
+@case("Pass it as --vision beside a text tower", "multilingual_clip, sentence_transformers, taiyi")
 def an_image_tower_alone(tmp):
     return [c.hf_clip.clip_vision_folder(tmp / "clip")]
 
@@ -582,7 +582,7 @@ def an_image_part_that_is_none(tmp):
     return [text, "--format", "taiyi", "--vision", tmp / "taiyi.bin"]
 
 
-@case("Neither", "holds a logit_scale", "whole CLIP")
+@case("hold no logit_scale", "whole CLIP")
 def a_pair_without_a_scale(tmp):
     vision = c.hf_clip.clip_vision_folder(tmp / "clip")
     config = {**c.common.VISION_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}
@@ -623,12 +623,12 @@ def numbers_too_large_for_the_dtype(tmp):
     return [*cn_clip(tmp, tensors), "--dtype", "float16"]
 
 
-@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+@case("logit_scale is nan. Wanted: the logarithm of the factor on the cosines", "into the file")
 def a_scale_that_is_no_number(tmp):
     return cn_clip(tmp, vit() | {"logit_scale": torch.tensor(float("nan"))})
 
 
-@case("logit_scale is nan; the logarithm of the factor on the cosines was wanted", "in the file")
+@case("logit_scale is nan. Wanted: the logarithm of the factor on the cosines", "into the file")
 def a_scale_that_is_no_number_where_others_may_be_none(tmp):
     return [*a_scale_that_is_no_number(tmp), "--allow-nonfinite"]
 
@@ -651,7 +651,7 @@ def a_config_of_another_text_tower(tmp):
     return cn_clip(tmp, vit(), text_hidden_size=768)
 
 
-@case("vision_head_width 24", "does not divide the width 64")
+@case("vision_head_width 24; wanted a divisor of the width 64")
 def a_head_width_that_does_not_divide(tmp):
     return cn_clip(tmp, vit(), vision_head_width=24)
 
@@ -666,7 +666,7 @@ def a_head_width_that_is_a_truth(tmp):
     return cn_clip(tmp, vit(), vision_head_width=True)
 
 
-@case("--config states typo_field", "known are", "vision_head_width")
+@case("--config states unknown fields: typo_field", "known fields are", "vision_head_width")
 def a_field_that_cn_clip_does_not_know(tmp):
     return cn_clip(tmp, vit(), typo_field=1)
 
@@ -691,14 +691,18 @@ def layers_that_are_no_list(tmp):
     return cn_clip(tmp, vit(), vision_layers="[3,4,")
 
 
-@case("states its own facts beside the weights", "--config has nothing to state")
+@case("state the model's facts beside the weights", "--config has nothing to state")
 def two_configs(tmp):
     (tmp / "facts.json").write_text("{}")
     (tmp / "facts.json").write_text('{"vision_head_width": 16}')
     return [c.bert_clip.bert_clip_config(tmp / "both"), "--config", tmp / "facts.json"]
 
 
-@case("text_config", "hidden_size: config.json says 64, the shapes say 32", "Take both from the same folder")
+@case(
+    "text_config",
+    "hidden_size: config.json says 64, the shapes say 32",
+    "Take weights and config.json from the same folder",
+)
 def a_config_json_that_contradicts_the_text_tower(tmp):
     return edited_config(tmp, text_config={"hidden_size": 64})
 
@@ -708,7 +712,7 @@ def a_config_json_that_contradicts_the_image_tower(tmp):
     return edited_config(tmp, vision_config={"patch_size": 32})
 
 
-@case("text_config of config.json", "it is absent")
+@case("text_config of config.json", "config.json has no text_config")
 def a_config_json_without_a_tower(tmp):
     return edited_config(tmp, text_config=None)
 
@@ -749,7 +753,7 @@ def a_config_json_without_heads(tmp):
     return edited_config(tmp, vision_config={"num_attention_heads": 0})
 
 
-@case("vision_config", "5 heads", "do not divide the width 64")
+@case("vision_config", "5 heads", "wanted a divisor of the width 64")
 def a_config_json_whose_heads_do_not_divide(tmp):
     return edited_config(tmp, vision_config={"num_attention_heads": 5})
 
@@ -759,12 +763,12 @@ def a_config_json_with_an_unknown_activation(tmp):
     return edited_config(tmp, vision_config={"hidden_act": "swoosh"})
 
 
-@case("text_config of config.json states layer_norm_eps -1.0", "a small number above 0 was wanted")
+@case("text_config of config.json states layer_norm_eps -1.0", "a number between 0 and 1 was wanted")
 def a_negative_eps(tmp: Path) -> list[Any]:
     return edited_config(tmp, text_config={"layer_norm_eps": -1.0})
 
 
-@case("vision_config of config.json states layer_norm_eps 1", "a small number above 0 was wanted")
+@case("vision_config of config.json states layer_norm_eps 1", "a number between 0 and 1 was wanted")
 def an_eps_of_one(tmp: Path) -> list[Any]:
     return edited_config(tmp, vision_config={"layer_norm_eps": 1})
 
@@ -774,7 +778,7 @@ def a_config_json_with_a_word_for_eps(tmp):
     return edited_config(tmp, text_config={"layer_norm_eps": "tiny"})
 
 
-@case("position_embedding_type 'relative_key', where 'absolute' was wanted")
+@case("position_embedding_type 'relative_key' ('absolute' was wanted)")
 def relative_positions(tmp):
     return edited_config(tmp, text_config={"position_embedding_type": "relative_key"})
 
@@ -791,7 +795,9 @@ def a_config_json_that_is_cut(tmp):
     return [folder]
 
 
-@case("model_type 'roberta'", "--format says taiyi, whose model_type is bert", "put their own in its place")
+@case(
+    "model_type 'roberta'", "--format says taiyi, whose model_type is bert", "put the right config.json in its place"
+)
 def a_roberta_that_is_stated_as_taiyi(tmp):
     folder = c.taiyi.taiyi_folder(tmp / "text", head=False)
     config = json.loads((folder / "config.json").read_text())
@@ -802,7 +808,7 @@ def a_roberta_that_is_stated_as_taiyi(tmp):
 # Vocabularies
 
 
-@case("21130 words, but the model has 21128 rows", "--tokenizer PATH")
+@case("21130 words, but the model has only 21128 rows", "--tokenizer PATH")
 def a_vocabulary_that_is_too_large(tmp):
     folder = c.bert_clip.bert_clip_config(tmp / "both")
     with (folder / "vocab.txt").open("a", encoding="utf-8") as file:
@@ -833,7 +839,7 @@ def a_vocabulary_with_an_id_in_quotes(tmp):
     return with_id(tmp, "0")
 
 
-@case("found a byte order mark in front of", "vocab.txt", "UTF-8 without it")
+@case("found a byte order mark at the beginning of", "vocab.txt", "UTF-8 without a byte order mark")
 def a_vocabulary_with_a_byte_order_mark(tmp):
     folder = c.bert_clip.bert_clip_config(tmp / "both")
     (folder / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (folder / "vocab.txt").read_bytes())
@@ -873,12 +879,12 @@ def a_bert_clip_file_without_a_vocabulary(tmp):
 # Arguments
 
 
-@case("--context-length 65 does not fit: the model takes 3 to 64 tokens")
+@case("--context-length is 65, but the model takes 3 to 64 tokens")
 def a_context_longer_than_the_model(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 65]
 
 
-@case("--context-length 2 does not fit", "the model takes 3 to 64 tokens")
+@case("--context-length is 2, but the model takes 3 to 64 tokens")
 def a_context_without_room_for_a_word(tmp):
     return [*cn_clip(tmp, vit()), "--context-length", 2]
 
@@ -903,7 +909,7 @@ def a_shard_size_of_nothing(tmp):
     return [*cn_clip(tmp, vit()), "--max-shard-size", "0GB"]
 
 
-@case("--report", "no such folder")
+@case("--report", "the folder does not exist")
 def a_report_into_a_folder_that_does_not_exist(tmp):
     return [*cn_clip(tmp, vit()), "--report", tmp / "nowhere" / "report.json"]
 

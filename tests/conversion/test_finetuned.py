@@ -128,10 +128,12 @@ def test_the_card_says_what_is_proved_and_names_no_original_that_it_equals(base,
     convert(trained, tmp_path / "OUT", base=base)
 
     card = (tmp_path / "OUT" / "README.md").read_text(encoding="utf-8")
-    assert "it computes what cn_clip (OFA-Sys/Chinese-CLIP) computes with these weights" in card
+    assert "it computes the same as cn_clip (OFA-Sys/Chinese-CLIP) with these weights" in card
     assert "用这些权重，它的计算结果与 cn_clip (OFA-Sys/Chinese-CLIP) 一致" in card
-    assert "its vectors differ from those of cn_clip (OFA-Sys/Chinese-CLIP) with these weights by " in card
-    assert "the original's own code" not in card and "those of the original by" not in card
+    assert (
+        "its vectors differ from the vectors of cn_clip (OFA-Sys/Chinese-CLIP) with these weights by at most " in card
+    )
+    assert "the original's own code" not in card and "the vectors of the original by" not in card
     assert f"zhclip convert TRAINED OUT --base {base.name}" in card and "--against" not in card
     assert sha256(base / FILE) in card and len(card.splitlines()) < 120
 
@@ -216,11 +218,34 @@ def test_a_repo_that_was_saved_over_is_its_own_base(base, tmp_path):
     assert "not counted, because the training overwrote them" in card
 
 
-def test_a_fact_that_was_changed_in_a_repo_that_was_saved_over_is_found_by_its_witness(base, tmp_path):
-    folder = shutil.copytree(base, tmp_path / "REPO")
+def saved_over(base, folder, edited=lambda report: None):
+    """A copy of the base with other weights, another activation and another dropout, and its report, edited."""
+    shutil.copytree(base, folder)
     model = changed(base)
     model.config.vision_config.hidden_act = "gelu"
+    model.config.text_config.hidden_dropout_prob = 0.3
     model.save_pretrained(folder)
+    edit(folder / FILE, edited)
+    return folder
+
+
+def test_a_fact_that_was_changed_in_a_repo_that_was_saved_over_is_named(base, tmp_path):
+    folder = saved_over(base, tmp_path / "REPO")
+
+    message = refused(folder, tmp_path / "OUT")
+
+    assert "\n  vision_config.hidden_act: 'gelu'; the base has 'quick_gelu'" in message
+    assert "hidden_dropout_prob" not in message
+    edit(folder / "config.json", lambda config: config["vision_config"].update(hidden_act="quick_gelu"))
+    told = []
+    report = convert(folder, tmp_path / "OUT", progress=told.append)
+    assert report.passed and any(line.startswith("text_config.hidden_dropout_prob was 0.3 in") for line in told)
+    written = json.loads((tmp_path / "OUT" / "config.json").read_text(encoding="utf-8"))
+    assert written["text_config"]["hidden_dropout_prob"] == 0.1 and report.conversion["config"] == written
+
+
+def test_where_a_report_records_no_config_the_witness_finds_the_changed_fact(base, tmp_path):
+    folder = saved_over(base, tmp_path / "REPO", edited=lambda report: report["conversion"].pop("config") and None)
 
     with pytest.raises(ParityError, match="image: .*against reference"):
         convert(folder, tmp_path / "OUT")
@@ -386,10 +411,12 @@ def test_an_adapter_that_is_not_merged_is_refused_with_the_merge(base, trained, 
     key = "text_model.encoder.layer.0.attention.self.query.weight"
     state[key.replace(".weight", ".base_layer.weight")] = state.pop(key)
     save_file(state, trained / "model.safetensors")
-    assert "merge_and_unload()" in refused(trained, tmp_path / "OUT", base=base)
+    # No adapter_config.json lies there: PeftModel could not load it.
+    message = refused(trained, tmp_path / "OUT", base=base)
+    assert "get_peft_model" in message and "PeftModel.from_pretrained" not in message
     changed(base).save_pretrained(trained)
     (trained / "adapter_config.json").write_text("{}", encoding="utf-8")
-    assert "merge_and_unload()" in refused(trained, tmp_path / "OUT", base=base)
+    assert "PeftModel.from_pretrained" in refused(trained, tmp_path / "OUT", base=base)
 
 
 # No message sends its reader in a circle

@@ -54,7 +54,7 @@ def test_facts_that_are_not_stated_are_asked_for_and_nothing_is_called_certain(o
     assert (found.format, found.certainty, found.verdict, found.architecture) == ("cn_clip", None, "refused", None)
     assert "vision_head_width: one of 2, 4, 8, 16, 32" in found.refusal
     text = found.text()
-    assert text.startswith("epoch3.pt: cn_clip (OFA-Sys/Chinese-CLIP) [cn_clip], and convert refuses it\n")
+    assert text.startswith("epoch3.pt: cn_clip (OFA-Sys/Chinese-CLIP) [cn_clip], but convert refuses it\n")
     assert f"\n  convert says: {found.refusal}" in text and "certain" not in text
 
 
@@ -64,12 +64,12 @@ def test_what_no_source_claims_is_still_described(tmp_path):
     found = inspect(tmp_path / "x.pt")
 
     assert (found.format, found.title, found.architecture) == (None, None, None)
-    assert "no format that is known here" in found.why
+    assert "is not known" in found.why
     assert found.keys == ("model.a.{0...1}.w [2, 3]",)
     assert found.dtypes == {"float32": 1, "float16": 1}
     assert found.verdict == "unknown" and found.refusal == found.why
     assert found.text().count(found.why) == 1
-    assert "not a format that is converted" in found.text()
+    assert "a format that is not converted" in found.text()
 
 
 def test_what_is_undecided_is_called_so_and_not_unknown(tmp_path):
@@ -77,7 +77,7 @@ def test_what_is_undecided_is_called_so_and_not_unknown(tmp_path):
 
     assert (found.format, found.verdict) == (None, "undecided")
     assert "taiyi: undecided: say --format" in found.text()
-    assert "not a format" not in found.text()
+    assert "a format that is not converted" not in found.text()
 
 
 def test_a_converted_repo_is_called_so(repo):
@@ -85,7 +85,7 @@ def test_a_converted_repo_is_called_so(repo):
 
     assert (found.format, found.verdict) == (None, "converted")
     assert f"{found.name}: already converted" in found.text()
-    assert "not a format" not in found.text()
+    assert "a format that is not converted" not in found.text()
 
 
 def test_a_damaged_model_of_a_known_format_is_described_as_far_as_it_goes(tmp_path):
@@ -181,7 +181,7 @@ def test_what_convert_refuses_is_refused_in_its_words(damage, tmp_path, up_to_th
     page = capsys.readouterr().out
     assert code == 2 and "certain" not in page
     assert f"  convert says: {error.value}\n" in page
-    for known in ("[cn_clip], and convert refuses it", "container: torch.save zip", "visual.proj [64, 48]"):
+    for known in ("[cn_clip], but convert refuses it", "container: torch.save zip", "visual.proj [64, 48]"):
         assert known in page
 
 
@@ -193,14 +193,14 @@ def test_of_a_frozen_teacher_beside_the_model_both_are_named(tmp_path, capsys):
 
     page = capsys.readouterr().out
     assert code == 2 and "certain" not in page
-    assert page.startswith("x.pt: a model that is known, and more beside it\n  why: x.pt holds more than one model:\n")
+    assert page.startswith("x.pt: a known model together with other keys\n  why: x.pt holds several models:\n")
 
 
 def test_a_text_tower_is_described_while_convert_asks_for_its_image_tower(original):
     found = inspect(original("sentence_transformers").source)
 
     assert (found.format, found.certainty) == ("sentence_transformers", None)
-    assert found.architecture and "name it with --vision" in found.refusal
+    assert found.architecture and "Name the image tower with --vision" in found.refusal
 
 
 def test_a_base_model_that_is_known_is_not_asked_for(original, monkeypatch):

@@ -109,7 +109,7 @@ def test_a_layer_number_that_the_target_lacks_is_written_twice():
 def test_a_rule_that_finds_nothing_is_named():
     message = refusal((*TABLE, rename("nowhere.{}.*", "y.{}.*")))
 
-    assert "missing keys (a rule found nothing to take):\n  nowhere.{}.*\n" in message
+    assert "missing keys (a rule needs them):\n  nowhere.{}.*\n" in message
 
 
 def test_a_drop_may_find_nothing():
@@ -123,7 +123,7 @@ def test_a_key_that_the_model_does_not_have_is_named():
 
 
 def test_a_key_of_the_model_that_nothing_fills_is_named():
-    assert "keys of the model that nothing fills:\n  more [9]\n" in refusal(TABLE, targets={**TARGETS, "more": (9,)})
+    assert "keys of the model that no rule fills:\n  more [9]\n" in refusal(TABLE, targets={**TARGETS, "more": (9,)})
 
 
 def test_a_wrong_shape_is_named_with_the_one_that_was_wanted():
@@ -133,12 +133,16 @@ def test_a_wrong_shape_is_named_with_the_one_that_was_wanted():
 @pytest.mark.parametrize(
     ("rules", "shapes", "message"),
     [
-        ((split("b", "q", "k", "v"),), {"b": (7, 4)}, "b has shape [7, 4], which does not split into 3 parts"),
-        ((split("b", "q", "k"),), {"b": ()}, "b has shape [], which does not split into 2 parts"),
+        (
+            (split("b", "q", "k", "v"),),
+            {"b": (7, 4)},
+            "b has shape [7, 4]; wanted a shape that splits into 3 equal parts",
+        ),
+        ((split("b", "q", "k"),), {"b": ()}, "b has shape []; wanted a shape that splits into 2 equal parts"),
         ((transpose("b", "q"),), {"b": (7,)}, "b has shape [7]; wanted a matrix to transpose"),
-        ((concat(["b", "c"], "q"),), {"b": (2, 3), "c": (2, 4)}, "b, c have shapes that do not join"),
-        ((concat(["b", "c"], "q"),), {"b": (), "c": ()}, "b, c have shapes that do not join"),
-        ((concat(["b", "c"], "q"),), {"b": (3,), "c": ()}, "b, c have shapes that do not join"),
+        ((concat(["b", "c"], "q"),), {"b": (2, 3), "c": (2, 4)}, "b, c have shapes that cannot be joined"),
+        ((concat(["b", "c"], "q"),), {"b": (), "c": ()}, "b, c have shapes that cannot be joined"),
+        ((concat(["b", "c"], "q"),), {"b": (3,), "c": ()}, "b, c have shapes that cannot be joined"),
     ],
 )
 def test_a_shape_that_an_operation_cannot_take_is_named(rules, shapes, message):
@@ -150,7 +154,7 @@ def test_a_concat_whose_parts_are_not_all_there_names_the_absent_ones():
 
     message = refusal(rules, {"a.0.q": (2,), "a.0.k": (2,), "a.1.q": (2,)}, {"x.0.qk": (4,)})
 
-    assert "missing keys (a rule found nothing to take):\n  a.1.k\n" in message
+    assert "missing keys (a rule needs them):\n  a.1.k\n" in message
 
 
 def test_one_error_lists_everything_wrong_sorted_and_with_layers_folded():
@@ -167,20 +171,20 @@ def test_one_error_lists_everything_wrong_sorted_and_with_layers_folded():
     message = refusal(rules, shapes, {"x.0.w": (2, 2), "x.1.w": (2, 3), "n": (2,)})
 
     assert message == (
-        "The checkpoint and its format do not fit; nothing was written.\n"
+        "The checkpoint does not fit its format. Nothing was written.\n"
         "unknown keys (no rule claims them):\n"
         "  y [1]\n"
         "  z.{0...2}.w [3]\n"
         "keys claimed by more than one rule:\n"
         "  p (rename(p, x.0.w); rename(p, n))\n"
-        "missing keys (a rule found nothing to take):\n"
+        "missing keys (a rule needs them):\n"
         "  none\n"
         "wrong shapes:\n"
-        "  f has shape [5], which does not split into 2 parts\n"
+        "  f has shape [5]; wanted a shape that splits into 2 equal parts\n"
         "  x.1.w: found [2, 2], wanted [2, 3]\n"
         "keys that the model does not have:\n"
         "  x.{2...11}.w [2, 2]\n"
-        "keys of the model that nothing fills:\n"
+        "keys of the model that no rule fills:\n"
         "  n [2]\n"
         "`zhclip inspect` prints all keys and shapes of the file."
     )

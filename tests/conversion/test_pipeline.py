@@ -475,7 +475,7 @@ def test_force_does_not_delete_what_the_work_needs(place, tmp_path, facts, monke
         monkeypatch.chdir(logs / "deep")
     before = contents(tmp_path)
 
-    with pytest.raises(InputError, match="logs holds .*, which --force would delete with it. Choose another place"):
+    with pytest.raises(InputError, match="logs holds .*, and --force would delete both. Choose another place"):
         convert(source, logs, **arguments)
 
     assert contents(tmp_path) == before
@@ -535,7 +535,7 @@ def test_a_disk_that_is_too_small_is_refused_before_writing(original, tmp_path, 
     found = original("cn_clip_vit")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
 
-    with pytest.raises(WorkError, match="0 bytes free and [0-9,]+ are needed"):
+    with pytest.raises(WorkError, match="0 bytes free, but [0-9,]+ bytes are needed"):
         convert(found.source, out, **found.arguments)
 
     assert entries(tmp_path) == set()

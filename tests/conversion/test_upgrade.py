@@ -198,51 +198,51 @@ def in_conversion(**fields):
 
 
 REFUSED = {
-    "a weight that was changed since": (tamper, r"changed since then: model\.safetensors.*Convert its original"),
+    "a weight that was changed since": (tamper, r"\(changed: model\.safetensors.*Convert the original again"),
     "a file that is gone": (
         lambda folder: (folder / "tokenizer.json").unlink(),
         r"changed since then: tokenizer\.json",
     ),
     "what was never verified": (in_report(level="tensors"), "it was not verified"),
     "what failed": (in_report(passed=False), "it was not verified"),
-    "a report of another version": (in_report(format_version=1), "is of version 1; 2 was wanted"),
-    "a report without sources": (in_report(sources=[]), "is no report: it names no source"),
+    "a report of another version": (in_report(format_version=1), "has version 1; version 2 was wanted"),
+    "a report without sources": (in_report(sources=[]), "is no valid report: it names no source"),
     "a source that is not known": (
         in_report(sources=[{"format": "x", "facts": {}}]),
-        "is no report: .*the format 'x'",
+        "is no valid report: .*the format 'x'",
     ),
-    "facts of another kind": (in_report(sources=[{"format": "cn_clip", "facts": []}]), "is no report"),
-    "files of another kind": (in_report(files=[1]), "is no report"),
+    "facts of another kind": (in_report(sources=[{"format": "cn_clip", "facts": []}]), "is no valid report"),
+    "files of another kind": (in_report(files=[1]), "is no valid report"),
     "a file outside of it": (in_report(files={"../x": "00"}), r"changed since then: \.\./x"),
-    "a hub of another kind": (in_source(hub="x"), "is no report: .*hub"),
-    "a name of another kind": (in_source(name=5), "is no report: .*name is 5"),
-    "a role that no part has": (in_source(role="vision"), "is no report: role is 'vision'"),
-    "hashes of another kind": (in_source(files=[1]), "is no report: .*files"),
-    "facts that lack the base": (in_source(format="multilingual_clip", facts={}), "is no report: 'base_config'"),
+    "a hub of another kind": (in_source(hub="x"), "is no valid report: .*hub"),
+    "a name of another kind": (in_source(name=5), "is no valid report: .*name is 5"),
+    "a role that no part has": (in_source(role="vision"), "is no valid report: role is 'vision'"),
+    "hashes of another kind": (in_source(files=[1]), "is no valid report: .*files"),
+    "facts that lack the base": (in_source(format="multilingual_clip", facts={}), "is no valid report: 'base_config'"),
     "facts that lack the pooling": (
         in_source(format="sentence_transformers", facts={}),
-        "is no report: 'text_pooling'",
+        "is no valid report: 'text_pooling'",
     ),
     "a base of another kind": (
         in_source(format="multilingual_clip", facts={"base_config": [1]}),
-        "is no report: .*stated",
+        "is no valid report: .*stated",
     ),
-    "limits of another kind": (in_conversion(limits=[1, {"a": 2}]), "is no report: a sentence is 1"),
-    "an entry of another kind": (in_conversion(catalogue=5), "is no report: .*catalogue is 5"),
+    "limits of another kind": (in_conversion(limits=[1, {"a": 2}]), "is no valid report: a sentence is 1"),
+    "an entry of another kind": (in_conversion(catalogue=5), "is no valid report: .*catalogue is 5"),
     "a length of another kind": (
         in_conversion(trained_context_length="x"),
-        "is no report: .*trained_context_length is 'x'",
+        "is no valid report: .*trained_context_length is 'x'",
     ),
     "a text that is too long": (
         in_conversion(context_length=500),
-        "context_length 500, and the model takes 3 to 64",
+        "context_length 500, but the model takes 3 to 64",
     ),
     "a length below every text": (
         in_conversion(context_length=-5),
-        "context_length -5, and the model takes 3 to 64",
+        "context_length -5, but the model takes 3 to 64",
     ),
-    "a dtype that is none": (in_conversion(dtype="x"), "is no report: dtype is 'x'"),
-    "a level that is none": (in_report(level=5), "is no report: level 5"),
+    "a dtype that is none": (in_conversion(dtype="x"), "is no valid report: dtype is 'x'"),
+    "a level that is none": (in_report(level=5), "is no valid report: level is 5"),
     "a word for having passed": (in_report(passed="no"), "it was not verified"),
     "no comparison": (in_report(comparisons=[]), "it was not verified"),
     "a name that no file system takes": (in_report(files={"x" * 5000: "00"}), "changed since then: xxx"),
@@ -265,7 +265,7 @@ def test_it_is_refused_in_words_and_nothing_is_written(name, older, tmp_path, ca
 
 
 def test_options_that_would_change_it_are_refused_by_name(older, tmp_path):
-    with pytest.raises(InputError, match="comes over as it is: leave out --dtype, --without-code"):
+    with pytest.raises(InputError, match="is converted without options. Leave out --dtype, --without-code"):
         convert(older(), tmp_path / "NEW", dtype="float16", with_code=False)
 
 

@@ -49,7 +49,7 @@ def test_every_loss_of_an_export_has_both_languages():
     assert losses and all(CHINESE.search(loss.zh) and not CHINESE.search(loss.en) for loss in losses)
     named = Demand("text_config.model_type", ("bert",), {}).loss({"text_config": {"model_type": "t5"}})
     assert named == Words(
-        "text_config.model_type 't5': there it can only be 'bert'",
+        "text_config.model_type 't5': the class can only hold 'bert'",
         "text_config.model_type 为 't5'（那里只能是 'bert'）",
     )
 

@@ -113,7 +113,7 @@ def test_the_card_of_a_text_tower_alone_says_what_it_can_not_do_in_both_language
         "a text tower by itself (mengzi-bert-base)" in english and "102,267,648 parameters, states of 768" in english
     )
     assert "## 它不能做什么" in chinese and "它的向量与图片不在同一个空间里" in chinese
-    assert "**What it can't do**" in english and "its vectors stand in no space with pictures" in english
+    assert "**What it can't do**" in english and "its vectors cannot be compared with image vectors" in english
     assert "AutoTokenizer" in chinese
     for half in (chinese, english):
         assert "ZhCLIPTextModelWithProjection" in half

@@ -1,15 +1,18 @@
 """A vocabulary beside a weight file: the packaged one is not taken past another, and neither is guessed."""
 
 import json
+import re
 import shlex
 
 import pytest
 import torch
+from transformers import BertTokenizerFast
 
 import zhclip_cli
 from hf_zhclip.conversion import convert, load, verify
-from hf_zhclip.conversion.detection.parts import find_vocabulary, identify
+from hf_zhclip.conversion.detection.parts import describe, find_vocabulary, identify
 from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.pipeline import prepare
 from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.vocabularies import DEFAULT_VOCAB, OPENAI_BPE_FILE, default_vocab, read_openai_bpe
 
@@ -44,7 +47,9 @@ def made(tmp_path):
 
 def test_another_vocabulary_beside_a_file_is_asked_about_and_both_ways_out_are_taken(made, tmp_path, monkeypatch):
     source, options = made
-    with pytest.raises(InputError, match=r"vocab\.txt lies beside epoch3\.pt and is not the packaged") as error:
+    with pytest.raises(
+        InputError, match=r"vocab\.txt lies beside epoch3\.pt, but .* the packaged vocabulary\. The two differ"
+    ) as error:
         convert(source, tmp_path / "OUT", **options)
     assert not (tmp_path / "OUT").exists()
     words = shlex.split(str(error.value))
@@ -87,10 +92,57 @@ def test_the_same_vocabulary_with_another_preparation_of_texts_is_asked_about(se
     with pytest.raises(InputError, match=f"states {setting} false .* --tokenizer packaged for") as error:
         find_vocabulary(parts, Stated(source))
 
-    assert "trained otherwise is not converted" in str(error.value), "cn_clip's tokenizer heeds no settings"
+    assert "trained with other settings is not converted" in str(error.value), "cn_clip's tokenizer heeds no settings"
     assert find_vocabulary(parts, Stated(source, tokenizer="packaged")) == DEFAULT_VOCAB
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({setting: True}), encoding="utf-8")
     assert find_vocabulary(parts, Stated(source)) is None
+
+
+@pytest.mark.parametrize("setting", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
+def test_a_named_folder_whose_setting_is_not_heeded_is_asked_about_and_its_words_alone_are_the_way_out(
+    setting, tmp_path
+):
+    source, folder = c.cn_clip.cn_clip_file(tmp_path / "epoch3.pt"), tmp_path / "words"
+    folder.mkdir()
+    write(folder / "vocab.txt", other_words())
+    (folder / "tokenizer_config.json").write_text(json.dumps({setting: False}), encoding="utf-8")
+    options = {"config": c.cn_clip.cn_clip_config(tmp_path / "facts.json")}
+
+    with pytest.raises(InputError, match=f"state .*{setting} false.* heeds no such setting") as error:
+        convert(source, tmp_path / "OUT", tokenizer=folder, **options)
+
+    (way,) = re.findall(r"the words alone: --tokenizer (\S+);", str(error.value))
+    stated = Stated(source, tokenizer=way, **options)
+    parts = identify(stated)
+    assert prepare(parts, describe(parts), stated).vocabulary == folder / "vocab.txt"
+    (folder / "tokenizer_config.json").write_text(json.dumps({setting: True}), encoding="utf-8")
+    assert find_vocabulary(parts, Stated(source, tokenizer=folder)) == folder
+
+
+def test_a_tokenizer_json_that_states_a_cased_vocabulary_is_asked_about_too(tmp_path):
+    source, folder = c.cn_clip.cn_clip_file(tmp_path / "epoch3.pt"), tmp_path / "words"
+    BertTokenizerFast(vocab={word: n for n, word in enumerate(default_vocab())}, do_lower_case=False).save_pretrained(
+        folder
+    )
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(InputError, match="state do_lower_case false, strip_accents false"):
+        find_vocabulary(identify(Stated(source)), Stated(source, tokenizer=folder))
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_a_family_that_heeds_the_settings_takes_the_named_folder(lowercase, original, tmp_path):
+    made, folder = original("bert_clip"), tmp_path / "words"
+    folder.mkdir()
+    write(folder / "vocab.txt", default_vocab())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lowercase}), encoding="utf-8")
+    stated = Stated(made.source, **{**made.arguments, "tokenizer": folder})
+    assert find_vocabulary(identify(stated), stated) == folder
+
+
+def test_a_converted_folder_is_taken_as_the_vocabulary_of_its_family(repo, original):
+    made = original("cn_clip_vit")
+    stated = Stated(made.source, **{**made.arguments, "tokenizer": repo("cn_clip_vit").path})
+    assert find_vocabulary(identify(stated), stated) == repo("cn_clip_vit").path
 
 
 def test_a_file_of_another_kind_beside_it_is_asked_about_and_the_packaged_one_is_the_way_out(tmp_path):
@@ -113,7 +165,9 @@ def test_clips_own_vocabulary_is_compared_by_its_words_and_merges(tmp_path):
 
     first, second, *rest = merges[1:]
     (tmp_path / "merges.txt").write_text("\n".join([merges[0], second, first, *rest]), encoding="utf-8")
-    with pytest.raises(InputError, match=r"vocab\.json lies beside ViT\.pt and is not the packaged"):
+    with pytest.raises(
+        InputError, match=r"vocab\.json lies beside ViT\.pt, but .* the packaged vocabulary\. The two differ"
+    ):
         find_vocabulary(parts, Stated(source))
     assert find_vocabulary(parts, Stated(source, tokenizer="packaged")) == OPENAI_BPE_FILE
 

@@ -109,7 +109,7 @@ def test_what_is_stated_of_an_image_part_that_is_not_there_is_refused(option, tm
 def test_the_text_parts_options_do_not_reach_the_image_part(text, tmp_path, facts):
     vision = c.hf_clip.clip_folder(tmp_path / "clip")
 
-    with pytest.raises(InputError, match="states its own facts beside the weights, so --vision-config has nothing"):
+    with pytest.raises(InputError, match="state the model's facts beside the weights, so --vision-config has nothing"):
         identify(Stated(text, vision, "taiyi", vision_config=facts(VISION_FACTS)))
     with pytest.raises(InputError, match="There is no format 'x'"):
         identify(Stated(text, vision, "taiyi", vision_format="x"))

@@ -91,7 +91,7 @@ def test_it_is_converted_and_proved_and_the_report_names_the_prefix(family, tmp_
     said: list[str] = []
     report = convert(original.source, tmp_path / "OUT", **original.arguments, progress=said.append)
 
-    assert f"Took the prefix 'student.' from the keys of {original.source.name}" in said
+    assert f"Removed the prefix 'student.' from the keys of {original.source.name}" in said
     assert report.passed and report.level in ("peer", "reference")
     written = json.loads((tmp_path / "OUT" / FILE).read_text(encoding="utf-8"))
     assert written["sources"][0]["wrappers"] == ["student."]
@@ -99,7 +99,7 @@ def test_it_is_converted_and_proved_and_the_report_names_the_prefix(family, tmp_
     assert verify(tmp_path / "OUT", original.source, **original.arguments).passed
     found = inspect(original.source, **original.arguments)
     assert (found.refusal, found.wrappers) == (None, ("student.",))
-    assert "wrapper removed: student. (no wrapper that is known here: what is left are the keys of " in found.text()
+    assert "wrapper removed: student. (an unknown prefix; without it, the keys are the keys of " in found.text()
     assert not any("student." in key for key in found.keys)
 
 
@@ -118,7 +118,7 @@ def test_both_parts_of_a_pair_may_have_one(tmp_path):
 
 def test_keys_that_do_not_decide_are_asked_about_under_a_prefix_too():
     shapes = under("student.", c.bert_clip.bert_clip())
-    with pytest.raises(UnknownFormat, match=r"do not decide what it is(.|\n)*--format chinese_clip ") as error:
+    with pytest.raises(UnknownFormat, match=r"do not decide its format(.|\n)*--format chinese_clip ") as error:
         detect(checkpoint(shapes))
     assert error.value.verdict == "undecided"
 
@@ -240,7 +240,7 @@ def test_of_two_models_both_prefixes_are_named_and_none_is_guessed(format, tmp_p
         convert(source, tmp_path / "OUT", format=format, **arguments)
 
     message = str(error.value)
-    assert message.startswith("x.pt holds more than one model:\n")
+    assert message.startswith("x.pt holds several models:\n")
     for prefix in ("student.", "teacher."):
         assert f"cn_clip (OFA-Sys/Chinese-CLIP) [cn_clip] under the prefix {prefix!r}" in message
     assert "\n  temperature []" in message
@@ -286,7 +286,8 @@ def test_a_folder_s_config_stays_beside_what_was_saved_alone(tmp_path):
     assert convert(folder, tmp_path / "OUT").passed
 
 
-def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_missing(tmp_path):
+@pytest.mark.parametrize("stated", [{}, {"format": "chinese_clip"}], ids=str)
+def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_missing(stated, tmp_path):
     source = c.FAMILIES["chinese_clip"](tmp_path).source
     weights = torch.load(source / "pytorch_model.bin")
     torch.save({f"clip.{key}": tensor for key, tensor in weights.items()}, source / "pytorch_model.bin")
@@ -294,9 +295,9 @@ def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_mis
     config = {**json.loads(file.read_text(encoding="utf-8")), "architectures": ["MyModel"], "model_type": "mine"}
     file.write_text(json.dumps(config), encoding="utf-8")
 
-    said = inspect(source).why
+    said = inspect(source, **stated).why
 
     assert said.startswith("config.json names MyModel, which is not converted. Without the prefix 'clip.'")
     (way,) = re.findall(r"\[chinese_clip\]: (.*)", said)
     file.write_text(json.dumps({**config, **json.loads(f"{{{way}}}")}), encoding="utf-8")
-    assert convert(source, tmp_path / "OUT").passed
+    assert convert(source, tmp_path / "OUT", **stated).passed

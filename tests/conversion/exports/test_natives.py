@@ -58,7 +58,7 @@ def test_a_family_has_its_class(family, name, config):
             "cn_clip_resnet",
             [
                 "  ChineseCLIPModel would lose:",
-                "    the image tower: it is CLIP's modified ResNet, and no class of transformers has one",
+                "    the image tower: CLIP's modified ResNet, which no class of transformers has",
             ],
         ),
         (
@@ -70,7 +70,7 @@ def test_a_family_has_its_class(family, name, config):
             [
                 "  VisionTextDualEncoderModel would lose:",
                 "    the bias of the text projection",
-                "    that the text tower attends to padding whatever mask it is given",
+                "    the attention of the text tower to padding, with any mask",
             ],
         ),
     ],
@@ -80,9 +80,9 @@ def test_a_family_without_a_class_is_told_what_the_nearest_would_lose(family, li
         native_for(config(family))
 
     first, *middle, last = str(error.value).splitlines()
-    assert first == "No class of transformers itself computes what this model computes, and nothing was written."
+    assert first == "No class of transformers computes what this model computes, and nothing was written."
     assert middle == lines
-    assert last.startswith("Use the repo itself:")
+    assert last.startswith("Use the repo itself, with")
 
 
 def test_everything_that_would_be_lost_is_named_for_every_class_that_is_nearest(config):
@@ -92,9 +92,9 @@ def test_everything_that_would_be_lost_is_named_for_every_class_that_is_nearest(
         native_for(broken)
 
     losses = """\
-    the pooling of texts: here the mean over all tokens, there one token
-    the raw class token: there a layer norm would be applied to it
-    that the text tower attends to padding whatever mask it is given"""
+    the pooling of texts: the repo takes the mean of all tokens, and the class takes a single token
+    the raw class token: the class applies a layer norm to the class token
+    the attention of the text tower to padding, with any mask"""
     text = str(error.value)
     assert f"  ChineseCLIPModel would lose:\n{losses}\n  VisionTextDualEncoderModel would lose:\n{losses}\n" in text
 
@@ -102,26 +102,26 @@ def test_everything_that_would_be_lost_is_named_for_every_class_that_is_nearest(
 @pytest.mark.parametrize(
     ("change", "loss"),
     [
-        ({"text_pooling": "pooler"}, "the tanh pooler of texts: there the state of [CLS] is taken as it is"),
+        ({"text_pooling": "pooler"}, "the tanh pooler of texts: the class takes the state of [CLS] without a pooler"),
         ({"text_projection_type": "linear_bias"}, "the bias of the text projection"),
         ({"visual_projection_type": "linear_bias"}, "the bias of the image projection"),
         (
             {"text_projection_type": "mlp"},
-            "the second layer of the text projection and the GELU between the two",
+            "the second layer of the text projection and the GELU between the two layers",
         ),
         (
             {"text_config__model_type": "xlm-roberta"},
-            "text_config.model_type 'xlm-roberta': there it can only be 'bert'",
+            "text_config.model_type 'xlm-roberta': the class can only hold 'bert'",
         ),
         (
             {"text_config__is_decoder": True},
-            "the causal mask of the text tower: there every token sees all others",
+            "the causal mask of the text tower: in the class, every token sees all other tokens",
         ),
         (
             {"vision_config__model_type": "swin"},
-            "vision_config.model_type 'swin': there it can only be 'clip_vision_model'",
+            "vision_config.model_type 'swin': the class can only hold 'clip_vision_model'",
         ),
-        ({"text_pooling": "eos"}, "text_pooling 'eos': there it can only be 'cls'"),
+        ({"text_pooling": "eos"}, "text_pooling 'eos': the class can only hold 'cls'"),
     ],
     ids=str,
 )
@@ -186,7 +186,7 @@ def test_what_is_not_the_same_is_said_by_image_order_and_class():
     assert any("P, 1, I;16, I, CMYK, YCbCr, HSV" in sentence for sentence in told)
     assert not any("not supported" in sentence or "The crop" in sentence for sentence in told)
     told = differences(dual_encoder, "crop_then_rgb")
-    assert any("The crop lies one pixel beside" in sentence for sentence in told)
+    assert any("The crop is shifted by one pixel" in sentence for sentence in told)
     assert any("logs that VisionTextDualEncoderModel is not supported" in sentence for sentence in told)
     told = differences(dual_encoder, "rgb_then_crop")
     assert not any("P, 1, I;16" in sentence for sentence in told)

@@ -359,7 +359,10 @@ def test_a_longer_text_goes_back_and_is_said(copy, tmp_path):
     edited(folder / "tokenizer_config.json", lambda config: config.update(model_max_length=60))
     exported = export(folder, tmp_path / "HOME", to="source")
 
-    assert any("cut at 60 tokens" in sentence and "its own is 52" in sentence for sentence in exported.differs)
+    assert any(
+        "cut at 60 tokens" in sentence and "the original's own limit is 52" in sentence
+        for sentence in exported.differs
+    )
 
 
 # What is refused
@@ -392,7 +395,7 @@ def test_a_folder_without_a_report_is_told_which_command_makes_it_a_repo(copy, t
 def test_a_trained_scale_is_refused_where_the_format_has_none(copy, tmp_path):
     folder = copy("zh_clip")
     tuned(folder, logit_scale=torch.tensor(1.5))
-    refused(folder, tmp_path / "HOME", "logit_scale is 1.5", "0 was wanted")
+    refused(folder, tmp_path / "HOME", "logit_scale is 1.5", "Wanted 0 (the factor 1)")
 
 
 def with_a_new_word(folder: Path) -> None:
@@ -408,7 +411,7 @@ def with_a_new_word(folder: Path) -> None:
     "family, words",
     {
         "cn_clip_vit": ("has 21129 words, and 21128 were wanted",),
-        "bert_clip": ("the tokenizer: its steps, or the words that were added",),
+        "bert_clip": ("the tokenizer: its steps or its added words differ",),
     }.items(),
 )
 def test_words_that_were_added_are_refused(family, words, copy, tmp_path):
@@ -438,14 +441,14 @@ def test_a_fact_that_the_original_s_files_state_otherwise_is_named_with_both_val
         "heads": "text_config.num_attention_heads: found 2, the original's files state 4",
         "mean of pictures": "image_processor.image_mean: found [0.5, 0.5, 0.5]",
     }
-    refused(folder, tmp_path / "HOME", named[fact], "does not go back")
+    refused(folder, tmp_path / "HOME", named[fact], "cannot be written as")
 
 
 def test_an_image_tower_alone_is_refused_where_its_class_loads_none(tmp_path):
     vision = checkpoints.open_clip.open_clip_folder(tmp_path / "vision")
     text = checkpoints.taiyi.taiyi_folder(tmp_path / "taiyi", head=True)
     convert(text, tmp_path / "OUT", vision=vision, format="taiyi")
-    refused(tmp_path / "OUT", tmp_path / "HOME", "open_clip's CLIP", "loads no image tower without its text tower")
+    refused(tmp_path / "OUT", tmp_path / "HOME", "open_clip's CLIP", "loads no image tower without a text tower")
 
 
 @pytest.mark.parametrize("distilbert", [False, True])
@@ -464,7 +467,7 @@ def test_a_report_names_no_file_outside_of_the_folder(name, copy, tmp_path):
         files[name] = files["config.json"]
 
     edited(folder / FILE, change)
-    refused(folder, tmp_path / "HOME", "which lies outside of its folder")
+    refused(folder, tmp_path / "HOME", "which lies outside the repo's folder")
 
 
 def test_a_report_of_an_unknown_format_is_refused(copy, tmp_path):
@@ -483,20 +486,20 @@ BROKEN = {
 def test_a_report_with_parts_of_another_kind_is_refused(part, copy, tmp_path):
     folder = copy("multilingual_clip")
     edited(folder / FILE, BROKEN[part])
-    refused(folder, tmp_path / "HOME", "is no report", "Convert the original again")
+    refused(folder, tmp_path / "HOME", "is no valid report", "Convert the original again")
 
 
 def test_a_report_without_the_modules_of_the_original_is_refused(copy, tmp_path):
     folder = copy("sentence_transformers")
     edited(folder / FILE, lambda report: report["sources"][0]["evidence"]["files"].pop("modules.json"))
-    refused(folder, tmp_path / "HOME", "does not hold the JSON files of the original")
+    refused(folder, tmp_path / "HOME", "does not hold the original's JSON files")
 
 
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"ddp": True}, "leave --ddp out"),
-        ({"also_legacy": True}, "leave it out with --to source"),
+        ({"ddp": True}, "Leave --ddp out"),
+        ({"also_legacy": True}, "Leave --also-legacy out with --to source"),
         ({"max_shard_size": "big"}, "is no size"),
     ],
 )
@@ -518,7 +521,7 @@ def test_a_tensor_that_is_written_otherwise_fails_and_nothing_is_left(repo, tmp_
         write(path, {**top, key: top[key] + 2**-20})
 
     monkeypatch.setattr(source_files, "write_pickle", planted)
-    with pytest.raises(ParityError, match=r"differ:\n  text_model.encoder.layer.1.output.dense.bias$"):
+    with pytest.raises(ParityError, match=r"Differences:\n  text_model.encoder.layer.1.output.dense.bias$"):
         export(repo("bert_clip").path, tmp_path / "HOME", to="source")
     assert entries(tmp_path) == set()
 

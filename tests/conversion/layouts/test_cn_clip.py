@@ -60,7 +60,7 @@ def test_easynlps_prefix_on_only_some_keys_is_an_error_that_lists_them(bare, tmp
     keys = checkpoints.cn_clip.cn_clip_vit(pooler=True)
     mixed = {key if key.startswith(bare) else f"chinese_clip.{key}": torch.ones(shape) for key, shape in keys.items()}
     torch.save(mixed, tmp_path / "mixed.bin")
-    told = "nearest format is easynlp.*Keys that no rule of that format claims:"
+    told = "nearest format is easynlp.*Keys that no rule of this format claims:"
     if bare == "bert.pooler.":  # which the model does without
         told = r"\[easynlp\] under the prefix 'chinese_clip\.'\nOther keys:"
     with pytest.raises(UnknownFormat, match=rf"(?s){told}\n  {bare}"):
@@ -146,7 +146,9 @@ def test_every_field_of_its_published_configs_is_known():
     text = {f"text_{field}" for field in sizes | others | {"type_vocab_size"}} | {"vocab_size"}
 
     cn_clip_model.check_fields(dict.fromkeys(image | text))
-    with pytest.raises(InputError, match="--config states vision_with; known are embed_dim, "):
+    with pytest.raises(
+        InputError, match="--config states unknown fields: vision_with. The known fields are embed_dim, "
+    ):
         cn_clip_model.check_fields({"vision_with": 768})
 
 
@@ -157,5 +159,7 @@ def test_a_vocabulary_of_another_size_is_asked_for_and_not_taken_from_the_packag
     }
     source = checkpoints.cn_clip.cn_clip_file(tmp_path / "x.pt", shapes)
 
-    with pytest.raises(InputError, match="the packaged one has 21128 words, and the model 21130 rows.*--tokenizer"):
+    with pytest.raises(
+        InputError, match="The packaged vocabulary has 21128 words, but the model has 21130 rows.*--tokenizer"
+    ):
         convert(source, tmp_path / "OUT", config=checkpoints.cn_clip.cn_clip_config(tmp_path / "facts.json"))

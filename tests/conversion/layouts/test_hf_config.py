@@ -53,7 +53,7 @@ def test_a_field_that_changes_a_number_is_refused_by_its_name(kind, field, value
     ("kind", "stated", "said"),
     [
         ("bert", {"model_type": "roberta"}, "model_type 'roberta'; 'bert'"),
-        ("bert", {"architectures": ["RobertaModel"]}, "class RobertaModel; one of Bert's"),
+        ("bert", {"architectures": ["RobertaModel"]}, "class RobertaModel; a class that begins with Bert"),
         ("clip_vision_model", {"model_type": "siglip_vision_model"}, "model_type 'siglip_vision_model'; 'clip_vision"),
         ("clip_text_model", {"model_type": "bert"}, "model_type 'bert'; 'clip_text_model'"),
     ],

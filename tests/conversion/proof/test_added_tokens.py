@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import textwrap
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hf_zhclip.conversion import convert, verify
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.proof import texts
 from hf_zhclip.conversion.proof.reference import bpe, vocabularies, wordpiece
+from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.tokenizers.builders import bert_tokenizer, xlm_roberta_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import DEFAULT_VOCAB
 
@@ -134,8 +136,12 @@ def with_rows(folder, key, rows, **text_config):
     """Gives the checkpoint of a folder these rows for words."""
     file = next(folder / name for name in ("pytorch_model.bin", "model.safetensors") if (folder / name).exists())
     weights = torch.load(file) if file.suffix == ".bin" else load_file(file)
-    extra = torch.randn(rows - len(weights[key]), weights[key].shape[1], generator=torch.Generator().manual_seed(0))
-    (torch.save if file.suffix == ".bin" else save_file)({**weights, key: torch.cat([weights[key], extra])}, file)
+    extra = torch.randn(
+        max(rows - len(weights[key]), 0), weights[key].shape[1], generator=torch.Generator().manual_seed(0)
+    )
+    (torch.save if file.suffix == ".bin" else save_file)(
+        {**weights, key: torch.cat([weights[key][:rows], extra])}, file
+    )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for name in ("text_config", "text_config_dict"):
         if name in config:
@@ -180,7 +186,7 @@ def test_a_tokenizer_json_alone_with_added_words_is_sent_to_its_folder(tmp_path)
     (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in SMALL), encoding="utf-8")
     by_tokenizer_json(tmp_path, len(SMALL))
 
-    with pytest.raises(InputError, match=f"added tokens.*<sku>.*pass the folder, {tmp_path}"):
+    with pytest.raises(InputError, match=f"added tokens.*<sku>.*Pass the folder {tmp_path}"):
         bert_tokenizer(tmp_path / "tokenizer.json", 12)
 
     assert bert_tokenizer(tmp_path, 12)("x <sku>")["input_ids"] == [2, 10, len(SMALL), 3]
@@ -214,9 +220,84 @@ def test_rows_up_to_a_multiple_of_512_are_told_a_way_out_that_works(family, tmp_
         torch.save(weights, found.source)
         arguments["tokenizer"] = shutil.copy(DEFAULT_VOCAB, tmp_path / "vocab.txt")
 
-    with pytest.raises(InputError, match="a multiple of 512.*in Python: import pathlib") as error:
+    with pytest.raises(InputError, match="a multiple of 512") as error:
         convert(found.source, tmp_path / "OUT", **arguments)
 
     monkeypatch.chdir(place)
-    exec(re.search(r"in Python: (.*?)\. If vocab.txt", str(error.value))[1])
+    exec(told_code(error))
     assert convert(found.source, tmp_path / "OUT", **arguments).passed
+
+
+def told_code(error):
+    """The indented lines of a message."""
+    return textwrap.dedent("\n".join(line for line in str(error.value).splitlines() if line.startswith("  ")))
+
+
+@pytest.mark.parametrize("kept", ["vocab.json", "tokenizer.json"])
+def test_rows_of_clip_up_to_a_multiple_of_256_are_told_a_way_out_that_works(kept, tmp_path, monkeypatch):
+    folder = c.FAMILIES["hf_clip"](tmp_path).source
+    if kept == "tokenizer.json":
+        CLIPTokenizer.from_pretrained(folder).save_pretrained(folder)
+        (folder / "vocab.json").unlink()
+    with_rows(folder, FOLDERS["hf_clip"], 768)
+
+    with pytest.raises(InputError, match="a multiple of 256") as error:
+        convert(folder, tmp_path / "OUT")
+
+    monkeypatch.chdir(folder)
+    exec(told_code(error))
+    (end,) = re.findall(r'"eos_token_id": (\d+) in the text_config', str(error.value))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["text_config"]["eos_token_id"] = int(end)
+    write_json(folder / "config.json", config)
+    assert convert(folder, tmp_path / "OUT").passed
+
+
+def test_rows_of_xlm_roberta_up_to_a_multiple_of_256_are_told_a_way_out_that_works(tmp_path, monkeypatch):
+    folder, key = (
+        c.FAMILIES["open_clip_xlm_roberta"](tmp_path).source,
+        "text.transformer.embeddings.word_embeddings.weight",
+    )
+    weights = torch.load(folder / "open_clip_pytorch_model.bin")
+    torch.save({**weights, key: weights[key].repeat(9, 1)[:256]}, folder / "open_clip_pytorch_model.bin")
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    config["model_cfg"]["text_cfg"]["hf_model_config"]["vocab_size"] = 256
+    write_json(folder / "open_clip_config.json", config)
+
+    with pytest.raises(InputError, match="a multiple of 256") as error:
+        convert(folder, tmp_path / "OUT")
+
+    monkeypatch.chdir(folder)
+    exec(told_code(error))
+    assert convert(folder, tmp_path / "OUT").passed
+
+
+@pytest.mark.parametrize("rows", [528, 768])
+def test_padded_rows_of_openai_s_clip_are_cut(rows, original, tmp_path):
+    found = original("openai_clip")
+    weights = read(found.source).tensors
+    key, words = "token_embedding.weight", len(weights["token_embedding.weight"])
+    padded = -(-words // rows) * rows
+    more = {key: weights[key].repeat(2, 1)[:padded], "vocab_size": torch.tensor(padded)}
+    torch.save({**weights, **more}, tmp_path / "padded.pt")
+
+    with pytest.raises(InputError, match=f"cut the rows beyond it: keep the first {words} rows"):
+        convert(tmp_path / "padded.pt", tmp_path / "OUT", **found.arguments)
+
+    torch.save({**weights, **more, key: more[key][:words], "vocab_size": torch.tensor(words)}, tmp_path / "cut.pt")
+    assert convert(tmp_path / "cut.pt", tmp_path / "OUT", **found.arguments).passed
+
+
+def test_rows_behind_added_words_are_cut(tmp_path):
+    folder = c.FAMILIES["chinese_clip"](tmp_path).source
+    tokenizer = BertTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<sku>"])
+    tokenizer.save_pretrained(folder)
+    with_rows(folder, FOLDERS["chinese_clip"], 21504)
+
+    with pytest.raises(InputError, match='keep the first 21129 rows .* state "vocab_size": 21129') as error:
+        convert(folder, tmp_path / "OUT")
+    assert "in Python" not in str(error.value)
+
+    with_rows(folder, FOLDERS["chinese_clip"], 21129)
+    assert convert(folder, tmp_path / "OUT").passed

@@ -60,4 +60,4 @@ def test_an_original_that_does_not_fit_is_refused_by_what_was_recorded(repo, tmp
 
     with pytest.raises(InputError) as caught:
         verify(found.path, tmp_path / "other.pt")
-    assert "Leave it out" not in str(caught.value)
+    assert "Leave --config out" not in str(caught.value)

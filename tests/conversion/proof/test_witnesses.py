@@ -99,10 +99,8 @@ def test_what_verifying_without_the_original_can_not_see_is_said_with_the_comman
     packaged, own = (verification.unseen(repo(family).path) for family in ("cn_clip_vit", "hf_clip"))
 
     assert "compares the weights of" in packaged and "compares the weights and the vocabulary of" in own
-    assert f"`zhclip verify {repo('hf_clip').path} --against SOURCE` can." in own
-    assert all(
-        "takes what the original states beside them from the repo's own report" in each for each in (packaged, own)
-    )
+    assert f"`zhclip verify {repo('hf_clip').path} --against SOURCE` can see this." in own
+    assert all("The original's other facts come from the repo's own report" in each for each in (packaged, own))
 
 
 def lying(change):
@@ -147,7 +145,7 @@ def test_a_report_that_lies_is_told_in_words(name, repo):
     sources = [LIES[name](source) for source in found.report.sources]
     request = verification.Request(str(found.path), [], "keep", str(found.path), None, sources)
 
-    with pytest.raises(InputError, match="The witness can't compute from what was published, stated or recorded"):
+    with pytest.raises(InputError, match="The witness can't compute from the published, stated or recorded facts"):
         verification.compare(request)
 
 
@@ -167,7 +165,7 @@ def test_a_report_of_no_known_format_is_refused(change, repo, tmp_path):
     sources = [{**value["sources"][0], **each} for each in change["sources"]]
     (folder / "conversion_report.json").write_text(json.dumps({**value, "sources": sources}), encoding="utf-8")
 
-    with pytest.raises(InputError, match="names the formats ('x'|none); known are bert_clip, "):
+    with pytest.raises(InputError, match="names the formats ('x'|none); the known formats are bert_clip, "):
         verify(folder)
 
 

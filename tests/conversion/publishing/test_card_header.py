@@ -60,7 +60,7 @@ def test_a_licence_that_nobody_stated_is_told_as_that_of_the_model_it_was_made_f
     folder = as_published(copy(), "ViT-B-16")
     card(folder)
     fine_tune(folder)
-    inherited = "`mit` (the licence of the model that it was made from)."
+    inherited = "`mit` (the licence of the base model)."
     for remove in ((), (FILE,)):  # with its report, and with its header alone
         for name in remove:
             (folder / name).unlink()
@@ -83,7 +83,7 @@ def test_an_unknown_licence_of_a_published_checkpoint_stays_unknown_until_it_is_
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ({"license": "MIT"}, "--license MIT is no identifier of the hub"),
+        ({"license": "MIT"}, "--license MIT is no licence id of the hub"),
         ({"base_model": "clip"}, "--base-model clip is no model on the hub"),
         ({"base_model": "a/b:c.pt"}, "--base-model a/b:c.pt is no model on the hub"),
     ],

@@ -38,7 +38,7 @@ def test_the_figure_at_the_top_is_the_worst_difference_of_a_vector_in_float64():
     report = Report(
         [], {}, "reference", [narrow, pixels, cosine, one("text", 2e-12, 1e-9), one("image", 3e-13, 1e-9)], {}
     )
-    assert "by 2e-12 at most" in measured(report).en and "最多相差 2e-12" in measured(report).zh
+    assert "by at most 2e-12" in measured(report).en and "最多相差 2e-12" in measured(report).zh
     assert measured(replace(report, comparisons=[narrow, pixels, cosine])) is None
 
 

@@ -18,7 +18,7 @@ def test_a_card_that_somebody_wrote_is_kept_unless_forced(copy):
     edited = text_of(folder).replace("## 分数", "## My own words\n\n## 分数")
     (folder / "README.md").write_text(edited, encoding="utf-8")
     assert not is_generated(edited) and not is_generated("# mine\n")
-    with pytest.raises(InputError, match="edited since"):
+    with pytest.raises(InputError, match="edited later"):
         card(folder)
     assert text_of(folder) == edited
     card(folder, force=True)

@@ -47,10 +47,10 @@ def spoil_level(out):
 
 SPOILT = [
     (spoil_report, "there is no conversion_report.json"),
-    (spoil_version, "its conversion_report.json can't be read, or is of another version"),
-    (spoil_files, r"\(changed since then: config\.json; missing, or links to elsewhere: tokenizer\.json\)"),
+    (spoil_version, "its conversion_report.json can't be read, or has another version"),
+    (spoil_files, r"\(changed: config\.json; missing, or a link to another place: tokenizer\.json\)"),
     (spoil_result, "its verification failed"),
-    (spoil_level, "only its tensors were compared, no embeddings"),
+    (spoil_level, "only tensors were compared, no embeddings"),
 ]
 
 
@@ -85,7 +85,7 @@ def test_a_forced_push_goes_on_where_no_card_can_be_made(hub, out, monkeypatch):
     push(out, "user/new", force_unverified=True)
 
     card = hub.contents("user/new")["README.md"].decode()
-    assert card.startswith("\n> **Not verified") and "changed since then: config.json" in card
+    assert card.startswith("\n> **Not verified") and "changed: config.json" in card
     assert card.endswith("\n\n# new\n") and "load OUT" not in card
 
 

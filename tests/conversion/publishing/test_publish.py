@@ -56,7 +56,7 @@ def test_pushed_again_nothing_is_sent_and_nothing_committed(hub, out):
     again = push(out, "user/new")
 
     assert again.commit == first.commit
-    assert again.sent == () and "held all of it already" in again.text()
+    assert again.sent == () and "already has all files" in again.text()
     assert not hub.asked("^PUT|/commit/|preupload")
 
 
@@ -72,7 +72,7 @@ def test_a_new_version_sends_what_changed_and_takes_away_what_would_be_loaded_in
     assert set(hub.contents("user/new")) == {*sharded, *foreign, "model.safetensors.index.json", "README.md", FILE}
     assert pushed.removed == ("model.safetensors",)
     assert "config.json" not in pushed.sent and "tokenizer.json" in pushed.sent
-    assert "Removed there, files of an earlier version: model.safetensors" in pushed.text()
+    assert "Removed on the hub (files of an earlier version): model.safetensors" in pushed.text()
 
 
 def test_what_is_not_the_repo_s_stays_here_and_is_named(hub, out, tmp_path):
@@ -105,7 +105,7 @@ def test_a_link_to_elsewhere_is_not_followed_even_if_forced(out, tmp_path):
     (out / "README.md").unlink()
     (out / "README.md").symlink_to(tmp_path / "elsewhere")
 
-    refused("missing, or links to elsewhere: tokenizer.json", InputError, out, "user/new")
+    refused("missing, or a link to another place: tokenizer.json", InputError, out, "user/new")
     pushed = push(out, "user/new", dry_run=True, force_unverified=True)
     assert "tokenizer.json" in pushed.left_out and "tokenizer.json" not in pushed.files
     assert pushed.files["README.md"] < 1000
@@ -130,8 +130,11 @@ def test_a_dry_run_needs_neither_network_nor_token_and_lists_every_file(out, mon
 
     assert pushed.dry_run and pushed.commit is None
     assert re.search(r"^ +100,000  model\.safetensors$", pushed.text(), re.MULTILINE)
-    assert f"https://huggingface.co/user/new: 5 files, {sum(pushed.files.values()):,} bytes would be" in pushed.text()
-    assert "What is on the hub was not looked at" in pushed.text()
+    assert (
+        f"https://huggingface.co/user/new: a push would publish 5 files, {sum(pushed.files.values()):,} bytes"
+        in pushed.text()
+    )
+    assert "The dry run did not read the files on the hub" in pushed.text()
 
 
 def test_a_card_that_was_edited_on_the_hub_is_kept_and_named(hub, out):
@@ -144,7 +147,7 @@ def test_a_card_that_was_edited_on_the_hub_is_kept_and_named(hub, out):
     changed = push(out, "user/new", force_unverified=True)
 
     assert again.kept == ("README.md",) == changed.kept and again.sent == ()
-    assert "Kept as it is there, because somebody edited it: README.md" in again.text()
+    assert "Not replaced on the hub, because somebody edited the file there: README.md" in again.text()
     assert json.loads(json.dumps(again.to_json()))["kept"] == ["README.md"]
     # What is not verified says so on their card too, once.
     assert hub.contents("user/new")["README.md"] == with_notice(theirs, Words.same(changed.unverified))
@@ -166,9 +169,11 @@ def test_a_private_repo_is_made_and_a_public_one_is_not_taken_for_one(hub, out):
 
     assert hub.repo("user/secret").info["private"]
     assert not hub.contents("user/open")
-    refused("user/open is on the hub already, and everybody can read it", InputError, out, "user/open", private=True)
+    refused(
+        "user/open is on the hub already, and everybody can read the repo", InputError, out, "user/open", private=True
+    )
     assert not hub.contents("user/open")
-    refused("everybody can read it", InputError, out, "user/open", private=True, revision="v2")
+    refused("everybody can read the repo", InputError, out, "user/open", private=True, revision="v2")
     assert set(hub.repo("user/open").refs) == {"main"}
 
 
@@ -220,9 +225,9 @@ RETURNS = [
         "/resolve/",
         {"status": 401},
         WorkError,
-        r"does not know who asks .*\(status 401\).* Log in with `hf auth login`",
+        r"does not know who sent the request .*\(status 401\).* Log in with `hf auth login`",
     ),
-    ("/resolve/", {"status": 403}, WorkError, r"does not let you .*\(status 403\)"),
+    ("/resolve/", {"status": 403}, WorkError, r"You have no right for this request .*\(status 403\)"),
     ("/resolve/", {"status": 403, "headers": GATED}, WorkError, "user/cn is gated: .* Ask for access on the page of"),
     (
         "/resolve/",
@@ -230,11 +235,16 @@ RETURNS = [
         WorkError,
         "could not be downloaded.* Lock. Run the command again",
     ),
-    ("/resolve/", {"status": 429, "headers": SLOW}, WorkError, r"slow down \(status 429\).* Wait 77 seconds"),
-    ("/resolve/", {"status": 503}, WorkError, r"in trouble \(status 503\).* Try again later"),
-    ("^GET", {"status": 500}, WorkError, r"in trouble \(status 500\).* Try again later"),
-    ("^GET", {"drop_after": 0}, WorkError, "did not answer, or broke off: .* run the command again"),
-    ("^GET", {"drop_after": 50_000}, WorkError, "did not answer, or broke off: .* run the command again"),
+    (
+        "/resolve/",
+        {"status": 429, "headers": SLOW},
+        WorkError,
+        r"refuses more requests for now \(status 429\).* Wait 77 seconds",
+    ),
+    ("/resolve/", {"status": 503}, WorkError, r"The hub failed \(status 503\).* Try again later"),
+    ("^GET", {"status": 500}, WorkError, r"The hub failed \(status 500\).* Try again later"),
+    ("^GET", {"drop_after": 0}, WorkError, "did not answer, or stopped answering: .* run the command again"),
+    ("^GET", {"drop_after": 50_000}, WorkError, "did not answer, or stopped answering: .* run the command again"),
 ]
 
 

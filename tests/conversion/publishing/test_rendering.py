@@ -50,7 +50,7 @@ def test_the_card_of_an_english_model_says_so_and_shows_english_texts(repo):
     data = header(folder)
     assert data["language"] == ["en"] and "chinese" not in data["tags"]
     assert "a dual encoder for English texts" in english and "英文图文双塔模型" in chinese
-    assert "用英文搜图" in chinese and "to find pictures with English texts" in english
+    assert "用英文搜图" in chinese and "to search pictures with English texts" in english
     both = shared(text_of(folder))
     assert "`<|startoftext|>` and `<|endoftext|>` included" in both and "[CLS]" not in text_of(folder)
     assert '["red", "green", "blue"]' in chinese and "红色" not in text_of(folder)
@@ -93,7 +93,7 @@ def test_a_card_names_origin_level_lengths_and_limits(repo):
     assert "resized to a square in the file's own colour mode" in inputs
     assert (
         "**核对**：向量与原模型最多相差 " in chinese
-        and "**Check**: its vectors differ from those of the original" in english
+        and "**Check**: its vectors differ from the vectors of the original" in english
     )
     assert "license" not in header(folder) and "**Licence**: Not known" in english and "**许可证**：未知" in chinese
 

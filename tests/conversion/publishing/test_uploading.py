@@ -23,13 +23,13 @@ def test_without_a_valid_token_nobody_pushes(token, hub, out, monkeypatch):
     kind = WorkError if token else InputError
     message = refused("Log in with `hf auth login`, or set HF_TOKEN", kind, out, "user/new")
 
-    assert message.endswith("Nothing was pushed.")
+    assert message.endswith("No file was pushed.")
     assert bool(hub.requests) == bool(token)
 
 
 def test_a_token_that_may_not_write_is_told_from_a_wrong_name(hub, out, monkeypatch):
     message = refused(r"status 403", WorkError, out, "stranger/new")
-    assert 'under the namespace "stranger"' in message and "Log in as somebody who may" in message
+    assert 'under the namespace "stranger"' in message and "Log in as a user who has the right" in message
     hub.create("user/new")
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert "No file of user/new was changed." in refused("status 403", WorkError, out, "user/new")
@@ -44,35 +44,77 @@ ANSWERS = [
         401,
         "",
         WorkError,
-        "does not know who asks .* Log in with `hf auth login`.* Nothing was pushed",
+        "does not know who sent the request .* Log in with `hf auth login`.* No file was pushed",
     ),
-    ("/repos/create", 404, "No such namespace", InputError, "No such namespace. Look at the name of the user"),
-    ("/repos/create", 429, "Too fast", WorkError, "slow down .*Too fast. Wait 77 seconds, .* Nothing was pushed"),
-    ("/repos/create", 503, "Down", WorkError, r"in trouble \(status 503\): Down. Try again later. Nothing was pushed"),
-    ("validate-yaml", 500, "", WorkError, "in trouble .* No file of user/new was changed"),
+    ("/repos/create", 404, "No such namespace", InputError, "No such namespace. Check the name of the user"),
+    (
+        "/repos/create",
+        429,
+        "Too fast",
+        WorkError,
+        "refuses more requests for now .*Too fast. Wait 77 seconds, .* No file was pushed",
+    ),
+    (
+        "/repos/create",
+        503,
+        "Down",
+        WorkError,
+        r"The hub failed \(status 503\): Down. Try again later. No file was pushed",
+    ),
+    ("validate-yaml", 500, "", WorkError, "The hub failed .* No file of user/new was changed"),
     (
         "preupload",
         403,
         "No",
         WorkError,
-        r"does not let you .*\(status 403\): .*No. Log in as somebody who may",
+        r"You have no right for this request .*\(status 403\): .*No. Log in as a user who has the right",
     ),
-    ("preupload", 504, "Slow", WorkError, "in trouble .* No file of user/new was changed"),
-    ("objects/batch", 403, QUOTA, WorkError, "no room for user/new .*storage limit reached.* Make room in .* of user"),
-    ("objects/batch", 413, "Too large", WorkError, "no room for user/new .*Too large. Make room"),
-    ("objects/batch", 429, "Too fast", WorkError, "slow down .* Wait 77 seconds.* No file of user/new was changed"),
-    ("^PUT", 500, "Oops", WorkError, "in trouble .* No file of user/new was changed"),
+    ("preupload", 504, "Slow", WorkError, "The hub failed .* No file of user/new was changed"),
+    (
+        "objects/batch",
+        403,
+        QUOTA,
+        WorkError,
+        "no room for user/new .*storage limit reached.* Free some storage of user",
+    ),
+    ("objects/batch", 413, "Too large", WorkError, "no room for user/new .*Too large. Free some storage of user"),
+    (
+        "objects/batch",
+        429,
+        "Too fast",
+        WorkError,
+        "refuses more requests for now .* Wait 77 seconds.* No file of user/new was changed",
+    ),
+    ("^PUT", 500, "Oops", WorkError, "The hub failed .* No file of user/new was changed"),
     ("/verify", 404, "Gone", InputError, "Gone. .* No file of user/new was changed"),
     ("/commit/", 403, QUOTA, WorkError, "no room for user/new .* No file of user/new was changed"),
-    ("/commit/", 409, "Lock", WorkError, "was changed by somebody else meanwhile: Lock. Run the command again. No fi"),
-    ("/commit/", 429, "Too fast", WorkError, "slow down .* Wait 77 seconds.* No file of user/new was changed"),
-    ("/commit/", 502, "", WorkError, "in trouble .* Either everything is there or nothing was changed; run again"),
+    (
+        "/commit/",
+        409,
+        "Lock",
+        WorkError,
+        "Somebody else changed user/new at the same time: Lock. Run the command again. No fi",
+    ),
+    (
+        "/commit/",
+        429,
+        "Too fast",
+        WorkError,
+        "refuses more requests for now .* Wait 77 seconds.* No file of user/new was changed",
+    ),
+    (
+        "/commit/",
+        502,
+        "",
+        WorkError,
+        "The hub failed .* Either all files are on the hub, or no file was changed. Run the command again",
+    ),
     (
         "/tree/[0-9a-f]+$",
         500,
         "Oops",
         WorkError,
-        "in trouble .* Commit [0-9a-f]{40} is there, but could not be read",
+        "The hub failed .* Commit [0-9a-f]{40} is on the hub, but could not be read",
     ),
 ]
 
@@ -87,7 +129,7 @@ def test_what_the_hub_answers_is_told_and_the_next_push_mends_it(step, status, s
     assert "\n" not in message and ".." not in message
     committed = step.startswith("/tree")
     made = (hub.root / "repos/user/new").exists()
-    assert ("user/new was made for this, and is empty." in message) == (made and "No file of" in message)
+    assert ("The repo user/new was created, and is empty." in message) == (made and "No file of" in message)
     assert not (hub.root / "repos/user/new").exists() or bool(hub.contents("user/new")) == committed
     hub.faults.remove(fault)
     pushed = push(out, "user/new")
@@ -98,9 +140,9 @@ def test_what_the_hub_answers_is_told_and_the_next_push_mends_it(step, status, s
 @pytest.mark.parametrize(
     ("fault", "match"),
     [
-        ({"status": 404}, r"by xet: .*set HF_HUB_DISABLE_XET=1"),
-        ({"status": 403}, r"does not let you .*\(status 403\)"),
-        ({"status": 401}, r"does not know who asks .*\(status 401\).*hf auth login"),
+        ({"status": 404}, r"large files of user/new with xet: .*set HF_HUB_DISABLE_XET=1"),
+        ({"status": 403}, r"You have no right for this request .*\(status 403\)"),
+        ({"status": 401}, r"does not know who sent the request .*\(status 401\).*hf auth login"),
     ],
 )
 def test_what_the_hub_says_to_xet_is_told_too(fault, match, hub, out, monkeypatch):
@@ -118,7 +160,7 @@ def test_a_full_quota_reported_for_one_file_is_told(hub, out):
     hub.plan("objects/batch", answer={"objects": [refusal], "transfer": "basic"})
 
     message = refused("storage limit reached", WorkError, out, "user/new")
-    assert "Make room" in message and "No file of user/new was changed" in message
+    assert "Free some storage of user" in message and "No file of user/new was changed" in message
 
 
 def test_somebody_else_s_push_in_between_is_noticed(hub, out, monkeypatch):
@@ -130,7 +172,7 @@ def test_somebody_else_s_push_in_between_is_noticed(hub, out, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(HfApi, "create_commit", late)
-        refused("user/new was changed by somebody else .* Run the command again", WorkError, out, "user/new")
+        refused("Somebody else changed user/new .* Run the command again", WorkError, out, "user/new")
     assert hub.contents("user/new") == {"config.json": b"theirs"}
 
     push(out, "user/new")
@@ -141,7 +183,7 @@ def test_a_card_that_the_hub_refuses_is_told_before_anything_is_sent(hub, out):
     (out / "README.md").write_text("---\nlicense: not-a-licence\n---\n")
 
     message = refused('refused the card: .*"license" must be one of', InputError, out, "user/new")
-    assert "Mend the metadata at the head of README.md" in message
+    assert "Correct the metadata at the top of README.md" in message
     assert not hub.asked("^PUT|/commit/")
 
 
@@ -151,7 +193,9 @@ def test_an_upload_that_broke_off_is_taken_up_again_and_files_that_arrived_are_n
     second = f"^PUT .*{hashlib.sha256(files[SHARDS[1]]).hexdigest()}"
     fault = hub.plan(second, drop_after=1000)
 
-    message = refused("did not answer, or broke off.* No file of user/new was changed", WorkError, out, "user/new")
+    message = refused(
+        "did not answer, or stopped answering.* No file of user/new was changed", WorkError, out, "user/new"
+    )
     assert "HF_ENDPOINT" in message
     assert not hub.contents("user/new")
     hub.faults.remove(fault)
@@ -177,7 +221,7 @@ def test_an_answer_that_is_lost_is_not_taken_for_a_failure(create_pr, hub, out):
     hub.create("user/new")
     hub.plan("/commit/", lose_answer=True, times=1)
 
-    state = "unless only the hub's answer was lost: look" if create_pr else "Either everything is there or nothing"
+    state = "or only the hub's answer was lost. Look" if create_pr else "Either all files are on the hub, or no file"
     refused(state, WorkError, out, "user/new", create_pr=create_pr)
 
     if not create_pr:
@@ -196,15 +240,17 @@ def test_a_hub_that_keeps_something_else_is_not_called_done(hub, out, monkeypatc
 
     monkeypatch.setattr(HfApi, "create_commit", changed)
 
-    refused(r"Commit [0-9a-f]{40} of user/new does not hold what is here: config\.json\.", WorkError, out, "user/new")
+    refused(
+        r"Commit [0-9a-f]{40} of user/new differs from the local files: config\.json\.", WorkError, out, "user/new"
+    )
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://nowhere.invalid"])
 def test_a_hub_that_is_not_there_is_told(endpoint, hub, out, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
 
-    message = refused(f"The hub at {endpoint} did not answer, or broke off: ", WorkError, out, "user/new")
-    assert message.endswith("Nothing was pushed.")
+    message = refused(f"The hub at {endpoint} did not answer, or stopped answering: ", WorkError, out, "user/new")
+    assert message.endswith("No file was pushed.")
 
 
 def test_a_password_in_the_address_of_a_hub_is_not_told(hub, out, monkeypatch):
@@ -215,7 +261,7 @@ def test_a_password_in_the_address_of_a_hub_is_not_told(hub, out, monkeypatch):
     assert "secret" not in push(out, "user/new", dry_run=True).url
 
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    assert "secret" not in refused("Nobody is logged in to the hub at", InputError, out, "user/new")
+    assert "secret" not in refused("You are not logged in to the hub at", InputError, out, "user/new")
 
 
 def test_a_token_that_an_answer_repeats_is_not_told(hub, out):

@@ -566,7 +566,7 @@ def test_a_config_nests_as_json_does():
 
 
 def test_a_page_without_the_name_of_its_file_is_refused():
-    with pytest.raises(InputError, match="published.file is None; of a page, the name of the file there is wanted"):
+    with pytest.raises(InputError, match="published.file is None; wanted the name of the file on the page"):
         catalogue.parse(
             text_of("prd2_pretrain_250m").replace("prd2_pretrain_250m.pth", "null"), "prd2_pretrain_250m.yaml"
         )

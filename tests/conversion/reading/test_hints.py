@@ -48,8 +48,11 @@ def test_a_weight_file_that_is_a_dangling_link_is_called_so(tmp_path):
     dangling(folder / "pytorch_model.bin", target)
 
     said = refused(folder, tmp_path)
-    assert f"pytorch_model.bin is a link to {target}, where there is no file" in said and "name one" not in said
-    assert f"is a link to {target}, where there is no file" in refused(folder / "pytorch_model.bin", tmp_path)
+    assert (
+        f"pytorch_model.bin is a link to {target}, which does not exist" in said
+        and "instead of the folder" not in said
+    )
+    assert f"is a link to {target}, which does not exist" in refused(folder / "pytorch_model.bin", tmp_path)
 
     target.parent.mkdir()
     weights.rename(target)  # "Put it there"
@@ -64,7 +67,7 @@ def test_a_dangling_link_beside_a_file_is_not_named_as_a_choice(tmp_path):
 
     said = refused(tmp_path / "folder", tmp_path)
 
-    assert "It holds epoch_3.pt: name it instead of the folder" in said
+    assert "The folder holds epoch_3.pt: name epoch_3.pt instead of the folder" in said
     assert read(tmp_path / "folder" / "epoch_3.pt").tensors
 
 
@@ -90,14 +93,14 @@ def test_of_a_cache_root_the_snapshot_is_named(commits, ref, wanted, tmp_path):
 
     said = refused(root, tmp_path)
 
-    assert f"It is user/model in the hub's cache: name {snapshot}, or user/model." in said
+    assert f"The folder is user/model in the hub's cache: name {snapshot}, or user/model." in said
     assert converts(snapshot, tmp_path)
 
 
 def test_of_a_cache_root_without_weights_the_repository_is_named(tmp_path):
     root = cache(tmp_path)
 
-    assert "It is user/model in the hub's cache, without weights: name user/model" in refused(root, tmp_path)
+    assert "The folder is user/model in the hub's cache, without weights. Name user/model" in refused(root, tmp_path)
 
 
 # Folders of training
@@ -111,7 +114,7 @@ def test_of_a_project_with_an_output_folder_the_model_in_it_is_named(tmp_path):
 
     said = refused(tmp_path / "project", tmp_path)
 
-    assert "It holds output: name it instead of the folder" in said
+    assert "The folder holds output: name output instead of the folder" in said
     assert converts(tmp_path / "project" / "output", tmp_path)
 
 
@@ -122,7 +125,10 @@ def test_of_a_trainer_s_output_without_a_final_model_the_steps_are_named_the_las
     torch.save({}, tmp_path / "output" / "training_args.bin")
 
     said = refused(tmp_path / "output", tmp_path)
-    assert "It holds checkpoint-1000, checkpoint-500, checkpoint-90: name one of them instead of the folder" in said
+    assert (
+        "The folder holds checkpoint-1000, checkpoint-500, checkpoint-90: name one of them instead of the folder"
+        in said
+    )
     assert converts(tmp_path / "output" / "checkpoint-1000", tmp_path)
 
 
@@ -131,7 +137,7 @@ def test_steps_that_are_adapters_are_named_and_say_what_to_do(tmp_path):
     step.mkdir(parents=True)
     (step / "adapter_config.json").write_text("{}", encoding="utf-8")
 
-    assert "It holds checkpoint-500: name it" in refused(tmp_path / "output", tmp_path)
+    assert "The folder holds checkpoint-500: name checkpoint-500" in refused(tmp_path / "output", tmp_path)
     assert "merge_and_unload()" in refused(step, tmp_path)
 
 
@@ -139,18 +145,18 @@ def test_steps_in_an_output_folder_are_found_and_a_final_model_outweighs_them(tm
     output = tmp_path / "project" / "output"
     output.mkdir(parents=True)
     c.bert_clip.bert_clip_config(output / "checkpoint-500")
-    assert f"It holds {Path('output') / 'checkpoint-500'}: name it" in refused(tmp_path / "project", tmp_path)
+    assert f"The folder holds {Path('output') / 'checkpoint-500'}: name " in refused(tmp_path / "project", tmp_path)
 
     for file in (output / "checkpoint-500").iterdir():
         shutil.copy(file, output)
-    assert "It holds output: name it" in refused(tmp_path / "project", tmp_path)
+    assert "The folder holds output: name output" in refused(tmp_path / "project", tmp_path)
 
 
 def test_a_converted_repo_in_a_folder_is_no_source(repo, tmp_path):
     shutil.copytree(repo("bert_clip").path, tmp_path / "project" / "my-clip")
     c.cn_clip.cn_clip_file(tmp_path / "project" / "epoch_3.pt")
 
-    assert "It holds epoch_3.pt: name it" in refused(tmp_path / "project", tmp_path)
+    assert "The folder holds epoch_3.pt: name epoch_3.pt" in refused(tmp_path / "project", tmp_path)
 
 
 def test_a_folder_inside_whose_config_json_is_damaged_hides_no_message(tmp_path):
@@ -159,7 +165,7 @@ def test_a_folder_inside_whose_config_json_is_damaged_hides_no_message(tmp_path)
     (c.bert_clip.bert_clip_config(folder / "broken") / "config.json").write_text("{", encoding="utf-8")
     c.cn_clip.cn_clip_file(folder / "epoch_3.pt")
 
-    assert "It holds epoch_3.pt: name it" in refused(folder, tmp_path)
+    assert "The folder holds epoch_3.pt: name epoch_3.pt" in refused(folder, tmp_path)
 
 
 # Zips
@@ -215,7 +221,7 @@ def test_a_byte_order_mark_in_front_of_a_vocabulary_goes_by_what_the_message_say
 
     said = refused(tmp_path / "model", tmp_path)
 
-    assert f"found a byte order mark in front of {file}; wanted UTF-8 without it" in said
+    assert f"found a byte order mark at the beginning of {file}; wanted UTF-8 without a byte order mark" in said
     subprocess.run([sys.executable, "-c", said.partition("in Python: ")[2]], check=True, timeout=60)
     assert file.read_bytes() == kept
     assert converts(tmp_path / "model", tmp_path)

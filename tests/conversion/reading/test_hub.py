@@ -90,7 +90,7 @@ def test_shards_come_with_their_index(hub):
 def test_a_repository_of_unknown_files_names_them(hub):
     hub.names[:] = ["clip_cn_vit-b-16.pt", "README.md"]
 
-    with pytest.raises(InputError, match=r"It holds clip_cn_vit-b-16\.pt: name one as user/repo:FILE"):
+    with pytest.raises(InputError, match=r"It holds clip_cn_vit-b-16\.pt: name a file as user/repo:FILE"):
         locate("user/repo")
 
 
@@ -119,13 +119,13 @@ def test_offline_the_cache_is_asked(hub, monkeypatch):
         (
             errors.RepositoryNotFoundError("404", response=RESPONSE),
             InputError,
-            "user/repo does not exist: there is no",
+            "user/repo does not exist: it is no file or folder here, and no",
         ),
         (errors.HFValidationError("bad"), InputError, "user/repo does not exist"),
         (errors.LocalEntryNotFoundError("no network"), WorkError, "is not in the cache.* no network"),
         (errors.OfflineModeIsEnabled("offline"), WorkError, "is not in the cache. Offline mode is on"),
-        (errors.HTTPError("Name or service not known"), WorkError, "or broke off: Name or service not known"),
-        (errors.HTTPError(""), WorkError, "or broke off: HTTPError"),
+        (errors.HTTPError("Name or service not known"), WorkError, "or stopped answering: Name or service not known"),
+        (errors.HTTPError(""), WorkError, "or stopped answering: HTTPError"),
         (OSError(28, "No space left on device"), WorkError, "No space left on device"),
     ],
 )
@@ -141,7 +141,7 @@ def test_the_hub_s_refusals_are_the_user_s_fault_and_its_failures_are_not(
 def test_a_file_that_a_repository_lacks_is_named(hub, monkeypatch):
     failing(monkeypatch, errors.RemoteEntryNotFoundError("404", response=RESPONSE))
 
-    with pytest.raises(InputError, match=r"user/repo has no file x\.pt\. .* name one as user/repo:FILE"):
+    with pytest.raises(InputError, match=r"user/repo has no file x\.pt\. .* name a file as user/repo:FILE"):
         locate("user/repo:x.pt")
 
 
@@ -179,7 +179,7 @@ def test_a_mistyped_repository_gets_the_nearest_published_repository(hub, monkey
 
 @pytest.mark.parametrize("file", ["../../x", "/etc/passwd", "a/../x", "a\\x"])
 def test_a_file_outside_of_a_repository_is_refused(file, hub):
-    with pytest.raises(InputError, match="is no path inside of user/repo. Wanted: a file as"):
+    with pytest.raises(InputError, match="is no path inside user/repo. Wanted: a file, named as"):
         locate(f"user/repo:{file}")
 
     assert hub.calls == []
@@ -219,8 +219,9 @@ def test_a_name_that_is_published_on_a_page_says_where_to_fetch_it_and_what_then
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         InputError,
-        match=r"prd2_pretrain_250m is published at https://drive\.google\.com/\S+, .* Fetch prd2_pretrain_250m\.pth "
-        r"there, and run `zhclip convert prd2_pretrain_250m\.pth OUT --format prd2` beside it\.",
+        match=r"prd2_pretrain_250m is published at https://drive\.google\.com/\S+, .* Download "
+        r"prd2_pretrain_250m\.pth from the page, and run "
+        r"`zhclip convert prd2_pretrain_250m\.pth OUT --format prd2` in the file's folder\.",
     ):
         locate("PRD2_pretrain_250m")
     assert hub.calls == []

@@ -174,7 +174,7 @@ def test_a_call_of_a_foreign_function_is_refused_by_name_and_not_made(archive, t
     harm = tmp_path / "HARM"
     data = call(f"{os.name}.system", f"touch {harm}")
 
-    with pytest.raises(InputError, match=rf"names {os.name}\.system, .*never called here.*torch\.jit\.load\(FILE\)"):
+    with pytest.raises(InputError, match=rf"names {os.name}\.system\. .*never called here.*torch\.jit\.load\(FILE\)"):
         open_file(repack(archive, {"data.pkl": data}))
     assert not harm.exists()
 
@@ -195,13 +195,13 @@ def test_a_call_of_a_foreign_function_is_refused_by_name_and_not_made(archive, t
     ],
 )
 def test_no_other_global_is_admitted(archive, name):
-    with pytest.raises(InputError, match=f"names {name}, "):
+    with pytest.raises(InputError, match=rf"^\S+ is a TorchScript archive, and its data names {name}\. "):
         open_file(repack(archive, {"data.pkl": call(name, "x")}))
 
 
 def test_a_class_that_restores_itself_by_code_is_refused_and_its_code_not_run(tmp_path):
     path = script(Restored(), tmp_path / "x.pt")
-    with pytest.raises(InputError, match=r"Restored restores itself by code of its own, which is not run here"):
+    with pytest.raises(InputError, match=r"Restored is restored by its own code, which is never run here"):
         open_file(path)
 
 
@@ -216,7 +216,7 @@ def test_an_object_in_place_of_a_module_and_a_call_of_its_class_are_refused(arch
 def test_a_module_within_itself_is_refused(archive):
     # The top module's class, its object kept as 0, and a state with that object as its attribute `a`.
     top = re.match(rb"\x80\x02c.*\n.*\n", data_of(archive))[0]
-    with pytest.raises(InputError, match="its module a lies within itself"):
+    with pytest.raises(InputError, match=r"^\S+ is damaged: its module a contains itself\.$"):
         open_file(repack(archive, {"data.pkl": top + b")\x81q\x00}X\x01\x00\x00\x00ah\x00sb."}))
 
 
@@ -254,9 +254,9 @@ def without_classes(archive: Path) -> Path:
         ("truncated", lambda path: path.write_bytes(path.read_bytes()[:-200]) and path, "damaged or truncated"),
         ("compressed", lambda path: repack(path, method=zipfile.ZIP_DEFLATED), "compressed .* fetch the original"),
         ("no numbers", lambda path: repack(path, without=("data/0",)), "data/0"),
-        ("no classes", without_classes, "not among its code"),
+        ("no classes", without_classes, "its code does not hold the class"),
         ("no data", lambda path: repack(path, without=("data.pkl",)), "data.pkl"),
-        ("short numbers", lambda path: repack(path, {"data/0": b"\0" * 8}), "holds 8 bytes .* and 12 were wanted"),
+        ("short numbers", lambda path: repack(path, {"data/0": b"\0" * 8}), "holds 8 bytes .* 12 bytes were wanted"),
         ("big-endian", lambda path: repack(path, {"byteorder": b"big"}), "big-endian"),
         ("too large a size", lambda path: edit(path, b"(K\x03t", b"(K\x09t"), "damaged TorchScript archive"),
         ("an unknown record", lambda path: edit(path, b"\x01\x00\x00\x000q", b"\x01\x00\x00\x009q"), "data/9"),
@@ -284,5 +284,5 @@ def test_another_models_archive_is_no_known_format(tmp_path):
     from hf_zhclip.conversion.detection.detect import detect
     from hf_zhclip.conversion.errors import UnknownFormat
 
-    with pytest.raises(UnknownFormat, match="no format that is known here"):
+    with pytest.raises(UnknownFormat, match=r"The format of x\.pt is not known"):
         detect(read(trace(torch.nn.Linear(3, 2), tmp_path / "x.pt")))

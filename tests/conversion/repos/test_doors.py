@@ -500,7 +500,10 @@ def test_a_cased_tokenizer_says_so_to_older_readers(repo, tmp_path):
 
 @pytest.mark.parametrize(
     ("extra", "said"),
-    [({"two\nlines": 21128}, "is no line of a vocab.txt"), ({"far": 30000}, "ids that are not 0 to 21128")],
+    [
+        ({"two\nlines": 21128}, "holds a line break, so no vocab.txt can hold the token"),
+        ({"far": 30000}, "do not have the ids 0 to 21128"),
+    ],
 )
 def test_a_vocabulary_that_lines_cannot_hold_is_refused(repo, tmp_path, monkeypatch, extra, said):
     folder = shutil.copytree(repo("cn_clip_vit").path, tmp_path / "repo")

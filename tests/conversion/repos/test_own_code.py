@@ -63,8 +63,14 @@ def test_a_repo_without_code_has_no_version_and_nothing_foreign(folder):
 @pytest.mark.parametrize(
     ("without", "said"),
     [
-        (False, "It loads with AutoModel.from_pretrained('user/name', trust_remote_code=True), and where `import "),
-        (True, "It loads with AutoModel.from_pretrained('user/name') only where hf_zhclip is installed and `import "),
+        (
+            False,
+            "The repo loads with AutoModel.from_pretrained('user/name', trust_remote_code=True). After ",
+        ),
+        (
+            True,
+            "The repo holds no code (--without-code). It loads with AutoModel.from_pretrained('user/name') only if ",
+        ),
     ],
 )
 def test_push_says_in_one_line_how_a_reader_loads_what_it_publishes(folder, without, said):
@@ -184,14 +190,14 @@ def test_code_that_is_of_no_version_is_named_and_never_published(folder, spoil, 
     for force in (False, True):
         with pytest.raises(InputError) as refused:
             pack(folder, "user/name", force)
-        assert f"{folder} has code that is of no known version of hf_zhclip: " in str(refused.value)
+        assert f"{folder} has code from no known version of hf_zhclip: " in str(refused.value)
         assert named in str(refused.value) and " OUT --base REPO`" in str(refused.value)
 
 
 def test_verify_names_code_that_is_of_no_version(folder):
     another_file(folder)
 
-    with pytest.raises(ParityError, match=r"FAIL code: code that is of no known version \(tools/evil.py\)"):
+    with pytest.raises(ParityError, match=r"FAIL code: code from no known version \(tools/evil.py\)"):
         verify(folder)
 
 

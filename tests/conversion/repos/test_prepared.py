@@ -51,7 +51,7 @@ def test_rows_up_to_a_multiple_of_8_to_128_are_padding_and_are_told(count, rows,
     tokenizer, config = words(count), model(rows)
     check_tokenizer(tokenizer, config)
     (told,) = spare_rows(tokenizer, config)
-    assert f"{rows} rows" in told.en and f"{count} words" in told.en and f"multiple of {multiple}," in told.en
+    assert f"{rows} rows" in told.en and f"{count} words" in told.en and f"multiple of {multiple}." in told.en
     assert f"{rows} 行" in told.zh and f"{count} 个词" in told.zh and f"补齐到 {multiple} 的倍数" in told.zh
 
 

@@ -74,7 +74,7 @@ def test_a_report_of_another_version_is_refused(tmp_path, text):
     (tmp_path / FILE).write_text(text, encoding="utf-8")
 
     with pytest.raises(
-        InputError, match=r"is of no version that is known here \(3\). `zhclip convert .* OUT --base REPO`"
+        InputError, match=r"has an unknown version; version 3 was wanted\. `zhclip convert .* OUT --base REPO`"
     ):
         read_report(tmp_path)
 
@@ -84,7 +84,7 @@ def test_a_report_that_lacks_a_part_is_refused(tmp_path):
     del value["files"]
     (tmp_path / FILE).write_text(json.dumps(value), encoding="utf-8")
 
-    with pytest.raises(InputError, match="is no report: 'files'"):
+    with pytest.raises(InputError, match="is no valid report: 'files'"):
         read_report(tmp_path)
 
 
@@ -117,7 +117,7 @@ def spoilt(**changes):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"level": "banana"}, "level 'banana' is none of peer, reference, tensors"),
+        ({"level": "banana"}, "level is 'banana'; wanted one of peer, reference, tensors"),
         ({"files": ["a"]}, "files does not give a hash for each name"),
         ({"files": {"a": 1}}, "files does not give a hash for each name"),
         ({"conversion__command": None}, "conversion: command is None"),
@@ -141,7 +141,7 @@ def spoilt(**changes):
 def test_a_report_of_another_kind_is_refused(tmp_path, changes, told):
     (tmp_path / FILE).write_text(json.dumps(spoilt(**changes)), encoding="utf-8")
 
-    with pytest.raises(InputError, match=f"is no report: .*{told}"):
+    with pytest.raises(InputError, match=f"is no valid report: .*{told}"):
         read_report(tmp_path)
 
 
@@ -158,15 +158,15 @@ def comparison(**changes):
 
 
 LIES = {
-    "passed, which nothing shows": (lambda value: value.update(comparisons=[]), "passed is True, and its comparisons"),
-    "failed, which nothing shows": (lambda value: value.update(passed=False), "passed is False, and its comparisons"),
+    "passed, which nothing shows": (lambda value: value.update(comparisons=[]), "passed is True, but the comparisons"),
+    "failed, which nothing shows": (lambda value: value.update(passed=False), "passed is False, but the comparisons"),
     "a result beyond its bound": (comparison(result=1.0), "passed is True, but the result is 1.0"),
     "a bound below its result": (comparison(bound=-1.0), "passed is True, but the result is 0.0"),
     "numbers that were skipped": (conversion(verification_skipped=True), "verification_skipped is true"),
     "no token at all": (conversion(context_length=0), "context_length is 0"),
     "a length that is no number": (conversion(context_length=True), "context_length is True"),
     "a vocabulary without hashes": (conversion(vocabulary={"vocab.txt": 1}), "vocabulary is"),
-    "no weights": (without("model.safetensors"), "files names 2 files, and not config.json, tokenizer.json and the"),
+    "no weights": (without("model.safetensors"), "files names 2 files; config.json, tokenizer.json or the"),
     "no config": (without("config.json"), "files names 2 files"),
     "no file": (lambda value: value.update(files={}), "files names 0 files"),
 }
@@ -179,5 +179,5 @@ def test_a_report_that_contradicts_itself_is_no_report(name, tmp_path):
     change(value)
     (tmp_path / FILE).write_text(json.dumps(value), encoding="utf-8")
 
-    with pytest.raises(InputError, match=f"is no report: .*{said}.*`zhclip convert .* OUT --base REPO`"):
+    with pytest.raises(InputError, match=f"is no valid report: .*{said}.*`zhclip convert .* OUT --base REPO`"):
         read_report(tmp_path)

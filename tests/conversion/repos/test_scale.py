@@ -41,30 +41,33 @@ def test_nothing_is_said_up_to_the_logarithm_of_100(value, dtype):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (4.61, "is 4.61, a factor of 100.484 on the cosines: above 100, at which CLIP's trainings clamp it"),
-        (4.8, "is 4.8, a factor of 121.51 on the cosines: above 100"),
-        (0.0, "is 0, a factor of 1 on the cosines, so that a softmax over them is nearly flat"),
-        (-0.01, "is -0.01, a factor of 0.99005 on the cosines, so that"),
-        (0.07, "is 0.07, a factor of 1.07251 on the cosines, so that"),
-        (0.07, "If the number is a temperature, 2.65926 was meant"),
+        (4.61, "is 4.61: a factor of 100.484 on the cosines. CLIP's trainings limit this factor to 100."),
+        (4.8, "is 4.8: a factor of 121.51 on the cosines. CLIP's trainings limit this factor to 100."),
+        (0.0, "is 0: a factor of 1 on the cosines. A softmax over the cosines is nearly flat."),
+        (-0.01, "is -0.01: a factor of 0.99005 on the cosines. A softmax"),
+        (0.07, "is 0.07: a factor of 1.07251 on the cosines. A softmax"),
+        (0.07, "If the number is a temperature, the right value is 2.65926:"),
     ],
 )
 def test_what_may_be_honest_is_kept_and_said_in_both_languages(value, said):
     (told,) = limits(value)
-    assert said in told.en and "is kept as it is" in told.en
+    assert said in told.en and "The value is kept unchanged" in told.en
     assert f"来源的 logit_scale 是 {value:.6g}，" in told.zh and "这里原样保留" in told.zh
 
 
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        (100.0, "s is 100; .* reads like the factor itself, whose logarithm is 4.60517"),
-        (14.285714, "s is 14.2857; .* reads like the factor itself, whose logarithm is 2.65926"),
-        (1e30, "s is 1e\\+30; .*the factor itself"),
-        (-2.6593, "s is -2.6593; .* reads like the logarithm of a temperature of 0.0699.*, whose negative is 2.6593"),
-        (-1e30, "s is -1e\\+30; .* the logarithm of a temperature"),
-        (math.nan, "s is nan; .*diverged"),
-        (math.inf, "s is inf; .*diverged"),
+        (100.0, "s is 100\\. .* looks like the factor itself; the factor's logarithm is 4.60517"),
+        (14.285714, "s is 14.2857\\. .* looks like the factor itself; the factor's logarithm is 2.65926"),
+        (1e30, "s is 1e\\+30\\. .*the factor itself"),
+        (
+            -2.6593,
+            "s is -2.6593\\. .* looks like the logarithm of a temperature of 0.0699.*; the negative .* is 2.6593",
+        ),
+        (-1e30, "s is -1e\\+30\\. .* the logarithm of a temperature"),
+        (math.nan, "s is nan\\. .*diverged"),
+        (math.inf, "s is inf\\. .*diverged"),
     ],
 )
 def test_what_cannot_be_the_logarithm_of_a_factor_is_refused_with_the_reason(value, wanted):
@@ -74,7 +77,11 @@ def test_what_cannot_be_the_logarithm_of_a_factor_is_refused_with_the_reason(val
 
 @pytest.mark.parametrize(
     ("temperature", "wanted"),
-    [(0.0, "s is 0; a temperature"), (-0.07, "s is no number above 0; a temp"), (14.3, "s is 14.3; a temp")],
+    [
+        (0.0, r"s is 0\. Wanted: a temperature"),
+        (-0.07, r"s is no number above 0\. Wanted: a temp"),
+        (14.3, r"s is 14\.3\. Wanted: a temp"),
+    ],
 )
 def test_a_temperature_is_refused_in_its_own_words(temperature, wanted):
     with pytest.raises(InputError, match=wanted):
@@ -96,7 +103,9 @@ def with_scale(folder, value):
 
 def test_a_scale_that_was_exponentiated_is_refused_and_its_logarithm_is_the_way_out(tmp_path):
     source, options = with_scale(tmp_path, 14.285714)
-    with pytest.raises(InputError, match="logit_scale is 14.2857; .*whose logarithm is 2.65926.*in the file"):
+    with pytest.raises(
+        InputError, match=r"logit_scale is 14\.2857\. .*the factor's logarithm is 2\.65926.*into the file"
+    ):
         convert(source, tmp_path / "OUT", **options)
     assert not (tmp_path / "OUT").exists()
 

@@ -75,7 +75,9 @@ def test_a_system_error_is_told_as_such_and_leaves_nothing(out, tmp_path):
 def test_a_full_disk_is_seen_before_anything_is_written(out, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 5, 5))
 
-    with pytest.raises(WorkError, match="5 bytes free and 1,000 are needed. Make room or choose another disk"):
+    with pytest.raises(
+        WorkError, match="5 bytes free, but 1,000 bytes are needed. Free some space or choose another disk"
+    ):
         write(out, needed=1000)
 
     assert entries(tmp_path) == set()
@@ -138,7 +140,7 @@ def test_nothing_that_exists_is_overwritten(make, out, tmp_path):
     before = entries(tmp_path), out.lstat()
 
     for attempt in (lambda: check_absent(out, False), lambda: write(out)):
-        with pytest.raises(InputError, match="OUT exists already, and nothing is overwritten"):
+        with pytest.raises(InputError, match="OUT exists already, and is not overwritten"):
             attempt()
 
     assert (entries(tmp_path), out.lstat()) == before
@@ -240,7 +242,9 @@ def test_a_folder_that_appears_during_the_work_is_not_overwritten(out, tmp_path)
 def test_a_second_run_is_refused_and_does_not_disturb_the_first(force, out, tmp_path):
     with staging(out, 0, False) as new:
         (new / "config.json").write_text("first")
-        with pytest.raises(InputError, match="Another run is writing .*OUT. Wait for it, or choose another place"):
+        with pytest.raises(
+            InputError, match="Another run is writing .*OUT. Wait until it ends, or choose another place"
+        ):
             write(out, "second", force)
 
     assert contents(out) == {"config.json": b"first"}
@@ -367,7 +371,7 @@ def test_a_failure_leaves_no_file_and_does_not_touch_the_old_one(error, force, o
 def test_a_file_for_which_there_is_no_room_is_not_begun(out, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 5, 5))
 
-    with pytest.raises(WorkError, match="5 bytes free and 1,000 are needed"):
+    with pytest.raises(WorkError, match="5 bytes free, but 1,000 bytes are needed"):
         write_file(out, needed=1000)
 
     assert entries(tmp_path) == set()
@@ -379,7 +383,7 @@ def test_no_file_is_written_over_what_exists(make, out, tmp_path):
     before = entries(tmp_path), out.lstat()
 
     for attempt in (lambda: check_absent_file(out, False), lambda: write_file(out)):
-        with pytest.raises(InputError, match="OUT exists already, and nothing is overwritten"):
+        with pytest.raises(InputError, match="OUT exists already, and is not overwritten"):
             attempt()
 
     assert (entries(tmp_path), out.lstat()) == before

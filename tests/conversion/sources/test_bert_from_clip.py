@@ -37,7 +37,7 @@ from tests.weights import seeded_state_dict
 
 FORMAT = {"format": "bert_from_clip"}
 TEXTS = ["一只猫", "两只可爱的小狗在草地上奔跑", "[MASK]"]
-SPACE = "its vectors stand in no space with pictures"
+SPACE = "its vectors cannot be compared with image vectors"
 BOUND = 1e-5
 """Of float32 embeddings, L2-normalised."""
 
@@ -169,7 +169,7 @@ def test_what_is_compared_with_a_model_of_other_sides_is_refused_in_words(one, r
         (one.path, pair.source, {}) if alone else (repo("cn_clip_vit").path, one.original.source, FORMAT)
     )
 
-    with pytest.raises(InputError, match="not of one model.* --against"):
+    with pytest.raises(InputError, match="not the same model.* --against"):
         verify(out, other, **options)
 
 
@@ -383,27 +383,29 @@ def test_without_a_pooler_it_is_refused_with_the_reason(tmp_path):
         UnknownFormat, match=r"a BERT without a pooler(.|\n)*nothing says which of its vectors represents a text"
     ):
         convert(tmp_path / "bert", tmp_path / "out")
-    with pytest.raises(UnknownFormat, match=r"which are missing here:\n  pooler\.dense\.weight"):
+    with pytest.raises(UnknownFormat, match=r"that are missing here:\n  pooler\.dense\.weight"):
         convert(tmp_path / "bert", tmp_path / "out", **FORMAT)
 
 
 def test_it_takes_no_image_tower_and_is_none(one, tmp_path):
     clip = c.hf_clip.clip_folder(tmp_path / "clip")
 
-    with pytest.raises(InputError, match="stands in no space with pictures, so that no image tower belongs to it"):
+    with pytest.raises(
+        InputError, match="has no vectors that can be compared with pictures, so no image tower belongs to it"
+    ):
         convert(one.original.source, tmp_path / "out", vision=clip, **FORMAT)
-    with pytest.raises(InputError, match="do not decide what it is"):
+    with pytest.raises(InputError, match="do not decide its format"):
         convert(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=True), tmp_path / "out", vision=one.original.source)
     assert not (tmp_path / "out").exists()
 
 
 def test_half_of_a_pair_is_still_asked_for_the_other(tmp_path):
-    with pytest.raises(InputError, match="name it with --vision"):
+    with pytest.raises(InputError, match="Name the image tower with --vision"):
         convert(c.taiyi.taiyi_folder(tmp_path / "taiyi", head=False), tmp_path / "out", format="taiyi")
 
 
 def test_an_image_tower_alone_is_refused_with_the_reason(tmp_path):
-    with pytest.raises(InputError, match="without a text there is nothing to compare a picture with"):
+    with pytest.raises(InputError, match="because no text can be compared with its pictures"):
         convert(c.hf_clip.clip_vision_folder(tmp_path / "clip"), tmp_path / "out")
 
 

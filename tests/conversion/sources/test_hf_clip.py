@@ -1,6 +1,7 @@
 """CLIPModel folders: whole, as an image part, and in the variants that are published."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -208,12 +209,15 @@ def _word_pieces(folder):
     [
         (_no_merges, "found no file .*merges.txt; wanted the merges"),
         (_half_a_merge, "found the merge 'a' in .*merges.txt; wanted two tokens"),
-        (_empty_merges, r"merges.txt has 0 merges, vocab.json needs 11 .* damaged or truncated, fetch it again"),
+        (
+            _empty_merges,
+            r"merges.txt has 0 merges, but vocab.json needs 11 .* damaged or truncated. Fetch .*merges.txt again",
+        ),
         (_truncated_merges, "merges.txt has 7 merges, vocab.json needs 11 .*damaged or truncated"),
         (_merges_of_another_vocabulary, "merges.txt has merges with qq, which vocab.json does not hold"),
         (_truncated_tokenizer_json, "tokenizer.json has 1 merges, its vocabulary needs 11 "),
         (_no_ends, r"found no <\|startoftext\|>, <\|endoftext\|> among the 0 tokens"),
-        (_no_bytes, "wanted a byte-level BPE that has every byte"),
+        (_no_bytes, "wanted a byte-level BPE with every byte"),
         (_another_class, "found tokenizer_class 'GPT2Tokenizer'"),
         (_word_pieces, "found a tokenizer of type 'WordPiece' in .*; wanted BPE"),
     ],
@@ -236,14 +240,23 @@ def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one
     with pytest.raises(InputError, match="--tokenizer PATH"):
         clip_tokenizer(None, 40)
     assert clip_tokenizer(folder / "vocab.json", 40)("cat")["input_ids"][1] == c.common.bpe()[0]["cat</w>"]
-    with pytest.raises(InputError, match="wanted their folder"):
+    with pytest.raises(InputError, match="wanted the folder of both files"):
         read_bpe(folder / "merges.txt")
 
 
-def test_a_tokenizer_that_ends_texts_with_another_id_is_refused(folder, tmp_path):
-    other = edited(folder, tmp_path / "other", text_config={**c.hf_clip.CLIP_TEXT_CONFIG, "eos_token_id": 7})
-    with pytest.raises(InputError, match=f"ends a text with id {END}, but the model takes the state of 7"):
-        convert(other, tmp_path / "out")
+@pytest.mark.parametrize("found", [7, None])
+def test_an_end_that_the_tokenizer_does_not_give_is_refused_and_the_named_field_is_the_way_out(
+    found, folder, tmp_path
+):
+    text = {key: value for key, value in c.hf_clip.CLIP_TEXT_CONFIG.items() if key != "eos_token_id"}
+    wrong = edited(folder, tmp_path / "wrong", text_config={**text, **({"eos_token_id": found} if found else {})})
+    with pytest.raises(InputError, match=f"takes the state of id {found or 49407}, its eos_token_id") as error:
+        convert(wrong, tmp_path / "out", tokenizer=wrong)
+    (advice,) = re.findall(r'("\w+": \d+) in the text_config of config.json', str(error.value))
+
+    mended = edited(wrong, tmp_path / "mended", text_config={**text, **json.loads(f"{{{advice}}}")})
+    assert convert(mended, tmp_path / "out").level == "peer"
+    assert json.loads(advice.join("{}")) == {"eos_token_id": END}
 
 
 def with_added_words(folder, place):
@@ -268,7 +281,7 @@ def test_words_behind_the_end_need_the_end_stated_and_with_it_they_are_converted
     if field == "text_config_dict":
         both["vision_config_dict"] = c.common.VISION_CONFIG
     old = edited(grown, tmp_path / "old", **both)
-    said = rf"ends a text with id {END} and has words up to id {END + 2}, .*eos_token_id\W+{END} in the text_config of"
+    said = rf"ends a text with id {END} but has words up to id {END + 2}, .*eos_token_id\W+{END} in the text_config of"
     with pytest.raises(InputError, match=said):
         convert(old, tmp_path / "out")
 

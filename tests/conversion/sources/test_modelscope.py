@@ -47,7 +47,9 @@ def test_the_same_keys_without_the_folders_files_are_cn_clips(tmp_path):
     alone = (folder / "pytorch_model.bin").rename(tmp_path / "alone.bin")
     assert inspect(alone, config=checkpoints.cn_clip.cn_clip_config(tmp_path / "facts.json")).format == "cn_clip"
 
-    with pytest.raises(UnknownFormat, match=r"which are missing here:\n  vision_model_config\.json\n  text_model_co"):
+    with pytest.raises(
+        UnknownFormat, match=r"that are missing beside the weights:\n  vision_model_config\.json\n  text_model_co"
+    ):
         detect(read(alone), "modelscope")
 
 
@@ -88,7 +90,7 @@ def test_a_model_with_and_one_without_the_prefix_in_one_file_are_not_chosen_betw
     shapes = checkpoints.cn_clip.cn_clip_vit()
     both = {key: torch.ones(shape) for key, shape in shapes.items()} | prefixed(shapes)
     with pytest.raises(
-        UnknownFormat, match=r"(?s)more than one model:\n.*\[cn_clip\] without a prefix\n.*'clip_model\.'\n"
+        UnknownFormat, match=r"(?s)several models:\n.*\[cn_clip\] without a prefix\n.*'clip_model\.'\n"
     ):
         detect(read(saved(tmp_path / "both.bin", both)))
 
@@ -100,7 +102,7 @@ def test_a_model_with_and_one_without_the_prefix_in_one_file_are_not_chosen_betw
         ({"image_resolution": 224}, r"image_resolution: stated 224, the shapes say 64"),
         ({"text_hidden_size": 64}, r"text_hidden_size: stated 64, the shapes say 32"),
         ({"embed_dim": 512}, r"embed_dim: stated 512, the shapes say 48"),
-        ({"vision_head_width": 10}, r"states vision_head_width 10, which does not divide the width 64"),
+        ({"vision_head_width": 10}, r"states vision_head_width 10; wanted a divisor of the width 64"),
         ({"text_hidden_act": "gleu"}, r"gleu"),
     ],
 )

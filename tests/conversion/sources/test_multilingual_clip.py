@@ -146,10 +146,10 @@ def test_a_base_that_can_not_be_had_is_asked_for(monkeypatch, tmp_path, clip):
     ("changed", "said"),
     [
         ({"hidden_size": 64}, "hidden_size: config.json says 64, the shapes say 32"),
-        ({"num_attention_heads": 5}, "5 heads, which do not divide the width 32"),
+        ({"num_attention_heads": 5}, "5 heads; wanted a divisor of the width 32"),
         ({"max_position_embeddings": 512}, "max_position_embeddings: config.json says 512, the shapes say 64"),
         ({"hidden_act": "gelu_new"}, "the activation 'gelu_new'"),
-        ({"model_type": "roberta"}, "model_type 'roberta', and the keys are those of xlm-roberta or bert"),
+        ({"model_type": "roberta"}, "model_type 'roberta'; the keys are the keys of xlm-roberta or bert"),
         ({"pad_token_id": "1"}, "pad_token_id '1'; a number was wanted"),
     ],
 )
@@ -292,7 +292,7 @@ def test_an_xlm_r_tokenizer_that_only_sentencepiece_reads_says_how_to_get_the_ot
         (lambda content: content["model"]["vocab"].pop(1) and content["added_tokens"].pop(1), "no <pad> among"),
         (lambda content: content.update(normalizer={"type": "Lowercase"}), "the normalizer Lowercase"),
         (lambda content: content.update(pre_tokenizer={"type": "BertPreTokenizer"}), "the pre-tokenizer"),
-        (lambda content: content["post_processor"]["single"].pop(0), "what a text stands between"),
+        (lambda content: content["post_processor"]["single"].pop(0), "the order of special tokens and text"),
     ],
 )
 def test_a_tokenizer_that_prepares_texts_otherwise_is_refused(change, said, tmp_path):

@@ -73,9 +73,9 @@ def test_of_another_size_everything_that_a_weight_file_does_not_hold_has_to_be_s
     [
         ("text_config", {"hidden_size": 768}, "text_config.hidden_size: stated 768, the shapes say 32"),
         ("vision_config", {"patch_size": 14}, "vision_config.patch_size: stated 14, the shapes say 16"),
-        ("vision_config", {"num_attention_heads": 5}, "vision_config.num_attention_heads 5, which does not divide"),
+        ("vision_config", {"num_attention_heads": 5}, "vision_config.num_attention_heads 5; wanted a divisor"),
         ("text_config", {"num_attention_heads": "4"}, "num_attention_heads '4'; a whole number was wanted"),
-        ("text_config", {"layer_norm_eps": 0}, "text_config.layer_norm_eps 0; a small number was wanted"),
+        ("text_config", {"layer_norm_eps": 0}, "text_config.layer_norm_eps 0; a number between 0 and 1 was wanted"),
         ("text_config", {"hidden_act": "gelu_new"}, "states the activation 'gelu_new'"),
     ],
 )
@@ -140,9 +140,13 @@ def test_no_class_of_transformers_and_no_cn_clip_file_holds_it(repo, tmp_path):
     assert told[1:5] == [
         "ChineseCLIPModel would lose:",
         *biases,
-        "the raw class token: there a layer norm would be applied to it",
+        "the raw class token: the class applies a layer norm to the class token",
     ]
-    for loss in (*biases, "the raw class token: cn_clip applies a layer norm to it", "the image order: here pictures"):
+    for loss in (
+        *biases,
+        "the raw class token: cn_clip applies a layer norm to the class token",
+        "the image order: the repo makes pictures RGB",
+    ):
         assert loss in str(cn_clip.value)
     assert not (tmp_path / "x.pt").exists()
 

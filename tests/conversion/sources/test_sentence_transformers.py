@@ -136,7 +136,7 @@ def test_without_any_limit_the_positions_are_the_limit(folder):
         (
             "1_Pooling",
             {**OLD, "pooling_mode_max_tokens": True},
-            "states the pooling max; supported is one of mean, cls",
+            "states the pooling max; supported is a single pooling of mean, cls",
         ),
         ("1_Pooling", {"pooling_mode_cls_token": True}, "states the pooling cls and mean"),
         ("1_Pooling", {**OLD}, "states the pooling none; supported"),
@@ -156,7 +156,7 @@ def test_without_any_limit_the_positions_are_the_limit(folder):
         ("text", {"do_lower_case": True}, "states do_lower_case True"),
         ("text", {"max_seq_length": 65}, "max_seq_length 65; a number from 3 to 64"),
         ("body", {"model_type": "xlm-roberta"}, "model_type 'xlm-roberta'.*Supported are distilbert and bert"),
-        ("body", {"n_heads": 3}, "3 heads, which do not divide the width 32"),
+        ("body", {"n_heads": 3}, "3 heads; wanted a divisor of the width 32"),
         ("body", {"dim": 48}, "dim: config.json says 48, the shapes say 32"),
         ("body", {"activation": "gelu_new"}, "the activation 'gelu_new'"),
     ],
@@ -181,7 +181,10 @@ OLD_NAME = "sentence_transformers.models."
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ([("", "Transformer"), ("1_Pooling", "Pooling")], "Without a Dense its vectors are in no space with pictures"),
+        (
+            [("", "Transformer"), ("1_Pooling", "Pooling")],
+            "Without a Dense, its vectors cannot be compared with pictures",
+        ),
         ([("", "Transformer"), ("1", "Pooling"), ("2", "Normalize"), ("3", "Dense")], "Pooling, Normalize, Dense"),
         ([("", "Transformer"), ("1", "Pooling"), ("2", "Dense"), ("3", "Dense")], "Pooling, Dense, Dense"),
         ([("", "WordEmbeddings"), ("1", "Pooling")], "the modules WordEmbeddings, Pooling"),
@@ -197,7 +200,9 @@ def test_other_modules_are_refused_by_name(modules, message, folder):
 
 def test_a_module_of_its_own_code_is_not_run(folder):
     list_modules(folder, ("", "custom_st.Transformer"))
-    with pytest.raises(InputError, match="'custom_st.Transformer': code of its own, which is not run"):
+    with pytest.raises(
+        InputError, match="'custom_st.Transformer', which is not part of sentence-transformers. Its code is not run"
+    ):
         read(folder)
 
 
@@ -211,7 +216,10 @@ def test_a_damaged_modules_json_is_an_error_in_words(content, folder):
 @pytest.mark.parametrize("name", ["2_Dense/pytorch_model.bin", "2_Dense/config.json", "1_Pooling/config.json"])
 def test_a_file_that_was_not_fetched_is_named(name, folder):
     (folder / name).unlink()
-    with pytest.raises(InputError, match=f"{Path(name).parent}.* (holds none|does not exist).*Fetch it, too"):
+    with pytest.raises(
+        InputError,
+        match=f"{Path(name).parent}.* (holds no text projection|does not exist).*Fetch the (projection|file), too",
+    ):
         read(folder)
 
 
@@ -237,7 +245,7 @@ def test_of_two_files_of_a_dense_safetensors_is_read(folder):
 
 
 def test_a_file_of_the_folder_alone_is_no_model(folder):
-    with pytest.raises(UnknownFormat, match=r"in the folder 2_Dense: name the folder that holds modules\.json"):
+    with pytest.raises(UnknownFormat, match=r"in the folder 2_Dense. Name the folder that holds modules\.json"):
         detect(read(folder / "pytorch_model.bin"))
 
 
@@ -279,8 +287,10 @@ def test_no_class_of_transformers_holds_it(repo):
     with pytest.raises(InputError) as error:
         native_for(config)
 
-    assert "the pooling of texts: here the mean over all tokens, there one token" in str(error.value)
-    assert "text_config.model_type 'distilbert': there it can only be" in str(error.value)
+    assert "the pooling of texts: the repo takes the mean of all tokens, and the class takes a single token" in str(
+        error.value
+    )
+    assert "text_config.model_type 'distilbert': the class can only hold" in str(error.value)
 
 
 def test_the_vocabulary_is_prepared_as_the_folder_and_the_converted_repo_state(folder, repo):

@@ -194,7 +194,7 @@ def test_another_padding_or_order_is_caught_by_the_verification(planted, origina
 
 def test_texts_may_be_cut_earlier_but_not_later_than_the_training_cut_them(original, tmp_path):
     found = original("taiyi_finetune")
-    with pytest.raises(InputError, match="--context-length 78 does not fit: the model takes 3 to 77 tokens"):
+    with pytest.raises(InputError, match="--context-length is 78, but the model takes 3 to 77 tokens"):
         convert(found.source, tmp_path / "OUT", context_length=78, **found.arguments)
     assert "OUT" not in entries(tmp_path)
 
@@ -216,7 +216,7 @@ def test_a_text_tower_with_fewer_positions_is_not_of_this_training(original, tmp
 def test_the_card_says_in_both_languages_that_the_model_pads(repo):
     card = (repo("taiyi_finetune").path / "README.md").read_text(encoding="utf-8")
 
-    assert "the model pads every text to one length by itself (`text_padded_length`)" in card
+    assert "the model itself pads every text to the same length (`text_padded_length`)" in card
     assert "模型自己把每条文本填充到同一长度（`text_padded_length`）" in card
-    assert "takes no text of more tokens" in card and "超过这个长度的文本不被接受" in card
+    assert "It refuses longer texts and ignores masks" in card and "超过这个长度的文本不被接受" in card
     assert f"{checkpoints.taiyi_finetune.TAIYI_POSITIONS} positions" in card

@@ -92,10 +92,10 @@ def test_of_another_size_the_heads_and_the_similarity_have_to_be_stated():
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ({"is_token_wise": True}, "states is_token_wise true: .* token by token"),
+        ({"is_token_wise": True}, r"states is_token_wise true\. .* token by token"),
         ({"is_token_wise": "no"}, "states is_token_wise 'no'; true or false was wanted"),
-        ({"text": {"heads": 5}}, "states text.heads 5, which does not divide the width 32"),
-        ({"text": {"heads": 0}}, "states text.heads 0, which does not divide"),
+        ({"text": {"heads": 5}}, "states text.heads 5; wanted a divisor of the width 32"),
+        ({"text": {"heads": 0}}, "states text.heads 0; wanted a divisor"),
         ({"text": {"heads": "4"}}, "states text.heads '4'; a whole number was wanted"),
         ({"text": "transformer"}, "states text 'transformer'; an object with the field heads was wanted"),
     ],
@@ -107,7 +107,7 @@ def test_what_is_stated_is_held_against_the_shapes(stated, message):
 
 def test_an_image_tower_that_heads_of_64_do_not_divide_is_refused():
     shapes = checkpoints.wukong.wukong() | {"visual.conv1.weight": (96, 3, 16, 16)}
-    with pytest.raises(InputError, match="is 96 wide; a multiple of 64"):
+    with pytest.raises(InputError, match="is 96 wide; wanted a multiple of 64"):
         wukong.describe(checkpoint(shapes), FACTS)
 
 

@@ -18,7 +18,7 @@ from tests import checkpoints as c
 from tests.conversion.helpers import verify_here
 
 KEYS = json.loads((Path(__file__).parents[2] / "keys/zh_clip.json").read_text(encoding="utf-8"))
-SCALE = "theirs holds no logit_scale, and its model computes without: it is written as 0"
+SCALE = "theirs holds no logit_scale, and its model needs no logit_scale: logit_scale is written as 0"
 
 
 def described(**changes):
@@ -158,5 +158,5 @@ def test_its_image_tower_brings_no_scale_to_a_text_model_that_was_trained_with_o
     monkeypatch.setattr(c.common, "EMBED", c.common.HIDDEN)
     theirs, text = c.zh_clip.zh_clip_folder(tmp_path / "theirs"), c.taiyi.taiyi_folder(tmp_path / "taiyi", head=False)
 
-    with pytest.raises(InputError, match="Neither taiyi nor theirs holds a logit_scale, and it is not made up here"):
+    with pytest.raises(InputError, match="taiyi and theirs hold no logit_scale, and no value is made up for it"):
         convert(text, tmp_path / "OUT", format="taiyi", vision=theirs)

@@ -278,7 +278,11 @@ class TestReadVocab:
             ("tokenizer.json", b"{", "is no valid JSON"),
             ("tokenizer.json", b"[]", "as .*tokenizer.json; wanted an object"),
             ("tokenizer.json", b'{"model": {"type": "BPE", "vocab": {}}}', "tokenizer of type 'BPE'"),
-            ("tokenizer.json", b'{"model": {"type": "WordPiece", "vocab": {"a": 1}}}', "ids are not 0 to 0"),
+            (
+                "tokenizer.json",
+                b'{"model": {"type": "WordPiece", "vocab": {"a": 1}}}',
+                "with the ids 0 to 0, each once",
+            ),
         ],
     )
     def test_a_file_that_is_no_vocabulary_is_refused(self, tmp_path, name, content, message):
@@ -345,5 +349,7 @@ def test_a_tokenizer_json_of_other_steps_is_refused_in_words(frozen_folder):
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     write(folder / "tokenizer.json", {**content, "pre_tokenizer": {"type": "Whitespace"}})
 
-    with pytest.raises(InputError, match="BertNormalizer, Whitespace in .*wanted BertNormalizer and BertPreTokenizer"):
+    with pytest.raises(
+        InputError, match="BertNormalizer, Whitespace in .*wanted BERT's steps, BertNormalizer and BertPreTokenizer"
+    ):
         bert_tokenizer(folder, 12)
