@@ -74,12 +74,12 @@ cards: $(VENV)/.done
 
 # The originals' own packages; one that is missing is a failure, not a skip.
 parity: $(PARITY)/.done
-	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "parity and not slow" \
+	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "parity and not slow and not thorough" \
 		tests $(PYTEST_ARGS)
 
-# The other full sizes, of up to several GB each.
+# The other full sizes, of up to several GB each, and the rest of the planted facts.
 parity-large: $(PARITY)/.done
-	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and slow" tests $(PYTEST_ARGS)
+	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python -m pytest -m "parity and (slow or thorough)" tests $(PYTEST_ARGS)
 
 # Repos with code on each release of the list, where hf_zhclip is not installed: transformers, torch, numpy and Pillow.
 releases: $(VENV)/.done $(addprefix $(RELEASES)/,$(addsuffix /.done,$(shell cat tests/releases/releases.txt)))

@@ -1,6 +1,7 @@
 """What every test starts from: an empty, offline Hugging Face home, one thread, and the same random numbers."""
 
 import functools
+import gc
 import os
 import random
 import shutil
@@ -24,6 +25,11 @@ import hf_zhclip  # noqa: E402, F401  (hides a broken torchvision before a test 
 torch.set_num_threads(1)
 # The cards' template is compiled once: each conversion writes a card, and a quarter of its time went there.
 jinja2.Environment.compile = functools.lru_cache(jinja2.Environment.compile)
+
+
+def pytest_collection_finish() -> None:
+    # What is there stays: thousands of modules and tests, which each collection of garbage would go through again.
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

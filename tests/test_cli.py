@@ -490,6 +490,7 @@ def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(argumen
 
 
 @posix
+@pytest.mark.thorough
 def test_the_exit_code_stays_where_the_reader_of_the_messages_has_gone(broken_pipe):
     done = subprocess.run([*COMMAND, "inspect", "no-such-file.pt"], stderr=broken_pipe, timeout=300)
 
@@ -497,6 +498,7 @@ def test_the_exit_code_stays_where_the_reader_of_the_messages_has_gone(broken_pi
 
 
 @posix
+@pytest.mark.thorough
 def test_a_closed_output_is_no_failure():
     done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "list"], stderr=subprocess.PIPE, timeout=300)
 

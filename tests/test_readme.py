@@ -122,6 +122,7 @@ def figures(text: str) -> list[float]:
     return [float(figure) for figure in re.findall(r"\d+\.\d+(?:e-?\d+)?", text)]
 
 
+@pytest.mark.thorough  # test_cli.py and test_packaging.py have a whole run and an installed wheel
 def test_the_opening_does_what_the_page_says_in_a_fresh_clone(tmp_path):
     """Each line is run by a shell as it is written, the code in a process of its own."""
     scripts = environment(tmp_path / "environment")

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.checkpoints.common import Original
 
 PICTURES = tuple(itertools.islice(samples.pictures(), samples.EMBEDDED))
 """Those that are embedded; all of them are compared where the process is a fresh one."""
+
+TRANSPARENT = cache(samples.transparent_picture)
+"""Draws each size once: a conversion tries several, and changes none."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def verify_here(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(verification, "_with_towers", lambda whole, *given: whole)
     patch.setattr(texts, "whole", lambda special, context_length: texts.SENTENCES)
     patch.setattr(samples, "pictures", lambda: iter(PICTURES))
+    patch.setattr(samples, "transparent_picture", TRANSPARENT)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

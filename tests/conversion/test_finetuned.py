@@ -20,7 +20,7 @@ from hf_zhclip.conversion.repos.report import FILE, read_report
 from tests import checkpoints
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import contents, entries
-from tests.thorough import every_third
+from tests.thorough import every_third, in_turns
 
 
 def changed(folder, towers="", dtype="auto"):
@@ -187,7 +187,9 @@ def compiled_and_distributed(model, folder):
     )
 
 
-@pytest.mark.parametrize("save", [sharded, as_bin, step_of_a_trainer, weights_of_accelerate, compiled_and_distributed])
+@pytest.mark.parametrize(
+    "save", every_third([step_of_a_trainer, sharded, as_bin, weights_of_accelerate, compiled_and_distributed])
+)
 def test_whatever_training_left_is_finished(save, base, tmp_path):
     model = changed(base)
     folder = tmp_path / "checkpoint-500"
@@ -452,7 +454,7 @@ MESSAGES = {
 }
 
 
-@pytest.mark.parametrize("name", MESSAGES)
+@pytest.mark.parametrize("name", in_turns(MESSAGES, lambda name: name.partition(",")[0]))
 def test_the_command_that_a_message_names_is_a_way_out(name, base, trained, tmp_path, monkeypatch, capfd):
     prepare, call = MESSAGES[name]
     if prepare is not None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+from itertools import product
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from hf_zhclip.saving_zhclip import CODE_FILES
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import contents, entries, save_time
-from tests.thorough import thorough
+from tests.thorough import in_turns, thorough
 from tests.weights import seeded_state_dict
 
 
@@ -386,8 +387,13 @@ def id_of_a_cat(folder):
     return AutoProcessor.from_pretrained(folder)(text=["猫"])["input_ids"][0][1]
 
 
-@pytest.mark.parametrize("family", ["cn_clip_vit", "bert_clip"])
-@pytest.mark.parametrize("form", ["folder", "vocab.txt", "tokenizer.json"])
+@pytest.mark.parametrize(
+    ("family", "form"),
+    in_turns(
+        product(("cn_clip_vit", "bert_clip"), ("folder", "vocab.txt", "tokenizer.json")),
+        lambda row: row[1],
+    ),
+)
 def test_a_vocabulary_of_the_user_s_own_takes_the_place_of_the_other(family, form, original, repo, tmp_path, out):
     folder = own_vocabulary(tmp_path / "words")
     place = {"folder": folder, "vocab.txt": folder / "vocab.txt", "tokenizer.json": repo(family).path}[form]

@@ -22,7 +22,7 @@ SIZES = {
     "cn_clip-rn50": 224,
     **{"cn_clip-vit-b-32": 224, "cn_clip-vit-l-14": 224, "cn_clip-vit-l-14-336": 336, "cn_clip-vit-h-14": 224},
 }
-QUICK = ("cn_clip-vit-b-16", "cn_clip-rn50")  # the smallest of each image tower
+QUICK = ("cn_clip-vit-b-16",)  # test_export_to_cn_clip.py has the smallest ResNet
 
 
 def checkpoint(name: str, path: Path) -> str:

@@ -22,6 +22,7 @@ from hf_zhclip.conversion.sources import SOURCES
 from tests import checkpoints
 from tests.checkpoints import common
 from tests.conversion.helpers import contents, entries
+from tests.thorough import every_third
 
 KEYS = Path(__file__).parents[2] / "keys"
 BERT = {"config.json", "vocab.txt", "pytorch_model.bin"}
@@ -137,7 +138,7 @@ def copy(repo, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*(torch.jit|TorchScript)")  # of the original of OpenAI's CLIP
-@pytest.mark.parametrize("family", FILES)
+@pytest.mark.parametrize("family", every_third(FILES))
 def test_the_original_s_files_come_back_with_its_bits(family, repo, tmp_path):
     exported = export(repo(family).path, tmp_path / "HOME", to="source")
 

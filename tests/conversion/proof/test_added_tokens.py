@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import DEFAULT_VOCAB
 
 from tests import checkpoints as c
 from tests import unigram
+from tests.thorough import in_turns
 
 WHOLE = texts.whole
 """Before the tests of other rooms make it brief."""
@@ -157,8 +159,11 @@ END = {"hf_clip": {"eos_token_id": len(c.common.bpe()[0]) - 1}}
 GIVEN = ["一只猫狗和<sku>", "x<SKU>x 猫 狗", "xabcqx abcq", "ÉCLAIR Éclair eclair"]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("family", FOLDERS)
+@pytest.mark.parametrize(
+    ("family", "way"),
+    in_turns(product(FOLDERS, WAYS), lambda row: row[1]),
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_a_folder_with_added_words_converts_with_its_own_tokenizer_s_ids(family, way, tmp_path, monkeypatch):
     monkeypatch.setattr(texts, "whole", WHOLE)
     found = c.FAMILIES[family](tmp_path)

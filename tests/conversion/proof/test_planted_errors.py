@@ -374,8 +374,13 @@ PREPROCESSORS = {
 }
 
 
-@pytest.mark.parametrize("file", ["preprocessor_config.json", "processor_config.json"])
-@pytest.mark.parametrize("name", PREPROCESSORS)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    in_turns(
+        product(PREPROCESSORS, ("preprocessor_config.json", "processor_config.json")),
+        lambda row: row[0],
+    ),
+)
 def test_what_a_folder_states_of_its_pictures_is_evidence_of_the_witness(name, file, original, tmp_path, monkeypatch):
     family, stated = PREPROCESSORS[name]
     found = original(family)

@@ -18,6 +18,7 @@ from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints
 from tests.conversion.helpers import entries
+from tests.thorough import every_third, thorough
 from tests.weights import seeded_state_dict
 
 KEYS = Path(__file__).parents[2] / "keys"
@@ -109,7 +110,7 @@ def lightning_weights(original):
     return torch.load(original("taiyi_finetune").source, weights_only=True)["state_dict"]
 
 
-@pytest.mark.parametrize("lightning", [True, False], ids=["in Lightning's file", "as a bare state dict"])
+@pytest.mark.parametrize("lightning", [True, thorough(False)], ids=["in Lightning's file", "as a bare state dict"])
 def test_the_same_repo_comes_of_a_module_that_was_itself_an_attribute(lightning, original, repo, tmp_path):
     source = tmp_path / "model.ckpt"
     checkpoints.taiyi_finetune.taiyi_finetune_file(source, prefix="model.")
@@ -170,12 +171,14 @@ def test_every_text_is_embedded_as_the_training_padded_it_whatever_the_processor
 
 @pytest.mark.parametrize(
     "planted",
-    [
-        {"text_attends_to_padding": False, "text_padded_length": None},
-        {"text_padded_length": None},
-        {"text_padded_length": 78},
-        {"image_order": "rgb_then_crop"},
-    ],
+    every_third(
+        [
+            {"text_attends_to_padding": False, "text_padded_length": None},
+            {"text_padded_length": None},
+            {"text_padded_length": 78},
+            {"image_order": "rgb_then_crop"},
+        ]
+    ),
     ids=["masked", "padded as its batch is", "padded to 78", "RGB before the crop"],
 )
 def test_another_padding_or_order_is_caught_by_the_verification(planted, original, tmp_path, monkeypatch):
