@@ -171,7 +171,7 @@ def _tell(parts: Parts, description: Description, progress: Callable[[str], None
     paired = ", paired with ".join(f"{part.checkpoint.name} ({part.source.title})" for part in parts)
     progress(f"Found {description.architecture}: {paired}")
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.left_aside):
-        progress(f"Read {checkpoint.files[0].name}; left aside: {', '.join(checkpoint.left_aside)}")
+        progress(f"Read {checkpoint.files[0].name}; not read: {', '.join(checkpoint.left_aside)}")
     for checkpoint in (part.checkpoint for part in parts if part.checkpoint.prefix):
         progress(f"Removed the prefix {checkpoint.prefix!r} from the keys of {checkpoint.name}")
     for part in parts:

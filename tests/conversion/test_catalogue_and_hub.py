@@ -55,7 +55,10 @@ def test_without_its_config_a_published_checkpoint_is_described_by_the_catalogue
     (found,) = identify(Stated(source))
 
     assert found.config == own
-    assert found.why == f"published: it is {XLM_R} of the catalogue, and the keys agree; its config is the catalogue's"
+    assert (
+        found.why
+        == f"published: the checkpoint is {XLM_R} of the catalogue, and the keys agree; its config is the catalogue's"
+    )
     assert inspect(source).architecture == describe([found]).architecture == "ViT 64x2/16 with XLM-R 32x2"
 
 
@@ -69,7 +72,7 @@ def test_it_converts_to_what_it_is_with_its_config_beside_it(own, tmp_path):
     assert recorded.conversion["command"] == f"zhclip convert laion/{XLM_R} out"
     assert recorded.sources[0]["evidence"]["stated"]["model_cfg"] == own["model_cfg"]
     assert set(recorded.sources[0]["files"]) == {"open_clip_pytorch_model.bin"}
-    said = "they are those that the catalogue of hf_zhclip has for it"
+    said = "The values are taken from the catalogue of hf_zhclip"
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert said in recorded.conversion["limits"][-1].en and said in card and "这里取 hf_zhclip 目录中的值" in card
     assert verify(tmp_path / "out", f"laion/{XLM_R}").passed

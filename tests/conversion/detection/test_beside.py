@@ -111,7 +111,7 @@ def test_a_named_folder_whose_setting_is_not_heeded_is_asked_about_and_its_words
     with pytest.raises(InputError, match=f"state .*{setting} false.* takes no other settings") as error:
         convert(source, tmp_path / "OUT", tokenizer=folder, **options)
 
-    (way,) = re.findall(r"the words alone: --tokenizer (\S+);", str(error.value))
+    (way,) = re.findall(r"the words alone: --tokenizer (\S+)\. A", str(error.value))
     stated = Stated(source, tokenizer=way, **options)
     parts = identify(stated)
     assert prepare(parts, describe(parts), stated).vocabulary == folder / "vocab.txt"

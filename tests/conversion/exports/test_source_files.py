@@ -360,7 +360,7 @@ def test_a_longer_text_goes_back_and_is_said(copy, tmp_path):
     exported = export(folder, tmp_path / "HOME", to="source")
 
     assert any(
-        "cut at 60 tokens" in sentence and "the original's own limit is 52" in sentence
+        "cuts texts at 60 tokens" in sentence and "the original's own limit is 52" in sentence
         for sentence in exported.differs
     )
 

@@ -316,9 +316,9 @@ def add_token(tokenizer):
 
 TOKENIZER = {
     "padding before the text": ("tokenizer_config.json", {"padding_side": "left"}, "pads on the left"),
-    "token types of a second text": ("tokenizer.json", in_template(1), r"token types \[1, 1, 1\]; zeros were wanted"),
+    "token types of a second text": ("tokenizer.json", in_template(1), r"token types \[1, 1, 1\]; wanted zeros"),
     "another padding token": ("tokenizer_config.json", {"pad_token": "[UNK]"}, "pads with id"),
-    "a word beyond the rows": ("tokenizer.json", add_token, r"21129 words, but the model has 21128 rows"),
+    "a word beyond the rows": ("tokenizer.json", add_token, r"21129 words, but the model has only 21128 rows"),
 }
 
 

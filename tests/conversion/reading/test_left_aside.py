@@ -26,7 +26,7 @@ def test_what_was_read_and_what_was_left_aside_is_said_by_inspect_and_in_the_rep
     report = convert(folder, tmp_path / "out", progress=said.append)
 
     assert (found.file, found.left_aside) == ("model.safetensors", OTHERS)
-    line = f"model.safetensors; left aside: {', '.join(OTHERS)}"
+    line = f"model.safetensors; not read: {', '.join(OTHERS)}"
     assert f"  read: {line}" in found.summary().splitlines()
     assert f"Read {line}" in said
     assert report.sources[0]["left_aside"] == list(OTHERS)
@@ -48,7 +48,7 @@ def test_where_there_is_one_set_nothing_is_said(folder, tmp_path):
     said = []
     report = convert(folder, tmp_path / "out", progress=said.append)
 
-    assert "left aside" not in inspect(folder).text() and not any("left aside" in line for line in said)
+    assert "not read" not in inspect(folder).text() and not any("not read" in line for line in said)
     assert report.sources[0]["left_aside"] == []
 
 
