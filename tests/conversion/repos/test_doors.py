@@ -131,7 +131,8 @@ COMPUTE = """
                 found[name]["refused"].append(str(error))
     calls = [(name, name, {}) for name in ("AutoTokenizer", "AutoModel", "AutoProcessor", "AutoImageProcessor")]
     calls.append(("AutoProcessor, trusted", "AutoProcessor", {"trust_remote_code": True}))
-    found["codeless"] = {}
+    if request["codeless"]:
+        found["codeless"] = {}
     for called, name, trust in calls if request["codeless"] else ():
         try:
             told = type(globals()[name].from_pretrained(request["codeless"], **trust)).__name__
