@@ -1,10 +1,17 @@
 """Small models of every composition of towers, pooling and projection, and inputs for them; weights seeded by key."""
 
+import accelerate
+import pytest
 import torch
+from packaging.version import parse
 
 from hf_zhclip import ZhCLIPConfig, ZhCLIPModel
 
 from tests.weights import seeded_state_dict
+
+WHOLE_ON_DISK = pytest.mark.skipif(
+    parse(accelerate.__version__) < parse("1.15"), reason="accelerate before 1.15 refuses to put a whole model on disk"
+)
 
 LAYER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 TEXT = {

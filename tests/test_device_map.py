@@ -15,7 +15,6 @@ import accelerate
 import pytest
 import torch
 from accelerate.utils import align_module_device
-from packaging.version import parse
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -34,7 +33,7 @@ from hf_zhclip.conversion import convert
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
-from tests.small_models import both, build
+from tests.small_models import WHOLE_ON_DISK, both, build
 from tests.thorough import in_turns, thorough
 
 MODELS = ("cn_clip", "cn_clip_rn50")  # a ViT and a ResNet
@@ -44,10 +43,6 @@ LAYOUTS = ("one file", "shards")
 NO_GPU = {"cpu": 2**30}  # a limit that names no GPU keeps "auto" from taking one
 BLOCKS = ("BertLayer", "XLMRobertaLayer", "CLIPEncoderLayer", "TransformerBlock")
 BLOCKS += ("ZhCLIPBottleneck", "ZhCLIPAttentionPool2d")
-
-WHOLE_ON_DISK = pytest.mark.skipif(
-    parse(accelerate.__version__) < parse("1.15"), reason="accelerate before 1.15 refuses to put a whole model on disk"
-)
 
 
 def needs_gpus(count: int) -> list[pytest.MarkDecorator]:

@@ -23,7 +23,7 @@ from hf_zhclip.conversion.tokenizers.builders import cn_clip_tokenizer
 from hf_zhclip.typed_inputs_zhclip import Place
 
 from tests.image_modes import rgb, with_alpha
-from tests.small_models import build
+from tests.small_models import WHOLE_ON_DISK, build
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"猫狗一只"]
 TEXTS = ["一只猫", "狗"]
@@ -180,15 +180,19 @@ def test_a_text_tower_saved_with_its_tokenizer_alone_is_enough(folder, tmp_path)
 
 
 @torch.no_grad()
-def test_vectors_lie_on_the_models_device_also_where_its_parts_are_on_disk(folder, model):
-    places = {"logit_scale": "cpu", "text_model": "disk", "vision_model": "cpu"}
-    split = AutoModel.from_pretrained(
-        folder, device_map=places | {"text_projection": "disk", "visual_projection": "cpu"}
-    )
-    whole = ZhCLIPTextModelWithProjection.from_pretrained(folder, device_map={"": "disk"})
-    for each in (split, whole):
-        found = each.encode_text(TEXTS)
-        assert found.device.type == "cpu" and torch.equal(found, model.encode_text(TEXTS))
+PLACES = {"logit_scale": "cpu", "text_model": "disk", "text_projection": "disk", "vision_model": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("auto", "places"),
+    [
+        (AutoModel, PLACES | {"visual_projection": "cpu"}),
+        pytest.param(ZhCLIPTextModelWithProjection, {"": "disk"}, marks=WHOLE_ON_DISK),
+    ],
+)
+def test_vectors_lie_on_the_models_device_also_where_its_parts_are_on_disk(auto, places, folder, model):
+    found = auto.from_pretrained(folder, device_map=places).encode_text(TEXTS)
+    assert found.device.type == "cpu" and torch.equal(found, model.encode_text(TEXTS))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
