@@ -179,7 +179,6 @@ def test_a_text_tower_saved_with_its_tokenizer_alone_is_enough(folder, tmp_path)
     assert AutoModel.from_pretrained(tmp_path).encode_text("猫").shape == (1, 16)
 
 
-@torch.no_grad()
 PLACES = {"logit_scale": "cpu", "text_model": "disk", "text_projection": "disk", "vision_model": "cpu"}
 
 
@@ -190,6 +189,7 @@ PLACES = {"logit_scale": "cpu", "text_model": "disk", "text_projection": "disk",
         pytest.param(ZhCLIPTextModelWithProjection, {"": "disk"}, marks=WHOLE_ON_DISK),
     ],
 )
+@torch.no_grad()
 def test_vectors_lie_on_the_models_device_also_where_its_parts_are_on_disk(auto, places, folder, model):
     found = auto.from_pretrained(folder, device_map=places).encode_text(TEXTS)
     assert found.device.type == "cpu" and torch.equal(found, model.encode_text(TEXTS))
