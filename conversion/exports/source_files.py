@@ -20,9 +20,9 @@ from ..errors import InputError, ParityError
 from ..mapping import fold, matches
 from ..pipeline import Prepared, prepare
 from ..proof import samples
-from ..reading.evidence import TOKENIZER_CONFIG, Evidence
+from ..reading.evidence import TOKENIZER_CONFIG, Evidence, Testimony
 from ..reading.files import sha256
-from ..repos.backwards import MappedBack, mapped_back
+from ..repos.backwards import mapped_back
 from ..repos.repo import Repo
 from ..repos.report import FILE, Report, read_report
 from ..repos.write import alone, same_bits, write_json, write_pickle, write_weights
@@ -165,7 +165,7 @@ def homes(repo: Repo, report: Report) -> tuple[Home, ...]:
     return tuple(_home(repo, report, part, each) for part, each in zip(parts, report.sources, strict=True))
 
 
-def _home(repo: Repo, report: Report, part: MappedBack, recorded: Mapping[str, Any]) -> Home:
+def _home(repo: Repo, report: Report, part: Testimony, recorded: Mapping[str, Any]) -> Home:
     source, is_image = SOURCES[part.format], part.role == "image"
     dropped = _checked(source, part.evidence, recorded.get("dropped"))
     if why := source.files.refused(part.evidence.files):

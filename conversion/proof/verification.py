@@ -18,6 +18,7 @@ from hf_zhclip.saving_zhclip import CODE_VERSION
 from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..reading import evidence
+from ..reading.evidence import Testimony
 from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.backwards import mapped_back
@@ -38,7 +39,6 @@ from .restated import identify_again
 from .stated_modules import stated_modules
 from .vocabulary import compare_steps, compare_vocabulary
 from .witness import Witness, WitnessOfPair, WitnessOfTextAlone
-from .witnesses import Testimony
 
 PROGRAM = "from hf_zhclip.conversion.proof.verification import main; main(sys.argv[1:])"
 """The fresh process's program."""
@@ -340,8 +340,7 @@ def _testimony(part: Part, dtype: str) -> Testimony:
 
 def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
     """What a witness of the original is built from, as far as a repo and its report show it."""
-    found = mapped_back(repo.tensors, repo.config, request.recorded)
-    return [Testimony(each.format, each.role, each.tensors, each.evidence) for each in found]
+    return mapped_back(repo.tensors, repo.config, request.recorded)
 
 
 def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:

@@ -7,7 +7,7 @@ the raw configs.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, ZhclipError
-from ..reading.evidence import Evidence
+from ..reading.evidence import Testimony
 from ..words import Words, joined
 from .reference import pictures
 from .reference.files import image_processor
@@ -41,16 +41,6 @@ REFERENCE = Words("reference", "参考实现")
 
 OF_AN_IMAGE_PART = ("encode_image", "logit_scale", "image_training")
 """The calls that an image part answers; texts and the image order belong to the text side's family."""
-
-
-@dataclass(frozen=True)
-class Testimony:
-    """What the witness of one part is built from: its format, its role in the model, tensors and evidence."""
-
-    format: str
-    role: str
-    tensors: Mapping[str, torch.Tensor]
-    evidence: Evidence
 
 
 def build(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .files import sha256
 from .json_files import read_any_json
 from .read import Checkpoint
@@ -33,6 +35,16 @@ class Evidence:
     files: Mapping[str, Any]
     hashes: Mapping[str, str]
     stated: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What is known of one part of an original: its format, its role in the model, its tensors and the evidence."""
+
+    format: str
+    role: str
+    tensors: Mapping[str, torch.Tensor]
+    evidence: Evidence
 
 
 def gather(checkpoint: Checkpoint, stated: Mapping[str, Any], base: tuple[str, Path] | None) -> Evidence:

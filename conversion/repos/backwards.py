@@ -1,7 +1,6 @@
 """A repo's tensors -> the tensors of its original, by the inverse of the table that its report names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,14 @@ import torch
 
 from ..detection.parts import OF_ROLE
 from ..mapping import check_claims, claimed, inverse, plan
-from ..reading.evidence import Evidence, of_report
+from ..reading.evidence import Testimony, of_report
 from ..reading.read import Checkpoint
 from ..sources import SOURCES
 
 
-@dataclass(frozen=True)
-class MappedBack:
-    """One part of the original: its format, its role in the model, its tensors, and what the report recorded of it."""
-
-    format: str
-    role: str
-    tensors: Mapping[str, torch.Tensor]
-    evidence: Evidence
-
-
 def mapped_back(
     tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]]
-) -> list[MappedBack]:
+) -> list[Testimony]:
     """The original, as far as a repo shows it: tensors by the inverse tables, the other facts by the report.
 
     The keys are those of the format's plainest layout: no flash attention, no tensors that a `drop` left out.
@@ -44,7 +33,7 @@ def mapped_back(
 
 def _part_back(
     tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], recorded: Mapping[str, Any]
-) -> MappedBack:
+) -> Testimony:
     given = of_report(recorded["evidence"])
     written = Checkpoint(Path(recorded["name"]), (), "mapped back", tensors)
     part = OF_ROLE[recorded["role"]](SOURCES[recorded["format"]], written, {}, "recorded", given.stated)
@@ -52,4 +41,4 @@ def _part_back(
     own = {key: tensors[key] for key in claimed(table, tensors)}
     backwards = plan(table, {key: tuple(tensor.shape) for key, tensor in own.items()})
     check_claims(backwards)
-    return MappedBack(part.source.name, part.role, dict(backwards.run(own)), given)
+    return Testimony(part.source.name, part.role, dict(backwards.run(own)), given)

@@ -22,8 +22,7 @@ from hf_zhclip.conversion.layouts import hf_config
 from hf_zhclip.conversion.proof import orders, texts, witnesses
 from hf_zhclip.conversion.proof.reference import pictures
 from hf_zhclip.conversion.proof.witness import TextFacts
-from hf_zhclip.conversion.proof.witnesses import Testimony
-from hf_zhclip.conversion.reading.evidence import gather
+from hf_zhclip.conversion.reading.evidence import Testimony, gather
 from hf_zhclip.conversion.stated import Stated
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS

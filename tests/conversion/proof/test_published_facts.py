@@ -18,7 +18,7 @@ from hf_zhclip.conversion.layouts import cn_clip as cn_clip_model
 from hf_zhclip.conversion.proof import witnesses
 from hf_zhclip.conversion.proof.reference import layers
 from hf_zhclip.conversion.reading import catalogue
-from hf_zhclip.conversion.reading.evidence import Evidence
+from hf_zhclip.conversion.reading.evidence import Evidence, Testimony
 from hf_zhclip.conversion.source import ImageSide, Texts
 from hf_zhclip.conversion.sources import open_clip_xlm_roberta, prd2, taiyi_finetune, wukong
 
@@ -178,7 +178,7 @@ FIELDS = {
 def differences(part: Part, description: Texts | ImageSide) -> list[str]:
     """Facts in which our description of a published size and the reference do not agree: "text heads" and so on."""
     reader = witnesses._Reader(
-        witnesses.Testimony(part.source.name, "whole", part.checkpoint.tensors, Evidence(files(part), {}, {}))
+        Testimony(part.source.name, "whole", part.checkpoint.tensors, Evidence(files(part), {}, {}))
     )
     different = []
     if isinstance(description, Texts):
