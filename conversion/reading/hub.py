@@ -139,7 +139,10 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
     # HTTPError is httpx's or httpx2's, whichever this huggingface_hub uses. A system error here comes from the cache.
     except (errors.HTTPError, OSError, RuntimeError) as error:
         told = explain(error, repo)
-        raise type(told)(f"{repo} could not be downloaded, and is not in the cache. {told}") from error
+        raise type(told)(
+            f"{repo} could not be downloaded, and is not in the cache. {told} If you meant a file or a folder: there "
+            f"is none at {repo}."
+        ) from error
 
 
 def _download_folder(huggingface_hub, repo: str, revision: str | None) -> str:
