@@ -403,6 +403,6 @@ def _to_source(
         wrote=f"{titles}: {written}",
         why="The files were converted back: every tensor has the same bits as in the repo, and config.json, token ids "
         "and pictures are the same.",
-        differs=source_files.differences(parts, repo, length),
+        differs=source_files.differences(destination, parts, repo, length),
         load=source_files.how_to_load(destination, parts, repo),
     )
