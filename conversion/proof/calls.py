@@ -119,6 +119,10 @@ TOWERS: Mapping[str, tuple[str, str, str]] = {
 """For each side: the word in its class names, its projection's name, and the output of a class with projection."""
 
 
+OF_ONE_TOWER = 2
+"""The computations of `Pair.tower_sides` for each side: with the projection, and without."""
+
+
 def text_alone_sides(
     model: Any, tokenizer: Any, witness: WitnessOfTextAlone, batches: Sequence[torch.Tensor]
 ) -> Iterator[Side]:

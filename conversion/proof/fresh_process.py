@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..amounts import STEPS, shown_amount, steps_done
+from ..amounts import STEPS, shown_amount, steps_of
 from ..errors import WorkError
 from ..reading.json_files import read_python_json
 
@@ -33,8 +33,8 @@ def _watched(process: subprocess.Popen[bytes], request: bytes, steps: Path) -> b
                 return process.communicate(given, timeout=0.5)[1]
             except subprocess.TimeoutExpired:
                 given = None  # the first call has it, and goes on with it
-                done = steps_done(steps)
-                advance(done - shown)
+                done, expected = steps_of(steps)
+                advance(done - shown, expected)
                 shown = done
 
 

@@ -82,6 +82,12 @@ class Measured:
     narrow: Mapping[torch.dtype, torch.Tensor]
 
 
+def computations(side: Side, own: torch.dtype) -> int:
+    """How many computations `measure` and `compare_tower` do for a side."""
+    narrow = 0 if side.in_own is None else 1 + (own != torch.float32)  # the witness's float32, and ours
+    return len(side.calls) + len(side.batches) + narrow
+
+
 def measure(side: Side, own: torch.dtype) -> Measured:
     """Runs our side: all calls in float64, the last call in float32 and in a narrower dtype of the repo's own.
 
@@ -110,7 +116,7 @@ def _compare_narrow(ours: Measured, exact: torch.Tensor, witness: Witness) -> It
     for dtype, found in ours.narrow.items():
         name = str(dtype).removeprefix("torch.")
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
-        if overflows(found, exact) and overflows(_encoded(ours.theirs, brief, dtype, witness), exact):
+        if overflows(found, exact) and overflows(_computed(ours.theirs, brief, dtype, witness), exact):
             # With these weights this dtype overflows in every implementation; the conversion is not the cause.
             what = ours.what.narrow.filled(dtype=OVERFLOWING.filled(dtype=name))
             yield Comparison(ours.step, what, witness.name, DIFFERENCE, scaled, float("nan"), True)
@@ -136,6 +142,10 @@ def computing_in(dtype: torch.dtype, own: torch.dtype, modules: Sequence[nn.Modu
 
 def _encoded(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:
     step()
+    return _computed(encode, batch, dtype, witness)
+
+
+def _computed(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:
     with witness.computing_in(dtype):
         return encode(_in(dtype, batch))
 
