@@ -1,11 +1,13 @@
 """How much of a long step is done, on stderr: only in a terminal, and only after two seconds."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub.utils import tqdm
+from huggingface_hub import constants
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, tqdm
 
 DELAY = 2.0
 """Seconds of silence: a step that is done by then shows nothing."""
@@ -39,6 +41,22 @@ def shown_amount(what: str, total: int | None, unit: str = "B") -> Iterator[Adva
             bar.update(amount)
 
         yield advance
+
+
+@contextmanager
+def amounts_of_the_hub() -> Iterator[None]:
+    """Lets the hub's client show its amounts in a terminal alone: it shows uploads and lists of files anywhere.
+
+    The user's HF_HUB_DISABLE_PROGRESS_BARS takes precedence.
+    """
+    if sys.stderr.isatty() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def expect(steps: int) -> None:
