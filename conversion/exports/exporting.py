@@ -17,9 +17,8 @@ from ..errors import InputError, ParityError
 from ..mapping import plan
 from ..proof import compared, samples
 from ..proof.fresh_process import answered
-from ..proof.precision import SAMENESS
 from ..repos.repo import Repo, read_repo
-from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.functional import normalize
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ..repos.report import Comparison
+from ..repos.report import SAMENESS, Comparison
 from . import samples
 from .compared import EMBEDDINGS, LOGIT_SCALE, LOGITS, POOLED, STATES
-from .precision import SAMENESS, Call, Measured, Side, bounded, difference
+from .precision import Call, Measured, Side, bounded, difference
 from .stated_modules import StatedModules
 from .witness import WitnessOfPair, WitnessOfTextAlone
 

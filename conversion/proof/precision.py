@@ -9,13 +9,10 @@ import torch
 from torch import nn
 
 from ..amounts import step
-from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..words import Words
 from .compared import CALL, OVERFLOWING, Vectors
 from .witness import Witness
-
-SAMENESS = 1e-9
-"""Largest absolute difference of L2-normalised embeddings, and of a cosine from 1, in float64."""
 
 MARGIN = 64
 """The largest allowed ratio of our float32 error to the witness's own float32 error.
