@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..amounts import step
+from hf_zhclip.amounts import step
+
 from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..words import Words
 from .compared import CALL, OVERFLOWING, Vectors

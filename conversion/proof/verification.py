@@ -13,14 +13,14 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
+from hf_zhclip.amounts import expect
+from hf_zhclip.json_files import read_json
 from hf_zhclip.saving_zhclip import CODE_VERSION
 
-from ..amounts import expect
 from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..reading import evidence
 from ..reading.evidence import Testimony
-from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.backwards import mapped_back
 from ..repos.own_code import own_code

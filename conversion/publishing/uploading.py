@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..amounts import amounts_of_the_hub
+from hf_zhclip.amounts import amounts_of_the_hub
+
 from ..errors import InputError, WorkError
 from ..reading.files import CARD
 from ..reading.hub_errors import explain, unclear

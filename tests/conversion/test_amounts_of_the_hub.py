@@ -27,6 +27,7 @@ def hub(tmp_path, monkeypatch):
     """A hub with a folder to convert, for a user who has not switched the amounts off."""
     for module in (HUB, constants):
         monkeypatch.setattr(module, "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setattr(HUB, "progress_bar_states", {})
     checkpoints.chinese_clip.chinese_clip_folder(tmp_path / "SOURCE")
     with serve(tmp_path / "server", {"hf_writer": ("user",)}) as hub:
         connect(monkeypatch, hub, "hf_writer", tmp_path / "home")
