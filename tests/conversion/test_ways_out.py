@@ -16,10 +16,11 @@ import pytest
 import torch
 
 import zhclip_cli
+from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 
 from tests import checkpoints as c
 from tests.conversion import test_bad_input as bad
-from tests.thorough import every_third
+from tests.thorough import thorough
 
 Words = list[Any]
 WALKS: dict[str, tuple[Callable[[Path], Words], Callable[[Path, Words, str], Words]]] = {}
@@ -502,7 +503,247 @@ def one_set_of_weights_is_saved(tmp, words, said):
     return [words[0], "--config", c.cn_clip.cn_clip_config(tmp / "facts.json")]
 
 
+# Files of single families
+
+
+def a_bert_clip_under_another_name_of_format(tmp):
+    return [c.open_clip.open_clip_folder(tmp / "model"), "--format", "openai_clip"]
+
+
+@walk(a_bert_clip_under_another_name_of_format)
+def a_format_that_reads_no_files_beside_is_left_out(tmp, words, said):
+    return without(words, "--format", said)
+
+
+def prd2_with_a_word_for_a_tower(tmp):
+    (tmp / "facts.json").write_text(json.dumps({**c.prd2.PRD2_FACTS, "text_config": "bert"}), encoding="utf-8")
+    return [c.prd2.prd2_file(tmp / "x.pth"), "--config", tmp / "facts.json"]
+
+
+@walk(prd2_with_a_word_for_a_tower)
+def facts_of_a_prd2_in_place_of_an_object_are_corrected(tmp, words, said):
+    assert "an object with fields was wanted" in said
+    c.prd2.prd2_config(tmp / "facts.json")
+    return words
+
+
+def multilingual(tmp, **base):
+    """A Multilingual-CLIP with a base of these changed fields, which is named with --config."""
+    found = c.FAMILIES["multilingual_clip"](tmp)
+    edit(found.arguments["config"], **base)
+    return [found.source, *(word for name, value in found.arguments.items() for word in (f"--{name}", value))]
+
+
+@walk(lambda tmp: multilingual(tmp, model_type="roberta"))
+def the_base_s_config_is_passed(tmp, words, said):
+    assert "Pass the config.json of the text tower's base model" in said
+    return named(words, "--config", c.multilingual_clip.multilingual_clip_config(tmp / "right.json"), said)
+
+
+def another_width(tmp):
+    words = multilingual(tmp)
+    edit(words[0] / "config.json", transformerDimensions=48)
+    return words
+
+
+@walk(another_width)
+def widths_of_a_multilingual_clip_are_taken_from_the_same_folder(tmp, words, said):
+    assert "Take weights and config.json from the same folder" in said
+    edit(words[0] / "config.json", transformerDimensions=c.common.HIDDEN)
+    return words
+
+
+def a_broken_tokenizer(tmp):
+    words = multilingual(tmp)
+    content = json.loads((words[0] / "tokenizer.json").read_text(encoding="utf-8"))
+    content["truncation"] = {"max_length": "long"}
+    (words[0] / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    return words
+
+
+@walk(a_broken_tokenizer)
+def a_tokenizer_that_the_library_cannot_read_is_another(tmp, words, said):
+    assert "that transformers can't read" in said and "or pass the vocabulary" in said
+    folder = c.multilingual_clip.multilingual_clip_folder(tmp / "again")
+    return named(words, "--tokenizer", folder, said)
+
+
+def a_wukong_with_another_vocabulary(tmp):
+    words = tmp / "vocab.txt"
+    lines = list(default_vocab())
+    lines[0], lines[5] = lines[5], lines[0]
+    words.write_text("".join(f"{word}\n" for word in lines), encoding="utf-8")
+    return [*wukong_stating()(tmp), "--tokenizer", words]
+
+
+@walk(a_wukong_with_another_vocabulary)
+def a_wukong_s_vocabulary_is_passed(tmp, words, said):
+    (tmp / "right.txt").write_text("".join(f"{word}\n" for word in default_vocab()), encoding="utf-8")
+    return named(words, "--tokenizer", tmp / "right.txt", said)
+
+
+def an_openai_file(tmp, **scalars):
+    found = c.FAMILIES["openai_clip"](tmp)
+    c.openai_clip.openai_clip_file(found.source, **scalars)
+    return [found.source, "--tokenizer", found.arguments["tokenizer"]]
+
+
+@walk(lambda tmp: an_openai_file(tmp, context_length=9))
+def an_openai_file_that_contradicts_itself_is_fetched_again(tmp, words, said):
+    assert "Fetch the file again" in said
+    c.openai_clip.openai_clip_file(words[0])
+    return words
+
+
+def an_openai_model_beside_another_config(tmp):
+    words = openai_keys(tmp)
+    (tmp / "model").mkdir()
+    words[0].rename(tmp / "model" / "pytorch_model.bin")
+    facts = {"model_type": "clip", "vision_config": {"num_attention_heads": 7}}
+    (tmp / "model" / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+    return [tmp / "model", *words[1:], "--format", "openai_clip"]
+
+
+@walk(an_openai_model_beside_another_config)
+def a_config_that_contradicts_openai_s_model_is_replaced(tmp, words, said):
+    assert "Take weights and config.json from the same model" in said
+    (words[0] / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
+    return words
+
+
+def an_open_clip_file_as_openai_s(tmp):
+    folder = c.open_clip.open_clip_folder(tmp / "m")
+    (folder / "open_clip_pytorch_model.bin").rename(tmp / "x.pt")
+    return [tmp / "x.pt", "--format", "openai_clip", "--tokenizer", folder]
+
+
+@walk(an_open_clip_file_as_openai_s)
+def a_width_that_is_not_openai_s_is_open_clip_s(tmp, words, said):
+    format, option = re.search(r"pass --format (open_clip), and state the heads with (--config)", said).groups()
+    return named(named(words, "--format", format, said), option, tmp / "m" / "open_clip_config.json", said)
+
+
+def a_modelscope_folder_with_one_config(tmp):
+    folder = c.modelscope.modelscope_folder(tmp / "m")
+    (folder / "text_model_config.json").rename(tmp / "text_model_config.json")
+    return [folder]
+
+
+@walk(a_modelscope_folder_with_one_config)
+def a_second_config_is_fetched(tmp, words, said):
+    (name,) = re.findall(r"Fetch (\S+\.json), too", said)
+    (tmp / name).rename(words[0] / name)
+    return words
+
+
+def a_sentence_transformer_without_its_dense_module(tmp):
+    found = c.FAMILIES["sentence_transformers"](tmp)
+    (found.source / "2_Dense" / "pytorch_model.bin").rename(tmp / "pytorch_model.bin")
+    return [found.source, *(word for name, value in found.arguments.items() for word in (f"--{name}", value))]
+
+
+@walk(a_sentence_transformer_without_its_dense_module)
+def a_file_of_sentence_transformers_is_fetched(tmp, words, said):
+    assert re.search("Fetch the (file|projection), too", said)
+    (tmp / "pytorch_model.bin").rename(words[0] / "2_Dense" / "pytorch_model.bin")
+    return words
+
+
+def a_sentence_transformer_with_another_dense_module(tmp):
+    found = c.FAMILIES["sentence_transformers"](tmp)
+    edit(found.source / "2_Dense" / "config.json", in_features=7)
+    return [found.source, *(word for name, value in found.arguments.items() for word in (f"--{name}", value))]
+
+
+@walk(a_sentence_transformer_with_another_dense_module)
+def modules_are_taken_from_the_same_folder(tmp, words, said):
+    assert "Take all modules from the same folder" in said
+    edit(words[0] / "2_Dense" / "config.json", in_features=c.common.HIDDEN)
+    return words
+
+
+def a_setting_in_one_of_two_files(tmp):
+    folder = c.bert_clip.bert_clip_config(tmp / "bert")
+    from transformers import BertTokenizerFast
+
+    BertTokenizerFast.from_pretrained(folder, do_lower_case=False).save_pretrained(folder)
+    content = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    content.pop("do_lower_case", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(content), encoding="utf-8")
+    return [folder]
+
+
+@walk(a_setting_in_one_of_two_files)
+def a_setting_is_written_into_tokenizer_config_json(tmp, words, said):
+    name, value, setting = re.search(r"found (\w+)=(\w+) in .* but no (\w+) in tokenizer_config.json", said).groups()
+    assert f"Write the {setting} of the training into" in said
+    edit(words[0] / "tokenizer_config.json", **{setting: value == "True"})
+    return words
+
+
+def a_clip_with_cut_merges(tmp):
+    folder = c.hf_clip.clip_folder(tmp / "clip")
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "merges.txt").write_text("\n".join([*lines[:-1], ""]), encoding="utf-8")
+    return [folder]
+
+
+@walk(a_clip_with_cut_merges)
+def a_damaged_vocabulary_is_fetched_again(tmp, words, said):
+    assert re.search(r"Fetch .*again", said)
+    shutil.copyfile(c.hf_clip.clip_folder(tmp / "again") / "merges.txt", words[0] / "merges.txt")
+    return words
+
+
+@walk(bad.a_config_json_that_is_cut)
+def a_config_json_that_is_cut_is_fetched_again(tmp, words, said):
+    assert "Fetch it again, or correct it" in said
+    shutil.copyfile(c.bert_clip.bert_clip_config(tmp / "again") / "config.json", Path(words[0]) / "config.json")
+    return words
+
+
+@walk(lambda tmp: [c.chinese_clip.chinese_clip_folder(tmp / "m"), "--context-length", "1000"])
+def another_length_of_texts_is_taken(tmp, words, said):
+    assert "takes 3 to 64 tokens" in said
+    return named(words, "--context-length", 64, said)
+
+
+def a_source_inside_of_what_would_be_replaced(tmp):
+    c.bert_clip.bert_clip_config(tmp / "OUT" / "source")
+    (tmp / "OUT" / "config.json").write_text('{"model_type": "hf_zhclip"}', encoding="utf-8")
+    return [tmp / "OUT" / "source", "--force"]
+
+
+@walk(a_source_inside_of_what_would_be_replaced)
+def a_place_around_the_source_is_another(tmp, words, said):
+    assert "--force would delete both. Choose another place" in said
+    (tmp / "OUT" / "source").rename(tmp / "source")  # the command of this test has one place
+    return [tmp / "source", "--force"]
+
+
+def only_sentencepiece(tmp):
+    words = multilingual(tmp)
+    (words[0] / "tokenizer.json").rename(tmp / "tokenizer.json")
+    (words[0] / "sentencepiece.bpe.model").write_bytes(b"\x0a\x0e")
+    return words
+
+
+@walk(only_sentencepiece)
+def a_tokenizer_json_that_is_missing_is_fetched(tmp, words, said):
+    assert "Fetch tokenizer.json from the same repository" in said
+    (tmp / "tokenizer.json").rename(words[0] / "tokenizer.json")
+    return words
+
+
 # The walks
+
+SEEN_BY_CONVERT = (
+    *("what_exists_is_replaced_by_force", "a_place_around_the_source_is_another", "the_folder_of_a_report_is_made"),
+    *("weights_that_are_no_numbers_are_converted_anyway", "another_place_of_a_report_is_chosen"),
+    *("a_dtype_that_is_too_narrow_is_another", "a_shard_size_of_the_message_is_taken"),
+    *("a_length_of_texts_within_the_limits_is_taken", "another_length_of_texts_is_taken"),
+)
+"""Walks whose message `inspect` does not give."""
 
 
 def convert(tmp: Path, words: Words, capsys) -> tuple[int, str]:
@@ -510,13 +751,26 @@ def convert(tmp: Path, words: Words, capsys) -> tuple[int, str]:
     return code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", every_third(WALKS))
-def test_what_a_message_says_gets_past_it(name, tmp_path, capsys):
+def inspect(tmp: Path, words: Words, capsys) -> tuple[int, str]:
+    """What `convert` would say, from the command that writes nothing."""
+    code = zhclip_cli.main(["inspect", "--json", *map(str, words)])
+    shown = capsys.readouterr()
+    return code, json.loads(shown.out)["refusal"] or "" if shown.out else shown.err
+
+
+def share() -> list[Any]:
+    """Every third walk, by `inspect` where it gives the message; all walks by `convert` are `thorough`."""
+    rows = [(name, convert if name in SEEN_BY_CONVERT else inspect) for name in list(WALKS)[::3]]
+    return [*rows, *(thorough((name, convert)) for name in WALKS if (name, convert) not in rows)]
+
+
+@pytest.mark.parametrize(("name", "command"), share())
+def test_what_a_message_says_gets_past_it(name, command, tmp_path, capsys):
     start, way = WALKS[name]
     words = start(tmp_path)
-    code, said = convert(tmp_path, words, capsys)
+    code, said = command(tmp_path, words, capsys)
     assert code == 2, said
 
-    code, after = convert(tmp_path, way(tmp_path, words, said), capsys)
+    code, after = command(tmp_path, way(tmp_path, words, said), capsys)
 
     assert code == 0, after
