@@ -22,6 +22,7 @@ WAY = re.compile(
     rf"zhclip (?:{COMMANDS})\b|(?<![\w-])--[a-z][a-z_-]+"
     r"|\b(?:save_pretrained|from_pretrained|merge_and_unload|resize_token_embeddings|to_dense)\b|`(?:python|hf|pip) "
     r"|\b(?:[Ff]etch|[Pp]ut|Take|Save|Move|Write|Merge)\b"
+    r"|\{(?:finish_it\(|finishing\(|CONVERT_AGAIN\}|OTHER_VOCABULARY\}|MERGE)"  # sentences that messages share
 )
 CHINESE = re.compile("[\u4e00-\u9fff]")
 OF_ARGPARSE = ("help", "description", "epilog", "metavar")

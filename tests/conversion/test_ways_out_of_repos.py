@@ -20,13 +20,14 @@ from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.exports import exporting
 from hf_zhclip.conversion.layouts import bases
 from hf_zhclip.conversion.proof.verification import unseen
+from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos import doors
 
 from tests import checkpoints as c
 from tests.conversion import test_bad_input as bad
 from tests.conversion.helpers import answer_here, contents
 from tests.loopback_hub import connect, serve
-from tests.thorough import in_turns, thorough
+from tests.thorough import every_third, in_turns, thorough
 
 
 @pytest.fixture(autouse=True)
@@ -403,3 +404,80 @@ def test_the_command_that_sees_more_than_verify_is_run(repo):
     found = repo("hf_clip")
     command = re.search("`(zhclip verify [^`]* --against SOURCE)`", unseen(found.path))[1]
     run(command, SOURCE=found.original.source)
+
+
+# Files of a repo that were changed: the base's take their place
+
+
+def field(name, **changes):
+    """Changes fields of a JSON file of a repo."""
+    return lambda folder: edit(folder / name, lambda content: content.update(changes))
+
+
+def other_format(folder):
+    edit(folder / "conversion_report.json", lambda content: content["sources"][0].update(format="of_nobody"))
+
+
+def other_code(folder):
+    (folder / "modeling_zhclip.py").write_text("pass\n", encoding="utf-8")
+
+
+def other_modules(folder):
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    (folder / "modules.json").write_text(json.dumps([*modules, *modules]), encoding="utf-8")
+
+
+def no_modules(folder):
+    (folder / "modules.json").write_text('{"modules": []}', encoding="utf-8")
+
+
+def other_method(folder):
+    def change(content):
+        content["modality_config"]["text"]["method"] = "forward"
+
+    edit(folder / "sentence_bert_config.json", change)
+
+
+SETTINGS = "config_sentence_transformers.json"
+CHANGED = {
+    "the format of the report": (other_format, "verify"),
+    "the code": (other_code, "push"),
+    "the side of the padding": (field("tokenizer_config.json", padding_side="left"), "verify"),
+    "the modules": (other_modules, "verify"),
+    "the list of modules": (no_modules, "verify"),
+    "the joining of texts": (field("sentence_bert_config.json", unpad_inputs=True), "verify"),
+    "a field of the module": (field("sentence_bert_config.json", max_seq_length=7), "verify"),
+    "the method of the module": (other_method, "verify"),
+    "the prompts": (field(SETTINGS, prompts={"query": "图片："}), "verify"),
+    "the name of the prompt": (field(SETTINGS, prompts={}, default_prompt_name="query"), "verify"),
+}
+
+
+@pytest.mark.parametrize("name", every_third(CHANGED))
+def test_a_folder_with_a_changed_file_is_finished_from_its_base(name, copy, repo, tmp_path):
+    spoil, command = CHANGED[name]
+    spoil(copy)
+    if name == "the code":
+        report_anew(copy)
+
+    said = refused(CALLS[command], copy, tmp_path / "DEST")
+    words = shlex.split(command_of(said))[1:]
+    names = {"TRAINED": copy, "REPO": repo("cn_clip_vit").path, "OUT": tmp_path / "OUT"}
+    words = [str(names.get(word, word)) for word in words]
+    for _ in range(2):  # `convert` may ask for the correction of the file, which is a different message
+        try:
+            convert(words[1], words[2], base=words[4])
+            break
+        except InputError as error:
+            assert str(error) != said and "correct the file of the field" in str(error), str(error)
+            file = re.search(r"^  (\w+\.json) ", str(error), re.MULTILINE)[1]
+            shutil.copyfile(names["REPO"] / file, copy / file)
+
+    assert verify(tmp_path / "OUT").passed
+
+
+def report_anew(folder):
+    """A report that names the folder's files as they are."""
+    files = {name: sha256(folder / name) for name in contents(folder) if name not in ("conversion_report.json",)}
+    own = json.loads((folder / "conversion_report.json").read_text(encoding="utf-8"))["files"]
+    edit(folder / "conversion_report.json", lambda content: content.update(files={name: files[name] for name in own}))
