@@ -5,7 +5,7 @@ from types import ModuleType
 
 from .errors import InputError
 
-EXTRAS = {"datasets": "train", "lmdb": "train", "opencc": "train", "pyarrow.parquet": "train"}
+EXTRAS = {"datasets": "train", "lmdb": "train", "opencc": "train", "pyarrow": "train", "pyarrow.parquet": "train"}
 """By module, the extra of hf-zhclip that installs it."""
 
 

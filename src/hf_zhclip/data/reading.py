@@ -7,13 +7,16 @@ from pathlib import Path
 from ..errors import InputError
 from ..telling import near
 from .formats import Format
-from .readers import captions_file, picture_folder, tsv_files
+from .readers import captions_file, hub_datasets, lmdb_folder, picture_folder, taiyi_captions, tsv_files
 from .split import Split
 
 FORMATS: Mapping[str, Format] = {
     "tsv": tsv_files.FORMAT,
+    "lmdb": lmdb_folder.FORMAT,
     "captions": captions_file.FORMAT,
+    "taiyi": taiyi_captions.FORMAT,
     "folder": picture_folder.FORMAT,
+    "datasets": hub_datasets.FORMAT,
 }
 
 
@@ -37,7 +40,25 @@ def read(
     """
     place = os.fspath(place)
     chosen = FORMATS[format_of(place, format)]
-    return chosen.read(place, _one(place, split, chosen.splits(place)), None if pictures is None else Path(pictures))
+    return chosen.read(place, _one(place, split, chosen.splits(place)), _folder(pictures))
+
+
+def read_splits(
+    place: str | os.PathLike[str],
+    only: str | None = None,
+    format: str | None = None,
+    pictures: str | os.PathLike[str] | None = None,
+) -> list[Split]:
+    """Reads every split of a place, or one; see `read`."""
+    place = os.fspath(place)
+    chosen = FORMATS[format_of(place, format)]
+    found = chosen.splits(place)
+    names = found if only is None and found else [_one(place, only, found)]
+    return [chosen.read(place, name, _folder(pictures)) for name in names]
+
+
+def _folder(pictures: str | os.PathLike[str] | None) -> Path | None:
+    return None if pictures is None else Path(pictures)
 
 
 def format_of(place: str, format: str | None = None) -> str:
@@ -60,7 +81,7 @@ def format_of(place: str, format: str | None = None) -> str:
             f"{place} can be read as {' and as '.join(claims)}. Say which you mean with format (--format):"
             f"{_wanted(claims)}"
         )
-    found = "holds data of no format" if os.path.exists(place) else "does not exist"
+    found = "holds data of no format" if os.path.exists(place) else "does not exist, and is no name on the hub"
     raise InputError(f"{place} {found}. Wanted is one of these:{_wanted(FORMATS)}")
 
 

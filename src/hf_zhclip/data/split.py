@@ -144,7 +144,7 @@ class Split:
         Raises:
             InputError: the package datasets is missing.
         """
-        from .hub_rows import to_dataset
+        from .as_dataset import to_dataset
 
         return to_dataset(self)
 

@@ -76,8 +76,8 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
         captions = _captions(folder)
     if len(captions) > 1:
         raise InputError(
-            f"{folder} holds several files of captions: {', '.join(each.name for each in captions)}. Name the file that "
-            "you mean instead of the folder."
+            f"{folder} holds several files of captions: {', '.join(each.name for each in captions)}. Name the file "
+            "that you mean instead of the folder."
         )
     if captions:
         return _captioned(split, captions[0], folder if pictures is None else pictures)
@@ -105,8 +105,8 @@ def _named(split: str, folder: Path) -> Split:
         texts.append(Text(image_id, text, (image_id,)))
     if wordless:
         raise InputError(
-            f"{len(wordless)} of {len(names)} pictures of {folder} have no text in their names, such as {wordless[0]}; "
-            f"names such as 0001妙蛙种子.png were wanted. {MEND}"
+            f"{len(wordless)} of {len(names)} pictures of {folder} have no text in their names, such as "
+            f"{wordless[0]}; names such as 0001妙蛙种子.png were wanted. {MEND}"
         )
     _refuse_twice(ids, names, folder)
     return checked(Split(split, texts, Pictures.all_of(ids, Files(folder, names))), str(folder))
@@ -123,8 +123,8 @@ def told_by(name: str) -> tuple[Id, str]:
         stem.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"the picture {name!r} has a name that is no UTF-8 (an archive from Windows may hold GBK names); a text was "
-            "wanted. Unpack the archive with its encoding, such as unzip -O GB18030."
+            f"the picture {name!r} has a name that is no UTF-8 (an archive from Windows may hold GBK names); a text "
+            "was wanted. Unpack the archive with its encoding, such as unzip -O GB18030."
         ) from error
     if numbered := NUMBERED.fullmatch(stem):
         return as_id(numbered[1].lstrip("0") or "0"), numbered[2].strip()

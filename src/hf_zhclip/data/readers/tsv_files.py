@@ -37,7 +37,7 @@ def _found(place: str) -> tuple[Path, Sequence[str]]:
             each.name.removesuffix(end)
             for end in (PICTURES, TEXTS)
             for each in path.glob(f"*{end}")
-            if not each.name.startswith(".")
+            if not each.name.startswith(".") and not (path / each.name.removesuffix(end)).is_dir()  # an LMDB
         }
         return path, sorted(names, key=_order)
     name = re.sub(f"({re.escape(PICTURES)}|{re.escape(TEXTS)})$", "", path.name)
