@@ -182,9 +182,9 @@ def _check_answers(splits: Sequence[Split], to: str, writer: Writer, ratio: floa
     for each in splits:
         if each.blind and (writer.of_pairs or ratio is not None):
             raise InputError(
-                f"No text of {each.name} names a picture: this is a blind test split. Texts with pictures were wanted, "
-                f"to {'divide them' if ratio is not None else f'write {to}'}. Name another split with only (--only), or "
-                "write tsv or lmdb without split (--split)."
+                f"No text of {each.name} names a picture: this is a blind test split. Texts with pictures were "
+                f"wanted, to {'divide them' if ratio is not None else f'write {to}'}. Name another split with only "
+                "(--only), or write tsv or lmdb without split (--split)."
             )
 
 

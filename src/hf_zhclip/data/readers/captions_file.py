@@ -21,8 +21,8 @@ TEXT = ("text", "caption", "title")
 """Names of columns; of several that a file has, the first counts."""
 
 SUFFIXES = (".csv", ".jsonl")
-NO_CAPTIONS = "_texts.jsonl"
-"""cn_clip's texts, which name pictures by id."""
+NO_CAPTIONS = ("_texts.jsonl", "_ids.jsonl")
+"""cn_clip's texts, which name pictures by id, and our lists of numbered ids."""
 
 MOST_FIELD = 2**20
 """Characters of a field. An unpaired quote makes the rest of the file one field."""
@@ -84,7 +84,7 @@ def _stated(values: Mapping[str, Any], name: str, where: str) -> Id | None:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    csv.field_size_limit(MOST_FIELD)
+    limit = csv.field_size_limit(MOST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -108,6 +108,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise InputError(
                 f"{path}, line {reader.line_num}, is no csv: {error}. A quote inside a field is written twice."
             ) from error
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:

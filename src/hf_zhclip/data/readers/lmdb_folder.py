@@ -61,7 +61,7 @@ class Entries:
 
     def __init__(self, path: Path, ids: Sequence[Id]):
         self.path, self.ids = path, ids
-        self._opened: tuple[int, _Database] | None = None
+        self._opened: _Database | None = None
 
     def content(self, row: int) -> bytes:
         value = self._database().get(str(self.ids[row]).encode())
@@ -74,9 +74,9 @@ class Entries:
         return f"the picture {self.ids[row]} in {self.path}"
 
     def _database(self) -> "_Database":
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), database(self.path)
-        return self._opened[1]
+        if self._opened is None:
+            self._opened = database(self.path)
+        return self._opened
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -139,7 +139,8 @@ def unpickled(content: bytes | None, where: str) -> tuple[int, int, str]:
     return pair
 
 
-# lmdb opens a database once in a process, and a process that forks opens its own.
+# lmdb opens a database once in a process. A process that forks reads through what its parent opened, as the workers of
+# cn_clip's DataLoader do: without locks, an open database is a mapped file alone.
 
 
 class _Database:
@@ -190,7 +191,7 @@ class _Database:
             environment.close()
 
 
-_OPEN: "weakref.WeakValueDictionary[tuple[str, int], _Database]" = weakref.WeakValueDictionary()
+_OPEN: "weakref.WeakValueDictionary[str, _Database]" = weakref.WeakValueDictionary()
 
 
 def database(path: Path) -> _Database:
@@ -199,7 +200,7 @@ def database(path: Path) -> _Database:
     Raises:
         InputError: the package lmdb is missing, or the database is damaged.
     """
-    key = os.path.realpath(path), os.getpid()
+    key = os.path.realpath(path)
     found = _OPEN.get(key)
     if found is None:
         found = _OPEN[key] = _Database(path)
