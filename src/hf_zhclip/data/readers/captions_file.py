@@ -3,6 +3,9 @@
 CLIP-Chinese's csv has the columns text and filename (module/dataset.py, which joins the name to a picture folder);
 `datasets`' image folders have a metadata.csv or metadata.jsonl with file_name; the csv of cn_clip's
 dataset_transform.py has image_id, which is a file's name there, and caption. Other columns are ignored.
+
+dataset_transform.py differs in three ways: it writes the file's name as text_id, which cn_clip's scorer refuses; it
+encodes each picture again, which changes the pixels of a JPEG; and it divides by scikit-learn's random numbers.
 """
 
 import csv
