@@ -274,7 +274,8 @@ def _compare_numbers(
     logits: list[Comparison] = []
     if isinstance(witness, WitnessOfTextAlone):
         with _running(repo.path):
-            measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
+            sides = text_alone_sides(partial(_load, repo.path), repo.tokenizer, witness, rows)
+            measured = [measure(each, own) for each in sides]
     else:
         # Imported here, because it imports the image processor, which only the fresh process needs.
         from .orders import telling_pictures
