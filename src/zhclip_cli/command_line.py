@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from . import (
     card,
     convert,
+    data,
     demo,
     evaluate,
     export,

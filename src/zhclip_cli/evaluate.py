@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from .common import add_shared, print_progress, print_result
@@ -57,18 +58,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:
-    from hf_zhclip.evaluation import evaluate, measured
+    from transformers.utils.logging import disable_progress_bar
 
+    from hf_zhclip.evaluation import evaluate
+
+    disable_progress_bar()  # transformers shows it also where stderr is no terminal
     on_card = options.pop("card")
     if on_card:
-        measured.check(options["repo"])
+        from hf_zhclip.conversion import card
+        from hf_zhclip.conversion.publishing.card_measured import check_measurable, note
+
+        check_measurable(options["repo"])
     result = evaluate(**options, tell=print_progress)
     print_result(result.to_json(), result.text, as_json)
     if on_card:
-        from hf_zhclip.conversion import card
-
-        measured.note(
-            options["repo"], result, options["data"], options["split"], shlex.join(["zhclip", *sys.argv[1:]])
-        )
-        print_progress(f"The figures stand on {card(options['repo'])}.")
+        repo, data = Path(options["repo"]), Path(options["data"])
+        note(repo, result.to_json(), data.resolve().name, options["split"], _command())
+        print_progress(f"The figures stand on {card(repo)}.")
     return 0
+
+
+def _command() -> str:
+    """The command as a card shows it: of absolute paths only the names, which mean something on another machine."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["zhclip", *words])

@@ -178,11 +178,11 @@ def _option(name: str) -> str:
 
 
 def _retrieval(asked: Asked, tell: Callable[[str], None]) -> Found:
-    texts, images, split = _features(asked, tell)
+    texts, images, split, name = _features(asked)
     tell_small_pool(len(texts.ids), len(images.ids), tell)
     predicted = predict(texts, images, split)
     result = score(predicted, split, as_cn_clip=asked.as_cn_clip, tell=tell)
-    return Found(result, {RESULT: _json(result), **_cn_clip_files(asked, texts, images, predicted, result, tell)})
+    return Found(result, {RESULT: _json(result), **_cn_clip_files(name, texts, images, predicted, result, tell)})
 
 
 def _scores(asked: Asked, tell: Callable[[str], None]) -> Found:
@@ -199,19 +199,19 @@ def _scores(asked: Asked, tell: Callable[[str], None]) -> Found:
     return Found(result, {RESULT: _json(result)})
 
 
-def _features(asked: Asked, tell: Callable[[str], None]) -> tuple[Features, Features, Texts]:
-    """Features of the texts and of the pictures, from files or from the model."""
+def _features(asked: Asked) -> tuple[Features, Features, Texts, str]:
+    """Features of the texts and of the pictures, from files or from the model, with the split and its name."""
     if asked.repo is not None:
-        return _encoded(asked, tell)
+        return _encoded(asked)
     assert asked.text_features is not None and asked.image_features is not None and asked.texts is not None
     split = read_texts(Path(asked.texts))
     texts = read_features(Path(asked.text_features), "text")
     images = read_features(Path(asked.image_features), "image")
     check(texts, images, split)
-    return texts, images, split
+    return texts, images, split, Path(asked.texts).name.removesuffix(".jsonl").removesuffix("_texts")
 
 
-def _encoded(asked: Asked, tell: Callable[[str], None]) -> tuple[Features, Features, Texts]:
+def _encoded(asked: Asked) -> tuple[Features, Features, Texts, str]:
     from ..data import read
 
     assert asked.data is not None
@@ -221,11 +221,11 @@ def _encoded(asked: Asked, tell: Callable[[str], None]) -> tuple[Features, Featu
     encoder = asked.encoder()
     texts = encode_texts(encoder, list(split.texts), list(split.texts.values()))
     images = encode_pictures(encoder, data.image_ids, (picture for _, picture in data.pictures))
-    return texts, images, split
+    return texts, images, split, data.name
 
 
 def _cn_clip_files(
-    asked: Asked,
+    name: str,
     texts: Features,
     images: Features,
     predicted: Mapping[Side, Mapping[Id, Sequence[Id]]],
@@ -236,7 +236,6 @@ def _cn_clip_files(
     if any(isinstance(each, str) for each in (*texts.ids, *images.ids)):
         tell("The ids are no whole numbers, so that cn_clip's files are not written. `zhclip data` numbers them.")
         return {}
-    name = asked.split or "split"
     return {
         f"{name}_texts.txt_feat.jsonl": lambda path: write_features(path, "text", texts.ids, texts.vectors),
         f"{name}_imgs.img_feat.jsonl": lambda path: write_features(path, "image", images.ids, images.vectors),
@@ -301,7 +300,7 @@ def _of_labelled_pairs(asked: Asked) -> Threshold:
 
 
 def _of_split(asked: Asked, tell: Callable[[str], None]) -> Threshold:
-    texts, images, split = _features(asked, tell)
+    texts, images, split, _ = _features(asked)
     pairs, fits = pairs_of_split(split.images, split.texts, SEED)
     tell(f"{sum(fits)} pairs of the split fit; {len(fits) - sum(fits)} pairs were drawn that do not (seed {SEED}).")
     return fit(cosines_of(pairs, texts, images), torch.tensor(fits))
