@@ -35,8 +35,8 @@ def _names(splits: Sequence[Split]) -> list[str]:
     names = [re.sub(r"\W+", "_", split.name) for split in splits]
     if len(set(names)) < len(names):
         raise InputError(
-            f"The splits {', '.join(split.name for split in splits)} would have the same names for the package datasets, "
-            "which wants letters, digits and _. Take them one by one with only (--only)."
+            f"The splits {', '.join(split.name for split in splits)} would have the same names for the package "
+            "datasets, which wants letters, digits and _. Take them one by one with only (--only)."
         )
     return names
 
