@@ -5,15 +5,14 @@ import os
 import pickle
 import random
 
+import datasets
+import lmdb
 import pytest
 
 from hf_zhclip.data import Text, lmdb_file, prepare, read
 from hf_zhclip.errors import InputError
 
 from tests.data.made import RED_AND_BLUE, colours, picture, tsv, write
-
-lmdb = pytest.importorskip("lmdb")
-datasets = pytest.importorskip("datasets")
 
 
 def fill(path, entries):

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 
+import datasets
 import pytest
 
 import zhclip_cli
@@ -15,9 +16,6 @@ from hf_zhclip.errors import InputError, WorkError
 
 from tests.conversion.helpers import contents
 from tests.data.made import colours, picture, tsv, write
-
-needs_extras = [pytest.importorskip(name) for name in ("datasets", "lmdb", "opencc")]
-datasets, lmdb, _ = needs_extras
 
 
 def encoded(content: bytes) -> str:
