@@ -33,7 +33,8 @@ sys.argv = ["zhclip", *sys.argv[1:]]
 try:
     runpy.run_module("zhclip_cli", run_name="__main__")
 except SystemExit as end:
-    heavy = {"torch", "transformers", "numpy", "hf_zhclip", "PIL", "datasets"} & {name.split(".")[0] for name in sys.modules}
+    heavy = {"torch", "transformers", "numpy", "hf_zhclip", "PIL", "datasets"}
+    heavy &= {name.split(".")[0] for name in sys.modules}
     print("imported", sorted(heavy), "code", end.code)
 """
 

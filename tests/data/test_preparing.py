@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 
+import datasets
 import pytest
 
 import zhclip_cli
@@ -15,9 +16,6 @@ from hf_zhclip.errors import InputError, WorkError
 
 from tests.conversion.helpers import contents
 from tests.data.made import colours, picture, tsv, write
-
-needs_extras = [pytest.importorskip(name) for name in ("datasets", "lmdb", "opencc")]
-datasets, lmdb, _ = needs_extras
 
 
 def encoded(content: bytes) -> str:
@@ -79,6 +77,15 @@ def test_parquet_loads_with_the_package_datasets(tmp_path):
     ]
 
 
+def test_a_split_gets_a_name_that_the_package_datasets_takes(tmp_path):
+    tsv(tmp_path / "in", "my-val 1")
+    prepare(tmp_path / "in", tmp_path / "OUT", to="parquet")
+    assert read(tmp_path / "OUT").name == "my_val_1"
+
+    tsv(tmp_path / "in", "my_val 1")
+    refused("my-val 1, my_val 1", "--only", input=tmp_path / "in", out=tmp_path / "other", to="parquet")
+
+
 def test_large_data_fill_several_transactions_and_row_groups(tmp_path, monkeypatch):
     monkeypatch.setattr(lmdb_folder, "FIRST_MAP", 2**16)
     monkeypatch.setattr(lmdb_folder, "AT_ONCE", 2**15)
@@ -138,6 +145,7 @@ BROKEN = {
     "cut": picture(size=(200, 200), format="JPEG")[:-100],
     "text": "不是图片".encode(),
     "empty gif": b"GIF89a",
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
 }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,9 @@ def _decoded(split: Split) -> tuple[dict[int, int], dict[Id, str]]:
     """The size in bytes of each whole picture by its number, and the fault of each broken picture by its id."""
     sizes: dict[int, int] = {}
     broken: dict[Id, str] = {}
-    with ThreadPoolExecutor() as pool, shown_amount("Checking pictures", len(split.pictures), "pictures") as done:
+    amount = shown_amount("Checking pictures", len(split.pictures), "pictures")
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool, amount as done:
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures and of damaged metadata
         for some in _batches(range(len(split.pictures))):
             for number, found in zip(some, pool.map(lambda each: _fault(split, each), some), strict=True):
                 if isinstance(found, int):

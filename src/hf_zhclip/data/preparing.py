@@ -145,7 +145,7 @@ def prepare(
         raise InputError(f"split is {split}; a share between 0 and 1 was wanted, such as 0.9.")
     simplify = simplifier() if simplified else None
     out = Path(out)
-    check_apart(out, *(place for place in (input, pictures) if place is not None and os.path.exists(place)))
+    check_apart(out, Path(input), None if pictures is None else Path(pictures))
     check_absent(out, force, (RECORD,))
 
     found = read_splits(input, only, format, pictures)

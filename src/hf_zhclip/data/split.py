@@ -91,12 +91,18 @@ class Pictures:
         return Pictures([self.ids[each] for each in numbers], self.store, [self.rows[each] for each in numbers])
 
 
+POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+"""The first bytes of files for which Pillow calls Ghostscript."""
+
+
 def opened(content: bytes, where: str) -> PIL.Image.Image:
     """Decodes a picture to its end.
 
     Raises:
         InputError: it is broken; `where` names it.
     """
+    if content.startswith(POSTSCRIPT):
+        raise InputError(f"{where} is PostScript, which is a program; it is not run. A picture was wanted.")
     try:
         return read_picture(BytesIO(content), where)
     except ValueError as error:
@@ -156,10 +162,10 @@ def checked(split: Split, place: str) -> Split:
         place: the split's name in messages.
 
     Raises:
-        InputError: an id stands twice, there is no text or no picture, or a text names a picture that nobody has.
+        InputError: an id stands twice, there is no picture, or a text names a picture that nobody has.
     """
-    if not split.texts and not split.pictures:
-        raise InputError(f"{place} holds neither texts nor pictures; wanted pictures and their texts.")
+    if not split.pictures:
+        raise InputError(f"{place} holds no pictures; pictures and their texts were wanted.")
     check_once((text.id for text in split.texts), "text", place)
     check_once(split.image_ids, "image", place)
     known = set(split.image_ids)

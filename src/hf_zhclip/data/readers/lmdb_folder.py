@@ -9,19 +9,18 @@ which cn_clip's extract_features.py reads them.
 import base64
 import binascii
 import io
-import os
 import pickle
-import weakref
+from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...amounts import shown_amount
 from ...errors import InputError
-from ...extras import extra
 from ...json_files import brief
 from ..formats import Format
+from ..lmdb_file import Entry, entries
 from ..split import Id, Pictures, Split, Text, as_id, checked
 
 PARTS = ("pairs", "imgs")
@@ -44,52 +43,67 @@ def _splits(place: str) -> Sequence[str]:
 
 
 def read(place: str, split: str, pictures: Path | None = None) -> Split:
-    """Reads the pairs and the pictures' ids.
+    """Reads the pairs, and the pictures' ids and places in the file.
 
     Raises:
-        InputError: the package lmdb is missing, a database is damaged, or ids do not fit together.
+        InputError: a database is damaged, or ids do not fit together.
     """
     folder = Path(place)
     folder = folder if _is_split(folder) else folder / split
-    texts = _texts(folder / "pairs")
-    ids = _image_ids(folder / "imgs")
-    return checked(Split(split, texts, Pictures.all_of(ids, Entries(folder / "imgs", ids))), str(folder))
+    ids, store = _pictures(folder / "imgs")
+    return checked(Split(split, _texts(folder / "pairs"), Pictures.all_of(ids, store)), str(folder))
 
 
-class Entries:
-    """Pictures in a database, by their keys."""
+@dataclass(frozen=True)
+class Values:
+    """Pictures in base64 in a database, by the offset and length of their values in bytes."""
 
-    def __init__(self, path: Path, ids: Sequence[Id]):
-        self.path, self.ids = path, ids
-        self._opened: _Database | None = None
+    path: Path
+    ids: Sequence[Id]
+    starts: "array[int]"
+    lengths: "array[int]"
 
     def content(self, row: int) -> bytes:
-        value = self._database().get(str(self.ids[row]).encode())
+        with self.path.open("rb") as file:
+            value = _value(file, self.starts[row], self.lengths[row])
         try:
-            return base64.urlsafe_b64decode(value or b"")
+            return base64.urlsafe_b64decode(value)
         except binascii.Error as error:
-            raise InputError(f"{self.where(row)} is no base64: {error}. {AGAIN}") from error
+            raise InputError(f"{self.where(row)} is no base64: {error}.") from error
 
     def where(self, row: int) -> str:
-        return f"the picture {self.ids[row]} in {self.path}"
+        return f"the picture {self.ids[row]} in {self.path.parent}"
 
-    def _database(self) -> "_Database":
-        if self._opened is None:
-            self._opened = database(self.path)
-        return self._opened
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+def _value(file: BinaryIO, start: int, length: int) -> bytes:
+    file.seek(start)
+    return file.read(length)
+
+
+def _pictures(path: Path) -> tuple[list[Id], Values]:
+    ids: list[Id] = []
+    values = Values(path / "data.mdb", ids, array("q"), array("q"))
+    for entry in _counted(path):
+        try:
+            ids.append(as_id(entry.key.decode()))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} has the key {brief(entry.key)}; a picture's id was wanted. {AGAIN}") from error
+        values.starts.append(entry.start)
+        values.lengths.append(entry.length)
+    return ids, values
 
 
 def _texts(path: Path) -> list[Text]:
     said: dict[Id, str] = {}
     images: dict[Id, list[Id]] = {}
-    pairs = database(path)
-    with shown_amount(f"Reading {path}", pairs.count, "pairs") as done:
-        for number in range(pairs.count):
+    places = {entry.key: (entry.start, entry.length) for entry in _counted(path)}
+    with (path / "data.mdb").open("rb") as file, shown_amount(f"Reading {path}", len(places), "pairs") as done:
+        for number in range(len(places)):
             where = f"{path}, pair {number}"
-            image_id, text_id, text = unpickled(pairs.get(b"%d" % number), where)
+            place = places.get(b"%d" % number)
+            if place is None:
+                raise InputError(f"{where} is missing. {AGAIN}")
+            image_id, text_id, text = unpickled(_value(file, *place), where)
             if said.setdefault(text_id, text) != text:
                 raise InputError(f"{where} gives the text id {text_id} another text than a pair before. {AGAIN}")
             images.setdefault(text_id, []).append(image_id)
@@ -97,17 +111,22 @@ def _texts(path: Path) -> list[Text]:
     return [Text(each, text, tuple(images[each])) for each, text in said.items()]
 
 
-def _image_ids(path: Path) -> list[Id]:
-    pictures = database(path)
-    ids = []
-    for key in pictures.keys():
-        try:
-            ids.append(as_id(key.decode()))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} has the key {brief(key)}; the id of a picture was wanted. {AGAIN}") from error
-    if len(ids) != pictures.count:
-        raise InputError(f"{path} holds {len(ids)} pictures, and states {pictures.count}. {AGAIN}")
-    return ids
+def _counted(path: Path) -> Iterator[Entry]:
+    """The entries but for their number, which has to be right.
+
+    A second run of the script into the same folder leaves entries of the first run there.
+    """
+    stated, count = b"", 0
+    for entry in entries(path / "data.mdb"):
+        if entry.key == COUNTS[path.name]:
+            with (path / "data.mdb").open("rb") as file:
+                stated = _value(file, entry.start, min(entry.length, 20))
+        else:
+            yield entry
+            count += 1
+    if stated != b"%d" % count:
+        name, found = COUNTS[path.name].decode(), stated.decode("latin-1") or "nothing"
+        raise InputError(f"{path} holds {count} entries, and its {name} states {found}. {AGAIN}")
 
 
 class _NoCode(pickle.Unpickler):
@@ -117,14 +136,12 @@ class _NoCode(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
-def unpickled(content: bytes | None, where: str) -> tuple[int, int, str]:
+def unpickled(content: bytes, where: str) -> tuple[int, int, str]:
     """Reads a pickled pair; nothing in it is run.
 
     Raises:
-        InputError: it is missing, or is no tuple of a whole number, a whole number and a text.
+        InputError: it is no tuple of a whole number, a whole number and a text.
     """
-    if content is None:
-        raise InputError(f"{where} is missing. {AGAIN}")
     try:
         pair = _NoCode(io.BytesIO(content)).load()
     except Exception as error:  # damaged pickles raise errors of many kinds
@@ -137,74 +154,6 @@ def unpickled(content: bytes | None, where: str) -> tuple[int, int, str]:
             f"{AGAIN}"
         )
     return pair
-
-
-# lmdb opens a database once in a process. A process that forks reads through what its parent opened, as the workers of
-# cn_clip's DataLoader do: without locks, an open database is a mapped file alone.
-
-
-class _Database:
-    """An open database, which is closed when nobody uses it any more; `count` is the number that it states."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._lmdb = extra("lmdb", "cn_clip's LMDB")
-        with self._errors():
-            self._environment = self._lmdb.open(
-                str(path), readonly=True, create=False, lock=False, readahead=False, meminit=False
-            )
-        self._check_whole()
-        stated = self.get(COUNTS[path.name])
-        if stated is None or not stated.isdigit():
-            raise InputError(f"{path} holds no {COUNTS[path.name].decode()}, which cn_clip's LMDB states. {AGAIN}")
-        self.count = int(stated)
-
-    def get(self, key: bytes) -> bytes | None:
-        with self._errors(), self._environment.begin() as transaction:
-            return transaction.get(key)
-
-    def keys(self) -> Iterator[bytes]:
-        """The keys but for the number of entries, in the order of the database."""
-        with self._errors(), self._environment.begin() as transaction:
-            for key in transaction.cursor().iternext(keys=True, values=False):
-                if key != COUNTS[self.path.name]:
-                    yield key
-
-    def _check_whole(self) -> None:
-        # lmdb maps the file into memory: the system kills a process that reads beyond its end.
-        with self._errors():
-            wanted = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
-        if (found := (self.path / "data.mdb").stat().st_size) < wanted:
-            raise InputError(
-                f"{self.path} is cut off: it has {found:,} bytes, and {wanted:,} were wanted. Copy it again."
-            )
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except self._lmdb.Error as error:
-            raise InputError(f"{self.path} cannot be read as an LMDB: {error}. {AGAIN}") from error
-
-    def __del__(self) -> None:
-        if environment := getattr(self, "_environment", None):
-            environment.close()
-
-
-_OPEN: "weakref.WeakValueDictionary[str, _Database]" = weakref.WeakValueDictionary()
-
-
-def database(path: Path) -> _Database:
-    """The open database at a path.
-
-    Raises:
-        InputError: the package lmdb is missing, or the database is damaged.
-    """
-    key = os.path.realpath(path)
-    found = _OPEN.get(key)
-    if found is None:
-        found = _OPEN[key] = _Database(path)
-    return found
 
 
 FORMAT = Format(

@@ -120,7 +120,7 @@ def told_by(name: str) -> tuple[Id, str]:
     """
     stem = unicodedata.normalize("NFC", Path(name).stem)  # macOS takes characters apart
     try:
-        stem.encode()
+        name.encode()
     except UnicodeEncodeError as error:
         raise InputError(
             f"the picture {name!r} has a name that is no UTF-8 (an archive from Windows may hold GBK names); a text "

@@ -83,6 +83,8 @@ def read_texts(path: Path) -> list[Text]:
         check_fields(line, wanted, where)
         ids = tuple(_id(each, "image_ids", where) for each in line["image_ids"])
         texts.append(Text(_id(line["text_id"], "text_id", where), line["text"], ids))
+    if not texts:
+        raise InputError(f"{path} is empty; a JSON object with text_id, text and image_ids on each line was wanted.")
     return texts
 
 

@@ -1,9 +1,11 @@
 """Parquet files that `datasets.load_dataset` reads: a row for each pair, with image, text, text_id and image_id."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
 from ...extras import extra
 from ..split import Split
 from .writer import Writer
@@ -22,10 +24,21 @@ def write(splits: Sequence[Split], folder: Path, done: Callable[[int], object]) 
     kinds = {name: datasets.Value("int64" if whole else "string") for name, whole in numbers.items()}
     schema = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string"), **kinds}).arrow_schema
     (folder / "data").mkdir()
-    for split in splits:
-        path = folder / "data" / f"{split.name}-00000-of-00001.parquet"
+    for split, name in zip(splits, _names(splits), strict=True):
+        path = folder / "data" / f"{name}-00000-of-00001.parquet"
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
             _fill(writer, split, schema, {name: int if whole else str for name, whole in numbers.items()}, done)
+
+
+def _names(splits: Sequence[Split]) -> list[str]:
+    """The splits' names as the package datasets takes them: `flickr30k-cna` becomes `flickr30k_cna`."""
+    names = [re.sub(r"\W+", "_", split.name) for split in splits]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"The splits {', '.join(split.name for split in splits)} would have the same names for the package "
+            "datasets, which wants letters, digits and _. Take them one by one with only (--only)."
+        )
+    return names
 
 
 def _fill(writer, split: Split, schema, kinds: dict[str, Callable[..., Any]], done: Callable[[int], object]) -> None:
