@@ -275,7 +275,7 @@ def _compare_numbers(
     logits: list[Comparison] = []
     if isinstance(witness, WitnessOfTextAlone):
         with _running(repo.path):
-            alone = list(text_alone_sides(model, repo.tokenizer, witness, rows))
+            alone = list(text_alone_sides(partial(_load, repo.path), repo.tokenizer, witness, rows))
             expect(sum(computations(each, own) for each in alone))
             measured = [measure(each, own) for each in alone]
     else:

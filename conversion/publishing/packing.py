@@ -16,7 +16,7 @@ from ..repos.own_code import own_code, refuse_foreign_code
 from ..repos.report import FILE
 from ..ways_out import finish_it
 from ..words import Words
-from . import card_file, rendering
+from . import card_file, card_measured, rendering
 from .notice import with_notice
 from .unverified import is_safe, out_of_date, proof_of
 
@@ -27,6 +27,7 @@ OURS = (
     "model.safetensors",
     "model-?????-of-?????.safetensors",
     "model.safetensors.index.json",
+    card_measured.FILE,
     "processor_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
@@ -83,7 +84,7 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     refuse_namesake(folder)
     there, left_out = _listing(folder)
     report, reason = proof_of(folder, there)
-    named = {FILE, *(report.files if report is not None else ())} - {CARD}
+    named = {FILE, card_measured.FILE, *(report.files if report is not None else ())} - {CARD}
     files = {name: _content(there[name]) for name in named if name in there and is_safe(name)}
     if report is not None:
         reason = reason or out_of_date(report, {name: content.sha256 for name, content in files.items()})

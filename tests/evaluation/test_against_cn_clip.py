@@ -1,4 +1,4 @@
-"""Predictions and recall are those of cn_clip's own scripts on the same files; only `.cuda()` is made to do nothing."""
+"""Predictions and recall are those of cn_clip's own scripts on the same files; only `.cuda()` does nothing there."""
 
 import json
 import runpy
