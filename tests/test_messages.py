@@ -24,6 +24,9 @@ WAY = re.compile(
     r"|\b(?:[Ff]etch|[Pp]ut|Take|Save|Move|Write|Merge)\b"
     r"|\{(?:finish_it\(|finishing\(|CONVERT_AGAIN\}|OTHER_VOCABULARY\}|MERGE)"  # sentences that messages share
 )
+NOT_YET = ("src/hf_zhclip/evaluation/", "src/hf_zhclip/data/", "conversion/publishing/card_measured.py")
+"""Rooms that are being built: their messages do not stand in the table yet. The list gets shorter, never longer."""
+
 CHINESE = re.compile("[\u4e00-\u9fff]")
 OF_ARGPARSE = ("help", "description", "epilog", "metavar")
 
@@ -73,9 +76,11 @@ def texts(node: ast.AST, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, st
 @cache
 def messages() -> tuple[Message, ...]:
     files = sorted(path for room in ("conversion", "src") for path in (ROOT / room).rglob("*.py"))
+    names = {file: file.relative_to(ROOT).as_posix() for file in files}
     return tuple(
-        Message(f"{file.relative_to(ROOT).as_posix()} {inside}".strip(), text)
+        Message(f"{names[file]} {inside}".strip(), text)
         for file in files
+        if not names[file].startswith(NOT_YET)
         for inside, text in texts(ast.parse(file.read_text(encoding="utf-8")))
         if WAY.search(text) and " " in text.strip() and not CHINESE.search(text)
     )

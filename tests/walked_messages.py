@@ -413,7 +413,6 @@ NO_WAYS = {
         "conversion/publishing/card_file.py STAMP",
         "conversion/publishing/card_file.py stamped",
     ),
-    "the split of the user's own files": ("src/hf_zhclip/evaluation/retrieval.py _check_known",),
     "today's version is another repository, whose conversion tests/conversion/sources/test_modelscope.py tests": (
         "conversion/reading/read.py REFUSED_FOLDERS",
         "conversion/sources/modelscope.py RELATIVES",
