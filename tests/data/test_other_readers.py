@@ -299,6 +299,20 @@ def test_wrong_columns_are_refused(tmp_path):
     refused(tmp_path / "a", "text, number", "datasets.Image")
 
 
+def test_a_data_set_of_the_hub_is_read_by_its_name(tmp_path, monkeypatch):
+    """The package datasets fetches it; here it gives what a hub would have."""
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    split = datasets.Dataset.from_dict(rows(), FEATURES)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(name) or datasets.DatasetDict(valid=split))
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["valid"])
+
+    found = read("user/name")
+
+    assert (found.name, len(found.texts), len(found.pictures)) == ("valid", 3, 2)
+    assert set(asked) == {"user/name"}
+
+
 def test_a_name_that_the_hub_does_not_know_is_no_input(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception) as error:

@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import datasets
+import lmdb
 import pytest
 
 import zhclip_cli
@@ -317,6 +318,18 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
 
     with pytest.raises(WorkError, match="full"):
         prepare(place, tmp_path / "OUT", to="tsv")
+    assert {each.name for each in tmp_path.iterdir()} == {"in"}
+
+
+def test_a_full_disk_is_no_traceback_of_lmdb(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise lmdb.DiskError("mdb_txn_commit: No space left on device")
+
+    place = tsv(tmp_path / "in")
+    monkeypatch.setattr(lmdb_folder, "_put", full)
+
+    with pytest.raises(WorkError, match="No space left"):
+        prepare(place, tmp_path / "OUT", to="lmdb")
     assert {each.name for each in tmp_path.iterdir()} == {"in"}
 
 

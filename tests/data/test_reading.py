@@ -268,6 +268,27 @@ def test_sub_folders_may_be_splits(tmp_path):
     assert read(tmp_path, "valid").texts == [Text(1, "valid", (1,))]
 
 
+def test_a_sub_folder_may_be_named_train_and_be_no_split(tmp_path):
+    write(tmp_path, **{"train/1火车.png": picture(), "dog/2狗.png": picture(), "valid/notes.txt": b"x"})
+
+    assert [text.text for text in read(tmp_path).texts] == ["狗", "火车"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_to_a_picture_is_a_picture_and_a_link_to_a_folder_is_not_entered(tmp_path):
+    write(tmp_path, **{"else.png": picture("blue"), "in/1猫.png": picture("red")})
+    (tmp_path / "in" / "2狗.png").symlink_to(tmp_path / "else.png")
+    (tmp_path / "in" / "3没有.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+
+    found = read(tmp_path / "in")
+
+    assert list(found.image_ids) == [1, 2, 3]
+    assert found.pictures[1][1].getpixel((0, 0)) == (0, 0, 255)
+    with pytest.raises(InputError, match="3没有.png is no file"):
+        found.pictures[2]
+
+
 def test_several_files_of_captions_are_a_question(tmp_path):
     write(tmp_path, **{"a.png": picture(), "a.csv": b"file_name,text\n", "b.csv": b"file_name,text\n"})
 
