@@ -4,6 +4,7 @@ import base64
 import os
 import pickle
 import random
+import struct
 
 import datasets
 import lmdb
@@ -168,6 +169,27 @@ def test_the_package_lmdb_reads_the_same_keys_and_values(tmp_path):
     assert [(each.key, content[each.start : each.start + each.length]) for each in found] == wanted
     fill(tmp_path / "empty", {})
     assert list(lmdb_file.entries(tmp_path / "empty" / "data.mdb")) == []
+
+
+@pytest.mark.parametrize("child", ["root", "first", 0, 2**40])
+def test_a_tree_that_names_a_page_twice_or_no_page_of_a_tree_is_refused(child, tmp_path):
+    """The root's second node is changed; a reader that follows a circle would never end."""
+    fill(tmp_path / "db", {f"{number:0400}": b"x" * 1000 for number in range(30)})
+    file = tmp_path / "db" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    root = max(
+        struct.unpack_from("<Q", content, at + 144) + struct.unpack_from("<Q", content, at + 128) for at in (0, 4096)
+    )
+    page = root[1] * 4096
+    first, second = struct.unpack_from("<2H", content, page + 16)
+    low, middle, high = struct.unpack_from("<3H", content, page + first)
+    number = {"root": root[1], "first": low | middle << 16 | high << 32}.get(child, child)
+    struct.pack_into("<3H", content, page + second, number & 0xFFFF, number >> 16 & 0xFFFF, number >> 32)
+    assert len(list(lmdb_file.entries(file))) == 30
+    file.write_bytes(content)
+
+    with pytest.raises(InputError, match="no whole LMDB"):
+        list(lmdb_file.entries(file))
 
 
 def test_a_database_that_is_damaged_ends_in_a_message_or_is_read(tmp_path):

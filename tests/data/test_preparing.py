@@ -146,7 +146,6 @@ BROKEN = {
     "cut": picture(size=(200, 200), format="JPEG")[:-100],
     "text": "不是图片".encode(),
     "empty gif": b"GIF89a",
-    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
 }
 
 
@@ -164,6 +163,15 @@ def test_broken_pictures_are_listed_and_left_out(content, tmp_path):
     assert [each.image_id for each in left.broken] == [12]
     assert (left.empty_texts, left.texts_without_picture) == (0, 1)
     assert json.loads((tmp_path / "OUT" / "zhclip_data.json").read_text())["left_out"]["valid"]["broken"] == [12]
+
+
+@pytest.mark.parametrize("begin", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\xc5\xd0\xd3\xc6"])
+def test_postscript_is_a_broken_picture_that_pillow_never_sees(begin, tmp_path, monkeypatch):
+    """Pillow would call Ghostscript, which runs the file."""
+    write(tmp_path / "in", **{"1猫.png": begin + b"%%BoundingBox: 0 0 9 9\n%%EndComments\n"})
+    monkeypatch.setattr("PIL.Image.open", lambda *_: pytest.fail("Pillow was asked"))
+
+    refused("PostScript", "not run", input=tmp_path / "in", out=tmp_path / "OUT", to="tsv")
 
 
 def test_a_decompression_bomb_is_a_broken_picture(tmp_path, monkeypatch):
