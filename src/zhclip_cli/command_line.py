@@ -10,6 +10,7 @@ from . import (
     convert,
     data,
     demo,
+    evaluate,
     export,
     inspect,
     list,
@@ -20,7 +21,7 @@ from . import (
 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
 
-COMMANDS = (inspect, convert, verify, export, card, push, list, data, demo)
+COMMANDS = (inspect, convert, verify, export, card, push, list, data, evaluate, demo)
 """The modules of the subcommands, in the order of `zhclip --help`; a module's name is the command's name.
 
 Each module has `HELP`, the command's line of help; `add_arguments(parser)`; and `run(options, as_json)`, which prints
