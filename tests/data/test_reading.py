@@ -217,6 +217,20 @@ def test_a_csv_with_its_pictures_in_another_folder(tmp_path):
     assert list(read(tmp_path / "train.csv", pictures=tmp_path / "images").image_ids) == ["a.png"]
 
 
+def test_a_folder_of_pictures_is_refused_where_it_has_no_effect(tmp_path):
+    refused(tsv(tmp_path / "in"), "read as tsv", "--pictures", pictures=tmp_path)
+    write(tmp_path, **{"a.csv": b"text,filename\ncat,a.png\n"})
+    write(tmp_path / "named", **{"1猫.png": picture()})
+    refused(tmp_path / "named", "no captions", "--pictures", pictures=tmp_path)
+    refused(tmp_path / "a.csv", "images is no folder", pictures=tmp_path / "images")
+
+
+@pytest.mark.parametrize("format", ["captions", "taiyi"])
+def test_a_stated_format_of_nothing_is_no_traceback(format, tmp_path):
+    refused(tmp_path / "nothing", "does not exist", format=format)
+    refused(tmp_path, "is no file", format=format)
+
+
 def test_captions_may_state_ids(tmp_path):
     rows = "file_name,text,image_id,text_id\na.png,猫,5,8\na.png,红,5,9\n"
     write(tmp_path, **{"a.png": picture(), "metadata.csv": rows.encode()})
