@@ -212,7 +212,7 @@ def test_empty_texts_are_left_out_and_equal_captions_are_counted(tmp_path):
     assert (equal.captions, equal.texts, equal.examples) == (2, 5, {"猫": 3, "狗": 2})
     assert found.left_out["valid"].empty_texts == 1
     assert "2 captions stand in 5 texts, each more than once: 猫 (3), 狗 (2)" in found.text()
-    assert "1 empty texts" in found.text()
+    assert "left out of valid: empty texts (1)" in found.text()
 
 
 def test_pairs_alone_are_written_as_parquet(tmp_path):
@@ -378,8 +378,7 @@ def test_the_command_prints_a_summary_and_lists_broken_pictures_apart(tmp_path, 
     text, said = capsys.readouterr()
     assert text.splitlines() == [
         f"{tmp_path / 'OUT'}: written as tsv.",
-        "left out of train: 1 broken pictures",
-        "left out of train: 1 texts without a picture",
+        "left out of train: broken pictures (1), texts without a picture (1)",
         "train: 2 pictures, 2 texts, 2 pairs",
         "  1 captions stand in 2 texts, each more than once: 猫 (2)",
         "  In training, equal captions in a batch count as wrong answers to each other's pictures.",

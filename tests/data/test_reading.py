@@ -326,11 +326,13 @@ def test_a_pipe_is_no_picture_and_a_name_may_be_no_text(tmp_path):
 # Which format
 
 
-def test_a_place_of_no_format_is_told_every_format(tmp_path):
+def test_a_place_of_no_format_is_told_every_format(tmp_path, monkeypatch):
     said = refused(tmp_path, "holds data of no format")
     assert all(f"{name}: {each.wants}" in said for name, each in FORMATS.items())
 
     refused(tmp_path / "missing", "does not exist")
+    monkeypatch.chdir(tmp_path.parent)
+    refused(f"{tmp_path.name}/missing", "does not exist")  # and no name of the hub, which would be asked
     refused(tmp_path, "foldr is no format", "Did you mean folder?", format="foldr")
 
 

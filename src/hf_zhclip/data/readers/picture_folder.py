@@ -91,8 +91,8 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
         return _captioned(split, captions[0], folder if pictures is None else pictures)
     if pictures is not None:
         raise InputError(
-            f"{folder} holds no captions beside its pictures, so that pictures (--pictures) has no effect. Leave it out, "
-            "or name the file of the captions instead of the folder."
+            f"{folder} holds no captions beside its pictures, so that pictures (--pictures) has no effect. Leave it "
+            "out, or name the file of the captions instead of the folder."
         )
     return _named(split, folder)
 
