@@ -112,6 +112,12 @@ def test_a_line_that_never_ends_is_refused(tmp_path, monkeypatch):
     refused(tsv(tmp_path, pictures=["7\t" + "A" * 2000]), "line 1", "1,000 bytes")
 
 
+def test_a_folder_of_the_same_name_beside_hides_no_tsv(tmp_path):
+    (tsv(tmp_path) / "valid").mkdir()
+
+    assert read(tmp_path).name == "valid"
+
+
 def test_a_missing_half_of_a_split_is_named(tmp_path):
     tsv(tmp_path)
     (tmp_path / "valid_texts.jsonl").unlink()

@@ -127,7 +127,8 @@ def prepare(
         pictures: the folder of the pictures, where a file of captions does not lie in it.
         simplified: turns traditional characters into simplified ones (OpenCC's t2s).
         split: divides a single split into train and valid; the share of the pictures that train gets, between 0 and 1.
-            A picture's captions, and pictures that share a caption's row, stay on one side.
+            The texts of a picture, and the pictures of a text, stay on one side. Texts without pictures and pictures
+            without texts are left out.
         seed: chooses the pictures of train.
         force: replaces `out` if `prepare` wrote it.
         progress: called with a line about what was left out.
