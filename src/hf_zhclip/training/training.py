@@ -114,8 +114,8 @@ def _check_sizes(args: ContrastiveArguments, pairs: int, tell: Callable[[str], N
     batch = args.train_batch_size * args.world_size
     if min(batch, pairs) < 2:
         raise InputError(
-            f"found batches of {min(batch, pairs)} pair; 2 or more were wanted, because the other pairs of a batch are "
-            "the wrong answers that a pair learns from. Raise per_device_train_batch_size or give more data."
+            f"found batches of {min(batch, pairs)} pair; 2 or more were wanted: the other pairs of a batch are the "
+            "wrong answers that a pair learns from. Raise per_device_train_batch_size or give more data."
         )
     if pairs > batch and pairs % batch == 1 and not args.dataloader_drop_last:
         tell("The last batch of each epoch has 1 pair, which teaches nothing; --dataloader_drop_last leaves it out.")
@@ -158,8 +158,8 @@ def _worded(args: ContrastiveArguments) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"a batch of {args.per_device_train_batch_size} pairs does not fit into the memory. Give --cache_chunk "
-            f"{max(args.per_device_train_batch_size // 4, 1)}: the same batch in the memory of a part. The checkpoints "
-            f"in {args.output_dir} stay; --resume goes on from the last one."
+            f"{max(args.per_device_train_batch_size // 4, 1)}: the same batch in a part of the memory. The "
+            f"checkpoints in {args.output_dir} stay; --resume goes on from the last one."
         ) from error
     except OSError as error:
         raise WorkError(
