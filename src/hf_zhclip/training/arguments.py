@@ -7,7 +7,7 @@ from transformers import TrainingArguments
 from ..errors import InputError
 
 NEGATIVES = ("exact", "cn_clip", "local")
-DECAYS = ("usual", "cn_clip")
+DECAYS = ("usual", "cn_clip", "none")
 FREEZES = {"none": (), "vision": ("vision_model", "visual_projection"), "vision_tower": ("vision_model",)}
 """What `freeze` keeps as it is: cn_clip's LiT freezes the projection, too; CLIP-Chinese's and Taiyi's train it."""
 
@@ -64,9 +64,16 @@ class ContrastiveArguments(TrainingArguments):
         default="usual",
         metadata={
             "help": "usual: no weight decay of biases, norms and the scale; cn_clip: its rule, which decays BERT's "
-            "norms.",
+            "norms; none: every weight decays.",
             "choices": DECAYS,
         },
+    )
+    augment: bool = field(
+        default=False,
+        metadata={"help": "Crop, mirror and change the training pictures at random, as cn_clip's use-augment does."},
+    )
+    text_as_cn_clip: bool = field(
+        default=False, metadata={"help": "Lower-case texts and straighten quotes first, as cn_clip's training does."}
     )
     context_length: int | None = field(
         default=None, metadata={"help": "The longest text in tokens; by default the repo's own."}

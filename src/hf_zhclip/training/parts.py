@@ -32,11 +32,13 @@ def keep_statistics(model: nn.Module, what: str) -> None:
 
 
 def without_decay(model: nn.Module, rule: str) -> list[str]:
-    """The names of weights that do not decay, by "usual" or cn_clip's rule.
+    """The names of weights that do not decay: "usual", cn_clip's rule, or none of them ("none", as in Taiyi).
 
     cn_clip exempts names that hold `bn`, `ln`, `bias` or `logit_scale`, so that BERT's `LayerNorm.weight` decays, and
     in the ResNet the weight of `downsample.1`. Source: cn_clip/training/main.py.
     """
+    if rule == "none":
+        return []
     norms = {
         f"{path}.{name}"
         for path, module in model.named_modules()

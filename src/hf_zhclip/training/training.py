@@ -15,6 +15,7 @@ from ..evaluation.encoding import check_length, load_pair
 from ..json_files import brief, read_json
 from ..telling import near
 from .arguments import ContrastiveArguments
+from .augmentation import of_processor
 from .pairs import Collator, Pairs
 from .recipes import FIELDS, read_recipe
 from .trainer import ContrastiveTrainer
@@ -73,7 +74,12 @@ def train(
         args,
         train_dataset=pairs,
         eval_dataset=pool,
-        data_collator=Collator(processor, args.context_length),
+        data_collator=Collator(
+            processor,
+            args.context_length,
+            of_processor(processor.image_processor) if args.augment else None,
+            args.text_as_cn_clip,
+        ),
         processing_class=processor,
     )
     with _worded(args):
