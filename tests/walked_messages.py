@@ -406,6 +406,7 @@ NO_WAYS = {
     "says how a repo was converted": ("conversion/publishing/card_proof.py CAST",),
     "says that the model is not converted": ("conversion/sources/wukong.py _variant: states is_token_wise true.",),
     "the help of an option": (
+        "src/zhclip_cli/train.py add_arguments",
         "src/zhclip_cli/common.py SOURCE",
         "src/zhclip_cli/common.py SHARED",
     ),
