@@ -1,8 +1,9 @@
 """What several tests of the conversion share."""
 
+import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from hf_zhclip.conversion import pipeline, upgrade
 from hf_zhclip.conversion.exports import native_process
 from hf_zhclip.conversion.proof import samples, texts, verification
 from hf_zhclip.conversion.publishing import card_file, cards
+from hf_zhclip.conversion.repos import repo
 from hf_zhclip.conversion.repos.report import Report
 
 from tests.checkpoints.common import Original
@@ -47,8 +49,44 @@ def answer_here(request: Mapping[str, Any]) -> Any:
 def save_time(patch: pytest.MonkeyPatch) -> None:
     """Verifies as `verify_here`, and writes a card of one line: a card reads the whole folder again."""
     verify_here(patch)
+    read_once(patch)
     for module in (pipeline, upgrade):
         patch.setattr(module, "write_card", plain_card)
+
+
+def read_once(patch: pytest.MonkeyPatch) -> None:
+    """Loads the processor, and builds the empty model, of each content of a repo's JSON files once a process."""
+    patch.setattr(repo, "load_processor", processor_of)
+    patch.setattr(repo, "build", built_from)
+
+
+def processor_of(folder: Path) -> Any:
+    """What `load_processor` gives, once for each content of the folder's JSON files."""
+    return _once("processor", folder, lambda folder: counted_once(LOAD_PROCESSOR(folder)), "*.json", "*.txt")
+
+
+def counted_once(processor: Any) -> Any:
+    """The processor, or a tokenizer alone, whose thousands of words are given by one call for all comparisons."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer.get_vocab = cache(tokenizer.get_vocab)
+    return processor
+
+
+def built_from(folder: Path) -> Any:
+    """What `build` gives, once for each config.json."""
+    return _once("model", folder, BUILD, "config.json")
+
+
+LOAD_PROCESSOR, BUILD = repo.load_processor, repo.build
+_KNOWN: dict[tuple, Any] = {}
+
+
+def _once(what: str, folder: Path, call: Callable[[Path], Any], *patterns: str) -> Any:
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    key = (what, *((path.name, hashlib.sha256(path.read_bytes()).digest()) for path in files))
+    if key not in _KNOWN:
+        _KNOWN[key] = call(folder)
+    return _KNOWN[key]
 
 
 def plain_card(folder: Path, report: Report, name: str) -> None:

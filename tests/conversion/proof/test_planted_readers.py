@@ -470,6 +470,7 @@ def test_what_is_read_rightly_passes(family, converted):
     assert converted(family).step is None
 
 
+@pytest.mark.quick(35)
 @pytest.mark.parametrize("reader", in_turns(READERS, Reader.planted), ids=str)
 def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, converted, monkeypatch):
     reader.plant(monkeypatch)
@@ -479,6 +480,7 @@ def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, co
     assert found.step in reader.caught_by, found
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("name", "change", "family"), CHECKED_ALONE, ids=lambda value: str(value).split(" ")[0])
 def test_a_reader_that_only_checks_reaches_no_tokenizer(name, change, family, converted, monkeypatch):
     result(vocabularies, name, change)(monkeypatch)

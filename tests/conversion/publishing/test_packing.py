@@ -117,6 +117,7 @@ def break_config(out):
     (out / "config.json").write_text("{}")
 
 
+@pytest.mark.quick(3)
 @pytest.mark.usefixtures("real_cards")
 @pytest.mark.parametrize(
     ("spoil", "rendered"),

@@ -201,6 +201,7 @@ def test_verify_names_code_that_is_of_no_version(folder):
         verify(folder)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("trap", ["no release", "input"])
 def test_no_command_runs_a_repos_own_code(folder, tmp_path, monkeypatch, trap):
     """Every file of code, and every class that a JSON file names, would write a file if anything ran them."""

@@ -202,6 +202,7 @@ def planted(folder, name):
         save_file(kept, folder / "model.safetensors", {"format": "pt"})
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("name", "steps"),
     [

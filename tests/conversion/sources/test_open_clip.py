@@ -244,6 +244,7 @@ def test_another_end_than_the_last_word_is_refused(plain):
         described(plain, pool_type="eos", eos_id=2)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("text", "projection", "pooler", "wanted"),
     [
@@ -306,6 +307,7 @@ def test_the_published_bodies_are_known_by_both_of_their_names():
         assert (config["num_attention_heads"], config["layer_norm_eps"], config["pad_token_id"]) == (heads, 1e-5, 1)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("format", ["open_clip", "open_clip_xlm_roberta"])
 def test_its_image_tower_stands_beside_taiyi(format, monkeypatch, tmp_path):
     """As Taiyi's ViT-L and ViT-H were published: texts and the order of pictures are Taiyi's."""
