@@ -1,22 +1,17 @@
-"""The errors, by who can fix the cause: the input's owner (exit code 2) or the machine's owner (exit code 1)."""
+"""The errors of a conversion. Their bases say who can fix the cause: see `hf_zhclip.errors`."""
 
-from .telling import masked, shown_lines
+from hf_zhclip.errors import InputError, WorkError, ZhclipError
 
-
-class ZhclipError(Exception):
-    """An error that is shown to the user without a traceback; `exit_code` is the command's exit code.
-
-    Control characters in a message are escaped, and secrets are masked.
-    """
-
-    exit_code = 1
-
-    def __init__(self, message=""):
-        super().__init__(masked(shown_lines(str(message))))
-
-
-class WorkError(ZhclipError):
-    """The work failed although the input may be right: a full disk, a read error, a lost connection."""
+__all__ = [
+    "ConvertedRepo",
+    "InputError",
+    "MappingError",
+    "OlderRepo",
+    "ParityError",
+    "UnknownFormat",
+    "WorkError",
+    "ZhclipError",
+]
 
 
 class ParityError(WorkError):
@@ -25,12 +20,6 @@ class ParityError(WorkError):
     def __init__(self, message, report):
         super().__init__(message)
         self.report = report
-
-
-class InputError(ZhclipError, ValueError):
-    """The input or the arguments are wrong; the message says what was found, what was expected and what to do."""
-
-    exit_code = 2
 
 
 class UnknownFormat(InputError):

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 
+from hf_zhclip.json_files import read_json
+from hf_zhclip.staging import check_apart, staging
+
 from .errors import InputError, ParityError
 from .mapping import Plan, Shape, check, plan, rename
 from .proof import compared, verification
 from .publishing.cards import write_card
 from .reading.files import CARD, sha256
-from .reading.json_files import read_json
 from .reading.read import ADAPTER_CONFIG, Checkpoint, read, refuse_adapter
 from .repos.differences import check_same
 from .repos.doors import SENTENCE_TRANSFORMERS, add_code, add_legacy, add_sentence_transformers, remove_code
@@ -27,7 +29,6 @@ from .repos.provenance import DEFAULTS, command_of
 from .repos.repo import build, is_text_alone, load_processor
 from .repos.report import COUNT, FILE, Comparison, Report
 from .repos.scale import scale_limits
-from .repos.staging import check_apart, staging
 from .repos.write import (
     SPARE_BYTES,
     check_dtypes,

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_zhclip.telling import shown, shown_lines
+
 from .detection.parts import describe, detect_published, identify, part_of
 from .errors import InputError, OlderRepo, UnknownFormat
 from .mapping import fold
@@ -16,7 +18,6 @@ from .reading.namesakes import mending
 from .reading.read import Checkpoint, choose, without
 from .reading.wrappers import WRAPPERS
 from .stated import Stated
-from .telling import shown, shown_lines
 
 VERDICTS = {
     "unknown": "a format that is not converted",

@@ -12,13 +12,13 @@ from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
 
 from hf_zhclip.configuration_zhclip import ZhCLIPConfig
+from hf_zhclip.json_files import read_json
 
 from .detection.beside import PACKAGED, is_packaged
 from .errors import InputError
 from .pipeline import convert
 from .reading.files import sha256
 from .reading.hub import locate, published
-from .reading.json_files import read_json
 from .reading.namesakes import refuse_older_folder
 from .reading.read import FSDP_FILE, WEIGHTS, read
 from .repos.repo import load_processor

@@ -24,8 +24,9 @@ from functools import cache
 
 import torch
 
+from hf_zhclip.telling import shown
+
 from .errors import MappingError
-from .telling import shown
 
 Shape = tuple[int, ...]
 

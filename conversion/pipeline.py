@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
+from hf_zhclip.json_files import read_json
+from hf_zhclip.staging import check_absent, check_apart, staging
+
 from . import mapping
 from .detection.parts import Parts, describe, find_vocabulary, identify, join_tensors, witness_vocabulary
 from .errors import ConvertedRepo, InputError, OlderRepo, ParityError
@@ -18,14 +21,12 @@ from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
 from .reading.files import sha256
 from .reading.hub import read_source
-from .reading.json_files import read_json
 from .reading.read import check_ema, choose
 from .repos.doors import add_legacy, add_sentence_transformers, remove_code
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
 from .repos.report import FILE, Report
 from .repos.scale import scale_limits
-from .repos.staging import check_absent, check_apart, staging
 from .repos.write import (
     DTYPES,
     SPARE_BYTES,

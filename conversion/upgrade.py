@@ -10,19 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hf_zhclip.json_files import read_json
+from hf_zhclip.staging import staging
+
 from .errors import InputError, ParityError
 from .proof import compared, verification
 from .publishing.cards import write_card
 from .reading.catalogue import STATED_HERE
 from .reading.evidence import Evidence, to_report, vocabulary_hashes
 from .reading.files import sha256
-from .reading.json_files import read_json
 from .reading.read import Checkpoint
 from .repos.doors import add_code
 from .repos.own_code import own_code, refuse_foreign_code
 from .repos.provenance import command_of
 from .repos.report import COUNT, FILE, Comparison, Report
-from .repos.staging import staging
 from .repos.write import SPARE_BYTES, write_json
 from .sources import SOURCES
 from .words import Words

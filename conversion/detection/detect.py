@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from hf_zhclip.telling import near
+
 from ..errors import ConvertedRepo, InputError, UnknownFormat
 from ..mapping import claimed, fold, matches, plan
 from ..reading.namesakes import refuse_older_checkpoint
@@ -10,7 +12,6 @@ from ..reading.read import Checkpoint, without
 from ..reading.wrappers import OWN_SCRIPT
 from ..source import Signature, Source
 from ..sources import SOURCES
-from ..telling import near
 from ..ways_out import finishing
 from . import relatives
 from .prefixes import Model, common, find_models, only, without_empty, words

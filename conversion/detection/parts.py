@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from hf_zhclip.json_files import read_json
+
 from ..errors import InputError, MappingError
 from ..layouts.bases import base_file, published_base
 from ..layouts.hf_folder import check_pictures
@@ -18,7 +20,6 @@ from ..mapping import Plan, Rule, check_claims, drop, fold, plan, squeezing
 from ..reading.catalogue import STATED_HERE, Entry, entries
 from ..reading.evidence import Evidence, gather
 from ..reading.hub import published, read_source
-from ..reading.json_files import read_json
 from ..reading.read import Checkpoint, check_ema, choose, read, without
 from ..source import Description, ImageSide, Source, TextAlone, TextSide, Whole, joined
 from ..sources import SOURCES

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load, save_file
 
+from hf_zhclip.staging import check_absent, check_absent_file, check_apart, staging, staging_file
+
 from .. import mapping
 from ..errors import InputError, ParityError
 from ..mapping import plan
@@ -20,7 +22,6 @@ from ..proof.fresh_process import answered
 from ..proof.precision import SAMENESS
 from ..repos.repo import Repo, read_repo
 from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
-from ..repos.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
 from . import cn_clip_file, native_process, source_files

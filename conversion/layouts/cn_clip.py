@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hf_zhclip.json_files import parse_json
+
 from ..errors import InputError
 from ..mapping import Rule, Shape, drop, matches, rename, transpose
-from ..reading.json_files import parse_json
 from ..source import ImageSide, Signature, Tower, Whole
 from ..words import Words
 from . import towers

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_zhclip.json_files import read_json
+
 from ..errors import InputError
 from ..mapping import Shape
-from ..reading.json_files import read_json
 from .hf_config import bert_shapes, check_there, clip_vision_shapes, tower_config
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -106,8 +107,8 @@ class Pair:
             return Side(whole.step, whole.what, modules, (call,), whole.theirs, whole.batches)
 
         model = load(f"ZhCLIP{kind}ModelWithProjection")
+        projection = deepcopy(getattr(model, name))  # `measure` empties the model
         yield side(model, (model,), embeddings, nn.Identity())
-        projection = getattr(model, name)
         model = load(f"ZhCLIP{kind}Model")
         yield side(model, (model, projection), "pooler_output", projection)
 
@@ -120,25 +121,27 @@ TOWERS: Mapping[str, tuple[str, str, str]] = {
 
 
 def text_alone_sides(
-    model: Any, tokenizer: Any, witness: WitnessOfTextAlone, batches: Sequence[torch.Tensor]
+    load: Callable[[], Any], tokenizer: Any, witness: WitnessOfTextAlone, batches: Sequence[torch.Tensor]
 ) -> Iterator[Side]:
     """The states of all tokens except padding, and the pooled states; a text tower alone has no embeddings."""
     prepared = [_prepared(tokenizer, list(texts), padding=True, truncation=True) for texts in TEXTS]
 
-    def pooled(**inputs: torch.Tensor) -> torch.Tensor:
+    def pooled(model: Any, **inputs: torch.Tensor) -> torch.Tensor:
         return normalize(model(**inputs, return_dict=True).pooler_output, dim=-1)
 
-    def states(input_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+    def states(model: Any, input_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         found = normalize(model(input_ids=input_ids, **inputs, return_dict=True).last_hidden_state, dim=-1)
         return _of_tokens(found, input_ids, tokenizer.pad_token_id)
 
     def witness_states(ids: torch.Tensor) -> torch.Tensor:
         return _of_tokens(witness.text_states(ids), ids, tokenizer.pad_token_id)
 
-    for step, what, ours, theirs in (
+    for step, what, compute, theirs in (
         ("states", STATES, states, witness_states),
         ("pooled", POOLED, pooled, witness.encode_text),
     ):
+        model = load()
+        ours = partial(compute, model)
         calls = (
             Call("model(**tokenizer(text, padding=True))", ours, prepared[MIXED], MIXED),
             Call("model(**tokenizer(long_text))", ours, prepared[CUT], CUT),

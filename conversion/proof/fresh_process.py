@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..amounts import STEPS, shown_amount, steps_done
+from hf_zhclip.amounts import STEPS, shown_amount, steps_done
+from hf_zhclip.json_files import read_python_json
+
 from ..errors import WorkError
-from ..reading.json_files import read_python_json
 
 HEAD = "import sys; sys.path[:] = [place for place in sys.path if place]; "
 """Prevents the import of a torch.py in the current folder."""

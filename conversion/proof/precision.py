@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ..amounts import step
+from hf_zhclip.amounts import step
+
 from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
 from ..words import Words
 from .compared import CALL, OVERFLOWING, Vectors
@@ -85,14 +85,16 @@ class Measured:
 def measure(side: Side, own: torch.dtype) -> Measured:
     """Runs our side: all calls in float64, the last call in float32 and in a narrower dtype of the repo's own.
 
-    Only one tower's weights are in float64 at a time. A float64 repo's weights are narrowed last, and stay narrow.
+    Only one tower's weights are in float64 at a time. The side's modules have no weights afterwards.
     """
-    with computing_in(torch.float64, own, side.modules):
-        found = [Found(call.what, call.batch, _run(call, torch.float64)) for call in side.calls]
+    _compute_in(torch.float64, side.modules)
+    found = [Found(call.what, call.batch, _run(call, torch.float64)) for call in side.calls]
     narrow = {} if side.in_own is None or own == torch.float64 else {own: side.in_own}
     if side.in_own is not None and torch.float32 not in narrow:
-        with computing_in(torch.float32, own, side.modules):
-            narrow[torch.float32] = _run(side.calls[-1], torch.float32)
+        # Weights of two bytes keep their bits on the way through float64; those of a float64 repo are rounded here.
+        _compute_in(torch.float32, side.modules)
+        narrow[torch.float32] = _run(side.calls[-1], torch.float32)
+    _release(side.modules)
     return Measured(side.step, side.what, side.theirs, side.batches, found, narrow)
 
 
@@ -124,14 +126,16 @@ def overflows(found: torch.Tensor, exact: torch.Tensor) -> bool:
     return not found.isfinite().all() and bool(exact.isfinite().all())
 
 
-@contextmanager
-def computing_in(dtype: torch.dtype, own: torch.dtype, modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Makes modules compute in `dtype`, then returns them to `own`; their bits stay if `dtype` can hold them."""
+def _compute_in(dtype: torch.dtype, modules: Sequence[nn.Module]) -> None:
     for module in modules:
         module.to(dtype)
-    yield
+
+
+def _release(modules: Sequence[nn.Module]) -> None:
+    """Gives the weights' memory back; to return them to their own dtype would cost as much as to widen them."""
     for module in modules:
-        module.to(own)
+        for weight in module.parameters():
+            weight.data = weight.data.new_empty(0)
 
 
 def _encoded(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:

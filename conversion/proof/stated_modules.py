@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+from hf_zhclip.json_files import Field, check_fields, read_any_json, read_json
+
 from ..errors import InputError
-from ..reading.json_files import Field, check_fields, read_any_json, read_json
 from ..reading.modules_json import FILE, SETTINGS
 from ..ways_out import finish_it
 

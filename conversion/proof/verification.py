@@ -13,13 +13,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
+from hf_zhclip.json_files import read_json
 from hf_zhclip.saving_zhclip import CODE_VERSION
 
 from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..reading import evidence
 from ..reading.evidence import Testimony
-from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.backwards import mapped_back
 from ..repos.own_code import own_code
@@ -274,7 +274,8 @@ def _compare_numbers(
     logits: list[Comparison] = []
     if isinstance(witness, WitnessOfTextAlone):
         with _running(repo.path):
-            measured = [measure(each, own) for each in text_alone_sides(model, repo.tokenizer, witness, rows)]
+            sides = text_alone_sides(partial(_load, repo.path), repo.tokenizer, witness, rows)
+            measured = [measure(each, own) for each in sides]
     else:
         # Imported here, because it imports the image processor, which only the fresh process needs.
         from .orders import telling_pictures

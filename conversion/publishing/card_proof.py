@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hf_zhclip.telling import shown
+
 from ..repos.report import COSINE, DIFFERENCE, MEASURES, STEPS, Comparison, Report
 from ..sources import SOURCES
-from ..telling import shown
 from ..words import SEMICOLON, Words, joined
 from .card_words import CHANGED_TENSORS, FROZEN, LEVELS, LINEAGE, NOT_COUNTED, TRAINED_LEVELS
 

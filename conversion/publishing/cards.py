@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
+from hf_zhclip.json_files import read_json
+
 from ..errors import InputError
 from ..reading import catalogue
 from ..reading.files import CARD
-from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.report import FILE, Report, changed_files, read_report
 from .card_file import is_generated, read_card, write_whole

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hf_zhclip.json_files import parse_json
+
 from ..errors import InputError
 from ..reading.files import CARD, sha256
-from ..reading.json_files import parse_json
 from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES
 from ..repos.own_code import SETTINGS, examine, refuse_foreign_code

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hf_zhclip.telling import masked
+
 from ..reading.files import CARD
-from ..telling import masked
 from .packing import Parcel
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from hf_zhclip.telling import shown
+
 from ..errors import InputError
 from ..exports.natives import fits
 from ..reading import catalogue
@@ -18,7 +20,6 @@ from ..reading.files import CARD
 from ..repos.doors import SENTENCE_TRANSFORMERS
 from ..repos.report import FILE, Report, changed_files, read_report
 from ..sources import SOURCES
-from ..telling import shown
 from ..ways_out import finishing
 from ..words import Words
 from .card_figures import headline, table_of

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from hf_zhclip.json_files import read_any_json
+
 from .files import sha256
-from .json_files import read_any_json
 from .read import Checkpoint
 
 TOKENIZER_CONFIG = "tokenizer_config.json"

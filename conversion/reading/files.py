@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ..amounts import shown_amount
-from ..telling import shown
+from hf_zhclip.amounts import shown_amount
+from hf_zhclip.telling import shown
 
 REPORT = "conversion_report.json"
 """The repo's proof."""

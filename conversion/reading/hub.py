@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from hf_zhclip.telling import near
+
 from ..errors import InputError
-from ..telling import near
 from . import catalogue, hub_modelscope, modules_json
 from .files import REPORT
 from .hints import WEIGHT_SUFFIXES, dangling

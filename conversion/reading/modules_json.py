@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from hf_zhclip.json_files import read_any_json, read_json
+
 from ..errors import InputError
 from .containers import open_file
-from .json_files import read_any_json, read_json
 
 FILE = "modules.json"
 SETTINGS = "config_sentence_transformers.json"

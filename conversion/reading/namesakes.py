@@ -7,9 +7,9 @@ of the two a folder is, and what to say; this module holds the callers.
 from pathlib import Path
 
 from hf_zhclip.configuration_zhclip import namesake, namesake_words
+from hf_zhclip.json_files import read_json
 
 from ..errors import InputError, OlderRepo, UnknownFormat
-from .json_files import read_json
 from .read import Checkpoint
 
 

@@ -13,12 +13,13 @@ from typing import Any, NoReturn
 
 import torch
 
+from hf_zhclip.json_files import read_json, read_python_json
+
 from ..errors import InputError, WorkError
 from .companions import companions
 from .containers import open_file
 from .files import is_file_name
 from .hints import in_place_of
-from .json_files import read_json, read_python_json
 from .modules_json import body
 from .pickles import some
 from .wrappers import DEEPSPEED, LOCAL_SHARDS, TRAINER_STATE, WRAPPERS, Average, Unwrapped, scalar, unwrap

@@ -6,10 +6,10 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
+from hf_zhclip.json_files import brief, read_json
 from hf_zhclip.saving_zhclip import VERSION_FIELD
 
 from ..errors import InputError
-from ..reading.json_files import brief, read_json
 from ..reading.read import Checkpoint
 from .lineage import Base
 from .report import FILE

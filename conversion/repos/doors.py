@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_zhclip.json_files import read_json
 from hf_zhclip.saving_zhclip import AUTO_MAPS, CODE_FILES, CODE_VERSION, VERSION_FIELD, write_code
 
 from ..errors import InputError
-from ..reading.json_files import read_json
 from ..tokenizers.vocabularies import BERT_SETTINGS
 from .repo import is_text_alone
 from .write import write_json

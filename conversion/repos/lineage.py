@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from hf_zhclip.json_files import read_json
+
 from ..errors import InputError
 from ..reading.files import sha256
 from ..reading.hub import read_source
-from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..ways_out import finishing

@@ -7,11 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hf_zhclip.json_files import read_any_json
 from hf_zhclip.saving_zhclip import AUTO_MAPS, CODE_FILES, CODE_VERSION
 
 from ..errors import InputError
 from ..reading.files import sha256
-from ..reading.json_files import read_any_json
 from ..ways_out import finishing
 from .doors import NO_CODE
 from .write import write_json

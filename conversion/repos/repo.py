@@ -11,9 +11,10 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL.Image import Resampling
 
+from hf_zhclip.json_files import Field, brief, check_fields, is_kind, read_json
+
 from ..errors import InputError
 from ..mapping import check, plan, rename
-from ..reading.json_files import Field, brief, check_fields, is_kind, read_json
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import read
 

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from hf_zhclip.json_files import read_json
+
 from ..errors import InputError
 from ..reading.files import REPORT as FILE
 from ..reading.files import sha256
-from ..reading.json_files import read_json
 from ..reading.namesakes import refuse_namesake
 from ..ways_out import finish_it
 from ..words import Words

@@ -11,7 +11,8 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..amounts import shown_amount
+from hf_zhclip.amounts import shown_amount
+
 from ..errors import InputError, WorkError
 from ..mapping import fold
 

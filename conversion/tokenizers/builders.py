@@ -10,8 +10,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tokenizers.models import WordPiece
 from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
+from hf_zhclip.json_files import brief
+
 from ..errors import InputError
-from ..reading.json_files import brief
 from .mending import mending
 from .vocabularies import (
     BERT_SETTINGS,

@@ -11,8 +11,9 @@ from typing import Any
 
 from tokenizers import pre_tokenizers
 
+from hf_zhclip.json_files import MOST_BYTES, Field, brief, check_each, check_fields, is_kind, parse_json
+
 from ..errors import InputError
-from ..reading.json_files import MOST_BYTES, Field, brief, check_each, check_fields, is_kind, parse_json
 from .mending import MENDING_STEPS
 
 SPECIAL_TOKENS = {

@@ -50,7 +50,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         command, as_json = options.pop("run"), options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from hf_zhclip.conversion.errors import ZhclipError  # loads transformers; main reports an interrupt meanwhile
+        from hf_zhclip.errors import ZhclipError  # loads transformers; main reports an interrupt meanwhile
 
         try:
             return command(options, as_json)

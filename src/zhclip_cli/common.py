@@ -62,13 +62,13 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def print_result(value: Any, text: Callable[[], str], as_json: bool) -> None:
     """Prints a result to stdout: `value` as JSON for machines, or `text()` for people."""
-    from hf_zhclip.conversion.telling import shown_lines
+    from hf_zhclip.telling import shown_lines
 
     print(shown_lines(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text()))
 
 
 def print_progress(line: str) -> None:
     """Prints a message to stderr, apart from the result."""
-    from hf_zhclip.conversion.telling import shown
+    from hf_zhclip.telling import shown
 
     print(shown(line), file=sys.stderr, flush=True)

@@ -11,10 +11,10 @@ from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.exports.natives import native_for
 from hf_zhclip.conversion.layouts.hf_folder import check_pictures, text_limit
-from hf_zhclip.conversion.reading.json_files import read_json
 from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.conversion.sources import SOURCES
+from hf_zhclip.json_files import read_json
 
 from tests import checkpoints as c
 from tests.weights import seeded_state_dict

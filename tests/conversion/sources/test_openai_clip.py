@@ -13,11 +13,11 @@ from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.detection.detect import detect
 from hf_zhclip.conversion.errors import InputError, UnknownFormat
 from hf_zhclip.conversion.exports.natives import native_for
-from hf_zhclip.conversion.reading.json_files import read_json
 from hf_zhclip.conversion.reading.read import read
 from hf_zhclip.conversion.sources import openai_clip
 from hf_zhclip.conversion.tokenizers.builders import openai_clip_tokenizer
 from hf_zhclip.conversion.tokenizers.vocabularies import OPENAI_BPE_FILE, read_openai_bpe
+from hf_zhclip.json_files import read_json
 
 from tests import checkpoints, published
 from tests.conversion.sources.test_openai_clip_reference import IDS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_zhclip.conversion.errors import InputError, WorkError
-from hf_zhclip.conversion.repos.staging import check_absent, check_absent_file, staging, staging_file
+from hf_zhclip.staging import check_absent, check_absent_file, staging, staging_file
 
 from tests.conversion.helpers import contents, entries
 

@@ -9,16 +9,19 @@ import math
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from ..errors import InputError
+from .errors import InputError
 
 MOST_BYTES = 256 * 2**20
 """The largest tokenizer.json of a known model, XLM-R's, has 17 MB."""
+
+MOST_LINE_BYTES = 16 * 2**20
+"""The longest line of a file of lines: a vector of 2,048 numbers takes 50 KB."""
 
 MOST_DEPTH = 100
 """The nesting depth of objects and lists; a tokenizer.json has about ten levels."""
@@ -53,6 +56,26 @@ def read_python_json(path: Path) -> dict[str, Any]:
     Examples are a Trainer's log, whose loss may be NaN, and the answers of our own processes.
     """
     return _object(_parsed(_bytes(path), str(path), {}), path)
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the objects of a file with one JSON object a line, each with its place for messages; skips empty lines.
+
+    Numbers are not checked for infinity: a line may hold thousands of them, and its reader checks them at once.
+
+    Raises:
+        InputError: the file does not exist, or a line is too long or no JSON object.
+    """
+    check_is_file(path)
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
+            where = f"{path}, line {number}"
+            if len(line) > MOST_LINE_BYTES:
+                raise InputError(
+                    f"{where} has more than {MOST_LINE_BYTES:,} bytes; one JSON object was wanted. {FETCH}"
+                )
+            if line.strip():
+                yield where, _object(_parsed(line, where, {"parse_constant": _no_number}), where)
 
 
 def parse_json(content: bytes | str, where: str) -> Any:
@@ -90,10 +113,19 @@ def _parsed(content: bytes | str, where: str, hooks: Mapping[str, Any]) -> Any:
     return value
 
 
-def _bytes(path: Path) -> bytes:
+def check_is_file(path: Path) -> None:
+    """Refuses a path that is no regular file: a pipe would block the reader.
+
+    Raises:
+        InputError: it is a folder, a device or a pipe, or does not exist.
+    """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
         raise InputError(f"{path} {found}; a JSON file was wanted.")
+
+
+def _bytes(path: Path) -> bytes:
+    check_is_file(path)
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -101,7 +133,7 @@ def _bytes(path: Path) -> bytes:
     return content
 
 
-def _object(value: Any, path: Path) -> dict[str, Any]:
+def _object(value: Any, path: Path | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds {type(value).__name__}; a JSON object was wanted. {FETCH}")
     return value

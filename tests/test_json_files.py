@@ -6,9 +6,9 @@ from types import NoneType
 
 import pytest
 
+from hf_zhclip import json_files
 from hf_zhclip.conversion.errors import InputError
-from hf_zhclip.conversion.reading import json_files
-from hf_zhclip.conversion.reading.json_files import Field, check_fields, read_any_json, read_json, read_python_json
+from hf_zhclip.json_files import Field, check_fields, read_any_json, read_json, read_python_json
 
 REFUSED = {
     "a key twice": (b'{"a": {"b": 1, "b": 2}}', "the key 'b' twice"),

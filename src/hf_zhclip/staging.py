@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError, WorkError, ZhclipError
+from .errors import InputError, WorkError, ZhclipError
 
 
 @contextlib.contextmanager

@@ -7,13 +7,13 @@ import io
 import pytest
 import torch
 
-from hf_zhclip.conversion import amounts
+from hf_zhclip import amounts
 from hf_zhclip.conversion.proof import fresh_process
 from hf_zhclip.conversion.reading.files import sha256
 from hf_zhclip.conversion.repos.write import write_weights
 
 HUB = importlib.import_module("huggingface_hub.utils.tqdm")
-WORKS = "import time; from hf_zhclip.conversion.amounts import step; [step() for _ in range(7)]; time.sleep(1.5); "
+WORKS = "import time; from hf_zhclip.amounts import step; [step() for _ in range(7)]; time.sleep(1.5); "
 ANSWERS = "open(sys.argv[1], 'w').write('{}')"
 
 

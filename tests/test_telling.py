@@ -6,7 +6,7 @@ import pytest
 
 from hf_zhclip.conversion.errors import InputError, OlderRepo, ParityError, WorkError
 from hf_zhclip.conversion.mapping import fold
-from hf_zhclip.conversion.telling import masked, near, shown, shown_lines
+from hf_zhclip.telling import masked, near, shown, shown_lines
 from zhclip_cli import common
 
 HOSTILE = {

@@ -1,0 +1,1 @@
+"""Image-text data in the formats of the originals: read, checked, converted."""

@@ -1,0 +1,25 @@
+"""The errors, by who can fix the cause: the input's owner (exit code 2) or the machine's owner (exit code 1)."""
+
+from .telling import masked, shown_lines
+
+
+class ZhclipError(Exception):
+    """An error that is shown to the user without a traceback; `exit_code` is the command's exit code.
+
+    Control characters in a message are escaped, and secrets are masked.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message=""):
+        super().__init__(masked(shown_lines(str(message))))
+
+
+class WorkError(ZhclipError):
+    """The work failed although the input may be right: a full disk, a read error, a lost connection."""
+
+
+class InputError(ZhclipError, ValueError):
+    """The input or the arguments are wrong; the message says what was found, what was expected and what to do."""
+
+    exit_code = 2

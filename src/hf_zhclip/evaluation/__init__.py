@@ -1,0 +1,1 @@
+"""Retrieval and zero-shot classification, scored as the originals score."""

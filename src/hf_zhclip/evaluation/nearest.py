@@ -1,0 +1,65 @@
+"""The nearest vectors of a pool by inner product, in an order that does not depend on blocks, threads or processor."""
+
+import torch
+
+QUERY_BLOCK, POOL_BLOCK = 512, 16384
+"""Rows of one matrix product. Its scores take 32 MiB, however large the pool is."""
+
+SPARE = 22
+"""Candidates beyond the wanted ones, so that float32's rounding rarely decides who is a candidate."""
+
+
+def nearest(queries: torch.Tensor, pool: torch.Tensor, k: int) -> torch.Tensor:
+    """The row numbers of each query's `k` best pool vectors, the best first; equal scores keep the pool's order.
+
+    float32 products find the candidates. The candidates' scores are computed again in float64 and rounded to float32,
+    so that two equal vectors of the pool always have equal scores (in a float32 product their scores may differ by
+    their places). A query whose candidates float32 cannot tell from
+    the rest of the pool is scored against the whole pool in float64.
+
+    Args:
+        queries: `(n, dim)`, float32.
+        pool: `(m, dim)`, float32; it is read in blocks, so that it may be a memory-mapped file.
+        k: at most `m`.
+
+    Returns:
+        `(n, k)`, int64.
+    """
+    wanted = min(k + SPARE, len(pool))
+    longest = max((block.norm(dim=1).max().item() for block in pool.split(POOL_BLOCK)), default=0.0)
+    return torch.cat([_of_block(block, pool, k, wanted, longest) for block in queries.split(QUERY_BLOCK)])
+
+
+def _of_block(queries: torch.Tensor, pool: torch.Tensor, k: int, wanted: int, longest: float) -> torch.Tensor:
+    scores, rows = _candidates(queries, pool, wanted)
+    best = _ordered(queries, pool[rows], rows)[:, :k]
+    if wanted < len(pool):
+        # The bound of a float32 sum of `dim` products, once for a candidate and once for the vector left out.
+        rounding = 2 * pool.shape[1] * 2.0**-24 * queries.norm(dim=1) * longest
+        for unsure in (scores[:, k - 1] - scores[:, -1] <= 2 * rounding).nonzero().flatten().tolist():
+            best[unsure] = _of_whole_pool(queries[unsure], pool, k)
+    return best
+
+
+def _candidates(queries: torch.Tensor, pool: torch.Tensor, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """float32 scores and row numbers `(n, wanted)` of the pool's best rows, sorted by score."""
+    scores, rows = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long)
+    for start in range(0, len(pool), POOL_BLOCK):
+        block = queries @ pool[start : start + POOL_BLOCK].T
+        found = block.topk(min(wanted, block.shape[1]), dim=1)
+        scores, rows = torch.cat([scores, found.values], 1), torch.cat([rows, found.indices + start], 1)
+        kept = scores.topk(min(wanted, scores.shape[1]), dim=1)
+        scores, rows = kept.values, rows.gather(1, kept.indices)
+    return scores, rows
+
+
+def _ordered(queries: torch.Tensor, vectors: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The row numbers `(n, c)` of candidates `(n, c, dim)`, by score and then by row number."""
+    rows, order = rows.sort(dim=1)
+    scores = (vectors.double() @ queries.double().unsqueeze(2)).squeeze(2).float().gather(1, order)
+    return rows.gather(1, scores.sort(dim=1, descending=True, stable=True).indices)
+
+
+def _of_whole_pool(query: torch.Tensor, pool: torch.Tensor, k: int) -> torch.Tensor:
+    scores = torch.cat([block.double() @ query.double() for block in pool.split(POOL_BLOCK)]).float()
+    return scores.sort(descending=True, stable=True).indices[:k]
