@@ -14,7 +14,7 @@ Made = TypeVar("Made")
 def made_once(
     factory: pytest.TempPathFactory, worker_id: str, name: str, make: Callable[[Path], Made]
 ) -> tuple[Path, Made]:
-    """A folder that all workers share, and what `make` gave when it filled the folder, which has to survive pickling."""
+    """A folder that all workers share, and what `make` gave when it filled the folder: something to be pickled."""
     base = factory.getbasetemp()
     # Not in a worker's own folder, which goes with the worker while others still run.
     shared = (base if worker_id == "master" else base.parent) / "shared"

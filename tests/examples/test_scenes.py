@@ -39,7 +39,9 @@ def test_an_example_does_not_depend_on_the_process():
     )
     scene, caption = scenes.training_example(11)
     expected = hashlib.sha256(repr(scene).encode() + caption.encode() + scenes.draw(scene).tobytes()).hexdigest()
-    other = subprocess.run([sys.executable, "-c", program, Path(scenes.__file__).parent], capture_output=True, text=True, check=True)
+    other = subprocess.run(
+        [sys.executable, "-c", program, Path(scenes.__file__).parent], capture_output=True, text=True, check=True
+    )
     assert other.stdout.strip() == expected
 
 
