@@ -541,6 +541,7 @@ def test_auto_uses_the_device_there_is(save, variant, device_map, device):
     assert_close_on(device, loaded, saved.model)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 @pytest.mark.parametrize("variant", MODELS)
 def test_each_side_has_its_own_device(save, variant, pair):

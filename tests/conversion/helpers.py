@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hf_zhclip.conversion import pipeline, upgrade
+from hf_zhclip.conversion.detection.parts import Part
 from hf_zhclip.conversion.exports import native_process
 from hf_zhclip.conversion.proof import samples, texts, verification
 from hf_zhclip.conversion.publishing import card_file, cards
@@ -55,9 +56,10 @@ def save_time(patch: pytest.MonkeyPatch) -> None:
 
 
 def read_once(patch: pytest.MonkeyPatch) -> None:
-    """Loads the processor, and builds the empty model, of each content of a repo's JSON files once a process."""
+    """Loads a repo's processor, builds its empty model and its family's tokenizer once a process for each content."""
     patch.setattr(repo, "load_processor", processor_of)
     patch.setattr(repo, "build", built_from)
+    patch.setattr(verification, "_built_tokenizer", tokenizer_of)
 
 
 def processor_of(folder: Path) -> Any:
@@ -77,12 +79,24 @@ def built_from(folder: Path) -> Any:
     return _once("model", folder, BUILD, "config.json")
 
 
-LOAD_PROCESSOR, BUILD = repo.load_processor, repo.build
+def tokenizer_of(parts: Sequence[Part], request: verification.Request, context_length: int) -> Any:
+    """What `_built_tokenizer` gives, once for each family, vocabulary and length."""
+    family = parts[0].source.name if parts else request.recorded[0]["format"]
+    place = Path(request.vocabulary)
+    folder, name = (place, "*") if place.is_dir() else (place.parent, place.name)
+    what = f"tokenizer of {family} for {context_length}, {place.is_dir() or place.suffixes}"
+    return _once(what, folder, lambda folder: BUILD_TOKENIZER(parts, request, context_length), name)
+
+
+LOAD_PROCESSOR, BUILD, BUILD_TOKENIZER = repo.load_processor, repo.build, verification._built_tokenizer
+WEIGHTS = (".safetensors", ".bin", ".pt")
 _KNOWN: dict[tuple, Any] = {}
 
 
 def _once(what: str, folder: Path, call: Callable[[Path], Any], *patterns: str) -> Any:
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    files = sorted(
+        path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and path.suffix not in WEIGHTS
+    )
     key = (what, *((path.name, hashlib.sha256(path.read_bytes()).digest()) for path in files))
     if key not in _KNOWN:
         _KNOWN[key] = call(folder)

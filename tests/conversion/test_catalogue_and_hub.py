@@ -50,6 +50,7 @@ def replace_entry(monkeypatch, name, **fields):
     monkeypatch.setattr(catalogue, "entries", lambda: tuple(known))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("source", [XLM_R, "xlm-roberta-base-ViT-B-32", f"laion/{XLM_R}"])
 def test_without_its_config_a_published_checkpoint_is_described_by_the_catalogue(source, own):
     (found,) = identify(Stated(source))

@@ -337,6 +337,7 @@ FACTS = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("field", FACTS)
 def test_a_fact_that_differs_from_the_base_s_is_refused_with_its_field(field, base, tmp_path):
     model = changed(base)
@@ -373,6 +374,7 @@ FILES = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("file", "field"), FILES)
 def test_a_file_that_differs_from_the_base_s_is_refused_with_its_field(file, field, base, trained, tmp_path):
     shutil.copyfile(base / file, trained / file)

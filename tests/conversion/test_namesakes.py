@@ -173,6 +173,7 @@ def test_the_command_line_ends_with_2_and_without_a_traceback(tmp_path, monkeypa
 # Repos of an older version
 
 
+@pytest.mark.quick(9)
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("family", ["bert_clip", "cn_clip_resnet"])
 @pytest.mark.parametrize("command", COMMANDS)

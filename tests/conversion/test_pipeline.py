@@ -545,6 +545,7 @@ def test_a_disk_that_is_too_small_is_refused_before_writing(original, tmp_path, 
     assert entries(tmp_path) == set()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 @pytest.mark.parametrize("step", ["Writing", "Verifying"])
 def test_a_killed_conversion_leaves_no_out_and_the_next_one_succeeds(step, original, tmp_path, out):

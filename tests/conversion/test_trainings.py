@@ -151,7 +151,7 @@ TRAINED = {
 }
 
 
-@pytest.mark.thorough  # test_finetuned.py finishes what training saved; test_publish.py has a stranger
+@pytest.mark.thorough  # test_finetuned.py finishes what training saved; test_doors.py has a stranger
 def test_what_each_engine_saves_is_finished_pushed_and_loaded_by_a_stranger(repo, tmp_path, monkeypatch):
     with serve(tmp_path / "server", {"hf_writer": ("user",)}) as hub:
         connect(monkeypatch, hub, "hf_writer", tmp_path / "here")

@@ -252,6 +252,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.quick(15)
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_in_words_and_nothing_is_written(name, older, tmp_path, capsys):
     damage, said = REFUSED[name]

@@ -227,6 +227,7 @@ def test_more_keys_within_the_prefix_are_listed_by_the_mapping(tmp_path):
         convert(source, tmp_path / "OUT", **arguments)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("format", [None, "cn_clip"])
 def test_of_two_models_both_prefixes_are_named_and_none_is_guessed(format, tmp_path):
     student = vit()

@@ -88,6 +88,7 @@ def test_a_repo_becomes_a_folder_of_the_stock_class_with_the_same_bits(family, r
     same_bits(load_file(tmp_path / "NATIVE" / "model.safetensors"), expected)
 
 
+@pytest.mark.thorough  # test_own_code.py exports in such a process
 def test_transformers_computes_the_same_in_a_process_that_cannot_import_hf_zhclip(repo, tmp_path, fresh_process):
     export(repo("cn_clip_vit").path, tmp_path / "chinese_clip", to="transformers")
     assert "chinese_clip" in entries(tmp_path)
@@ -148,6 +149,7 @@ def test_a_text_whose_padding_token_transformers_zeroes_is_told(repo, tmp_path):
     assert different in ([0], []), "[PAD]'s row, or none where a release of transformers keeps it"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["cn_clip_vit", "bert_clip"])
 def test_where_no_text_with_the_padding_token_differs_none_is_told(family, repo, tmp_path):
     exported = export(repo(family).path, tmp_path / "NATIVE", to="transformers")
@@ -201,6 +203,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("error", PLANTED)
 def test_an_export_that_computes_something_else_is_not_left(error, repo, tmp_path, monkeypatch):
     fields, said = PLANTED[error]
@@ -280,6 +283,7 @@ def test_a_model_that_went_home_converts_into_the_same_repo(family, repo, origin
     }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("family", "lost"),
     [
@@ -334,6 +338,7 @@ def loaded(repo):
     return read_repo(repo("cn_clip_vit").path)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("where", "change", "loss"),
     [

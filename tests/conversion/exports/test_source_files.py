@@ -383,6 +383,7 @@ def refused(folder: Path, home: Path, *words: str) -> str:
     return message
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", LOST)
 def test_what_the_class_computes_with_and_the_conversion_left_out_is_named(family, repo, tmp_path):
     message = refused(repo(family).path, tmp_path / "HOME", LOST[family], "they are lost")
@@ -435,6 +436,7 @@ FACTS = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fact", FACTS)
 def test_a_fact_that_the_original_s_files_state_otherwise_is_named_with_both_values(fact, copy, tmp_path):
     family, file, change = FACTS[fact]

@@ -208,6 +208,7 @@ def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(n
         assert caught in failed and "files" not in failed
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("stated", "error", "said"),
     [

@@ -51,13 +51,13 @@ def check(row, level, plant):
     assert found.level in (None, level)
 
 
-@pytest.mark.quick(60)
+@pytest.mark.quick(40)
 @pytest.mark.parametrize("row", in_turns(ROWS, facts.Row.planted), ids=str)
 def test_a_planted_fact_is_caught_without_the_original(row, plant):
     check(row, "reference", plant)
 
 
-@pytest.mark.quick(18)
+@pytest.mark.quick(9)
 @pytest.mark.parametrize("row", in_turns(asked_of("transformers"), facts.Row.planted), ids=str)
 def test_a_planted_fact_is_caught_by_the_original_in_transformers(row, plant):
     check(row, "peer", plant)

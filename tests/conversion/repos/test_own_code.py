@@ -237,6 +237,7 @@ def test_no_command_runs_a_repos_own_code(folder, tmp_path, monkeypatch, trap):
             pass
 
     assert not caught.exists()
+    assert (tmp_path / "native" / "config.json").is_file()  # proved in a process of its own
     with pytest.raises(AttributeError):  # the trap itself works: this is what trust_remote_code=True does
         get_class_from_dynamic_module("evil.Class", str(folder))
     assert caught.exists()

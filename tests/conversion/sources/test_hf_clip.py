@@ -244,6 +244,7 @@ def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one
         read_bpe(folder / "merges.txt")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("found", [7, None])
 def test_an_end_that_the_tokenizer_does_not_give_is_refused_and_the_named_field_is_the_way_out(
     found, folder, tmp_path

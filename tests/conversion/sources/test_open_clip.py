@@ -48,6 +48,7 @@ def described(folder, source=PLAIN, side="text_cfg", **fields):
     return source.describe(read(folder), stated(folder, side, **fields))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("prefix", ["", "text."], ids=["CLIP", "CustomTextCLIP"])
 def test_both_classes_convert_and_are_told_by_their_keys(prefix, tmp_path):
     folder = c.open_clip.open_clip_folder(tmp_path / "open_clip", prefix)
