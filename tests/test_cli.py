@@ -33,7 +33,8 @@ sys.argv = ["zhclip", *sys.argv[1:]]
 try:
     runpy.run_module("zhclip_cli", run_name="__main__")
 except SystemExit as end:
-    heavy = {"torch", "transformers", "numpy", "hf_zhclip", "PIL"} & {name.split(".")[0] for name in sys.modules}
+    heavy = {"torch", "transformers", "numpy", "hf_zhclip", "PIL", "datasets"}
+    heavy &= {name.split(".")[0] for name in sys.modules}
     print("imported", sorted(heavy), "code", end.code)
 """
 
@@ -82,7 +83,7 @@ def subprocess_of(*arguments, **environment):
 # Help
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["--version"], ["convert"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["data", "--help"], ["--version"], ["convert"]])
 def test_help_imports_nothing_heavy(arguments):
     done = subprocess_of("-c", HELP_WITHOUT_IMPORTS, *arguments)
 
@@ -90,7 +91,7 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.stdout.decode().splitlines()[-1] == f"imported [] code {code}"
 
 
-@pytest.mark.parametrize("command", ["inspect", "convert", "verify", "export", "card", "push", "list", "demo"])
+@pytest.mark.parametrize("command", ["inspect", "convert", "verify", "export", "card", "push", "list", "data", "demo"])
 def test_every_command_has_help(command, run):
     code, text, _ = run(command, "--help")
 

@@ -91,6 +91,7 @@ def home(tmp_path, monkeypatch, hub):
     checkpoints.hf_clip.clip_folder(tmp_path / "clip-vit-base-patch32")
     checkpoints.bert_clip.bert_clip_config(tmp_path / "clip-vit-bert-chinese-1M")
     shutil.copytree(ROOT / "examples" / "scenes", tmp_path / "examples" / "scenes")
+    image_text_data(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))
     save_time(monkeypatch)
@@ -102,6 +103,15 @@ def home(tmp_path, monkeypatch, hub):
     yield tmp_path
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def image_text_data(folder: Path) -> None:
+    (folder / "pokemon").mkdir()
+    (folder / "images").mkdir()
+    for number in range(10):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / "pokemon" / f"{number:04}妙蛙種子{number}號.png")
+    Image.new("RGB", (8, 8)).save(folder / "images" / "a.png")
+    (folder / "captions.csv").write_text("text,filename\n黑色,a.png\n", encoding="utf-8")
 
 
 def run_command(line: str) -> None:

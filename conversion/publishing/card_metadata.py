@@ -14,6 +14,8 @@ from ..repos.doors import SENTENCE_TRANSFORMERS
 from ..repos.report import Report
 from ..sources import SOURCES
 from .card_header import Header
+from .card_measured import METRICS as METRICS_SHOWN
+from .card_measured import Measured
 from .model_facts import Model
 
 TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
@@ -21,6 +23,13 @@ TASKS = {"zero-shot image classification": "zero-shot-image-classification"}
 
 METRICS = {"Top1": "accuracy", "Top5": "accuracy", "ACC1": "accuracy"}
 """Published metric of a classification -> the hub's metric; retrieval metrics are recall."""
+
+METRIC_TYPES = {
+    **dict.fromkeys(("r1", "r5", "r10", "mean_recall"), "recall"),
+    **dict.fromkeys(("top1", "top5", "mean_per_class"), "accuracy"),
+    **{"auc": "roc_auc"},
+}
+"""Measured figure -> the hub's metric; the others have the hub's names."""
 
 
 WIDGET = {
@@ -51,12 +60,13 @@ def metadata_of(
     relation: str,
     languages: Sequence[str],
     labels: Sequence[str],
+    measured: Sequence[Measured],
 ) -> ModelCardData:
     """The header. Its relation `quantized` (same model, other files) is the hub's nearest to a changed format.
 
-    `labels` are the classes of the example that the hub shows.
+    `labels` are the classes of the example that the hub shows; `measured` are figures of the repo itself.
     """
-    results = _results(entry) if entry else []
+    results = (_results(entry) if entry else []) + _measured_results(measured)
     return CardData(
         **licence,
         language=list(languages),
@@ -102,6 +112,26 @@ def _results(entry: Entry) -> list[EvalResult]:
         for row in figures.rows
         if row.setup == "zero-shot"
         for metric, value in row.values.items()
+    ]
+
+
+def _measured_results(measured: Sequence[Measured]) -> list[EvalResult]:
+    """The figures that were measured on the repo itself, with the date and the command."""
+    return [
+        EvalResult(
+            task_type=TASKS.get(each.words.en, "feature-extraction"),
+            task_name=each.words.en,
+            dataset_type=each.dataset.lower(),
+            dataset_name=each.dataset,
+            dataset_split=each.split,
+            metric_type=METRIC_TYPES.get(name, name),
+            metric_name=f"{each.words.en}: {METRICS_SHOWN[name]}",
+            metric_value=value,
+            metric_args={"date": each.date, "command": each.command, "hf_zhclip": each.version},
+            verified=False,
+        )
+        for each in measured
+        for name, value in each.values.items()
     ]
 
 

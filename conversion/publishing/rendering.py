@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ..words import Words
 from .card_figures import headline, table_of
 from .card_file import stamped
 from .card_header import NOTHING_STATED, Header, header_of
+from .card_measured import Measured, figures_of
 from .card_metadata import hub_repos, languages_of, licence_fields, licence_of, metadata_of, whose_word
 from .card_proof import level_of, measured, proof_words
 from .card_words import (
@@ -81,7 +82,7 @@ def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
 
 def render_entry(entry: Entry) -> str:
     """The card of a published checkpoint that has not been converted yet."""
-    return _render(model_of_entry(entry), entry, None, entry.name, None, NOTHING_STATED, edited=False)
+    return _render(model_of_entry(entry), entry, None, entry.name, None, NOTHING_STATED, (), edited=False)
 
 
 def _readable_report(folder: Path, unverified: Words | None) -> Report | None:
@@ -103,7 +104,8 @@ def render_folder(
     name = report.conversion["catalogue"] if report else None
     entry = catalogue.find(name) if name and not edited else None
     why = unverified or (NO_REPORT if report is None else None)
-    return _render(model, entry, report, repo, why, header, edited)
+    figures = () if edited else figures_of(folder, report)
+    return _render(model, entry, report, repo, why, header, figures, edited)
 
 
 def _render(
@@ -113,6 +115,7 @@ def _render(
     repo: str,
     unverified: Words | None,
     header: Header,
+    figures: Sequence[Measured],
     edited: bool,
 ) -> str:
     name = repo.rpartition("/")[2]
@@ -125,7 +128,7 @@ def _render(
     languages = languages_of(entry, report)
     language = LANGUAGES.get(languages, MULTILINGUAL)
     fields = licence_fields(licence, header)
-    metadata = metadata_of(name, entry, model, fields, bases, relation, languages, language.labels)
+    metadata = metadata_of(name, entry, model, fields, bases, relation, languages, language.labels, figures)
     level = level_of(report, unverified, edited) if report else None
     words = {
         **_words(model, entry, report, repo, name),
@@ -139,6 +142,7 @@ def _render(
         "licence": licence,
         "licence_by": licence_by,
         "base_models": bases,
+        "measured": figures,
     }
     template = (resources.files(catalogue.PACKAGE) / "template.md").read_text(encoding="utf-8")
     body = ModelCard.from_template(metadata, template_str=template, **words).text

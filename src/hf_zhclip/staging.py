@@ -78,10 +78,10 @@ def _named(folder: Path, out: Path) -> Iterator[None]:
         raise
 
 
-def check_absent(out: Path, force: bool) -> None:
+def check_absent(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
     """Refuses an `out` that exists (even an empty folder) or cannot be created, before any work is done."""
     out = Path(os.path.abspath(out))
-    _check(out, force)
+    _check(out, force, marks)
     try:
         _sibling(out, "staging").lstat()
     except OSError as error:

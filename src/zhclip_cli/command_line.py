@@ -5,11 +5,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import card, convert, demo, export, inspect, list, push, streams, verify  # not Python's own inspect and list
+from . import (
+    card,
+    convert,
+    data,
+    demo,
+    evaluate,
+    export,
+    inspect,
+    list,
+    push,
+    streams,
+    verify,
+)  # not Python's own inspect and list
 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
 
-COMMANDS = (inspect, convert, verify, export, card, push, list, demo)
+COMMANDS = (inspect, convert, verify, export, card, push, list, data, evaluate, demo)
 """The modules of the subcommands, in the order of `zhclip --help`; a module's name is the command's name.
 
 Each module has `HELP`, the command's line of help; `add_arguments(parser)`; and `run(options, as_json)`, which prints

@@ -6,7 +6,7 @@ a file of lines, and each line is a JSON object; ids are whole numbers.
 
 import array
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import torch
 
 from ..errors import InputError
 from ..json_files import Field, brief, check_fields, read_json_lines
-from .recall import DEPTH, Recall
+from .recall import DEPTH, Id
 
 Side = Literal["text", "image"]
 OTHER: Mapping[Side, Side] = {"text": "image", "image": "text"}
@@ -27,7 +27,7 @@ ID = Field((int,))
 class Features:
     """`vectors` is `(n, dim)` in float32; row i belongs to `ids[i]`."""
 
-    ids: list[int]
+    ids: list[Id]
     vectors: torch.Tensor
 
 
@@ -35,8 +35,8 @@ class Features:
 class Texts:
     """A split's texts by id, and for each text the ids of its pictures; () where the split is blind."""
 
-    texts: dict[int, str]
-    images: dict[int, list[int]]
+    texts: Mapping[Id, str]
+    images: Mapping[Id, Sequence[Id]]
 
 
 def read_texts(path: Path) -> Texts:
@@ -46,8 +46,8 @@ def read_texts(path: Path) -> Texts:
         InputError: a line is wrong, or an id occurs twice.
     """
     wanted = {"text_id": ID, "text": Field((str,)), "image_ids": Field((list,))}
-    texts: dict[int, str] = {}
-    images: dict[int, list[int]] = {}
+    texts: dict[Id, str] = {}
+    images: dict[Id, list[Id]] = {}
     for where, line in read_json_lines(path):
         check_fields(line, wanted, where)
         _check_new(line["text_id"], texts, "text_id", where)
@@ -64,7 +64,7 @@ def read_features(path: Path, side: Side) -> Features:
         InputError: a line is wrong, an id occurs twice, vectors differ in length, or a number is no finite float32.
     """
     wanted = {f"{side}_id": ID, "feature": Field((list,))}
-    rows: dict[int, str] = {}
+    rows: dict[Id, str] = {}
     numbers, width = array.array("f"), None
     for where, line in read_json_lines(path):
         check_fields(line, wanted, where)
@@ -91,14 +91,28 @@ def _append(numbers: array.array, feature: Sequence[Any], where: str) -> None:
         raise InputError(f"{where} has a feature that holds no number of float32: {error}.") from error
 
 
-def write_features(path: Path, side: Side, ids: Iterable[int], vectors: torch.Tensor) -> None:
+def write_features(path: Path, side: Side, ids: Iterable[Id], vectors: torch.Tensor) -> None:
     """Writes features `(n, dim)` as cn_clip does: float32 values in full, one line an id."""
     with path.open("w", encoding="utf-8") as file:
         for each, vector in zip(ids, vectors, strict=True):
             file.write(json.dumps({f"{side}_id": each, "feature": vector.float().tolist()}) + "\n")
 
 
-def read_predictions(path: Path, query: Side) -> dict[int, list[int]]:
+def side_of_predictions(path: Path) -> Side:
+    """Whether a file of predictions has texts or pictures as queries, by its first line.
+
+    Raises:
+        InputError: the line has neither a text_id nor an image_id.
+    """
+    for where, line in read_json_lines(path):
+        for side in OTHER:
+            if f"{side}_id" in line:
+                return side
+        raise InputError(f"{where} has no text_id and no image_id; one of them was wanted.")
+    raise InputError(f"{path} is empty; one JSON object on each line was wanted.")
+
+
+def read_predictions(path: Path, query: Side) -> dict[Id, list[Id]]:
     """Reads the ids that were predicted for each query: at most ten, the best first.
 
     Raises:
@@ -106,7 +120,7 @@ def read_predictions(path: Path, query: Side) -> dict[int, list[int]]:
     """
     found = f"{OTHER[query]}_ids"
     wanted = {f"{query}_id": ID, found: Field((list,))}
-    predicted: dict[int, list[int]] = {}
+    predicted: dict[Id, list[Id]] = {}
     for where, line in read_json_lines(path):
         check_fields(line, wanted, where)
         _check_new(line[f"{query}_id"], predicted, f"{query}_id", where)
@@ -118,31 +132,24 @@ def read_predictions(path: Path, query: Side) -> dict[int, list[int]]:
     return predicted
 
 
-def write_predictions(path: Path, query: Side, predicted: Mapping[Hashable, Sequence[Hashable]]) -> None:
+def write_predictions(path: Path, query: Side, predicted: Mapping[Id, Sequence[Id]]) -> None:
     """Writes predictions as `make_topk_predictions.py` (texts as queries) or `make_topk_predictions_tr.py` does."""
     with path.open("w", encoding="utf-8") as file:
         for each, found in predicted.items():
             file.write(json.dumps({f"{query}_id": each, f"{OTHER[query]}_ids": list(found)[:DEPTH]}) + "\n")
 
 
-def score(recall: Recall) -> dict[str, Any]:
-    """The JSON that cn_clip's `evaluation.py` writes."""
-    values = recall.to_json()
-    mean = values["mean_recall"]
-    return {"success": True, "score": mean, "scoreJson": {"score": mean, **values}}
-
-
-def _ids(values: Sequence[Any], field: str, where: str) -> list[int]:
+def _ids(values: Sequence[Any], field: str, where: str) -> list[Id]:
     if wrong := [each for each in values if not isinstance(each, int) or isinstance(each, bool)]:
         raise InputError(f"{where} has {brief(wrong[0])} in {field}; whole numbers were wanted.")
     return list(values)
 
 
-def _check_new(each: int, known: Mapping[int, Any], field: str, where: str) -> None:
+def _check_new(each: Id, known: Mapping[Id, Any], field: str, where: str) -> None:
     if each in known:
         raise InputError(f"{where} has the {field} {each} for the second time. Each id stands once.")
 
 
-def _check_any(found: Mapping[int, Any], path: Path) -> None:
+def _check_any(found: Mapping[Id, Any], path: Path) -> None:
     if not found:
         raise InputError(f"{path} is empty; one JSON object on each line was wanted.")

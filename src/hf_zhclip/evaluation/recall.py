@@ -4,8 +4,11 @@ Source: cn_clip/eval/evaluation.py and evaluation_tr.py. A query is found at k i
 k predictions. The mean recall is the mean of the three values.
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
+
+from ..data.split import Id
 
 RANKS = (1, 5, 10)
 DEPTH = max(RANKS)
@@ -33,11 +36,20 @@ class Recall:
         """The four values, as `zhclip evaluate --json` prints them."""
         return {"r1": self.r1, "r5": self.r5, "r10": self.r10, "mean_recall": self.mean_recall}
 
+    def to_cn_clip(self) -> dict[str, Any]:
+        """The JSON that cn_clip's `evaluation.py` writes."""
+        return {
+            "success": True,
+            "score": self.mean_recall,
+            "scoreJson": {"score": self.mean_recall, **self.to_json()},
+        }
 
-Answers = Mapping[Hashable, Collection[Hashable]]
+
+Answers = Mapping[Id, Sequence[Id]]
+"""By query, the right ids."""
 
 
-def recall(predicted: Mapping[Hashable, Sequence[Hashable]], answers: Answers, *, as_cn_clip: bool = False) -> Recall:
+def recall(predicted: Mapping[Id, Sequence[Id]], answers: Answers, *, as_cn_clip: bool = False) -> Recall:
     """Scores the predictions of all queries that have answers.
 
     Args:
@@ -58,17 +70,17 @@ def recall(predicted: Mapping[Hashable, Sequence[Hashable]], answers: Answers, *
     return Recall(r1, r5, r10, len(scored), unanswered)
 
 
-def _place(predicted: Sequence[Hashable], right: Collection[Hashable]) -> int:
+def _place(predicted: Sequence[Id], right: Set[Id]) -> int:
     """The first place of a right id, from 0; DEPTH if there is none among the first ten."""
     return next((place for place, each in enumerate(predicted[:DEPTH]) if each in right), DEPTH)
 
 
-def turned(answers: Answers) -> dict[Hashable, list[Hashable]]:
+def turned(answers: Answers) -> dict[Id, list[Id]]:
     """The answers of the other direction, in the order in which they are first named.
 
     Source: cn_clip/eval/transform_ir_annotation_to_tr.py. A picture that no text names is no query.
     """
-    back: dict[Hashable, list[Hashable]] = {}
+    back: dict[Id, list[Id]] = {}
     for query, right in answers.items():
         for each in right:
             back.setdefault(each, []).append(query)

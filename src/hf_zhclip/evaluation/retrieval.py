@@ -1,89 +1,126 @@
-"""Retrieval in both directions: features or predictions -> recall."""
+"""Retrieval in both directions: features -> predictions -> recall."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
 from .files import OTHER, Features, Side, Texts
 from .nearest import nearest
-from .recall import DEPTH, Answers, Recall, recall, turned
+from .recall import DEPTH, RANKS, Answers, Id, Recall, recall, turned
 
-NAMES = {"text": "text_to_image", "image": "image_to_text"}
+NAMES: Mapping[Side, str] = {"text": "text_to_image", "image": "image_to_text"}
+"""The direction in which texts, or pictures, are the queries."""
+
+Predictions = Mapping[Side, Mapping[Id, Sequence[Id]]]
+"""For each direction and query, the ids that were found, the best first."""
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Recall in both directions."""
+    """Recall by direction, in percent; a direction without predictions is missing."""
 
-    text_to_image: Recall
-    image_to_text: Recall
+    of: Mapping[Side, Recall]
 
     def to_json(self) -> dict[str, dict[str, float]]:
         """Percent, as `zhclip evaluate --json` prints it."""
-        return {name: getattr(self, name).to_json() for name in NAMES.values()}
+        return {NAMES[side]: found.to_json() for side, found in self.of.items()}
+
+    def text(self) -> str:
+        """A table of both directions."""
+        heads = [f"{'R@' + str(rank):>7}" for rank in RANKS]
+        lines = [f"{'':15}{''.join(heads)}{'mean':>8}{'queries':>10}"]
+        for side, found in self.of.items():
+            values = "".join(f"{value:7.2f}" for value in (found.r1, found.r5, found.r10))
+            lines.append(f"{NAMES[side].replace('_', ' '):15}{values}{found.mean_recall:8.2f}{found.queries:10,}")
+        return "\n".join(lines)
 
 
-def predictions(queries: Features, pool: Features) -> dict[int, list[int]]:
+def predict(texts: Features, images: Features, split: Texts) -> dict[Side, dict[Id, list[Id]]]:
+    """The ten nearest of each query in both directions; a picture that no text names is no query.
+
+    Raises:
+        InputError: a text or a picture of the split has no feature, or the two kinds differ in length.
+    """
+    check(texts, images, split)
+    sides: dict[Side, Features] = {"text": texts, "image": images}
+    answers = answers_of(split)
+    return {side: nearest_ids(_only(sides[side], answers[side]), sides[OTHER[side]]) for side in sides}
+
+
+def nearest_ids(queries: Features, pool: Features) -> dict[Id, list[Id]]:
     """By query, the ids of its ten nearest vectors in the pool (the whole pool if it is smaller), the best first."""
     found = nearest(queries.vectors, pool.vectors, min(DEPTH, len(pool.ids))).tolist()
     return {query: [pool.ids[row] for row in rows] for query, rows in zip(queries.ids, found, strict=True)}
 
 
-def retrieval(
-    texts: Features,
-    images: Features,
+def score(
+    predicted: Predictions,
     split: Texts,
     *,
     as_cn_clip: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Retrieval:
-    """Scores features against a split's texts and the pictures that belong to them.
+    """Scores predictions against the pictures that a split's texts name.
 
     Args:
-        as_cn_clip: counts a text without pictures as a miss, as cn_clip does; else it is left out and told.
-        tell: called with one line about everything that was left out.
+        as_cn_clip: counts a text without pictures as a miss, as cn_clip does; else the text is left out and told.
+        tell: called with one line about what was left out.
 
     Raises:
-        InputError: a text or a picture has no feature, or no text of the split names a picture.
+        InputError: a query has no prediction, or no text names a picture.
     """
-    check(texts, images, split)
-    sides: dict[Side, Features] = {"text": texts, "image": images}
-    answers: dict[Side, Answers] = {"text": split.images, "image": turned(split.images)}
-    if len(images.ids) < DEPTH or len(texts.ids) < DEPTH:
-        tell(f"The pool is small ({len(images.ids)} pictures, {len(texts.ids)} texts): recall at 10 says little.")
-    scored = {
-        NAMES[side]: recall(
-            predictions(_only(sides[side], answers[side]), sides[OTHER[side]]), answers[side], as_cn_clip=as_cn_clip
-        )
-        for side in sides
-    }
-    if left := scored["text_to_image"].unanswered:
+    check_split(split)
+    answers = answers_of(split)
+    for side, found in predicted.items():
+        _check_known(f"{side}_id", answers[side], found, "prediction")
+    scored = {side: recall(found, answers[side], as_cn_clip=as_cn_clip) for side, found in predicted.items()}
+    if left := sum(not right for right in split.images.values()):
         tell(f"{left} texts name no picture: {'they count as misses, as in cn_clip' if as_cn_clip else 'left out'}.")
-    return Retrieval(**scored)
+    return Retrieval(scored)
+
+
+def answers_of(split: Texts) -> dict[Side, Answers]:
+    """For each direction, the right ids of each query."""
+    return {"text": split.images, "image": turned(split.images)}
+
+
+def tell_small_pool(texts: int, images: int, tell: Callable[[str], None]) -> None:
+    """Says that a pool of less than ten makes recall at 10 meaningless; cn_clip refuses to score it."""
+    if min(texts, images) < DEPTH:
+        tell(f"The pool is small ({images} pictures, {texts} texts): recall at {DEPTH} says little there.")
+
+
+def check_split(split: Texts) -> None:
+    """Refuses a blind split.
+
+    Raises:
+        InputError: no text names a picture.
+    """
+    if not any(split.images.values()):
+        raise InputError(
+            "No text names a picture: this is a blind test split, which cannot be scored. Use the validation split."
+        )
 
 
 def check(texts: Features, images: Features, split: Texts) -> None:
     """Refuses features that do not belong to the split, before anything is computed.
 
     Raises:
-        InputError: see `retrieval`.
+        InputError: see `predict`.
     """
+    check_split(split)
     if texts.vectors.shape[1] != images.vectors.shape[1]:
         raise InputError(
             f"The texts' features have {texts.vectors.shape[1]} numbers and the pictures' {images.vectors.shape[1]}. "
             "Compute both with the same model."
         )
-    if not any(split.images.values()):
-        raise InputError(
-            "No text names a picture: this is a blind test split, which cannot be scored. Use the validation split."
-        )
-    _check_known("text_id", split.images, texts, "a feature")
-    _check_known("image_id", (each for ids in split.images.values() for each in ids), images, "a feature")
+    _check_known("text_id", split.images, texts.ids, "feature")
+    _check_known("image_id", (each for ids in split.images.values() for each in ids), images.ids, "feature")
 
 
-def _check_known(field, wanted, features: Features, what: str) -> None:
-    known = set(features.ids)
-    if missing := sorted({each for each in wanted if each not in known}):
+def _check_known(field: str, wanted: Iterable[Id], there: Iterable[Id], what: str) -> None:
+    known = set(there)
+    if missing := list(dict.fromkeys(each for each in wanted if each not in known)):
         some = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
         raise InputError(f"{len(missing)} ids have no {what}: {field} {some}. Take both files from the same split.")
 

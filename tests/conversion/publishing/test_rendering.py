@@ -286,7 +286,7 @@ def test_a_card_of_every_published_checkpoint_that_was_converted_has_less_than_1
     models = {name: (model_of_folder(folder), read_report(folder)) for name, folder in small.items()}
     lengths = {
         entry.name: line_count(
-            rendering._render(*take(models[entry.format], entry), "a/b", None, NOTHING_STATED, edited=False)
+            rendering._render(*take(models[entry.format], entry), "a/b", None, NOTHING_STATED, (), edited=False)
         )
         for entry in catalogue.entries()
         if entry.format in models

@@ -1,0 +1,25 @@
+"""What a reader states of its format."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .split import Split
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that `read` takes.
+
+    Attributes:
+        wants: what the format wants to see at a place, for messages.
+        claims: whether a place looks like this format; it opens no picture. A place is a path, or a name on the hub.
+        splits: the names of the splits at a place that the format claims, or that the user says is of the format.
+        read: reads one of these splits. Its third argument is the folder that holds the pictures, if the user
+            named a folder.
+    """
+
+    wants: str
+    claims: Callable[[str], bool]
+    splits: Callable[[str], Sequence[str]]
+    read: Callable[[str, str, Path | None], Split]

@@ -1,0 +1,151 @@
+"""A folder of pictures that are named by their text, such as `0001妙蛙种子.png`, or that lie beside their captions.
+
+A name is a number and a text, or a text alone. The number is the id, so that it has to stand once. The captions are
+`datasets`' metadata.csv or metadata.jsonl, or the folder's only csv or jsonl file. Sub-folders named as splits are
+splits; the pictures of other sub-folders belong to the folder. Hidden files are no pictures.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...errors import InputError
+from ..captioned import Files, split_of_rows
+from ..formats import Format
+from ..split import Id, Pictures, Split, Text, as_id, checked
+from .captions_file import is_captions, rows
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+SPLITS = ("train", "valid", "validation", "val", "dev", "test")
+METADATA = ("metadata.csv", "metadata.jsonl")
+
+NUMBERED = re.compile(r"([0-9]+)[\s_.-]*(.*)", re.DOTALL)
+
+MEND = f"Rename them, or put a {METADATA[0]} with the columns file_name and text into the folder."
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is a picture, by its name."""
+    return name.lower().endswith(SUFFIXES) and not _hidden(name)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _picture_files(folder: Path) -> Iterator[str]:
+    """The paths of the pictures under a folder, as POSIX paths, in the same order on every machine."""
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        for name in sorted(files):
+            if is_picture(name):
+                yield (Path(where) / name).relative_to(folder).as_posix()
+
+
+def _captions(folder: Path) -> list[Path]:
+    """The files of captions in a folder: the metadata files, or all csv and jsonl files."""
+    metadata = [folder / name for name in METADATA if (folder / name).is_file()]
+    return metadata or sorted(each for each in folder.iterdir() if is_captions(each))
+
+
+def _splits(place: str) -> Sequence[str]:
+    folder = Path(place)
+    if not folder.is_dir():
+        return ()
+    with os.scandir(folder) as entries:
+        direct = any(is_picture(entry.name) for entry in entries)
+    if direct or _captions(folder):
+        return ("train",)
+    if named := [name for name in SPLITS if any(_splits(str(folder / name)))]:
+        return named
+    return ("train",) if any(_picture_files(folder)) else ()
+
+
+def read(place: str, split: str, pictures: Path | None = None) -> Split:
+    """Reads the pictures' names, and their texts from the names or from the captions.
+
+    Raises:
+        InputError: names or captions are wrong, or several files could be the captions.
+    """
+    folder = Path(place)
+    captions = _captions(folder)
+    if not captions and split in SPLITS and not any(is_picture(each.name) for each in folder.iterdir()):
+        folder = folder / split if (folder / split).is_dir() else folder
+        captions = _captions(folder)
+    if len(captions) > 1:
+        raise InputError(
+            f"{folder} holds several files of captions: {', '.join(each.name for each in captions)}. Name the file "
+            "that you mean instead of the folder."
+        )
+    if captions:
+        return _captioned(split, captions[0], folder if pictures is None else pictures)
+    return _named(split, folder)
+
+
+def _captioned(split: str, captions: Path, folder: Path) -> Split:
+    found = split_of_rows(split, rows(captions), folder, captions)
+    used = set(found.pictures.store.names)  # type: ignore[attr-defined]
+    other = [name for name in _picture_files(folder) if name not in used]
+    if not other:
+        return found
+    told = f"{len(other)} pictures of {folder} have no row in {captions.name} and are left out: {other[0]} …"
+    return Split(found.name, found.texts, found.pictures, (told,))
+
+
+def _named(split: str, folder: Path) -> Split:
+    names = list(_picture_files(folder))
+    ids, texts, wordless = [], [], []
+    for name in names:
+        image_id, text = told_by(name)
+        if not text:
+            wordless.append(name)
+        ids.append(image_id)
+        texts.append(Text(image_id, text, (image_id,)))
+    if wordless:
+        raise InputError(
+            f"{len(wordless)} of {len(names)} pictures of {folder} have no text in their names, such as "
+            f"{wordless[0]}; names such as 0001妙蛙种子.png were wanted. {MEND}"
+        )
+    _refuse_twice(ids, names, folder)
+    return checked(Split(split, texts, Pictures.all_of(ids, Files(folder, names))), str(folder))
+
+
+def told_by(name: str) -> tuple[Id, str]:
+    """The id and the text that a picture's path states; the path is the id where the name has no number.
+
+    Raises:
+        InputError: the name is no text in the file system's encoding.
+    """
+    stem = unicodedata.normalize("NFC", Path(name).stem)  # macOS takes characters apart
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the picture {name!r} has a name that is no UTF-8 (an archive from Windows may hold GBK names); a text "
+            "was wanted. Unpack the archive with its encoding, such as unzip -O GB18030."
+        ) from error
+    if numbered := NUMBERED.fullmatch(stem):
+        return as_id(numbered[1].lstrip("0") or "0"), numbered[2].strip()
+    return name, stem.strip()
+
+
+def _refuse_twice(ids: Sequence[Id], names: Sequence[str], folder: Path) -> None:
+    first: dict[Id, str] = {}
+    for each, name in zip(ids, names, strict=True):
+        if each in first:
+            raise InputError(
+                f"{folder} holds two pictures with the number {each}: {first[each]} and {name}. The number before the "
+                f"text is the picture's id and stands once. {MEND}"
+            )
+        first[each] = name
+
+
+FORMAT = Format(
+    wants="a folder of pictures, each named by its text (0001妙蛙种子.png), or beside a metadata.csv or "
+    "metadata.jsonl with the columns file_name and text",
+    claims=lambda place: bool(_splits(place)),
+    splits=_splits,
+    read=read,
+)

@@ -1,0 +1,1 @@
+"""The writers, one file for each format; each file defines `WRITER`."""

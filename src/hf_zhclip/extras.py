@@ -1,0 +1,28 @@
+"""Packages that only some commands need: imported when they are used, and asked for by name where they are missing."""
+
+import importlib
+from types import ModuleType
+
+from .errors import InputError
+
+EXTRAS = {"datasets": "train", "lmdb": "train", "opencc": "train", "pyarrow": "train", "pyarrow.parquet": "train"}
+"""By module, the extra of hf-zhclip that installs it."""
+
+
+def extra(module: str, what: str) -> ModuleType:
+    """Imports a module of `EXTRAS`.
+
+    Args:
+        what: what needs the module, as the subject of a sentence.
+
+    Raises:
+        InputError: the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise InputError(
+            f"{what} needs the package {package}, which cannot be imported ({error}). Install it: "
+            f'pip install "hf-zhclip[{EXTRAS[module]}]"'
+        ) from error
