@@ -67,4 +67,5 @@ def spread(rows: int, count: int, turn: int) -> set[int]:
 
     The tests that hold for every family thus keep different families.
     """
-    return {(turn + place * rows // count) % rows for place in range(min(count, rows))}
+    kept = min(count, rows)
+    return {(turn + place * rows // kept) % rows for place in range(kept)}
