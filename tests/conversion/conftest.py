@@ -51,7 +51,7 @@ def repo(tmp_path_factory, worker_id):
 
     @cache
     def make(family: str) -> Repo:
-        return made_once(tmp_path_factory, worker_id, f"of {family}", partial(converted, family))[1]
+        return made_once(tmp_path_factory, worker_id, f"{family}-converted", partial(converted, family))[1]
 
     def converted(family: str, folder: Path) -> Repo:
         (folder / "original").mkdir()
