@@ -58,21 +58,31 @@ class Encoder:
 def load_encoder(
     repo: str, device: str | None, batch_size: int, context_length: int | None, as_cn_clip: bool
 ) -> Encoder:
-    """Loads a converted repo, from a folder or a hub, in the dtype that it states.
+    """Loads a converted repo onto a device.
 
     Raises:
         InputError: the place is no converted repo of both towers, or an option is out of its range.
+    """
+    _check_options(device, batch_size)
+    model, processor = load_pair(repo)
+    check_length(context_length, model.config.text_config.max_position_embeddings)
+    return Encoder(model.eval().to(device or _best_device()), processor, batch_size, context_length, as_cn_clip)
+
+
+def load_pair(repo: str) -> tuple[Any, Any]:
+    """Loads the model, in the dtype that the repo states, and the processor, from a folder or a hub.
+
+    Raises:
+        InputError: the place is no converted repo of both towers.
     """
     from transformers import AutoModel, AutoProcessor
 
     from .. import ZhCLIPModel
 
-    _check_options(device, batch_size)
     if not Path(repo).exists() and repo.count("/") != 1:
         raise InputError(f"{repo} does not exist; a folder of `zhclip convert`, or user/repo on the hub, was wanted.")
     try:
-        model = AutoModel.from_pretrained(repo, dtype="auto").eval().to(device or _best_device())
-        processor = AutoProcessor.from_pretrained(repo)
+        model, processor = AutoModel.from_pretrained(repo, dtype="auto"), AutoProcessor.from_pretrained(repo)
     except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise InputError(
             f"{repo} does not load: {error}. `zhclip convert SOURCE OUT` makes a repo that does."
@@ -82,8 +92,7 @@ def load_encoder(
             f"{repo} loads as {type(model).__name__}; a converted repo with both towers was wanted. "
             "`zhclip convert SOURCE OUT` makes one."
         )
-    _check_length(context_length, model.config.text_config.max_position_embeddings)
-    return Encoder(model, processor, batch_size, context_length, as_cn_clip)
+    return model, processor
 
 
 def _best_device() -> str:
@@ -99,7 +108,12 @@ def _check_options(device: str | None, batch_size: int) -> None:
         raise InputError(f"found --device {device}, which this machine does not have: {error}. Try cpu.") from error
 
 
-def _check_length(length: int | None, positions: int) -> None:
+def check_length(length: int | None, positions: int) -> None:
+    """Refuses a context length that the text tower does not have.
+
+    Raises:
+        InputError: see above.
+    """
     if length is not None and not 3 <= length <= positions:
         raise InputError(f"found --context-length {length}; 3 to {positions} was wanted: the text tower has no more.")
 
