@@ -44,5 +44,6 @@ def _noise(name: str, mode: str, width: int, height: int) -> Image.Image:
     blocks = generator.randbytes(BLOCKS * BLOCKS * BYTES[mode])
     coarse = Image.frombytes(mode, (BLOCKS, BLOCKS), blocks).resize((width, height), Image.Resampling.NEAREST)
     grain = generator.randbytes(width * height * BYTES[mode])
-    mixed = bytes(a & 0xF0 | b & 0x0F for a, b in zip(coarse.tobytes(), grain, strict=True))
-    return Image.frombytes(mode, (width, height), mixed)
+    upper, lower = (int.from_bytes(each, "big") for each in (coarse.tobytes(), grain))
+    mixed = upper & int.from_bytes(b"\xf0" * len(grain), "big") | lower & int.from_bytes(b"\x0f" * len(grain), "big")
+    return Image.frombytes(mode, (width, height), mixed.to_bytes(len(grain), "big"))

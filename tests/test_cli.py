@@ -171,6 +171,7 @@ def test_convert_without_verification_says_so(original, run, tmp_path):
     assert "tensors compared, NOT verified" in text
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_failed_verification_ends_with_1_prints_the_report_and_leaves_nothing(
     as_json, original, run, tmp_path, monkeypatch
@@ -480,8 +481,8 @@ def broken_pipe(buffered):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["list"],
-        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["--help"], ["--version"], ["list", "--help"])),
+        ["--help"],
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["list"], ["--version"], ["list", "--help"])),
     ],
 )
 def test_nothing_is_said_at_exit_where_the_reader_of_the_output_has_gone(arguments, broken_pipe):

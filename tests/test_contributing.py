@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: what it names exists."""
+"""CONTRIBUTING.md, and the list in the Makefile: what they name exists."""
 
 import re
 from collections.abc import Iterator
@@ -50,3 +50,14 @@ def test_every_path_that_the_page_names_exists(path):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_of_code_that_the_page_names_is_defined(name):
     assert re.search(rf"^ *(def )?{name}(\(|:| =)", CODE, re.MULTILINE)
+
+
+def test_what_the_floor_leaves_out_exists():
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    (listed,) = (line.partition(":=")[2] for line in lines if line.startswith("OF_ANY_VERSION"))
+    alone, _, rest = listed.partition("$(addprefix ")
+    folder, _, inside = rest.rstrip(" )").partition(",")
+    paths = [*alone.split(), *(folder + name for name in inside.split())]
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert len(paths) > 20

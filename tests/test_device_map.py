@@ -170,6 +170,7 @@ def cut_blocks(model: nn.Module, device_map: dict[str, Any]) -> list[str]:
 # Maps of the CPU and the disk
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(("device_map", "variant"), in_turns(product(MAPS, MODELS), lambda row: str(row[0])), ids=str)
 def test_a_model_that_fits_lies_whole_in_memory(save, variant, device_map):
     saved = save(variant)
@@ -183,6 +184,7 @@ def test_a_model_that_fits_lies_whole_in_memory(save, variant, device_map):
         assert_same(loaded, saved.model)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("variant", MODELS)
 @pytest.mark.parametrize(
     "layout, device_map",
@@ -219,6 +221,7 @@ def test_a_map_of_layers_and_blocks_is_followed(save, variant):
     assert_same(loaded, saved.model)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("variant", MODELS)
 def test_a_small_memory_splits_towers_and_stages_but_no_block(save, variant):
     saved = save(variant)
@@ -270,6 +273,7 @@ def test_an_offloaded_model_can_be_saved_and_trained(save, tmp_path):
 # One tower
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "tower, variant",
     [
@@ -302,6 +306,7 @@ def test_one_tower_takes_a_device_map(save, tower, variant):
 # Precision
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("dtype", "variant"), in_turns(product((torch.bfloat16, torch.float16), MODELS), lambda row: row[0]), ids=str
 )
@@ -325,6 +330,7 @@ def test_a_dtype_on_load_is_that_of_every_weight_wherever_it_lies(save, tmp_path
     assert_same(again, wanted)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("variant", MODELS)
 def test_a_file_of_mixed_precision_loads_in_the_configs_dtype(save, tmp_path, variant):
     saved = save(variant)
@@ -351,6 +357,7 @@ def empty(model: ZhCLIPModel) -> ZhCLIPModel:
         return ZhCLIPModel(model.config).eval()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("variant", MODELS)
 def test_accelerates_functions_offload_and_dispatch_the_model(save, variant, tmp_path):
     saved = save(variant)
@@ -458,6 +465,7 @@ def split(model: nn.Module, place: str = "") -> list[str]:
     return pieces
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "variant, device_map",
     [
@@ -481,6 +489,7 @@ def test_towers_may_lie_on_different_devices(save, variant, device_map, pretend)
     assert cosine.shape == (3, 3)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("variant", ["cn_clip_rn50", "mclip"])
 def test_every_piece_may_lie_on_a_device_of_its_own(save, variant, pretend):
     saved = save(variant)
@@ -517,6 +526,7 @@ def test_a_model_loads_onto_a_device(save, variant, device):
             torch.testing.assert_close(found[name], value, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("device_map", ["auto", "balanced", "sequential"])
 @pytest.mark.parametrize("variant", MODELS)
@@ -531,6 +541,7 @@ def test_auto_uses_the_device_there_is(save, variant, device_map, device):
     assert_close_on(device, loaded, saved.model)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 @pytest.mark.parametrize("variant", MODELS)
 def test_each_side_has_its_own_device(save, variant, pair):

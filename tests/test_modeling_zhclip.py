@@ -31,6 +31,7 @@ from hf_zhclip import (
 from hf_zhclip.modeling_zhclip import contrastive_loss
 
 from tests.small_models import TEXT, VARIANTS, both, build, images, seeded, texts
+from tests.thorough import thorough
 
 BIDIRECTIONAL = ["cn_clip", "bert_clip", "taiyi", "mclip", "multilingual"]
 ONE_EACH = ["cn_clip", "mclip", "multilingual", "wukong", "cn_clip_rn50"]
@@ -408,7 +409,7 @@ def test_images_of_another_size_need_interpolate_pos_encoding(variant):
 
 # Saving and loading
 
-IN_A_FRESH_PROCESS = """
+LOAD_AND_COMPUTE = """
     import sys
     import torch
     torch.set_num_threads(1)
@@ -425,7 +426,8 @@ IN_A_FRESH_PROCESS = """
 """
 
 
-def test_every_tensor_and_buffer_survives_from_pretrained_in_a_fresh_process(tmp_path):
+@pytest.mark.parametrize("process", ["this", thorough("a fresh")])
+def test_every_tensor_and_buffer_survives_from_pretrained(process, tmp_path, monkeypatch):
     models = {variant: build(variant) for variant in VARIANTS}
     models["text tower"] = seeded(ZhCLIPTextModel(models["bert_clip"].config))
     models["vision tower"] = seeded(ZhCLIPVisionModelWithProjection(copy.deepcopy(models["cn_clip_rn50"].config)))
@@ -438,7 +440,11 @@ def test_every_tensor_and_buffer_survives_from_pretrained_in_a_fresh_process(tmp
         torch.save(inputs, tmp_path / name / "inputs.pt")
 
     folders = [str(tmp_path / name) for name in models]
-    subprocess.run([sys.executable, "-c", textwrap.dedent(IN_A_FRESH_PROCESS), *folders], check=True)
+    if process == "this":
+        monkeypatch.setattr(sys, "argv", ["-c", *folders])
+        exec(textwrap.dedent(LOAD_AND_COMPUTE), {})
+    else:
+        subprocess.run([sys.executable, "-c", textwrap.dedent(LOAD_AND_COMPUTE), *folders], check=True)
 
     for name, model in models.items():
         class_name, training, found, outputs = torch.load(tmp_path / name / "found.pt", weights_only=False)
@@ -476,6 +482,7 @@ def test_a_repository_in_shards_loads_whole(tmp_path):
     assert torch.equal(loaded(**both(model)).logits_per_text, model(**both(model)).logits_per_text)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("variant", ["bert_clip", "cn_clip_rn50", "wukong"])
 @pytest.mark.parametrize(
     "tower",
@@ -608,6 +615,7 @@ EAGER_AND_SDPA = {
 }
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_eager_and_sdpa_attention_are_no_further_apart_than_the_table_says(variant):
     for dtype, bounds in zip((torch.float64, torch.float32), EAGER_AND_SDPA[variant], strict=True):
@@ -761,6 +769,7 @@ def test_compile_makes_one_graph(dtype, attention):
     torch.testing.assert_close(compiled.loss, wanted.loss)
 
 
+@pytest.mark.thorough
 def test_padding_inside_the_model_leaves_one_graph_and_every_length_free():
     model = build("taiyi", text_attends_to_padding=True, **LENGTH)
     torch._dynamo.reset()

@@ -46,11 +46,15 @@ def test_the_wheel_holds_what_the_checkout_ships(wheel):
     assert {Path(name).name for name in described} >= {"LICENSE", "NOTICE", "METADATA", "entry_points.txt"}
 
 
-def test_the_command_of_an_installed_wheel_inspects_and_lists(scripts, tmp_path):
+def test_the_command_of_an_installed_wheel_lists_and_its_package_lies_there(scripts, tmp_path):
+    where = "from importlib.util import find_spec; print(find_spec('hf_zhclip').origin)"
+    assert Path(run(scripts / "python", "-c", where, cwd=tmp_path).strip()).is_relative_to(scripts.parent)
+    assert "chinese-clip-rn50" in run(scripts / "zhclip", "list", cwd=tmp_path)
+
+
+@pytest.mark.thorough
+def test_the_command_of_an_installed_wheel_inspects(scripts, tmp_path):
     """`zhclip demo` of an installed package is run with the opening of README.md."""
     checkpoints.cn_clip.cn_clip_file(tmp_path / "epoch_latest.pt")
     facts = checkpoints.cn_clip.cn_clip_config(tmp_path / "facts.json")
-    where = "from importlib.util import find_spec; print(find_spec('hf_zhclip').origin)"
-    assert Path(run(scripts / "python", "-c", where, cwd=tmp_path).strip()).is_relative_to(scripts.parent)
     assert "cn_clip" in run(scripts / "zhclip", "inspect", "epoch_latest.pt", "--config", facts, cwd=tmp_path)
-    assert "chinese-clip-rn50" in run(scripts / "zhclip", "list", cwd=tmp_path)

@@ -68,14 +68,14 @@ def repository(tmp_path_factory) -> Path:
     return folder
 
 
-def run(script: str, *arguments: str, path: Path | None = None) -> dict:
-    """The JSON that a fresh process prints last."""
+def run(script: str, *arguments: str, path: Path | None = None) -> list:
+    """What a fresh process prints: JSON, one value a line."""
     search = [str(path)] if path else []
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*search, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-c", textwrap.dedent(script), *arguments]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def test_every_auto_class_finds_its_class(repository):
@@ -163,7 +163,7 @@ BESIDE_ZH_CLIP = """
             loaded = auto.from_pretrained(folder)
             found.append(f"{{type(loaded).__module__}}.{{type(loaded).__name__}}")
     import zh_clip
-    found.append(type(zh_clip.ZhCLIPProcessor.from_pretrained(sys.argv[1])).__module__)
+    found.append(type(zh_clip.ZhCLIPProcessor.from_pretrained(sys.argv[2])).__module__)
     print(json.dumps(found))
 """
 ZH_CLIP = """
@@ -190,23 +190,6 @@ AutoModel.register(ZhCLIPConfig, ZhCLIPModel)
 AutoProcessor.register(ZhCLIPConfig, ZhCLIPProcessor)
 """
 """What a package of ZH-CLIP may register; of its model no more than it takes to be told from another."""
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        pytest.param("import hf_zhclip", "import zh_clip", marks=pytest.mark.thorough),
-        ("import zh_clip", "import hf_zhclip"),
-    ],
-)
-def test_zh_clip_and_this_package_register_beside_each_other(repository, tmp_path, first, second):
-    (tmp_path / "zh_clip.py").write_text(ZH_CLIP)
-    theirs = checkpoints.zh_clip.zh_clip_folder(tmp_path / "theirs")
-
-    found = run(BESIDE_ZH_CLIP.format(first=first, second=second), str(theirs), str(repository), path=tmp_path)
-
-    ours = ["hf_zhclip.modeling_zhclip.ZhCLIPModel", "hf_zhclip.processing_zhclip.ZhCLIPProcessor"]
-    assert found == ["zh_clip.ZhCLIPModel", "zh_clip.ZhCLIPProcessor", *ours, "zh_clip"]
 
 
 def test_transformers_own_chinese_clip_keeps_its_classes():
@@ -244,20 +227,6 @@ IMPORT_ALONE = """
         "classes": classes,
     }))
 """
-
-
-def test_importing_costs_next_to_nothing_until_something_is_used(repository):
-    found = run(IMPORT_ALONE, str(repository))
-
-    modules = ("_registration", "_torchvision", "compat_zhclip", "configuration_zhclip", "saving_zhclip")
-    own = {"hf_zhclip", *(f"hf_zhclip.{name}" for name in modules)}
-    # Trying a torchvision that turns out broken may import modules of its own.
-    assert {name for name in found["imported"] if name.startswith(("hf_zhclip", "transformers"))} == own
-    assert found["towers before"] == []
-    assert len(found["towers after"]) == 2
-    assert found["classes"] == ["ZhCLIPProcessor", "ZhCLIPImageProcessor"]
-
-
 CLASSIFY = """
     import json, sys
     {first}
@@ -274,19 +243,71 @@ CLASSIFY = """
     seen = importlib.util.find_spec("torchvision") is not None
     print(json.dumps({{"shape": list(logits.shape), "torchvision": seen}}))
 """
-ORDERS = [
-    ("import hf_zhclip", "import transformers"),
-    pytest.param("from transformers import AutoModel", "import hf_zhclip", marks=pytest.mark.thorough),
+BROKEN = "raise RuntimeError('operator torchvision::nms does not exist')"
+
+
+@pytest.fixture(scope="module")
+def printed(repository, tmp_path_factory) -> list[dict]:
+    """What one process prints that imports transformers, then hf_zhclip, beside a broken torchvision, then zh_clip."""
+    folder = tmp_path_factory.mktemp("printed")
+    install_torchvision(folder, BROKEN)
+    (folder / "zh_clip.py").write_text(ZH_CLIP)
+    theirs = checkpoints.zh_clip.zh_clip_folder(folder / "theirs")
+    beside = BESIDE_ZH_CLIP.format(first="import hf_zhclip", second="import zh_clip")
+    programs = (IMPORT_ALONE, CLASSIFY.format(first="from transformers import AutoModel", second=""), beside)
+    return run("".join(map(textwrap.dedent, programs)), str(repository), str(theirs), path=folder)
+
+
+def test_importing_costs_next_to_nothing_until_something_is_used(printed):
+    found = printed[0]
+
+    modules = ("_registration", "_torchvision", "compat_zhclip", "configuration_zhclip", "saving_zhclip")
+    own = {"hf_zhclip", *(f"hf_zhclip.{name}" for name in modules)}
+    # Trying a torchvision that turns out broken may import modules of its own.
+    assert {name for name in found["imported"] if name.startswith(("hf_zhclip", "transformers"))} == own
+    assert found["towers before"] == []
+    assert len(found["towers after"]) == 2
+    assert found["classes"] == ["ZhCLIPProcessor", "ZhCLIPImageProcessor"]
+
+
+def test_a_broken_torchvision_is_out_of_the_way(printed):
+    assert printed[1] == {"shape": [1, 2], "torchvision": False}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("import hf_zhclip", "import transformers"), ("from transformers import AutoModel", "import hf_zhclip")],
+)
+def test_a_broken_torchvision_is_out_of_the_way_in_either_order(repository, tmp_path, first, second):
+    install_torchvision(tmp_path, BROKEN)
+
+    (found,) = run(CLASSIFY.format(first=first, second=second), str(repository), path=tmp_path)
+
+    assert found == {"shape": [1, 2], "torchvision": False}
+
+
+BESIDE_EACH_OTHER = [
+    *("hf_zhclip.modeling_zhclip.ZhCLIPModel", "hf_zhclip.processing_zhclip.ZhCLIPProcessor"),
+    *("zh_clip.ZhCLIPModel", "zh_clip.ZhCLIPProcessor", "zh_clip"),
 ]
 
 
-@pytest.mark.parametrize(("first", "second"), ORDERS)
-def test_a_broken_torchvision_is_out_of_the_way(repository, tmp_path, first, second):
-    install_torchvision(tmp_path, "raise RuntimeError('operator torchvision::nms does not exist')")
+def test_zh_clip_and_this_package_register_beside_each_other(printed):
+    assert printed[2] == BESIDE_EACH_OTHER
 
-    found = run(CLASSIFY.format(first=first, second=second), str(repository), path=tmp_path)
 
-    assert found == {"shape": [1, 2], "torchvision": False}
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("first", "second"), [("import hf_zhclip", "import zh_clip"), ("import zh_clip", "import hf_zhclip")]
+)
+def test_zh_clip_and_this_package_register_beside_each_other_in_either_order(repository, tmp_path, first, second):
+    (tmp_path / "zh_clip.py").write_text(ZH_CLIP)
+    theirs = checkpoints.zh_clip.zh_clip_folder(tmp_path / "theirs")
+
+    (found,) = run(BESIDE_ZH_CLIP.format(first=first, second=second), str(repository), str(theirs), path=tmp_path)
+
+    assert found == BESIDE_EACH_OTHER
 
 
 @pytest.mark.parametrize(("code", "healthy"), [("answer = 42", True), ("raise OSError('undefined symbol')", False)])

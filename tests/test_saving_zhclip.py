@@ -13,6 +13,7 @@ from hf_zhclip import ZhCLIPConfig, ZhCLIPImageProcessor, ZhCLIPProcessor, savin
 from hf_zhclip.conversion.tokenizers.builders import cn_clip_tokenizer
 
 from tests import stranger
+from tests.sharing import made_once
 from tests.small_models import both, build, images
 
 PACKAGE = Path(hf_zhclip.__file__).parent
@@ -94,9 +95,12 @@ def processor():
 
 
 @pytest.fixture(scope="module")
-def saved(processor, tmp_path_factory):
+def saved(processor, tmp_path_factory, worker_id):
     """What each class of the plugin saved, by the class's name, and what Trainer saved of a whole model."""
-    folder = tmp_path_factory.mktemp("saved")
+    return made_once(tmp_path_factory, worker_id, "saved", lambda folder: save(processor, folder))[0]
+
+
+def save(processor, folder):
     model = build("cn_clip_rn50")
     model.save_pretrained(folder / "ZhCLIPModel")
     for name in ROWS:
@@ -106,13 +110,16 @@ def saved(processor, tmp_path_factory):
         what.save_pretrained(folder / type(what).__name__)
     trainer = Trainer(model, TrainingArguments(str(folder / "runs"), report_to=[]), processing_class=processor)
     trainer.save_model(str(folder / "trained"))
-    return folder
 
 
 @pytest.fixture(scope="module")
-def found(saved, tmp_path_factory):
+def found(saved, tmp_path_factory, worker_id):
     """What a process without the plugin makes of `saved`, and of what it saved itself; the folder of the latter."""
-    folder = tmp_path_factory.mktemp("stranger")
+    folder, _ = made_once(tmp_path_factory, worker_id, "stranger", lambda folder: visit(saved, folder))
+    return torch.load(folder / "found.pt", weights_only=True), folder / "again"
+
+
+def visit(saved, folder):
     rows = {name: [str(saved / name), auto] for name, (auto, *_) in ROWS.items()}
     rows["trained"] = [str(saved / "trained"), "AutoModel"]
     rows["trained processor"] = [str(saved / "trained"), "AutoProcessor"]
@@ -122,7 +129,6 @@ def found(saved, tmp_path_factory):
     stranger.enter(
         LOAD_AND_SAVE, {**request, **{name: str(request[name]) for name in ("inputs", "again", "out")}}, folder
     )
-    return torch.load(folder / "found.pt", weights_only=True), folder / "again"
 
 
 def picture() -> torch.Tensor:

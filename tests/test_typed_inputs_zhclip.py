@@ -268,6 +268,7 @@ def test_a_subfolder_is_remembered(folder):
     assert model.encode_text("猫").shape == (1, 16) and model.encode_image(Image.new("L", (9, 9))).shape == (1, 16)
 
 
+@pytest.mark.thorough  # test_modeling_zhclip.py compiles a whole model
 def test_encoding_tensors_stays_one_graph(model, processor):
     """Compiling with fullgraph=True fails on any branch on values."""
     inputs = processor(text=TEXTS, images=[rgb(9, 9)] * 2, return_tensors="pt")

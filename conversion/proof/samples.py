@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from PIL import Image
 
 TEXTS = (
@@ -57,13 +58,9 @@ def transparent_picture(width: int, height: int) -> Image.Image:
 
 def _picture(width: int, height: int) -> Image.Image:
     # Plain integer arithmetic, so that no library version can change a byte.
-    values = (
-        (x * x // 3 + 7 * y * (1 + channel) + (x * y >> 3) * (channel + 2)) % 256
-        for y in range(height)
-        for x in range(width)
-        for channel in range(3)
-    )
-    return Image.frombytes("RGB", (width, height), bytes(values))
+    y, x, channel = np.ogrid[:height, :width, :3]
+    values = (x * x // 3 + 7 * y * (1 + channel) + (x * y >> 3) * (channel + 2)) % 256
+    return Image.frombytes("RGB", (width, height), values.astype(np.uint8).tobytes())
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:

@@ -1,16 +1,16 @@
 """Small checkpoints of every family, converted once a session."""
 
-import pickle
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from hf_zhclip.conversion import convert
 
 from tests.checkpoints import FAMILIES
 from tests.checkpoints.common import Original
 from tests.conversion.helpers import Repo, save_time, verify_here
+from tests.sharing import made_once
 
 
 @pytest.fixture
@@ -51,22 +51,13 @@ def repo(tmp_path_factory, worker_id):
 
     @cache
     def make(family: str) -> Repo:
-        # Not in a worker's own folder, which goes with the worker while others still run.
-        kept = shared / f"{family}.pickle"
-        with FileLock(kept.with_suffix(".lock")):
-            if not kept.exists():
-                kept.write_bytes(pickle.dumps(converted(family)))
-        return pickle.loads(kept.read_bytes())
+        return made_once(tmp_path_factory, worker_id, f"{family}-converted", partial(converted, family))[1]
 
-    def converted(family: str) -> Repo:
-        folder, out = shared / f"original {family}", shared / family
-        folder.mkdir()
-        found = FAMILIES[family](folder)
+    def converted(family: str, folder: Path) -> Repo:
+        (folder / "original").mkdir()
+        found = FAMILIES[family](folder / "original")
         with pytest.MonkeyPatch.context() as patch:
             verify_here(patch)
-            return Repo(out, convert(found.source, out, **found.arguments), found)
+            return Repo(folder / family, convert(found.source, folder / family, **found.arguments), found)
 
-    base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "converted"
-    shared.mkdir(exist_ok=True)
     return make

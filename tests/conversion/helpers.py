@@ -1,8 +1,9 @@
 """What several tests of the conversion share."""
 
+import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from hf_zhclip.conversion import pipeline, upgrade
+from hf_zhclip.conversion.detection.parts import Part
 from hf_zhclip.conversion.exports import native_process
 from hf_zhclip.conversion.proof import samples, texts, verification
 from hf_zhclip.conversion.publishing import card_file, cards
+from hf_zhclip.conversion.repos import repo
 from hf_zhclip.conversion.repos.report import COSINE, COUNT, DIFFERENCE, Comparison, Report
 from hf_zhclip.conversion.words import Words
 
@@ -62,8 +65,57 @@ def answer_here(request: Mapping[str, Any]) -> Any:
 def save_time(patch: pytest.MonkeyPatch) -> None:
     """Verifies as `verify_here`, and writes a card of one line: a card reads the whole folder again."""
     verify_here(patch)
+    read_once(patch)
     for module in (pipeline, upgrade):
         patch.setattr(module, "write_card", plain_card)
+
+
+def read_once(patch: pytest.MonkeyPatch) -> None:
+    """Loads a repo's processor, builds its empty model and its family's tokenizer once a process for each content."""
+    patch.setattr(repo, "load_processor", processor_of)
+    patch.setattr(repo, "build", built_from)
+    patch.setattr(verification, "_built_tokenizer", tokenizer_of)
+
+
+def processor_of(folder: Path) -> Any:
+    """What `load_processor` gives, once for each content of the folder's JSON files."""
+    return _once("processor", folder, lambda folder: counted_once(LOAD_PROCESSOR(folder)), "*.json", "*.txt")
+
+
+def counted_once(processor: Any) -> Any:
+    """The processor, or a tokenizer alone, whose thousands of words are given by one call for all comparisons."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer.get_vocab = cache(tokenizer.get_vocab)
+    return processor
+
+
+def built_from(folder: Path) -> Any:
+    """What `build` gives, once for each config.json."""
+    return _once("model", folder, BUILD, "config.json")
+
+
+def tokenizer_of(parts: Sequence[Part], request: verification.Request, context_length: int) -> Any:
+    """What `_built_tokenizer` gives, once for each family, vocabulary and length."""
+    family = parts[0].source.name if parts else request.recorded[0]["format"]
+    place = Path(request.vocabulary)
+    folder, name = (place, "*") if place.is_dir() else (place.parent, place.name)
+    what = f"tokenizer of {family} for {context_length}, {place.is_dir() or place.suffixes}"
+    return _once(what, folder, lambda folder: BUILD_TOKENIZER(parts, request, context_length), name)
+
+
+LOAD_PROCESSOR, BUILD, BUILD_TOKENIZER = repo.load_processor, repo.build, verification._built_tokenizer
+WEIGHTS = (".safetensors", ".bin", ".pt")
+_KNOWN: dict[tuple, Any] = {}
+
+
+def _once(what: str, folder: Path, call: Callable[[Path], Any], *patterns: str) -> Any:
+    files = sorted(
+        path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and path.suffix not in WEIGHTS
+    )
+    key = (what, *((path.name, hashlib.sha256(path.read_bytes()).digest()) for path in files))
+    if key not in _KNOWN:
+        _KNOWN[key] = call(folder)
+    return _KNOWN[key]
 
 
 def plain_card(folder: Path, report: Report, name: str) -> None:

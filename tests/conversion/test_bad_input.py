@@ -946,6 +946,7 @@ OF_THE_WRITING = {
 """Cases that `inspect` can't see, and why: it reads headers, and writes nothing."""
 
 
+@pytest.mark.quick(46)
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_ends_with_2_in_words_and_writes_nothing(name, tmp_path, capsys):
     make, wanted = CASES[name]

@@ -50,6 +50,7 @@ def replace_entry(monkeypatch, name, **fields):
     monkeypatch.setattr(catalogue, "entries", lambda: tuple(known))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("source", [XLM_R, "xlm-roberta-base-ViT-B-32", f"laion/{XLM_R}"])
 def test_without_its_config_a_published_checkpoint_is_described_by_the_catalogue(source, own):
     (found,) = identify(Stated(source))
@@ -118,6 +119,7 @@ def test_the_config_in_the_catalogue_describes_the_published_sizes(name, tmp_pat
     assert described.vision.config["hidden_act"] == "gelu" and described.image_order == entry.image.order
 
 
+@pytest.mark.quick(1)
 @pytest.mark.usefixtures("written_card")
 @pytest.mark.parametrize("source", [BERT, f"YeungNLP/{BERT}"])
 def test_a_text_tower_that_was_published_alone_needs_no_format(source, hub, monkeypatch, tmp_path):

@@ -59,6 +59,7 @@ def refused(*arguments, **options):
 # What is made, and what is proved
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("family", every_third(FAMILIES))
 def test_a_fine_tuned_repo_of_every_family_is_finished_and_proved(family, repo, tmp_path):
     found = repo(family)
@@ -187,6 +188,7 @@ def compiled_and_distributed(model, folder):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "save", every_third([step_of_a_trainer, sharded, as_bin, weights_of_accelerate, compiled_and_distributed])
 )
@@ -335,6 +337,7 @@ FACTS = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("field", FACTS)
 def test_a_fact_that_differs_from_the_base_s_is_refused_with_its_field(field, base, tmp_path):
     model = changed(base)
@@ -404,6 +407,7 @@ FILES = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("file", "field"), FILES)
 def test_a_file_that_differs_from_the_base_s_is_refused_with_its_field(file, field, base, trained, tmp_path):
     shutil.copyfile(base / file, trained / file)
@@ -499,6 +503,7 @@ MESSAGES = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", in_turns(MESSAGES, lambda name: name.partition(",")[0]))
 def test_the_command_that_a_message_names_is_a_way_out(name, base, trained, tmp_path, monkeypatch, capfd):
     prepare, call = MESSAGES[name]

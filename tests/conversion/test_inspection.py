@@ -140,6 +140,7 @@ def up_to_the_writing(monkeypatch):
     monkeypatch.setattr(pipeline, "staging", stop)
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_convert_takes_is_not_refused_and_described_in_full(family, original, tmp_path, up_to_the_writing):
     source, arguments = original(family).source, original(family).arguments
@@ -169,6 +170,7 @@ DAMAGED = {
 """Files whose keys are cn_clip's and which are more, less or other than a cn_clip. test_bad_input.py has many more."""
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_what_convert_refuses_is_refused_in_its_words(damage, tmp_path, up_to_the_writing, capsys):
     torch.save(DAMAGED[damage](), tmp_path / "x.pt")
@@ -248,6 +250,7 @@ TWICE = [
 ]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("family", "tower", "field", "wrong", "place"),
     in_turns(

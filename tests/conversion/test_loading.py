@@ -122,6 +122,7 @@ def test_whatever_changes_the_result_changes_the_place(original, cache, conversi
     assert len(conversions) == len(repos(cache)) == len(variants)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     "change",
     [

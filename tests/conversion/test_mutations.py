@@ -145,6 +145,7 @@ def outcome(original: Any, out: Path) -> str:
     return " ".join(ends)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("number", CASES)
 @pytest.mark.parametrize("family", MUTATED)
 def test_a_field_that_is_another_one_ends_in_words(family, number, tmp_path, monkeypatch):

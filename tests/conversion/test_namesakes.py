@@ -65,6 +65,7 @@ def old(repo, folder: Path, version: int = 2) -> Path:
 # ZH-CLIP
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "changes",
     [{}, {"processor_config": True}, {"architectures": None}, {"model_type": None}],
@@ -122,6 +123,7 @@ def test_no_stated_format_makes_another_model_of_zh_clip(tmp_path, format):
         convert(folder, tmp_path / "OUT", format=format)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "zh_clip.bin"])
 def test_a_file_of_zh_clip_without_its_config_is_known_by_its_keys_and_asks_for_it(tmp_path, name):
     folder = c.zh_clip.zh_clip_folder(tmp_path / "theirs")
@@ -171,6 +173,7 @@ def test_the_command_line_ends_with_2_and_without_a_traceback(tmp_path, monkeypa
 # Repos of an older version
 
 
+@pytest.mark.quick(9)
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("family", ["bert_clip", "cn_clip_resnet"])
 @pytest.mark.parametrize("command", COMMANDS)

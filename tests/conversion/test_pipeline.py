@@ -177,6 +177,7 @@ def expected(tmp_path_factory):
     return comparable(folder / "OUT")
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("save", "prefix"),
     [
@@ -311,6 +312,7 @@ def test_shards_load_as_one_file_does(original, repo, out):
     assert all(torch.equal(one[key], many[key]) for key in one)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_cast_is_compared_with_the_original_after_the_same_rounding(dtype, original, out):
     found = original("cn_clip_resnet")
@@ -345,6 +347,7 @@ def test_mixed_dtypes_are_kept_and_load_without_loss(tmp_path, facts, out):
     assert torch.equal(model.state_dict()[word], tensors["bert.embeddings.word_embeddings.weight"].float())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_one_dtype_throughout_is_kept(dtype, tmp_path, facts, out):
     tensors = {key: tensor.to(dtype) for key, tensor in seeded_state_dict(c.cn_clip.cn_clip_vit()).items()}
@@ -387,6 +390,7 @@ def id_of_a_cat(folder):
     return AutoProcessor.from_pretrained(folder)(text=["猫"])["input_ids"][0][1]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("family", "form"),
     in_turns(
@@ -541,6 +545,7 @@ def test_a_disk_that_is_too_small_is_refused_before_writing(original, tmp_path, 
     assert entries(tmp_path) == set()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 @pytest.mark.parametrize("step", ["Writing", "Verifying"])
 def test_a_killed_conversion_leaves_no_out_and_the_next_one_succeeds(step, original, tmp_path, out):

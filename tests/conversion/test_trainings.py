@@ -19,7 +19,6 @@ from hf_zhclip.conversion.repos.report import read_report
 from tests.conversion.helpers import contents, save_time
 from tests.loopback_hub import connect, environment, serve
 from tests.newcomer import ROOT
-from tests.thorough import SHARES, cases
 
 EXAMPLES = [scenes.training_example(number) for number in range(8)]
 
@@ -152,13 +151,13 @@ TRAINED = {
 }
 
 
-@SHARES
-def test_what_each_engine_saves_is_finished_pushed_and_loaded_by_a_stranger(share, repo, tmp_path, monkeypatch):
+@pytest.mark.thorough  # test_finetuned.py finishes what training saved; test_doors.py has a stranger
+def test_what_each_engine_saves_is_finished_pushed_and_loaded_by_a_stranger(repo, tmp_path, monkeypatch):
     with serve(tmp_path / "server", {"hf_writer": ("user",)}) as hub:
         connect(monkeypatch, hub, "hf_writer", tmp_path / "here")
         push(repo, "user/scenes")
         wanted = {}
-        for name, train in cases(list(TRAININGS.items()), 0, share):
+        for name, train in TRAININGS.items():
             out = tmp_path / f"{name}-OUT"
             report = convert(train(repo, tmp_path / name), out, base="user/scenes")
             pushed = push(out, f"user/{name}")

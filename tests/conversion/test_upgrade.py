@@ -80,6 +80,7 @@ def older(repo, tmp_path):
     return make
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", every_third(FACTS))
 def test_it_becomes_a_repo_of_today_with_the_same_weights_and_is_proved(family, older, repo, tmp_path):
     old = older(family)
@@ -251,6 +252,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.quick(15)
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_in_words_and_nothing_is_written(name, older, tmp_path, capsys):
     damage, said = REFUSED[name]

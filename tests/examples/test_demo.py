@@ -54,6 +54,7 @@ def test_queries_are_of_each_kind_and_split_and_their_pictures_fall_in_score():
         assert [found.right for found in row.found] == [found.scene.facts == row.query for found in row.found]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("encoding", ["gbk", "cp1252", "ascii", "utf-8"])
 def test_a_console_of_any_code_page_prints_without_failing(encoding, tmp_path, monkeypatch):
     console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)

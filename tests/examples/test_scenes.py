@@ -4,6 +4,8 @@ import hashlib
 import math
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -12,11 +14,15 @@ from hf_zhclip.examples import scenes
 from hf_zhclip.examples.scenes import Facts
 
 HELD_OUT = [task for split in scenes.SPLITS for task in scenes.held_out_tasks(split)]
-TRAINING = [scenes.training_example(i) for i in range(3000)]
+
+
+@cache
+def training():
+    return [scenes.training_example(i) for i in range(3000)]
 
 
 def every_scene():
-    return [scene for scene, _ in TRAINING] + [scene for task in HELD_OUT for scene in task.scenes]
+    return [scene for scene, _ in training()] + [scene for task in HELD_OUT for scene in task.scenes]
 
 
 def test_an_example_is_the_same_each_time():
@@ -26,14 +32,16 @@ def test_an_example_is_the_same_each_time():
 
 
 def test_an_example_does_not_depend_on_the_process():
-    program = (
-        "import hashlib; from hf_zhclip.examples import scenes;"
+    program = (  # without hf_zhclip, whose import costs seconds
+        "import hashlib, sys; sys.path.insert(0, sys.argv[1]); import scenes;"
         "scene, caption = scenes.training_example(11);"
         "print(hashlib.sha256(repr(scene).encode() + caption.encode() + scenes.draw(scene).tobytes()).hexdigest())"
     )
     scene, caption = scenes.training_example(11)
     expected = hashlib.sha256(repr(scene).encode() + caption.encode() + scenes.draw(scene).tobytes()).hexdigest()
-    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    other = subprocess.run(
+        [sys.executable, "-c", program, Path(scenes.__file__).parent], capture_output=True, text=True, check=True
+    )
     assert other.stdout.strip() == expected
 
 
@@ -43,7 +51,7 @@ def test_two_seeds_draw_two_pictures():
 
 
 def test_a_picture_is_rgb_of_the_asked_size():
-    picture = scenes.draw(TRAINING[0][0], 40)
+    picture = scenes.draw(training()[0][0], 40)
     assert (picture.mode, picture.size) == ("RGB", (40, 40))
 
 
@@ -151,24 +159,24 @@ def test_unseen_takes_each_colour_and_each_shape_once():
 
 def test_no_unseen_object_is_drawn_or_named_in_training():
     names = [scenes.COLOURS[colour][0].chinese + scenes.SHAPES[shape].chinese for colour, shape in scenes.UNSEEN]
-    for scene, caption in TRAINING:
+    for scene, caption in training():
         assert not {item.thing for item in scene.items} & set(scenes.UNSEEN)
         assert not [name for name in names if name in caption]
 
 
 def test_each_training_kind_and_each_seen_object_occurs():
-    assert {scene.facts.kind for scene, _ in TRAINING} == {"object", "place", "count", "relation"}
-    assert {item.thing for scene, _ in TRAINING for item in scene.items} == set(scenes.SEEN)
+    assert {scene.facts.kind for scene, _ in training()} == {"object", "place", "count", "relation"}
+    assert {item.thing for scene, _ in training() for item in scene.items} == set(scenes.SEEN)
 
 
 def test_two_training_scenes_in_a_row_differ_in_what_they_state():
-    for (first, _), (second, _) in zip(TRAINING[::2], TRAINING[1::2], strict=True):
+    for (first, _), (second, _) in zip(training()[::2], training()[1::2], strict=True):
         assert first.facts.kind == second.facts.kind
         assert first.facts != second.facts
 
 
 def test_held_out_pictures_are_not_training_pictures():
-    drawn = {scene for scene, _ in TRAINING}
+    drawn = {scene for scene, _ in training()}
     assert not [scene for task in HELD_OUT for scene in task.scenes if scene in drawn]
 
 

@@ -17,6 +17,7 @@ def converted(tmp_path_factory):
     return demo.Converted(repo)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "split, least",
     [

@@ -24,6 +24,7 @@ def test_there_is_a_card_for_each_entry_and_no_other():
     assert sorted(path.stem for path in FOLDER.glob("*.md") if path.name not in others) == NAMES
 
 
+@pytest.mark.quick(15)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_is_what_the_template_makes_of_its_entry(name):
     assert text_of(name) == render_entry(catalogue.find(name)), (
@@ -32,6 +33,7 @@ def test_a_card_is_what_the_template_makes_of_its_entry(name):
     assert is_generated(text_of(name))
 
 
+@pytest.mark.quick(15)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_header_holds_only_what_the_hub_knows(name):
     data, entry = ModelCard(text_of(name)).data.to_dict(), catalogue.find(name)

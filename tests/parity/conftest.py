@@ -1,10 +1,14 @@
-"""Conversions are verified in the process of the test, whose imports are paid once; all pictures are compared."""
+"""Conversions and exports are verified in the process of the test, whose imports are paid once.
+
+All pictures are compared.
+"""
 
 import pytest
 
+from hf_zhclip.conversion.exports import exporting
 from hf_zhclip.conversion.proof import verification
 
-from tests.conversion.helpers import compare_here
+from tests.conversion.helpers import answer_here, compare_here
 
 IN_FRESH_PROCESS = verification.in_fresh_process
 
@@ -13,6 +17,7 @@ IN_FRESH_PROCESS = verification.in_fresh_process
 def in_this_process():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verification, "in_fresh_process", compare_here)
+        patch.setattr(exporting, "in_fresh_process", answer_here)
         yield
 
 

@@ -82,6 +82,7 @@ def test_the_same_vocabulary_beside_a_file_is_nothing_to_tell_of(tmp_path):
     assert find_vocabulary(identify(Stated(source)), Stated(source)) is None
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("setting", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
 def test_the_same_vocabulary_with_another_preparation_of_texts_is_asked_about(setting, tmp_path):
     source = c.cn_clip.cn_clip_file(tmp_path / "epoch3.pt")
@@ -98,6 +99,7 @@ def test_the_same_vocabulary_with_another_preparation_of_texts_is_asked_about(se
     assert find_vocabulary(parts, Stated(source)) is None
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("setting", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
 def test_a_named_folder_whose_setting_is_not_heeded_is_asked_about_and_its_words_alone_are_the_way_out(
     setting, tmp_path

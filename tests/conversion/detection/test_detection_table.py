@@ -284,6 +284,7 @@ def check(place: Path, wrap: Wrap, before: tuple[str, ...], keys: Iterable[str],
         assert (found.format, asked) == (None, format), found.why
 
 
+@pytest.mark.quick(7)
 @SHARES
 @pytest.mark.parametrize("weights", FAMILIES, indirect=True)
 def test_a_family_is_named_in_every_wrapper_by_its_weights_alone(weights, share, tmp_path):
@@ -294,6 +295,7 @@ def test_a_family_is_named_in_every_wrapper_by_its_weights_alone(weights, share,
         check(tmp_path / "file.pt", WRAPS[name], (), keys, expected)
 
 
+@pytest.mark.quick(7)
 @pytest.mark.filterwarnings("ignore:torch.distributed")
 @SHARES
 @pytest.mark.parametrize("weights", FAMILIES, indirect=True)

@@ -51,6 +51,7 @@ MAKE = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.usefixtures("written_card")
 @pytest.mark.parametrize("kind", MAKE)
 def test_an_image_part_is_converted_and_verified_with_its_own_facts_and_format(kind, text, tmp_path, facts):

@@ -16,6 +16,7 @@ from tests.thorough import in_turns
 UNPUBLISHED = {"easynlp", "taiyi_clip"}
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("name", in_turns(KEYS, lambda name: KEYS[name]["format"]))
 def test_every_key_is_claimed_and_every_key_of_the_model_filled_and_the_inverse_gives_them_back(name, tmp_path):
     found = parts(name, tmp_path)
@@ -29,6 +30,7 @@ def test_every_key_is_claimed_and_every_key_of_the_model_filled_and_the_inverse_
         assert plan(table, own).shapes == kept
 
 
+@pytest.mark.quick(27)
 @pytest.mark.parametrize("name", KEYS)
 def test_exactly_one_source_claims_it_or_the_format_is_asked_for(name, tmp_path):
     found, format = checkpoint(name, tmp_path), KEYS[name]["format"]

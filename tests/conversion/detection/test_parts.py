@@ -73,6 +73,7 @@ def test_the_untouched_checkpoint_passes(family, refused):
     assert refused(family, FAMILIES[family][1]) is None
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_key_is_missed(family, refused):
     shapes = FAMILIES[family][1]
@@ -81,6 +82,7 @@ def test_each_key_is_missed(family, refused):
         assert refused(family, {other: shape for other, shape in shapes.items() if other != key}), key
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_shape_is_held_against_the_model(family, refused):
     shapes = FAMILIES[family][1]

@@ -77,6 +77,7 @@ def test_keys_as_a_format_has_them_have_no_prefix():
         assert detect(checkpoint(shapes)).prefix == ""
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "family", ["cn_clip_vit", "bert_clip", *map(thorough, ("cn_clip_resnet", "hf_clip", "wukong"))]
 )
@@ -193,6 +194,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", WRAPPED)
 def test_what_a_message_says_works_behind_a_wrapper_too(name, tmp_path):
     torch.save(WRAPPED[name]({**{f"clip.{key}": tensor for key, tensor in vit().items()}, **HEAD}), tmp_path / "x.pt")
@@ -225,6 +227,7 @@ def test_more_keys_within_the_prefix_are_listed_by_the_mapping(tmp_path):
         convert(source, tmp_path / "OUT", **arguments)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("format", [None, "cn_clip"])
 def test_of_two_models_both_prefixes_are_named_and_none_is_guessed(format, tmp_path):
     student = vit()
@@ -286,6 +289,7 @@ def test_a_folder_s_config_stays_beside_what_was_saved_alone(tmp_path):
     assert convert(folder, tmp_path / "OUT").passed
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("stated", [{}, {"format": "chinese_clip"}], ids=str)
 def test_a_class_of_ones_own_around_a_known_model_is_told_the_names_that_are_missing(stated, tmp_path):
     source = c.FAMILIES["chinese_clip"](tmp_path).source

@@ -68,6 +68,7 @@ def same_bits(found, expected):
 # To transformers
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", in_turns(CLASSES, CLASSES.get))
 def test_a_repo_becomes_a_folder_of_the_stock_class_with_the_same_bits(family, repo, tmp_path):
     source = load_file(repo(family).path / "model.safetensors")
@@ -87,6 +88,7 @@ def test_a_repo_becomes_a_folder_of_the_stock_class_with_the_same_bits(family, r
     same_bits(load_file(tmp_path / "NATIVE" / "model.safetensors"), expected)
 
 
+@pytest.mark.thorough  # test_own_code.py exports in such a process
 def test_transformers_computes_the_same_in_a_process_that_cannot_import_hf_zhclip(repo, tmp_path, fresh_process):
     export(repo("cn_clip_vit").path, tmp_path / "chinese_clip", to="transformers")
     assert "chinese_clip" in entries(tmp_path)
@@ -98,6 +100,7 @@ def test_the_fresh_process_cannot_import_hf_zhclip_and_tells_why_it_failed(tmp_p
         exporting.in_fresh_process(request)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["cn_clip_vit", "bert_clip"])
 def test_the_zero_shot_pipeline_takes_the_folder(family, repo, tmp_path):
     export(repo(family).path, tmp_path / "NATIVE", to="transformers")
@@ -146,6 +149,7 @@ def test_a_text_whose_padding_token_transformers_zeroes_is_told(repo, tmp_path):
     assert different in ([0], []), "[PAD]'s row, or none where a release of transformers keeps it"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["cn_clip_vit", "bert_clip"])
 def test_where_no_text_with_the_padding_token_differs_none_is_told(family, repo, tmp_path):
     exported = export(repo(family).path, tmp_path / "NATIVE", to="transformers")
@@ -172,6 +176,7 @@ def test_weights_are_cut_into_shards(repo, tmp_path):
     same_bits(found, load_file(repo("cn_clip_vit").path / "model.safetensors"))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["cn_clip_resnet", "taiyi_head"])
 def test_what_no_stock_class_holds_is_refused_and_nothing_is_written(family, repo, tmp_path):
     with pytest.raises(InputError, match="No class of transformers computes what this model computes"):
@@ -198,6 +203,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("error", PLANTED)
 def test_an_export_that_computes_something_else_is_not_left(error, repo, tmp_path, monkeypatch):
     fields, said = PLANTED[error]
@@ -246,6 +252,7 @@ def source_tensors(path, prefix=""):
     return tensors
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("family", "ddp"),
     [("cn_clip_vit", False), ("cn_clip_vit", True), ("cn_clip_flash", True), ("cn_clip_resnet", False)],
@@ -276,6 +283,7 @@ def test_a_model_that_went_home_converts_into_the_same_repo(family, repo, origin
     }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("family", "lost"),
     [
@@ -330,6 +338,7 @@ def loaded(repo):
     return read_repo(repo("cn_clip_vit").path)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("where", "change", "loss"),
     [
@@ -394,6 +403,7 @@ def test_another_vocabulary_or_case_or_normalisation_is_no_cn_clip(changed, repo
         export(copy, tmp_path / "home.pt", to="cn_clip")
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", sorted(path.stem for path in KEYS.glob("cn_clip-*.json")))
 def test_a_published_size_goes_home_under_its_name(name, loaded):
     recorded = json.loads((KEYS / f"{name}.json").read_text(encoding="utf-8"))

@@ -153,6 +153,7 @@ def test_the_nearest_class_comes_first(config):
 # Pixels
 
 
+@pytest.mark.quick(2)
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 @pytest.mark.parametrize(
     ("order", "native"),

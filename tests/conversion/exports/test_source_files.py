@@ -173,6 +173,7 @@ def test_facts_that_lie_beside_the_weights_and_are_not_named_are_asked_about(fam
 # What comes back
 
 
+@pytest.mark.quick(3)
 @pytest.mark.filterwarnings("ignore:.*(torch.jit|TorchScript)")  # of the original of OpenAI's CLIP
 @pytest.mark.parametrize("family", every_third(FILES))
 def test_the_original_s_files_come_back_with_its_bits(family, repo, tmp_path):
@@ -202,6 +203,7 @@ def test_the_original_s_files_come_back_with_its_bits(family, repo, tmp_path):
 REFUSED = {"r2d2", "r2d2-base", "taiyi_finetune", "multilingual_clip-m-bert-distil-40"}
 
 
+@pytest.mark.quick(17)
 @pytest.mark.parametrize("name", sorted({path.stem for path in KEYS.glob("*.json")} - REFUSED))
 def test_the_written_keys_and_shapes_are_those_of_the_original_s_class(name):
     known = json.loads((KEYS / f"{name}.json").read_text(encoding="utf-8"))
@@ -277,6 +279,7 @@ def test_a_text_tower_alone_goes_back(tmp_path):
     assert "BertModel.from_pretrained(folder)" in exported.load
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("doubled", [False, True])
 def test_a_dual_encoder_of_transformers_goes_back_to_its_class(doubled, tmp_path):
     shapes = checkpoints.dual_encoder.dual_encoder() if doubled else checkpoints.bert_clip.bert_clip()
@@ -302,6 +305,7 @@ CLASSES = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", CLASSES)
 def test_the_class_of_transformers_loads_the_folder_whole(family, repo, tmp_path):
     export(repo(family).path, tmp_path / "HOME", to="source")
@@ -415,6 +419,7 @@ def refused(folder: Path, home: Path, *words: str) -> str:
     return message
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", LOST)
 def test_what_the_class_computes_with_and_the_conversion_left_out_is_named(family, repo, tmp_path):
     message = refused(repo(family).path, tmp_path / "HOME", LOST[family], "they are lost")
@@ -467,6 +472,7 @@ FACTS = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fact", FACTS)
 def test_a_fact_that_the_original_s_files_state_otherwise_is_named_with_both_values(fact, copy, tmp_path):
     family, file, change = FACTS[fact]
@@ -487,6 +493,7 @@ def test_an_image_tower_alone_is_refused_where_its_class_loads_none(tmp_path):
     refused(tmp_path / "OUT", tmp_path / "HOME", "open_clip's CLIP", "loads no image tower without a text tower")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("distilbert", [False, True])
 def test_a_multilingual_clip_of_2021_is_refused(distilbert, tmp_path):
     text = checkpoints.multilingual_clip.multilingual_clip_legacy_folder(tmp_path / "text", distilbert)
@@ -577,6 +584,7 @@ def test_a_vocabulary_that_is_written_otherwise_fails_and_nothing_is_left(repo, 
 # Places
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["taiyi_plain", "cn_clip_vit"])
 def test_force_replaces_an_earlier_export_and_nothing_else(family, repo, tmp_path):
     export(repo(family).path, tmp_path / "HOME", to="source")

@@ -100,6 +100,7 @@ def test_easynlps_other_layouts_are_refused_by_name_with_the_reason(keys, title)
         detect(Checkpoint(Path("x.bin"), (), "zip", tensors))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("family", "planted", "step"),
     [

@@ -38,6 +38,7 @@ from hf_zhclip.conversion.stated import Stated
 from tests import checkpoints
 from tests.checkpoints import FAMILIES
 from tests.checkpoints.common import Original
+from tests.conversion.helpers import counted_once
 from tests.facts import REFUSED
 
 FOLDER = Path(tempfile.mkdtemp(prefix="planted_facts_"))
@@ -161,13 +162,6 @@ def share_witness(patch: pytest.MonkeyPatch, family: str, level: str) -> None:
 
 
 _PROCESSORS: dict[str, Any] = {}
-
-
-def counted_once(processor: Any) -> Any:
-    """The processor, or a tokenizer alone, whose thousands of words are given by one call for all rows."""
-    tokenizer = getattr(processor, "tokenizer", processor)
-    tokenizer.get_vocab = cache(tokenizer.get_vocab)
-    return processor
 
 
 VERSIONS = report.versions()

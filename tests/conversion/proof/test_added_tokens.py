@@ -159,6 +159,7 @@ END = {"hf_clip": {"eos_token_id": len(c.common.bpe()[0]) - 1}}
 GIVEN = ["一只猫狗和<sku>", "x<SKU>x 猫 狗", "xabcqx abcq", "ÉCLAIR Éclair eclair"]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("family", "way"),
     in_turns(product(FOLDERS, WAYS), lambda row: row[1]),
@@ -205,6 +206,7 @@ def test_words_added_beside_an_xlm_roberta_are_refused_where_its_tokenizer_json_
     assert xlm_roberta_tokenizer(tmp_path, 12)("x <sku>")["input_ids"] == wanted
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["chinese_clip", "cn_clip_vit"])
 def test_rows_up_to_a_multiple_of_512_are_told_a_way_out_that_works(family, tmp_path, monkeypatch):
     found = c.FAMILIES[family](tmp_path)
@@ -233,6 +235,7 @@ def told_code(error):
     return textwrap.dedent("\n".join(line for line in str(error.value).splitlines() if line.startswith("  ")))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kept", ["vocab.json", "tokenizer.json"])
 def test_rows_of_clip_up_to_a_multiple_of_256_are_told_a_way_out_that_works(kept, tmp_path, monkeypatch):
     folder = c.FAMILIES["hf_clip"](tmp_path).source
@@ -272,6 +275,7 @@ def test_rows_of_xlm_roberta_up_to_a_multiple_of_256_are_told_a_way_out_that_wor
     assert convert(folder, tmp_path / "OUT").passed
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("rows", [528, 768])
 def test_padded_rows_of_openai_s_clip_are_cut(rows, original, tmp_path):
     found = original("openai_clip")

@@ -193,6 +193,7 @@ def hashes(out, names):
     return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", in_turns(PLANTED, lambda name: PLANTED[name][2]))
 def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(name, copy, monkeypatch):
     monkeypatch.setattr(texts, "whole", WHOLE)
@@ -207,6 +208,7 @@ def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(n
         assert caught in failed and "files" not in failed
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("stated", "error", "said"),
     [
@@ -281,6 +283,7 @@ def ordinary(tmp_path_factory):
     return folder / "OUT", source
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ORDINARY)
 def test_a_small_error_shows_on_weights_of_ordinary_scale(name, ordinary, tmp_path):
     tower, field, value = ORDINARY[name]
@@ -338,6 +341,7 @@ READERS = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("name", "family"), in_turns(product(READERS, ("bert_clip", "hf_clip", "chinese_clip")), lambda row: row[0])
 )
@@ -373,6 +377,7 @@ PREPROCESSORS = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("name", "file"),
     in_turns(

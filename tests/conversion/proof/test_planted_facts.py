@@ -51,11 +51,13 @@ def check(row, level, plant):
     assert found.level in (None, level)
 
 
+@pytest.mark.quick(40)
 @pytest.mark.parametrize("row", in_turns(ROWS, facts.Row.planted), ids=str)
 def test_a_planted_fact_is_caught_without_the_original(row, plant):
     check(row, "reference", plant)
 
 
+@pytest.mark.quick(9)
 @pytest.mark.parametrize("row", in_turns(asked_of("transformers"), facts.Row.planted), ids=str)
 def test_a_planted_fact_is_caught_by_the_original_in_transformers(row, plant):
     check(row, "peer", plant)
@@ -76,11 +78,13 @@ def unplanted(family, level, plant):
     assert (found.step, found.level) == (None, level), found
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize("family", MADE)
 def test_what_is_right_passes_without_the_original(family, plant):
     unplanted(family, "reference", plant)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", of("transformers"))
 def test_what_is_right_passes_by_the_original_in_transformers(family, plant):
     unplanted(family, "peer", plant)

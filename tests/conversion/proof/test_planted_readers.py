@@ -465,11 +465,13 @@ def converted(monkeypatch):
 
 
 # Those of MADE pass in test_planted_facts.py, too, where their descriptions are made once.
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("family", [thorough(family) if family in MADE else family for family in FAMILIES_READ])
 def test_what_is_read_rightly_passes(family, converted):
     assert converted(family).step is None
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("reader", in_turns(READERS, Reader.planted), ids=str)
 def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, converted, monkeypatch):
     reader.plant(monkeypatch)
@@ -479,6 +481,7 @@ def test_a_reader_that_is_wrong_is_caught_for_the_witness_has_its_own(reader, co
     assert found.step in reader.caught_by, found
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("name", "change", "family"), CHECKED_ALONE, ids=lambda value: str(value).split(" ")[0])
 def test_a_reader_that_only_checks_reaches_no_tokenizer(name, change, family, converted, monkeypatch):
     result(vocabularies, name, change)(monkeypatch)

@@ -208,6 +208,7 @@ def _differences(
             yield f"{side} {fact}"
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_both_know_the_same_of_a_published_size(name):
     assert differences(part_of(name), description_of(name)) == []
@@ -292,6 +293,7 @@ FORMATS = {
 """By table: the format that reads it."""
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_a_table_that_is_wrong_differs_from_the_reference_for_it_has_its_own(wrong, monkeypatch):
     names = [name for name, found in PUBLISHED.items() if found["format"] == FORMATS[wrong.table]]

@@ -13,6 +13,7 @@ from hf_zhclip.conversion.repos.report import read_report
 from hf_zhclip.conversion.stated import Stated
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "family",
     ["cn_clip_vit", "cn_clip_resnet", "multilingual_clip", "taiyi_head", "taiyi_plain", "open_clip", "modelscope"],

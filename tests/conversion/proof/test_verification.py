@@ -49,6 +49,7 @@ def copy(repo, tmp_path):
 # What holds
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("family", every_third(FAMILIES))
 def test_a_repo_is_verified_against_its_original(family, repo):
     found = repo(family)
@@ -69,6 +70,7 @@ def test_a_vocabulary_that_the_model_has_no_rows_for_is_asked_for(repo):
         verify(converted.path, converted.original.source)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("family", every_third(FAMILIES))
 def test_a_repo_is_verified_by_its_own_tensors_mapped_back(family, repo):
     report = verify(repo(family).path)
@@ -152,6 +154,7 @@ PLANTED = {
 
 
 # test_planted_facts.py plants every fact of every family.
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", every_third(PLANTED))
 def test_a_planted_error_is_caught_where_it_is(name, original, tmp_path, monkeypatch):
     family, plant, step = PLANTED[name]
@@ -227,6 +230,7 @@ def test_the_square_checkpoint_is_sound(square, tmp_path):
     assert convert(square.source, tmp_path / "OUT", **square.arguments).passed
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", WRONG_TABLES)
 def test_an_error_in_a_table_is_caught_though_every_shape_fits(name, square, tmp_path, monkeypatch):
     plant, step = WRONG_TABLES[name]
@@ -268,6 +272,7 @@ def edit(path, **changes):
     path.write_text(json.dumps(config), encoding="utf-8")
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("file", "changes", "step"),
     [
@@ -322,6 +327,7 @@ TOKENIZER = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", TOKENIZER)
 def test_a_tokenizer_that_prepares_otherwise_is_refused_though_the_report_names_its_hash(name, copy):
     file, change, said = TOKENIZER[name]
@@ -344,6 +350,7 @@ TOWERS = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", every_third(FAMILIES))
 def test_the_classes_of_one_tower_are_compared_too(family, repo, monkeypatch):
     monkeypatch.setattr(verification, "_with_towers", WITH_TOWERS)
@@ -517,6 +524,7 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
 # Narrow dtypes
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_rounding_of_the_repos_own_dtype_is_measured_beside_that_of_float32(dtype, original, tmp_path):
     found = original("cn_clip_vit")

@@ -432,6 +432,7 @@ def plain(found):
     return merges | {name: getattr(found, name) for name in FIELDS if hasattr(found, name)}
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_conversion_and_the_witness_read_the_same(family, original):
     made = original(family)

@@ -60,6 +60,7 @@ def from_report(repo):
     return witnesses.build(verification._mapped_back(read_repo(repo.path), request), vocabulary, None)
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_a_witness_built_from_the_report_equals_the_one_built_from_the_source(family, repo):
@@ -138,6 +139,7 @@ LIES = {
 }
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", LIES)
 @torch.no_grad()
 def test_a_report_that_lies_is_told_in_words(name, repo):
@@ -186,6 +188,7 @@ def test_what_a_package_says_of_a_config_is_told_once(repo):
 CASED = ("bert_clip", "chinese_clip", "taiyi_clip", "taiyi_head", "taiyi_plain", "easynlp")
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", CASED)
 def test_a_text_keeps_its_capitals_where_the_folder_says_so(family, tmp_path):
     found = FAMILIES[family](tmp_path / "original")
@@ -207,6 +210,7 @@ USE = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["chinese_clip", "hf_clip", "bert_clip"])
 def test_what_a_config_says_of_the_use_of_a_model_reaches_no_package(family, tmp_path):
     found = FAMILIES[family](tmp_path / "original")

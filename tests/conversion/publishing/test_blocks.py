@@ -46,6 +46,7 @@ def no_export_process(monkeypatch):
     monkeypatch.setattr(exporting, "_verify_native", lambda *arguments: None)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("variant", [*FAMILIES, "sharded"])
 def test_every_block_and_command_of_a_card_runs(variant, repo, original, tmp_path, monkeypatch, no_export_process):
     folder = tmp_path / "my clip"  # with a space, which the shell has to be told
@@ -77,6 +78,7 @@ def test_every_block_and_command_of_a_card_on_the_hub_runs(repo, tmp_path, monke
     assert (tmp_path / "my-clip.pt").is_file() and (tmp_path / "my-clip-native" / "config.json").is_file()
 
 
+@pytest.mark.thorough  # the blocks run above; test_doors.py has a stranger
 def test_the_blocks_of_a_card_run_for_a_stranger_who_has_transformers_alone(repo, tmp_path):
     """One process for a pair, for a ResNet, for an English model and for a text tower alone."""
     folders = {name: shutil.copytree(repo(name).path, tmp_path / name) for name in ("cn_clip_resnet", "hf_clip")}

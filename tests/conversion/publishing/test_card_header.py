@@ -96,6 +96,7 @@ def test_a_value_that_the_hub_does_not_know_is_refused(stated, message, copy):
     assert text_of(folder) == before
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("stated", "message", "mended"),
     [

@@ -60,6 +60,7 @@ SPOILT = [
 ]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("spoil", "reason"), SPOILT)
 def test_what_is_not_verified_is_refused_unless_forced_and_then_the_card_says_so(spoil, reason, hub, out):
     spoil(out)
@@ -123,6 +124,7 @@ def break_config(out):
     (out / "config.json").write_text("{}")
 
 
+@pytest.mark.quick(3)
 @pytest.mark.usefixtures("real_cards")
 @pytest.mark.parametrize(
     ("spoil", "rendered"),

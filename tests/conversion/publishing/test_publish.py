@@ -326,6 +326,7 @@ FRESH = """
 """
 
 
+@pytest.mark.thorough  # test_doors.py has a stranger; test_blocks.py runs the blocks of a pushed card
 @pytest.mark.usefixtures("real_cards")
 def test_a_fresh_process_loads_what_was_pushed_and_converts_what_others_pushed(hub, original, repo, tmp_path):
     cn, bert = original("cn_clip_vit"), original("bert_clip")

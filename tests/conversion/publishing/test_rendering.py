@@ -270,6 +270,7 @@ def test_a_name_with_a_fence_ends_no_block(copy):
     assert len([line for line in lines if line == "```"]) == len([line for line in lines if re.match("```.", line)])
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("family", sorted(checkpoints.FAMILIES))
 def test_a_card_of_every_family_has_less_than_120_lines(family, repo):
     folder = repo(family).path
@@ -278,6 +279,7 @@ def test_a_card_of_every_family_has_less_than_120_lines(family, repo):
     assert line_count(render(folder, repo="somebody/my-clip", unverified=FAILED)) <= LONGEST
 
 
+@pytest.mark.thorough
 def test_a_card_of_every_published_checkpoint_that_was_converted_has_less_than_120_lines(repo):
     """Each entry beside the report and the model of a small checkpoint in its format."""
     small = {read_report(each.path).sources[0]["format"]: each.path for each in map(repo, checkpoints.FAMILIES)}

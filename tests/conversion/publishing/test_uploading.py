@@ -119,6 +119,7 @@ ANSWERS = [
 ]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize(("step", "status", "said", "kind", "match"), ANSWERS)
 def test_what_the_hub_answers_is_told_and_the_next_push_mends_it(step, status, said, kind, match, hub, out):
     first = 2 if step.startswith("/tree") else 1

@@ -415,6 +415,7 @@ def test_the_parameters_are_those_of_the_originals_own_classes(name):
     assert found.image == sum(count for key, count in counts.items() if key.startswith(IMAGE))
 
 
+@pytest.mark.quick(23)
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_the_towers_are_described_as_the_conversion_describes_them(name, tmp_path):
     entry, (text, *image) = catalogue.find(name), SHAPES[name]

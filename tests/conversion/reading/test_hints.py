@@ -86,6 +86,7 @@ def cache(folder, *commits, ref=None):
     return root
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("commits", "ref", "wanted"), [("a", None, "a"), ("ab", "a", "a"), ("ab", "b", "b")])
 def test_of_a_cache_root_the_snapshot_is_named(commits, ref, wanted, tmp_path):
     root = cache(tmp_path, *(40 * commit for commit in commits), ref=ref and 40 * ref)
@@ -212,6 +213,7 @@ def test_a_zip_with_a_folder_in_it_leads_to_the_folder(tmp_path):
 # Byte order marks
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["vocab.txt", "vocab.json", "merges.txt"])
 def test_a_byte_order_mark_in_front_of_a_vocabulary_goes_by_what_the_message_says(name, tmp_path):
     make = c.bert_clip.bert_clip_config if name == "vocab.txt" else c.hf_clip.clip_folder

@@ -80,6 +80,7 @@ def test_a_name_of_the_catalogue_is_fetched_where_it_is_published(package):
     assert published(f"modelscope:damo/{ENTRY}:x.pt") is None
 
 
+@pytest.mark.quick(1)
 @pytest.mark.usefixtures("written_card")
 @pytest.mark.parametrize("source", [ENTRY, f"modelscope:damo/{ENTRY}"])
 def test_a_repo_from_modelscope_is_named_as_there_and_has_no_base_model_on_the_hub(package, source, tmp_path):

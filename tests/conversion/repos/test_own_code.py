@@ -209,6 +209,7 @@ def test_verify_and_push_name_the_same_file_of_no_version_and_take_the_folder_wi
     assert verify(folder).passed and push(folder, "user/name", dry_run=True).unverified is None
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("trap", ["no release", "input"])
 def test_no_command_runs_a_repos_own_code(folder, tmp_path, monkeypatch, trap):
     """Every file of code, and every class that a JSON file names, would write a file if anything ran them."""
@@ -244,6 +245,7 @@ def test_no_command_runs_a_repos_own_code(folder, tmp_path, monkeypatch, trap):
             pass
 
     assert not caught.exists()
+    assert (tmp_path / "native" / "config.json").is_file()  # proved in a process of its own
     with pytest.raises(AttributeError):  # the trap itself works: this is what trust_remote_code=True does
         get_class_from_dynamic_module("evil.Class", str(folder))
     assert caught.exists()

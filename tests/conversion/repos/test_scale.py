@@ -148,6 +148,7 @@ def in_a_vector(place):
 
 
 # The ways to a scale: a rename, a logarithm, a rename under a prefix, and a rename in an image part.
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("family", ["cn_clip_vit", "r2d2", "taiyi_finetune", "taiyi_head"])
 def test_a_scale_of_one_element_in_a_vector_is_taken(family, tmp_path, repo):
     made = FAMILIES[family](tmp_path)

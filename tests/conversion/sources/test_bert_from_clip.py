@@ -155,6 +155,7 @@ def test_the_report_compares_states_and_what_is_pooled_and_no_picture(one):
     assert SPACE in report.conversion["limits"][0].en
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("against", ["itself", "the original"])
 def test_it_is_verified_again(one, against):
     arguments = {} if against == "itself" else {"against": one.original.source, **FORMAT}
@@ -173,6 +174,7 @@ def test_what_is_compared_with_a_model_of_other_sides_is_refused_in_words(one, r
         verify(out, other, **options)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_it_is_cast_and_verified_with_the_same_rounding(one, tmp_path, dtype):
     report = convert(one.original.source, tmp_path / "out", **FORMAT, dtype=dtype)
@@ -202,6 +204,7 @@ def planted(folder, name):
         save_file(kept, folder / "model.safetensors", {"format": "pt"})
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("name", "steps"),
     [

@@ -16,6 +16,7 @@ from tests.inputs import seeded_pixels
 LAYOUTS = {"transformers 5": c.bert_clip.bert_clip, "transformers 4": c.dual_encoder.dual_encoder}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_of_the_class_is_converted_and_transformers_bears_witness(layout, tmp_path):
     folder = c.dual_encoder.dual_encoder_folder(tmp_path / "dual", LAYOUTS[layout]())
@@ -26,6 +27,7 @@ def test_a_folder_of_the_class_is_converted_and_transformers_bears_witness(layou
     assert (verify(tmp_path / "out").level, verify(tmp_path / "out", folder).level) == ("peer", "peer")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @torch.no_grad()
 def test_the_result_computes_what_from_pretrained_of_transformers_computes(layout, tmp_path):

@@ -244,6 +244,7 @@ def test_a_model_without_a_vocabulary_is_refused_and_a_lone_file_must_be_the_one
         read_bpe(folder / "merges.txt")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("found", [7, None])
 def test_an_end_that_the_tokenizer_does_not_give_is_refused_and_the_named_field_is_the_way_out(
     found, folder, tmp_path
@@ -274,6 +275,7 @@ def with_added_words(folder, place):
     return place
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("field", ["text_config", "text_config_dict"])
 def test_words_behind_the_end_need_the_end_stated_and_with_it_they_are_converted(field, folder, tmp_path):
     grown, text = with_added_words(folder, tmp_path / "grown"), {**c.hf_clip.CLIP_TEXT_CONFIG, "vocab_size": END + 3}
@@ -372,6 +374,7 @@ def test_the_table_of_an_image_part_keeps_the_image_side_and_drops_what_feeds_th
     assert image_rules(table) == (*table[2:], drop("bert.*"), drop("a.0"), drop("a.1"))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["cn_clip", thorough("bert_clip"), "CLIPModel", "image tower alone"])
 def test_any_model_with_an_image_tower_serves_as_the_image_part(kind, tmp_path, monkeypatch):
     # A cn_clip file as --vision has nobody to state its heads: let the small sizes be published ones.
@@ -432,6 +435,7 @@ def test_a_folder_whose_pictures_are_prepared_in_another_way_is_refused(fields, 
 CROPPED = {"size": {"shortest_edge": c.common.SIZE}, "crop_size": {"height": c.common.SIZE, "width": c.common.SIZE}}
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -27,6 +27,7 @@ def prefixed(shapes, *bare):
     return {key if key.startswith(bare or ("\0",)) else PREFIX + key: torch.ones(shapes[key]) for key in shapes}
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("prefix", ["", PREFIX, "module.", f"module.{PREFIX}"])
 @pytest.mark.parametrize("nested", [True, False])
 def test_a_folder_is_known_with_and_without_the_trainers_prefixes(prefix, nested, tmp_path):

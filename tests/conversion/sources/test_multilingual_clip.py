@@ -50,6 +50,7 @@ def legacy(tmp_path):
 # The models
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", list(MODELS)[1:])  # XLM-R's is among the families
 def test_a_model_becomes_a_verified_repo_that_needs_nothing_of_the_original(name, clip, tmp_path):
     make, leaves_out = MODELS[name]

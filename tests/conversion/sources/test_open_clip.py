@@ -48,6 +48,7 @@ def described(folder, source=PLAIN, side="text_cfg", **fields):
     return source.describe(read(folder), stated(folder, side, **fields))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("prefix", ["", "text."], ids=["CLIP", "CustomTextCLIP"])
 def test_both_classes_convert_and_are_told_by_their_keys(prefix, tmp_path):
     folder = c.open_clip.open_clip_folder(tmp_path / "open_clip", prefix)
@@ -244,6 +245,7 @@ def test_another_end_than_the_last_word_is_refused(plain):
         described(plain, pool_type="eos", eos_id=2)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("text", "projection", "pooler", "wanted"),
     [
@@ -306,6 +308,7 @@ def test_the_published_bodies_are_known_by_both_of_their_names():
         assert (config["num_attention_heads"], config["layer_norm_eps"], config["pad_token_id"]) == (heads, 1e-5, 1)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("format", ["open_clip", "open_clip_xlm_roberta"])
 def test_its_image_tower_stands_beside_taiyi(format, monkeypatch, tmp_path):
     """As Taiyi's ViT-L and ViT-H were published: texts and the order of pictures are Taiyi's."""

@@ -110,6 +110,7 @@ def test_a_config_has_nothing_to_state(tmp_path):
         openai_clip.describe(read(bare(tmp_path / "x.pt")), {"heads": 8})
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("role", ["source", "vision"])
 def test_a_folder_of_open_clip_states_its_own_facts_and_is_taken_without_the_format(role, tmp_path):
     """Its activation may be another, and its heads: what lies beside the weights is not passed over."""

@@ -151,6 +151,7 @@ def test_no_class_of_transformers_and_no_cn_clip_file_holds_it(repo, tmp_path):
     assert not (tmp_path / "x.pt").exists()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_cast_rounds_the_scale_and_not_the_temperature(dtype, original, tmp_path):
     found = original("r2d2")

@@ -169,6 +169,7 @@ def test_every_text_is_embedded_as_the_training_padded_it_whatever_the_processor
     assert (masked * wanted).sum(-1).min() < 0.99, "a mask would tell nothing"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "planted",
     every_third(

@@ -108,6 +108,7 @@ class TestBert:
         assert (reloaded.model_max_length, len(reloaded)) == (77, len(original))
         return reloaded
 
+    @pytest.mark.quick(5)
     @pytest.mark.parametrize(
         "config",
         [
