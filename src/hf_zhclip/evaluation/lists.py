@@ -63,7 +63,7 @@ def _read(place: str) -> list[str]:
         return _of_lists(python_lists(Path(path)), name, place)
     if place.endswith(".py"):
         raise InputError(f"{place} holds Python lists; name one of them: {place}:LIST.")
-    return _text(Path(place)).splitlines()
+    return _text(Path(place)).split("\n")  # as a file's lines, which end at no U+2028 or form feed
 
 
 def _text(path: Path) -> str:
@@ -113,8 +113,9 @@ def _lists(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
     for statement in tree.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.List(elts=items)):
-                if items and all(found := [_as_text(item) for item in items]):
-                    yield name, [each for each in found if each]
+                found = [text for text in map(_as_text, items) if text is not None]
+                if items and len(found) == len(items):
+                    yield name, found
 
 
 def _as_text(item: ast.expr) -> str | None:
