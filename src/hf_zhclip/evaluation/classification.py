@@ -159,7 +159,7 @@ def classify(
     """
     check_names(labelled, names)
     if doubled := sorted({name for name in names if list(names).count(name) > 1}):
-        tell(f"{len(doubled)} names stand for several classes, which then tie: {brief(doubled)}.")
+        tell(f"The same name stands for several classes, which then tie: {brief(doubled)}.")
     vectors = class_vectors(encoder, names, templates)
     pictures = labelled.pictures(to_rgb=encoder.as_cn_clip)
     features = encode_pictures(encoder, range(len(labelled.paths)), pictures)

@@ -80,7 +80,8 @@ def _of_lists(lists: Mapping[str, list[str]], name: str, place: str) -> list[str
     for each in (name, f"{name}_templates"):
         if each in lists:
             return lists[each]
-    raise InputError(f"{place} names no list.{near(name, lists)} There are: {', '.join(lists)}.")
+    known = [*lists, *(each.removesuffix("_templates") for each in lists)]
+    raise InputError(f"{place} names no list.{near(name, known)} There are: {', '.join(lists)}.")
 
 
 def _installed_lists() -> dict[str, list[str]]:

@@ -46,10 +46,9 @@ def read_pairs(path: Path) -> list[LabelledPair]:
         if not (image := path.parent / line["image"]).is_file():
             raise InputError(f"{where} names the picture {image}, which does not exist.")
         pairs.append(LabelledPair(image, line["text"], line["fits"]))
-    if len({pair.fits for pair in pairs}) < 2:
-        raise InputError(
-            f"{path} has no pairs that {'do not fit' if pairs else 'fit'}; pairs of both kinds were wanted."
-        )
+    for kind, what in ((True, "fit"), (False, "do not fit")):
+        if not any(pair.fits is kind for pair in pairs):
+            raise InputError(f"{path} has no pairs that {what}; pairs of both kinds were wanted.")
     return pairs
 
 
