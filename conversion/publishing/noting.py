@@ -49,11 +49,9 @@ def note_on_card(options: Mapping[str, Any], result: Mapping[str, Any]) -> Path:
 
 
 def dataset_of(data: str) -> str:
-    """The name of data for a card: a folder's name, `folder/file` of a file, a name on the hub as it is."""
-    place = Path(data).resolve()
-    if place.is_dir():
-        return place.name
-    return f"{place.parent.name}/{place.name}" if is_path(data) or place.exists() else data
+    """The name of data for a card: a folder's name, the name at the end of an absolute path, or what was given."""
+    place = Path(data)
+    return place.resolve().name if place.is_dir() else _shown(data)
 
 
 def is_path(place: str) -> bool:

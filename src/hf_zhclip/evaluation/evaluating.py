@@ -242,8 +242,8 @@ def _scores(asked: Asked, tell: Callable[[str], None]) -> Found:
                 f"{place} is the second file whose queries are {side}s; one file for a direction was wanted."
             )
         predicted[side] = read_predictions(place, side)
-    tell_few_predictions(predicted, tell)
     result = score(predicted, read_texts(Path(asked.texts)), as_cn_clip=asked.as_cn_clip, tell=tell)
+    tell_few_predictions(predicted, tell)
     return Found(result, {RESULT: _json(result)})
 
 
