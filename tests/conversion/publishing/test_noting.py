@@ -3,7 +3,6 @@
 import datetime
 import json
 import shutil
-from pathlib import PurePosixPath
 
 import pytest
 import yaml
@@ -45,7 +44,7 @@ def test_figures_stand_on_the_card_with_data_date_and_command(folder, tmp_path):
 
     command = "zhclip evaluate my-clip MUGE --split valid --as-cn-clip"
     today = datetime.date.today().isoformat()
-    assert "| MUGE valid | 文搜图 / text-to-image retrieval | R@1 12.35" in text or "R@1 12.35" in text
+    assert "| MUGE valid | " in text and "R@1 12.35 · R@5 50 · R@10 100 · mean recall 54.1" in text
     assert text.count(command) >= 1 and f"| {today} |" in text
     assert "somebody" not in text and str(tmp_path) not in text
     found = {}
@@ -61,7 +60,8 @@ def test_figures_stand_on_the_card_with_data_date_and_command(folder, tmp_path):
 def test_figures_of_the_same_data_are_replaced_and_others_stay(folder):
     noted(folder)
     noted(folder, {"text_to_image": {**FIGURES, "r1": 77.7}})
-    text = noted(folder, {"classification": {"top1": 64.4, "top5": 90.0, "mean_per_class": 64.0, "pictures": 9}}, split=None, data="CIFAR")  # fmt: skip
+    classified = {"classification": {"top1": 64.4, "top5": 90.0, "mean_per_class": 64.0, "pictures": 9}}
+    text = noted(folder, classified, split=None, data="CIFAR")
     figures = json.loads((folder / FILE).read_text())["figures"]
     assert [(each["task"], each["dataset"], each["values"].get("r1")) for each in figures] == [
         ("image_to_text", "MUGE", 3.0), ("text_to_image", "MUGE", 77.7), ("classification", "CIFAR", None),
@@ -155,5 +155,5 @@ def test_data_are_named_by_folder_or_file_or_hub(tmp_path, monkeypatch):
     (tmp_path / "muge" / "valid_texts.jsonl").write_text("")
     assert noting.dataset_of("muge") == noting.dataset_of(str(tmp_path / "muge")) == "muge"
     assert noting.dataset_of("muge/valid_texts.jsonl") == "muge/valid_texts.jsonl"
-    assert noting.dataset_of(str(tmp_path / "muge" / "valid")) == "muge/valid"
-    assert noting.dataset_of("user/data") == "user/data" and PurePosixPath("user/data").parts
+    assert noting.dataset_of(str(tmp_path / "muge" / "valid")) == "valid"
+    assert noting.dataset_of("user/data") == "user/data"
