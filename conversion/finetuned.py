@@ -25,6 +25,7 @@ from .reading.read import ADAPTER_CONFIG, Checkpoint, read, refuse_adapter
 from .repos.differences import check_same
 from .repos.doors import SENTENCE_TRANSFORMERS, add_code, add_legacy, add_sentence_transformers, remove_code
 from .repos.lineage import WEIGHTS, Base, base_of, lineage
+from .repos.padding import without_padding
 from .repos.provenance import DEFAULTS, command_of
 from .repos.repo import build, is_text_alone, load_processor
 from .repos.report import COUNT, FILE, Comparison, Report
@@ -40,6 +41,8 @@ from .repos.write import (
     write_weights,
 )
 from .words import Words
+
+MODEL_TYPE = "hf_zhclip"
 
 ADAPTER = (".lora_", ".base_layer.", "lora_embedding_", "modules_to_save.")
 """What PEFT writes into the keys of a model whose adapter is not merged."""
@@ -86,12 +89,13 @@ def finish(
     base = base_of(trained, named)
     check_apart(out, trained.path, base.folder, writing.report)
     progress(f"Found what training saved of {base.name}: {base.report.conversion['architecture']}")
-    for sentence in check_same(trained, base):
+    trained, padding = without_padding(trained, base)
+    for sentence in (*(limit.en for limit in padding), *check_same(trained, base)):
         progress(sentence)
     built, shapes = build(base.folder)
     config = type(built).from_dict(copy.deepcopy(base.config))
     mapped = _checked(trained, base, shapes)
-    limits = _limits(base, mapped, trained.tensors)
+    limits = [*_limits(base, mapped, trained.tensors), *padding]
     config.dtype = _told_dtype(base, trained, writing.dtype, progress)
     kept = [name for name in base.report.files if _is_kept(name) and (base.folder / name).is_file()]
     with staging(out, total_bytes(trained.tensors, writing.dtype) + SPARE_BYTES, writing.force) as place:
@@ -118,11 +122,14 @@ def finish(
 
 def _refuse_other_model(trained: Checkpoint) -> None:
     kind = trained.config.get("model_type")
-    if kind not in (None, "hf_zhclip"):
-        raise InputError(
-            f"{trained.name} is of model_type {kind!r} and no model of this package, so it has no converted repo as "
-            "its base. Leave out --base."
-        )
+    if kind in (None, MODEL_TYPE):
+        return
+    raise InputError(
+        f"The config.json of {trained.name} says model_type {kind!r}, but a model that was trained from a converted "
+        f"repo is of model_type {MODEL_TYPE!r}. If {trained.name} is an original, leave out --base. If training saved "
+        f'{trained.name} from a converted repo, its config.json was edited: write "model_type": "{MODEL_TYPE}" into '
+        "this config.json again."
+    )
 
 
 def _refuse_adapter(trained: Checkpoint) -> None:

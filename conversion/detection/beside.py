@@ -1,9 +1,11 @@
-"""A vocabulary beside a lone weight file: nothing says that it belongs to this file."""
+"""A vocabulary or stated facts beside weights: nothing says that the two belong together."""
 
+import shlex
 from pathlib import Path
 
 from ..errors import InputError
 from ..reading.evidence import TOKENIZER_CONFIG
+from ..reading.files import STATED
 from ..reading.read import Checkpoint
 from ..source import Source
 from ..tokenizers.vocabularies import BERT_SETTINGS, DEFAULT_VOCAB, optional_json, read_vocab, read_wordpieces
@@ -86,6 +88,23 @@ def refuse_unheeded_settings(source: Source, folder: Path) -> None:
             "removes its accents and splits at each Chinese character, and takes no other settings. If the model was "
             f"trained like {source.title}, pass the words alone: --tokenizer {file}. A {source.title} that was "
             "trained with other settings is not converted."
+        )
+
+
+def refuse_unread_facts(checkpoint: Checkpoint) -> None:
+    """Refuses an unclear choice: facts that an export wrote beside the weights, and that the user does not name.
+
+    Without them, a published model's facts could take their place without a word.
+
+    Raises:
+        InputError: there is such a file.
+    """
+    file = checkpoint.files[0].parent / STATED
+    if file.is_file():
+        raise InputError(
+            f"{STATED} lies beside {checkpoint.files[0].name}. `zhclip export --to source` writes this file for facts "
+            f"that the weights do not show. If it belongs to these weights, add `--config {shlex.quote(str(file))}` "
+            f"to the command. If it belongs to other weights, move {file} to another folder."
         )
 
 

@@ -24,7 +24,7 @@ from ..reading.read import Checkpoint, check_ema, choose, read, without
 from ..source import Description, ImageSide, Source, TextAlone, TextSide, Whole, joined
 from ..sources import SOURCES
 from ..stated import Stated
-from .beside import is_packaged, packaged, refuse_other_vocabulary, refuse_unheeded_settings
+from .beside import is_packaged, packaged, refuse_other_vocabulary, refuse_unheeded_settings, refuse_unread_facts
 from .detect import Detection, detect
 
 Role = Literal["whole", "image"]
@@ -263,6 +263,8 @@ def part_of(checkpoint: Checkpoint, stated: Stated, entry: Entry | None = None) 
     if not own and not facts and entry is not None and entry.config:
         facts, why, from_catalogue = entry.config, f"{why}; its config is the catalogue's", True
     config, base = _facts(detection.source, stated.source, own, facts)
+    if not facts and (not own or base is not None):
+        refuse_unread_facts(checkpoint)
     return WholePart(detection.source, checkpoint, config, why, facts, base, from_catalogue)
 
 

@@ -19,9 +19,8 @@ from ..errors import InputError, ParityError
 from ..mapping import plan
 from ..proof import compared, samples
 from ..proof.fresh_process import answered
-from ..proof.precision import SAMENESS
 from ..repos.repo import Repo, read_repo
-from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
@@ -404,6 +403,6 @@ def _to_source(
         wrote=f"{titles}: {written}",
         why="The files were converted back: every tensor has the same bits as in the repo, and config.json, token ids "
         "and pictures are the same.",
-        differs=source_files.differences(parts, repo, length),
+        differs=source_files.differences(destination, parts, repo, length),
         load=source_files.how_to_load(destination, parts, repo),
     )

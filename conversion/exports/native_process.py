@@ -4,6 +4,7 @@ It imports nothing from this package, so that it loads what any user of plain tr
 """
 
 import json
+import os
 import runpy
 import sys
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
     inputs["pixel_values"] = inputs["pixel_values"].double()
     with torch.no_grad():
         outputs = model(**inputs)
+    _note(f"{1 + len(request['pictures'])}\n.")
     results = {
         "text": outputs.text_embeds.contiguous(),
         "image": outputs.image_embeds.contiguous(),
@@ -53,6 +55,7 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
                 each(images=[picture], return_tensors="pt")["pixel_values"] for each in (processor, image_processor)
             ]
             results[f"pixels.{name}"] = torch.cat(pixels)
+            _note(".")
     save_file(results, request["outputs"])
     wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     return {
@@ -61,6 +64,13 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
         "token_ids": [processor(text=[text], truncation=True)["input_ids"][0] for text in texts]
         + [tokenizer(text, truncation=True)["input_ids"] for text in texts],
     }
+
+
+def _note(steps: str) -> None:
+    """Notes the number of steps and each step that is done, as `amounts` reads them."""
+    if file := os.environ.get("HF_ZHCLIP_STEPS"):
+        with open(file, "a", encoding="utf-8", newline="\n") as noted:
+            noted.write(steps)
 
 
 def main(answer: Path) -> None:

@@ -21,7 +21,7 @@ from ..mapping import fold, matches
 from ..pipeline import Prepared, prepare
 from ..proof import samples
 from ..reading.evidence import TOKENIZER_CONFIG, Evidence, Testimony
-from ..reading.files import sha256
+from ..reading.files import STATED, sha256
 from ..repos.backwards import mapped_back
 from ..repos.repo import Repo
 from ..repos.report import FILE, Report, read_report
@@ -35,9 +35,6 @@ from .natives import fits
 
 FOLDERS = {"whole": "text", "image": "vision"}
 """The folders of a pair's parts, by what each part gives to the repo."""
-
-STATED = "stated_config.json"
-"""What the user stated of the original with --config, if the original has no file for it."""
 
 ONE_FILE = "1000TB"
 """A shard size that no model reaches."""
@@ -389,11 +386,10 @@ def check_written(folder: Path, parts: Sequence[Home], repo: Repo) -> int:
         for part, start in zip(parts, ("", "vision_"), strict=False):
             options[f"{start}format"] = part.source.name
             options[f"{start}config"] = _config_option(folder, part, Path(place))
-        beside = whole.own_vocabulary and not whole.source.files.own_vocabulary
         stated = Stated(
             _path(folder, whole),
             vision=_path(folder, parts[1]) if len(parts) > 1 else None,
-            tokenizer=folder if beside else None,
+            tokenizer=folder if _is_beside(whole) else None,
             context_length=repo.tokenizer.model_max_length,
             **options,
         )
@@ -420,7 +416,7 @@ def _config_option(folder: Path, part: Home, place: Path) -> Path | None:
     """The JSON for --config: the user's statements, or the base model's config, if no file of the format holds it."""
     base = next((content for name, content in part.evidence.files.items() if ":" in name), None)
     if part.stated_file == STATED:
-        return folder / part.place / part.places[""] / STATED
+        return _stated_place(folder, part)
     if base is None:
         return None
     file = place / f"{part.role}.json"
@@ -493,28 +489,53 @@ def written(folder: Path) -> str:
     return ", ".join(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
 
 
-def differences(parts: Sequence[Home], repo: Repo, length: int) -> tuple[str, ...]:
+def differences(destination: Path, parts: Sequence[Home], repo: Repo, length: int) -> tuple[str, ...]:
     """Sentences: what differs for a user of the files from a user of the repo, or what the user must do.
 
     Args:
+        destination: the folder of the files.
         length: the longest text in tokens that the original's own files state.
     """
     whole, ours = parts[0], repo.tokenizer.model_max_length
+    again = _convert_again(destination, parts)
     zeros = fold(key for key, tensor in whole.unused.items() if tensor.is_floating_point())
     sentences = {
         f"{', '.join(zeros)} are zeros. The original's class demands these tensors, the conversion left them out, and "
         "no embedding depends on them.": bool(zeros),
         f"The repo cuts texts at {ours} tokens. The original's files do not state this limit; the original's own "
         f"limit is {length}.": ours != length,
-        "The vocabulary differs from the vocabulary of the original's own package, and lies beside the weights. To "
-        "convert the file again, pass --tokenizer with this folder.": whole.own_vocabulary
-        and not whole.source.files.own_vocabulary,
-        f"{STATED} holds the facts of the original that were stated with --config. `zhclip convert` reads this file; "
-        "the original's own code does not.": any(part.stated_file == STATED for part in parts),
+        "The vocabulary differs from the vocabulary of the original's own package, and lies beside the weights. "
+        f"{again} reads it.": _is_beside(whole),
+        f"{STATED} holds the facts of the original that were stated with --config. The original's own code does not "
+        f"read this file. {again} reads it.": any(part.stated_file == STATED for part in parts),
         "The folder vision holds only the image tower and the scale, because the repo does not hold the CLIP's own "
         "text tower.": len(parts) > 1,
     }
     return tuple(sentence for sentence, holds in sentences.items() if holds)
+
+
+def _is_beside(whole: Home) -> bool:
+    """Whether the vocabulary lies beside weights of a format that has no place for a vocabulary."""
+    return whole.own_vocabulary and not whole.source.files.own_vocabulary
+
+
+def _convert_again(destination: Path, parts: Sequence[Home]) -> str:
+    """The command that converts the files again, with all that they do not state by themselves."""
+    whole, *images = parts
+    words = ["zhclip", "convert", str(_path(destination, whole)), "OUT"]
+    for image in images:
+        words += ["--vision", str(_path(destination, image))]
+    if _is_beside(whole):
+        words += ["--tokenizer", str(destination)]
+    for part, start in zip(parts, ("--", "--vision-"), strict=False):
+        words += [f"{start}format", part.source.name]
+        if part.stated_file == STATED:
+            words += [f"{start}config", str(_stated_place(destination, part))]
+    return f"`{shlex.join(words)}`"
+
+
+def _stated_place(folder: Path, part: Home) -> Path:
+    return folder / part.place / part.places[""] / STATED
 
 
 def how_to_load(destination: Path, parts: Sequence[Home], repo: Repo) -> str:

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.functional import normalize
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ..repos.report import Comparison
+from ..repos.report import SAMENESS, Comparison
 from . import samples
 from .compared import EMBEDDINGS, LOGIT_SCALE, LOGITS, POOLED, STATES
-from .precision import SAMENESS, Call, Measured, Side, bounded, difference
+from .precision import Call, Measured, Side, bounded, difference
 from .stated_modules import StatedModules
 from .witness import WitnessOfPair, WitnessOfTextAlone
 
@@ -118,6 +118,10 @@ TOWERS: Mapping[str, tuple[str, str, str]] = {
     "image": ("Vision", "visual_projection", "image_embeds"),
 }
 """For each side: the word in its class names, its projection's name, and the output of a class with projection."""
+
+
+OF_ONE_TOWER = 2
+"""The computations of `Pair.tower_sides` for each side: with the projection, and without."""
 
 
 def text_alone_sides(

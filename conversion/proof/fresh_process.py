@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_zhclip.amounts import STEPS, shown_amount, steps_done
+from hf_zhclip.amounts import STEPS, shown_amount, steps_of
 from hf_zhclip.json_files import read_python_json
 
 from ..errors import WorkError
@@ -34,8 +34,8 @@ def _watched(process: subprocess.Popen[bytes], request: bytes, steps: Path) -> b
                 return process.communicate(given, timeout=0.5)[1]
             except subprocess.TimeoutExpired:
                 given = None  # the first call has it, and goes on with it
-                done = steps_done(steps)
-                advance(done - shown)
+                done, expected = steps_of(steps)
+                advance(done - shown, expected)
                 shown = done
 
 

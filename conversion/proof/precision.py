@@ -9,13 +9,10 @@ from torch import nn
 
 from hf_zhclip.amounts import step
 
-from ..repos.report import COSINE, COUNT, DIFFERENCE, Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..words import Words
 from .compared import CALL, OVERFLOWING, Vectors
 from .witness import Witness
-
-SAMENESS = 1e-9
-"""Largest absolute difference of L2-normalised embeddings, and of a cosine from 1, in float64."""
 
 MARGIN = 64
 """The largest allowed ratio of our float32 error to the witness's own float32 error.
@@ -82,6 +79,12 @@ class Measured:
     narrow: Mapping[torch.dtype, torch.Tensor]
 
 
+def computations(side: Side, own: torch.dtype) -> int:
+    """How many computations `measure` and `compare_tower` do for a side."""
+    narrow = 0 if side.in_own is None else 1 + (own != torch.float32)  # the witness's float32, and ours
+    return len(side.calls) + len(side.batches) + narrow
+
+
 def measure(side: Side, own: torch.dtype) -> Measured:
     """Runs our side: all calls in float64, the last call in float32 and in a narrower dtype of the repo's own.
 
@@ -112,7 +115,7 @@ def _compare_narrow(ours: Measured, exact: torch.Tensor, witness: Witness) -> It
     for dtype, found in ours.narrow.items():
         name = str(dtype).removeprefix("torch.")
         scaled = bound * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
-        if overflows(found, exact) and overflows(_encoded(ours.theirs, brief, dtype, witness), exact):
+        if overflows(found, exact) and overflows(_computed(ours.theirs, brief, dtype, witness), exact):
             # With these weights this dtype overflows in every implementation; the conversion is not the cause.
             what = ours.what.narrow.filled(dtype=OVERFLOWING.filled(dtype=name))
             yield Comparison(ours.step, what, witness.name, DIFFERENCE, scaled, float("nan"), True)
@@ -140,6 +143,10 @@ def _release(modules: Sequence[nn.Module]) -> None:
 
 def _encoded(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:
     step()
+    return _computed(encode, batch, dtype, witness)
+
+
+def _computed(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:
     with witness.computing_in(dtype):
         return encode(_in(dtype, batch))
 

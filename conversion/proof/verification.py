@@ -13,6 +13,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
+from hf_zhclip.amounts import expect
 from hf_zhclip.json_files import read_json
 from hf_zhclip.saving_zhclip import CODE_VERSION
 
@@ -32,9 +33,9 @@ from ..stated import Stated
 from ..ways_out import finish_it
 from ..words import Words
 from . import compared, samples, texts, witnesses
-from .calls import Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
+from .calls import OF_ONE_TOWER, Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
 from .fresh_process import answered
-from .precision import Measured, bounded, compare_tower, difference, exact, measure, shows_nothing
+from .precision import Measured, bounded, compare_tower, computations, difference, exact, measure, shows_nothing
 from .restated import identify_again
 from .stated_modules import stated_modules
 from .vocabulary import compare_steps, compare_vocabulary
@@ -274,8 +275,9 @@ def _compare_numbers(
     logits: list[Comparison] = []
     if isinstance(witness, WitnessOfTextAlone):
         with _running(repo.path):
-            sides = text_alone_sides(partial(_load, repo.path), repo.tokenizer, witness, rows)
-            measured = [measure(each, own) for each in sides]
+            alone = list(text_alone_sides(partial(_load, repo.path), repo.tokenizer, witness, rows))
+            expect(sum(computations(each, own) for each in alone))
+            measured = [measure(each, own) for each in alone]
     else:
         # Imported here, because it imports the image processor, which only the fresh process needs.
         from .orders import telling_pictures
@@ -287,7 +289,10 @@ def _compare_numbers(
         batches = Batches(rows, picture_batches(pixels))
         with _running(repo.path):
             pair = Pair(repo.processor, stated_modules(repo.path), [picture for _, picture in pictures])
-            measured = [measure(each, own) for each in pair.sides(model, witness, batches)]
+            sides = list(pair.sides(model, witness, batches))
+            expect(sum(computations(each, own) + OF_ONE_TOWER for each in sides))
+            measured = [measure(each, own) for each in sides]
+            del sides
             text, image = (torch.cat([found.vectors for found in each.found]) for each in measured)
             logits = list(compare_logits(model, _with_rounded_scale(witness, dtype), text, image))
             del model

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hf_zhclip.json_files import parse_json
-
 from ..errors import InputError
 from ..reading.files import CARD, sha256
 from ..reading.namesakes import refuse_namesake
 from ..repos.doors import CODE_FILES
-from ..repos.own_code import SETTINGS, examine, refuse_foreign_code
+from ..repos.own_code import own_code, refuse_foreign_code
 from ..repos.report import FILE
 from ..ways_out import finish_it
 from ..words import Words
@@ -98,7 +96,8 @@ def pack(folder: Path, repo_id: str, force_unverified: bool = False) -> Parcel:
     if reason is not None:
         files |= {name: _content(there[name]) for name in there if is_ours(name) and name not in files}
     _check_complete(folder, files)
-    _check_code(folder, files)
+    # As `verify` does, also what is not sent: a folder that `verify` refuses is not published.
+    refuse_foreign_code(folder, own_code(folder))
     own = _own_card(there.get(CARD))
     files[CARD] = content_of(_card(folder, repo_id, reason) if own is None else with_notice(own, reason))
     _check_tokens(folder, files)
@@ -136,12 +135,6 @@ def _check_complete(folder: Path, files: Mapping[str, Content]) -> None:
         raise InputError(
             f"{folder} has no {'weights' if 'config.json' in files else 'config.json'}, so the folder is no repo."
         )
-
-
-def _check_code(folder: Path, files: Mapping[str, Content]) -> None:
-    hashes = {name: content.sha256 for name, content in files.items() if name.endswith(".py")}
-    settings = {name: parse_json(files[name].read(), str(folder / name)) for name in SETTINGS if name in files}
-    refuse_foreign_code(folder, examine(hashes, settings))
 
 
 def _check_tokens(folder: Path, files: Mapping[str, Content]) -> None:

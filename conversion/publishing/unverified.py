@@ -14,7 +14,9 @@ CHANGED_SINCE = Words(
 """The reasons that a card finds itself."""
 
 NO_REPORT = Words(f"there is no {FILE}", f"没有 {FILE}")
-UNREADABLE = Words(f"its {FILE} can't be read, or has another version", f"其 {FILE} 无法读取，或版本不符")
+UNREADABLE = Words(
+    f"its {FILE} can't be read, has another version, or contradicts itself", f"其 {FILE} 无法读取、版本不符或自相矛盾"
+)
 NO_EMBEDDINGS = Words("only tensors were compared, no embeddings", "只比较了张量，没有比较向量")
 FAILED = Words("its verification failed", "它没有通过验证")
 FOREIGN = Words(

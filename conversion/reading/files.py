@@ -10,6 +10,9 @@ from hf_zhclip.telling import shown
 REPORT = "conversion_report.json"
 """The repo's proof."""
 
+STATED = "stated_config.json"
+"""What the user stated of an original with --config, as `export --to source` writes it beside the weights."""
+
 CARD = "README.md"
 """The file that the hub shows as a repo's page."""
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from hf_zhclip.amounts import amounts_of_the_hub
 from hf_zhclip.telling import near
 
 from ..errors import InputError
@@ -124,9 +125,10 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
 
     hub_modelscope.check_inside(repo, file)
     try:
-        if file is not None:
-            return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
-        return Path(_download_folder(huggingface_hub, repo, revision))
+        with amounts_of_the_hub():
+            if file is not None:
+                return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
+            return Path(_download_folder(huggingface_hub, repo, revision))
     except errors.GatedRepoError as error:
         raise explain(error, repo) from error
     except (errors.HFValidationError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:

@@ -177,14 +177,17 @@ def check_ema(ema: str | None, checkpoints: Iterable[Checkpoint]) -> None:
 
 
 def _read_folder(folder: Path) -> Checkpoint:
-    if not _is_converted(folder):
+    # What sentence-transformers' files of a converted repo state, the verification checks: its weights lie at the top.
+    if converted := _is_converted(folder):
+        inner = folder
+    else:
         refuse_marked(folder, {path.name for path in folder.iterdir()})
-    inner = body(folder)
+        inner = body(folder)
     if found := _weights(inner):
         _refuse_two_steps(inner, found)
         first, *others = found
         checkpoint = replace(_with_config(inner, _read_weights(inner / first)), left_aside=tuple(others))
-        return _with_step(folder, _with_companions(folder, checkpoint))
+        return _with_step(folder, checkpoint if converted else _with_companions(folder, checkpoint))
     for is_one, read_one in FOLDERS:
         if is_one(folder):
             return _with_step(folder, read_one(folder))

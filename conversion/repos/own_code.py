@@ -1,7 +1,7 @@
 """The code that a repo holds and names, compared byte for byte with the code of hf_zhclip's versions; none is run."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -82,10 +82,18 @@ def refuse_foreign_code(folder: Path, code: OwnCode) -> None:
     if code.foreign:
         raise InputError(
             f"{folder} has code from no known version of hf_zhclip: {', '.join(code.foreign)}. A reader's "
-            f"trust_remote_code=True would run this code. {finishing(folder)} writes the code of this version "
-            f"({CODE_VERSION}). REPO is the converted repo that the folder was trained from, or its original, "
-            "converted again. If a later version of hf_zhclip wrote the folder, update hf_zhclip."
+            f"trust_remote_code=True could run this code. {_way_out(folder, code.foreign)}"
         )
+
+
+def _way_out(folder: Path, foreign: Sequence[str]) -> str:
+    if all(name.endswith(".py") and name not in CODE_FILES for name in foreign):
+        return f"No converted repo holds such a file. Move it to a place outside {folder}."
+    return (
+        f"{finishing(folder)} writes the code of this version ({CODE_VERSION}). REPO is the converted repo that the "
+        "folder was trained from, or its original, converted again. If a later version of hf_zhclip wrote the folder, "
+        "update hf_zhclip."
+    )
 
 
 def _version(hashes: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:

@@ -48,18 +48,18 @@ def check_tokenizer(tokenizer: Any, model_config: Any) -> None:
 
 def spare_rows(tokenizer: Any, model_config: Any) -> tuple[Words, ...]:
     """The card's sentences about rows without a word in the vocabulary; none if each row has its word."""
-    words, rows = _words(tokenizer), model_config.text_config.vocab_size
+    words, rows = words_of(tokenizer), model_config.text_config.vocab_size
     if words >= rows:
         return ()
-    return (SPARE_ROWS.filled(rows=rows, words=words, multiple=_padded_to(words, rows)),)
+    return (SPARE_ROWS.filled(rows=rows, words=words, multiple=padded_to(words, rows)),)
 
 
-def _words(tokenizer: Any) -> int:
+def words_of(tokenizer: Any) -> int:
     """The number of rows that a vocabulary needs; with gaps, it has fewer words than its highest id suggests."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
-def _padded_to(words: int, rows: int, multiples: Sequence[int] = PADDED_TO) -> int | None:
+def padded_to(words: int, rows: int, multiples: Sequence[int] = PADDED_TO) -> int | None:
     """The smallest of the multiples by which rounding up the words gives these rows."""
     return next((multiple for multiple in multiples if -(-words // multiple) * multiple == rows), None)
 
@@ -71,13 +71,13 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
             f"The tokenizer has {len(tokenizer)} words, but the model has only {text.vocab_size} rows for words. "
             f"{OTHER_VOCABULARY}"
         )
-    words = _words(tokenizer)
+    words = words_of(tokenizer)
     if words > text.vocab_size:
         raise InputError(
             f"The tokenizer gives ids up to {words - 1}, but the model has only {text.vocab_size} rows for words. "
             f"{OTHER_VOCABULARY}"
         )
-    if words < text.vocab_size and _padded_to(words, text.vocab_size) is None:
+    if words < text.vocab_size and padded_to(words, text.vocab_size) is None:
         _refuse_wide_padding(tokenizer, words, model_config)
         raise InputError(
             f"The tokenizer has words up to id {words - 1}, but the model has {text.vocab_size} rows. Padding up to a "
@@ -96,7 +96,7 @@ def _check_ids(tokenizer: Any, model_config: Any) -> None:
 def _refuse_wide_padding(tokenizer: Any, words: int, model_config: Any) -> None:
     """Names the way out for a vocabulary whose rows may be padded up to a larger multiple."""
     rows = model_config.text_config.vocab_size
-    multiple = _padded_to(words, rows, WIDE)
+    multiple = padded_to(words, rows, WIDE)
     if multiple is None:
         return
     own = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)

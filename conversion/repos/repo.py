@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..mapping import check, plan, rename
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import read
+from ..ways_out import finish_it
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,7 @@ def _check_settings(file: Path) -> None:
 
 def _tokenizer(path: Path) -> Any:
     if not (path / "tokenizer.json").is_file():
-        raise InputError(
-            f"{path} has no tokenizer.json. Save the tokenizer of the fine-tuned repo beside the model: "
-            "AutoTokenizer.from_pretrained(REPO).save_pretrained(OUT)."
-        )
+        raise InputError(f"{path} has no tokenizer.json. {finish_it(path)}")
     try:
         return load_processor(path)
     except Exception as error:  # the tokenizers library raises plain Exception
@@ -193,8 +191,7 @@ def _processor(path: Path, image_size: int) -> Any:
 
     if not (path / "processor_config.json").is_file():
         raise InputError(
-            f"{path} has no processor_config.json, which says how pictures are prepared. Save the processor of the "
-            "fine-tuned repo beside the model: AutoProcessor.from_pretrained(REPO).save_pretrained(OUT)."
+            f"{path} has no processor_config.json, which says how pictures are prepared. {finish_it(path)}"
         )
     stated = read_json(path / "processor_config.json").get("image_processor", {})
     _check_pictures(stated, f"the image_processor of {path / 'processor_config.json'}")

@@ -48,6 +48,20 @@ MEASURES = {
 """The measures, as `Comparison.measure` names them: a result is at most its bound; a cosine is at least its bound."""
 
 
+SAMENESS = 1e-9
+"""Largest absolute difference of L2-normalised embeddings, and of a cosine from 1, in float64."""
+
+EVERY_PROOF = ("tensors", "config", "ids")
+OF_A_PAIR, OF_TEXT_ALONE = ("text", "image"), ("states", "pooled")
+"""The steps that every proof has, and those whose vectors are compared: of two towers, or of a text tower alone."""
+
+NARROW = 2
+"""The dtypes beside float64 in which a step is measured: float32, and the repo's own."""
+
+BY_REFERENCE = "reference"
+"""The word in the name of a witness that says that no package computed."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One comparison with a witness; it passes if `result` is within `bound`.
@@ -229,6 +243,66 @@ def _check_agreement(report: Report, passed: Any) -> None:
         raise TypeError(f"files names {len(names)} files; config.json, tokenizer.json or the weights are missing")
 
 
+def _check_proof(report: Report) -> None:
+    """Refuses a report that says it is proved, and lacks what a proof of this level has.
+
+    Such a check sees a report that was edited carelessly. A report is no signature: see SECURITY.md.
+    """
+    if report.level == "tensors" or not report.passed:
+        return
+    pair = report.conversion["image_order"] is not None
+    embedded = OF_A_PAIR if pair else OF_TEXT_ALONE
+    found = {step: [each for each in report.comparisons if each.step == step] for step in STEPS}
+    for step in (*EVERY_PROOF, *embedded, *(("pixels", "logits") if pair else ())):
+        if not found[step]:
+            raise TypeError(f"level is {report.level!r}, but nothing of the step {step} was compared")
+    for each in report.comparisons:
+        if not _is_possible(each):
+            raise TypeError(f"{each.what.en} has a {each.measure} of {each.result} with the bound {each.bound}")
+    for step in embedded:
+        _check_vectors(step, found[step], report.level)
+    if wrong := [name for name in ("python", *PACKAGES) if not isinstance(report.versions.get(name), str)]:
+        raise TypeError(f"versions does not give the version of {', '.join(wrong)}")
+    _check_versions(report)
+
+
+def _is_possible(each: Comparison) -> bool:
+    """Whether a comparison that passed can have this bound and this result."""
+    if each.measure == COUNT:
+        return each.bound == 0
+    if each.measure == COSINE:
+        return each.bound >= 1 - SAMENESS and each.result <= 1 + SAMENESS
+    if each.measure == DIFFERENCE:
+        # Only in a narrower dtype, the bound depends on the weights, and vectors may overflow on both sides.
+        exact = {"pixels": 0.0, "logits": SAMENESS}.get(each.step, math.inf)
+        return 0 <= each.bound <= exact and (each.result >= 0 or (math.isnan(each.result) and each.bound > SAMENESS))
+    return True  # a later version's
+
+
+def _check_vectors(step: str, comparisons: Sequence[Comparison], level: Level) -> None:
+    """Checks that vectors were compared in float64, within its bound, with a witness of this level."""
+    differences = [each for each in comparisons if each.measure == DIFFERENCE]
+    exact = [each for each in differences if each.bound <= SAMENESS]
+    if not exact or not any(each.measure == COSINE for each in comparisons):
+        raise TypeError(
+            f"level is {level!r}, but the step {step} was not compared in float64 with the bound {SAMENESS}"
+        )
+    if len(differences) - len(exact) > NARROW:
+        raise TypeError(f"the step {step} has more than {NARROW} bounds above {SAMENESS}")
+    for each in comparisons:
+        if (BY_REFERENCE in each.witness.en) != (level == "reference"):
+            raise TypeError(f"level is {level!r}, but {each.what.en} was compared with {each.witness.en}")
+
+
+def _check_versions(report: Report) -> None:
+    """Checks that a package that computed as the witness has the version that the report states of it."""
+    for witness in {each.witness.en for each in report.comparisons}:
+        package, _, version = witness.partition(" ")
+        alone = " " not in version  # and not a package among several
+        if package in PACKAGES and alone and version != report.versions[package]:
+            raise TypeError(f"versions has {package} {report.versions[package]}, but the witness is {witness}")
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
@@ -262,6 +336,7 @@ def read_report(folder: Path) -> Report:
     try:
         report = Report.from_json(value)
         _check_agreement(report, value["passed"])
+        _check_proof(report)
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no valid report: {error}. {finish_it(folder)}") from error
     return report

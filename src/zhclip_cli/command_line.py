@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from . import (
     card,
@@ -16,12 +17,13 @@ from . import (
     list,
     push,
     streams,
+    train,
     verify,
 )  # not Python's own inspect and list
 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
 
-COMMANDS = (inspect, convert, verify, export, card, push, list, data, evaluate, demo)
+COMMANDS = (inspect, convert, verify, export, card, push, list, data, evaluate, train, demo)
 """The modules of the subcommands, in the order of `zhclip --help`; a module's name is the command's name.
 
 Each module has `HELP`, the command's line of help; `add_arguments(parser)`; and `run(options, as_json)`, which prints
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        options = vars(_parser().parse_args(arguments))
+        options = _options(arguments)
         command, as_json = options.pop("run"), options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -73,13 +75,25 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()  # here, so that main notices a reader that went away
 
 
+def _options(arguments: Sequence[str] | None) -> dict[str, Any]:
+    """The options of a subcommand; one that takes more words than its own gets them as `more`."""
+    parser = _parser()
+    found, more = parser.parse_known_args(arguments)
+    options = vars(found)
+    if options.pop("takes_more"):
+        return {**options, "more": more}
+    if more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="zhclip", description=DESCRIPTION)
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in COMMANDS:
         command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.HELP, description=module.HELP)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, takes_more=getattr(module, "TAKES_MORE", False))
         module.add_arguments(command)
     return parser
 

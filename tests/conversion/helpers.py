@@ -14,7 +14,8 @@ from hf_zhclip.conversion import pipeline, upgrade
 from hf_zhclip.conversion.exports import native_process
 from hf_zhclip.conversion.proof import samples, texts, verification
 from hf_zhclip.conversion.publishing import card_file, cards
-from hf_zhclip.conversion.repos.report import Report
+from hf_zhclip.conversion.repos.report import COSINE, COUNT, DIFFERENCE, Comparison, Report
+from hf_zhclip.conversion.words import Words
 
 from tests.checkpoints.common import Original
 
@@ -32,6 +33,20 @@ class Repo:
     path: Path
     report: Report
     original: Original
+
+
+def complete(*first: Comparison) -> list[Comparison]:
+    """The comparisons that a proof of a pair has at least, by the reference, all of them passed, behind others."""
+    reference = Words("reference", "参考实现")
+    counted = [
+        Comparison(step, Words.same("x"), reference, COUNT, 0, 0, True) for step in ("tensors", "config", "ids")
+    ]
+    exact = [
+        Comparison(step, Words.same("x"), reference, DIFFERENCE, bound, 0.0, True)
+        for step, bound in {"pixels": 0, "text": 1e-9, "image": 1e-9, "logits": 1e-9}.items()
+    ]
+    cosines = [Comparison(step, Words.same("x"), reference, COSINE, 1 - 1e-9, 1.0, True) for step in ("text", "image")]
+    return [*first, *counted, *exact, *cosines]
 
 
 def compare_here(request: verification.Request) -> Any:

@@ -321,8 +321,8 @@ def test_another_model_has_no_base(base, original, tmp_path):
         assert "eave out --base" in refused(source, tmp_path / "OUT", base=base)
 
 
-def with_rows(model):
-    model.resize_token_embeddings(checkpoints.common.VOCAB + 8)
+def with_rows(model, count=checkpoints.common.VOCAB + 3):
+    model.resize_token_embeddings(count)
 
 
 FACTS = {
@@ -357,6 +357,39 @@ def test_rows_that_were_added_are_removed_as_the_message_says(base, tmp_path):
     model.save_pretrained(tmp_path / "MENDED")
 
     assert convert(tmp_path / "MENDED", tmp_path / "OUT", base=base).passed
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_rows_that_pad_the_vocabulary_are_left_out_and_told(with_config, base, tmp_path, capsys):
+    model = changed(base)
+    model.resize_token_embeddings(pad_to_multiple_of=128)
+    model.save_pretrained(tmp_path / "TRAINED")
+    if not with_config:
+        (tmp_path / "TRAINED" / "config.json").unlink()
+
+    assert zhclip_cli.main(["convert", *map(str, (tmp_path / "TRAINED", tmp_path / "OUT", "--base", base))]) == 0
+
+    told = "The training left 21248 rows for words in the text tower, and the vocabulary has 21128 words."
+    assert told in capsys.readouterr().err
+    report = verify(tmp_path / "OUT")
+    assert report.passed and report.level == "reference"
+    assert any(told in limit.en and "21128 行" in limit.zh for limit in report.conversion["limits"])
+    embedding = "text_model.embeddings.word_embeddings.weight"
+    expected = model.state_dict()[embedding][:21128]
+    assert torch.equal(read(tmp_path / "OUT").tensors[embedding], expected)
+    card(tmp_path / "OUT", force=True)
+    assert told in (tmp_path / "OUT" / "README.md").read_text(encoding="utf-8")
+
+
+def test_rows_of_a_causal_text_tower_that_pad_its_vocabulary_are_left_out(repo, tmp_path):
+    base = repo("hf_clip").path
+    model = changed(base)
+    rows = len(model.get_input_embeddings().weight)
+    model.resize_token_embeddings(rows // 64 * 64 + 64)
+    model.save_pretrained(tmp_path / "TRAINED")
+
+    assert convert(tmp_path / "TRAINED", tmp_path / "OUT", base=base).passed
+    assert len(AutoModel.from_pretrained(tmp_path / "OUT").get_input_embeddings().weight) == rows
 
 
 FILES = {
@@ -399,6 +432,16 @@ def test_the_base_has_to_be_what_its_report_proves(base, trained, tmp_path):
 def checkpoint(path):
     checkpoints.cn_clip.cn_clip_file(path)
     return path
+
+
+def test_a_model_type_that_was_edited_is_written_back_as_the_message_says(base, trained, tmp_path):
+    edit(trained / "config.json", lambda config: config.update(model_type="chinese_clip"))
+    message = refused(trained, tmp_path / "OUT", base=base)
+
+    name, value = re.search('write "(.*?)": "(.*?)" into', message).groups()
+    edit(trained / "config.json", lambda config: config.update({name: value}))
+
+    assert convert(trained, tmp_path / "OUT", base=base).passed
 
 
 def test_facts_are_not_stated_beside_the_base(base, trained, tmp_path):
@@ -451,6 +494,8 @@ MESSAGES = {
     "convert, more has changed": (with_report, lambda folder, out: convert(folder, out)),
     "convert, nothing has changed": (untouched, lambda folder, out: convert(folder, out)),
     "load": (None, lambda folder, out: load(folder)),
+    "card": (None, lambda folder, out: card(folder)),
+    "export": (None, lambda folder, out: export(folder, out, to="transformers")),
 }
 
 

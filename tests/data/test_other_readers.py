@@ -4,6 +4,7 @@ import base64
 import os
 import pickle
 import random
+import struct
 
 import datasets
 import lmdb
@@ -170,6 +171,27 @@ def test_the_package_lmdb_reads_the_same_keys_and_values(tmp_path):
     assert list(lmdb_file.entries(tmp_path / "empty" / "data.mdb")) == []
 
 
+@pytest.mark.parametrize("child", ["root", "first", 0, 2**40])
+def test_a_tree_that_names_a_page_twice_or_no_page_of_a_tree_is_refused(child, tmp_path):
+    """The root's second node is changed; a reader that follows a circle would never end."""
+    fill(tmp_path / "db", {f"{number:0400}": b"x" * 1000 for number in range(30)})
+    file = tmp_path / "db" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    root = max(
+        struct.unpack_from("<Q", content, at + 144) + struct.unpack_from("<Q", content, at + 128) for at in (0, 4096)
+    )
+    page = root[1] * 4096
+    first, second = struct.unpack_from("<2H", content, page + 16)
+    low, middle, high = struct.unpack_from("<3H", content, page + first)
+    number = {"root": root[1], "first": low | middle << 16 | high << 32}.get(child, child)
+    struct.pack_into("<3H", content, page + second, number & 0xFFFF, number >> 16 & 0xFFFF, number >> 32)
+    assert len(list(lmdb_file.entries(file))) == 30
+    file.write_bytes(content)
+
+    with pytest.raises(InputError, match="no whole LMDB"):
+        list(lmdb_file.entries(file))
+
+
 def test_a_database_that_is_damaged_ends_in_a_message_or_is_read(tmp_path):
     """The package lmdb would end the process for some of these files."""
     database(tmp_path / "valid", images={**{str(n): IMAGES["7"] * 9 for n in range(99)}, "num_images": b"99"})
@@ -297,6 +319,20 @@ def test_a_row_that_names_a_file_elsewhere_is_broken(tmp_path):
 def test_wrong_columns_are_refused(tmp_path):
     datasets.Dataset.from_dict({"text": ["x"], "number": [1]}).save_to_disk(tmp_path / "a")
     refused(tmp_path / "a", "text, number", "datasets.Image")
+
+
+def test_a_data_set_of_the_hub_is_read_by_its_name(tmp_path, monkeypatch):
+    """The package datasets fetches it; here it gives what a hub would have."""
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    split = datasets.Dataset.from_dict(rows(), FEATURES)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(name) or datasets.DatasetDict(valid=split))
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["valid"])
+
+    found = read("user/name")
+
+    assert (found.name, len(found.texts), len(found.pictures)) == ("valid", 3, 2)
+    assert set(asked) == {"user/name"}
 
 
 def test_a_name_that_the_hub_does_not_know_is_no_input(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import datasets
+import lmdb
 import pytest
 
 import zhclip_cli
@@ -145,7 +146,6 @@ BROKEN = {
     "cut": picture(size=(200, 200), format="JPEG")[:-100],
     "text": "不是图片".encode(),
     "empty gif": b"GIF89a",
-    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
 }
 
 
@@ -163,6 +163,15 @@ def test_broken_pictures_are_listed_and_left_out(content, tmp_path):
     assert [each.image_id for each in left.broken] == [12]
     assert (left.empty_texts, left.texts_without_picture) == (0, 1)
     assert json.loads((tmp_path / "OUT" / "zhclip_data.json").read_text())["left_out"]["valid"]["broken"] == [12]
+
+
+@pytest.mark.parametrize("begin", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\xc5\xd0\xd3\xc6"])
+def test_postscript_is_a_broken_picture_that_pillow_never_sees(begin, tmp_path, monkeypatch):
+    """Pillow would call Ghostscript, which runs the file."""
+    write(tmp_path / "in", **{"1猫.png": begin + b"%%BoundingBox: 0 0 9 9\n%%EndComments\n"})
+    monkeypatch.setattr("PIL.Image.open", lambda *_: pytest.fail("Pillow was asked"))
+
+    refused("PostScript", "not run", input=tmp_path / "in", out=tmp_path / "OUT", to="tsv")
 
 
 def test_a_decompression_bomb_is_a_broken_picture(tmp_path, monkeypatch):
@@ -203,7 +212,7 @@ def test_empty_texts_are_left_out_and_equal_captions_are_counted(tmp_path):
     assert (equal.captions, equal.texts, equal.examples) == (2, 5, {"猫": 3, "狗": 2})
     assert found.left_out["valid"].empty_texts == 1
     assert "2 captions stand in 5 texts, each more than once: 猫 (3), 狗 (2)" in found.text()
-    assert "1 empty texts" in found.text()
+    assert "left out of valid: empty texts (1)" in found.text()
 
 
 def test_pairs_alone_are_written_as_parquet(tmp_path):
@@ -320,6 +329,18 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
     assert {each.name for each in tmp_path.iterdir()} == {"in"}
 
 
+def test_a_full_disk_is_no_traceback_of_lmdb(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise lmdb.DiskError("mdb_txn_commit: No space left on device")
+
+    place = tsv(tmp_path / "in")
+    monkeypatch.setattr(lmdb_folder, "_put", full)
+
+    with pytest.raises(WorkError, match="No space left"):
+        prepare(place, tmp_path / "OUT", to="lmdb")
+    assert {each.name for each in tmp_path.iterdir()} == {"in"}
+
+
 def test_ids_are_checked_before_the_first_picture_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_zhclip.data.cleaning.opened", lambda *_: pytest.fail("a picture was decoded"))
     place = tsv(tmp_path / "in", texts=[{"text_id": 1, "text": "猫", "image_ids": [8]}])
@@ -357,8 +378,7 @@ def test_the_command_prints_a_summary_and_lists_broken_pictures_apart(tmp_path, 
     text, said = capsys.readouterr()
     assert text.splitlines() == [
         f"{tmp_path / 'OUT'}: written as tsv.",
-        "left out of train: 1 broken pictures",
-        "left out of train: 1 texts without a picture",
+        "left out of train: broken pictures (1), texts without a picture (1)",
         "train: 2 pictures, 2 texts, 2 pairs",
         "  1 captions stand in 2 texts, each more than once: 猫 (2)",
         "  In training, equal captions in a batch count as wrong answers to each other's pictures.",

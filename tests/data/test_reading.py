@@ -112,6 +112,12 @@ def test_a_line_that_never_ends_is_refused(tmp_path, monkeypatch):
     refused(tsv(tmp_path, pictures=["7\t" + "A" * 2000]), "line 1", "1,000 bytes")
 
 
+def test_a_folder_of_the_same_name_beside_hides_no_tsv(tmp_path):
+    (tsv(tmp_path) / "valid").mkdir()
+
+    assert read(tmp_path).name == "valid"
+
+
 def test_a_missing_half_of_a_split_is_named(tmp_path):
     tsv(tmp_path)
     (tmp_path / "valid_texts.jsonl").unlink()
@@ -217,6 +223,20 @@ def test_a_csv_with_its_pictures_in_another_folder(tmp_path):
     assert list(read(tmp_path / "train.csv", pictures=tmp_path / "images").image_ids) == ["a.png"]
 
 
+def test_a_folder_of_pictures_is_refused_where_it_has_no_effect(tmp_path):
+    refused(tsv(tmp_path / "in"), "read as tsv", "--pictures", pictures=tmp_path)
+    write(tmp_path, **{"a.csv": b"text,filename\ncat,a.png\n"})
+    write(tmp_path / "named", **{"1猫.png": picture()})
+    refused(tmp_path / "named", "no captions", "--pictures", pictures=tmp_path)
+    refused(tmp_path / "a.csv", "images is no folder", pictures=tmp_path / "images")
+
+
+@pytest.mark.parametrize("format", ["captions", "taiyi"])
+def test_a_stated_format_of_nothing_is_no_traceback(format, tmp_path):
+    refused(tmp_path / "nothing", "does not exist", format=format)
+    refused(tmp_path, "is no file", format=format)
+
+
 def test_captions_may_state_ids(tmp_path):
     rows = "file_name,text,image_id,text_id\na.png,猫,5,8\na.png,红,5,9\n"
     write(tmp_path, **{"a.png": picture(), "metadata.csv": rows.encode()})
@@ -268,6 +288,27 @@ def test_sub_folders_may_be_splits(tmp_path):
     assert read(tmp_path, "valid").texts == [Text(1, "valid", (1,))]
 
 
+def test_a_sub_folder_may_be_named_train_and_be_no_split(tmp_path):
+    write(tmp_path, **{"train/1火车.png": picture(), "dog/2狗.png": picture(), "valid/notes.txt": b"x"})
+
+    assert [text.text for text in read(tmp_path).texts] == ["狗", "火车"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_to_a_picture_is_a_picture_and_a_link_to_a_folder_is_not_entered(tmp_path):
+    write(tmp_path, **{"else.png": picture("blue"), "in/1猫.png": picture("red")})
+    (tmp_path / "in" / "2狗.png").symlink_to(tmp_path / "else.png")
+    (tmp_path / "in" / "3没有.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+
+    found = read(tmp_path / "in")
+
+    assert list(found.image_ids) == [1, 2, 3]
+    assert found.pictures[1][1].getpixel((0, 0)) == (0, 0, 255)
+    with pytest.raises(InputError, match="3没有.png is no file"):
+        found.pictures[2]
+
+
 def test_several_files_of_captions_are_a_question(tmp_path):
     write(tmp_path, **{"a.png": picture(), "a.csv": b"file_name,text\n", "b.csv": b"file_name,text\n"})
 
@@ -291,11 +332,13 @@ def test_a_pipe_is_no_picture_and_a_name_may_be_no_text(tmp_path):
 # Which format
 
 
-def test_a_place_of_no_format_is_told_every_format(tmp_path):
+def test_a_place_of_no_format_is_told_every_format(tmp_path, monkeypatch):
     said = refused(tmp_path, "holds data of no format")
     assert all(f"{name}: {each.wants}" in said for name, each in FORMATS.items())
 
     refused(tmp_path / "missing", "does not exist")
+    monkeypatch.chdir(tmp_path.parent)
+    refused(f"{tmp_path.name}/missing", "does not exist")  # and no name of the hub, which would be asked
     refused(tmp_path, "foldr is no format", "Did you mean folder?", format="foldr")
 
 

@@ -41,6 +41,18 @@ class Files:
         return str(self.folder / self.names[row])
 
 
+def check_captions(path: Path) -> None:
+    """Refuses a path that is no regular file.
+
+    Raises:
+        InputError: it is a folder, a device or a pipe, or does not exist.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} {'is no file' if path.exists() else 'does not exist'}; a file of captions was wanted."
+        )
+
+
 def split_of_rows(name: str, rows: Iterable[Row], folder: Path, place: Path) -> Split:
     """Joins captions with the pictures of a folder.
 

@@ -17,9 +17,11 @@ class Format:
         splits: the names of the splits at a place that the format claims, or that the user says is of the format.
         read: reads one of these splits. Its third argument is the folder that holds the pictures, if the user
             named a folder.
+        pictures_elsewhere: whether the user may name that folder.
     """
 
     wants: str
     claims: Callable[[str], bool]
     splits: Callable[[str], Sequence[str]]
     read: Callable[[str, str, Path | None], Split]
+    pictures_elsewhere: bool = False

@@ -55,6 +55,16 @@ class LeftOut:
     texts_without_picture: int
     pictures_without_text: int
 
+    def text(self) -> str:
+        """The numbers for people, on one line; "" if nothing was left out."""
+        numbers = {
+            "broken pictures": len(self.broken),
+            "empty texts": self.empty_texts,
+            "texts without a picture": self.texts_without_picture,
+            "pictures without a text": self.pictures_without_text,
+        }
+        return ", ".join(f"{what} ({number})" for what, number in numbers.items() if number)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -72,22 +82,11 @@ class Prepared:
     def text(self) -> str:
         """The summary for people."""
         lines = [f"{self.out}: written as {self.to}."]
-        for name, left in self.left_out.items():
-            lines += [f"left out of {name}: {line}" for line in _left_lines(left)]
+        lines += [f"left out of {name}: {what}" for name, left in self.left_out.items() if (what := left.text())]
         for name, split in self.splits.items():
             lines.append(f"{name}: {split.pictures} pictures, {split.texts} texts, {split.pairs} pairs")
             lines += _equal_lines(split.equal_captions)
         return "\n".join(lines)
-
-
-def _left_lines(left: LeftOut) -> list[str]:
-    numbers = {
-        "broken pictures": len(left.broken),
-        "empty texts": left.empty_texts,
-        "texts without a picture": left.texts_without_picture,
-        "pictures without a text": left.pictures_without_text,
-    }
-    return [f"{number} {what}" for what, number in numbers.items() if number]
 
 
 def _equal_lines(equal: EqualCaptions) -> list[str]:
@@ -128,7 +127,8 @@ def prepare(
         pictures: the folder of the pictures, where a file of captions does not lie in it.
         simplified: turns traditional characters into simplified ones (OpenCC's t2s).
         split: divides a single split into train and valid; the share of the pictures that train gets, between 0 and 1.
-            A picture's captions, and pictures that share a caption's row, stay on one side.
+            The texts of a picture, and the pictures of a text, stay on one side. Texts without pictures and pictures
+            without texts are left out.
         seed: chooses the pictures of train.
         force: replaces `out` if `prepare` wrote it.
         progress: called with a line about what was left out.

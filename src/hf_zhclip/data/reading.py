@@ -39,8 +39,8 @@ def read(
             are wrong.
     """
     place = os.fspath(place)
-    chosen = FORMATS[format_of(place, format)]
-    return chosen.read(place, _one(place, split, chosen.splits(place)), _folder(pictures))
+    chosen, folder = _chosen(place, format, pictures)
+    return chosen.read(place, _one(place, split, chosen.splits(place)), folder)
 
 
 def read_splits(
@@ -51,14 +51,20 @@ def read_splits(
 ) -> list[Split]:
     """Reads every split of a place, or one; see `read`."""
     place = os.fspath(place)
-    chosen = FORMATS[format_of(place, format)]
+    chosen, folder = _chosen(place, format, pictures)
     found = chosen.splits(place)
     names = found if only is None and found else [_one(place, only, found)]
-    return [chosen.read(place, name, _folder(pictures)) for name in names]
+    return [chosen.read(place, name, folder) for name in names]
 
 
-def _folder(pictures: str | os.PathLike[str] | None) -> Path | None:
-    return None if pictures is None else Path(pictures)
+def _chosen(place: str, format: str | None, pictures: str | os.PathLike[str] | None) -> tuple[Format, Path | None]:
+    name = format_of(place, format)
+    if pictures is not None and not FORMATS[name].pictures_elsewhere:
+        raise InputError(
+            f"{place} is read as {name}, which holds its pictures itself, so that pictures (--pictures) has no "
+            "effect. Leave it out."
+        )
+    return FORMATS[name], None if pictures is None else Path(pictures)
 
 
 def format_of(place: str, format: str | None = None) -> str:

@@ -64,12 +64,24 @@ class Encoder:
 def load_encoder(
     repo: str, device: str | None, batch_size: int, context_length: int | None, as_cn_clip: bool
 ) -> Encoder:
-    """Loads a converted repo, from a folder or a hub, in the dtype that it states.
+    """Loads a converted repo onto a device.
 
     Raises:
         InputError: the place is no converted repo of both towers, or an option is out of its range.
     """
     _check_options(device, batch_size)
+    model, processor = load_pair(repo, context_length)
+    return Encoder(model.eval().to(device or _best_device()), processor, batch_size, context_length, as_cn_clip)
+
+
+def load_pair(repo: str, context_length: int | None = None) -> tuple[Any, Any]:
+    """Loads the model, in the dtype that the repo states, and the processor, from a folder or a hub.
+
+    What needs no weights is checked before they are read. No code of the repo runs.
+
+    Raises:
+        InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
+    """
     if not Path(repo).exists() and repo.count("/") != 1:
         raise InputError(
             f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
@@ -77,8 +89,7 @@ def load_encoder(
         )
     with _loading(repo):
         _check_config(repo, context_length)
-        model, processor = _load(repo)
-        return Encoder(model.to(device or _best_device()), processor, batch_size, context_length, as_cn_clip)
+        return _load(repo)
 
 
 @contextmanager
@@ -96,7 +107,6 @@ def _loading(repo: str) -> Iterator[None]:
 
 
 def _check_config(repo: str, context_length: int | None) -> None:
-    """Refuses what is no repo with both towers, before its weights are read."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(repo, trust_remote_code=False)
@@ -110,7 +120,6 @@ def _check_config(repo: str, context_length: int | None) -> None:
 
 
 def _load(repo: str) -> tuple[Any, Any]:
-    """The model and its processor. No code of the repo runs."""
     from transformers import AutoProcessor
 
     from .. import ZhCLIPModel
@@ -121,7 +130,7 @@ def _load(repo: str) -> tuple[Any, Any]:
             f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
             "Convert or fetch the repo again."
         )
-    return model.eval(), AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+    return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
 
 
 def _best_device() -> str:
@@ -138,6 +147,11 @@ def _check_options(device: str | None, batch_size: int) -> None:
 
 
 def _check_length(length: int | None, positions: int) -> None:
+    """Refuses a context length that the text tower does not have.
+
+    Raises:
+        InputError: see above.
+    """
     if length is not None and not 3 <= length <= positions:
         raise InputError(f"found --context-length {length}; 3 to {positions} was wanted: the text tower has no more.")
 

@@ -625,10 +625,10 @@ def test_a_damaged_processor_is_told_in_words(name, text, changed, tmp_path):
         export(out, tmp_path / "home.pt", to="cn_clip")
 
 
-def test_a_fine_tuned_folder_without_its_processor_is_told_how_to_get_it(changed, tmp_path):
+def test_a_fine_tuned_folder_without_its_processor_is_finished_first(changed, tmp_path):
     out = changed("cn_clip_vit")
     (out / "processor_config.json").unlink()
-    with pytest.raises(InputError, match="AutoProcessor.from_pretrained.REPO..save_pretrained.OUT."):
+    with pytest.raises(InputError, match=r"`zhclip convert .* OUT --base REPO`"):
         export(out, tmp_path / "home.pt", to="cn_clip")
 
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -128,10 +129,45 @@ def edited(file: Path, change) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
+def options_of(command: str) -> tuple[list[str], dict[str, str]]:
+    """The places and the options of a `zhclip convert` command."""
+    words = shlex.split(command)[2:]
+    options = {words[at][2:].replace("-", "_"): words[at + 1] for at in range(2, len(words), 2)}
+    return words[:2], options
+
+
 @pytest.fixture
 def copy(repo, tmp_path):
     """Gives a copy of a family's repo, to be changed."""
     return lambda family: shutil.copytree(repo(family).path, tmp_path / family)
+
+
+# Ways out
+
+
+@pytest.mark.parametrize("family", ["cn_clip_vit", "multilingual_clip", "wukong"])
+def test_files_whose_facts_lie_beside_are_converted_by_the_command_that_is_told(family, repo, tmp_path):
+    told = export(repo(family).path, tmp_path / "HOME", to="source").differs
+
+    (command,) = {found for each in told for found in re.findall("`(zhclip convert .*?)`", each)}
+    (source, _), options = options_of(command)
+    assert convert(source, tmp_path / "OUT", **options).passed
+
+
+@pytest.mark.parametrize("family", ["cn_clip_vit", "wukong"])
+def test_facts_that_lie_beside_the_weights_and_are_not_named_are_asked_about(family, repo, tmp_path):
+    export(repo(family).path, tmp_path / "HO ME", to="source")
+    weights = next(path for path in (tmp_path / "HO ME").iterdir() if path.suffix in WEIGHTS)
+    with pytest.raises(InputError, match="add `--config") as error:
+        convert(weights, tmp_path / "OUT")
+
+    option, facts = shlex.split(re.search("`(--config .*?)`", str(error.value))[1])
+    assert option == "--config" and convert(weights, tmp_path / "OUT", config=facts).passed
+
+    # Where they belong to other weights, they are moved away, and the message is another.
+    Path(facts).rename(tmp_path / "elsewhere.json")
+    with pytest.raises(InputError, match="Pass --config FILE|pass --config FILE"):
+        convert(weights, tmp_path / "AGAIN")
 
 
 # What comes back

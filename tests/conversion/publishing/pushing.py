@@ -10,6 +10,8 @@ from hf_zhclip.conversion.repos.report import DIFFERENCE, FILE, Comparison, Repo
 from hf_zhclip.conversion.repos.write import write_json
 from hf_zhclip.conversion.words import Words
 
+from tests.conversion.helpers import complete
+
 TOKENS = {"hf_writer": ("user", "club"), "hf_reader": (), "hf_other": ("other",)}
 STAMP = "<!-- written by the converter -->\n"
 HEADER = "---\nlicense: mit\n---\n"
@@ -29,7 +31,7 @@ def repo_of(folder, files, level="reference", passed=True):
         **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},
         **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
     }
-    report = Report([], conversion, level, [comparison], hashes)
+    report = Report([], conversion, level, complete(comparison), hashes)
     write_json(folder / FILE, report.to_json())
     (folder / "README.md").write_text(f"{HEADER}{STAMP}load {folder.name}; unverified: None\n")
     return folder

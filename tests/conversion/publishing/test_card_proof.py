@@ -64,7 +64,7 @@ def test_a_source_of_many_files_shows_the_first_hashes_and_counts_the_others(rep
 def test_a_sentence_whose_chinese_nobody_knows_stands_in_a_chinese_frame(copy):
     folder = copy()
     report = read_report(folder)
-    comparisons = [replace(report.comparisons[0], step="a later step", measure="a later measure")]
+    comparisons = [*report.comparisons, replace(report.comparisons[0], step="a later step", measure="a later measure")]
     write_json(folder / FILE, replace(report, comparisons=comparisons).to_json())
     table = folds(render(folder, repo="x"))["验证 · Verification"]
     assert "| （英文原文）a later step<br>a later step |" in table

@@ -32,6 +32,11 @@ def spoil_version(out):
     (out / FILE).write_text('{"format_version": 1}')
 
 
+def lie_about_the_level(out):
+    report = json.loads((out / FILE).read_text(encoding="utf-8"))
+    (out / FILE).write_text(json.dumps({**report, "level": "peer"}))
+
+
 def spoil_files(out):
     (out / "config.json").write_text("{}")
     (out / "tokenizer.json").unlink()
@@ -47,7 +52,8 @@ def spoil_level(out):
 
 SPOILT = [
     (spoil_report, "there is no conversion_report.json"),
-    (spoil_version, "its conversion_report.json can't be read, or has another version"),
+    (spoil_version, "its conversion_report.json can't be read, has another version, or contradicts itself"),
+    (lie_about_the_level, "can't be read, has another version, or contradicts itself"),
     (spoil_files, r"\(changed: config\.json; missing, or a link to another place: tokenizer\.json\)"),
     (spoil_result, "its verification failed"),
     (spoil_level, "only tensors were compared, no embeddings"),

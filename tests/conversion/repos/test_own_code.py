@@ -191,14 +191,22 @@ def test_code_that_is_of_no_version_is_named_and_never_published(folder, spoil, 
         with pytest.raises(InputError) as refused:
             pack(folder, "user/name", force)
         assert f"{folder} has code from no known version of hf_zhclip: " in str(refused.value)
-        assert named in str(refused.value) and " OUT --base REPO`" in str(refused.value)
+        assert named in str(refused.value)
+        assert (" OUT --base REPO`" in str(refused.value)) != ("Move it to a place outside" in str(refused.value))
 
 
-def test_verify_names_code_that_is_of_no_version(folder):
+def test_verify_and_push_name_the_same_file_of_no_version_and_take_the_folder_without_it(folder, tmp_path):
     another_file(folder)
 
     with pytest.raises(ParityError, match=r"FAIL code: code from no known version \(tools/evil.py\)"):
         verify(folder)
+    with pytest.raises(
+        InputError, match=r"no known version of hf_zhclip: tools/evil.py\. .* Move it to a place outside"
+    ):
+        push(folder, "user/name", dry_run=True)
+
+    (folder / "tools" / "evil.py").rename(tmp_path / "evil.py")
+    assert verify(folder).passed and push(folder, "user/name", dry_run=True).unverified is None
 
 
 @pytest.mark.parametrize("trap", ["no release", "input"])

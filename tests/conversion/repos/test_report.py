@@ -7,6 +7,8 @@ from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.repos.report import DIFFERENCE, FILE, Comparison, Report, changed_files, read_report
 from hf_zhclip.conversion.words import Words
 
+from tests.conversion.helpers import complete
+
 LIMIT = Words("Texts are lower-cased.", "文本会转成小写。")
 VECTORS = Words("embeddings in float32", "向量（float32）")
 FILES = dict.fromkeys(("config.json", "tokenizer.json", "model.safetensors"), "00")
@@ -36,7 +38,7 @@ def report(*results: float) -> Report:
         **{"stated_context_length": None, "vocabulary": {"vocab.txt": "00"}},
         **{"image_order": "squash_then_rgb", "catalogue": None, "command": "zhclip", "verification_skipped": False},
     }
-    return Report([source], conversion, "reference", comparisons, FILES)
+    return Report([source], conversion, "reference", complete(*comparisons) if results else [], FILES)
 
 
 def whole() -> Report:
@@ -59,7 +61,7 @@ def test_a_report_says_its_sentences_in_both_languages():
     value = report(0.0).to_json()
 
     assert value["conversion"]["limits"] == [{"en": "Texts are lower-cased.", "zh": "文本会转成小写。"}]
-    (comparison,) = value["comparisons"]
+    comparison, *_ = value["comparisons"]
     assert comparison["what"] == {"en": "embeddings in float32", "zh": "向量（float32）"}
     assert comparison["witness"] == {"en": "reference", "zh": "参考实现"}
     assert (comparison["step"], comparison["measure"]) == ("text", "max abs difference")
@@ -157,6 +159,25 @@ def comparison(**changes):
     return lambda value: value["comparisons"][0].update(changes)
 
 
+def lacking(**kind):
+    """Removes the comparisons with these fields."""
+    return lambda value: value.update(
+        comparisons=[each for each in value["comparisons"] if not kind.items() <= each.items()]
+    )
+
+
+def where(step, measure="max abs difference", copies=0, **changes):
+    """Changes the comparisons of a step and a measure, or adds changed copies of the step's first comparison."""
+
+    def change(value):
+        found = [each for each in value["comparisons"] if each["step"] == step]
+        value["comparisons"] += [{**found[0], **changes} for _ in range(copies)]
+        for each in found:
+            each.update(changes if each["measure"] == measure else {})
+
+    return change
+
+
 LIES = {
     "passed, which nothing shows": (lambda value: value.update(comparisons=[]), "passed is True, but the comparisons"),
     "failed, which nothing shows": (lambda value: value.update(passed=False), "passed is False, but the comparisons"),
@@ -166,6 +187,26 @@ LIES = {
     "no token at all": (conversion(context_length=0), "context_length is 0"),
     "a length that is no number": (conversion(context_length=True), "context_length is True"),
     "a vocabulary without hashes": (conversion(vocabulary={"vocab.txt": 1}), "vocabulary is"),
+    "a level that no witness reached": (
+        lambda value: value.update(level="peer"),
+        "level is 'peer', but .* with reference",
+    ),
+    "a witness of another level": (comparison(witness={"en": "cn_clip", "zh": "cn_clip"}), "compared with cn_clip"),
+    "pictures that were not compared": (lacking(step="pixels"), "nothing of the step pixels was compared"),
+    "texts that were not compared": (lacking(step="text"), "nothing of the step text was compared"),
+    "logits that were not compared": (lacking(step="logits"), "nothing of the step logits was compared"),
+    "no cosine": (lacking(step="image", measure="smallest cosine"), "step image was not compared in float64"),
+    "no number in float64": (lacking(step="text", bound=1e-9), "step text was not compared in float64"),
+    "a bound that no proof has": (where("pixels", bound=0.5, result=0.1), "of 0.1 with the bound 0.5"),
+    "a cosine's bound that no proof has": (where("image", "smallest cosine", bound=0.5), "with the bound 0.5"),
+    "a difference below nothing": (where("image", bound=1e-9, result=-1.0), "of -1.0 with"),
+    "a number that is not there": (where("image", result=None), "of nan with the bound 1e-09"),
+    "three dtypes": (where("image", "", bound=1.0, copies=3), "has more than 2 bounds above 1e-09"),
+    "no versions": (lambda value: value.update(versions={}), "does not give the version of python, hf-zhclip"),
+    "another version than the witness's": (
+        where("pixels", witness={"en": "transformers 4.0", "zh": "transformers 4.0"}),
+        "but the witness is transformers 4.0",
+    ),
     "no weights": (without("model.safetensors"), "files names 2 files; config.json, tokenizer.json or the"),
     "no config": (without("config.json"), "files names 2 files"),
     "no file": (lambda value: value.update(files={}), "files names 0 files"),

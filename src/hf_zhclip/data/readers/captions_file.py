@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ...json_files import Field, brief, check_fields, check_is_file, read_json_lines
-from ..captioned import Row, split_of_rows
+from ...json_files import Field, brief, check_fields, read_json_lines
+from ..captioned import Row, check_captions, split_of_rows
 from ..formats import Format
 from ..split import Id, Split, as_id
 
@@ -48,7 +48,7 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
         InputError: the file has no such columns, a row is wrong, or a picture is missing.
     """
     path = Path(place)
-    check_is_file(path)
+    check_captions(path)
     return split_of_rows(split, rows(path), path.parent if pictures is None else pictures, path)
 
 
@@ -126,4 +126,5 @@ FORMAT = Format(
     claims=lambda place: is_captions(Path(place)),
     splits=lambda place: ("train",),
     read=read,
+    pictures_elsewhere=True,
 )

@@ -26,7 +26,8 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def _claims(place: str) -> bool:
     path = Path(place)
     if not path.exists():
-        return NAME.fullmatch(place) is not None
+        # Where the first part is a folder, a path is mistyped; asking the hub takes half a minute without a network.
+        return NAME.fullmatch(place) is not None and not path.parent.exists()
     if path.is_file():
         return path.suffix == ".parquet"
     return any((path / name).is_file() for name in ON_DISK) or any(

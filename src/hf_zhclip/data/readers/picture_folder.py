@@ -1,8 +1,9 @@
 """A folder of pictures that are named by their text, such as `0001妙蛙种子.png`, or that lie beside their captions.
 
 A name is a number and a text, or a text alone. The number is the id, so that it has to stand once. The captions are
-`datasets`' metadata.csv or metadata.jsonl, or the folder's only csv or jsonl file. Sub-folders named as splits are
-splits; the pictures of other sub-folders belong to the folder. Hidden files are no pictures.
+`datasets`' metadata.csv or metadata.jsonl, or the folder's only csv or jsonl file. If all pictures lie in sub-folders
+that are named as splits, these are the splits; else the pictures of sub-folders belong to the folder. Hidden files are
+no pictures.
 """
 
 import os
@@ -11,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...errors import InputError
+from ...errors import InputError, WorkError
 from ..captioned import Files, split_of_rows
 from ..formats import Format
 from ..split import Id, Pictures, Split, Text, as_id, checked
@@ -37,11 +38,16 @@ def _hidden(name: str) -> bool:
 
 def _picture_files(folder: Path) -> Iterator[str]:
     """The paths of the pictures under a folder, as POSIX paths, in the same order on every machine."""
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if not _hidden(name))
         for name in sorted(files):
             if is_picture(name):
                 yield (Path(where) / name).relative_to(folder).as_posix()
+
+
+def _fail(error: OSError) -> None:
+    """A folder that cannot be read is not skipped."""
+    raise WorkError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _captions(folder: Path) -> list[Path]:
@@ -50,17 +56,22 @@ def _captions(folder: Path) -> list[Path]:
     return metadata or sorted(each for each in folder.iterdir() if is_captions(each))
 
 
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """The sub-folders that are splits, by name: all pictures lie in sub-folders, and each is named as a split."""
+    if any(is_picture(name) for name in os.listdir(folder)) or _captions(folder):
+        return {}
+    folders = [each for each in folder.iterdir() if each.is_dir() and not _hidden(each.name)]
+    filled = {each.name: each for each in folders if any(_picture_files(each))}
+    return {name: filled[name] for name in SPLITS if name in filled} if set(filled) <= set(SPLITS) else {}
+
+
 def _splits(place: str) -> Sequence[str]:
     folder = Path(place)
     if not folder.is_dir():
         return ()
-    with os.scandir(folder) as entries:
-        direct = any(is_picture(entry.name) for entry in entries)
-    if direct or _captions(folder):
-        return ("train",)
-    if named := [name for name in SPLITS if any(_splits(str(folder / name)))]:
-        return named
-    return ("train",) if any(_picture_files(folder)) else ()
+    if found := _split_folders(folder):
+        return tuple(found)
+    return ("train",) if _captions(folder) or any(_picture_files(folder)) else ()
 
 
 def read(place: str, split: str, pictures: Path | None = None) -> Split:
@@ -69,11 +80,8 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
     Raises:
         InputError: names or captions are wrong, or several files could be the captions.
     """
-    folder = Path(place)
+    folder = _split_folders(Path(place)).get(split, Path(place))
     captions = _captions(folder)
-    if not captions and split in SPLITS and not any(is_picture(each.name) for each in folder.iterdir()):
-        folder = folder / split if (folder / split).is_dir() else folder
-        captions = _captions(folder)
     if len(captions) > 1:
         raise InputError(
             f"{folder} holds several files of captions: {', '.join(each.name for each in captions)}. Name the file "
@@ -81,6 +89,11 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
         )
     if captions:
         return _captioned(split, captions[0], folder if pictures is None else pictures)
+    if pictures is not None:
+        raise InputError(
+            f"{folder} holds no captions beside its pictures, so that pictures (--pictures) has no effect. Leave it "
+            "out, or name the file of the captions instead of the folder."
+        )
     return _named(split, folder)
 
 
@@ -148,4 +161,5 @@ FORMAT = Format(
     claims=lambda place: bool(_splits(place)),
     splits=_splits,
     read=read,
+    pictures_elsewhere=True,
 )

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import InputError
-from ...json_files import check_is_file
-from ..captioned import Row, split_of_rows
+from ..captioned import Row, check_captions, split_of_rows
 from ..formats import Format
 from ..split import Split, as_id
 from .picture_folder import is_picture
@@ -39,7 +38,7 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
         InputError: a line is wrong, or a picture is missing.
     """
     path = Path(place)
-    check_is_file(path)
+    check_captions(path)
     folder = path.parent if pictures is None else pictures
     return split_of_rows(split, _rows(path), folder, path)
 
@@ -68,4 +67,5 @@ FORMAT = Format(
     claims=_claims,
     splits=lambda place: (Path(place).stem,),
     read=read,
+    pictures_elsewhere=True,
 )

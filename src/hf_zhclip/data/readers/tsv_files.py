@@ -33,13 +33,10 @@ def _found(place: str) -> tuple[Path, Sequence[str]]:
     """The folder and the names of its splits: of a folder, a prefix such as `data/valid`, or one of the two files."""
     path = Path(place)
     if path.is_dir():
-        names = {
-            each.name.removesuffix(end)
-            for end in (PICTURES, TEXTS)
-            for each in path.glob(f"*{end}")
-            if not each.name.startswith(".") and not (path / each.name.removesuffix(end)).is_dir()  # an LMDB
-        }
-        return path, sorted(names, key=_order)
+        names = {end: {each.name.removesuffix(end) for each in path.glob(f"[!.]*{end}")} for end in (PICTURES, TEXTS)}
+        # Texts alone beside a folder of the same name are those of an LMDB.
+        alone = {name for name in names[TEXTS] - names[PICTURES] if (path / name).is_dir()}
+        return path, sorted((names[PICTURES] | names[TEXTS]) - alone, key=_order)
     name = re.sub(f"({re.escape(PICTURES)}|{re.escape(TEXTS)})$", "", path.name)
     there = path.is_file() if name != path.name else any(_files(path.parent, name, exist=True))
     return path.parent, (name,) if there else ()

@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ...errors import WorkError
 from ...extras import extra
 from ..split import Split
 from .tsv_files import write_texts
@@ -47,24 +48,24 @@ def _pictures(split: Split, done: Callable[[int], object]) -> Iterator[Entry]:
 
 def _fill(path: Path, entries: Iterable[Entry], counted: bytes) -> None:
     """Writes entries, and their number under the key `counted`."""
-    lmdb = extra("lmdb", "cn_clip's LMDB")
-    environment = lmdb.open(str(path), map_size=FIRST_MAP, lock=False)
+    lmdb = extra("lmdb", "Writing lmdb")
     try:
-        waiting: list[Entry] = []
-        size = count = 0
-        for entry in entries:
-            waiting.append(entry)
-            size, count = size + len(entry[1]), count + 1
-            if size >= AT_ONCE:
-                _put(environment, waiting)
-                waiting, size = [], 0
-        _put(environment, [*waiting, (counted, b"%d" % count)])
-    finally:
-        environment.close()
+        with lmdb.open(str(path), map_size=FIRST_MAP, lock=False) as environment:
+            waiting: list[Entry] = []
+            size = count = 0
+            for entry in entries:
+                waiting.append(entry)
+                size, count = size + len(entry[1]), count + 1
+                if size >= AT_ONCE:
+                    _put(environment, waiting)
+                    waiting, size = [], 0
+            _put(environment, [*waiting, (counted, b"%d" % count)])
+    except lmdb.Error as error:
+        raise WorkError(f"{path} could not be written: {error}") from error
 
 
 def _put(environment, entries: Sequence[Entry]) -> None:
-    lmdb = extra("lmdb", "cn_clip's LMDB")
+    lmdb = extra("lmdb", "Writing lmdb")
     while True:
         try:
             with environment.begin(write=True) as transaction:

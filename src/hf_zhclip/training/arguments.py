@@ -1,0 +1,89 @@
+"""transformers' TrainingArguments, with what contrastive training adds."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from ..errors import InputError
+
+NEGATIVES = ("exact", "cn_clip", "local")
+DECAYS = ("usual", "cn_clip", "none")
+FREEZES = {"none": (), "vision": ("vision_model", "visual_projection"), "vision_tower": ("vision_model",)}
+"""What `freeze` keeps as it is: cn_clip's LiT freezes the projection, too; CLIP-Chinese's and Taiyi's train it."""
+
+
+@dataclass
+class ContrastiveArguments(TrainingArguments):
+    """The arguments of a `ContrastiveTrainer`; those of TrainingArguments keep their names and meanings.
+
+    Other defaults: `remove_unused_columns=False`, because the collator reads the rows themselves; a cosine schedule,
+    whose warm-up gives the first step the rate `learning_rate / warmup_steps` as in cn_clip; nothing is reported.
+    """
+
+    remove_unused_columns: bool = False
+    lr_scheduler_type: str = "cosine"  # type: ignore[assignment]
+    report_to: str = "none"  # type: ignore[assignment]
+
+    negatives: str = field(
+        default="exact",
+        metadata={
+            "help": "exact: those of all processes, with exact gradients; cn_clip: its default gather, whose "
+            "gradients stay in the process; local: those of the process.",
+            "choices": NEGATIVES,
+        },
+    )
+    cache_chunk: int = field(
+        default=0,
+        metadata={
+            "help": "Compute a batch in chunks of this size with cached vectors: the loss and gradients of the whole "
+            "batch in the memory of a chunk. 0: at once."
+        },
+    )
+    as_cn_clip: bool = field(
+        default=False,
+        metadata={
+            "help": "Cache as cn_clip's accum-freq does: the scale's gradient once for each chunk, and dropout drawn "
+            "anew."
+        },
+    )
+    mask_equal_captions: bool = field(
+        default=False, metadata={"help": "Pairs with equal captions are not each other's negatives."}
+    )
+    freeze: str = field(
+        default="none",
+        metadata={
+            "help": "vision: the vision tower and its projection stay as they are (LiT); vision_tower: the tower "
+            "alone.",
+            "choices": tuple(FREEZES),
+        },
+    )
+    patch_dropping: float = field(
+        default=0.0, metadata={"help": "FLIP: the share of a picture's patches that a training step leaves out."}
+    )
+    decay: str = field(
+        default="usual",
+        metadata={
+            "help": "usual: no weight decay of biases, norms and the scale; cn_clip: its rule, which decays BERT's "
+            "norms; none: every weight decays.",
+            "choices": DECAYS,
+        },
+    )
+    augment: bool = field(
+        default=False,
+        metadata={"help": "Crop, mirror and change the training pictures at random, as cn_clip's use-augment does."},
+    )
+    text_as_cn_clip: bool = field(
+        default=False, metadata={"help": "Lower-case texts and straighten quotes first, as cn_clip's training does."}
+    )
+    context_length: int | None = field(
+        default=None, metadata={"help": "The longest text in tokens; by default the repo's own."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.patch_dropping < 1:
+            raise InputError(f"found patch_dropping {self.patch_dropping}; a share from 0 to below 1 was wanted.")
+        if self.cache_chunk < 0:
+            raise InputError(f"found cache_chunk {self.cache_chunk}; 0 or more was wanted.")
+        if self.as_cn_clip and not self.cache_chunk:
+            raise InputError("found as_cn_clip without cache_chunk, where it changes nothing. Give both or none.")

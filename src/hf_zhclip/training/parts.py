@@ -1,0 +1,106 @@
+"""Which weights train, which decay, and which patches a step sees."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from .arguments import FREEZES
+
+LARGEST_SCALE = math.log(100)
+
+
+def freeze(model: nn.Module, what: str) -> None:
+    """Makes parts of a model keep their weights; `what` is a name of `FREEZES`."""
+    for name in FREEZES[what]:
+        getattr(model, name).requires_grad_(False)
+
+
+def keep_statistics(model: nn.Module, what: str) -> None:
+    """Puts the BatchNorm layers of frozen parts into evaluation, after each `model.train()`.
+
+    Source: `freeze_vision_bn` in cn_clip/training/train.py.
+    """
+    for name in FREEZES[what]:
+        for module in getattr(model, name).modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+def without_decay(model: nn.Module, rule: str) -> list[str]:
+    """The names of weights that do not decay: "usual", cn_clip's rule, or none of them ("none", as in Taiyi).
+
+    cn_clip exempts names that hold `bn`, `ln`, `bias` or `logit_scale`, so that BERT's `LayerNorm.weight` decays, and
+    in the ResNet the weight of `downsample.1`. Source: cn_clip/training/main.py.
+    """
+    if rule == "none":
+        return []
+    norms = {
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm | nn.modules.batchnorm._BatchNorm)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    if rule == "cn_clip":
+        norms = {name for name in norms if "text_model" not in name and "downsample" not in name}
+    return [name for name, _ in model.named_parameters() if name in norms or "bias" in name or "logit_scale" in name]
+
+
+@contextmanager
+def patches_dropped(model: Any, share: float) -> Iterator[None]:
+    """Leaves a share of each picture's patches out, chosen anew for each picture (FLIP: Li et al., 2022).
+
+    The class token stays, and `int((1 - share) * patches)` patches, in their order by chance. Source: `random_masking`
+    in cn_clip/clip/model.py, which is applied after the positions are added and before the first norm.
+    """
+    if not share:
+        yield
+        return
+    handle = _patch_embeddings(model).register_forward_hook(lambda module, given, tokens: _kept(tokens, share))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def check_patches(model: Any, share: float) -> None:
+    """Refuses patch dropping for a tower that has no patches, or would keep none.
+
+    Raises:
+        InputError: see above.
+    """
+    if share:
+        patches = _patch_embeddings(model).num_patches
+        if int(patches * (1 - share)) < 1:
+            raise InputError(
+                f"found patch_dropping {share}, which keeps none of {patches} patches. Take a smaller share."
+            )
+
+
+def _patch_embeddings(model: Any) -> nn.Module:
+    found = getattr(model.vision_model, "embeddings", None)
+    if not hasattr(found, "num_patches"):
+        raise InputError("found patch_dropping for a ResNet, which has no patches. Leave the option out.")
+    return found
+
+
+def _kept(tokens: torch.Tensor, share: float) -> torch.Tensor:
+    """Tokens `(n, 1 + patches, width)` -> the class token and some patches of each picture."""
+    count, patches = len(tokens), tokens.shape[1] - 1
+    order = torch.rand(count, patches, device=tokens.device).argsort(dim=1)[:, : int(patches * (1 - share))]
+    patch_rows = tokens[:, 1:].gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+    return torch.cat([tokens[:, :1], patch_rows], dim=1)
+
+
+def rate(step: int, warmup: int, steps: int) -> float:
+    """The share of the learning rate at a step: linear warm-up, then half a cosine down to 0 at `steps`.
+
+    Source: cn_clip/training/scheduler.py; the first step already has a rate.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))

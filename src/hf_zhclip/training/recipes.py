@@ -1,0 +1,56 @@
+"""Recipes: small YAML files with the arguments of a training, their source beside them."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import InputError
+from ..json_files import brief
+from ..telling import near
+
+PLACE = "hf_zhclip.examples"
+"""The package whose folder `recipes` holds the recipes that ship."""
+
+FIELDS = ("source", "lora")
+"""What a recipe may hold beside arguments: where its values are published, and the fields of PEFT's LoraConfig."""
+
+MOST_BYTES = 2**16
+
+
+def names() -> list[str]:
+    """The names of the recipes that ship."""
+    folder = resources.files(PLACE) / "recipes"
+    return sorted(each.name.removesuffix(".yaml") for each in folder.iterdir() if each.name.endswith(".yaml"))
+
+
+def read_recipe(recipe: str) -> dict[str, Any]:
+    """Reads a recipe that ships, by its name, or a YAML file, by its path.
+
+    Raises:
+        InputError: there is no such recipe, or the file is no YAML with a value for each name.
+    """
+    if not recipe.endswith((".yaml", ".yml")):
+        if recipe not in names():
+            raise InputError(
+                f"{recipe} is no recipe.{near(recipe, names())} The recipes are {', '.join(names())}; or name a YAML "
+                "file."
+            )
+        return _parsed((resources.files(PLACE) / "recipes" / f"{recipe}.yaml").read_bytes(), recipe)
+    path = Path(recipe)
+    if not path.is_file():
+        raise InputError(f"{recipe} does not exist; a YAML file, or one of {', '.join(names())}, was wanted.")
+    if path.stat().st_size > MOST_BYTES:
+        raise InputError(f"{recipe} has more than {MOST_BYTES:,} bytes; a recipe was wanted.")
+    return _parsed(path.read_bytes(), recipe)
+
+
+def _parsed(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(content.decode("utf-8-sig"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{where} is no YAML: {error}.") from error
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise InputError(f"{where} holds {brief(value)}; a value for each argument's name was wanted.")
+    return value

@@ -1,0 +1,148 @@
+"""transformers' Trainer with the contrastive loss of all processes, cached gradients, and recall as its evaluation."""
+
+import logging
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import Trainer, TrainerCallback
+
+from ..evaluation.encoding import Encoder
+from .arguments import ContrastiveArguments
+from .caching import Inputs, Step, Vectors, cached_step, cached_step_as_cn_clip, in_chunks
+from .loss import loss_of_pairs
+from .parts import (
+    LARGEST_SCALE,
+    check_patches,
+    freeze,
+    keep_statistics,
+    patches_dropped,
+    rate,
+    without_decay,
+)
+from .validation import recall_of_split
+
+logger = logging.getLogger(__name__)
+
+
+class ContrastiveTrainer(Trainer):
+    """Trains a ZhCLIPModel on batches of pairs; each batch is a row of a `Collator`.
+
+    `eval_dataset` is a `hf_zhclip.data.Split`: its evaluation is recall over the whole pool, as `mean_recall` and by
+    direction, and not the accuracy inside of batches.
+    """
+
+    args: ContrastiveArguments
+
+    def __init__(self, model: nn.Module, args: ContrastiveArguments, **kwargs: Any) -> None:
+        freeze(_inner(model), args.freeze)
+        check_patches(_inner(model), args.patch_dropping)
+        super().__init__(model, args, **kwargs)
+        self.add_callback(ClampsScale())
+        if args.gradient_accumulation_steps > 1:
+            logger.warning(
+                "gradient_accumulation_steps is %d: it adds no negatives, because each batch is compared only with "
+                "itself. A larger per_device_train_batch_size with cache_chunk does, in the same memory.",
+                args.gradient_accumulation_steps,
+            )
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of one batch, computed at once."""
+        keep_statistics(self._inner(model), self.args.freeze)  # after the Trainer's model.train()
+        captions = self._captions(inputs)
+        image, text = self._encode(model, inputs)
+        return self._loss(image, text, self._inner(model).logit_scale, captions)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """One batch: forward and backward, in chunks if `cache_chunk` asks for them."""
+        if not self.args.cache_chunk:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        keep_statistics(self._inner(model), self.args.freeze)
+        inputs = self._prepare_inputs(inputs)
+        captions = self._captions(inputs)
+        scale = self._inner(model).logit_scale
+        step = Step(
+            encode=partial(self._encode, model),
+            loss=partial(self._loss, captions=captions),
+            scale=scale,
+            backward=self.accelerator.backward,
+            apart=partial(self.accelerator.no_sync, model),
+        )
+        chunks = in_chunks(inputs, self.args.cache_chunk)
+        if self.args.as_cn_clip:
+            return cached_step_as_cn_clip(step, chunks, partial(self._encode, model, whole=True))
+        return cached_step(step, chunks, model)
+
+    def _encode(self, model: nn.Module, inputs: Inputs, whole: bool = False) -> Vectors:
+        share = 0.0 if whole else self.args.patch_dropping
+        with self.compute_loss_context_manager(), patches_dropped(self._inner(model), share):
+            outputs = model(**inputs)
+        return outputs.image_embeds, outputs.text_embeds
+
+    def _loss(self, image, text, scale, captions):
+        return loss_of_pairs(image, text, scale, self.args.negatives, captions)
+
+    def _captions(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        captions = inputs.pop("captions", None)
+        return captions if self.args.mask_equal_captions else None
+
+    def _inner(self, model: nn.Module) -> Any:
+        return _inner(self.accelerator.unwrap_model(model))
+
+    def get_decay_parameter_names(self, model):
+        """The weights that decay, by the rule of `decay`."""
+        exempt = set(without_decay(model, self.args.decay))
+        return [name for name, _ in model.named_parameters() if name not in exempt]
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        """cn_clip's warm-up and half cosine; other schedules are transformers' own."""
+        if self.args.lr_scheduler_type != "cosine":
+            return super().create_scheduler(num_training_steps, optimizer)
+        if self.lr_scheduler is None:
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            curve = partial(rate, warmup=warmup, steps=num_training_steps)
+            self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, curve)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Recall over the whole split, in percent; every process computes all of it."""
+        split = self.eval_dataset if eval_dataset is None else eval_dataset
+        self.model.eval()
+        found = recall_of_split(self._encoder(), split)
+        figures = {
+            f"{side}_{name}": value for side, values in found.to_json().items() for name, value in values.items()
+        }
+        mean = sum(each.mean_recall for each in found.of.values()) / len(found.of)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in {**figures, "mean_recall": mean}.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _encoder(self) -> Encoder:
+        args, inner = self.args, self._inner(self.model)
+        # Called through `forward`, where FSDP gathers the weights.
+        forwarded = SimpleNamespace(
+            encode_text=lambda **inputs: self.model_wrapped(**inputs).text_embeds,
+            encode_image=lambda **inputs: self.model_wrapped(**inputs).image_embeds,
+            config=inner.config,
+            device=args.device,
+            dtype=inner.dtype,
+        )
+        return Encoder(forwarded, self.processing_class, args.per_device_eval_batch_size, args.context_length, False)
+
+
+class ClampsScale(TrainerCallback):
+    """Keeps the logarithm of the scale in [0, ln 100] after each step, as cn_clip and OpenAI do."""
+
+    def on_optimizer_step(self, args, state, control, model=None, **kwargs):
+        _inner(model).logit_scale.data.clamp_(0, LARGEST_SCALE)
+
+
+def _inner(model: Any) -> Any:
+    """The ZhCLIPModel inside of PEFT's model."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

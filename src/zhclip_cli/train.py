@@ -1,0 +1,51 @@
+"""`zhclip train`: `hf_zhclip.training.train`, then `hf_zhclip.conversion.convert` for what it trained."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from .common import add_shared, print_progress, print_result
+
+HELP = "train a converted repository on your data, and finish the result as a repository"
+
+TAKES_MORE = True
+"""The words that this parser does not know are transformers' TrainingArguments."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Every argument of transformers' TrainingArguments works by its own name (--max_steps 3, --learning_rate "
+        "1e-5), and those of hf_zhclip.training.ContrastiveArguments: --negatives, --cache_chunk, --freeze, --decay, "
+        "--patch_dropping, --mask_equal_captions, --context_length."
+    )
+    parser.add_argument("repo", metavar="REPO", help="a converted repository in a folder")
+    parser.add_argument("data", metavar="DATA", help="what `zhclip data` reads")
+    parser.add_argument("out", metavar="OUT", help="the finished repository; OUT-training gets the checkpoints")
+    parser.add_argument(
+        "--recipe", required=True, metavar="NAME", help="full, lit, lora or another recipe; or FILE.yaml"
+    )
+    parser.add_argument("--split", metavar="NAME", help="the split of DATA to train on, if it holds several")
+    parser.add_argument("--validation", metavar="NAME", help="the split whose recall chooses the best weights")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUT-training")
+    add_shared(parser, "json")
+
+
+def run(options: dict[str, Any], as_json: bool) -> int:
+    from hf_zhclip.conversion import convert
+    from hf_zhclip.staging import check_absent
+    from hf_zhclip.training import train
+    from hf_zhclip.training.training import parse_arguments
+
+    out = Path(options.pop("out"))
+    arguments = parse_arguments(options.pop("more"))
+    check_absent(out, force=False)
+    trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=print_progress, **arguments)
+    if int(os.environ.get("RANK", "0")):
+        return 0  # a process of `accelerate launch` beside the first, which finishes the repository
+    report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
+    if trained.adapter is not None:
+        trained.adapter.rename(out.with_name(f"{out.name}-adapter"))
+    line = f"{out}: {report.conversion['architecture']}, trained and verified, level {report.level}."
+    print_result(report.to_json(), lambda: line, as_json)
+    return 0

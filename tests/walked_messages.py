@@ -1,0 +1,429 @@
+# ruff: noqa: E501
+"""The messages of `tests/test_messages.py`, by the test that walks the way out that each names."""
+
+WALKED = {
+    "tests/conversion/detection/test_beside.py": {
+        "test_a_family_without_a_packaged_vocabulary_is_told_of_the_one_beside": (
+            "conversion/detection/beside.py refuse_other_vocabulary: , and nothing",
+        ),
+        "test_a_file_of_another_kind_beside_it_is_asked_about_and_the_packaged_one_is_the_way_out": (
+            "conversion/detection/beside.py refuse_other_vocabulary: and can't be",
+        ),
+        "test_a_named_folder_whose_setting_is_not_heeded_is_asked_about_and_its_words_alone_are_the_way_out": (
+            "conversion/detection/beside.py refuse_unheeded_settings",
+        ),
+        "test_another_vocabulary_beside_a_file_is_asked_about_and_both_ways_out_are_taken": (
+            "conversion/detection/beside.py refuse_other_vocabulary: if",
+            "conversion/detection/beside.py refuse_other_vocabulary: for the packaged",
+        ),
+    },
+    "tests/conversion/detection/test_prefixes.py": {
+        "test_of_two_models_both_prefixes_are_named_and_none_is_guessed": ("conversion/detection/prefixes.py words",),
+        "test_what_a_message_says_works_behind_a_wrapper_too": ("conversion/detection/prefixes.py without_empty",),
+    },
+    "tests/conversion/exports/test_exporting.py": {
+        "test_the_code_that_loads_a_folder_runs": ("conversion/exports/natives.py TORCHVISION",),
+    },
+    "tests/conversion/exports/test_source_files.py": {
+        "test_facts_that_lie_beside_the_weights_and_are_not_named_are_asked_about": (
+            "conversion/detection/beside.py refuse_unread_facts",
+        ),
+        "test_files_whose_facts_lie_beside_are_converted_by_the_command_that_is_told": (
+            "conversion/exports/source_files.py differences",
+        ),
+    },
+    "tests/conversion/proof/test_added_tokens.py": {
+        "test_rows_up_to_a_multiple_of_512_are_told_a_way_out_that_works": (
+            "conversion/repos/prepared.py _refuse_wide_padding",
+            "conversion/repos/prepared.py _cut",
+            "conversion/repos/prepared.py PACKAGED",
+        ),
+        "test_words_added_beside_an_xlm_roberta_are_refused_where_its_tokenizer_json_lacks_them": (
+            "conversion/tokenizers/builders.py _check_xlm_roberta_tokens",
+        ),
+    },
+    "tests/conversion/publishing/test_publish.py": {
+        "test_a_card_that_was_edited_on_the_hub_is_kept_and_named": ("conversion/publishing/pushed.py Pushed._notes",),
+    },
+    "tests/conversion/reading/test_hints.py": {
+        "test_a_byte_order_mark_in_front_of_a_vocabulary_goes_by_what_the_message_says": (
+            "conversion/tokenizers/vocabularies.py _text",
+        ),
+        "test_a_weight_file_that_is_a_dangling_link_is_called_so": ("conversion/reading/hints.py dangling",),
+    },
+    "tests/conversion/reading/test_wrappers.py": {
+        "test_of_a_deepspeed_checkpoint_in_parts_the_folder_of_the_script_is_named": (
+            "conversion/reading/read.py _read_deepspeed: is a DeepSpeed",
+            "conversion/reading/read.py _read_deepspeed: ; a single",
+            "conversion/reading/wrappers.py OWN_SCRIPT",
+        ),
+        "test_the_choice_of_an_average_reaches_repo_report_and_every_command": (
+            "conversion/inspection.py Inspection.summary",
+        ),
+    },
+    "tests/conversion/repos/test_own_code.py": {
+        "test_push_says_in_one_line_how_a_reader_loads_what_it_publishes": (
+            "conversion/publishing/pushed.py Pushed._door: , trust_remote_code=True). After",
+            "conversion/publishing/pushed.py Pushed._door: The repo holds",
+        ),
+        "test_verify_and_push_name_the_same_file_of_no_version_and_take_the_folder_without_it": (
+            "conversion/repos/own_code.py _way_out: No converted repo",
+        ),
+    },
+    "tests/conversion/repos/test_scale.py": {
+        "test_a_scale_that_was_exponentiated_is_refused_and_its_logarithm_is_the_way_out": (
+            "conversion/repos/scale.py PLACE",
+        ),
+    },
+    "tests/conversion/sources/test_bert_from_clip.py": {
+        "test_it_is_not_exported_and_the_way_out_is_named": ("conversion/exports/exporting.py _SAVE_TOWER",),
+    },
+    "tests/conversion/sources/test_hf_clip.py": {
+        "test_an_end_that_the_tokenizer_does_not_give_is_refused_and_the_named_field_is_the_way_out": (
+            "conversion/repos/prepared.py _check_end: in the text_config",
+            "conversion/repos/prepared.py _check_end: , its last",
+        ),
+    },
+    "tests/conversion/test_finetuned.py": {
+        "test_a_model_type_that_was_edited_is_written_back_as_the_message_says": (
+            "conversion/finetuned.py _refuse_other_model",
+        ),
+        "test_rows_that_were_added_are_removed_as_the_message_says": (
+            "conversion/repos/differences.py HINTS: The number of",
+        ),
+        "test_the_command_that_a_message_names_is_a_way_out": (
+            "conversion/publishing/packing.py pack: Push OUT, or",
+            "conversion/repos/repo.py _tokenizer",
+            "conversion/repos/repo.py _processor: has no processor_config.json,",
+            "conversion/repos/report.py read_report: , which names",
+            "conversion/repos/report.py read_report: has an unknown",
+            "conversion/repos/report.py read_report: is no valid",
+            "conversion/ways_out.py finishing",
+            "conversion/ways_out.py finish_it",
+        ),
+        "test_the_commands_of_a_card_and_of_inspect_are_ways_out": (
+            "conversion/detection/detect.py _refuse_converted",
+        ),
+        "test_trained_weights_are_not_compared_with_an_original": (
+            "conversion/proof/verification.py _refuse_original",
+        ),
+    },
+    "tests/conversion/test_namesakes.py": {
+        "test_what_the_message_names_makes_the_folder_load": (
+            "src/hf_zhclip/configuration_zhclip.py NAMESAKES: is a repo",
+            "src/hf_zhclip/configuration_zhclip.py NAMESAKES: OUT`, which writes",
+            "src/hf_zhclip/configuration_zhclip.py other_image_processor",
+        ),
+    },
+    "tests/conversion/test_trainings.py": {
+        "test_what_each_engine_saves_is_finished_pushed_and_loaded_by_a_stranger": (
+            "conversion/detection/relatives.py OF_NO_FAMILY",
+            "conversion/reading/read.py MERGE",
+        ),
+    },
+    "tests/conversion/test_ways_out.py": {
+        "a_bert_s_vocabulary_is_passed": (
+            "conversion/detection/parts.py witness_vocabulary",
+            "conversion/tokenizers/builders.py bert_tokenizer",
+        ),
+        "a_checkpoint_that_was_zipped_again_is_fetched": (
+            "conversion/reading/containers.py _load_zip",
+            "conversion/reading/torchscript.py _Archive.storage: was compressed later,",
+        ),
+        "a_class_in_config_json_is_corrected": (
+            "conversion/detection/detect.py _named: whose model computes",
+            "conversion/detection/detect.py _named: . The two",
+        ),
+        "a_clip_s_vocabulary_is_passed": ("conversion/tokenizers/builders.py clip_tokenizer",),
+        "a_config_beside_a_config_is_left_out": ("conversion/detection/parts.py _facts",),
+        "a_config_json_is_passed_as_a_file": ("conversion/layouts/hf_config.py check_there",),
+        "a_config_json_that_contradicts_the_text_tower_is_replaced": ("conversion/layouts/hf_config.py tower_config",),
+        "a_config_json_that_is_cut_is_fetched_again": ("src/hf_zhclip/json_files.py FETCH",),
+        "a_config_json_without_a_tower_is_replaced": ("conversion/layouts/hf_config.py _check_kind",),
+        "a_config_that_contradicts_openai_s_model_is_replaced": ("conversion/sources/openai_clip.py _check_beside",),
+        "a_damaged_vocabulary_is_fetched_again": (
+            "conversion/tokenizers/vocabularies.py read_openai_bpe: is no gzip",
+            "conversion/tokenizers/vocabularies.py read_openai_bpe: . The file",
+            "conversion/tokenizers/vocabularies.py _check_merges: does not hold",
+            "conversion/tokenizers/vocabularies.py _check_merges: ). The merges",
+            "conversion/tokenizers/vocabularies.py _check_ids",
+        ),
+        "a_family_without_a_packaged_vocabulary_gets_its_own": ("conversion/detection/beside.py packaged",),
+        "a_file_of_sentence_transformers_is_fetched": (
+            "conversion/reading/modules_json.py projection",
+            "conversion/reading/modules_json.py _check_there",
+        ),
+        "a_file_that_is_cut_is_fetched_again": (
+            "conversion/reading/containers.py _load_safetensors",
+            "conversion/reading/containers.py _check_zip",
+            "conversion/reading/containers.py _load_torch",
+            "conversion/reading/distributed.py Folder.__init__",
+            "conversion/reading/distributed.py Folder.load",
+            "conversion/reading/distributed.py Folder._check_bytes",
+            "conversion/reading/distributed.py _check",
+            "conversion/reading/numpy_pickle.py load",
+            "conversion/reading/torchscript.py load",
+            "conversion/reading/torchscript.py _Archive.storage: bytes were wanted.",
+        ),
+        "a_format_that_reads_no_files_beside_is_left_out": ("conversion/detection/detect.py _refuse_beside",),
+        "a_length_of_texts_within_the_limits_is_taken": ("conversion/pipeline.py _longest_text",),
+        "a_pair_of_two_widths_gets_the_text_tower_s_own_clip": ("conversion/pipeline.py _pair_fields",),
+        "a_pair_without_a_scale_gets_the_whole_clip": ("conversion/detection/parts.py describe",),
+        "a_place_around_the_source_is_another": ("src/hf_zhclip/staging.py check_apart",),
+        "a_second_config_is_fetched": ("conversion/reading/read.py _config_files",),
+        "a_setting_is_written_into_tokenizer_config_json": ("conversion/tokenizers/builders.py _check_bert_folder",),
+        "a_shard_size_of_the_message_is_taken": ("conversion/repos/write.py check_shard_size",),
+        "a_size_of_a_prd2_is_corrected": ("conversion/layouts/unstated.py _stated: . Correct these",),
+        "a_text_tower_alone_gets_its_image_tower": (
+            "conversion/detection/parts.py _parts: : a text",
+            "conversion/detection/parts.py _example",
+        ),
+        "a_tokenizer_json_that_is_missing_is_fetched": ("conversion/tokenizers/vocabularies.py read_unigram",),
+        "a_tokenizer_that_the_library_cannot_read_is_another": (
+            "conversion/tokenizers/builders.py _read_by_the_library",
+        ),
+        "a_vocabulary_that_is_too_large_is_another": (
+            "conversion/pipeline.py _tokenizer",
+            "conversion/repos/prepared.py OTHER_VOCABULARY",
+            "conversion/repos/prepared.py _check_ids: words, but the",
+            "conversion/repos/prepared.py _check_ids: The tokenizer gives",
+            "conversion/repos/prepared.py _check_ids: does not give",
+            "conversion/repos/prepared.py _check_ids: the model pads",
+        ),
+        "a_web_page_is_fetched_again": ("conversion/reading/containers.py _not_a_checkpoint",),
+        "a_width_that_is_not_openai_s_is_open_clip_s": ("conversion/sources/openai_clip.py _heads",),
+        "a_wukong_s_heads_are_corrected": (
+            "conversion/sources/wukong.py _variant: ; a whole",
+            "conversion/sources/wukong.py _variant: ; wanted a",
+        ),
+        "a_wukong_s_similarity_is_true_or_false": ("conversion/sources/wukong.py _variant: ; true or",),
+        "a_wukong_s_text_is_an_object": ("conversion/sources/wukong.py _variant: ; an object",),
+        "a_wukong_s_vocabulary_is_passed": ("conversion/sources/wukong.py tokenizer",),
+        "an_ema_without_a_choice_is_left_out": ("conversion/reading/read.py check_ema",),
+        "an_eps_of_a_prd2_is_corrected": (
+            "conversion/layouts/unstated.py _check: ; a number",
+            "conversion/layouts/unstated.py _check: The",
+        ),
+        "an_image_part_is_a_clip_model_s_folder": ("conversion/detection/parts.py _image_part",),
+        "an_image_tower_alone_is_passed_beside_a_text_tower": ("conversion/detection/parts.py _parts: , but holds",),
+        "an_open_clip_s_config_is_passed": ("conversion/layouts/open_clip.py facts",),
+        "an_open_clip_s_config_is_taken_from_the_same_model": (
+            "conversion/layouts/open_clip.py check_sizes",
+            "conversion/sources/open_clip_xlm_roberta.py _check_projection",
+        ),
+        "an_openai_file_that_contradicts_itself_is_fetched_again": (
+            "conversion/sources/openai_clip.py _check_scalars",
+        ),
+        "an_unknown_field_is_corrected": ("conversion/layouts/cn_clip.py check_fields",),
+        "an_xlm_roberta_s_vocabulary_is_passed": ("conversion/tokenizers/builders.py xlm_roberta_tokenizer",),
+        "another_length_of_texts_is_taken": (
+            "conversion/sources/chinese_clip.py LIMITS",
+            "conversion/sources/easynlp.py LIMITS",
+            "conversion/sources/taiyi_clip.py LIMITS",
+        ),
+        "another_place_of_a_report_is_chosen": ("conversion/pipeline.py _check_report: exists already, and",),
+        "facts_beside_an_openai_file_are_left_out": ("conversion/sources/openai_clip.py describe",),
+        "facts_of_a_cn_clip_are_written_into_a_file": ("conversion/layouts/cn_clip.py _refuse_unstated",),
+        "facts_of_a_prd2_are_written_into_a_file": (
+            "conversion/layouts/unstated.py PUBLISHED",
+            "conversion/layouts/unstated.py _refuse_unstated",
+            "conversion/sources/taiyi_finetune.py LIMITS",
+        ),
+        "facts_of_a_prd2_in_place_of_an_object_are_corrected": (
+            "conversion/layouts/unstated.py _stated: ; an object",
+        ),
+        "facts_of_a_wukong_are_written_into_a_file": ("conversion/sources/wukong.py _variant: is not a",),
+        "heads_of_a_prd2_that_are_no_number_are_corrected": ("conversion/layouts/unstated.py _check: ; a whole",),
+        "heads_of_a_prd2_that_do_not_divide_are_corrected": ("conversion/layouts/unstated.py _check: ; wanted a",),
+        "keys_of_openai_or_open_clip_are_open_clip_s": ("conversion/sources/open_clip.py UNDECIDED",),
+        "keys_of_openai_or_open_clip_are_openai_s": ("conversion/sources/openai_clip.py UNDECIDED",),
+        "keys_that_do_not_decide_are_decided_by_the_named_format": (
+            "conversion/detection/detect.py _choose",
+            "conversion/inspection.py VERDICTS",
+        ),
+        "modules_are_taken_from_the_same_folder": ("conversion/sources/sentence_transformers.py _check_sizes",),
+        "of_two_sets_of_weights_the_raw_ones_are_taken": ("conversion/reading/read.py choose: . The two",),
+        "one_set_of_weights_is_saved": ("conversion/reading/wrappers.py _dotted",),
+        "one_state_dict_is_saved_alone": ("conversion/reading/wrappers.py _wrapper",),
+        "shards_that_are_missing_are_fetched": ("conversion/reading/read.py _read_shards",),
+        "sparse_tensors_are_saved_after_to_dense": ("conversion/reading/read.py KINDS",),
+        "the_base_s_config_is_passed": ("conversion/sources/multilingual_clip.py _tower",),
+        "the_folder_of_a_report_is_made": ("conversion/pipeline.py _check_report: : the folder",),
+        "weights_that_are_no_numbers_are_converted_anyway": ("conversion/repos/write.py write_weights",),
+        "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing",),
+        "widths_of_a_multilingual_clip_are_taken_from_the_same_folder": (
+            "conversion/sources/multilingual_clip.py _check_sizes",
+        ),
+    },
+    "tests/conversion/test_ways_out_of_repos.py": {
+        "test_a_base_that_cannot_be_fetched_is_passed": ("conversion/layouts/bases.py base_file",),
+        "test_a_base_that_was_changed_is_converted_again_by_its_own_command": (
+            "conversion/repos/lineage.py _named: ). Name the",
+        ),
+        "test_a_card_that_a_person_wrote_is_replaced_by_force_and_in_utf_8": (
+            "conversion/publishing/card_file.py read_card",
+            "conversion/publishing/cards.py _check_readme",
+        ),
+        "test_a_checkpoint_in_parts_is_downloaded_by_the_hub_s_command_and_its_folder_is_named": (
+            "conversion/reading/hub.py _refuse_parts",
+        ),
+        "test_a_folder_with_a_changed_file_is_finished_from_its_base": (
+            "conversion/proof/stated_modules.py stated_modules",
+            "conversion/proof/stated_modules.py _modules",
+            "conversion/proof/stated_modules.py _methods: states unpad_inputs true,",
+            "conversion/proof/stated_modules.py _methods: which may change",
+            "conversion/proof/stated_modules.py _method",
+            "conversion/proof/stated_modules.py _prompt: , which encode_query",
+            "conversion/proof/stated_modules.py _prompt: , but does",
+            "conversion/proof/verification.py _check_formats",
+            "conversion/repos/own_code.py _way_out: ). REPO is",
+            "conversion/repos/prepared.py check_tokenizer: , and padding",
+            "conversion/repos/prepared.py check_tokenizer: ; wanted zeros,",
+        ),
+        "test_a_head_of_a_first_multilingual_clip_is_put_into_the_folder": (
+            "conversion/reading/companions.py LEGACY_HEAD",
+        ),
+        "test_a_name_is_taken_from_what_list_prints": ("conversion/reading/hub.py locate",),
+        "test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_chosen": (
+            "src/hf_zhclip/staging.py check_absent_file",
+            "src/hf_zhclip/staging.py _check: is not a",
+            "src/hf_zhclip/staging.py _check: ), so --force",
+        ),
+        "test_a_repo_that_is_converted_already_is_trained_and_finished_with_itself_as_base": (
+            "conversion/repos/lineage.py _left_in",
+        ),
+        "test_a_user_who_is_not_logged_in_sets_a_token": (
+            "conversion/publishing/uploading.py _check_login",
+            "conversion/reading/hub.py _download",
+            "conversion/reading/hub_errors.py _no_repo",
+            "conversion/reading/hub_errors.py _gated",
+            "conversion/reading/hub_errors.py _no_login",
+            "conversion/reading/hub_errors.py _forbidden",
+        ),
+        "test_a_vocabulary_of_the_repo_is_passed_beside_its_original": (
+            "conversion/proof/verification.py _check_vocabulary",
+        ),
+        "test_a_vocabulary_without_lines_goes_without_the_files_of_older_readers": (
+            "conversion/repos/doors.py _vocabulary_lines: , each once,",
+            "conversion/repos/doors.py _vocabulary_lines: holds a line",
+        ),
+        "test_all_keys_of_a_file_are_printed_by_inspect": ("conversion/mapping.py _table",),
+        "test_an_adapter_in_memory_is_merged_as_the_message_says": ("conversion/reading/read.py MERGE_IN_MEMORY",),
+        "test_an_original_beside_a_base_is_converted_without_it": ("conversion/finetuned.py _checked",),
+        "test_an_original_in_place_of_the_base_is_converted_first": (
+            "conversion/repos/lineage.py _named: Name the converted",
+        ),
+        "test_an_original_is_converted_first": (
+            "conversion/proof/verification.py verify: repo: it has",
+            "conversion/proof/verification.py verify: converted repo: its",
+            "conversion/publishing/cards.py _check_folder",
+            "conversion/repos/repo.py read_repo",
+            "conversion/repos/repo.py _check_config",
+        ),
+        "test_an_original_that_is_loaded_is_converted_by_the_command_of_the_message": (
+            "src/hf_zhclip/configuration_zhclip.py _family",
+            "src/hf_zhclip/configuration_zhclip.py _unconverted",
+        ),
+        "test_another_length_of_texts_is_converted_from_the_original": (
+            "conversion/repos/differences.py HINTS: To change the",
+        ),
+        "test_another_original_is_replaced_by_the_repo_s_own": ("conversion/proof/verification.py _check_sides",),
+        "test_facts_beside_the_base_are_left_out": (
+            "conversion/pipeline.py _refuse_facts: , which --base",
+            "conversion/pipeline.py _refuse_facts: is an original",
+        ),
+        "test_files_of_another_repo_are_taken_from_the_same_folder": (
+            "conversion/repos/repo.py _check_layers",
+            "conversion/repos/repo.py _processor: pixels. Take model",
+        ),
+        "test_the_arguments_of_a_push_are_those_of_the_message": (
+            "conversion/publishing/publish.py _check_arguments: does not name",
+            "conversion/publishing/publish.py _check_arguments: is no branch.",
+            "conversion/publishing/publish.py _check_arguments: is a pull",
+        ),
+        "test_the_arguments_of_an_export_are_those_of_the_message": (
+            "conversion/exports/exporting.py _check_arguments: ; wanted transformers,",
+            "conversion/exports/exporting.py _check_arguments: --also-legacy writes files",
+            "conversion/exports/exporting.py _check_arguments: --ddp writes keys",
+            "conversion/exports/exporting.py _check_arguments: writes a folder.",
+        ),
+        "test_the_command_that_sees_more_than_verify_is_run": ("conversion/proof/verification.py unseen",),
+        "test_what_cannot_go_to_its_source_goes_to_the_class_that_the_message_names": (
+            "conversion/exports/source_files.py _instead",
+        ),
+        "test_what_is_no_folder_of_convert_is_not_pushed": ("conversion/publishing/packing.py pack: is no folder.",),
+    },
+    "tests/conversion/tokenizers/test_builders.py": {
+        "test_a_class_that_cannot_be_taken_is_told_a_way_out_that_works": (
+            "conversion/tokenizers/builders.py slow_bert_tokenizer",
+        ),
+    },
+    "tests/test_typed_inputs_zhclip.py": {
+        "test_the_calls_of_that_message_work": (
+            "src/hf_zhclip/modeling_zhclip.py ZhCLIPPreTrainedModel.processor",
+            "src/hf_zhclip/modeling_zhclip.py ZhCLIPPreTrainedModel._needed_processor",
+            "src/hf_zhclip/typed_inputs_zhclip.py NO_PROCESSOR",
+        ),
+    },
+}
+"""File -> test, or walk of test_ways_out.py -> places of messages: a file with a function or a constant, and
+words of the message if several messages stand there.
+"""
+
+NO_WAYS = {
+    "a line of `zhclip list`, not a message": ("conversion/reading/catalogue.py _line",),
+    "another file of the user's pictures": ("src/hf_zhclip/pictures_zhclip.py _DAMAGED",),
+    "argparse refuses the word before, and lists the words": ("conversion/reading/read.py choose: There is no",),
+    "code for the users of the original's own package, which `make parity` runs": (
+        "conversion/sources/bert_clip.py LOAD",
+        "conversion/sources/bert_clip.py LOAD_DUAL_ENCODER",
+        "conversion/sources/bert_from_clip.py LOAD",
+        "conversion/sources/chinese_clip.py LOAD",
+        "conversion/sources/hf_clip.py LOAD",
+        "conversion/sources/hf_clip.py LOAD_IMAGE",
+        "conversion/sources/multilingual_clip.py LOAD",
+        "conversion/sources/taiyi.py LOAD",
+        "conversion/sources/taiyi_clip.py LOAD",
+        "conversion/sources/zh_clip.py LOAD",
+    ),
+    "for who imports a folder of the source tree, not for users; its command installs packages": (
+        "conversion/__init__.py",
+    ),
+    "installs a package from the network; tests/conversion/reading/test_hub_modelscope.py reads by a stand-in of it": (
+        "conversion/reading/hub_modelscope.py _package",
+    ),
+    "installs a package from the network; tests/releases/test_against_releases.py runs the releases": (
+        "src/hf_zhclip/compat_zhclip.py",
+    ),
+    "options of cn_clip's own scripts, which tests/parity/test_export_to_cn_clip.py runs": (
+        "conversion/exports/cn_clip_file.py differences: load_from_name rounds most",
+        "conversion/exports/cn_clip_file.py differences: cn_clip's training resumes",
+        "conversion/exports/cn_clip_file.py differences: cn_clip's training does",
+        "conversion/exports/cn_clip_file.py differences: evaluation scripts take",
+    ),
+    "save_16bit_model is DeepSpeed's, and needs several devices": ("conversion/reading/wrappers.py _refuse_parts",),
+    "says how a format was found": ("conversion/detection/detect.py _named: , and the",),
+    "says how a repo was converted": ("conversion/publishing/card_proof.py CAST",),
+    "says that the model is not converted": ("conversion/sources/wukong.py _variant: states is_token_wise true.",),
+    "the help of an option": (
+        "src/zhclip_cli/train.py add_arguments",
+        "src/zhclip_cli/common.py SOURCE",
+        "src/zhclip_cli/common.py SHARED",
+    ),
+    "the mark of a card that was written, not a sentence": (
+        "conversion/publishing/card_file.py STAMP",
+        "conversion/publishing/card_file.py stamped",
+    ),
+    "today's version is another repository, whose conversion tests/conversion/sources/test_modelscope.py tests": (
+        "conversion/reading/read.py REFUSED_FOLDERS",
+        "conversion/sources/modelscope.py RELATIVES",
+    ),
+    "what a witness says of facts that layouts/hf_config.py takes, with the same advice": (
+        "conversion/proof/peers/common.py built_from",
+        "conversion/proof/witnesses.py in_words",
+    ),
+    "what torch raises of a repo that loads; the same sentence as the other messages of verify": (
+        "conversion/proof/verification.py _running",
+    ),
+}
+"""Why nobody walks a text that looks like a way out -> its places."""
