@@ -114,6 +114,16 @@ def test_a_card_that_a_person_edited_is_refused_before_anything_is_measured(fold
     refuses(folder, "was not written by zhclip, or was edited later", monkeypatch, capsys)
 
 
+def test_figures_are_noted_in_a_folder_alone_and_the_folder_is_the_way_out(folder, capsys):
+    data = str(tsv(folder.parent / "data"))
+    for repo in ("user/repo", None):
+        with pytest.raises(InputError, match="Give the folder of a converted repo and DATA, or leave out --card"):
+            noting.check_noting(repo, data)
+    assert zhclip_cli.main(["evaluate", str(folder), data]) == 0
+    assert zhclip_cli.main(["evaluate", str(folder), data, "--card"]) == 0
+    assert "The figures stand on" in capsys.readouterr().err
+
+
 def refuses(folder, match, monkeypatch, capsys):
     monkeypatch.setattr(encoding, "_load", None)
     data, before = tsv(folder.parent / "data"), contents(folder)
