@@ -91,7 +91,9 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.stdout.decode().splitlines()[-1] == f"imported [] code {code}"
 
 
-@pytest.mark.parametrize("command", ["inspect", "convert", "verify", "export", "card", "push", "list", "data", "demo"])
+@pytest.mark.parametrize(
+    "command", ["inspect", "convert", "verify", "export", "card", "push", "list", "data", "evaluate", "demo"]
+)
 def test_every_command_has_help(command, run):
     code, text, _ = run(command, "--help")
 

@@ -18,6 +18,7 @@ from PIL import Image
 import zhclip_cli
 from hf_zhclip.conversion.exports import exporting
 from hf_zhclip.conversion.layouts.cn_clip import FIELDS
+from hf_zhclip.evaluation import lists
 
 from tests import checkpoints
 from tests.conversion.helpers import answer_here, save_time
@@ -95,6 +96,7 @@ def home(tmp_path, monkeypatch, hub):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZHCLIP_CACHE", str(tmp_path / "cache"))
     save_time(monkeypatch)
+    monkeypatch.setattr(lists, "_installed_lists", lambda: {"openai_templates": ["{}的照片"]})
     monkeypatch.setattr(exporting, "in_fresh_process", answer_here)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -112,6 +114,12 @@ def image_text_data(folder: Path) -> None:
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / "pokemon" / f"{number:04}妙蛙種子{number}號.png")
     Image.new("RGB", (8, 8)).save(folder / "images" / "a.png")
     (folder / "captions.csv").write_text("text,filename\n黑色,a.png\n", encoding="utf-8")
+    for name in ("cats", "dogs"):
+        (folder / "animals" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "animals" / name / "a.png")
+    (folder / "names.txt").write_text("猫\n狗\n", encoding="utf-8")
+    rows = [{"image": "images/a.png", "text": text, "fits": text == "黑色"} for text in ("黑色", "白色")]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
 
 
 def run_command(line: str) -> None:
@@ -189,6 +197,7 @@ def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home
     assert {path.name for path in home.iterdir()} >= {"my-clip", "tuned-clip", "own-clip", "taiyi-clip", "bert-clip"}
     assert {path.name for path in home.iterdir()} >= {"chinese-clip", "taiyi", "my-native-clip", "my-clip.pt"}
     assert "model.safetensors" in HfApi().list_repo_files("user/my-clip")
+    assert (home / "my-clip" / "measured_figures.json").is_file() and (home / "figures").is_dir()
     assert '"clip" 模型' in capsys.readouterr().out
 
 

@@ -42,6 +42,11 @@ WALKED = {
             "conversion/tokenizers/builders.py _check_xlm_roberta_tokens",
         ),
     },
+    "tests/conversion/publishing/test_noting.py": {
+        "test_figures_are_noted_in_a_folder_alone_and_the_folder_is_the_way_out": (
+            "conversion/publishing/noting.py check_noting",
+        ),
+    },
     "tests/conversion/publishing/test_publish.py": {
         "test_a_card_that_was_edited_on_the_hub_is_kept_and_named": ("conversion/publishing/pushed.py Pushed._notes",),
     },
@@ -262,7 +267,7 @@ WALKED = {
         ),
         "test_a_card_that_a_person_wrote_is_replaced_by_force_and_in_utf_8": (
             "conversion/publishing/card_file.py read_card",
-            "conversion/publishing/cards.py _check_readme",
+            "conversion/publishing/cards.py check_writable: was not written",
         ),
         "test_a_checkpoint_in_parts_is_downloaded_by_the_hub_s_command_and_its_folder_is_named": (
             "conversion/reading/hub.py _refuse_parts",
@@ -316,7 +321,7 @@ WALKED = {
         "test_an_original_is_converted_first": (
             "conversion/proof/verification.py verify: repo: it has",
             "conversion/proof/verification.py verify: converted repo: its",
-            "conversion/publishing/cards.py _check_folder",
+            "conversion/publishing/cards.py check_writable: is no converted",
             "conversion/repos/repo.py read_repo",
             "conversion/repos/repo.py _check_config",
         ),

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from hf_zhclip.json_files import Field, check_fields, read_json
+from hf_zhclip.json_files import Field, brief, check_fields, read_json
 
 from ..errors import InputError
 from ..reading.files import sha256
@@ -17,6 +17,9 @@ from ..words import Words
 from .card_file import write_whole
 
 FILE = "measured_figures.json"
+
+ACTING = ("*.safetensors", "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+"""The files on which figures depend; figures of other files are not shown."""
 
 METRICS: Mapping[str, str] = {
     "r1": "R@1",
@@ -79,21 +82,17 @@ class Measured:
         return f"{self.dataset} {self.split}" if self.split else self.dataset
 
 
-def check_measurable(repo: str | None) -> None:
-    """Refuses to measure for the card of what is no folder, before anything is measured.
+def check_figures(folder: Path) -> None:
+    """Refuses a damaged file of earlier figures.
 
     Raises:
-        InputError: `repo` is not a converted repo in a folder.
+        InputError: see `figures_of`.
     """
-    if repo is None or not (Path(repo) / "config.json").is_file():
-        raise InputError(
-            f"--card notes figures in a repo's folder, but {repo or 'nothing'} was given as REPO. Convert to a "
-            "folder, or leave out --card."
-        )
+    _read(folder)
 
 
 def note(folder: Path, result: Mapping[str, Any], dataset: str, split: str | None, command: str) -> None:
-    """Adds figures to a repo's file; figures of the same task and data are replaced, and those of other weights go.
+    """Adds figures to a repo's file; figures of the same task and data are replaced, and those of other files go.
 
     Args:
         result: as `zhclip evaluate --json` prints it.
@@ -108,41 +107,49 @@ def note(folder: Path, result: Mapping[str, Any], dataset: str, split: str | Non
         Measured(task, dataset, split, _figures(values), date.today().isoformat(), command, version)
         for task, values in result.items()
     ]
-    weights = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
-    kept = [old for old in _read(folder, weights) if all(_key(old) != _key(new) for new in found)]
-    content = {"weights": weights, "figures": [asdict(each) for each in (*kept, *found)]}
+    kept = [old for old in figures_of(folder, None) if all(_key(old) != _key(new) for new in found)]
+    content = {"files": _hashes(folder, {}), "figures": [asdict(each) for each in (*kept, *found)]}
     write_whole(folder / FILE, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
 
 def figures_of(folder: Path, report: Report | None) -> list[Measured]:
-    """The figures that were measured with the folder's weights; the report tells the weights' hashes, if there is one.
+    """The figures that were measured with the folder's weights, config, tokenizer and image processor.
+
+    Args:
+        report: tells the files' hashes; None where it may be out of date.
 
     Raises:
         InputError: the file is damaged.
     """
-    if not (folder / FILE).is_file():
-        return []
-    names = [path.name for path in sorted(folder.glob("*.safetensors"))]
-    known = report.files if report is not None else {}
-    return _read(folder, {name: known[name] if name in known else sha256(folder / name) for name in names})
+    files, found = _read(folder)
+    return found if found and files == _hashes(folder, report.files if report is not None else {}) else []
 
 
-def _read(folder: Path, weights: Mapping[str, str]) -> list[Measured]:
+def _hashes(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """By name, the hashes of the files on which figures depend."""
+    names = sorted({path.name for pattern in ACTING for path in folder.glob(pattern)})
+    return {name: known[name] if name in known else sha256(folder / name) for name in names}
+
+
+def _read(folder: Path) -> tuple[Mapping[str, str], list[Measured]]:
+    """The hashes and the figures of the folder's file; nothing where there is no file."""
     path = folder / FILE
-    if not path.is_file():
-        return []
+    if not path.exists():
+        return {}, []
     content = read_json(path)
-    check_fields(content, {"weights": Field((dict,)), "figures": Field((list,))}, str(path))
-    found = []
-    for number, each in enumerate(content["figures"]):
-        where = f"{path}, figures[{number}]"
-        check_fields(each, FIELDS, where)
-        if each["task"] not in TASKS:
-            raise InputError(f"{where} has the task {each['task']!r}; wanted was one of {', '.join(TASKS)}.")
-        check_fields(each["values"], {name: Field((float,), needed=False) for name in METRICS}, f"{where}.values")
-        values = {name: value for name, value in each["values"].items() if name in METRICS}
-        found.append(Measured(**{name: each[name] for name in FIELDS} | {"values": values}))
-    return found if content["weights"] == weights else []
+    check_fields(content, {"files": Field((dict,)), "figures": Field((list,))}, str(path))
+    return content["files"], [_measured(each, f"{path}, figures[{n}]") for n, each in enumerate(content["figures"])]
+
+
+def _measured(value: Any, where: str) -> Measured:
+    check_fields(value, FIELDS, where)
+    if value["task"] not in TASKS:
+        raise InputError(
+            f"{where} has the task {brief(value['task'])}; wanted was one of {', '.join(TASKS)}. Remove the file."
+        )
+    check_fields(value["values"], {name: Field((float,), needed=False) for name in METRICS}, f"{where}.values")
+    values = {name: number for name, number in value["values"].items() if name in METRICS}
+    return Measured(**{name: value[name] for name in FIELDS} | {"values": values})
 
 
 def _figures(values: Mapping[str, float]) -> dict[str, float]:

@@ -31,8 +31,7 @@ def card(out: str | Path, *, license: str | None = None, base_model: str | None 
         WorkError: the card could not be written; the old card is still there.
     """
     folder = Path(out)
-    _check_folder(folder)
-    _check_readme(folder / CARD, force)
+    check_writable(folder, force)
     report = read_report(folder) if (folder / FILE).exists() else None
     changed = changed_files(folder, report) if report else []
     why = CHANGED_SINCE.filled(files=", ".join(changed)) if changed else None
@@ -42,13 +41,16 @@ def card(out: str | Path, *, license: str | None = None, base_model: str | None 
     return folder / CARD
 
 
-def _check_folder(folder: Path) -> None:
+def check_writable(folder: Path, force: bool) -> None:
+    """Refuses a folder that is no repo, or whose README.md a person wrote, before any work is done.
+
+    Raises:
+        InputError: see `card`.
+    """
     refuse_namesake(folder)
     if not (folder / "config.json").is_file() or read_json(folder / "config.json").get("model_type") != "hf_zhclip":
         raise InputError(f"{folder} is no converted repo. `zhclip convert SOURCE OUT` makes one.")
-
-
-def _check_readme(path: Path, force: bool) -> None:
+    path = folder / CARD
     if path.is_file() and not force and not is_generated(read_card(path)):
         raise InputError(
             f"{path} was not written by zhclip, or was edited later, and would be lost. To replace the file, pass "

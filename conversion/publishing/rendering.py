@@ -104,7 +104,7 @@ def render_folder(
     name = report.conversion["catalogue"] if report else None
     entry = catalogue.find(name) if name and not edited else None
     why = unverified or (NO_REPORT if report is None else None)
-    figures = () if edited else figures_of(folder, report)
+    figures = figures_of(folder, None if edited else report)
     return _render(model, entry, report, repo, why, header, figures, edited)
 
 

@@ -5,7 +5,10 @@ from types import ModuleType
 
 from .errors import InputError
 
-EXTRAS = {"datasets": "train", "lmdb": "train", "opencc": "train", "pyarrow": "train", "pyarrow.parquet": "train"}
+EXTRAS = dict.fromkeys(
+    ("datasets", "lmdb", "matplotlib.figure", "opencc", "pyarrow", "pyarrow.parquet"),
+    "train",
+)
 """By module, the extra of hf-zhclip that installs it."""
 
 

@@ -1,9 +1,6 @@
 """`zhclip evaluate`: `hf_zhclip.evaluation.evaluate` on the command line."""
 
 import argparse
-import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
 from .common import add_shared, print_progress, print_result
@@ -65,20 +62,11 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     disable_progress_bar()  # transformers shows it also where stderr is no terminal
     on_card = options.pop("card")
     if on_card:
-        from hf_zhclip.conversion import card
-        from hf_zhclip.conversion.publishing.card_measured import check_measurable, note
+        from hf_zhclip.conversion.publishing.noting import check_noting, note_on_card
 
-        check_measurable(options["repo"])
+        check_noting(options["repo"], options["data"])
     result = evaluate(**options, tell=print_progress)
     print_result(result.to_json(), result.text, as_json)
     if on_card:
-        repo, data = Path(options["repo"]), Path(options["data"])
-        note(repo, result.to_json(), data.resolve().name, options["split"], _command())
-        print_progress(f"The figures stand on {card(repo)}.")
+        print_progress(f"The figures stand on {note_on_card(options, result.to_json())}.")
     return 0
-
-
-def _command() -> str:
-    """The command as a card shows it: of absolute paths only the names, which mean something on another machine."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return shlex.join(["zhclip", *words])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..extras import extra
 from .classification import Classification
 from .threshold import Threshold
 
@@ -28,8 +28,8 @@ def draw_confusion(found: Classification, path: Path) -> None:
     figure.colorbar(drawn, ax=axes, fraction=0.046, label="share of the row")
     axes.set(xlabel="class found", ylabel="label", title=f"top 1: {found.top(1):.2f} %")
     if len(names) <= MOST_NAMES:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
     figure.savefig(path, dpi=150)
 
 
@@ -50,10 +50,7 @@ def check_available() -> None:
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise InputError('--out draws pictures with matplotlib: pip install "hf-zhclip[train]".') from error
+    extra("matplotlib.figure", "--out, which draws pictures,")
 
 
 def _figure(size: tuple[float, float]) -> tuple[Any, Any]:

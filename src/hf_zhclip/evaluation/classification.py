@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from ..data.split import opened
 from ..errors import InputError
 from ..json_files import brief
+from ..telling import shown
 from .encoding import Encoder, encode_pictures
 from .lists import GAP
 
@@ -99,10 +100,19 @@ class Classification:
         pairs = self.labels * count + self.cosines.argmax(dim=1)
         return torch.bincount(pairs, minlength=count * count).view(count, count)
 
+    @cached_property
+    def places(self) -> torch.Tensor:
+        """The place of each picture's label among the classes `(pictures,)`, from 0; equal cosines keep their order.
+
+        cn_clip's `topk` leaves the order of equal cosines open.
+        """
+        own = self.cosines.gather(1, self.labels[:, None])
+        earlier = torch.arange(len(self.names)) < self.labels[:, None]
+        return ((self.cosines > own) | ((self.cosines == own) & earlier)).sum(dim=1)
+
     def top(self, k: int) -> float:
         """Percent of pictures whose class is among the `k` best; all classes if there are fewer."""
-        best = self.cosines.topk(min(k, len(self.names)), dim=1).indices
-        return 100 * (best == self.labels[:, None]).any(dim=1).double().mean().item()
+        return 100 * (self.places < k).double().mean().item()
 
     @property
     def mean_per_class(self) -> float:
@@ -121,7 +131,7 @@ class Classification:
         lines += [f"mean per class   {self.mean_per_class:7.2f} %", f"pictures         {len(self.labels):7,}"]
         if worst := self.worst():
             lines.append("most often taken for another class:")
-            lines += [f"  {number:5,}  {label} -> {found}" for label, found, number in worst]
+            lines += [f"  {number:5,}  {shown(label)} -> {shown(found)}" for label, found, number in worst]
         return "\n".join(lines)
 
     def worst(self) -> list[tuple[str, str, int]]:
@@ -149,7 +159,7 @@ def classify(
     """
     check_names(labelled, names)
     if doubled := sorted({name for name in names if list(names).count(name) > 1}):
-        tell(f"{len(doubled)} names stand for several classes, which then tie: {brief(doubled)}.")
+        tell(f"The same name stands for several classes, which then tie: {brief(doubled)}.")
     vectors = class_vectors(encoder, names, templates)
     pictures = labelled.pictures(to_rgb=encoder.as_cn_clip)
     features = encode_pictures(encoder, range(len(labelled.paths)), pictures)

@@ -1,6 +1,7 @@
 """A repo's model on a split's texts and pictures: batches -> features."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,11 +11,16 @@ import torch
 from PIL import Image
 
 from ..amounts import shown_amount
+from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError
+from ..json_files import brief
 from ..processing_zhclip import normalize_evaluation_text
 from .files import Features, Id
 
 Item = TypeVar("Item")
+
+WANTED = "ZhCLIPModel"
+"""The class of a repo with both towers."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Encoder:
 
     def _rows(self, encode: Callable[[list[Any]], torch.Tensor], items: Iterable[Any]) -> torch.Tensor:
         with torch.inference_mode():
-            found = [encode(batch).float().cpu() for batch in batches(items, self.batch_size)]
+            found = [_finite(encode(batch).float().cpu()) for batch in batches(items, self.batch_size)]
         return torch.cat(found) if found else torch.empty(0, self.model.config.projection_dim)
 
     def _text_batch(self, texts: list[str]) -> torch.Tensor:
@@ -64,35 +70,67 @@ def load_encoder(
         InputError: the place is no converted repo of both towers, or an option is out of its range.
     """
     _check_options(device, batch_size)
-    model, processor = load_pair(repo)
-    check_length(context_length, model.config.text_config.max_position_embeddings)
+    model, processor = load_pair(repo, context_length)
     return Encoder(model.eval().to(device or _best_device()), processor, batch_size, context_length, as_cn_clip)
 
 
-def load_pair(repo: str) -> tuple[Any, Any]:
+def load_pair(repo: str, context_length: int | None = None) -> tuple[Any, Any]:
     """Loads the model, in the dtype that the repo states, and the processor, from a folder or a hub.
 
+    What needs no weights is checked before they are read. No code of the repo runs.
+
     Raises:
-        InputError: the place is no converted repo of both towers.
+        InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
-    from transformers import AutoModel, AutoProcessor
+    if not Path(repo).exists() and repo.count("/") != 1:
+        raise InputError(
+            f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
+            "wanted."
+        )
+    with _loading(repo):
+        _check_config(repo, context_length)
+        return _load(repo)
+
+
+@contextmanager
+def _loading(repo: str) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
+        ) from error
+
+
+def _check_config(repo: str, context_length: int | None) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(repo, trust_remote_code=False)
+    found = (config.architectures or [config.model_type])[0]
+    if not isinstance(config, ZhCLIPConfig) or found != WANTED:
+        raise InputError(
+            f"{repo} holds the model {brief(found)}; a repo with both towers ({WANTED}) was wanted. `zhclip convert "
+            "SOURCE OUT` makes it."
+        )
+    _check_length(context_length, config.max_text_positions)
+
+
+def _load(repo: str) -> tuple[Any, Any]:
+    from transformers import AutoProcessor
 
     from .. import ZhCLIPModel
 
-    if not Path(repo).exists() and repo.count("/") != 1:
-        raise InputError(f"{repo} does not exist; a folder of `zhclip convert`, or user/repo on the hub, was wanted.")
-    try:
-        model, processor = AutoModel.from_pretrained(repo, dtype="auto"), AutoProcessor.from_pretrained(repo)
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
+    model, found = ZhCLIPModel.from_pretrained(repo, dtype="auto", output_loading_info=True)
+    if missing := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
         raise InputError(
-            f"{repo} does not load: {error}. `zhclip convert SOURCE OUT` makes a repo that does."
-        ) from error
-    if not isinstance(model, ZhCLIPModel):
-        raise InputError(
-            f"{repo} loads as {type(model).__name__}; a converted repo with both towers was wanted. "
-            "`zhclip convert SOURCE OUT` makes one."
+            f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
+            "Convert or fetch the repo again."
         )
-    return model, processor
+    return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
 
 
 def _best_device() -> str:
@@ -103,12 +141,12 @@ def _check_options(device: str | None, batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"found --batch-size {batch_size}; 1 or more was wanted.")
     try:
-        torch.empty(0, device=device or "cpu")
+        torch.zeros(1, device=device or "cpu").tolist()  # "meta" makes a tensor, but has no numbers
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"found --device {device}, which this machine does not have: {error}. Try cpu.") from error
 
 
-def check_length(length: int | None, positions: int) -> None:
+def _check_length(length: int | None, positions: int) -> None:
     """Refuses a context length that the text tower does not have.
 
     Raises:
@@ -133,6 +171,15 @@ def _counted(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
         for item in items:
             yield item
             advance(1)
+
+
+def _finite(rows: torch.Tensor) -> torch.Tensor:
+    if not rows.isfinite().all():
+        raise InputError(
+            "The model gives vectors that are not finite; finite vectors were wanted. Its weights may be damaged: run "
+            "`zhclip verify REPO`."
+        )
+    return rows
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

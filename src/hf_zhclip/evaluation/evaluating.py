@@ -10,7 +10,7 @@ import torch
 
 from ..data.split import Id, opened
 from ..errors import InputError
-from ..staging import check_absent, staging
+from ..staging import check_absent, check_apart, staging
 from . import charts
 from .classification import Classification, check_names, classify, elevater, read_labelled
 from .encoding import Encoder, encode_pictures, encode_texts, load_encoder
@@ -26,10 +26,12 @@ from .files import (
     write_predictions,
 )
 from .lists import read_classes, read_templates
-from .retrieval import Retrieval, check, check_split, predict, score, tell_small_pool
-from .threshold import Threshold, cosines_of, fit, pairs_of_split, read_pairs
+from .retrieval import Retrieval, check, check_split, predict, score, tell_few_predictions, tell_small_pool
+from .threshold import Threshold, cosines_of, fit, holds_pairs, pairs_of_split, read_pairs
 
-RESULT = "result.json"
+RESULT = "zhclip_evaluation.json"
+"""The result, in the folder of `out`; by this file `force` knows a folder that it may replace."""
+
 SEED = 0
 """The seed of the pairs that do not fit."""
 
@@ -123,9 +125,11 @@ def evaluate(
     work = _work(asked)
     if out is None:
         return work(asked, tell).result
-    check_absent(Path(out), force)
-    charts.check_available()
-    with staging(Path(out), 0, force, marks=(RESULT,)) as folder:
+    check_apart(Path(out), repo, data, image_features, text_features, texts, *predictions)
+    check_absent(Path(out), force, (RESULT,))
+    if asked.classes is not None or asked.threshold:
+        charts.check_available()
+    with staging(Path(out), 0, force, (RESULT,)) as folder:
         found = work(asked, tell)
         _write(found, folder)
     return found.result
@@ -168,6 +172,8 @@ def _check_inputs(asked: Asked) -> None:
         raise InputError(f"found {_option(extra[0])} without REPO and DATA, where it means nothing. Leave it out.")
     if asked.predictions and asked.threshold:
         raise InputError("found --threshold with --predictions, which hold no cosines. Give the features instead.")
+    if asked.split is not None and asked.classes is not None:
+        raise InputError("found --split with --classes, where it means nothing. Name the split's folder as DATA.")
 
 
 def _option(name: str) -> str:
@@ -177,12 +183,53 @@ def _option(name: str) -> str:
 # Retrieval
 
 
+@dataclass(frozen=True)
+class Given:
+    """A split, its name, and a function that reads or computes the features of its texts and of its pictures."""
+
+    split: Texts
+    name: str
+    features: Callable[[], tuple[Features, Features]]
+
+
+def _given(asked: Asked) -> Given:
+    given = _of_files(asked) if asked.repo is None else _of_data(asked)
+    check_split(given.split)
+    return given
+
+
+def _of_files(asked: Asked) -> Given:
+    assert asked.text_features is not None and asked.image_features is not None and asked.texts is not None
+    of_texts, of_images, place = Path(asked.text_features), Path(asked.image_features), Path(asked.texts)
+    return Given(
+        read_texts(place),
+        place.name.removesuffix(".jsonl").removesuffix("_texts"),
+        lambda: (read_features(of_texts, "text"), read_features(of_images, "image")),
+    )
+
+
+def _of_data(asked: Asked) -> Given:
+    from ..data import read
+
+    assert asked.data is not None
+    data = read(asked.data, split=asked.split)
+
+    def features() -> tuple[Features, Features]:
+        encoder = asked.encoder()
+        texts = encode_texts(encoder, [text.id for text in data.texts], [text.text for text in data.texts])
+        return texts, encode_pictures(encoder, data.image_ids, (picture for _, picture in data.pictures))
+
+    split = Texts({text.id: text.text for text in data.texts}, {text.id: text.image_ids for text in data.texts})
+    return Given(split, data.name, features)
+
+
 def _retrieval(asked: Asked, tell: Callable[[str], None]) -> Found:
-    texts, images, split, name = _features(asked)
+    given = _given(asked)
+    texts, images = given.features()
+    predicted = predict(texts, images, given.split)
     tell_small_pool(len(texts.ids), len(images.ids), tell)
-    predicted = predict(texts, images, split)
-    result = score(predicted, split, as_cn_clip=asked.as_cn_clip, tell=tell)
-    return Found(result, {RESULT: _json(result), **_cn_clip_files(name, texts, images, predicted, result, tell)})
+    result = score(predicted, given.split, as_cn_clip=asked.as_cn_clip, tell=tell)
+    return Found(result, {RESULT: _json(result), **_cn_clip_files(given.name, texts, images, predicted, result, tell)})
 
 
 def _scores(asked: Asked, tell: Callable[[str], None]) -> Found:
@@ -196,32 +243,8 @@ def _scores(asked: Asked, tell: Callable[[str], None]) -> Found:
             )
         predicted[side] = read_predictions(place, side)
     result = score(predicted, read_texts(Path(asked.texts)), as_cn_clip=asked.as_cn_clip, tell=tell)
+    tell_few_predictions(predicted, tell)
     return Found(result, {RESULT: _json(result)})
-
-
-def _features(asked: Asked) -> tuple[Features, Features, Texts, str]:
-    """Features of the texts and of the pictures, from files or from the model, with the split and its name."""
-    if asked.repo is not None:
-        return _encoded(asked)
-    assert asked.text_features is not None and asked.image_features is not None and asked.texts is not None
-    split = read_texts(Path(asked.texts))
-    texts = read_features(Path(asked.text_features), "text")
-    images = read_features(Path(asked.image_features), "image")
-    check(texts, images, split)
-    return texts, images, split, Path(asked.texts).name.removesuffix(".jsonl").removesuffix("_texts")
-
-
-def _encoded(asked: Asked) -> tuple[Features, Features, Texts, str]:
-    from ..data import read
-
-    assert asked.data is not None
-    data = read(asked.data, split=asked.split)
-    split = Texts({text.id: text.text for text in data.texts}, {text.id: text.image_ids for text in data.texts})
-    check_split(split)
-    encoder = asked.encoder()
-    texts = encode_texts(encoder, list(split.texts), list(split.texts.values()))
-    images = encode_pictures(encoder, data.image_ids, (picture for _, picture in data.pictures))
-    return texts, images, split, data.name
 
 
 def _cn_clip_files(
@@ -277,7 +300,7 @@ def _visual(model: Any) -> torch.nn.Module:
 
 
 def _threshold(asked: Asked, tell: Callable[[str], None]) -> Found:
-    labelled = asked.data is not None and asked.data.endswith(".jsonl") and not asked.data.endswith("_texts.jsonl")
+    labelled = asked.data is not None and holds_pairs(asked.data)
     result = _of_labelled_pairs(asked) if labelled else _of_split(asked, tell)
     return Found(
         result,
@@ -287,6 +310,8 @@ def _threshold(asked: Asked, tell: Callable[[str], None]) -> Found:
 
 def _of_labelled_pairs(asked: Asked) -> Threshold:
     assert asked.data is not None
+    if asked.split is not None:
+        raise InputError(f"found --split, but {asked.data} holds labelled pairs and no splits. Leave --split out.")
     pairs = read_pairs(Path(asked.data))
     encoder = asked.encoder()
     texts = list(dict.fromkeys(pair.text for pair in pairs))
@@ -300,8 +325,10 @@ def _of_labelled_pairs(asked: Asked) -> Threshold:
 
 
 def _of_split(asked: Asked, tell: Callable[[str], None]) -> Threshold:
-    texts, images, split, _ = _features(asked)
-    pairs, fits = pairs_of_split(split.images, split.texts, SEED)
+    given = _given(asked)
+    pairs, fits = pairs_of_split(given.split.images, given.split.texts, SEED)
+    texts, images = given.features()
+    check(texts, images, given.split)
     tell(f"{sum(fits)} pairs of the split fit; {len(fits) - sum(fits)} pairs were drawn that do not (seed {SEED}).")
     return fit(cosines_of(pairs, texts, images), torch.tensor(fits))
 

@@ -85,6 +85,8 @@ def read_features(path: Path, side: Side) -> Features:
 
 
 def _append(numbers: array.array, feature: Sequence[Any], where: str) -> None:
+    if bool in set(map(type, feature)):
+        raise InputError(f"{where} has true or false in a feature; numbers were wanted.")
     try:
         numbers.extend(feature)
     except (TypeError, OverflowError) as error:

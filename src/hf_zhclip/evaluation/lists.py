@@ -63,7 +63,7 @@ def _read(place: str) -> list[str]:
         return _of_lists(python_lists(Path(path)), name, place)
     if place.endswith(".py"):
         raise InputError(f"{place} holds Python lists; name one of them: {place}:LIST.")
-    return _text(Path(place)).splitlines()
+    return _text(Path(place)).split("\n")  # as a file's lines, which end at no U+2028 or form feed
 
 
 def _text(path: Path) -> str:
@@ -80,7 +80,8 @@ def _of_lists(lists: Mapping[str, list[str]], name: str, place: str) -> list[str
     for each in (name, f"{name}_templates"):
         if each in lists:
             return lists[each]
-    raise InputError(f"{place} names no list.{near(name, lists)} There are: {', '.join(lists)}.")
+    known = [*lists, *(each.removesuffix("_templates") for each in lists)]
+    raise InputError(f"{place} names no list.{near(name, known)} There are: {', '.join(lists)}.")
 
 
 def _installed_lists() -> dict[str, list[str]]:
@@ -113,8 +114,9 @@ def _lists(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
     for statement in tree.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.List(elts=items)):
-                if items and all(found := [_as_text(item) for item in items]):
-                    yield name, [each for each in found if each]
+                found = [text for text in map(_as_text, items) if text is not None]
+                if items and len(found) == len(items):
+                    yield name, found
 
 
 def _as_text(item: ast.expr) -> str | None:

@@ -13,9 +13,9 @@ def nearest(queries: torch.Tensor, pool: torch.Tensor, k: int) -> torch.Tensor:
     """The row numbers of each query's `k` best pool vectors, the best first; equal scores keep the pool's order.
 
     float32 products find the candidates. The candidates' scores are computed again in float64 and rounded to float32,
-    so that two equal vectors of the pool always have equal scores (in a float32 product their scores may differ by
-    their places). A query whose candidates float32 cannot tell from
-    the rest of the pool is scored against the whole pool in float64.
+    so that two equal vectors of the pool always have equal scores: in a float32 product, as in cn_clip's, their scores
+    may differ by their places. A query whose candidates float32 cannot tell from the rest of the pool is scored
+    against the whole pool in float64.
 
     Args:
         queries: `(n, dim)`, float32.
@@ -36,7 +36,8 @@ def _of_block(queries: torch.Tensor, pool: torch.Tensor, k: int, wanted: int, lo
     if wanted < len(pool):
         # The bound of a float32 sum of `dim` products, once for a candidate and once for the vector left out.
         rounding = 2 * pool.shape[1] * 2.0**-24 * queries.norm(dim=1) * longest
-        for unsure in (scores[:, k - 1] - scores[:, -1] <= 2 * rounding).nonzero().flatten().tolist():
+        sure = scores[:, k - 1] - scores[:, -1] > 2 * rounding  # not, where scores overflow float32
+        for unsure in sure.logical_not().nonzero().flatten().tolist():
             best[unsure] = _of_whole_pool(queries[unsure], pool, k)
     return best
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .files import OTHER, Features, Side, Texts
+from .files import Features, Side, Texts
 from .nearest import nearest
 from .recall import DEPTH, RANKS, Answers, Id, Recall, recall, turned
 
@@ -36,15 +36,13 @@ class Retrieval:
 
 
 def predict(texts: Features, images: Features, split: Texts) -> dict[Side, dict[Id, list[Id]]]:
-    """The ten nearest of each query in both directions; a picture that no text names is no query.
+    """The ten nearest of each text and of each picture, in both directions.
 
     Raises:
         InputError: a text or a picture of the split has no feature, or the two kinds differ in length.
     """
     check(texts, images, split)
-    sides: dict[Side, Features] = {"text": texts, "image": images}
-    answers = answers_of(split)
-    return {side: nearest_ids(_only(sides[side], answers[side]), sides[OTHER[side]]) for side in sides}
+    return {"text": nearest_ids(texts, images), "image": nearest_ids(images, texts)}
 
 
 def nearest_ids(queries: Features, pool: Features) -> dict[Id, list[Id]]:
@@ -90,6 +88,12 @@ def tell_small_pool(texts: int, images: int, tell: Callable[[str], None]) -> Non
         tell(f"The pool is small ({images} pictures, {texts} texts): recall at {DEPTH} says little there.")
 
 
+def tell_few_predictions(predicted: Predictions, tell: Callable[[str], None]) -> None:
+    """Says that queries with fewer than ten predictions are scored; cn_clip refuses to score them."""
+    if few := sum(len(found) < DEPTH for each in predicted.values() for found in each.values()):
+        tell(f"{few} queries have fewer than {DEPTH} predictions: recall at {DEPTH} says little there.")
+
+
 def check_split(split: Texts) -> None:
     """Refuses a blind split.
 
@@ -123,9 +127,3 @@ def _check_known(field: str, wanted: Iterable[Id], there: Iterable[Id], what: st
     if missing := list(dict.fromkeys(each for each in wanted if each not in known)):
         some = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
         raise InputError(f"{len(missing)} ids have no {what}: {field} {some}. Take both files from the same split.")
-
-
-def _only(features: Features, answers: Answers) -> Features:
-    """The features of those ids that are queries."""
-    rows = [row for row, each in enumerate(features.ids) if each in answers]
-    return Features([features.ids[row] for row in rows], features.vectors[rows])

@@ -23,6 +23,16 @@ class LabelledPair:
     fits: bool
 
 
+def holds_pairs(place: str) -> bool:
+    """Whether a place is a file of labelled pairs, which say `fits`; the lines of a file of captions do not.
+
+    Raises:
+        InputError: a line of a .jsonl is no JSON object.
+    """
+    path = Path(place)
+    return path.suffix == ".jsonl" and path.is_file() and any("fits" in line for _, line in read_json_lines(path))
+
+
 def read_pairs(path: Path) -> list[LabelledPair]:
     """Reads lines of `{"image": PATH, "text": …, "fits": true or false}`; paths start at the file's folder.
 
@@ -36,10 +46,9 @@ def read_pairs(path: Path) -> list[LabelledPair]:
         if not (image := path.parent / line["image"]).is_file():
             raise InputError(f"{where} names the picture {image}, which does not exist.")
         pairs.append(LabelledPair(image, line["text"], line["fits"]))
-    if len({pair.fits for pair in pairs}) < 2:
-        raise InputError(
-            f"{path} has no pairs that {'do not fit' if pairs else 'fit'}; pairs of both kinds were wanted."
-        )
+    for kind, what in ((True, "fit"), (False, "do not fit")):
+        if not any(pair.fits is kind for pair in pairs):
+            raise InputError(f"{path} has no pairs that {what}; pairs of both kinds were wanted.")
     return pairs
 
 
@@ -141,7 +150,7 @@ def pairs_of_split(
     for text, images in answers.items():
         of_caption.setdefault(texts[text], set()).update(images)
     pool = list(turned(answers))
-    own = [(text, image) for text, images in answers.items() for image in images]
+    own = [(text, image) for text, images in answers.items() for image in dict.fromkeys(images)]
     draw = random.Random(seed)
     others = []
     for text, _ in own:
@@ -151,7 +160,9 @@ def pairs_of_split(
                 pass
             others.append((text, image))
     if not others:
-        raise InputError("every text names every picture, so that no pair is left that does not fit.")
+        raise InputError(
+            "Every text names every picture, so that no pair is left that does not fit. Give a file of labelled pairs."
+        )
     return own + others, [True] * len(own) + [False] * len(others)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from ..data import read
 from ..errors import InputError, WorkError
-from ..evaluation.encoding import check_length, load_pair
+from ..evaluation.encoding import load_pair
 from ..json_files import brief, read_json
 from ..telling import near
 from .arguments import ContrastiveArguments
@@ -67,8 +67,7 @@ def train(
     pairs = Pairs(read(data, split=split), tell)
     pool = None if validation is None else read(data, split=validation)
     _check_sizes(args, len(pairs), tell)
-    model, processor = load_pair(repo)
-    check_length(args.context_length, model.config.text_config.max_position_embeddings)
+    model, processor = load_pair(repo, args.context_length)
     trainer = ContrastiveTrainer(
         _with_lora(model, values["lora"]) if "lora" in values else model,
         args,
