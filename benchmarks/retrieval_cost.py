@@ -4,12 +4,13 @@
     python benchmarks/retrieval_cost.py FOLDER --memory
 
 The first form needs cn_clip 1.6.0 (`make parity` makes an environment with it). cn_clip's own script, in which only
-`.cuda()` does nothing, and ours search the same files of features in turns: random unit vectors of 512 numbers, as many
-as MUGE's validation split has. cn_clip's loop takes minutes, so that it gets the first N texts, and its seconds are
-scaled to all texts. Its search alone is a run with these texts less a run without texts, less the reading of the texts.
+`.cuda()` does nothing, and ours search the same files of features in turns: random unit vectors of 512 numbers, as
+many as MUGE's validation split has. cn_clip's loop takes minutes, so that it gets the first N texts, and its seconds
+are scaled to all texts. Its search alone is a run with these texts, less a run without texts, less the parsing of the
+texts.
 
-With `--memory`, fresh processes search a memory-mapped pool of a million vectors for 100 and for 1,000 queries. Printed
-is what each holds beside the pool. FOLDER gets 2 GB.
+With `--memory`, fresh processes search memory-mapped pools of up to a million vectors. Printed is what each holds
+beside the pool (Linux). FOLDER gets 2 GB.
 """
 
 import argparse
@@ -39,7 +40,9 @@ from hf_zhclip.evaluation.recall import DEPTH
 from hf_zhclip.evaluation.retrieval import nearest_ids
 
 TEXTS, IMAGES, DIM = 5_008, 29_806, 512
-POOL, QUERIES = 1_000_000, (100, 1_000)
+POOL = 1_000_000
+SEARCHES = ((100_000, 1_000), (POOL, 1_000), (POOL, 100))
+"""Vectors of the pool, and queries."""
 MIB = 2**20
 
 
@@ -159,7 +162,8 @@ def compare(folder: Path, peer_queries: int, rounds: int) -> None:
     for what in ("search", "files to file"):
         pairs = list(zip(found[f"cn_clip, {what}"], found[f"ours, {what}"], strict=True))
         for name in ("cn_clip", "ours"):
-            print(f"{name + ', ' + what:24}{Seconds(*map(statistics.median, zip(*found[f'{name}, {what}'])))}")
+            columns = zip(*found[f"{name}, {what}"], strict=True)
+            print(f"{name + ', ' + what:24}{Seconds(*map(statistics.median, columns))}")
         ratio = Seconds(*(statistics.median(a[n] / b[n] for a, b in pairs) for n in range(2)))
         print(f"ratio, {what}: {ratio.wall:.1f} by the clock, {ratio.processor:.1f} of the processor")
     print(f"zhclip evaluate, both directions, the whole process: {command(folder)}")
@@ -200,9 +204,9 @@ def watched_memory(peak: list[int]) -> Iterator[None]:
     watcher.join()
 
 
-def search_pool(path: Path, queries: int) -> None:
+def search_pool(path: Path, vectors: int, queries: int) -> None:
     """What a fresh process does."""
-    pool = torch.from_file(str(path), shared=False, size=POOL * DIM, dtype=torch.float32).view(POOL, DIM)
+    pool = torch.from_file(str(path), shared=False, size=vectors * DIM, dtype=torch.float32).view(vectors, DIM)
     asked = random_vectors(queries, POOL)
     nearest(asked[:1], pool[:1000], DEPTH)  # what the first call loads
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -210,31 +214,31 @@ def search_pool(path: Path, queries: int) -> None:
     with watched_memory(peak):
         seconds = timed(lambda: nearest(asked, pool, DEPTH))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    mapped = path.stat().st_size // MIB
     print(
-        f"{queries:5,} queries: {seconds}; the peak of resident memory grew by {(after - before) // 1024} MiB, of which "
-        f"the mapped pool is at most {mapped} MiB; memory of its own: {peak[0] // MIB} MiB"
+        f"{vectors:9,} vectors, {queries:5,} queries: {seconds}; the peak of resident memory grew by "
+        f"{(after - before) // 1024} MiB, the pool's pages ({vectors * DIM * 4 // MIB} MiB) included; the process's own "
+        f"memory grew by {peak[0] // MIB} MiB"
     )
 
 
 def show_memory(folder: Path) -> None:
-    path = make_pool(folder)
-    print(f"a pool of {POOL:,} vectors of {DIM} float32 numbers", flush=True)
-    for queries in QUERIES:
-        subprocess.run([sys.executable, __file__, str(folder), "--search", str(queries)], check=True)
+    make_pool(folder)
+    for numbers in SEARCHES:
+        arguments = ["--search", *map(str, numbers)]
+        subprocess.run([sys.executable, __file__, str(folder), *arguments], check=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--peer-queries", type=int, default=200)
+    parser.add_argument("--peer-queries", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--search", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--search", type=int, nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     if asked.search:
-        search_pool(make_pool(asked.folder), asked.search)
+        search_pool(make_pool(asked.folder), *asked.search)
     elif asked.memory:
         show_memory(asked.folder)
     else:
