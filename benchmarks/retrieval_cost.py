@@ -216,7 +216,7 @@ def search_pool(path: Path, vectors: int, queries: int) -> None:
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"{vectors:9,} vectors, {queries:5,} queries: {seconds}; the peak of resident memory grew by "
-        f"{(after - before) // 1024} MiB with the pool's pages ({vectors * DIM * 4 // MIB} MiB); the process's own memory "
+        f"{(after - before) // 1024} MiB with the pool's {vectors * DIM * 4 // MIB} MiB; the process's own memory "
         f"grew by {peak[0] // MIB} MiB"
     )
 
