@@ -2,7 +2,7 @@
 
 import torch
 
-QUERY_BLOCK, POOL_BLOCK = 512, 16384
+QUERY_BLOCK, POOL_BLOCK = 1024, 8192
 """Rows of one matrix product. Its scores take 32 MiB, however large the pool is."""
 
 SPARE = 22
@@ -32,12 +32,15 @@ def nearest(queries: torch.Tensor, pool: torch.Tensor, k: int) -> torch.Tensor:
 
 def _of_block(queries: torch.Tensor, pool: torch.Tensor, k: int, wanted: int, longest: float) -> torch.Tensor:
     scores, rows = _candidates(queries, pool, wanted)
+    # The bound of a float32 sum of `dim` products, once for a candidate and once for the vector left out.
+    rounding = 2 * pool.shape[1] * 2.0**-24 * queries.norm(dim=1, keepdim=True) * longest
+    # Not ">=": a comparison with the NaN of an overflow is false, and such a query needs all candidates.
+    near = (scores < scores[:, k - 1 : k] - 2 * rounding).logical_not().sum(dim=1)
+    # Few candidates are left for most queries; all of them in float64 would cost a third of the product.
+    rows = rows[:, : near.max()]
     best = _ordered(queries, pool[rows], rows)[:, :k]
     if wanted < len(pool):
-        # The bound of a float32 sum of `dim` products, once for a candidate and once for the vector left out.
-        rounding = 2 * pool.shape[1] * 2.0**-24 * queries.norm(dim=1) * longest
-        sure = scores[:, k - 1] - scores[:, -1] > 2 * rounding  # not, where scores overflow float32
-        for unsure in sure.logical_not().nonzero().flatten().tolist():
+        for unsure in (near == wanted).nonzero().flatten().tolist():
             best[unsure] = _of_whole_pool(queries[unsure], pool, k)
     return best
 
