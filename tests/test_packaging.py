@@ -36,6 +36,7 @@ def test_the_wheel_holds_what_the_checkout_ships(wheel):
     data |= {"hf_zhclip/conversion/repos/released_code.json"}
     data |= {f"hf_zhclip/conversion/tokenizers/{name}" for name in ("vocab.txt", "bpe_simple_vocab_16e6.txt.gz")}
     data |= {f"hf_zhclip/examples/scenes/{path.name}" for path in (ROOT / "examples" / "scenes").iterdir()}
+    data |= {f"hf_zhclip/examples/recipes/{path.name}" for path in (ROOT / "examples" / "recipes").iterdir()}
     data |= {
         f"hf_zhclip/model_cards/{path.name}"
         for path in (ROOT / "model_cards").iterdir()
