@@ -37,7 +37,7 @@ def _of_block(queries: torch.Tensor, pool: torch.Tensor, k: int, wanted: int, lo
     # Not ">=": a comparison with the NaN of an overflow is false, and such a query needs all candidates.
     near = (scores < scores[:, k - 1 : k] - 2 * rounding).logical_not().sum(dim=1)
     # Few candidates are left for most queries; all of them in float64 would cost a third of the product.
-    rows = rows[:, : max(near.tolist(), default=0)]
+    rows = rows[:, : max(near.tolist(), default=k)]
     best = _ordered(queries, pool[rows], rows)[:, :k]
     if wanted < len(pool):
         for unsure in (near == wanted).nonzero().flatten().tolist():
