@@ -399,7 +399,9 @@ WALKED = {
         "taiyi_s_captions_of_gbk_are_saved_as_utf_8": ("src/hf_zhclip/data/readers/taiyi_captions.py _rows",),
     },
     "tests/evaluation/test_lists.py": {
-        "test_a_cn_clip_that_is_not_installed_is_asked_for": ("src/hf_zhclip/evaluation/lists.py _installed_lists",),
+        "test_a_cn_clip_that_is_not_installed_is_installed_or_a_file_is_named": (
+            "src/hf_zhclip/evaluation/lists.py _installed_lists",
+        ),
     },
     "tests/evaluation/test_ways_out.py": {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
