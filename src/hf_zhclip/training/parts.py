@@ -11,7 +11,8 @@ from torch import nn
 from ..errors import InputError
 from .arguments import FREEZES
 
-LARGEST_SCALE = math.log(100)
+LARGEST_SCALE = 4.6052
+"""ln 100 as cn_clip rounds it: the scale of published checkpoints stands at this number, which a step must not lower."""
 
 
 def freeze(model: nn.Module, what: str) -> None:
