@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:
+    from transformers.utils.logging import disable_progress_bar
+
     from hf_zhclip.conversion import convert
     from hf_zhclip.conversion.repos.lineage import base_named
     from hf_zhclip.errors import InputError
@@ -39,14 +41,16 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     from hf_zhclip.training import train
     from hf_zhclip.training.training import parse_arguments
 
+    disable_progress_bar()  # transformers shows it also where stderr is no terminal
     first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun or `accelerate launch`
     out = Path(options.pop("out"))
     adapter = out.with_name(f"{out.name}-adapter")
     arguments = parse_arguments(options.pop("more"))
     if first:  # what could refuse the result is asked for before the training; the others may be later than its end
+        for place in (out, adapter):
+            if os.path.lexists(place):
+                raise InputError(f"{place} exists already, and is not overwritten. Choose another OUT.")
         check_absent(out, force=False)
-        if os.path.lexists(adapter):
-            raise InputError(f"{adapter} exists already, and is not overwritten. Choose another OUT.")
         base_named(options["repo"])
     tell = print_progress if first else lambda line: None
     trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=tell, **arguments)
