@@ -1,5 +1,6 @@
 """`train` and `zhclip train`: what they refuse, and that hours of work are not lost."""
 
+import base64
 import json
 import shutil
 
@@ -184,3 +185,38 @@ def test_the_command_finishes_a_repository(repo, data, tmp_path, capsys, monkeyp
     report = json.loads(capsys.readouterr().out)
     assert report["lineage"]["towers"]["image"]["changed"] == 0 and report["lineage"]["towers"]["text"]["changed"]
     assert zhclip_cli.main(words) == 2
+
+
+def test_the_best_weights_are_kept_and_their_recall_is_that_of_an_evaluation(repo, data, tmp_path, monkeypatch):
+    from hf_zhclip.evaluation import evaluate
+
+    prepare_splits(data, tmp_path / "tsv")
+    told = []
+    options = {"split": "train", "validation": "valid", "max_steps": -1, "num_train_epochs": 3, "warmup_steps": 0}
+    found = run(repo, tmp_path / "tsv", tmp_path / "T", told, learning_rate=0.01, **options)
+
+    figures = [
+        float(line.partition("eval_mean_recall ")[2].split(",")[0]) for line in told if "eval_mean_recall" in line
+    ]
+    result = evaluate(str(found.folder), str(tmp_path / "tsv"), split="valid")
+    assert len(figures) == 3
+    mean = sum(each.mean_recall for each in result.of.values()) / len(result.of)
+    assert mean == pytest.approx(max(figures), abs=1e-3)
+
+
+def test_a_blind_validation_split_is_refused(repo, data, tmp_path):
+    prepare_splits(data, tmp_path / "tsv", blind=True)
+    assert "blind" in refused(repo, tmp_path / "tsv", tmp_path / "T", split="train", validation="valid")
+
+
+def prepare_splits(data, folder, blind=False):
+    from tests.data.made import picture, tsv
+
+    for split in ("train", "valid"):
+        lines, texts = [], []
+        for number in range(6):
+            content = base64.b64encode(picture((number * 40, 90, 200 - number * 30))).decode()
+            lines.append(f"{number}\t{content}")
+            images = [] if blind and split == "valid" else [number]
+            texts.append({"text_id": number, "text": f"颜色{number}", "image_ids": images})
+        tsv(folder, split, lines, texts)

@@ -22,8 +22,8 @@ class ContrastiveArguments(TrainingArguments):
     """
 
     remove_unused_columns: bool = False
-    lr_scheduler_type: str = "cosine"  # type: ignore[assignment]
-    report_to: str = "none"  # type: ignore[assignment]
+    lr_scheduler_type: str = "cosine"
+    report_to: str = "none"
 
     negatives: str = field(
         default="exact",

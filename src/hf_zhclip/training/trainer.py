@@ -36,6 +36,8 @@ class ContrastiveTrainer(Trainer):
     """
 
     args: ContrastiveArguments
+    lr_scheduler: Any
+    control: Any
 
     def __init__(self, model: nn.Module, args: ContrastiveArguments, **kwargs: Any) -> None:
         freeze(_inner(model), args.freeze)
