@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,12 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=tell, **arguments)
     if not first:
         return 0
-    report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
+    try:
+        report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
+    except Exception:
+        command = shlex.join(["zhclip", "convert", str(trained.folder), str(out), "--base", options["repo"]])
+        print_progress(f"The trained weights stay in {trained.folder}. `{command}` finishes them.")
+        raise
     if trained.adapter is not None:
         trained.adapter.rename(adapter)
     line = f"{out}: {report.conversion['architecture']}, trained and verified, level {report.level}."
