@@ -162,7 +162,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any]:
     parser = _parser()
     found, more = parser.parse_known_args(list(words))
     if more:
-        known = [word for action in parser._actions for word in action.option_strings]
+        known = [f"--{action.dest}" for action in parser._actions]
         word = next((each for each in more if each.startswith("--")), more[0]).partition("=")[0]
         raise InputError(
             f"{word} is no argument of a training.{near(word, known)} Arguments of a training stand after REPO, DATA "
