@@ -33,19 +33,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: dict[str, Any], as_json: bool) -> int:
     from hf_zhclip.conversion import convert
+    from hf_zhclip.conversion.repos.lineage import base_named
+    from hf_zhclip.errors import InputError
     from hf_zhclip.staging import check_absent
     from hf_zhclip.training import train
     from hf_zhclip.training.training import parse_arguments
 
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun or `accelerate launch`
     out = Path(options.pop("out"))
+    adapter = out.with_name(f"{out.name}-adapter")
     arguments = parse_arguments(options.pop("more"))
-    check_absent(out, force=False)
-    trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=print_progress, **arguments)
-    if int(os.environ.get("RANK", "0")):
-        return 0  # a process of `accelerate launch` beside the first, which finishes the repository
+    if first:  # what could refuse the result is asked for before the training; the others may be later than its end
+        check_absent(out, force=False)
+        if os.path.lexists(adapter):
+            raise InputError(f"{adapter} exists already, and is not overwritten. Choose another OUT.")
+        base_named(options["repo"])
+    tell = print_progress if first else lambda line: None
+    trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=tell, **arguments)
+    if not first:
+        return 0
     report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
     if trained.adapter is not None:
-        trained.adapter.rename(out.with_name(f"{out.name}-adapter"))
+        trained.adapter.rename(adapter)
     line = f"{out}: {report.conversion['architecture']}, trained and verified, level {report.level}."
     print_result(report.to_json(), lambda: line, as_json)
     return 0
