@@ -24,12 +24,7 @@ WAY = re.compile(
     r"|\b(?:[Ff]etch|[Pp]ut|Take|Save|Move|Write|Merge)\b"
     r"|\{(?:finish_it\(|finishing\(|CONVERT_AGAIN\}|OTHER_VOCABULARY\}|MERGE)"  # sentences that messages share
 )
-NOT_YET = (
-    "src/hf_zhclip/evaluation/",
-    "src/hf_zhclip/data/",
-    "src/hf_zhclip/training/",
-    "conversion/publishing/card_measured.py",
-)
+NOT_YET = ("src/hf_zhclip/training/",)
 """Rooms that are being built: their messages do not stand in the table yet. The list gets shorter, never longer."""
 
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -144,3 +139,29 @@ HINT = {"a": "Leave out --b."}
 """
     found = [("f", "{x} is wrong. Pass --config FILE."), ("HINT", "a"), ("HINT", "Leave out --b.")]
     assert list(texts(ast.parse(code))) == found
+
+
+FIELD = re.compile(r"\{([^{}]+)\}")
+COMMAND = re.compile(
+    r"`(?:zhclip|hf|python|git|pip) [^`]*`|(?<![\w-])zhclip [a-z]+ [^\n`]*"
+    r"|--(?:tokenizer|config|vision) \{[^{}]+\}(?!:)"
+)
+IN_A_COMMAND = {
+    **dict.fromkeys(("quoted", "ours", "theirs"), "is quoted where it is made"),
+    **dict.fromkeys(("arguments", "found", "PACKAGED", "entry.vision"), "is no path of the user's"),
+    "repo": "is user/name of a hub",
+    "stated.source": "says what was found",
+    **dict.fromkeys(("64", "_digest(text)"), "is a mark of a card"),
+}
+"""Fields of texts that look like a command, and why nobody quotes them there."""
+
+
+def test_every_path_in_a_command_is_quoted_as_a_shell_reads_it():
+    bare = [
+        (message.place, command)
+        for message in messages()
+        for command in COMMAND.findall(message.text)
+        for field in FIELD.findall(command)
+        if "shlex." not in field and field not in IN_A_COMMAND
+    ]
+    assert bare == []

@@ -46,7 +46,8 @@ def refuse_other_vocabulary(source: Source, checkpoint: Checkpoint) -> None:
     if found is None:
         return
     settings = (folder / TOKENIZER_CONFIG).is_file()
-    theirs = f"--tokenizer {folder if settings else found} if {checkpoint.name} was trained with {found.name}"
+    place = folder if settings else found
+    theirs = f"--tokenizer {shlex.quote(str(place))} if {checkpoint.name} was trained with {found.name}"
     if (default := source.vocabulary.default) is None:
         raise InputError(
             f"{found.name} lies beside {checkpoint.name}, and nothing says that the two belong together. Say which "
@@ -86,8 +87,8 @@ def refuse_unheeded_settings(source: Source, folder: Path) -> None:
         raise InputError(
             f"--tokenizer {folder}: its files state {', '.join(other)}. {source.title} lower-cases every text, "
             "removes its accents and splits at each Chinese character, and takes no other settings. If the model was "
-            f"trained like {source.title}, pass the words alone: --tokenizer {file}. A {source.title} that was "
-            "trained with other settings is not converted."
+            f"trained like {source.title}, pass the words alone: --tokenizer {shlex.quote(str(file))}. A "
+            f"{source.title} that was trained with other settings is not converted."
         )
 
 

@@ -210,8 +210,10 @@ def _goes_not_back(source: Source, repo: Repo) -> str:
 def _instead(repo: Repo) -> str:
     """What a user can do instead, where it works."""
     if not repo.is_text_alone and not fits(repo.config)[0].lost:
-        place = shlex.quote(str(repo.path))
-        return f"A class of transformers holds the model exactly: zhclip export {place} DEST --to transformers"
+        return (
+            f"A class of transformers holds the model exactly: zhclip export {shlex.quote(str(repo.path))} DEST --to "
+            "transformers"
+        )
     return "Use the repo itself, with `import hf_zhclip`, or with `trust_remote_code=True` and the code in the repo."
 
 

@@ -1,6 +1,7 @@
 """Loads a repo through the Auto classes in a fresh process, and compares it with the original, step by step."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,8 +79,8 @@ def verify(
     kind = read_json(out / "config.json").get("model_type")
     if kind != "hf_zhclip":
         raise InputError(
-            f"{out} is no converted repo: its config.json is of model_type {kind!r}. `zhclip convert {out} OUT` makes "
-            "a converted repo. Then verify OUT."
+            f"{out} is no converted repo: its config.json is of model_type {kind!r}. `zhclip convert "
+            f"{shlex.quote(str(out))} OUT` makes a converted repo. Then verify OUT."
         )
     before = read_report(out)
     _check_formats(out, before)
@@ -147,7 +148,7 @@ def _refuse_original(out: Path, report: Report) -> None:
     if report.lineage is not None:
         raise InputError(
             f"The weights of {out} were trained from {report.lineage['base']}, so no original has these weights. "
-            f"Leave out --against: `zhclip verify {out}` compares the repo with "
+            f"Leave out --against: `zhclip verify {shlex.quote(str(out))}` compares the repo with "
             f"{SOURCES[report.sources[0]['format']].title}, which computes with the same weights."
         )
 
@@ -167,7 +168,7 @@ def unseen(out: str | Path) -> str:
     return (
         f"Without the original, this check compares {what} of {out} with themselves. The original's other facts come "
         f"from the repo's own report. The check can't see whether {what} and the facts are the original's. `zhclip "
-        f"verify {out} --against SOURCE` can see this."
+        f"verify {shlex.quote(str(out))} --against SOURCE` can see this."
     )
 
 

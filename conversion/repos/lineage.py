@@ -1,5 +1,6 @@
 """The repo that a training started from (the base), and how the trained weights differ from its weights."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,8 +103,8 @@ def _left_in(trained: Checkpoint) -> Base:
         raise InputError(
             f"{trained.name} is converted already, and no file has changed since. After `import hf_zhclip`, "
             "AutoModel.from_pretrained loads the repo. `zhclip export` writes the repo in another format. If you "
-            f"train the model, `zhclip convert TRAINED OUT --base {trained.path}` finishes the folder that training "
-            "saves. For another dtype or other files, convert the original "
+            f"train the model, `zhclip convert TRAINED OUT --base {shlex.quote(str(trained.path))}` finishes the "
+            "folder that training saves. For another dtype or other files, convert the original "
             f"(`{report.conversion['command']}`) with other options."
         )
     if other := [name for name in changed if not _may_change(name)]:

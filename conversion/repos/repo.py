@@ -1,6 +1,7 @@
 """A repo on disk, converted or fine-tuned afterwards: its config, its tensors and its processor."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     if config.get("model_type") != "hf_zhclip":
         raise InputError(
             f"{path} is of model_type {config.get('model_type')!r}, but a converted repo (hf_zhclip) was wanted. "
-            f"If {path} is a checkpoint, `zhclip convert {path} OUT` makes a converted repo."
+            f"If {path} is a checkpoint, `zhclip convert {shlex.quote(str(path))} OUT` makes a converted repo."
         )
     if (architectures := config.get("architectures")) != ["ZhCLIPModel"] and not is_text_alone(config):
         raise InputError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -340,7 +341,7 @@ def namesake(source: str | os.PathLike, config_dict: Mapping[str, Any], **hub: A
 
 def namesake_words(kind: str, source: str | os.PathLike) -> str:
     """The message about a namesake: what it is, and what to do."""
-    return NAMESAKES[kind].format(source=os.fspath(source), quoted=_quoted(os.fspath(source)))
+    return NAMESAKES[kind].format(source=os.fspath(source), quoted=shlex.quote(os.fspath(source)))
 
 
 def other_image_processor(source: str | os.PathLike, found: str) -> str:
@@ -364,10 +365,6 @@ def _has_report(place: str, hub: Mapping[str, Any]) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(report, dict) and type(report.get("format_version")) is int
-
-
-def _quoted(source: str) -> str:
-    return f'"{source}"' if " " in source else source
 
 
 def _without_code_fields(config: PreTrainedConfig, fields: dict[str, Any]) -> dict[str, Any]:
@@ -417,6 +414,6 @@ def _family(config_dict: dict[str, Any]) -> tuple[str, str]:
 def _unconverted(source: str, family: str, arguments: str) -> str:
     return (
         f"{source} is {family}, not a ZhCLIP repository (model_type 'hf_zhclip'). Convert it first:\n"
-        f"    zhclip convert {_quoted(source)} OUT{arguments}\n"
+        f"    zhclip convert {shlex.quote(source)} OUT{arguments}\n"
         "Then load the folder OUT."
     )

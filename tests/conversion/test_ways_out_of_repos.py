@@ -70,7 +70,7 @@ CALLS = {
     in_turns([(name, given) for name in ("verify", "card", "export") for given in (True, False)], lambda row: row[1]),
 )
 def test_an_original_is_converted_first(name, with_config, tmp_path):
-    source = c.bert_clip.bert_clip_config(tmp_path / "SOURCE")
+    source = c.bert_clip.bert_clip_config(tmp_path / "SO URCE")
     given = source
     if not with_config:
         given = tmp_path / "empty"
@@ -254,7 +254,7 @@ def test_another_length_of_texts_is_converted_from_the_original(trained, repo, t
 
 @pytest.mark.thorough
 def test_a_repo_that_is_converted_already_is_trained_and_finished_with_itself_as_base(repo, trained, tmp_path):
-    base = repo("cn_clip_vit").path
+    base = shutil.copytree(repo("cn_clip_vit").path, tmp_path / "BA SE")
     said = refused(convert, base, tmp_path / "OUT")
     run(re.search("`(zhclip convert TRAINED [^`]*)`", said)[1], TRAINED=trained, OUT=tmp_path / "OUT")
     assert verify(tmp_path / "OUT").passed
@@ -332,7 +332,7 @@ def edit(path, change):
 
 
 def test_an_original_that_is_loaded_is_converted_by_the_command_of_the_message(tmp_path):
-    source = c.bert_clip.bert_clip_config(tmp_path / "SO URCE")
+    source = c.bert_clip.bert_clip_config(tmp_path / "SO'URCE")
     with pytest.raises(ValueError, match="Convert it first") as error:
         ZhCLIPModel.from_pretrained(source)
 
@@ -400,9 +400,10 @@ def test_a_vocabulary_of_the_repo_is_passed_beside_its_original(repo):
     assert verify(found.path, found.original.source, **found.original.arguments).passed
 
 
-def test_the_command_that_sees_more_than_verify_is_run(repo):
+def test_the_command_that_sees_more_than_verify_is_run(repo, tmp_path):
     found = repo("hf_clip")
-    command = re.search("`(zhclip verify [^`]* --against SOURCE)`", unseen(found.path))[1]
+    here = shutil.copytree(found.path, tmp_path / "RE PO")
+    command = re.search("`(zhclip verify [^`]* --against SOURCE)`", unseen(here))[1]
     run(command, SOURCE=found.original.source)
 
 

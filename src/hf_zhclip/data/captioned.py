@@ -103,8 +103,8 @@ def _refuse_missing(missing: dict[str, str], folder: Path) -> None:
         file, where = next(iter(missing.items()))
         raise InputError(
             f"{len(missing)} pictures that the texts name are not in {folder}: the first is {file} ({where})."
-            f"{near(file, _names(folder))} Add the pictures, name their folder with pictures (--pictures), or remove "
-            "their rows."
+            f"{near(file, _names(folder))} Add the pictures, name their folder with pictures (--pictures of "
+            "`zhclip data`), or remove their rows."
         )
 
 

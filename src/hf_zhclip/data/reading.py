@@ -84,8 +84,8 @@ def format_of(place: str, format: str | None = None) -> str:
         return claims[0]
     if claims:
         raise InputError(
-            f"{place} can be read as {' and as '.join(claims)}. Say which you mean with format (--format):"
-            f"{_wanted(claims)}"
+            f"{place} can be read as {' and as '.join(claims)}. Say which you mean with format (--format of `zhclip "
+            f"data`):{_wanted(claims)}"
         )
     found = "holds data of no format" if os.path.exists(place) else "does not exist, and is no name on the hub"
     raise InputError(f"{place} {found}. Wanted is one of these:{_wanted(FORMATS)}")

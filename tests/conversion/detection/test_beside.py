@@ -104,7 +104,7 @@ def test_the_same_vocabulary_with_another_preparation_of_texts_is_asked_about(se
 def test_a_named_folder_whose_setting_is_not_heeded_is_asked_about_and_its_words_alone_are_the_way_out(
     setting, tmp_path
 ):
-    source, folder = c.cn_clip.cn_clip_file(tmp_path / "epoch3.pt"), tmp_path / "words"
+    source, folder = c.cn_clip.cn_clip_file(tmp_path / "epoch3.pt"), tmp_path / "wo rds"
     folder.mkdir()
     write(folder / "vocab.txt", other_words())
     (folder / "tokenizer_config.json").write_text(json.dumps({setting: False}), encoding="utf-8")
@@ -113,7 +113,8 @@ def test_a_named_folder_whose_setting_is_not_heeded_is_asked_about_and_its_words
     with pytest.raises(InputError, match=f"state .*{setting} false.* takes no other settings") as error:
         convert(source, tmp_path / "OUT", tokenizer=folder, **options)
 
-    (way,) = re.findall(r"the words alone: --tokenizer (\S+)\. A", str(error.value))
+    (said,) = re.findall(r"the words alone: --tokenizer (.+)\. A", str(error.value))
+    (way,) = shlex.split(said)
     stated = Stated(source, tokenizer=way, **options)
     parts = identify(stated)
     assert prepare(parts, describe(parts), stated).vocabulary == folder / "vocab.txt"

@@ -63,7 +63,7 @@ def _rows(path: Path) -> Iterator[Row]:
 
 FORMAT = Format(
     wants="Taiyi's text file, each line of which is key#number, a tab and a caption; key.jpg lies beside it, or "
-    "pictures (--pictures) names the folder",
+    "pictures (--pictures of `zhclip data`) names the folder",
     claims=_claims,
     splits=lambda place: (Path(place).stem,),
     read=read,
