@@ -263,7 +263,7 @@ WALKED = {
     "tests/conversion/test_ways_out_of_repos.py": {
         "test_a_base_that_cannot_be_fetched_is_passed": ("conversion/layouts/bases.py base_file",),
         "test_a_base_that_was_changed_is_converted_again_by_its_own_command": (
-            "conversion/repos/lineage.py _named: ). Name the",
+            "conversion/repos/lineage.py base_named: ). Name the",
         ),
         "test_a_card_that_a_person_wrote_is_replaced_by_force_and_in_utf_8": (
             "conversion/publishing/card_file.py read_card",
@@ -316,7 +316,7 @@ WALKED = {
         "test_an_adapter_in_memory_is_merged_as_the_message_says": ("conversion/reading/read.py MERGE_IN_MEMORY",),
         "test_an_original_beside_a_base_is_converted_without_it": ("conversion/finetuned.py _checked",),
         "test_an_original_in_place_of_the_base_is_converted_first": (
-            "conversion/repos/lineage.py _named: Name the converted",
+            "conversion/repos/lineage.py base_named: Name the converted",
         ),
         "test_an_original_is_converted_first": (
             "conversion/proof/verification.py verify: repo: it has",

@@ -58,10 +58,15 @@ def base_of(trained: Checkpoint, named: str | Path | None) -> Base:
     Raises:
         InputError: no base is known, or the base is not the repo that its report proves.
     """
-    return _named(named) if named is not None else _left_in(trained)
+    return base_named(named) if named is not None else _left_in(trained)
 
 
-def _named(named: str | Path) -> Base:
+def base_named(named: str | Path) -> Base:
+    """The base that the user names.
+
+    Raises:
+        InputError: it is not the repo that its report proves.
+    """
     read = read_source(named)
     folder = read.folder or read.path
     if folder.is_dir():

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:
+    from transformers.utils.logging import disable_progress_bar
+
     from hf_zhclip.conversion import convert
+    from hf_zhclip.conversion.repos.lineage import base_named
+    from hf_zhclip.errors import InputError
     from hf_zhclip.staging import check_absent
     from hf_zhclip.training import train
     from hf_zhclip.training.training import parse_arguments
 
+    disable_progress_bar()  # transformers shows it also where stderr is no terminal
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun or `accelerate launch`
     out = Path(options.pop("out"))
+    adapter = out.with_name(f"{out.name}-adapter")
     arguments = parse_arguments(options.pop("more"))
-    check_absent(out, force=False)
-    trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=print_progress, **arguments)
-    if int(os.environ.get("RANK", "0")):
-        return 0  # a process of `accelerate launch` beside the first, which finishes the repository
-    report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
+    if first:  # what could refuse the result is asked for before the training; the others may be later than its end
+        for place in (out, adapter):
+            if os.path.lexists(place):
+                raise InputError(f"{place} exists already, and is not overwritten. Choose another OUT.")
+        check_absent(out, force=False)
+        base_named(options["repo"])
+    tell = print_progress if first else lambda line: None
+    trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=tell, **arguments)
+    if not first:
+        return 0
+    try:
+        report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
+    except Exception:
+        command = shlex.join(["zhclip", "convert", str(trained.folder), str(out), "--base", options["repo"]])
+        print_progress(f"The trained weights stay in {trained.folder}. `{command}` finishes them.")
+        raise
     if trained.adapter is not None:
-        trained.adapter.rename(out.with_name(f"{out.name}-adapter"))
+        trained.adapter.rename(adapter)
     line = f"{out}: {report.conversion['architecture']}, trained and verified, level {report.level}."
     print_result(report.to_json(), lambda: line, as_json)
     return 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from ..errors import InputError
+from ..telling import near
 
 NEGATIVES = ("exact", "cn_clip", "local")
 DECAYS = ("usual", "cn_clip", "none")
@@ -81,6 +82,9 @@ class ContrastiveArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, known in {"negatives": NEGATIVES, "decay": DECAYS, "freeze": tuple(FREEZES)}.items():
+            if (found := getattr(self, name)) not in known:
+                raise InputError(f"found {name} {found}; one of {', '.join(known)} was wanted.{near(found, known)}")
         if not 0 <= self.patch_dropping < 1:
             raise InputError(f"found patch_dropping {self.patch_dropping}; a share from 0 to below 1 was wanted.")
         if self.cache_chunk < 0:

@@ -98,9 +98,11 @@ def _still_statistics(model: nn.Module) -> Iterator[None]:
     counts = [each.num_batches_tracked.clone() for each in norms if each.num_batches_tracked is not None]
     for each in norms:
         each.momentum = 0.0
-    yield
-    for each, momentum in zip(norms, momenta, strict=True):
-        each.momentum = momentum
+    try:
+        yield
+    finally:
+        for each, momentum in zip(norms, momenta, strict=True):
+            each.momentum = momentum
     for each, count in zip((one for one in norms if one.num_batches_tracked is not None), counts, strict=True):
         each.num_batches_tracked.copy_(count)
 

@@ -11,7 +11,8 @@ from torch import nn
 from ..errors import InputError
 from .arguments import FREEZES
 
-LARGEST_SCALE = math.log(100)
+LARGEST_SCALE = 4.6052
+"""ln 100 as cn_clip rounds it: published checkpoints stand at this number, which a step must not lower."""
 
 
 def freeze(model: nn.Module, what: str) -> None:
@@ -20,15 +21,16 @@ def freeze(model: nn.Module, what: str) -> None:
         getattr(model, name).requires_grad_(False)
 
 
-def keep_statistics(model: nn.Module, what: str) -> None:
-    """Puts the BatchNorm layers of frozen parts into evaluation, after each `model.train()`.
+def keep_statistics(model: nn.Module) -> None:
+    """Puts frozen BatchNorm layers into evaluation, after each `model.train()`: also those beside an adapter.
 
     Source: `freeze_vision_bn` in cn_clip/training/train.py.
     """
-    for name in FREEZES[what]:
-        for module in getattr(model, name).modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+            weight.requires_grad for weight in module.parameters()
+        ):
+            module.eval()
 
 
 def without_decay(model: nn.Module, rule: str) -> list[str]:

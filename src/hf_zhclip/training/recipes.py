@@ -48,7 +48,12 @@ def read_recipe(recipe: str) -> dict[str, Any]:
 
 def _parsed(content: bytes, where: str) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise InputError(f"{where} holds an alias (*name), which can stand for any amount. Write the value out.")
+        value = yaml.safe_load(text)
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where} is no YAML: {error}.") from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):

@@ -53,7 +53,7 @@ class ContrastiveTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of one batch, computed at once."""
-        keep_statistics(self._inner(model), self.args.freeze)  # after the Trainer's model.train()
+        keep_statistics(self._inner(model))  # after the Trainer's model.train()
         captions = self._captions(inputs)
         image, text = self._encode(model, inputs)
         return self._loss(image, text, self._inner(model).logit_scale, captions)
@@ -63,21 +63,22 @@ class ContrastiveTrainer(Trainer):
         if not self.args.cache_chunk:
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
-        keep_statistics(self._inner(model), self.args.freeze)
+        keep_statistics(self._inner(model))
         inputs = self._prepare_inputs(inputs)
         captions = self._captions(inputs)
-        scale = self._inner(model).logit_scale
+        scale, accumulated = self._inner(model).logit_scale, self.current_gradient_accumulation_steps
         step = Step(
             encode=partial(self._encode, model),
             loss=partial(self._loss, captions=captions),
             scale=scale,
-            backward=self.accelerator.backward,
+            # The mean over the batches of gradient_accumulation_steps, as Trainer's own step.
+            backward=lambda loss: self.accelerator.backward(loss / accumulated),
             apart=partial(self.accelerator.no_sync, model),
         )
         chunks = in_chunks(inputs, self.args.cache_chunk)
         if self.args.as_cn_clip:
-            return cached_step_as_cn_clip(step, chunks, partial(self._encode, model, whole=True))
-        return cached_step(step, chunks, model)
+            return cached_step_as_cn_clip(step, chunks, partial(self._encode, model, whole=True)) / accumulated
+        return cached_step(step, chunks, model) / accumulated
 
     def _encode(self, model: nn.Module, inputs: Inputs, whole: bool = False) -> Vectors:
         share = 0.0 if whole else self.args.patch_dropping
@@ -139,10 +140,12 @@ class ContrastiveTrainer(Trainer):
 
 
 class ClampsScale(TrainerCallback):
-    """Keeps the logarithm of the scale in [0, ln 100] after each step, as cn_clip and OpenAI do."""
+    """Keeps the logarithm of a scale that trains in [0, ln 100] after each step, as cn_clip and OpenAI do."""
 
     def on_optimizer_step(self, args, state, control, model=None, **kwargs):
-        _inner(model).logit_scale.data.clamp_(0, LARGEST_SCALE)
+        scale = _inner(model).logit_scale
+        if scale.requires_grad:
+            scale.data.clamp_(0, LARGEST_SCALE)
 
 
 def _inner(model: Any) -> Any:

@@ -2,12 +2,20 @@
 
 import argparse
 import dataclasses
+import functools
+import hashlib
+import json
+import math
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from transformers import TrainerCallback, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data import read
 from ..errors import InputError, WorkError
@@ -22,6 +30,18 @@ from .trainer import ContrastiveTrainer
 
 TRAINED, ADAPTER = "trained", "adapter"
 """The folders that a training's folder has at its end."""
+
+STARTED = "zhclip_training.json"
+"""The file in which a training notes the model that it starts from."""
+
+OURS = {
+    "output_dir": "which follows from OUT",
+    "resume_from_checkpoint": "for which --resume stands",
+    "remove_unused_columns": "which would remove the pictures",
+    "push_to_hub": "for which `zhclip push` stands",
+    "label_smoothing_factor": "which the contrastive loss does not have",
+}
+"""The arguments of TrainingArguments that a training here does not take, and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +82,23 @@ def train(
         WorkError: a checkpoint could not be written.
     """
     values = read_recipe(recipe)
+    place = Path(folder)
     given = {**{name: value for name, value in values.items() if name not in FIELDS}, **arguments}
     args = _arguments(Path(folder), given, validation is not None)
     pairs = Pairs(read(data, split=split), tell)
     pool = None if validation is None else read(data, split=validation)
+    if pool is not None and pool.blind:
+        raise InputError(
+            f"the split {validation} of {data} is blind: its texts name no pictures, so that it has no "
+            "recall. Name another split with --validation."
+        )
     _check_sizes(args, len(pairs), tell)
     model, processor = load_pair(repo, args.context_length)
+    if model.dtype in (torch.float16, torch.bfloat16):
+        tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
+        model = model.float()  # small steps would be lost in a half
+    checkpoint = _prepared(place, args, identity(model), resume)
+    set_seed(args.seed)  # before the adapter gets its first weights
     trainer = ContrastiveTrainer(
         _with_lora(model, values["lora"]) if "lora" in values else model,
         args,
@@ -81,19 +112,41 @@ def train(
         ),
         processing_class=processor,
     )
+    for each in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(each)  # they print to stdout, where the result stands
+    trainer.add_callback(Tells(tell))
     with _worded(args):
-        trainer.train(resume_from_checkpoint=_last_checkpoint(args, model.config) if resume else None)
-        return _saved(trainer, Path(folder))
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return _saved(trainer, place)
+
+
+class Tells(TrainerCallback):
+    """Tells what Trainer logs, on one line."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero:
+            figures = ", ".join(
+                f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in (logs or {}).items()
+                if name != "total_flos"
+            )
+            self._tell(f"Step {state.global_step} of {state.max_steps}: {figures}")
 
 
 def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> ContrastiveArguments:
-    known = {each.name for each in dataclasses.fields(ContrastiveArguments) if each.init}
+    known = {each.name for each in dataclasses.fields(ContrastiveArguments) if each.init} - set(OURS)
+    if ours := sorted(set(given) & set(OURS)):
+        raise InputError(f"found {ours[0]}, {OURS[ours[0]]}. Leave it out.")
     if unknown := sorted(set(given) - known):
         raise InputError(f"{unknown[0]} is no argument of a training.{near(unknown[0], known)}")
     best = {
         **{"eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 2},
         **{"load_best_model_at_end": True, "metric_for_best_model": "mean_recall", "greater_is_better": True},
     }
+    given = {name: _typed(name, value) for name, value in given.items()}
     try:
         return ContrastiveArguments(**{"output_dir": str(folder), **(best if validates else {}), **given})
     except (TypeError, ValueError, ImportError) as error:
@@ -106,17 +159,70 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         SystemExit: a word is no argument, or a value is of another kind; the message is on stderr, the code 2.
     """
+    parser = _parser()
+    found, more = parser.parse_known_args(list(words))
+    if more:
+        known = [f"--{action.dest}" for action in parser._actions]
+        word = next((each for each in more if each.startswith("--")), more[0]).partition("=")[0]
+        raise InputError(
+            f"{word} is no argument of a training.{near(word, known)} Arguments of a training stand after REPO, DATA "
+            "and OUT, each with its value."
+        )
+    return vars(found)
+
+
+def _parser() -> argparse.ArgumentParser:
     from transformers import HfArgumentParser
 
     parser = HfArgumentParser(ContrastiveArguments, prog="zhclip train", allow_abbrev=False, add_help=False)
     for action in parser._actions:
         action.default, action.required = argparse.SUPPRESS, False
-    return vars(parser.parse_args(list(words)))
+    return parser
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A recipe's value, of the kind that the command line would make of it: YAML reads 3e-6 as a text.
+
+    Raises:
+        InputError: the value is of another kind.
+    """
+    kind = _kinds().get(name)
+    if kind in (int, float) and value is not None:
+        try:
+            found = kind(value) if not isinstance(value, bool) else None
+        except (TypeError, ValueError, OverflowError):
+            found = None
+        if found is None or not math.isfinite(found) or (kind is int and found != float(value)):
+            wanted = "a whole number" if kind is int else "a number"
+            raise InputError(f"found {name} {brief(value)}; {wanted} was wanted.")
+        return found
+    if kind is bool and not isinstance(value, bool):
+        raise InputError(f"found {name} {brief(value)}; true or false was wanted.")
+    return value
+
+
+@functools.cache
+def _kinds() -> dict[str, type]:
+    """The arguments that are numbers or switches."""
+    kinds: dict[str, type] = {}
+    for name, hint in typing.get_type_hints(ContrastiveArguments).items():
+        parts = {each for each in (typing.get_args(hint) or (hint,)) if each is not type(None)}
+        if parts in ({int}, {float}, {bool}):
+            kinds[name] = parts.pop()
+        elif parts == {int, float}:
+            kinds[name] = float
+    return kinds
 
 
 def _check_sizes(args: ContrastiveArguments, pairs: int, tell: Callable[[str], None]) -> None:
     """Refuses batches of one pair, which has nothing to be compared with."""
-    batch = args.train_batch_size * args.world_size
+    batch = args.train_batch_size * (1 if args.negatives == "local" else args.world_size)
+    if pairs < args.train_batch_size * args.world_size and args.dataloader_drop_last:
+        raise InputError(
+            f"found {pairs} pairs and dataloader_drop_last, which leaves out a batch of fewer than "
+            f"{args.train_batch_size * args.world_size} pairs: no step would be left. Lower "
+            "per_device_train_batch_size or leave out dataloader_drop_last."
+        )
     if min(batch, pairs) < 2:
         raise InputError(
             f"found batches of {min(batch, pairs)} pair; 2 or more were wanted: the other pairs of a batch are the "
@@ -137,22 +243,62 @@ def _with_lora(model: Any, fields: Mapping[str, Any]) -> Any:
         raise InputError(f"the recipe's lora is {brief(fields)}, which PEFT does not take: {error}") from error
 
 
-def _last_checkpoint(args: ContrastiveArguments, config: Any) -> str:
-    """The newest checkpoint of the folder, if it is of the same model."""
-    from transformers.trainer_utils import get_last_checkpoint
+def identity(model: Any) -> str:
+    """A hash of the weights and of the config: the model that a training started from."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
-    place = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
-    if place is None:
-        raise InputError(f"{args.output_dir} holds no checkpoint to go on from. Leave out --resume.")
-    if (stated := Path(place) / "config.json").is_file():
-        found, own = read_json(stated), config.to_dict()
-        sizes = ("projection_dim", "text_pooling", "vision_pooling", "text_projection_type", "visual_projection_type")
-        if different := [name for name in sizes if found.get(name) != own.get(name)]:
+
+def _prepared(folder: Path, args: ContrastiveArguments, start: str, resume: bool) -> str | None:
+    """Checks the training's folder, notes what it starts from, and gives the checkpoint to go on from.
+
+    A training that wrote a checkpoint is never mixed with another training; what wrote none is replaced.
+
+    Raises:
+        InputError: the folder holds another training or something else, or no checkpoint to go on from.
+        WorkError: the disk has no room for the trained weights.
+    """
+    note, found = folder / STARTED, checkpoints(folder)
+    if resume:
+        if not found:
+            raise InputError(f"{folder} holds no checkpoint to go on from. Leave out --resume.")
+        if not note.is_file() or read_json(note).get("model") != start:
             raise InputError(
-                f"{place} is a checkpoint of another model: {different[0]} is {brief(found.get(different[0]))} there, "
-                f"and {brief(own.get(different[0]))} in the repo. Take another folder."
+                f"{found[-1]} is a checkpoint of another model: its training did not start from REPO as it is now. "
+                "Name the REPO of that training, or another OUT."
             )
-    return place
+        return str(found[-1])
+    if args.process_index:  # the first process has checked, or is about to
+        return None
+    if found or (folder / TRAINED).exists():
+        held = "the checkpoints" if found else "the weights"
+        way = "--resume goes on from the last of them" if found else "`zhclip convert` with --base REPO finishes them"
+        raise InputError(
+            f"{folder} holds {held} of an earlier training, which are not overwritten. {way}; or choose another OUT, "
+            "or remove the folder."
+        )
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not note.is_file())):
+        raise InputError(f"{folder} exists and is no folder of a training. Choose another OUT.")
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"model": start}), encoding="utf-8")
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints of a training, the newest last; Trainer writes the state's file at the end."""
+    found = []
+    for place in folder.glob("checkpoint-*"):
+        step = place.name.removeprefix("checkpoint-")
+        if step.isdecimal() and (place / "trainer_state.json").is_file():
+            try:
+                read_json(place / "trainer_state.json")
+            except InputError:
+                continue  # cut off by a full disk
+            found.append((int(step), place))
+    return [place for _, place in sorted(found)]
 
 
 @contextmanager
@@ -160,17 +306,35 @@ def _worded(args: ContrastiveArguments) -> Iterator[None]:
     """Says in words why a training ended; its checkpoints stay."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"a batch of {args.per_device_train_batch_size} pairs does not fit into the memory. Give --cache_chunk "
-            f"{max(args.per_device_train_batch_size // 4, 1)}: the same batch in a part of the memory. The "
-            f"checkpoints in {args.output_dir} stay; --resume goes on from the last one."
-        ) from error
-    except OSError as error:
-        raise WorkError(
-            f"{args.output_dir} could not be written: {error.strerror or error}. Earlier checkpoints stay; --resume "
-            "goes on from the last one."
-        ) from error
+    except (OSError, RuntimeError, SafetensorError, MemoryError) as error:
+        stay = ""
+        if checkpoints(Path(args.output_dir)):
+            stay = f" The checkpoints in {args.output_dir} stay; --resume goes on from the last one."
+        if _is_memory(error):
+            batch = args.cache_chunk or args.per_device_train_batch_size
+            raise InputError(
+                f"{batch} pairs do not fit into the memory at once. Give --cache_chunk {max(batch // 4, 1)}: the same "
+                f"batch in a part of the memory; --gradient_checkpointing saves more.{stay}"
+            ) from error
+        if not _is_writing(error):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise WorkError(f"{args.output_dir} could not be written: {why}. Free some space.{stay}") from error
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether memory ran out: a card's, or the processor's, of which torch says so in a RuntimeError."""
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    )
+
+
+def _is_writing(error: BaseException) -> bool:
+    """Whether a file could not be written; torch says so in a RuntimeError."""
+    return isinstance(error, OSError | SafetensorError) or (
+        isinstance(error, RuntimeError) and any(each in str(error) for each in ("PytorchStreamWriter", "file write"))
+    )
 
 
 def _saved(trainer: ContrastiveTrainer, folder: Path) -> Trained:
