@@ -427,6 +427,25 @@ WALKED = {
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
     },
+    "tests/training/test_training.py": {
+        "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
+        "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),
+        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
+        "an_argument_of_trainer_s_own_is_left_out_for_resume": ("src/hf_zhclip/training/training.py OURS: --resume",),
+        "an_argument_that_pushes_is_left_out": ("src/hf_zhclip/training/training.py OURS: zhclip push",),
+        "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _prepared: Leave out",),
+        "test_a_last_batch_of_one_pair_is_left_out_as_the_message_says": (
+            "src/hf_zhclip/training/training.py _check_sizes",
+        ),
+        "test_a_training_that_began_goes_on_and_weights_that_were_trained_are_finished": (
+            "src/hf_zhclip/training/training.py _prepared: goes on",
+        ),
+        "test_what_does_not_fit_into_the_memory_is_made_smaller_as_the_message_says": (
+            "src/hf_zhclip/training/training.py _less_memory: --cache_chunk",
+            "src/hf_zhclip/training/training.py _less_memory: --gradient_checkpointing",
+        ),
+        "test_what_ends_a_training_is_said_and_its_checkpoints_stay": ("src/hf_zhclip/training/training.py _worded",),
+    },
     "tests/test_typed_inputs_zhclip.py": {
         "test_the_calls_of_that_message_work": (
             "src/hf_zhclip/modeling_zhclip.py ZhCLIPPreTrainedModel.processor",
@@ -477,6 +496,7 @@ NO_WAYS = {
     "says how a format was found": ("conversion/detection/detect.py _named: , and the",),
     "says how a repo was converted": ("conversion/publishing/card_proof.py CAST",),
     "says that the model is not converted": ("conversion/sources/wukong.py _variant: states is_token_wise true.",),
+    "the command's own name": ("src/hf_zhclip/training/training.py _parser",),
     "the help of an option": (
         "src/zhclip_cli/train.py add_arguments",
         "src/zhclip_cli/common.py SOURCE",

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -220,3 +222,106 @@ def prepare_splits(data, folder, blind=False):
             images = [] if blind and split == "valid" else [number]
             texts.append({"text_id": number, "text": f"颜色{number}", "image_ids": images})
         tsv(folder, split, lines, texts)
+
+
+# Ways out that messages name
+
+
+WALKS = {
+    "an_argument_of_trainer_s_own_is_left_out_for_resume": (
+        {"resume_from_checkpoint": "T"},
+        "found resume_from_checkpoint, for which --resume stands. Leave it out.",
+        {},
+    ),
+    "an_argument_that_pushes_is_left_out": (
+        {"push_to_hub": True},
+        "found push_to_hub, for which `zhclip push` stands. Leave it out.",
+        {},
+    ),
+    "a_share_that_keeps_no_patch_becomes_smaller": (
+        {"patch_dropping": 0.99},
+        "Take a smaller share.",
+        {"patch_dropping": 0.5},
+    ),
+    "an_alias_is_written_out": ({"recipe": "ALIAS.yaml"}, "Write the value out.", {"recipe": "WHOLE.yaml"}),
+    "a_split_that_is_not_blind_is_named": (
+        {"data": "BLIND", "split": "train", "validation": "valid"},
+        "Name another split with --validation.",
+        {"data": "BLIND", "split": "train", "validation": "train"},
+    ),
+    "resume_is_left_out_where_nothing_began": (
+        {"resume": True},
+        "holds no checkpoint to go on from. Leave out --resume.",
+        {},
+    ),
+}
+"""Arguments that are refused, a part of the message, and the arguments that the message names."""
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_the_way_out_that_a_message_names_is_walked(name, repo, data, tmp_path, monkeypatch):
+    refused_with, says, way = WALKS[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ALIAS.yaml").write_text("adam_beta1: &a 0.9\nadam_beta2: *a\n")
+    (tmp_path / "WHOLE.yaml").write_text("adam_beta1: 0.9\nadam_beta2: 0.9\n")
+    prepare_splits(data, tmp_path / "BLIND", blind=True)
+    paths = {name: str(tmp_path / name) for name in ("ALIAS.yaml", "WHOLE.yaml", "BLIND")}
+
+    def given(values):
+        values = {name: paths.get(value, value) for name, value in values.items()}
+        return values.pop("data", data), tmp_path / "T", values
+
+    place, folder, values = given(refused_with)
+    assert says in refused(repo, place, folder, **values)
+
+    place, folder, values = given(way)
+    assert run(repo, place, folder, **values).folder.is_dir()
+
+
+def test_a_last_batch_of_one_pair_is_left_out_as_the_message_says(repo, tmp_path):
+    told: list[str] = []
+    data = pictures(tmp_path / "five", 5)
+    run(repo, data, tmp_path / "T", told)
+    assert any("--dataloader_drop_last leaves it out" in line for line in told)
+
+    told.clear()
+    run(repo, data, tmp_path / "U", told, dataloader_drop_last=True)
+    assert not any("dataloader_drop_last" in line for line in told)
+
+
+def test_a_training_that_began_goes_on_and_weights_that_were_trained_are_finished(repo, data, tmp_path, monkeypatch):
+    save_time(monkeypatch)
+    options = {"save_strategy": "steps", "save_steps": 1}
+    place = tmp_path / "T x"
+    run(repo, data, place, **options)
+    assert "--resume goes on from the last of them" in refused(repo, data, place, **options)
+    run(repo, data, place, resume=True, **options | {"max_steps": 3})
+
+    for each in place.glob("checkpoint-*"):
+        shutil.rmtree(each)
+    said = re.search("`zhclip ([^`]+)` finishes them", refused(repo, data, place, **options))[1]
+    words = [{"OUT": str(tmp_path / "OUT"), "REPO": str(repo)}.get(word, word) for word in shlex.split(said)]
+    assert zhclip_cli.main(words) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"per_device_train_batch_size": 6}, ["--cache_chunk 1", "--gradient_checkpointing"]),
+        ({"per_device_train_batch_size": 6, "cache_chunk": 1}, ["--gradient_checkpointing"]),
+        ({"per_device_train_batch_size": 6, "gradient_checkpointing": True}, ["--cache_chunk 1"]),
+    ],
+)
+def test_what_does_not_fit_into_the_memory_is_made_smaller_as_the_message_says(
+    given, names, repo, data, tmp_path, monkeypatch
+):
+    def fails(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ContrastiveTrainer, "training_step", fails)
+        said = refused(repo, data, tmp_path / "T", **given)
+    assert re.findall(r"--(?!resume)\w+(?: \d+)?", said) == names
+
+    for each in names:
+        run(repo, data, tmp_path / each, **given | training.parse_arguments(each.split()))

@@ -35,7 +35,7 @@ def read_recipe(recipe: str) -> dict[str, Any]:
         if recipe not in names():
             raise InputError(
                 f"{recipe} is no recipe.{near(recipe, names())} The recipes are {', '.join(names())}; or name a YAML "
-                "file."
+                "file (.yaml, .yml)."
             )
         return _parsed((resources.files(PLACE) / "recipes" / f"{recipe}.yaml").read_bytes(), recipe)
     path = Path(recipe)

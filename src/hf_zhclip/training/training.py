@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import shlex
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -275,7 +276,8 @@ def _prepared(folder: Path, args: ContrastiveArguments, start: str, resume: bool
         return None
     if found or (folder / TRAINED).exists():
         held = "the checkpoints" if found else "the weights"
-        way = "--resume goes on from the last of them" if found else "`zhclip convert` with --base REPO finishes them"
+        finish = shlex.join(["zhclip", "convert", str(folder / TRAINED), "OUT", "--base", "REPO"])
+        way = "--resume goes on from the last of them" if found else f"`{finish}` finishes them"
         raise InputError(
             f"{folder} holds {held} of an earlier training, which are not overwritten. {way}; or choose another OUT, "
             "or remove the folder."
@@ -313,13 +315,22 @@ def _worded(args: ContrastiveArguments) -> Iterator[None]:
         if _is_memory(error):
             batch = args.cache_chunk or args.per_device_train_batch_size
             raise InputError(
-                f"{batch} pairs do not fit into the memory at once. Give --cache_chunk {max(batch // 4, 1)}: the same "
-                f"batch in a part of the memory; --gradient_checkpointing saves more.{stay}"
+                f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch)}{stay}"
             ) from error
         if not _is_writing(error):
             raise
         why = getattr(error, "strerror", None) or error
         raise WorkError(f"{args.output_dir} could not be written: {why}. Free some space.{stay}") from error
+
+
+def _less_memory(args: ContrastiveArguments, batch: int) -> str:
+    """What needs less memory than the arguments: only what is not given already."""
+    ways = []
+    if args.cache_chunk != 1:
+        ways.append(f"Give --cache_chunk {max(batch // 4, 1)}: the same batch in a part of the memory.")
+    if not args.gradient_checkpointing:
+        ways.append("Give --gradient_checkpointing: more time, and less memory.")
+    return " ".join(ways) or "A smaller model, or a device with more memory, is needed."
 
 
 def _is_memory(error: BaseException) -> bool:
