@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import zhclip_cli
+
 from tests.data.made import picture, tsv, write
 from tests.data.test_other_readers import PAIRS, database
 
