@@ -137,7 +137,7 @@ def old_repo(folder: Path, variant: str = "cn_clip", report: Any = '{"format_ver
 @pytest.mark.parametrize("name", ["old", "old repo"])
 def test_a_repo_of_an_older_version_is_told_by_its_report_and_the_command_is_named(tmp_path, loader, name):
     folder = old_repo(tmp_path / name)
-    shown = f'"{folder}"' if " " in name else str(folder)
+    shown = f"'{folder}'" if " " in name else str(folder)  # as a shell reads it
 
     with pytest.raises(ValueError) as error:
         loader.from_pretrained(folder)

@@ -363,6 +363,70 @@ WALKED = {
             "conversion/tokenizers/builders.py slow_bert_tokenizer",
         ),
     },
+    "tests/data/test_reading.py": {
+        "test_of_several_splits_one_has_to_be_named": ("src/hf_zhclip/data/reading.py _one",),
+    },
+    "tests/data/test_ways_out.py": {
+        "a_blind_split_is_left_out_or_written_without_pairs": (
+            "src/hf_zhclip/data/preparing.py _check_answers: this is a blind",
+        ),
+        "a_comma_in_a_field_is_put_into_quotes": (
+            "src/hf_zhclip/data/readers/captions_file.py _csv_rows: into quotes",
+        ),
+        "a_csv_of_gbk_is_saved_as_utf_8": ("src/hf_zhclip/data/readers/captions_file.py _csv_rows: is no UTF-8",),
+        "a_divided_input_is_divided_in_one_split_or_not_at_all": (
+            "src/hf_zhclip/data/preparing.py _check_answers: divided already",
+        ),
+        "a_line_of_other_characters_is_written_again": (
+            "src/hf_zhclip/data/readers/tsv_files.py _parts: no character",
+        ),
+        "a_line_that_never_ends_is_written_again": ("src/hf_zhclip/data/readers/tsv_files.py _scanned",),
+        "a_line_without_a_tab_is_written_again": ("src/hf_zhclip/data/readers/tsv_files.py _parts: parts between",),
+        "a_place_of_two_formats_is_read_as_the_stated_one": ("src/hf_zhclip/data/reading.py format_of",),
+        "an_id_of_gbk_is_saved_as_utf_8": ("src/hf_zhclip/data/readers/tsv_files.py _named",),
+        "an_lmdb_that_is_damaged_is_written_again": ("src/hf_zhclip/data/readers/lmdb_folder.py AGAIN",),
+        "captions_of_no_format_become_a_csv_or_a_jsonl": ("src/hf_zhclip/data/readers/captions_file.py FORMAT",),
+        "captions_of_no_format_become_taiyi_s": ("src/hf_zhclip/data/readers/taiyi_captions.py FORMAT",),
+        "pictures_of_a_folder_without_captions_are_left_out_or_the_captions_named": (
+            "src/hf_zhclip/data/readers/picture_folder.py read",
+        ),
+        "pictures_of_a_format_that_holds_its_own_are_left_out": ("src/hf_zhclip/data/reading.py _chosen",),
+        "pictures_that_are_missing_are_added_or_found_or_left_out": (
+            "src/hf_zhclip/data/captioned.py _refuse_missing",
+        ),
+        "pictures_without_texts_are_renamed_or_get_captions": ("src/hf_zhclip/data/readers/picture_folder.py MEND",),
+        "splits_of_the_same_name_are_taken_one_by_one": ("src/hf_zhclip/data/writers/parquet_files.py _names",),
+        "taiyi_s_captions_of_gbk_are_saved_as_utf_8": ("src/hf_zhclip/data/readers/taiyi_captions.py _rows",),
+    },
+    "tests/evaluation/test_lists.py": {
+        "test_a_cn_clip_that_is_not_installed_is_installed_or_a_file_is_named": (
+            "src/hf_zhclip/evaluation/lists.py _installed_lists",
+        ),
+    },
+    "tests/evaluation/test_ways_out.py": {
+        "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
+        "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/evaluation/encoding.py _check_options: --device",),
+        "a_length_is_within_the_stated_ones": ("src/hf_zhclip/evaluation/encoding.py _check_length",),
+        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/evaluation/encoding.py load_pair",),
+        "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/evaluation/encoding.py _load",),
+        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/evaluation/encoding.py _check_config",),
+        "an_original_is_converted": ("src/hf_zhclip/evaluation/encoding.py _loading",),
+        "both_files_are_taken_from_the_same_split": ("src/hf_zhclip/evaluation/retrieval.py _check_known",),
+        "features_take_the_place_of_predictions": (
+            "src/hf_zhclip/evaluation/evaluating.py _check_inputs: no cosines",
+        ),
+        "names_of_gbk_are_saved_as_utf_8": ("src/hf_zhclip/evaluation/lists.py _text",),
+        "test_a_broken_picture_is_left_out_by_zhclip_data": ("src/hf_zhclip/data/split.py Pictures.__getitem__",),
+        "test_ids_that_are_no_numbers_are_numbered_by_the_command_of_the_message": (
+            "src/hf_zhclip/evaluation/evaluating.py _cn_clip_files",
+        ),
+        "test_vectors_that_are_not_finite_are_looked_into_by_verify": (
+            "src/hf_zhclip/evaluation/encoding.py _finite",
+        ),
+        "the_class_names_or_the_threshold_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _work",),
+        "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
+        "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
+    },
     "tests/test_typed_inputs_zhclip.py": {
         "test_the_calls_of_that_message_work": (
             "src/hf_zhclip/modeling_zhclip.py ZhCLIPPreTrainedModel.processor",
@@ -371,7 +435,7 @@ WALKED = {
         ),
     },
 }
-"""File -> test, or walk of test_ways_out.py -> places of messages: a file with a function or a constant, and
+"""File -> test, or walk of a test_ways_out.py -> places of messages: a file with a function or a constant, and
 words of the message if several messages stand there.
 """
 
@@ -407,6 +471,9 @@ NO_WAYS = {
         "conversion/exports/cn_clip_file.py differences: evaluation scripts take",
     ),
     "save_16bit_model is DeepSpeed's, and needs several devices": ("conversion/reading/wrappers.py _refuse_parts",),
+    "part of a sentence about a package; tests/evaluation/test_evaluating.py evaluates without --out and without it": (
+        "src/hf_zhclip/evaluation/charts.py check_available",
+    ),
     "says how a format was found": ("conversion/detection/detect.py _named: , and the",),
     "says how a repo was converted": ("conversion/publishing/card_proof.py CAST",),
     "says that the model is not converted": ("conversion/sources/wukong.py _variant: states is_token_wise true.",),

@@ -146,7 +146,12 @@ def test_the_lists_of_an_installed_cn_clip_are_read_without_an_import(cn_clip_in
         read_templates("cn_clip:foot")
 
 
-def test_a_cn_clip_that_is_not_installed_is_asked_for(monkeypatch):
-    monkeypatch.setattr("hf_zhclip.evaluation.lists.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install --no-deps cn_clip"):
-        read_templates("cn_clip:openai")
+def test_a_cn_clip_that_is_not_installed_is_installed_or_a_file_is_named(cn_clip_installed, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_zhclip.evaluation.lists.find_spec", lambda name: None)
+        with pytest.raises(InputError, match=r"Install it \(pip install --no-deps cn_clip\), or name a file\."):
+            read_templates("cn_clip:openai")
+        (tmp_path / "templates.txt").write_text("{}的照片\n", encoding="utf-8")
+        assert read_templates(str(tmp_path / "templates.txt")) == ["{}的照片"]
+
+    assert read_templates("cn_clip:openai") == ["{}的照片"]

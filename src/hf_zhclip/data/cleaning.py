@@ -102,7 +102,7 @@ def _fault(split: Split, number: int) -> int | str:
         content = split.pictures.content(number)
         opened(content, split.pictures.where(number))
     except InputError as error:
-        return str(error).removesuffix(" `zhclip data` lists broken pictures and leaves them out.")
+        return str(error)
     return len(content)
 
 

@@ -75,7 +75,11 @@ class Pictures:
             InputError: the picture is broken.
             IndexError: there is no such number.
         """
-        return self.ids[number], opened(self.content(number), self.where(number))
+        each = self.ids[number]
+        try:
+            return each, opened(self.content(number), self.where(number))
+        except InputError as error:
+            raise InputError(f"{error} `zhclip data` lists broken pictures and leaves them out.") from error
 
     def content(self, number: int) -> bytes:
         """The bytes of the picture's file."""
@@ -106,7 +110,7 @@ def opened(content: bytes, where: str) -> PIL.Image.Image:
     try:
         return read_picture(BytesIO(content), where)
     except ValueError as error:
-        raise InputError(f"{error} `zhclip data` lists broken pictures and leaves them out.") from error
+        raise InputError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,10 @@ def _cn_clip_files(
 ) -> dict[str, Writer]:
     """cn_clip's files of a split: features, predictions and scores."""
     if any(isinstance(each, str) for each in (*texts.ids, *images.ids)):
-        tell("The ids are no whole numbers, so that cn_clip's files are not written. `zhclip data` numbers them.")
+        tell(
+            "The ids are no whole numbers, so that cn_clip's files are not written. `zhclip data DATA OUT --to tsv` "
+            "numbers them."
+        )
         return {}
     return {
         f"{name}_texts.txt_feat.jsonl": lambda path: write_features(path, "text", texts.ids, texts.vectors),

@@ -122,8 +122,8 @@ def _check_header(header: Sequence[str], path: Path) -> None:
 
 FORMAT = Format(
     wants=f"a csv or jsonl file with a column {FILE[0]} (or {', '.join(FILE[1:])}) and a column {TEXT[0]} "
-    f"(or {', '.join(TEXT[1:])}); it lies in the folder of the pictures, or pictures (--pictures of `zhclip data`) names "
-    "that folder",
+    f"(or {', '.join(TEXT[1:])}); it lies in the folder of the pictures, or pictures (--pictures of `zhclip data`) "
+    "names that folder",
     claims=lambda place: is_captions(Path(place)),
     splits=lambda place: ("train",),
     read=read,
