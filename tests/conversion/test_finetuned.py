@@ -544,3 +544,14 @@ def test_trained_weights_are_not_compared_with_an_original(base, trained, origin
     message = message_of(lambda: verify(tmp_path / "OUT", found.source, **found.arguments))
     assert f"Leave out --against: `zhclip verify {tmp_path / 'OUT'}`" in message
     assert zhclip_cli.main(["verify", str(tmp_path / "OUT")]) == 0
+
+
+def test_a_module_of_sentence_transformers_that_was_added_is_refused_until_its_entry_goes(base, trained, tmp_path):
+    modules = json.loads((base / "modules.json").read_text(encoding="utf-8"))
+    added = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.base.modules.dense.Dense"}
+    (trained / "modules.json").write_text(json.dumps([*modules, added]), encoding="utf-8")
+    said = refused(trained, tmp_path / "OUT", base=base)
+    assert "lists Transformer, Normalize, Dense; Transformer, Normalize was wanted" in said
+
+    (trained / "modules.json").write_text(json.dumps(modules), encoding="utf-8")  # what the message says
+    assert convert(trained, tmp_path / "OUT", base=base).passed
