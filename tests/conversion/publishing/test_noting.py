@@ -98,7 +98,7 @@ def test_a_push_publishes_figures_and_card(folder, tmp_path):
         ('{"figures": []}', "found no files"),
         ('{"files": {}, "figures": [1]}', r"figures\[0\]"),
         ('{"files": {}, "figures": [{}]}', "found no task"),
-        (None, "has the task 'cooking'"),
+        (None, "has the task 'cooking'.* Remove the file"),
     ],
 )
 def test_damaged_figures_are_refused_before_anything_is_measured(content, match, folder, monkeypatch, capsys):
@@ -107,6 +107,9 @@ def test_damaged_figures_are_refused_before_anything_is_measured(content, match,
         content = (folder / FILE).read_text().replace('"text_to_image"', '"cooking"')
     (folder / FILE).write_text(content)
     refuses(folder, match, monkeypatch, capsys)
+
+    (folder / FILE).unlink()
+    assert "R@1 12.35" in noted(folder)
 
 
 def test_a_card_that_a_person_edited_is_refused_before_anything_is_measured(folder, monkeypatch, capsys):
