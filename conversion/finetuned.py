@@ -19,7 +19,6 @@ from hf_zhclip.staging import check_apart, staging
 from .errors import InputError, ParityError
 from .mapping import Plan, Shape, check, plan, rename
 from .proof import compared, verification
-from .proof.stated_modules import KINDS, kinds_of
 from .publishing.cards import write_card
 from .reading.files import CARD, sha256
 from .reading.read import ADAPTER_CONFIG, Checkpoint, read, refuse_adapter
@@ -90,7 +89,6 @@ def finish(
     base = base_of(trained, named)
     check_apart(out, trained.path, base.folder, writing.report)
     progress(f"Found what training saved of {base.name}: {base.report.conversion['architecture']}")
-    _refuse_added_modules(trained)
     trained, padding = without_padding(trained, base)
     for sentence in (*(limit.en for limit in padding), *check_same(trained, base)):
         progress(sentence)
@@ -132,16 +130,6 @@ def _refuse_other_model(trained: Checkpoint) -> None:
         f'{trained.name} from a converted repo, its config.json was edited: write "model_type": "{MODEL_TYPE}" into '
         "this config.json again."
     )
-
-
-def _refuse_added_modules(trained: Checkpoint) -> None:
-    """Refuses what sentence-transformers computes behind the model: no original computes it."""
-    kinds = [] if trained.folder is None else kinds_of(trained.folder)
-    if kinds and kinds not in KINDS:
-        raise InputError(
-            f"{trained.folder}/modules.json lists {', '.join(kinds)}; {', '.join(KINDS[-1])} was wanted: no original "
-            "computes the other modules. If the model is good without them, remove their entries from the file."
-        )
 
 
 def _refuse_adapter(trained: Checkpoint) -> None:

@@ -53,23 +53,12 @@ def stated_modules(folder: Path) -> StatedModules | None:
     """
     if not (folder / FILE).is_file():
         return None
-    kinds = kinds_of(folder)
+    kinds = [str(each.get("type")).rsplit(".", 1)[-1] for each in _modules(folder / FILE)]
     if kinds not in KINDS:
         raise InputError(
             f"{folder / FILE} lists {', '.join(kinds)}; Transformer, Normalize was wanted. {CONVERT_AGAIN}"
         )
     return StatedModules(_methods(folder / TRANSFORMER), _prompt(folder / SETTINGS), kinds[-1] == "Normalize")
-
-
-def kinds_of(folder: Path) -> list[str]:
-    """The class names of the modules that a folder's modules.json lists, in their order; none without this file.
-
-    Raises:
-        InputError: the file is no list of modules.
-    """
-    if not (folder / FILE).is_file():
-        return []
-    return [str(each.get("type")).rsplit(".", 1)[-1] for each in _modules(folder / FILE)]
 
 
 def _modules(file: Path) -> list[Mapping[str, Any]]:

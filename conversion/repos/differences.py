@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from hf_zhclip.json_files import brief, read_json
+from hf_zhclip.json_files import brief, read_any_json, read_json
 from hf_zhclip.saving_zhclip import VERSION_FIELD
 
 from ..errors import InputError
@@ -26,6 +26,8 @@ IN_TRAINING = (
     *("qa_dropout", "seq_classif_dropout", "initializer_range", "initializer_factor", "logit_scale_init_value"),
 )
 """Fields of config.json that act in training alone; the base's values are written, and the difference is told."""
+
+MODULES = "modules.json"
 
 TOKENIZER_STATE = ("truncation", "padding")
 """Fields of tokenizer.json that a call of the tokenizer leaves there."""
@@ -59,12 +61,28 @@ def check_same(trained: Checkpoint, base: Base) -> list[str]:
     refused = [each for each in configs if each not in told]
     if folder is not None and folder != base.folder:
         refused += [*_tokenizers(folder, base.folder), *_processors(folder, base.folder)]
+        refused += _modules(folder, base.folder)
     if refused:
         raise InputError("\n".join([_refusal(trained, base), *map(_line, refused), *_hints(refused)]))
     return [
         f"{field} was {brief(found)} in training and changes no vector; the base's value {brief(own)} is written"
         for field, found, own in told
     ]
+
+
+def _modules(folder: Path, base: Path) -> list[Difference]:
+    """What sentence-transformers computes behind the model: an added module has no original."""
+    if not (folder / MODULES).is_file() or not (base / MODULES).is_file():
+        return []
+    found, own = (_types(read_any_json(place / MODULES)) for place in (folder, base))
+    return [] if found == own else [(f"{MODULES} types", found, own)]
+
+
+def _types(modules: Any) -> Any:
+    """The class names of the modules; the value itself if it is no list of modules."""
+    if not isinstance(modules, list) or not all(isinstance(each, dict) for each in modules):
+        return modules
+    return [str(each.get("type")).rsplit(".", 1)[-1] for each in modules]
 
 
 def _refusal(trained: Checkpoint, base: Base) -> str:
