@@ -206,6 +206,14 @@ def test_the_best_weights_are_kept_and_their_recall_is_that_of_an_evaluation(rep
     assert mean == pytest.approx(max(figures), abs=1e-3)
 
 
+def test_weights_are_saved_where_they_are_evaluated(repo, data, tmp_path):
+    prepare_splits(data, tmp_path / "tsv")
+    told = []
+    options = {"split": "train", "validation": "valid", "max_steps": 2, "eval_strategy": "steps", "eval_steps": 1}
+    run(repo, tmp_path / "tsv", tmp_path / "T", told, **options)
+    assert sum("eval_mean_recall" in line for line in told) == 2
+
+
 def test_a_blind_validation_split_is_refused(repo, data, tmp_path):
     prepare_splits(data, tmp_path / "tsv", blind=True)
     assert "blind" in refused(repo, tmp_path / "tsv", tmp_path / "T", split="train", validation="valid")

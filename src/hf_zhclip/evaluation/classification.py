@@ -78,6 +78,16 @@ def read_labelled(folder: Path) -> Labelled:
     return Labelled(classes, paths, labels)
 
 
+def _order_told(classes: Sequence[str]) -> str | None:
+    """A sentence where folders are numbers in another order: 10 comes before 2 by name, which a list may not mean."""
+    if not all(name.isdecimal() for name in classes) or list(classes) == sorted(classes, key=int):
+        return None
+    return (
+        f"The class folders are numbers, and are taken in the order of their names, as ImageFolder takes them: "
+        f"{', '.join(classes[:4])} … Leading zeros make both orders the same."
+    )
+
+
 def _pictures_under(folder: Path) -> Iterator[Path]:
     for place, _, names in sorted(os.walk(folder, followlinks=True)):
         for name in sorted(names):
@@ -158,6 +168,8 @@ def classify(
         InputError: there are more or fewer names than class folders, or a file is no picture.
     """
     check_names(labelled, names)
+    if order := _order_told(labelled.classes):
+        tell(order)
     if doubled := sorted({name for name in names if list(names).count(name) > 1}):
         tell(f"The same name stands for several classes, which then tie: {brief(doubled)}.")
     vectors = class_vectors(encoder, names, templates)

@@ -147,6 +147,8 @@ def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> Contr
         **{"eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 2},
         **{"load_best_model_at_end": True, "metric_for_best_model": "mean_recall", "greater_is_better": True},
     }
+    if "eval_strategy" in given:  # the best weights can only be kept where they were saved
+        best |= {f"save_{name}": given[f"eval_{name}"] for name in ("strategy", "steps") if f"eval_{name}" in given}
     given = {name: _typed(name, value) for name, value in given.items()}
     try:
         return ContrastiveArguments(**{"output_dir": str(folder), **(best if validates else {}), **given})
