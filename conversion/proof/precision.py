@@ -103,7 +103,7 @@ def measure(side: Side, own: torch.dtype) -> Measured:
 
 def compare_tower(ours: Measured, witness: Witness) -> Iterator[Comparison]:
     """Compares sameness in float64, and the rounding of the narrower dtypes."""
-    truth = [_encoded(ours.theirs, batch, torch.float64, witness) for batch in ours.batches]
+    truth = _exact(ours, witness)
     yield from _sameness(ours.step, ours.what, ours.found, truth, witness.name)
     if ours.narrow:
         yield from _compare_narrow(ours, truth[-1], witness)
@@ -139,6 +139,16 @@ def _release(modules: Sequence[nn.Module]) -> None:
     for module in modules:
         for weight in module.parameters():
             weight.data = weight.data.new_empty(0)
+
+
+def _exact(ours: Measured, witness: Witness) -> list[torch.Tensor]:
+    """The witness's float64 vectors of each batch; in one context, which widens each weight once."""
+    found = []
+    with witness.computing_in(torch.float64):
+        for batch in ours.batches:
+            step()
+            found.append(ours.theirs(_in(torch.float64, batch)))
+    return found
 
 
 def _encoded(encode: Encode, batch: torch.Tensor, dtype: torch.dtype, witness: Witness) -> torch.Tensor:

@@ -17,15 +17,23 @@ Activation = Callable[[torch.Tensor], torch.Tensor]
 
 _DTYPE: ContextVar[torch.dtype] = ContextVar("dtype", default=torch.float32)
 
+Widened = dict[tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype], tuple[torch.Tensor, torch.Tensor]]
+_WIDENED: ContextVar[Widened | None] = ContextVar("widened", default=None)
+"""Weights that were widened, each with its source, which keeps the source's memory from being used again."""
+
 
 @contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Makes every formula compute in `dtype`; the default is float32, as in the peers' packages."""
-    token = _DTYPE.set(dtype)
+    """Makes every formula compute in `dtype`; the default is float32, as in the peers' packages.
+
+    A weight is widened once, and its wide copy lives until the end of the block.
+    """
+    tokens = _DTYPE.set(dtype), _WIDENED.set({})
     try:
         yield
     finally:
-        _DTYPE.reset(token)
+        _DTYPE.reset(tokens[0])
+        _WIDENED.reset(tokens[1])
 
 
 def wide(tensor: torch.Tensor) -> torch.Tensor:
@@ -34,8 +42,14 @@ def wide(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def weight(tensors: Tensors, key: str) -> torch.Tensor:
-    """The tensor under `key`, see `wide`; a widened copy lives only as long as its use."""
-    return wide(tensors[key])
+    """The tensor under `key`, see `wide`."""
+    tensor, widened = tensors[key], _WIDENED.get()
+    if widened is None or tensor.dtype == _DTYPE.get():
+        return wide(tensor)
+    place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+    if place not in widened:
+        widened[place] = (tensor, wide(tensor))
+    return widened[place][1]
 
 
 def linear(tensors: Tensors, name: str, x: torch.Tensor) -> torch.Tensor:
