@@ -12,10 +12,11 @@ from PIL import Image
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
+from ..data.split import Split
 from ..errors import InputError
 from ..json_files import brief
 from ..processing_zhclip import normalize_evaluation_text
-from .files import Features, Id
+from .files import Features, Id, Texts
 
 Item = TypeVar("Item")
 
@@ -164,6 +165,17 @@ def encode_texts(encoder: Encoder, ids: Sequence[Id], texts: Sequence[str]) -> F
 def encode_pictures(encoder: Encoder, ids: Sequence[Id], pictures: Iterable[Image.Image]) -> Features:
     """The features of pictures, which are decoded one batch at a time, with a progress amount."""
     return Features(list(ids), encoder.pictures(_counted("Encoding pictures", pictures, len(ids))))
+
+
+def encode_split(encoder: Encoder, data: Split) -> tuple[Features, Features]:
+    """The features of a split's texts and of its pictures."""
+    texts = encode_texts(encoder, [text.id for text in data.texts], [text.text for text in data.texts])
+    return texts, encode_pictures(encoder, data.image_ids, (picture for _, picture in data.pictures))
+
+
+def texts_of(data: Split) -> Texts:
+    """A split's texts and the pictures that belong to them, without its pictures."""
+    return Texts({text.id: text.text for text in data.texts}, {text.id: text.image_ids for text in data.texts})
 
 
 def _counted(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..staging import check_absent, check_apart, staging
 from . import charts
 from .classification import Classification, check_names, classify, elevater, read_labelled
-from .encoding import Encoder, encode_pictures, encode_texts, load_encoder
+from .encoding import Encoder, encode_pictures, encode_split, encode_texts, load_encoder, texts_of
 from .files import (
     Features,
     Side,
@@ -213,14 +213,7 @@ def _of_data(asked: Asked) -> Given:
 
     assert asked.data is not None
     data = read(asked.data, split=asked.split)
-
-    def features() -> tuple[Features, Features]:
-        encoder = asked.encoder()
-        texts = encode_texts(encoder, [text.id for text in data.texts], [text.text for text in data.texts])
-        return texts, encode_pictures(encoder, data.image_ids, (picture for _, picture in data.pictures))
-
-    split = Texts({text.id: text.text for text in data.texts}, {text.id: text.image_ids for text in data.texts})
-    return Given(split, data.name, features)
+    return Given(texts_of(data), data.name, lambda: encode_split(asked.encoder(), data))
 
 
 def _retrieval(asked: Asked, tell: Callable[[str], None]) -> Found:
