@@ -31,6 +31,7 @@ from tests.training.recording import (
     kept,
     started_from,
     upstream,
+    versions,
     write,
 )
 from tests.weights import seeded_state_dict
@@ -86,8 +87,8 @@ def main() -> None:
     write(
         "clip_chinese",
         {
-            **upstream(checkout, "https://github.com/yangjianxin1/CLIP-Chinese"),
-            "file": "train_clip.py",
+            **upstream(checkout, "https://github.com/yangjianxin1/CLIP-Chinese", "train_clip.py"),
+            "versions": versions("transformers"),
             "recipe": f"tests/weights.py seeded_state_dict of the shapes; recording.py batches({LENGTH})",
             "config": {"text_config": TEXT, "vision_config": VISION, "projection_dim": EMBED},
             **started_from(before),

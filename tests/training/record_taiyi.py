@@ -32,11 +32,13 @@ from tests.training.recording import (
     changes,
     kept,
     started_from,
+    versions,
     write,
 )
-from tests.training.recording import upstream as upstream_of
+from tests.training.recording import upstream as origin
 from tests.weights import seeded_state_dict
 
+FILE = "fengshen/examples/clip_finetune/clip_finetune_flickr.py"
 LENGTH = 77
 """`context_length` of its data set, to which every text is padded."""
 
@@ -54,8 +56,8 @@ def main() -> None:
     write(
         "taiyi",
         {
-            **upstream_of(checkout, "https://github.com/IDEA-CCNL/Fengshenbang-LM", "pytorch-lightning"),
-            "file": "fengshen/examples/clip_finetune/clip_finetune_flickr.py",
+            **origin(checkout, "https://github.com/IDEA-CCNL/Fengshenbang-LM", FILE),
+            "versions": versions("transformers", "pytorch-lightning"),
             "recipe": "tests/weights.py seeded_state_dict of the shapes; recording.py batches(77)",
             **started_from(before),
             "losses": losses,

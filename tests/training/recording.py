@@ -69,13 +69,17 @@ def changes(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor
     return {key: after[key].double() - each.double() for key, each in before.items()}
 
 
-def upstream(checkout: Path, address: str, *packages: str) -> dict[str, Any]:
-    """Where the peer's code comes from, and what it ran on."""
+def upstream(checkout: Path, address: str, file: str) -> dict[str, Any]:
+    """Where the peer's code comes from."""
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    names = ("transformers", "torch", *packages)
-    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
-    return {"upstream": address, "commit": commit, "versions": versions}
+    return {"upstream": address, "commit": commit, "file": file}
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """What the peer's code ran on."""
+    names = ("torch", *packages)
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
 
 def started_from(before: Mapping[str, torch.Tensor]) -> dict[str, Any]:
