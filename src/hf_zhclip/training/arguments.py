@@ -80,6 +80,10 @@ class ContrastiveArguments(TrainingArguments):
         default=False,
         metadata={"help": "Crop, mirror and change the training pictures at random, as cn_clip's use-augment does."},
     )
+    crop: bool = field(
+        default=False,
+        metadata={"help": "Crop the training pictures at random, as Taiyi's training does; augment does so, too."},
+    )
     text_as_cn_clip: bool = field(
         default=False, metadata={"help": "Lower-case texts and straighten quotes first, as cn_clip's training does."}
     )
