@@ -99,10 +99,10 @@ def by_their_keys(
     return {names[key]: each for key, each in tensors.items()}
 
 
-def same(found: Mapping[str, list[float]], wanted: Mapping[str, list[float]], bound: float = 1e-9) -> None:
+def same(found: Mapping[str, list[float]], wanted: Mapping[str, list[float]]) -> None:
     assert found.keys() == wanted.keys()
     for key, each in wanted.items():
-        assert found[key] == pytest.approx(each, abs=bound), key
+        assert found[key] == pytest.approx(each, abs=1e-9), key
 
 
 def test_clip_chinese(repos, tmp_path):
