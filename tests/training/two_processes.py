@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ def trained(folder, name, batch):
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    warnings.filterwarnings("error", message="torch.distributed.*is deprecated")
     found = {name: trained(folder, name, 3) for name in WAYS}
     if dist.get_rank() == 0:
         torch.save(found, folder / "found.pt")
