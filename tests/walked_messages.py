@@ -427,6 +427,11 @@ WALKED = {
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
     },
+    "tests/training/test_trainer.py": {
+        "test_a_resnet_that_trains_is_refused_in_chunks_and_goes_on_as_the_message_says": (
+            "src/hf_zhclip/training/parts.py check_chunks",
+        ),
+    },
     "tests/training/test_training.py": {
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
         "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),

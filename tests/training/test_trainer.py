@@ -1,13 +1,16 @@
 """A step of ContrastiveTrainer on tiny models: exact gradients, whichever way they are computed."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from hf_zhclip.errors import InputError
 from hf_zhclip.training import ContrastiveArguments, ContrastiveTrainer
+from hf_zhclip.training.arguments import CHECKPOINTING
 from hf_zhclip.training.loss import loss_of_pairs
+from hf_zhclip.training.training import parse_arguments
 
 from tests.small_models import build, images
 
@@ -43,9 +46,9 @@ def trainer(folder, found=None, data=None, **given):
     return ContrastiveTrainer(found or model(), args, train_dataset=data or rows(), data_collator=collate)
 
 
-def gradients(folder, dropout=True, **given):
+def gradients(folder, dropout=True, variant="cn_clip", **given):
     """The gradients of one batch, and its loss."""
-    found = model(dropout=dropout)
+    found = model(variant, dropout=dropout)
     made = trainer(folder, found, **given)
     made.create_optimizer_and_scheduler(1)
     made.current_gradient_accumulation_steps = 1
@@ -55,7 +58,7 @@ def gradients(folder, dropout=True, **given):
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6])
-@pytest.mark.parametrize("options", [{}, {"mask_equal_captions": True}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize("options", [{}, {"mask_equal_captions": True}, {CHECKPOINTING: True}])
 def test_cached_gradients_are_those_of_the_whole_batch(chunk, options, tmp_path):
     """Without dropout, which draws other numbers in chunks than at once."""
     wanted, whole = gradients(tmp_path, dropout=False, **options)
@@ -63,6 +66,28 @@ def test_cached_gradients_are_those_of_the_whole_batch(chunk, options, tmp_path)
 
     assert found == pytest.approx(wanted, abs=1e-12)
     assert cached.keys() == whole.keys() and "logit_scale" in cached
+    assert max((cached[name] - whole[name]).abs().max().item() for name in whole) < 1e-9
+
+
+def test_a_resnet_that_trains_is_refused_in_chunks_and_goes_on_as_the_message_says(tmp_path):
+    """Its BatchNorm takes the mean of the pictures that it sees at once."""
+    with pytest.raises(InputError, match="would see 2 pictures at a time") as caught:
+        trainer(tmp_path, model("cn_clip_rn50"), cache_chunk=2)
+
+    ways = re.findall(r"--[a-z_]+(?: (?:0|vision)\b)?", str(caught.value))
+    assert ways == ["--cache_chunk 0", "--freeze vision", "--as_cn_clip"]
+    for way in ways:
+        given = {"cache_chunk": 2} | parse_arguments(way.split())
+        trainer(tmp_path, model("cn_clip_rn50"), **given).train()
+
+
+@pytest.mark.parametrize("options", [{"cache_chunk": 6}, {"cache_chunk": 2, "freeze": "vision"}])
+def test_a_resnet_s_cached_gradients_are_those_of_the_whole_batch(options, tmp_path):
+    wanted, whole = gradients(tmp_path, dropout=False, variant="cn_clip_rn50", **options | {"cache_chunk": 0})
+    found, cached = gradients(tmp_path, dropout=False, variant="cn_clip_rn50", **options)
+
+    assert found == pytest.approx(wanted, abs=1e-12)
+    assert cached.keys() == whole.keys()
     assert max((cached[name] - whole[name]).abs().max().item() for name in whole) < 1e-9
 
 
@@ -153,7 +178,7 @@ def test_a_training_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(tmp_p
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in once.state_dict().items())
 
 
-@pytest.mark.parametrize("options", [{"bf16": True}, {"gradient_checkpointing": True, "bf16": True}])
+@pytest.mark.parametrize("options", [{"bf16": True}, {CHECKPOINTING: True, "bf16": True}])
 def test_other_precisions_and_checkpointing_run(options, tmp_path):
     found = model().float()
     before = found.text_projection.weight.clone()

@@ -32,6 +32,19 @@ def repo(tmp_path_factory):
     return folder / "REPO"
 
 
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resnet")
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        file, config = (
+            cn_clip.cn_clip_file(folder / "a.pt", cn_clip.cn_clip_resnet()),
+            cn_clip.cn_clip_config(folder / "facts.json"),
+        )
+        convert(file, folder / "REPO", config=config)
+    return folder / "REPO"
+
+
 def pictures(folder, count=6):
     folder.mkdir()
     for number in range(count):
@@ -333,3 +346,31 @@ def test_what_does_not_fit_into_the_memory_is_made_smaller_as_the_message_says(
 
     for each in names:
         run(repo, data, tmp_path / each, **given | training.parse_arguments(each.split()))
+
+
+def test_a_resnet_that_does_not_fit_into_the_memory_is_told_no_option_that_is_refused(
+    resnet, data, tmp_path, monkeypatch
+):
+    def fails(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    given = {"per_device_train_batch_size": 6}
+    with monkeypatch.context() as patch:
+        patch.setattr(ContrastiveTrainer, "training_step", fails)
+        said = refused(resnet, data, tmp_path / "T", **given)
+    way = re.search(r"Give (--cache_chunk 1 --as_cn_clip):", said)[1]
+    run(resnet, data, tmp_path / "U", **given | training.parse_arguments(way.split()))
+
+
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+def test_checkpointing_has_both_of_its_names(name, tmp_path, recwarn):
+    """transformers before 5.24 knows the former; later releases warn of the former."""
+    by_words = training.parse_arguments([f"--{name}", f"--{name}_kwargs", '{"use_reentrant": false}'])
+    for given in (by_words, {name: True, f"{name}_kwargs": {"use_reentrant": False}}):
+        found = training._arguments(tmp_path, {**given, "use_cpu": True}, False)
+        assert found.gradient_checkpointing and found.gradient_checkpointing_kwargs["use_reentrant"] is False
+    assert (
+        training._arguments(tmp_path, training.parse_arguments([f"--{name}=false"]), False).gradient_checkpointing
+        is False
+    )
+    assert not [each for each in recwarn if "deprecated" in str(each.message)]

@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from hf_zhclip.training.arguments import CHECKPOINTING
+
 from tests.training.test_trainer import model, rows, trainer
 
 WAYS = {
     "at once": {},
     "in chunks": {"cache_chunk": 2},
-    "in checkpoints": {"cache_chunk": 2, "gradient_checkpointing": True},
+    "in checkpoints": {"cache_chunk": 2, CHECKPOINTING: True},
     "equal captions": {"mask_equal_captions": True},
     "frozen": {"freeze": "vision"},
     "dropped": {"patch_dropping": 0.5},

@@ -46,8 +46,8 @@ def _processes() -> int:
 class _Gathered(torch.autograd.Function):
     """The rows of all processes; a row's gradient is the sum of what all processes' losses give it.
 
-    torch's own (torch.distributed.nn.functional.all_gather) is deprecated since torch 2.13, and its successor is not in
-    torch 2.6.
+    torch's own (torch.distributed.nn.functional.all_gather) is deprecated since torch 2.13, and its successor is not
+    in torch 2.6.
     """
 
     @staticmethod

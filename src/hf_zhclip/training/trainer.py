@@ -16,6 +16,7 @@ from .caching import Inputs, Step, Vectors, cached_step, cached_step_as_cn_clip,
 from .loss import loss_of_pairs
 from .parts import (
     LARGEST_SCALE,
+    check_chunks,
     check_patches,
     freeze,
     keep_statistics,
@@ -42,6 +43,7 @@ class ContrastiveTrainer(Trainer):
     def __init__(self, model: nn.Module, args: ContrastiveArguments, **kwargs: Any) -> None:
         freeze(_inner(model), args.freeze)
         check_patches(_inner(model), args.patch_dropping)
+        check_chunks(model, args)
         super().__init__(model, args, **kwargs)
         self.add_callback(ClampsScale())
         if args.gradient_accumulation_steps > 1:

@@ -23,9 +23,10 @@ from ..errors import InputError, WorkError
 from ..evaluation.encoding import load_pair
 from ..json_files import brief, read_json
 from ..telling import near
-from .arguments import ContrastiveArguments
+from .arguments import CHECKPOINTING, RENAMED, ContrastiveArguments
 from .augmentation import of_processor
 from .pairs import Collator, Pairs
+from .parts import trains_batch_norm
 from .recipes import FIELDS, read_recipe
 from .trainer import ContrastiveTrainer
 
@@ -116,7 +117,7 @@ def train(
     for each in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(each)  # they print to stdout, where the result stands
     trainer.add_callback(Tells(tell))
-    with _worded(args):
+    with _worded(args, trains_batch_norm(trainer.model)):
         trainer.train(resume_from_checkpoint=checkpoint)
         return _saved(trainer, place)
 
@@ -138,6 +139,7 @@ class Tells(TrainerCallback):
 
 
 def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> ContrastiveArguments:
+    given = {RENAMED.get(name, name): value for name, value in given.items()}
     known = {each.name for each in dataclasses.fields(ContrastiveArguments) if each.init} - set(OURS)
     if ours := sorted(set(given) & set(OURS)):
         raise InputError(f"found {ours[0]}, {OURS[ours[0]]}. Leave it out.")
@@ -163,7 +165,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any]:
         SystemExit: a word is no argument, or a value is of another kind; the message is on stderr, the code 2.
     """
     parser = _parser()
-    found, more = parser.parse_known_args(list(words))
+    found, more = parser.parse_known_args([_installed(word) for word in words])
     if more:
         known = [f"--{action.dest}" for action in parser._actions]
         word = next((each for each in more if each.startswith("--")), more[0]).partition("=")[0]
@@ -172,6 +174,14 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any]:
             "and OUT, each with its value."
         )
     return vars(found)
+
+
+def _installed(word: str) -> str:
+    """An option by the name that the installed transformers takes."""
+    name, equals, value = word.partition("=")
+    if name.startswith("--"):
+        name = f"--{RENAMED.get(name[2:], name[2:])}"
+    return f"{name}{equals}{value}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -306,7 +316,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _worded(args: ContrastiveArguments) -> Iterator[None]:
+def _worded(args: ContrastiveArguments, batch_norm: bool) -> Iterator[None]:
     """Says in words why a training ended; its checkpoints stay."""
     try:
         yield
@@ -317,7 +327,7 @@ def _worded(args: ContrastiveArguments) -> Iterator[None]:
         if _is_memory(error):
             batch = args.cache_chunk or args.per_device_train_batch_size
             raise InputError(
-                f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch)}{stay}"
+                f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch, batch_norm)}{stay}"
             ) from error
         if not _is_writing(error):
             raise
@@ -325,12 +335,16 @@ def _worded(args: ContrastiveArguments) -> Iterator[None]:
         raise WorkError(f"{args.output_dir} could not be written: {why}. Free some space.{stay}") from error
 
 
-def _less_memory(args: ContrastiveArguments, batch: int) -> str:
-    """What needs less memory than the arguments: only what is not given already."""
+def _less_memory(args: ContrastiveArguments, batch: int, batch_norm: bool) -> str:
+    """What needs less memory than the arguments: only what is not given already, and what is not refused."""
     ways = []
     if args.cache_chunk != 1:
-        ways.append(f"Give --cache_chunk {max(batch // 4, 1)}: the same batch in a part of the memory.")
-    if not args.gradient_checkpointing:
+        chunk = f"--cache_chunk {max(batch // 4, 1)}"
+        if batch_norm and not args.as_cn_clip:  # `check_chunks` refuses the exact way
+            ways.append(f"Give {chunk} --as_cn_clip: a part of the memory, with BatchNorm over a part of the batch.")
+        else:
+            ways.append(f"Give {chunk}: the same batch in a part of the memory.")
+    if not getattr(args, CHECKPOINTING):
         ways.append("Give --gradient_checkpointing: more time, and less memory.")
     return " ".join(ways) or "A smaller model, or a device with more memory, is needed."
 
