@@ -438,12 +438,18 @@ WALKED = {
         "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
         "an_argument_of_trainer_s_own_is_left_out_for_resume": ("src/hf_zhclip/training/training.py OURS: --resume",),
         "an_argument_that_pushes_is_left_out": ("src/hf_zhclip/training/training.py OURS: zhclip push",),
-        "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _prepared: Leave out",),
+        "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _checkpoint: Leave out",),
         "test_a_last_batch_of_one_pair_is_left_out_as_the_message_says": (
             "src/hf_zhclip/training/training.py _check_sizes",
         ),
+        "test_a_disk_with_room_for_fewer_checkpoints_takes_them_as_the_message_says": (
+            "src/hf_zhclip/training/space.py check_space",
+        ),
+        "test_a_resnet_that_does_not_fit_into_the_memory_is_told_no_option_that_is_refused": (
+            "src/hf_zhclip/training/training.py _less_memory: --as_cn_clip",
+        ),
         "test_a_training_that_began_goes_on_and_weights_that_were_trained_are_finished": (
-            "src/hf_zhclip/training/training.py _prepared: goes on",
+            "src/hf_zhclip/training/training.py _checkpoint: goes on",
         ),
         "test_what_does_not_fit_into_the_memory_is_made_smaller_as_the_message_says": (
             "src/hf_zhclip/training/training.py _less_memory: --cache_chunk",

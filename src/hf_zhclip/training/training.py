@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import shlex
+import shutil
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,9 +27,10 @@ from ..telling import near
 from .arguments import CHECKPOINTING, RENAMED, ContrastiveArguments
 from .augmentation import of_processor
 from .pairs import Collator, Pairs
-from .parts import trains_batch_norm
+from .parts import freeze, trains_batch_norm
 from .recipes import FIELDS, read_recipe
-from .trainer import ContrastiveTrainer
+from .space import check_space
+from .trainer import ContrastiveTrainer, inner
 
 TRAINED, ADAPTER = "trained", "adapter"
 """The folders that a training's folder has at its end."""
@@ -48,10 +50,19 @@ OURS = {
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The folder of the trained weights, and that of the adapter if only an adapter was trained."""
+    """What a training gives.
+
+    Attributes:
+        folder: the trained weights.
+        adapter: the adapter, if only an adapter was trained.
+        steps: the steps of the whole training; it is counted on from a checkpoint.
+        best: the best value of the validation, which chose the weights, and its step; None without a validation.
+    """
 
     folder: Path
     adapter: Path | None
+    steps: int
+    best: tuple[float, int] | None
 
 
 def train(
@@ -63,6 +74,7 @@ def train(
     split: str | None = None,
     validation: str | None = None,
     resume: bool = False,
+    repository: bool = False,
     tell: Callable[[str], None] = lambda line: None,
     **arguments: Any,
 ) -> Trained:
@@ -76,12 +88,13 @@ def train(
         split: the split of `data` to train on, if it holds several.
         validation: the split of `data` whose recall is measured at each evaluation, and chooses the best weights.
         resume: go on from the last checkpoint in `folder`.
+        repository: the disk needs space for the trained weights as a repository, too.
         tell: called with one line about everything that a reader of the result should know.
         **arguments: of `ContrastiveArguments`; they replace the recipe's.
 
     Raises:
         InputError: an argument, the data or the recipe is wrong; found before the first step where it can be known.
-        WorkError: a checkpoint could not be written.
+        WorkError: the disk has no room for the checkpoints and the result, or a checkpoint could not be written.
     """
     values = read_recipe(recipe)
     place = Path(folder)
@@ -99,10 +112,17 @@ def train(
     if model.dtype in (torch.float16, torch.bfloat16):
         tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
         model = model.float()  # small steps would be lost in a half
-    checkpoint = _prepared(place, args, identity(model), resume)
+    start = identity(model)
+    checkpoint = _checkpoint(place, args, start, resume)
     set_seed(args.seed)  # before the adapter gets its first weights
+    if "lora" in values:
+        model = _with_lora(model, values["lora"])
+    freeze(inner(model), args.freeze)
+    if not args.process_index:
+        check_space(place, model, args, len(pairs), len(checkpoints(place)), repository)
+        _begin(place, start)
     trainer = ContrastiveTrainer(
-        _with_lora(model, values["lora"]) if "lora" in values else model,
+        model,
         args,
         train_dataset=pairs,
         eval_dataset=pool,
@@ -113,6 +133,7 @@ def train(
             args.text_as_cn_clip,
         ),
         processing_class=processor,
+        tell=tell,
     )
     for each in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(each)  # they print to stdout, where the result stands
@@ -265,14 +286,13 @@ def identity(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _prepared(folder: Path, args: ContrastiveArguments, start: str, resume: bool) -> str | None:
-    """Checks the training's folder, notes what it starts from, and gives the checkpoint to go on from.
+def _checkpoint(folder: Path, args: ContrastiveArguments, start: str, resume: bool) -> str | None:
+    """Checks the training's folder, and gives the checkpoint to go on from.
 
     A training that wrote a checkpoint is never mixed with another training; what wrote none is replaced.
 
     Raises:
         InputError: the folder holds another training or something else, or no checkpoint to go on from.
-        WorkError: the disk has no room for the trained weights.
     """
     note, found = folder / STARTED, checkpoints(folder)
     if resume:
@@ -296,9 +316,15 @@ def _prepared(folder: Path, args: ContrastiveArguments, start: str, resume: bool
         )
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not note.is_file())):
         raise InputError(f"{folder} exists and is no folder of a training. Choose another OUT.")
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"model": start}), encoding="utf-8")
     return None
+
+
+def _begin(folder: Path, start: str) -> None:
+    """Notes what the training starts from, and removes checkpoints that a full disk cut off."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STARTED).write_text(json.dumps({"model": start}), encoding="utf-8")
+    for place in set(folder.glob("checkpoint-*")) - set(checkpoints(folder)):
+        shutil.rmtree(place)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -320,10 +346,12 @@ def _worded(args: ContrastiveArguments, batch_norm: bool) -> Iterator[None]:
     """Says in words why a training ended; its checkpoints stay."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError, MemoryError) as error:
+    except (InputError, OSError, RuntimeError, SafetensorError, MemoryError) as error:
         stay = ""
         if checkpoints(Path(args.output_dir)):
             stay = f" The checkpoints in {args.output_dir} stay; --resume goes on from the last one."
+        if isinstance(error, InputError):
+            raise InputError(f"{error}{stay}") from error
         if _is_memory(error):
             batch = args.cache_chunk or args.per_device_train_batch_size
             raise InputError(
@@ -359,19 +387,34 @@ def _is_memory(error: BaseException) -> bool:
 
 def _is_writing(error: BaseException) -> bool:
     """Whether a file could not be written; torch says so in a RuntimeError."""
+    words = ("PytorchStreamWriter", "file write", "inline_container")
     return isinstance(error, OSError | SafetensorError) or (
-        isinstance(error, RuntimeError) and any(each in str(error) for each in ("PytorchStreamWriter", "file write"))
+        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
     )
 
 
 def _saved(trainer: ContrastiveTrainer, folder: Path) -> Trained:
-    """Writes the weights, merged if an adapter was trained, and the processor."""
+    """Writes the weights, merged if an adapter was trained, and the processor; each folder is complete or absent."""
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if not hasattr(model, "merge_and_unload"):
-        trainer.save_model(str(folder / TRAINED))
-        return Trained(folder / TRAINED, None)
+    with_adapter = hasattr(model, "merge_and_unload")
+    with _complete(trainer, folder / TRAINED) as place:
+        if not with_adapter:
+            trainer.save_model(str(place))
+        elif trainer.is_world_process_zero():
+            with _complete(trainer, folder / ADAPTER) as adapter:
+                model.save_pretrained(adapter)
+            model.merge_and_unload().save_pretrained(place)
+            trainer.processing_class.save_pretrained(place)
+    state = trainer.state
+    best = (state.best_metric, state.best_global_step) if state.best_metric is not None else None
+    return Trained(folder / TRAINED, folder / ADAPTER if with_adapter else None, state.global_step, best)
+
+
+@contextmanager
+def _complete(trainer: ContrastiveTrainer, folder: Path) -> Iterator[Path]:
+    """Gives a place beside a folder; the folder appears when the block succeeds."""
+    part = folder.with_name(f"{folder.name}-part")
+    yield part
     if trainer.is_world_process_zero():
-        model.save_pretrained(folder / ADAPTER)
-        model.merge_and_unload().save_pretrained(folder / TRAINED)
-        trainer.processing_class.save_pretrained(folder / TRAINED)
-    return Trained(folder / TRAINED, folder / ADAPTER)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
