@@ -178,13 +178,69 @@ def test_a_training_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(tmp_p
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in once.state_dict().items())
 
 
-@pytest.mark.parametrize("options", [{"bf16": True}, {CHECKPOINTING: True, "bf16": True}])
-def test_other_precisions_and_checkpointing_run(options, tmp_path):
-    found = model().float()
-    before = found.text_projection.weight.clone()
+def losses(folder, found=None, **given):
+    """The losses of two steps in float32, without dropout."""
+    found = found or model(dropout=False).float()
     data = [{**row, "pixel_values": row["pixel_values"].float()} for row in rows()]
-    trainer(tmp_path, found, data, **options).train()
-    assert not torch.equal(found.text_projection.weight, before)
+    made = trainer(folder, found, data, max_steps=2, logging_strategy="steps", logging_steps=1, **given)
+    made.train()
+    return [each["loss"] for each in made.state.log_history if "loss" in each]
+
+
+@pytest.mark.parametrize("options", [{}, {CHECKPOINTING: True}])
+def test_bf16_on_the_processor_gives_the_loss_to_its_rounding(options, tmp_path):
+    """Of 8 bits; the weights themselves stay float32."""
+    found = model(dropout=False).float()
+    assert losses(tmp_path, found, bf16=True, **options)[0] == pytest.approx(losses(tmp_path)[0], rel=0.02)
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
+def test_checkpointing_changes_neither_loss_nor_gradients(variant, tmp_path):
+    wanted, whole = gradients(tmp_path, variant=variant)
+    found, twice = gradients(tmp_path, variant=variant, **{CHECKPOINTING: True})
+    assert found == wanted
+    assert max((twice[name] - whole[name]).abs().max().item() for name in whole) < 1e-12
+
+
+@pytest.mark.thorough
+def test_compiled_code_gives_the_losses_and_each_training_has_code_of_its_own(tmp_path):
+    """Patches are dropped in the second training alone."""
+    compiled = {"torch_compile": True, "torch_compile_backend": "eager"}
+    assert losses(tmp_path, **compiled) == pytest.approx(losses(tmp_path), rel=1e-4)
+    torch.manual_seed(0)
+    dropped = losses(tmp_path, patch_dropping=0.5, **compiled)
+    torch.manual_seed(0)
+    assert dropped == pytest.approx(losses(tmp_path, patch_dropping=0.5), rel=1e-4)
+
+
+@pytest.mark.thorough
+def test_inductor_s_code_gives_the_losses(tmp_path):
+    assert losses(tmp_path, torch_compile=True) == pytest.approx(losses(tmp_path), rel=1e-4)
+
+
+def test_a_process_alone_has_the_same_negatives_in_each_way(tmp_path):
+    wanted = losses(tmp_path)
+    for way in ("cn_clip", "local"):
+        assert losses(tmp_path, negatives=way) == wanted
+
+
+def test_accumulated_batches_are_said_to_add_no_negatives(tmp_path):
+    told = []
+    values = {"output_dir": str(tmp_path), "use_cpu": True, "gradient_accumulation_steps": 2}
+    ContrastiveTrainer(model(), ContrastiveArguments(**values), train_dataset=rows(), tell=told.append)
+    assert len(told) == 1 and "gradient_accumulation_steps is 2: it adds no negatives" in told[0]
+
+
+def test_a_last_batch_of_one_pair_changes_no_weight(tmp_path):
+    """Its loss is 0: there is no wrong answer. The weights are those of the batch before."""
+    found = []
+    for count in (4, 5):
+        found.append(model(dropout=False))
+        given = {"per_device_train_batch_size": 4, "max_steps": count - 3, "optim": "sgd"}
+        given |= {"train_sampling_strategy": "sequential", "lr_scheduler_type": "constant"}
+        trainer(tmp_path, found[-1], rows(count), **given).train()
+    assert all(torch.equal(value, found[1].state_dict()[name]) for name, value in found[0].state_dict().items())
 
 
 def test_batches_of_accumulation_are_averaged_in_chunks_as_at_once(tmp_path):

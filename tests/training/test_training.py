@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 import zhclip_cli
+from hf_zhclip import ZhCLIPTextModelWithProjection
 from hf_zhclip.conversion import convert
 from hf_zhclip.data import read
 from hf_zhclip.errors import InputError, WorkError
@@ -180,6 +182,7 @@ def test_what_ends_a_training_is_said_and_its_checkpoints_stay(error, kind, told
     run(repo, data, tmp_path / "T", resume=True, **options)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "given, most",
     [
@@ -316,6 +319,53 @@ def test_the_command_finishes_a_repository(repo, data, tmp_path, capsys, monkeyp
     towers = json.loads((tmp_path / "OUT" / "conversion_report.json").read_text())["lineage"]["towers"]
     assert towers["image"]["changed"] == 0 and towers["text"]["changed"]
     assert zhclip_cli.main(words) == 2
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (lambda repo: (repo / "conversion_report.json").unlink(), "has no conversion_report.json"),
+        (lambda repo: (repo / "config.json").write_text("{}"), "it holds another model"),
+        (lambda repo: (repo / "tokenizer.json").write_text("{}"), "changed or missing: tokenizer.json"),
+    ],
+)
+def test_a_repo_that_cannot_be_the_base_of_the_result_is_refused_before_the_training(
+    damage, told, repo, data, tmp_path, capsys
+):
+    damage(shutil.copytree(repo, tmp_path / "REPO"))
+    words = ["train", str(tmp_path / "REPO"), str(data), str(tmp_path / "OUT"), "--recipe", "full", "--use_cpu"]
+    assert zhclip_cli.main(words) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.glob("OUT*"))
+
+
+def test_a_repo_of_a_single_tower_is_refused(repo, data, tmp_path):
+    ZhCLIPTextModelWithProjection.from_pretrained(repo).save_pretrained(tmp_path / "TOWER")
+    assert "both towers" in refused(tmp_path / "TOWER", data, tmp_path / "T")
+
+
+def test_a_data_set_that_is_smaller_than_a_batch_is_one_batch(repo, tmp_path):
+    told = []
+    found = run(repo, pictures(tmp_path / "three", 3), tmp_path / "T", told, per_device_train_batch_size=64)
+    assert found.steps == 2 and "Step 2 of 2" in told[-1]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("recipe", ["full", "lora"])
+def test_compiled_code_is_validated_without_patch_dropping_and_its_weights_have_the_model_s_names(
+    recipe, repo, data, tmp_path
+):
+    from hf_zhclip.evaluation import evaluate
+
+    prepare_splits(data, tmp_path / "tsv")
+    options = {"split": "train", "validation": "valid", "recipe": recipe, "learning_rate": 0.01, "warmup_steps": 0}
+    options |= {"torch_compile": True, "torch_compile_backend": "eager", "patch_dropping": 0.5}
+    found = run(repo, tmp_path / "tsv", tmp_path / "T", **options)
+
+    names = [set(load_file(place / "model.safetensors")) for place in (repo, found.folder)]
+    assert names[0] == names[1]
+    result = evaluate(str(found.folder), str(tmp_path / "tsv"), split="valid")
+    assert found.best[0] == pytest.approx(sum(each.mean_recall for each in result.of.values()) / 2, abs=1e-3)
 
 
 def test_the_best_weights_are_kept_and_their_recall_is_that_of_an_evaluation(repo, data, tmp_path, monkeypatch):

@@ -55,6 +55,8 @@ class ContrastiveTrainer(Trainer):
         check_patches(inner(model), args.patch_dropping)
         check_chunks(model, args)
         super().__init__(model, args, **kwargs)
+        if args.torch_compile:  # the code of an earlier training knows nothing of this training's patch dropping
+            torch.compiler.reset()
         self.add_callback(ClampsScale())
         self._tell, self._broken = tell, set[Id]()
         if args.gradient_accumulation_steps > 1:
