@@ -373,6 +373,9 @@ WALKED = {
         "a_comma_in_a_field_is_put_into_quotes": (
             "src/hf_zhclip/data/readers/captions_file.py _csv_rows: into quotes",
         ),
+        "a_csv_of_gbk_that_is_utf_8_by_chance_is_saved_as_utf_8": (
+            "src/hf_zhclip/data/captioned.py _refuse_missing: in GBK",
+        ),
         "a_csv_of_gbk_is_saved_as_utf_8": ("src/hf_zhclip/data/readers/captions_file.py _csv_rows: is no UTF-8",),
         "a_divided_input_is_divided_in_one_split_or_not_at_all": (
             "src/hf_zhclip/data/preparing.py _check_answers: divided already",
@@ -392,7 +395,7 @@ WALKED = {
         ),
         "pictures_of_a_format_that_holds_its_own_are_left_out": ("src/hf_zhclip/data/reading.py _chosen",),
         "pictures_that_are_missing_are_added_or_found_or_left_out": (
-            "src/hf_zhclip/data/captioned.py _refuse_missing",
+            "src/hf_zhclip/data/captioned.py _refuse_missing: Add the pictures",
         ),
         "pictures_without_texts_are_renamed_or_get_captions": ("src/hf_zhclip/data/readers/picture_folder.py MEND",),
         "splits_of_the_same_name_are_taken_one_by_one": ("src/hf_zhclip/data/writers/parquet_files.py _names",),
@@ -401,6 +404,11 @@ WALKED = {
     "tests/evaluation/test_lists.py": {
         "test_a_cn_clip_that_is_not_installed_is_installed_or_a_file_is_named": (
             "src/hf_zhclip/evaluation/lists.py _installed_lists",
+        ),
+    },
+    "tests/evaluation/test_evaluating.py": {
+        "test_a_feature_of_zeros_is_refused_and_scored_as_cn_clip_does_on_request": (
+            "src/hf_zhclip/evaluation/files.py read_features",
         ),
     },
     "tests/evaluation/test_ways_out.py": {

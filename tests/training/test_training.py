@@ -137,6 +137,15 @@ def test_a_folder_of_something_else_is_refused(repo, data, tmp_path):
     assert "no folder of a training" in refused(repo, data, tmp_path / "T")
 
 
+def test_a_place_in_the_data_is_refused(repo, data, tmp_path):
+    assert "would become a part of the data" in refused(repo, data, data / "T")
+
+
+def test_a_place_under_a_file_is_refused(repo, data, tmp_path):
+    (tmp_path / "fil").write_text("x")
+    assert "fil is no folder" in refused(repo, data, tmp_path / "fil" / "T")
+
+
 def test_a_picture_that_breaks_while_a_training_runs_is_told_once_and_another_takes_its_place(repo, data, tmp_path):
     told = []
     rows = training.Pairs(read(str(data)), told.append)

@@ -35,11 +35,11 @@ def check_space(
     counts = [_new_checkpoints(args, pairs, there, limit) for limit in limits]
     needed, least = (count * checkpoint + result for count in counts)
     if free < needed:
-        fewer = ", or keep fewer checkpoints: --save_total_limit 1" if least <= free else ""
+        fewer = ", or give --save_total_limit 1, which keeps fewer checkpoints" if least <= free else ""
         raise WorkError(
             f"The disk of {folder} has {free:,} bytes free, but {needed:,} bytes are needed: {counts[0]} checkpoints "
-            f"of {checkpoint:,} bytes, and {result:,} bytes for the result. Free some space, choose another disk"
-            f"{fewer}."
+            f"of {checkpoint:,} bytes, and {result:,} bytes for the result. Free some space or choose another "
+            f"disk{fewer}."
         )
 
 

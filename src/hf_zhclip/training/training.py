@@ -20,9 +20,11 @@ from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data import read
+from ..data.reading import check_outside
 from ..errors import InputError, WorkError
 from ..evaluation.encoding import load_pair
 from ..json_files import brief, read_json
+from ..staging import check_parents
 from ..telling import near
 from .arguments import CHECKPOINTING, RENAMED, ContrastiveArguments
 from .augmentation import of_processor
@@ -100,6 +102,7 @@ def train(
     place = Path(folder)
     given = {**{name: value for name, value in values.items() if name not in FIELDS}, **arguments}
     args = _arguments(Path(folder), given, validation is not None)
+    check_outside(place, data)
     pairs = Pairs(read(data, split=split), tell)
     pool = None if validation is None else read(data, split=validation)
     if pool is not None and pool.blind:
@@ -294,6 +297,7 @@ def _checkpoint(folder: Path, args: ContrastiveArguments, start: str, resume: bo
     Raises:
         InputError: the folder holds another training or something else, or no checkpoint to go on from.
     """
+    check_parents(folder)
     note, found = folder / STARTED, checkpoints(folder)
     if resume:
         if not found:
