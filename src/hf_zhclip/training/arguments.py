@@ -1,7 +1,9 @@
 """transformers' TrainingArguments, with what contrastive training adds."""
 
+import os
 from dataclasses import dataclass, field, fields
 
+import torch
 from transformers import TrainingArguments
 
 from ..errors import InputError
@@ -99,7 +101,15 @@ class ContrastiveArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started > 1 and not torch.accelerator.is_available():
+            self.use_cpu = True  # without it, each process would train by itself
         super().__post_init__()
+        if self.world_size != started:
+            raise InputError(
+                f"found {started} processes (WORLD_SIZE), of which transformers sees {self.world_size}: each would "
+                "train by itself. Start them with torchrun or `accelerate launch`."
+            )
         for name, known in {"negatives": NEGATIVES, "decay": DECAYS, "freeze": tuple(FREEZES)}.items():
             if (found := getattr(self, name)) not in known:
                 raise InputError(f"found {name} {found}; one of {', '.join(known)} was wanted.{near(found, known)}")

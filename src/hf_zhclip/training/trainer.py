@@ -26,6 +26,7 @@ from .parts import (
     rate,
     without_decay,
 )
+from .sharding import make_shardable, whole, with_scalar
 from .validation import recall_of_split
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class ContrastiveTrainer(Trainer):
         super().__init__(model, args, **kwargs)
         if args.torch_compile:  # the code of an earlier training knows nothing of this training's patch dropping
             torch.compiler.reset()
+        if self.is_fsdp_enabled:
+            make_shardable(inner(model), self.accelerator.state.fsdp_plugin)
         self.add_callback(ClampsScale())
         self._tell, self._broken = tell, set[Id]()
         if args.gradient_accumulation_steps > 1:
@@ -71,7 +74,7 @@ class ContrastiveTrainer(Trainer):
         keep_statistics(self._inner(model))  # after the Trainer's model.train()
         captions = self._captions(inputs)
         image, text = self._encode(model, inputs)
-        return self._loss(image, text, self._inner(model).logit_scale, captions)
+        return self._loss(image, text, whole(self._inner(model).logit_scale), captions)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One batch: forward and backward, in chunks if `cache_chunk` asks for them."""
@@ -81,11 +84,11 @@ class ContrastiveTrainer(Trainer):
         keep_statistics(self._inner(model))
         inputs = self._prepare_inputs(inputs)
         captions = self._captions(inputs)
-        scale, accumulated = self._inner(model).logit_scale, self.current_gradient_accumulation_steps
+        accumulated = self.current_gradient_accumulation_steps
         step = Step(
             encode=partial(self._encode, model),
             loss=partial(self._loss, captions=captions),
-            scale=scale,
+            scale=whole(self._inner(model).logit_scale),
             # The mean over the batches of gradient_accumulation_steps, as Trainer's own step.
             backward=lambda loss: self.accelerator.backward(loss / accumulated),
             apart=partial(self.accelerator.no_sync, model),
@@ -152,6 +155,13 @@ class ContrastiveTrainer(Trainer):
         for each in broken.keys() - self._broken:
             self._tell(f"{broken[each]} The recall of the validation does not count it.")
         self._broken |= broken.keys()
+
+    def gathered(self) -> dict[str, torch.Tensor]:
+        """The trained weights on the first process; all processes have to ask."""
+        return with_scalar(self.accelerator.get_state_dict(self.model))
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, None if state_dict is None else with_scalar(state_dict))
 
     def _encoder(self) -> Encoder:
         args, model = self.args, self._inner(self.model)

@@ -143,7 +143,7 @@ def train(
     trainer.add_callback(Tells(tell))
     with _worded(args, trains_batch_norm(trainer.model)):
         trainer.train(resume_from_checkpoint=checkpoint)
-        return _saved(trainer, place)
+        return _saved(trainer, repo, place)
 
 
 class Tells(TrainerCallback):
@@ -397,28 +397,31 @@ def _is_writing(error: BaseException) -> bool:
     )
 
 
-def _saved(trainer: ContrastiveTrainer, folder: Path) -> Trained:
+def _saved(trainer: ContrastiveTrainer, repo: str, folder: Path) -> Trained:
     """Writes the weights, merged if an adapter was trained, and the processor; each folder is complete or absent."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    with_adapter = hasattr(model, "merge_and_unload")
-    with _complete(trainer, folder / TRAINED) as place:
-        if not with_adapter:
-            trainer.save_model(str(place))
-        elif trainer.is_world_process_zero():
-            with _complete(trainer, folder / ADAPTER) as adapter:
-                model.save_pretrained(adapter)
-            model.merge_and_unload().save_pretrained(place)
-            trainer.processing_class.save_pretrained(place)
+    adapter, weights = hasattr(trainer.model, "merge_and_unload"), trainer.gathered()
+    if trainer.is_world_process_zero():
+        with _complete(folder / (ADAPTER if adapter else TRAINED)) as place:
+            trainer._save(str(place), weights)
+        if adapter:
+            with _complete(folder / TRAINED) as place:
+                _merged(repo, folder / ADAPTER).save_pretrained(place)
+                trainer.processing_class.save_pretrained(place)
     state = trainer.state
     best = (state.best_metric, state.best_global_step) if state.best_metric is not None else None
-    return Trained(folder / TRAINED, folder / ADAPTER if with_adapter else None, state.global_step, best)
+    return Trained(folder / TRAINED, folder / ADAPTER if adapter else None, state.global_step, best)
 
 
 @contextmanager
-def _complete(trainer: ContrastiveTrainer, folder: Path) -> Iterator[Path]:
+def _complete(folder: Path) -> Iterator[Path]:
     """Gives a place beside a folder; the folder appears when the block succeeds."""
     part = folder.with_name(f"{folder.name}-part")
     yield part
-    if trainer.is_world_process_zero():
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def _merged(repo: str, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_pair(repo)[0].float(), adapter).merge_and_unload()
