@@ -125,7 +125,7 @@ class ContrastiveTrainer(Trainer):
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             warmup = self.args.get_warmup_steps(num_training_steps)
-            curve = partial(rate, warmup=warmup, steps=num_training_steps)
+            curve = partial(rate, warmup=warmup, steps=num_training_steps, restart_every=self.args.restart_every)
             self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, curve)
             self._created_lr_scheduler = True
         return self.lr_scheduler

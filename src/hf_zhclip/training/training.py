@@ -132,7 +132,7 @@ def train(
         data_collator=Collator(
             processor,
             args.context_length,
-            of_processor(processor.image_processor) if args.augment else None,
+            of_processor(processor.image_processor, not args.augment) if args.augment or args.crop else None,
             args.text_as_cn_clip,
         ),
         processing_class=processor,
