@@ -1,7 +1,7 @@
 """transformers' TrainingArguments, with what contrastive training adds."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from transformers import TrainingArguments
@@ -13,6 +13,24 @@ NEGATIVES = ("exact", "cn_clip", "local")
 DECAYS = ("usual", "cn_clip", "none")
 FREEZES = {"none": (), "vision": ("vision_model", "visual_projection"), "vision_tower": ("vision_model",)}
 """What `freeze` keeps as it is: cn_clip's LiT freezes the projection, too; CLIP-Chinese's and Taiyi's train it."""
+
+
+_NEWER = {
+    "gradient_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
+}
+"""Names of TrainingArguments before transformers 5.24, and since then."""
+
+_INSTALLED = {each.name for each in fields(TrainingArguments)}
+
+RENAMED = {
+    **{old: new for old, new in _NEWER.items() if new in _INSTALLED},
+    **{new: old for old, new in _NEWER.items() if new not in _INSTALLED},
+}
+"""Names of arguments in other releases of transformers, and the names that the installed release takes."""
+
+CHECKPOINTING = RENAMED.get("gradient_checkpointing", "gradient_checkpointing")
+"""The installed name of the argument that computes activations twice, to save their memory."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .arguments import FREEZES
+from .arguments import FREEZES, ContrastiveArguments
 
 LARGEST_SCALE = 4.6052
 """ln 100 as cn_clip rounds it: published checkpoints stand at this number, which a step must not lower."""
@@ -26,11 +26,39 @@ def keep_statistics(model: nn.Module) -> None:
 
     Source: `freeze_vision_bn` in cn_clip/training/train.py.
     """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
-            weight.requires_grad for weight in module.parameters()
-        ):
+    for module in batch_norms(model):
+        if not _trains(module):
             module.eval()
+
+
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The BatchNorm layers of a model."""
+    return [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+
+
+def _trains(module: nn.Module) -> bool:
+    return any(weight.requires_grad for weight in module.parameters())
+
+
+def trains_batch_norm(model: nn.Module) -> bool:
+    """Whether a BatchNorm layer trains: its output depends on the pictures that are computed at once."""
+    return any(map(_trains, batch_norms(model)))
+
+
+def check_chunks(model: nn.Module, args: ContrastiveArguments) -> None:
+    """Refuses chunks for BatchNorm that trains: a chunk's statistics are not those of the batch.
+
+    Raises:
+        InputError: see above.
+    """
+    in_chunks = 0 < args.cache_chunk < args.train_batch_size
+    if in_chunks and not args.as_cn_clip and trains_batch_norm(model):
+        raise InputError(
+            f"found cache_chunk {args.cache_chunk} for a ResNet that trains; its BatchNorm would see "
+            f"{args.cache_chunk} pictures at a time, so that the gradients would not be those of the whole batch. "
+            "--cache_chunk 0 computes the batch at once; --freeze vision keeps the ResNet as it is; --as_cn_clip "
+            "takes the chunks' statistics, as cn_clip does."
+        )
 
 
 def without_decay(model: nn.Module, rule: str) -> list[str]:
