@@ -1,0 +1,86 @@
+"""What an export states of a repo: with it, zhclip_onnx.py gives the ids and masks of every family's own processor."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hf_zhclip.conversion.exports.onnx import facts
+from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
+from hf_zhclip.inference.zhclip_onnx import STEPS, ZhCLIPOnnx
+
+from tests.checkpoints import FAMILIES
+from tests.inference.exported import without_graphs
+from tests.thorough import thorough
+
+KINDS = ("cn_clip_vit", "bert_clip", "sentence_transformers", "multilingual_clip", "hf_clip", "openai_clip", "wukong")
+"""A family of each kind of tokenizer; the others share one of them."""
+
+ODD = (
+    *(
+        "臺灣的夜市裡有許多好吃的東西",
+        "Ｆｕｌｌ　Ｗｉｄｔｈ！１２３",
+        "👩‍👩‍👧‍👦 🇹🇼 ☺️",
+        "\x00\x07\u200b\u200d\ufeff\ufffd",
+        "\t\n\r\x0b\u2028",
+    ),
+    *(
+        "[PAD] [MASK][SEP] [cls]",
+        "<pad></s><mask>",
+        "<|startoftext|> <|endoftext|><|ENDOFTEXT|>",
+        "",
+        " ",
+        "很长的句子" * 300,
+    ),
+    *(
+        "ΣΑΣ Σ ß İ Å Ünïcödé ﬁ ½ …",
+        "iPhone15ProMax手机壳McDonald's",
+        "a" * 101,
+        "a" * 201,
+        "\u0301e\u0301",
+        "\ue000\U000f0000",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def exported(repo, tmp_path_factory):
+    """Gives a family's repo, and an export of it without graphs."""
+
+    @cache
+    def make(family):
+        loaded = read_repo(repo(family).path)
+        return loaded, ZhCLIPOnnx(without_graphs(tmp_path_factory.mktemp(family), loaded))
+
+    return make
+
+
+texts = st.lists(
+    st.one_of(
+        st.sampled_from(ODD),
+        st.text(st.characters(exclude_categories=["Cs"])),
+        st.lists(st.one_of(st.sampled_from(ODD), st.text(st.characters(exclude_categories=["Cs"])))).map("".join),
+    )
+)
+
+
+@pytest.mark.parametrize("family", [family if family in KINDS else thorough(family) for family in FAMILIES])
+@settings(max_examples=50, deadline=None)
+@given(texts)
+@example(list(ODD))
+def test_ids_and_masks_are_those_of_the_processor(exported, family, texts):
+    repo, model = exported(family)
+    given = {"padding": True, "truncation": True} if repo.is_text_alone else {}
+    wanted = repo.processor(text=texts, return_tensors="np", **given) if texts else None
+    found = model.tokenize(texts)
+    assert len(found["input_ids"]) == len(texts)
+    for name, values in found.items() if wanted else ():
+        assert np.array_equal(values, wanted[name]) and values.dtype == wanted[name].dtype == np.int64
+
+
+def test_every_image_order_has_steps_that_the_runtime_knows():
+    assert facts.STEPS.keys() == IMAGE_ORDERS.keys()
+    assert {step for steps in facts.STEPS.values() for step in steps} == STEPS.keys()
