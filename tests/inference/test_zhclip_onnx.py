@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -208,16 +209,19 @@ class TestBadPictures:
         with pytest.raises(ValueError, match="which is no file; .* Nothing is fetched here"):
             model.encode_image("https://example.com/cat.png")
 
-    def test_a_picture_that_is_cut_off_is_named(self, model, tmp_path):
+    def test_a_picture_that_is_cut_off_is_named_and_the_whole_file_is_taken(self, model, tmp_path):
         path = tmp_path / "猫.png"
         rgb(60, 60).save(path)
-        path.write_bytes(path.read_bytes()[:-900])
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-900])
         with pytest.raises(
             ValueError, match="found '.*猫.png', which cannot be read as a picture: .* It may be cut off"
         ):
             model.encode_image([rgb(9, 9), path])
         with Image.open(path) as picture, pytest.raises(ValueError, match="found '.*猫.png', which cannot be read"):
             model.encode_image(picture)
+        path.write_bytes(whole)
+        assert same_bits(model.pixels(path), model.pixels(rgb(60, 60)))
 
     def test_a_file_of_another_kind_is_named(self, model, tmp_path):
         (tmp_path / "a.txt").write_text("cat")
@@ -236,9 +240,10 @@ class TestBadPictures:
 
 
 class TestFolder:
-    def test_a_folder_that_is_no_export_is_refused(self, tmp_path):
+    def test_a_folder_that_is_no_export_is_refused_and_an_export_is_taken(self, tmp_path):
         with pytest.raises(ValueError, match="found no zhclip_onnx.json in .*; wanted a folder that `zhclip export"):
             ZhCLIPOnnx(tmp_path)
+        assert ZhCLIPOnnx(export(tmp_path, small_repo())).encode_text("猫").shape == (1, WIDTH)
 
     @pytest.mark.parametrize("name", ["text_model.onnx", "vision_model.onnx", "tokenizer.json"])
     def test_a_file_that_is_missing_is_named(self, own, name):
@@ -246,11 +251,16 @@ class TestFolder:
         with pytest.raises(ValueError, match=f"found no {name} in .*Copy the whole export again"):
             ZhCLIPOnnx(own)
 
-    @pytest.mark.parametrize("name", ["text_model.onnx", "tokenizer.json"])
-    def test_a_file_that_is_damaged_is_named_when_it_is_used(self, own, name):
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [("text_model.onnx", "which onnxruntime .* cannot load"), ("tokenizer.json", "which cannot be read")],
+    )
+    def test_a_file_that_is_damaged_is_named_when_it_is_used(self, own, folder, name, said):
         (own / name).write_bytes((own / name).read_bytes()[:50])
-        with pytest.raises(ValueError, match=f"found .*{name}, which cannot be read: .*copy the whole export again"):
+        with pytest.raises(ValueError, match=f"found .*{name}, {said}: .*copy the whole export again"):
             ZhCLIPOnnx(own).encode_text("猫")
+        shutil.copytree(folder, own, dirs_exist_ok=True)
+        assert ZhCLIPOnnx(own).encode_text("猫").shape == (1, WIDTH)
 
     @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"format": 1}', "{}", "\xff"])
     def test_facts_that_are_damaged_are_named(self, own, content):

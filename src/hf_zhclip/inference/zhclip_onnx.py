@@ -265,7 +265,7 @@ class ZhCLIPOnnx:
         try:
             session = onnxruntime.InferenceSession(str(file), self._session_options, providers=self._providers)
         except Exception as error:  # onnxruntime's errors share no other class
-            raise ValueError(_DAMAGED.format(file, error)) from error
+            raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, error)) from error
         # onnxruntime goes on with the CPU if, for example, CUDA's libraries are of another version.
         if failed := _names(self._providers) - set(session.get_providers()):
             raise ValueError(
@@ -431,6 +431,10 @@ def _names(providers: Sequence[str | tuple[str, dict[str, Any]]]) -> set[str]:
 # The export's folder
 
 
+_NOT_LOADED = (
+    "found {}, which onnxruntime {} cannot load: {}. It may be cut off: copy the whole export again. Or the graph is "
+    "newer than onnxruntime: install a newer onnxruntime."
+)
 _DAMAGED = "found {}, which cannot be read: {}. It may be cut off: copy the whole export again."
 
 
