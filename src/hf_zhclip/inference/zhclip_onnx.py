@@ -396,11 +396,13 @@ def _listed_texts(texts: Any) -> list[str]:
     for text in listed:
         if not isinstance(text, str):
             raise TypeError(f"found a {type(text).__name__}; wanted a text or a list of texts.")
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
             raise ValueError(
                 f"found {text[:80]!r}, which holds half a character (a lone surrogate); wanted valid Unicode. Leave "
                 "the half out: text.encode('utf-8', 'ignore').decode()."
-            )
+            ) from error
     return listed
 
 
