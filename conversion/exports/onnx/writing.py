@@ -17,6 +17,7 @@ from ...repos.repo import Repo
 from ...repos.report import Report, versions
 from ...repos.write import SPARE_BYTES, total_bytes, write_json
 from .checking import PROVIDER, Checked, check_graph
+from .facts import write_runtime
 from .graphs import write_graph
 from .readme import write_readme
 from .towers import load_tower, towers_of
@@ -50,8 +51,9 @@ def write(
     """
     checked = [_write_tower(repo, tower, folder, opset, precision, progress) for tower in towers_of(repo)]
     _write_inputs(repo, folder)
+    facts = write_runtime(folder, repo)
     write_json(folder / REPORT, _report(checked, opset, precision))
-    write_readme(folder, repo, report, checked, opset, precision)
+    write_readme(folder, repo, report, checked, opset, precision, facts)
     return checked
 
 
@@ -104,12 +106,15 @@ def why(checked: Sequence[Checked]) -> str:
 
 
 def how_to_load(destination: Path, checked: Sequence[Checked]) -> str:
-    """Python code that runs the graphs."""
-    lines = ["import onnxruntime", ""]
-    for tower in checked:
-        place = json.dumps(str(destination / tower.file), ensure_ascii=False)
-        lines += [
-            f"{tower.tower} = onnxruntime.InferenceSession({place}, providers=[{json.dumps(PROVIDER)}])",
-            f"print([each.name for each in {tower.tower}.get_inputs()])",
-        ]
+    """Python code that runs the graphs, without torch."""
+    place = json.dumps(str(destination), ensure_ascii=False)
+    lines = ["import sys", "", f"sys.path.append({place})", "from zhclip_onnx import ZhCLIPOnnx", ""]
+    lines += [f"model = ZhCLIPOnnx({place})", *(CALLS[tower.tower] for tower in checked)]
     return "\n".join(lines)
+
+
+CALLS = {
+    "text": 'print(model.encode_text(["一只猫", "一只狗"]))',
+    "image": 'print(model.encode_image("cat.jpg"))',
+}
+"""By tower, a call of `zhclip_onnx.py`."""

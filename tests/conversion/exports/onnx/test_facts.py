@@ -4,8 +4,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from transformers import AutoModel
 
 from hf_zhclip.conversion.exports.onnx import facts
 from hf_zhclip.conversion.repos.repo import read_repo
@@ -13,6 +15,7 @@ from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 from hf_zhclip.inference.zhclip_onnx import STEPS, ZhCLIPOnnx
 
 from tests.checkpoints import FAMILIES
+from tests.image_modes import rgb
 from tests.inference.exported import without_graphs
 from tests.thorough import thorough
 
@@ -47,7 +50,7 @@ ODD = (
 
 
 @pytest.fixture(scope="module")
-def exported(repo, tmp_path_factory):
+def prepared(repo, tmp_path_factory):
     """Gives a family's repo, and an export of it without graphs."""
 
     @cache
@@ -71,8 +74,8 @@ texts = st.lists(
 @settings(max_examples=50, deadline=None)
 @given(texts)
 @example(list(ODD))
-def test_ids_and_masks_are_those_of_the_processor(exported, family, texts):
-    repo, model = exported(family)
+def test_ids_and_masks_are_those_of_the_processor(prepared, family, texts):
+    repo, model = prepared(family)
     given = {"padding": True, "truncation": True} if repo.is_text_alone else {}
     wanted = repo.processor(text=texts, return_tensors="np", **given) if texts else None
     found = model.tokenize(texts)
@@ -84,3 +87,24 @@ def test_ids_and_masks_are_those_of_the_processor(exported, family, texts):
 def test_every_image_order_has_steps_that_the_runtime_knows():
     assert facts.STEPS.keys() == IMAGE_ORDERS.keys()
     assert {step for steps in facts.STEPS.values() for step in steps} == STEPS.keys()
+
+
+EXPORTED = "cn_clip_vit"
+"""The family whose export other tests need, too: an export costs seconds."""
+
+
+@pytest.mark.parametrize("family", [family if family == EXPORTED else thorough(family) for family in FAMILIES])
+@torch.no_grad()
+def test_an_export_embeds_texts_and_picture_files_as_the_repo_does(repo, exported, family, tmp_path):
+    path, model = repo(family).path, ZhCLIPOnnx(exported(family))
+    original = AutoModel.from_pretrained(path).eval()
+    places = [tmp_path / f"{name}.png" for name, mode in (("a", "RGB"), ("b", "P"), ("c", "LA"))]
+    for place, mode in zip(places, ("RGB", "P", "LA"), strict=True):
+        rgb(97, 61).convert(mode).save(place)
+    for found, wanted in (
+        (model.encode_text(list(ODD), batch_size=5), original.encode_text(list(ODD))),
+        (model.encode_image(places, batch_size=2), original.encode_image(list(map(str, places)))),
+    ):
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-5)
+    assert model.logit_scale == original.logit_scale.item()
+    assert model.embedding_size == original.config.projection_dim

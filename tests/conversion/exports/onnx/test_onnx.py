@@ -14,7 +14,7 @@ from tests.conversion.helpers import PICTURES, entries
 
 FILES = {
     *("README.md", "preprocessor_config.json", "text_model.onnx", "tokenizer.json", "tokenizer_config.json"),
-    *("vision_model.onnx", "zhclip_onnx_report.json"),
+    *("vision_model.onnx", "zhclip_onnx.json", "zhclip_onnx.py", "zhclip_onnx_report.json"),
 }
 TEXTS = ["一只猫", "", "两只可爱的小狗在草地上奔跑，远处有一棵大树。", "A photo of a cat [PAD] x", "很长" * 200]
 
@@ -72,7 +72,9 @@ def test_the_report_says_what_was_compared(exported):
     text, image = report["towers"]
     assert (text["file"], text["bound"]) == ("text_model.onnx", 1e-5)
     assert (image["file"], image["bound"]) == ("vision_model.onnx", 1e-5)
-    assert {each["shape"][0] for each in text["batches"]} == {each["shape"][0] for each in image["batches"]} == {1, 3, 17}
+    assert (
+        {each["shape"][0] for each in text["batches"]} == {each["shape"][0] for each in image["batches"]} == {1, 3, 17}
+    )
     assert {1, 2, 52, 64} <= {each["shape"][1] for each in text["batches"]}  # the tokenizer's limit, all positions
     for tower in report["towers"]:
         assert 0 < tower["difference"] == max(each["difference"] for each in tower["batches"]) <= 1e-5
