@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sysconfig
 import venv
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -36,17 +36,19 @@ def environment(folder: Path) -> Path:
     return Path(sysconfig.get_path("scripts", "venv", paths))
 
 
-def environment_of(folder: Path, *packages: str, without: Collection[str] = ()) -> Path:
-    """Makes an environment of some of this environment's packages and of what these need; gives its scripts.
+OF_ZHCLIP_ONNX = ("onnxruntime", "tokenizers", "numpy", "pillow")
+"""What zhclip_onnx.py imports."""
 
-    Args:
-        packages: names of distributions.
-        without: packages that others only seem to need.
-    """
+ONLY_DECLARED = ("huggingface-hub",)
+"""What tokenizers names and does not import: to leave it out keeps a dozen packages out."""
+
+
+def environment_of(folder: Path, *packages: str) -> Path:
+    """Makes an environment of some of this environment's packages and of what these need; gives its scripts."""
     venv.create(folder, symlinks=os.name != "nt")
     paths = {"base": str(folder), "platbase": str(folder)}
     there = Path(sysconfig.get_path("purelib", "venv", paths))
-    for package in _with_what_they_need(packages, without):
+    for package in _with_what_they_need(packages):
         files = importlib.metadata.files(package) or []
         here = Path(str(importlib.metadata.distribution(package).locate_file("")))
         for name in {file.parts[0] for file in files} - {".."}:
@@ -54,10 +56,10 @@ def environment_of(folder: Path, *packages: str, without: Collection[str] = ()) 
     return Path(sysconfig.get_path("scripts", "venv", paths))
 
 
-def _with_what_they_need(packages: Iterable[str], without: Collection[str]) -> set[str]:
+def _with_what_they_need(packages: Iterable[str]) -> set[str]:
     todo, found = list(packages), set()
     while todo:
-        if (name := todo.pop().lower().replace("_", "-")) in found or name in without:
+        if (name := todo.pop().lower().replace("_", "-")) in (*found, *ONLY_DECLARED):
             continue
         found.add(name)
         needed = map(Requirement, importlib.metadata.requires(name) or [])

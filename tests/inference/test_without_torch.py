@@ -10,11 +10,7 @@ from hf_zhclip.conversion.exports.onnx.usage import usage
 
 from tests.image_modes import rgb
 from tests.inference.exported import WIDTH, export, small_repo
-from tests.newcomer import environment_of, run_line
-
-NEEDED = ("onnxruntime", "tokenizers", "numpy", "pillow")
-DECLARED = ("huggingface-hub",)
-"""A package that tokenizers names and that it imports for nothing that is done here."""
+from tests.newcomer import OF_ZHCLIP_ONNX, environment_of, run_line
 
 IMPORTED = """
 import sys
@@ -33,7 +29,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"onnx", "cv2",
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory) -> Path:
     """The scripts of an environment that has what zhclip_onnx.py imports, and nothing else."""
-    return environment_of(tmp_path_factory.mktemp("environment"), *NEEDED, without=DECLARED)
+    return environment_of(tmp_path_factory.mktemp("environment"), *OF_ZHCLIP_ONNX)
 
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

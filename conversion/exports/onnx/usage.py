@@ -22,6 +22,11 @@ It prepares inputs as the repo's own processor does: the same ids and pixels. In
 A program elsewhere copies the file, or adds this folder to `sys.path`. The docstrings in the file say what each call
 takes. `ZhCLIPOnnx(folder, providers=["CUDAExecutionProvider"])` computes on a GPU, with onnxruntime-gpu.
 """
+STOCK = """\
+
+Other programs read preprocessor_config.json, which names a stock image processor. Its pixels are those of RGB pictures
+alone, and may lie a pixel beside; the pixels of `zhclip_onnx.py` are exact for every kind of picture.
+"""
 
 
 def usage(facts: Mapping[str, Any]) -> str:
@@ -30,7 +35,7 @@ def usage(facts: Mapping[str, Any]) -> str:
     Args:
         facts: the content of `zhclip_onnx.json`.
     """
-    return USAGE.format(code="\n".join(_code(facts)))
+    return USAGE.format(code="\n".join(_code(facts))) + (STOCK if facts["vision"] else "")
 
 
 def _code(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What an export states of a repo: with it, zhclip_onnx.py gives the ids and masks of every family's own processor."""
 
+import json
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoModel
 
 from hf_zhclip.conversion.exports.onnx import facts
+from hf_zhclip.conversion.exports.onnx.usage import usage
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 from hf_zhclip.inference.zhclip_onnx import STEPS, ZhCLIPOnnx
@@ -108,3 +110,9 @@ def test_an_export_embeds_texts_and_picture_files_as_the_repo_does(repo, exporte
         np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-5)
     assert model.logit_scale == original.logit_scale.item()
     assert model.embedding_size == original.config.projection_dim
+
+
+def test_an_export_states_the_facts_of_its_repo_and_says_how_it_is_used(repo, exported):
+    folder, content = exported(EXPORTED), facts.facts(read_repo(repo(EXPORTED).path))
+    assert json.loads((folder / "zhclip_onnx.json").read_text(encoding="utf-8")) == content
+    assert usage(content) in (folder / "README.md").read_text(encoding="utf-8")
