@@ -69,6 +69,14 @@ class TestPixels:
         wanted = repo.processor(images=pictures, return_tensors="np").pixel_values
         assert same_bits(ZhCLIPOnnx(without_graphs(tmp_path / "o", repo)).pixels(pictures), wanted)
 
+    @pytest.mark.parametrize("order", IMAGE_ORDERS)
+    def test_pictures_of_every_shape_have_the_bits_of_the_processor(self, tmp_path, order):
+        repo = small_repo(order, size=20)
+        sides = (1, 7, 19, 20, 21, 22, 29, 41)
+        pictures = [rgb(width, height) for width in sides for height in sides]
+        wanted = repo.processor(images=pictures, return_tensors="np").pixel_values
+        assert same_bits(ZhCLIPOnnx(without_graphs(tmp_path / "o", repo)).pixels(pictures), wanted)
+
     @settings(max_examples=60, deadline=None)
     @given(st.data())
     def test_any_picture_and_any_settings_give_the_bits_of_the_processor(self, tmp_path_factory, data):
