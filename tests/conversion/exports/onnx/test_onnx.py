@@ -28,7 +28,7 @@ def run(path, **inputs):
     return output
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_graphs_of_every_family_give_the_repos_embeddings(family, repo, exported):
@@ -72,7 +72,9 @@ def test_the_report_says_what_was_compared(exported):
     text, image = report["towers"]
     assert (text["file"], text["bound"]) == ("text_model.onnx", 1e-5)
     assert (image["file"], image["bound"]) == ("vision_model.onnx", 1e-5)
-    assert {each["shape"][0] for each in text["batches"]} == {each["shape"][0] for each in image["batches"]} == {1, 3, 17}
+    assert (
+        {each["shape"][0] for each in text["batches"]} == {each["shape"][0] for each in image["batches"]} == {1, 3, 17}
+    )
     assert {1, 2, 52, 64} <= {each["shape"][1] for each in text["batches"]}  # the tokenizer's limit, all positions
     for tower in report["towers"]:
         assert 0 < tower["difference"] == max(each["difference"] for each in tower["batches"]) <= 1e-5
