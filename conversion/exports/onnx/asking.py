@@ -1,6 +1,5 @@
 """What is refused before an export begins: options, packages and repos that cannot give a graph."""
 
-import shlex
 from pathlib import Path
 
 from ...errors import InputError
@@ -37,9 +36,8 @@ def read_proof(out: Path) -> Report | None:
         return None
     report = read_report(out)
     if not report.passed:
-        again = shlex.join(["zhclip", "verify", str(out)])
         raise InputError(
-            f"{out / FILE} says that the verification failed, so the graphs would be wrong, too:\n{report.failures()}\n"
-            f"Convert the original again. `{again} SOURCE` compares the repo with its original once more."
+            f"{out / FILE} says that the verification failed, so the graphs would be wrong, too:\n"
+            f"{report.failures()}\nConvert the original again."
         )
     return report

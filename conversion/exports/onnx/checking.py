@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hf_zhclip.extras import extra
 from ...errors import ParityError, WorkError
 from ...proof import samples, texts
 from ...repos.repo import Repo
+from . import NEEDED_BY
 from .towers import Tower, Vectors
 
 PROVIDER = "CPUExecutionProvider"
@@ -71,12 +72,14 @@ def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision
     module = module.double()
     compared, cosines = [], []
     run = _session(tower, file)
-    for what, inputs in INPUTS[tower.name](repo):
-        found = run(inputs)
-        wanted = module(*(each.double() if each.is_floating_point() else each for each in inputs.values()))
-        shape = tuple(next(iter(inputs.values())).shape)
-        compared.append(Compared(what, shape, _difference(found, wanted)))
-        cosines.append(float((found.double() * wanted).sum(-1).min()) if found.shape == wanted.shape else float("nan"))
+    for what, inputs, counts in INPUTS[tower.name](repo):
+        vectors = module(*(each.double() if each.is_floating_point() else each for each in inputs.values()))
+        for count in counts:
+            given = {name: each[:count] for name, each in inputs.items()}
+            found, wanted = run(given), vectors[:count]
+            shape = tuple(next(iter(given.values())).shape)
+            compared.append(Compared(what, shape, _difference(found, wanted)))
+            cosines.append(_cosine(found, wanted))
     worst = max(compared, key=lambda each: (math.isnan(each.difference), each.difference))
     checked = Checked(tower.name, tower.file, BOUNDS[precision], worst.difference, min(cosines), tuple(compared))
     if not checked.difference <= checked.bound:  # NaN is no result and fails
@@ -89,15 +92,18 @@ def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision
     return checked
 
 
+Batch = tuple[str, dict[str, torch.Tensor], Sequence[int]]
+"""What a batch holds, its inputs by name, and the numbers of its first rows that are compared as a batch each."""
+
+
 def _session(tower: Tower, file: Path) -> Any:
     """A function that runs the file in onnxruntime: tensors by name -> embeddings."""
-    onnxruntime = extra("onnxruntime", "export --to onnx")
+    onnxruntime = extra("onnxruntime", NEEDED_BY)
 
     def failed(error: Exception) -> WorkError:
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        return WorkError(
-            f"The {tower.name} tower does not run in onnxruntime {onnxruntime.__version__}: {first} Nothing was written."
-        )
+        ran = f"The {tower.name} tower does not run in onnxruntime {onnxruntime.__version__}"
+        return WorkError(f"{ran}: {first} Nothing was written.")
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # an operator that fails is told by the error
@@ -116,19 +122,19 @@ def _session(tower: Tower, file: Path) -> Any:
     return run
 
 
-def _texts(repo: Repo) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+def _texts(repo: Repo) -> Iterator[Batch]:
     """Batches of texts as the repo's tokenizer gives them, and of ids with padding, with and without a mask of it."""
     tokenizer, longest = repo.tokenizer, repo.tokenizer.model_max_length
     given = [*samples.TEXTS, *samples.HOLDING_PADDING, *texts.SENTENCES]
-    batches = [(f"{count} texts", given[:count], min(longest, MOST_TOKENS)) for count in BATCHES]
+    batches = [("texts", given[:count], min(longest, MOST_TOKENS)) for count in BATCHES]
     batches += [("a text of no characters", [""], longest), ("the longest text", [LONG], longest)]
     for what, batch, length in batches:
         encoded = tokenizer(batch, padding=True, truncation=True, max_length=length, return_tensors="pt")
-        yield what, {name: encoded[name] for name in ("input_ids", "attention_mask")}
+        yield what, {name: encoded[name] for name in ("input_ids", "attention_mask")}, [len(batch)]
     yield from _ids(repo)
 
 
-def _ids(repo: Repo) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+def _ids(repo: Repo) -> Iterator[Batch]:
     drawn = torch.Generator().manual_seed(0)
     pad, words = repo.tokenizer.pad_token_id, repo.config["text_config"]["vocab_size"]
     for count, length in IDS:
@@ -138,24 +144,30 @@ def _ids(repo: Repo) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
         ends = torch.randint(1, length + 1, (count, 1), generator=drawn)
         mask = (torch.arange(length) < ends).long()
         ids = torch.where(mask == 1, ids, pad)
-        yield "ids with padding", {"input_ids": ids, "attention_mask": mask}
-        yield "ids with padding that no mask tells", {"input_ids": ids, "attention_mask": torch.ones_like(mask)}
+        yield "ids with padding", {"input_ids": ids, "attention_mask": mask}, [count]
+        yield (
+            "ids with padding that no mask tells",
+            {"input_ids": ids, "attention_mask": torch.ones_like(mask)},
+            [count],
+        )
 
 
-def _pictures(repo: Repo) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
-    """Batches of the proof's pictures, filled up with noise."""
+def _pictures(repo: Repo) -> Iterator[Batch]:
+    """The proof's pictures, filled up with noise."""
     pictures = [picture for _, picture in itertools.islice(samples.pictures(), max(BATCHES))]
     pixels = repo.processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
     drawn = torch.Generator().manual_seed(0)
     noise = torch.randn((max(BATCHES), *pixels.shape[1:]), generator=drawn)
-    filled = torch.cat([pixels, noise])
-    for count in BATCHES:
-        yield f"{count} pictures", {"pixel_values": filled[:count].contiguous()}
+    yield "pictures", {"pixel_values": torch.cat([pixels, noise])[: max(BATCHES)]}, BATCHES
 
 
 INPUTS = {"text": _texts, "image": _pictures}
 """By tower, the batches that are compared."""
 
 
+def _cosine(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found.double() * wanted).sum(-1).min()) if found.shape == wanted.shape else math.nan
+
+
 def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found.double() - wanted).abs().max()) if found.shape == wanted.shape else float("inf")
+    return float((found.double() - wanted).abs().max()) if found.shape == wanted.shape else math.inf

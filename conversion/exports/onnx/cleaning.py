@@ -6,6 +6,8 @@ from typing import Any
 
 from hf_zhclip.extras import extra
 
+from . import NEEDED_BY
+
 PRODUCER = "hf_zhclip"
 
 TEXTS = ("doc_string", "metadata_props")
@@ -17,7 +19,7 @@ def clean(file: Path) -> None:
 
     Two exports of the same repo are then the same bytes, wherever and by whatever environment they were made.
     """
-    onnx = extra("onnx", "export --to onnx")
+    onnx = extra("onnx", NEEDED_BY)
     model = onnx.load(file, load_external_data=False)
     for part in _parts(model):
         for field in TEXTS:

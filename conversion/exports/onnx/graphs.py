@@ -11,17 +11,21 @@ from hf_zhclip.extras import extra
 from ...errors import InputError, WorkError
 from ...repos.repo import Repo
 from ..quiet import silence
+from . import NEEDED_BY
 from .cleaning import clean
 from .towers import BATCH, LENGTH, SIDE, Tower, Vectors
 
 OPSET = 20
-"""The opset that is written by default: torch's own default since 2.9."""
+"""The opset that is written by default: torch 2.13's own default."""
 
-OPSETS = range(18, 24)
-"""The opsets that torch's exporter writes: it defines its operators in 18, and converts the graph upwards."""
+OPSETS = range(18, 26)
+"""The opsets that can be written: torch defines its operators in 18, and onnxscript 0.7 converts them up to 25."""
 
 LOWEST_TORCH = "2.9"
-"""The first torch in which this exporter is the default of `torch.onnx.export`."""
+"""The first torch whose `torch.onnx.export` takes this exporter by default.
+
+2.6 writes attention for one number of texts alone (github.com/pytorch/pytorch/issues/152018).
+"""
 
 MOST_BYTES = 2**31 - 64 * 2**20
 """The weights that one file holds. Protobuf ends at 2 GiB; the rest is for the graph."""
@@ -37,10 +41,10 @@ def check_exporter(opset: int | None) -> None:
         InputError: a package of the extra is missing, torch is too old, or the opset cannot be written.
     """
     for module in ("onnx", "onnx_ir", "onnxscript", "onnxruntime"):
-        extra(module, "export --to onnx")
+        extra(module, NEEDED_BY)
     if TorchVersion(torch.__version__) < LOWEST_TORCH:
         raise InputError(
-            f"torch {torch.__version__} is installed, but export --to onnx needs torch {LOWEST_TORCH} or newer. "
+            f"torch {torch.__version__} is installed, but an export to ONNX needs torch {LOWEST_TORCH} or newer. "
             f'Install it: pip install "torch>={LOWEST_TORCH}"'
         )
     if opset is not None and opset not in OPSETS:
@@ -76,12 +80,13 @@ def write_graph(module: Vectors, tower: Tower, repo: Repo, opset: int, file: Pat
         ) from error
     if (found := program.model.opset_imports.get("")) != opset:
         raise WorkError(f"torch {torch.__version__} wrote opset {found} for the {tower.name} tower, not {opset}.")
-    initializers = program.model.graph.initializers.values()
-    is_large = sum(each.const_value.nbytes for each in initializers) > MOST_BYTES
-    with silence():
-        extra("onnx_ir", "export --to onnx").save(
-            program.model, file, external_data=f"{file.name}_data" if is_large else None
-        )
+    save(program.model, file)
+
+
+def save(model: Any, file: Path) -> None:
+    """Writes a graph of the exporter, without what only its maker can read."""
+    is_large = sum(each.const_value.nbytes for each in model.graph.initializers.values()) > MOST_BYTES
+    extra("onnx_ir", NEEDED_BY).save(model, file, external_data=f"{file.name}_data" if is_large else None)
     clean(file)
 
 

@@ -16,6 +16,7 @@ from ...repos.doors import stock_image_processor
 from ...repos.repo import Repo
 from ...repos.report import Report, versions
 from ...repos.write import SPARE_BYTES, total_bytes, write_json
+from . import NEEDED_BY
 from .checking import PROVIDER, Checked, check_graph
 from .facts import write_runtime
 from .graphs import write_graph
@@ -81,7 +82,7 @@ def _write_inputs(repo: Repo, folder: Path) -> None:
 
 
 def _report(checked: Sequence[Checked], opset: int, precision: str) -> dict[str, Any]:
-    packages = {package: extra(package, "export --to onnx").__version__ for package in PACKAGES}
+    packages = {package: extra(package, NEEDED_BY).__version__ for package in PACKAGES}
     return {
         "format_version": 1,
         "layout": "plain",

@@ -28,7 +28,7 @@ def run(path, **inputs):
     return output
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_graphs_of_every_family_give_the_repos_embeddings(family, repo, exported):
