@@ -109,13 +109,13 @@ def why(checked: Sequence[Checked]) -> str:
 def how_to_load(destination: Path, checked: Sequence[Checked]) -> str:
     """Python code that runs the graphs, without torch."""
     place = json.dumps(str(destination), ensure_ascii=False)
-    lines = ["import sys", "", f"sys.path.append({place})", "from zhclip_onnx import ZhCLIPOnnx", ""]
-    lines += [f"model = ZhCLIPOnnx({place})", *(CALLS[tower.tower] for tower in checked)]
-    return "\n".join(lines)
+    lines = ["import sys", "", "from PIL import Image", "", f"sys.path.append({place})"]
+    lines += ["from zhclip_onnx import ZhCLIPOnnx", "", f"model = ZhCLIPOnnx({place})"]
+    return "\n".join([*lines, *(CALLS[tower.tower] for tower in checked)])
 
 
 CALLS = {
-    "text": 'print(model.encode_text(["一只猫", "一只狗"]))',
-    "image": 'print(model.encode_image("cat.jpg"))',
+    "text": 'print(model.encode_text(["一只猫", "一只狗"]).shape)',
+    "image": 'print(model.encode_image([Image.new("RGB", (320, 240))]).shape)',
 }
 """By tower, a call of `zhclip_onnx.py`."""

@@ -10,12 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel
 
+from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.exports.onnx import facts
 from hf_zhclip.conversion.exports.onnx.usage import usage
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
 from hf_zhclip.inference.zhclip_onnx import STEPS, ZhCLIPOnnx
 
+from tests import checkpoints
 from tests.checkpoints import FAMILIES
 from tests.image_modes import rgb
 from tests.inference.exported import without_graphs
@@ -116,3 +118,15 @@ def test_an_export_states_the_facts_of_its_repo_and_says_how_it_is_used(repo, ex
     folder, content = exported(EXPORTED), facts.facts(read_repo(repo(EXPORTED).path))
     assert json.loads((folder / "zhclip_onnx.json").read_text(encoding="utf-8")) == content
     assert usage(content) in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_text_tower_alone_has_texts_alone_and_no_scale(tmp_path):
+    source = checkpoints.taiyi.taiyi_folder(tmp_path / "bert", head=False)
+    convert(source, tmp_path / "alone", format="bert_from_clip", skip_verify=True)
+    repo = read_repo(tmp_path / "alone")
+    model = ZhCLIPOnnx(without_graphs(tmp_path / "export", repo))
+    assert (model.facts.vision, model.logit_scale) == (None, None)
+    assert model.embedding_size == repo.config["text_config"]["hidden_size"]
+    wanted = repo.tokenizer(list(ODD), padding=True, truncation=True, return_tensors="np")
+    for name, values in model.tokenize(list(ODD)).items():
+        assert np.array_equal(values, wanted[name])
