@@ -4,16 +4,18 @@ python -m hf_zhclip.examples.held_out FOLDER
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from hf_zhclip.examples import scenes
 
 PARTS = {"seen": ("seen",), "unseen": ("unseen",), "both": tuple(scenes.SPLITS)}
+NEW = "new"
 TEMPLATE = "一个{}"
 
 
 def write(folder: Path) -> None:
-    """Writes, for seen objects, unseen objects and both together, the data of two evaluations.
+    """Writes the data of two evaluations of seen objects, unseen ones and both, and of a retrieval of new ones.
 
     `retrieval/PART/0001一个….png` names each picture by its number and caption. `objects/PART/红色圆形/1.png` has a
     folder for each class; `objects/PART.txt` has the classes in the folders' order, and `objects/templates.txt` the
@@ -23,14 +25,15 @@ def write(folder: Path) -> None:
         OSError: the folder cannot be written, or has these files already.
     """
     for part, splits in PARTS.items():
-        _write_retrieval(folder / "retrieval" / part, splits)
+        chosen = [scene for scene, split in scenes.held_out_gallery() if split in splits]
+        _write_retrieval(folder / "retrieval" / part, chosen)
         _write_objects(folder / "objects" / part, splits)
+    _write_retrieval(folder / "retrieval" / NEW, scenes.new_gallery())
     (folder / "objects" / "templates.txt").write_text(TEMPLATE + "\n", encoding="utf-8")
 
 
-def _write_retrieval(folder: Path, splits: tuple[str, ...]) -> None:
+def _write_retrieval(folder: Path, chosen: Iterable[scenes.Scene]) -> None:
     folder.mkdir(parents=True)
-    chosen = [scene for scene, split in scenes.held_out_gallery() if split in splits]
     for number, scene in enumerate(chosen, start=1):
         scenes.draw(scene).save(folder / f"{number:04}{scenes.caption(scene.facts)}.png")
 

@@ -100,6 +100,30 @@ THINGS: tuple[Thing, ...] = tuple((colour, shape) for colour in COLOURS for shap
 UNSEEN: tuple[Thing, ...] = tuple((c, tuple(SHAPES)[(3 * i + 1) % len(SHAPES)]) for i, c in enumerate(COLOURS))
 SEEN: tuple[Thing, ...] = tuple(thing for thing in THINGS if thing not in UNSEEN)
 
+# What the shipped model never saw and never read: a set to fine-tune it on.
+NEW_COLOURS = {
+    "pink": (Word("粉色", "pink"), (240, 130, 185)),
+    "brown": (Word("棕色", "brown"), (125, 75, 35)),
+    "olive": (Word("橄榄色", "olive"), (120, 130, 15)),
+    "grey": (Word("灰色", "grey"), (125, 125, 125)),
+}
+NEW_SHAPES = {
+    "hexagon": Shape("六边形", "hexagon", _regular(6)),
+    "semicircle": Shape("半圆形", "semicircle", tuple((x, y + 0.5) for x, y in _regular(48) if y <= 1e-9)),
+    "arrow": Shape(
+        "箭头",
+        "arrow",
+        ((0, -1), (0.8, -0.1), (0.3, -0.1), (0.3, 1), (-0.3, 1), (-0.3, -0.1), (-0.8, -0.1)),
+    ),
+    "trapezium": Shape("梯形", "trapezium", ((-0.45, -0.65), (0.45, -0.65), (1, 0.65), (-1, 0.65))),
+    "lightning": Shape(
+        "闪电", "lightning bolt", ((0.3, -1), (-0.6, 0.2), (-0.05, 0.2), (-0.3, 1), (0.6, -0.25), (0.05, -0.25))
+    ),
+    "flag": Shape("旗子", "flag", ((-0.6, -1), (0.8, -0.5), (-0.4, 0.0), (-0.4, 1), (-0.6, 1))),
+}
+NEW: tuple[Thing, ...] = tuple((colour, shape) for colour in NEW_COLOURS for shape in NEW_SHAPES)
+_COLOURS, _SHAPES = COLOURS | NEW_COLOURS, SHAPES | NEW_SHAPES
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -133,7 +157,7 @@ class Scene:
 
 
 def _thing(thing: Thing) -> str:
-    return COLOURS[thing[0]][0].chinese + SHAPES[thing[1]].chinese
+    return _COLOURS[thing[0]][0].chinese + _SHAPES[thing[1]].chinese
 
 
 def _sized(facts: Facts) -> str:
@@ -192,7 +216,7 @@ def _jitter(rgb: tuple[int, int, int], rng: random.Random, width: int) -> tuple[
 
 
 def _item(thing: Thing, x: float, y: float, radius: float, rng: random.Random) -> Item:
-    return Item(thing, x, y, radius, rng.uniform(-0.17, 0.17), _jitter(COLOURS[thing[0]][1], rng, 12))
+    return Item(thing, x, y, radius, rng.uniform(-0.17, 0.17), _jitter(_COLOURS[thing[0]][1], rng, 12))
 
 
 def _place_one(facts: Facts, rng: random.Random) -> tuple[Item, ...]:
@@ -245,7 +269,7 @@ def _outline(item: Item, scale: float, side: int) -> list[tuple[float, float]]:
     reach = item.radius * scale
     return [
         ((item.x + reach * (x * cosine - y * sine)) * side, (item.y + reach * (x * sine + y * cosine)) * side)
-        for x, y in SHAPES[item.thing[1]].points
+        for x, y in _SHAPES[item.thing[1]].points
     ]
 
 
@@ -256,8 +280,8 @@ def draw(scene: Scene, side: int = SIDE) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     for item in scene.items:
         pen.polygon(_outline(item, 1.0, large), fill=item.rgb)
-        if SHAPES[item.thing[1]].hole:
-            pen.polygon(_outline(item, SHAPES[item.thing[1]].hole, large), fill=scene.background)
+        if _SHAPES[item.thing[1]].hole:
+            pen.polygon(_outline(item, _SHAPES[item.thing[1]].hole, large), fill=scene.background)
     return picture.reduce(OVERSAMPLING)
 
 
@@ -389,6 +413,26 @@ def held_out_gallery() -> tuple[tuple[Scene, str], ...]:
             first = {facts: scene for scene in reversed(task.scenes) for facts in (scene.facts,)}
             gallery += [(scene, split) for _, scene in sorted(first.items(), key=lambda pair: caption(pair[0]))]
     return tuple(gallery)
+
+
+# ---- the new set ----
+
+
+def _new_facts() -> tuple[Facts, ...]:
+    """Every place and count of the new things."""
+    places = [Facts("place", (t,), size=size, place=place) for t in NEW for size in SIZES for place in PLACES]
+    return (*places, *(Facts("count", (thing,), count=count) for thing in NEW for count in COUNTS))
+
+
+def new_example(index: int) -> tuple[Scene, str]:
+    """Training scene number `index` of the new things, with its caption."""
+    facts = random.Random(f"new facts {index}").choice(_new_facts())
+    return compose(facts, f"new scene {index}"), caption(facts)
+
+
+def new_gallery() -> tuple[Scene, ...]:
+    """A picture of each place and count of the new things, which no training draws."""
+    return tuple(compose(facts, f"held out new {i}") for i, facts in enumerate(_new_facts()))
 
 
 # ---- the contact sheet --------------------------------------------------------------------------------------------

@@ -146,6 +146,8 @@ def train(rank: int, rendezvous: str, arguments: argparse.Namespace) -> None:
         if rank == 0 and ((step + 1) % arguments.report_every == 0 or step + 1 == arguments.steps):
             report(Peer(model.module))
             save(model, optimizer, step + 1, arguments.out)
+    if rank == 0 and not arguments.steps:
+        save(model, optimizer, 0, arguments.out)
     if rank == 0:
         print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")
     torch.distributed.destroy_process_group()
@@ -153,7 +155,7 @@ def train(rank: int, rendezvous: str, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=2000, help="0: save the seeded start")
     parser.add_argument("--learning-rate", type=float, default=0.015)
     parser.add_argument("--report-every", type=int, default=250)
     parser.add_argument("--config", type=Path, default=FOLDER / "model_config.json")
