@@ -349,8 +349,12 @@ WALKED = {
         "test_the_arguments_of_an_export_are_those_of_the_message": (
             "conversion/exports/exporting.py _check_arguments: ; wanted transformers,",
             "conversion/exports/exporting.py _check_arguments: --also-legacy writes files",
+            "conversion/exports/exporting.py _check_arguments: --max-shard-size does not",
             "conversion/exports/exporting.py _check_arguments: --ddp writes keys",
             "conversion/exports/exporting.py _check_arguments: writes a folder.",
+            "conversion/exports/onnx/asking.py check_asked: is an option of ONNX.",
+            "conversion/exports/onnx/asking.py check_asked: There is no --precision",
+            "conversion/exports/onnx/graphs.py check_exporter: cannot be written;",
         ),
         "test_the_command_that_sees_more_than_verify_is_run": ("conversion/proof/verification.py unseen",),
         "test_what_cannot_go_to_its_source_goes_to_the_class_that_the_message_names": (
@@ -502,6 +506,7 @@ NO_WAYS = {
         "src/hf_zhclip/evaluation/charts.py check_available",
     ),
     "says how a format was found": ("conversion/detection/detect.py _named: , and the",),
+    "says how a folder was written": ("conversion/exports/onnx/readme.py README",),
     "says how a repo was converted": ("conversion/publishing/card_proof.py CAST",),
     "says that the model is not converted": ("conversion/sources/wukong.py _variant: states is_token_wise true.",),
     "the command's own name": ("src/hf_zhclip/training/training.py _parser",),

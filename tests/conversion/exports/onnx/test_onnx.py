@@ -7,8 +7,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, AutoTokenizer
 
+from hf_zhclip.conversion import convert
+from hf_zhclip.conversion.exports.exporting import export
+from hf_zhclip.conversion.exports.onnx.graphs import write_graph
+from hf_zhclip.conversion.exports.onnx.towers import IMAGE, load_tower
+from hf_zhclip.conversion.repos.repo import read_repo
+
+from tests import checkpoints
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import PICTURES, entries
 
@@ -48,6 +55,52 @@ def test_graphs_of_every_family_give_the_repos_embeddings(family, repo, exported
         found = run(folder / "vision_model.onnx", pixel_values=pixels[:count])
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, model.encode_image(pixels[:count].double()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.thorough
+@torch.no_grad()
+def test_a_text_tower_alone_gives_one_graph_of_its_pooled_states(tmp_path):
+    folder = checkpoints.taiyi.taiyi_folder(tmp_path / "source", head=False)
+    convert(folder, tmp_path / "ONE", format="bert_from_clip")
+    export(tmp_path / "ONE", tmp_path / "ONNX", to="onnx")
+
+    assert entries(tmp_path / "ONNX") == FILES - {"vision_model.onnx", "preprocessor_config.json"}
+    inputs = AutoTokenizer.from_pretrained(tmp_path / "ONE")(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    model = AutoModel.from_pretrained(tmp_path / "ONE", dtype=torch.float64).eval()
+    wanted = torch.nn.functional.normalize(model(**inputs).pooler_output)
+    np.testing.assert_allclose(run(tmp_path / "ONNX" / "text_model.onnx", **inputs), wanted, rtol=0, atol=1e-5)
+    assert "holds a text tower alone" in (tmp_path / "ONNX" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.thorough
+@torch.no_grad()
+def test_what_training_saved_of_a_repo_in_half_precision_is_exported_with_its_new_weights(repo, tmp_path):
+    model = AutoModel.from_pretrained(repo("cn_clip_vit").path, dtype=torch.bfloat16)
+    model.text_projection.weight.mul_(torch.linspace(0.5, 1.5, model.text_projection.in_features))
+    model.save_pretrained(tmp_path / "TUNED")
+    AutoProcessor.from_pretrained(repo("cn_clip_vit").path).save_pretrained(tmp_path / "TUNED")
+
+    export(tmp_path / "TUNED", tmp_path / "ONNX", to="onnx")
+
+    inputs = AutoProcessor.from_pretrained(tmp_path / "TUNED")(text=TEXTS, return_tensors="pt")
+    inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    found = run(tmp_path / "ONNX" / "text_model.onnx", **inputs)
+    tuned = AutoModel.from_pretrained(tmp_path / "TUNED", dtype=torch.float64).eval()
+    np.testing.assert_allclose(found, tuned.encode_text(**inputs), rtol=0, atol=1e-5)
+    before = AutoModel.from_pretrained(repo("cn_clip_vit").path).eval().encode_text(**inputs)
+    assert abs(found - before.numpy()).max() > 0.01
+    readme = (tmp_path / "ONNX" / "README.md").read_text(encoding="utf-8")
+    assert "The repo has no conversion_report.json." in readme
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("opset", [18, 25])
+def test_the_graph_has_the_opset_that_was_asked_for(opset, repo, tmp_path):
+    one = read_repo(repo("cn_clip_resnet").path)
+    write_graph(load_tower(one, IMAGE), IMAGE, one, opset, tmp_path / "vision_model.onnx")
+    model = onnx.load(tmp_path / "vision_model.onnx")
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", opset)]
 
 
 def test_inputs_and_outputs_have_names_and_free_sizes(exported):
