@@ -326,6 +326,10 @@ class TestLoadOnnx:
         source = Path(sys.modules[ZhCLIPOnnx.__module__].__file__)
         assert (folder / "zhclip_onnx.py").read_bytes() == source.read_bytes()
 
+    def test_it_runs_no_code_of_the_export(self, own):
+        (own / "zhclip_onnx.py").write_text("raise SystemExit('run')", encoding="utf-8")
+        assert load_onnx(own).encode_text("猫").shape == (1, WIDTH)
+
     def test_without_onnxruntime_the_message_says_what_to_install(self, folder, monkeypatch):
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(InputError, match=r'load_onnx needs the package onnxruntime, .*"hf-zhclip\[onnx\]"'):
