@@ -181,6 +181,8 @@ def test_batches_of_accumulation_are_averaged_in_chunks_as_at_once(tmp_path):
         ({"patch_dropping": 0.99}, "keeps none of 16 patches"),
         ({"as_cn_clip": True}, "cache_chunk"),
         ({"cache_chunk": -1}, "0 or more"),
+        ({"restart_every": -1}, "0 or more"),
+        ({"restart_every": 5, "lr_scheduler_type": "linear"}, "another lr_scheduler_type than cosine"),
     ],
 )
 def test_wrong_arguments_are_refused(given, told, tmp_path):

@@ -101,6 +101,17 @@ def test_a_rate_without_a_point_is_a_number(tmp_path):
     assert training._typed("learning_rate", "3e-6") == 3e-6
 
 
+@pytest.mark.parametrize(
+    "given, crops_only", [({"crop": True}, True), ({"augment": True}, False), ({"augment": True, "crop": True}, False)]
+)
+def test_pictures_are_cropped_or_augmented_as_the_arguments_say(given, crops_only, repo, data, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(training, "of_processor", lambda processor, crops_only: found.append(crops_only) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(repo, data, tmp_path / "T", **given)
+    assert found == [crops_only]
+
+
 def test_a_second_training_is_not_mixed_with_the_first_and_another_model_does_not_go_on(repo, data, tmp_path):
     run(repo, data, tmp_path / "T", save_strategy="steps", save_steps=1)
     assert "--resume" in refused(repo, data, tmp_path / "T")

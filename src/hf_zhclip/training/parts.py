@@ -98,11 +98,17 @@ def _kept(tokens: torch.Tensor, share: float) -> torch.Tensor:
     return torch.cat([tokens[:, :1], patch_rows], dim=1)
 
 
-def rate(step: int, warmup: int, steps: int) -> float:
-    """The share of the learning rate at a step: linear warm-up, then half a cosine down to 0 at `steps`.
+def rate(step: int, warmup: int, steps: int, restart_every: int = 0) -> float:
+    """The share of the learning rate at a step: linear warm-up, then half a cosine down to 0.
 
-    Source: cn_clip/training/scheduler.py; the first step already has a rate.
+    The cosine ends at `steps`; with `restart_every`, it ends after so many steps and starts anew.
+
+    Source: cn_clip/training/scheduler.py; the first step already has a rate. Restarts: torch's
+    CosineAnnealingWarmRestarts, which Taiyi's fine-tune calls.
     """
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    done, length = step - warmup, max(steps - warmup, 1)
+    if restart_every:
+        done, length = done % restart_every, restart_every
+    return 0.5 * (1 + math.cos(math.pi * done / length))

@@ -23,6 +23,7 @@ from .parts import (
     rate,
     without_decay,
 )
+from .sharding import make_shardable, whole, with_scalar
 from .validation import recall_of_split
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class ContrastiveTrainer(Trainer):
         freeze(_inner(model), args.freeze)
         check_patches(_inner(model), args.patch_dropping)
         super().__init__(model, args, **kwargs)
+        if self.is_fsdp_enabled:
+            make_shardable(_inner(model), self.accelerator.state.fsdp_plugin)
         self.add_callback(ClampsScale())
         if args.gradient_accumulation_steps > 1:
             logger.warning(
@@ -56,7 +59,7 @@ class ContrastiveTrainer(Trainer):
         keep_statistics(self._inner(model))  # after the Trainer's model.train()
         captions = self._captions(inputs)
         image, text = self._encode(model, inputs)
-        return self._loss(image, text, self._inner(model).logit_scale, captions)
+        return self._loss(image, text, whole(self._inner(model).logit_scale), captions)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One batch: forward and backward, in chunks if `cache_chunk` asks for them."""
@@ -66,11 +69,11 @@ class ContrastiveTrainer(Trainer):
         keep_statistics(self._inner(model))
         inputs = self._prepare_inputs(inputs)
         captions = self._captions(inputs)
-        scale, accumulated = self._inner(model).logit_scale, self.current_gradient_accumulation_steps
+        accumulated = self.current_gradient_accumulation_steps
         step = Step(
             encode=partial(self._encode, model),
             loss=partial(self._loss, captions=captions),
-            scale=scale,
+            scale=whole(self._inner(model).logit_scale),
             # The mean over the batches of gradient_accumulation_steps, as Trainer's own step.
             backward=lambda loss: self.accelerator.backward(loss / accumulated),
             apart=partial(self.accelerator.no_sync, model),
@@ -107,7 +110,7 @@ class ContrastiveTrainer(Trainer):
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             warmup = self.args.get_warmup_steps(num_training_steps)
-            curve = partial(rate, warmup=warmup, steps=num_training_steps)
+            curve = partial(rate, warmup=warmup, steps=num_training_steps, restart_every=self.args.restart_every)
             self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, curve)
             self._created_lr_scheduler = True
         return self.lr_scheduler
@@ -125,6 +128,13 @@ class ContrastiveTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def gathered(self) -> dict[str, torch.Tensor]:
+        """The trained weights on the first process; all processes have to ask."""
+        return with_scalar(self.accelerator.get_state_dict(self.model))
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, None if state_dict is None else with_scalar(state_dict))
 
     def _encoder(self) -> Encoder:
         args, inner = self.args, self._inner(self.model)

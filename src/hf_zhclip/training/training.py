@@ -108,7 +108,7 @@ def train(
         data_collator=Collator(
             processor,
             args.context_length,
-            of_processor(processor.image_processor) if args.augment else None,
+            of_processor(processor.image_processor, not args.augment) if args.augment or args.crop else None,
             args.text_as_cn_clip,
         ),
         processing_class=processor,
@@ -118,7 +118,7 @@ def train(
     trainer.add_callback(Tells(tell))
     with _worded(args):
         trainer.train(resume_from_checkpoint=checkpoint)
-        return _saved(trainer, place)
+        return _saved(trainer, repo, place)
 
 
 class Tells(TrainerCallback):
@@ -350,14 +350,19 @@ def _is_writing(error: BaseException) -> bool:
     )
 
 
-def _saved(trainer: ContrastiveTrainer, folder: Path) -> Trained:
+def _saved(trainer: ContrastiveTrainer, repo: str, folder: Path) -> Trained:
     """Writes the weights, merged if an adapter was trained, and the processor."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if not hasattr(model, "merge_and_unload"):
-        trainer.save_model(str(folder / TRAINED))
-        return Trained(folder / TRAINED, None)
+    adapter, state = hasattr(trainer.model, "merge_and_unload"), trainer.gathered()
+    place = folder / (ADAPTER if adapter else TRAINED)
     if trainer.is_world_process_zero():
-        model.save_pretrained(folder / ADAPTER)
-        model.merge_and_unload().save_pretrained(folder / TRAINED)
-        trainer.processing_class.save_pretrained(folder / TRAINED)
-    return Trained(folder / TRAINED, folder / ADAPTER)
+        trainer._save(str(place), state)
+        if adapter:
+            _merged(repo, place).save_pretrained(folder / TRAINED)
+            trainer.processing_class.save_pretrained(folder / TRAINED)
+    return Trained(folder / TRAINED, place if adapter else None)
+
+
+def _merged(repo: str, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_pair(repo)[0].float(), adapter).merge_and_unload()
