@@ -19,9 +19,10 @@ export's `zhclip_onnx.json`. Licence: Apache-2.0, like hf_zhclip.
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -446,12 +447,11 @@ def _read_facts(folder: Path) -> Facts:
         raise ValueError(f"found no {FACTS} in {folder}; wanted a folder that `zhclip export --to onnx` wrote.")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        version, text, vision = (content.pop(name) for name in ("format", "text", "vision"))
-        # Fields of another version would not fit.
-        facts = version == FORMAT and Facts(text=text and Text(**text), vision=vision and Vision(**vision), **content)
+        version = content.pop("format")
+        facts = _checked_facts(**content) if version == FORMAT else None  # others have other fields
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(_DAMAGED.format(file, error)) from error
-    if not facts:
+    if facts is None:
         raise ValueError(
             f"found format {version} in {file}; wanted {FORMAT}. Use the zhclip_onnx.py that lies beside this file."
         )
@@ -459,6 +459,38 @@ def _read_facts(folder: Path) -> Facts:
         if not (folder / name).is_file():
             raise ValueError(f"found no {name} in {folder}, although {FACTS} names it. Copy the whole export again.")
     return facts
+
+
+def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
+    sides = (None if text is None else Text(**text), None if vision is None else Vision(**vision))
+    facts = Facts(text=sides[0], vision=sides[1], **content)
+    for part in (facts, *filter(None, sides)):
+        for field in fields(part):
+            if not _KINDS.get(field.type, _is_any)(value := getattr(part, field.name)):
+                raise ValueError(f"{field.name} is {value!r}")
+    return facts
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+_KINDS: Mapping[Any, Callable[[Any], bool]] = {
+    str: lambda value: isinstance(value, str),
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: type(value) is int and 0 <= value < 2**31,
+    float: _is_number,
+    float | None: lambda value: value is None or _is_number(value),
+    Sequence[float]: lambda value: isinstance(value, list) and len(value) == 3 and all(map(_is_number, value)),
+    Sequence[str]: lambda value: (
+        isinstance(value, list) and all(isinstance(each, str) for each in value) and set(value) <= STEPS.keys()
+    ),
+}
+"""By the type of a field, whether a value from `FACTS` fits it."""
 
 
 def _files(facts: Facts) -> Iterator[str]:
