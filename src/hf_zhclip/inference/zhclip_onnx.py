@@ -462,11 +462,12 @@ def _read_facts(folder: Path) -> Facts:
 
 
 def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
-    sides = (None if text is None else Text(**text), None if vision is None else Vision(**vision))
-    facts = Facts(text=sides[0], vision=sides[1], **content)
-    for part in (facts, *filter(None, sides)):
-        for field in fields(part):
-            if not _KINDS.get(field.type, _is_any)(value := getattr(part, field.name)):
+    text, vision = None if text is None else Text(**text), None if vision is None else Vision(**vision)
+    facts = Facts(text=text, vision=vision, **content)
+    for part in (facts, text, vision):
+        for field in fields(part) if part is not None else ():
+            value = getattr(part, field.name)
+            if not _KINDS.get(field.type, _is_any)(value):
                 raise ValueError(f"{field.name} is {value!r}")
     return facts
 
