@@ -349,8 +349,12 @@ WALKED = {
         "test_the_arguments_of_an_export_are_those_of_the_message": (
             "conversion/exports/exporting.py _check_arguments: ; wanted transformers,",
             "conversion/exports/exporting.py _check_arguments: --also-legacy writes files",
+            "conversion/exports/exporting.py _check_arguments: --max-shard-size does not",
             "conversion/exports/exporting.py _check_arguments: --ddp writes keys",
             "conversion/exports/exporting.py _check_arguments: writes a folder.",
+            "conversion/exports/onnx/asking.py check_asked: is an option of ONNX.",
+            "conversion/exports/onnx/asking.py check_asked: There is no --precision",
+            "conversion/exports/onnx/graphs.py check_exporter: cannot be written;",
         ),
         "test_the_command_that_sees_more_than_verify_is_run": ("conversion/proof/verification.py unseen",),
         "test_what_cannot_go_to_its_source_goes_to_the_class_that_the_message_names": (
@@ -435,9 +439,22 @@ WALKED = {
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
     },
+    "tests/training/test_sharded.py": {
+        "test_version_1_of_fsdp_is_refused_and_version_2_is_taken": (
+            "src/hf_zhclip/training/sharding.py make_shardable",
+        ),
+    },
     "tests/training/test_trainer.py": {
         "test_a_resnet_that_trains_is_refused_in_chunks_and_goes_on_as_the_message_says": (
             "src/hf_zhclip/training/parts.py check_chunks",
+        ),
+    },
+    "tests/inference/test_zhclip_onnx.py": {
+        "test_a_folder_that_is_no_export_is_refused_and_an_export_is_taken": (
+            "src/hf_zhclip/inference/zhclip_onnx.py _read_facts",
+        ),
+        "test_a_picture_that_is_cut_off_is_named_and_the_whole_file_is_taken": (
+            "src/hf_zhclip/inference/zhclip_onnx.py _CUT_OFF",
         ),
     },
     "tests/training/test_training.py": {
@@ -513,6 +530,7 @@ NO_WAYS = {
         "src/hf_zhclip/evaluation/charts.py check_available",
     ),
     "says how a format was found": ("conversion/detection/detect.py _named: , and the",),
+    "says how a folder was written": ("conversion/exports/onnx/readme.py README",),
     "says how a repo was converted": ("conversion/publishing/card_proof.py CAST",),
     "says that the model is not converted": ("conversion/sources/wukong.py _variant: states is_token_wise true.",),
     "the command's own name": ("src/hf_zhclip/training/training.py _parser",),

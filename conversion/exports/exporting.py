@@ -1,6 +1,5 @@
-"""export(): a repo -> a folder that plain transformers loads, a file that cn_clip loads, or its original's files."""
+"""export(): a repo -> transformers' folder, cn_clip's file, its original's files, or graphs for onnxruntime."""
 
-import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,10 @@ from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_flo
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
 from .natives import PIXELS, Native, about_padding, differences, native_for
+from .onnx import writing
+from .onnx.asking import FLOAT32, check_asked, read_proof
+from .onnx.graphs import OPSET
+from .quiet import without_bars
 
 SUFFIXES = (".pt", ".pth")
 """The suffixes of cn_clip's files."""
@@ -39,7 +42,7 @@ EMBEDDINGS = Words("embeddings", "向量")
 class Exported:
     """What was written: which class or format and why, what differs there, and code that loads it."""
 
-    to: Literal["transformers", "cn_clip", "source"]
+    to: Literal["transformers", "cn_clip", "source", "onnx"]
     path: str
     wrote: str
     why: str
@@ -66,6 +69,8 @@ def export(
     ddp: bool = False,
     also_legacy: bool = False,
     max_shard_size: str = "5GB",
+    precision: str | None = None,
+    opset: int | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Exported:
@@ -76,10 +81,12 @@ def export(
         destination: the path to write: a file (`.pt`) for cn_clip, otherwise a folder.
         to: `transformers`: a stock class that computes exactly what the repo computes, if one exists; `cn_clip`: a
             checkpoint as cn_clip's trainer saves it; `source`: the files of the format that the repo was converted
-            from, as its users load them.
+            from, as its users load them; `onnx`: a graph for each tower, which onnxruntime has run.
         ddp: for cn_clip: name the keys as its training does (`module.`), which is needed to resume training.
         also_legacy: for transformers: also write the files that older readers need.
         max_shard_size: for transformers, and for a source that has shards: the largest weight file.
+        precision: for onnx: the numbers of the weights, float32 by default.
+        opset: for onnx: the version of the operators that the graphs are written in.
         force: replace an existing `destination`.
         progress: called with one line before each long step.
 
@@ -91,9 +98,12 @@ def export(
     """
     out, destination = Path(out), Path(destination)
     _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
+    check_asked(to, precision, opset)
     progress(f"Reading {out}")
     if to == "source":
         return _to_source(out, destination, max_shard_size, force, progress)
+    if to == "onnx":
+        return _to_onnx(out, destination, precision or FLOAT32, opset or OPSET, force, progress)
     repo = read_repo(out)
     if repo.is_text_alone:
         there = destination.with_suffix("") if to == "cn_clip" else destination
@@ -124,8 +134,8 @@ def _quoted(path: Path) -> str:
 def _check_arguments(
     out: Path, destination: Path, to: str, ddp: bool, also_legacy: bool, max_shard_size: str, force: bool
 ) -> None:
-    if to not in ("transformers", "cn_clip", "source"):
-        raise InputError(f"There is no --to {to!r}; wanted transformers, cn_clip or source.")
+    if to not in ("transformers", "cn_clip", "source", "onnx"):
+        raise InputError(f"There is no --to {to!r}; wanted transformers, cn_clip, source or onnx.")
     if also_legacy and to != "transformers":
         raise InputError(f"--also-legacy writes files for older transformers. Leave --also-legacy out with --to {to}.")
     if to != "cn_clip":
@@ -134,7 +144,14 @@ def _check_arguments(
         if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
             raise InputError(f"{destination} looks like a file, but --to {to} writes a folder. Name a folder.")
         check_shard_size(max_shard_size)
-        if to == "transformers" or not force:  # which files mark a folder that may be replaced, the report says
+        if to == "onnx":
+            if max_shard_size != "5GB":
+                raise InputError(
+                    "--max-shard-size does not apply to ONNX: a graph has one file of weights. Leave --max-shard-size "
+                    "out."
+                )
+            check_absent(destination, force, writing.MARKS)
+        elif to == "transformers" or not force:  # which files mark a folder that may be replaced, the report says
             check_absent(destination, force)
     else:
         if destination.suffix not in SUFFIXES:
@@ -310,24 +327,10 @@ def _request(native: Native, repo: Repo, folder: Path, place: Path) -> tuple[dic
 def _own_embeddings(repo: Repo, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     from transformers import AutoModel
 
-    with _without_bars():
+    with without_bars():
         model = AutoModel.from_pretrained(repo.path, dtype=torch.float64, attn_implementation="sdpa").eval()
     outputs = model(**{**inputs, "pixel_values": inputs["pixel_values"].double()})
     return {"text": outputs.text_embeds, "image": outputs.image_embeds, "logit_scale": model.logit_scale.detach()}
-
-
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """Hides progress bars during loading, because `progress` already reports each step."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def in_fresh_process(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -405,4 +408,24 @@ def _to_source(
         "and pictures are the same.",
         differs=source_files.differences(destination, parts, repo, length),
         load=source_files.how_to_load(destination, parts, repo),
+    )
+
+
+# ONNX
+
+
+def _to_onnx(
+    out: Path, destination: Path, precision: str, opset: int, force: bool, progress: Callable[[str], None]
+) -> Exported:
+    report = read_proof(out)
+    repo = read_repo(out)
+    with staging(destination, writing.needed_bytes(repo), force, writing.MARKS) as folder:
+        checked = writing.write(repo, report, folder, opset, precision, progress)
+    return Exported(
+        to="onnx",
+        path=str(destination),
+        wrote=f"ONNX, {precision}, opset {opset}: {', '.join(each.file for each in checked)}",
+        why=writing.why(checked),
+        differs=(),
+        load=writing.how_to_load(destination, checked),
     )

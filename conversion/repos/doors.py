@@ -112,7 +112,7 @@ def add_legacy(folder: Path, processor: Any) -> None:
         (folder / "vocab.txt").write_bytes(vocab.encode())
     write_json(folder / "special_tokens_map.json", tokenizer.special_tokens_map)
     if takes_pictures:
-        write_json(folder / "preprocessor_config.json", _stock_image_processor(processor.image_processor))
+        write_json(folder / "preprocessor_config.json", stock_image_processor(processor.image_processor))
     config = read_json(folder / "tokenizer_config.json")
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"  # transformers 4's name for the same class
@@ -133,7 +133,8 @@ def _vocabulary_lines(ids: Mapping[str, int]) -> str:
     return "".join(f"{token}\n" for token in tokens)
 
 
-def _stock_image_processor(image_processor: Any) -> dict[str, Any]:
+def stock_image_processor(image_processor: Any) -> dict[str, Any]:
+    """The fields of preprocessor_config.json: the stock class that comes nearest to an image processor."""
     from hf_zhclip.image_processing_zhclip import SQUARE_ORDERS, ZhCLIPImageProcessor
 
     if not isinstance(image_processor, ZhCLIPImageProcessor):

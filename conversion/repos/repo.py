@@ -46,6 +46,13 @@ class Repo:
         """The side in pixels of the model's square input."""
         return self.config["vision_config"]["image_size"]
 
+    @property
+    def longest_text(self) -> int:
+        """The longest text that the model takes, in tokens."""
+        from hf_zhclip import ZhCLIPConfig
+
+        return ZhCLIPConfig.from_dict(dict(self.config)).max_text_positions
+
 
 IMAGE_PROCESSOR = {
     "resample": Field((int,), needed=False),
@@ -164,9 +171,7 @@ def _check_pictures(stated: Any, where: str) -> None:
 
 
 def _check_length(repo: Repo) -> None:
-    from hf_zhclip import ZhCLIPConfig
-
-    positions = ZhCLIPConfig.from_dict(dict(repo.config)).max_text_positions
+    positions = repo.longest_text
     if not 3 <= (length := repo.tokenizer.model_max_length) <= positions:
         raise InputError(
             f"{repo.path / 'tokenizer_config.json'} says model_max_length {length:g}, but the model takes 3 to "

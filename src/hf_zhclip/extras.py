@@ -5,10 +5,10 @@ from types import ModuleType
 
 from .errors import InputError
 
-EXTRAS = dict.fromkeys(
-    ("datasets", "lmdb", "matplotlib.figure", "opencc", "pyarrow", "pyarrow.parquet"),
-    "train",
-)
+EXTRAS = {
+    **dict.fromkeys(("datasets", "lmdb", "matplotlib.figure", "opencc", "pyarrow", "pyarrow.parquet"), "train"),
+    **dict.fromkeys(("onnx", "onnx_ir", "onnxruntime", "onnxscript"), "onnx"),
+}
 """By module, the extra of hf-zhclip that installs it."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from .common import add_shared, print_progress, print_result
 
-HELP = "write a converted repository in the format of transformers, of cn_clip, or of its original"
+HELP = "write a converted repository in the format of transformers, of cn_clip or of its original, or as ONNX graphs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,11 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=("transformers", "cn_clip", "source"),
+        choices=("transformers", "cn_clip", "source", "onnx"),
         help="transformers: a class of transformers that holds the model exactly; cn_clip: cn_clip's checkpoint; "
-        "source: the files of the original's format",
+        "source: the files of the original's format; onnx: a graph for each tower",
     )
     parser.add_argument("--ddp", action="store_true", help="begin the keys with module., for more training in cn_clip")
+    parser.add_argument("--precision", choices=("float32",), help="the weights of ONNX graphs (default: float32)")
+    parser.add_argument("--opset", type=int, metavar="N", help="the version of ONNX's operators (default: 20)")
     add_shared(parser, "also_legacy", "max_shard_size", "json")
     parser.add_argument("--force", action="store_true", help="replace DEST if it exists")
 

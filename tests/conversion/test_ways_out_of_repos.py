@@ -144,7 +144,9 @@ def test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_cho
 @pytest.mark.thorough
 def test_the_arguments_of_an_export_are_those_of_the_message(repo, tmp_path):
     out = repo("cn_clip_vit").path
-    (to,) = re.findall("wanted transformers, (cn_clip) or source", refused(export, out, tmp_path / "a.pt", to="x"))
+    (to,) = re.findall(
+        "wanted transformers, (cn_clip), source or onnx", refused(export, out, tmp_path / "a.pt", to="x")
+    )
     export(out, tmp_path / "a.pt", to=to)
     assert "Leave --also-legacy out" in refused(export, out, tmp_path / "b.pt", to="cn_clip", also_legacy=True)
     export(out, tmp_path / "b.pt", to="cn_clip")
@@ -153,6 +155,14 @@ def test_the_arguments_of_an_export_are_those_of_the_message(repo, tmp_path):
     assert "Name a folder" in refused(export, out, tmp_path / "d.pt", to="transformers")
     export(out, tmp_path / "d", to="transformers")
     assert "does not end in .pt or .pth" in refused(export, out, tmp_path / "e", to="cn_clip")
+    said = refused(export, out, tmp_path / "f", to="onnx", opset=17)
+    (opset,) = re.findall("wanted 18 to (25)", said)
+    export(out, tmp_path / "f", to="onnx", opset=int(opset))
+    assert "wanted float32" in refused(export, out, tmp_path / "g", to="onnx", precision="x")
+    assert "Leave --max-shard-size out" in refused(export, out, tmp_path / "g", to="onnx", max_shard_size="1GB")
+    said = refused(export, out, tmp_path / "g", to="transformers", opset=20)
+    assert "Leave --opset out, or pass --to onnx" in said
+    export(out, tmp_path / "g", to="onnx", opset=20, precision="float32")
 
 
 @pytest.mark.thorough

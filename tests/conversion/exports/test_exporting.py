@@ -532,7 +532,7 @@ def test_a_fine_tuned_model_goes_to_both_places(tuned, repo, tmp_path):
 @pytest.mark.parametrize(
     ("destination", "arguments", "message"),
     [
-        ("x", {"to": "onnx"}, "There is no --to 'onnx'; wanted transformers, cn_clip or source"),
+        ("x", {"to": "coreml"}, "There is no --to 'coreml'; wanted transformers, cn_clip, source or onnx"),
         ("x", {"to": "transformers", "ddp": True}, "--ddp writes keys as cn_clip's training does"),
         ("x.pt", {"to": "transformers"}, "x.pt looks like a file, but --to transformers writes a folder"),
         ("x", {"to": "transformers", "max_shard_size": "5 GB"}, "--max-shard-size '5 GB' is no size"),

@@ -1,0 +1,107 @@
+"""The README of an export: what it is, what it was made from, its licence, and the figures of the check."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_zhclip.telling import shown
+
+from ...publishing.card_header import NOTHING_STATED, header_of
+from ...repos.repo import Repo
+from ...repos.report import Report
+from ..quiet import silence
+from .checking import PROVIDER, Checked
+from .usage import usage
+
+NOT_STATED = "not stated in the repo's card"
+
+TRAINED = "The weights were trained further from the repo `{base}`. That repo was converted from:"
+CONVERTED = "Converted with hf_zhclip from:"
+NO_LINEAGE = "The repo has no conversion_report.json. What it was made from is not known."
+
+README = """\
+{header}# {title} in ONNX
+
+A dual encoder for Chinese texts and pictures, as graphs for onnxruntime. hf_zhclip made it with
+`zhclip export --to onnx`: {precision}, opset {opset}.
+
+| file | inputs | output |
+|---|---|---|
+{files}
+
+All vectors are L2-normalised, float32. The number of texts, of tokens (up to {longest}) and of pictures is free.
+`input_ids` and `attention_mask` are int64. How the model treats padding is part of the graph.
+
+{usage}
+## Where it comes from
+
+{lineage}
+
+Licence: {licence}.
+
+## How it was checked
+
+Each graph was run in onnxruntime ({provider}) against the repo, which computed in float64:
+
+| tower | largest difference of an embedding | allowed |
+|---|---|---|
+{figures}
+
+zhclip_onnx_report.json holds every batch of the check.
+"""
+ALONE = "The repo holds a text tower alone: its vectors are the pooled states, and no picture's vector is comparable."
+
+
+def write_readme(
+    folder: Path,
+    repo: Repo,
+    report: Report | None,
+    checked: Sequence[Checked],
+    opset: int,
+    precision: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes README.md; `facts` is the content of zhclip_onnx.json."""
+    with silence():  # huggingface_hub logs that a card has no header
+        licence = header_of(repo.path / "README.md", NOTHING_STATED).license
+    files = {"text": _text_row, "image": _image_row}
+    text = README.format(
+        header=f"---\nlicense: {licence}\n---\n" if licence else "",
+        title="Text tower" if repo.is_text_alone else "CLIP",
+        precision=precision,
+        opset=opset,
+        files="\n".join(files[each.tower](repo, each.file) for each in checked),
+        longest=repo.longest_text,
+        usage=usage(facts),
+        lineage=_lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
+        licence=licence or NOT_STATED,
+        provider=PROVIDER,
+        figures="\n".join(f"| {each.tower} | {each.difference:.1e} | {each.bound:.0e} |" for each in checked),
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _text_row(repo: Repo, file: str) -> str:
+    width = repo.config["text_config"]["hidden_size"] if repo.is_text_alone else repo.config["projection_dim"]
+    return f"| {file} | `input_ids`, `attention_mask` (texts, tokens) | `text_embeds` (texts, {width}) |"
+
+
+def _image_row(repo: Repo, file: str) -> str:
+    side = repo.image_size
+    width = repo.config["projection_dim"]
+    return f"| {file} | `pixel_values` (pictures, 3, {side}, {side}) | `image_embeds` (pictures, {width}) |"
+
+
+def _lineage(report: Report | None) -> str:
+    if report is None:
+        return NO_LINEAGE
+    first = TRAINED.format(base=shown(str(report.lineage["base"]))) if report.lineage else CONVERTED
+    return "\n".join([first, "", *(f"- {_place(source)}" for source in report.sources)])
+
+
+def _place(source: Any) -> str:
+    name, hub = shown(str(source["name"])), source["hub"]
+    if not hub:
+        return f"{source['format']}: `{name}`"
+    revision = f" at revision {shown(str(hub['revision']))}" if hub.get("revision") else ""
+    return f"{source['format']}: `{shown(str(hub['repo']))}`{revision}"
