@@ -12,7 +12,7 @@ from hf_zhclip.json_files import Field, check_fields, read_any_json, read_json, 
 
 REFUSED = {
     "a key twice": (b'{"a": {"b": 1, "b": 2}}', "the key 'b' twice"),
-    "NaN": (b'{"a": NaN}', "NaN was found, which is no JSON"),
+    "NaN": (b'{"a": NaN}', "cannot be used: NaN was found, which JSON does not have; a finite number"),
     "Infinity": (b'{"a": -Infinity}', "-Infinity was found"),
     "a number beyond every float": (b'{"a": 1e999}', "'1e999' is too large"),
     "a whole number that Python refuses": (b'{"a": ' + b"9" * 5000 + b"}", "of 5000 digits was found, at most 100"),

@@ -455,6 +455,26 @@ def test_a_name_that_is_too_long_is_refused_before_any_work(tmp_path):
         check_absent(tmp_path / ("x" * 250), force=False)
 
 
+@pytest.mark.parametrize("stage", [staging, staging_file])
+@pytest.mark.parametrize("make", [file, dangling_link], ids=lambda make: make.__name__)
+def test_a_place_under_a_file_is_refused_before_any_work(make, stage, tmp_path):
+    make(tmp_path / "fil")
+    check = check_absent if stage is staging else check_absent_file
+    for place in (tmp_path / "fil" / "OUT", tmp_path / "fil" / "deep" / "OUT"):
+        with pytest.raises(InputError, match="fil is no folder, so that .*OUT cannot be made in it"):
+            check(place, False)
+        with pytest.raises(InputError, match="is no folder"), stage(place, 0, False):
+            pytest.fail("work was done")
+    assert entries(tmp_path) == {"fil"}
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a file system of the kernel")
+def test_where_no_file_can_be_made_no_other_run_is_blamed():
+    with pytest.raises(WorkError, match="/proc/OUT could not be written: no file can be made in /proc"):
+        with staging(Path("/proc/OUT"), 0, False):
+            pytest.fail("work was done")
+
+
 def test_an_error_within_names_the_place_that_was_chosen(tmp_path):
     with pytest.raises(InputError) as error, staging(tmp_path / "OUT", 0, force=False) as folder:
         raise InputError(f"{folder / 'config.json'} is wrong.")

@@ -377,6 +377,9 @@ WALKED = {
         "a_comma_in_a_field_is_put_into_quotes": (
             "src/hf_zhclip/data/readers/captions_file.py _csv_rows: into quotes",
         ),
+        "a_csv_of_gbk_that_is_utf_8_by_chance_is_saved_as_utf_8": (
+            "src/hf_zhclip/data/captioned.py _refuse_missing: in GBK",
+        ),
         "a_csv_of_gbk_is_saved_as_utf_8": ("src/hf_zhclip/data/readers/captions_file.py _csv_rows: is no UTF-8",),
         "a_divided_input_is_divided_in_one_split_or_not_at_all": (
             "src/hf_zhclip/data/preparing.py _check_answers: divided already",
@@ -396,7 +399,7 @@ WALKED = {
         ),
         "pictures_of_a_format_that_holds_its_own_are_left_out": ("src/hf_zhclip/data/reading.py _chosen",),
         "pictures_that_are_missing_are_added_or_found_or_left_out": (
-            "src/hf_zhclip/data/captioned.py _refuse_missing",
+            "src/hf_zhclip/data/captioned.py _refuse_missing: Add the pictures",
         ),
         "pictures_without_texts_are_renamed_or_get_captions": ("src/hf_zhclip/data/readers/picture_folder.py MEND",),
         "splits_of_the_same_name_are_taken_one_by_one": ("src/hf_zhclip/data/writers/parquet_files.py _names",),
@@ -405,6 +408,11 @@ WALKED = {
     "tests/evaluation/test_lists.py": {
         "test_a_cn_clip_that_is_not_installed_is_installed_or_a_file_is_named": (
             "src/hf_zhclip/evaluation/lists.py _installed_lists",
+        ),
+    },
+    "tests/evaluation/test_evaluating.py": {
+        "test_a_feature_of_zeros_is_refused_and_scored_as_cn_clip_does_on_request": (
+            "src/hf_zhclip/evaluation/files.py read_features",
         ),
     },
     "tests/evaluation/test_ways_out.py": {
@@ -431,18 +439,29 @@ WALKED = {
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
     },
+    "tests/training/test_trainer.py": {
+        "test_a_resnet_that_trains_is_refused_in_chunks_and_goes_on_as_the_message_says": (
+            "src/hf_zhclip/training/parts.py check_chunks",
+        ),
+    },
     "tests/training/test_training.py": {
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
         "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),
         "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
         "an_argument_of_trainer_s_own_is_left_out_for_resume": ("src/hf_zhclip/training/training.py OURS: --resume",),
         "an_argument_that_pushes_is_left_out": ("src/hf_zhclip/training/training.py OURS: zhclip push",),
-        "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _prepared: Leave out",),
+        "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _checkpoint: Leave out",),
         "test_a_last_batch_of_one_pair_is_left_out_as_the_message_says": (
             "src/hf_zhclip/training/training.py _check_sizes",
         ),
+        "test_a_disk_with_room_for_fewer_checkpoints_takes_them_as_the_message_says": (
+            "src/hf_zhclip/training/space.py check_space",
+        ),
+        "test_a_resnet_that_does_not_fit_into_the_memory_is_told_no_option_that_is_refused": (
+            "src/hf_zhclip/training/training.py _less_memory: --as_cn_clip",
+        ),
         "test_a_training_that_began_goes_on_and_weights_that_were_trained_are_finished": (
-            "src/hf_zhclip/training/training.py _prepared: goes on",
+            "src/hf_zhclip/training/training.py _checkpoint: goes on",
         ),
         "test_what_does_not_fit_into_the_memory_is_made_smaller_as_the_message_says": (
             "src/hf_zhclip/training/training.py _less_memory: --cache_chunk",

@@ -105,8 +105,10 @@ def _parsed(content: bytes | str, where: str, hooks: Mapping[str, Any]) -> Any:
         raise InputError(
             f"{where} is no valid JSON: half a character (a lone surrogate) was found; text was wanted. {FETCH}"
         ) from error
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise InputError(f"{where} is no valid JSON: {error}. {FETCH}") from error
+    except ValueError as error:  # of the hooks, for what some readers take
+        raise InputError(f"{where} cannot be used: {error}. {FETCH}") from error
     except RecursionError as error:
         raise InputError(
             f"{where} is nested too deep: more than {MOST_DEPTH} levels of objects and lists were found; the JSON of "
@@ -167,7 +169,7 @@ def _finite(digits: str) -> float:
 
 
 def _no_number(word: str) -> float:
-    raise ValueError(f"{word} was found, which is no JSON; a number or null was wanted")
+    raise ValueError(f"{word} was found, which JSON does not have; a finite number or null was wanted")
 
 
 def _check_depth(value: Any) -> None:

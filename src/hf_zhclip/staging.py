@@ -27,6 +27,7 @@ def staging(out: Path, needed_bytes: int, force: bool, marks: Collection[str] = 
         WorkError: the disk has less than `needed_bytes` free.
     """
     out = Path(os.path.abspath(out))
+    check_parents(out)
     with _system_errors(out), _parents(out), _locked(out):
         folder, aside = _sibling(out, "staging"), _sibling(out, "old")
         _recover(out, folder, aside)
@@ -54,6 +55,7 @@ def staging_file(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
         WorkError: the disk has less than `needed_bytes` free.
     """
     out = Path(os.path.abspath(out))
+    check_parents(out)
     with _system_errors(out), _parents(out), _locked(out):
         file = _sibling(out, "staging")
         _remove(file)
@@ -93,9 +95,22 @@ def check_absent(out: Path, force: bool, marks: Collection[str] = ("config.json"
 
 def check_absent_file(out: Path, force: bool) -> None:
     """Refuses a file that exists, or a path where no file can be created, before any work is done."""
+    check_parents(out)
     _refuse_existing(out, force)
     if os.path.lexists(out) and (out.is_symlink() or not out.is_file()):
         raise InputError(f"{out} is not a file, so --force does not replace it. Choose another place.")
+
+
+def check_parents(out: Path) -> None:
+    """Refuses a place under something that is no folder.
+
+    Raises:
+        InputError: see above.
+    """
+    parents = Path(os.path.abspath(out)).parents
+    there = next((each for each in parents if os.path.lexists(each)), None)
+    if there is not None and not there.is_dir():
+        raise InputError(f"{there} is no folder, so that {out} cannot be made in it. Choose another place.")
 
 
 def check_apart(out: Path, *places: str | Path | None) -> None:
@@ -141,6 +156,8 @@ def _locked(out: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        if not path.exists():  # filelock waits where no file can be made, as in /proc
+            raise WorkError(f"{out} could not be written: no file can be made in {out.parent}.") from error
         raise InputError(f"Another run is writing {out}. Wait until it ends, or choose another place.") from error
     try:
         yield
@@ -156,6 +173,7 @@ def _refuse_existing(out: Path, force: bool) -> None:
 
 
 def _check(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
+    check_parents(out)
     _refuse_existing(out, force)
     if not out.name:
         raise InputError(f"{out} is the root of a disk. Choose another place.")

@@ -54,7 +54,7 @@ def run(options: dict[str, Any], as_json: bool) -> int:
         check_absent(out, force=False)
         base_named(options["repo"])
     tell = print_progress if first else lambda line: None
-    trained = train(folder=out.with_name(f"{out.name}-training"), **options, tell=tell, **arguments)
+    trained = train(folder=out.with_name(f"{out.name}-training"), **options, repository=True, tell=tell, **arguments)
     if not first:
         return 0
     try:
@@ -66,5 +66,14 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     if trained.adapter is not None:
         trained.adapter.rename(adapter)
     line = f"{out}: {report.conversion['architecture']}, trained and verified, level {report.level}."
-    print_result(report.to_json(), lambda: line, as_json)
+    result = {
+        "out": str(out),
+        "adapter": None if trained.adapter is None else str(adapter),
+        "architecture": report.conversion["architecture"],
+        "level": report.level,
+        "steps": trained.steps,
+        "mean_recall": None if trained.best is None else trained.best[0],
+        "best_step": None if trained.best is None else trained.best[1],
+    }
+    print_result(result, lambda: line, as_json)
     return 0

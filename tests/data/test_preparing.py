@@ -180,7 +180,9 @@ def test_a_decompression_bomb_is_a_broken_picture(tmp_path, monkeypatch):
 
     found = prepare(tmp_path / "in", tmp_path / "OUT", to="tsv")
 
-    assert [(each.image_id, "bomb" in each.why) for each in found.left_out["train"].broken] == [(2, True)]
+    (broken,) = found.left_out["train"].broken
+    assert broken.image_id == 2 and "2大.png has too many pixels: " in broken.why and "900 pixels" in broken.why
+    assert "Make the picture smaller" in broken.why and "cut off" not in broken.why
 
 
 def test_the_first_frame_of_an_animation_is_a_picture_and_its_bytes_stay(tmp_path):
@@ -316,6 +318,21 @@ def test_an_existing_folder_stays_without_force_and_a_foreign_folder_with_it(tmp
     refused("would delete both", input=place, out=tmp_path / "in", to="lmdb", force=True)
     prepare(place, tmp_path / "OUT", to="lmdb", force=True)
     assert not (tmp_path / "OUT" / "valid_imgs.tsv").exists()
+
+
+@pytest.mark.parametrize("out", ["in/OUT", "in/deep/OUT", "in/../in/OUT"])
+def test_a_place_in_a_folder_whose_inner_folders_are_read_is_refused(out, tmp_path):
+    write(tmp_path / "in", **{"1猫.png": picture()})
+    refused("would become a part of the data", input=tmp_path / "in", out=tmp_path / out, to="parquet")
+    assert [each.name for each in (tmp_path / "in").iterdir()] == ["1猫.png"]
+    prepare(tmp_path / "in", tmp_path / "OUT", to="parquet")
+    refused("would become a part of the data", input=tmp_path / "OUT", out=tmp_path / "OUT" / "again", to="parquet")
+
+
+def test_cn_clip_s_lmdb_may_lie_in_the_folder_of_its_tsv(tmp_path):
+    """As its own script writes it."""
+    prepare(tsv(tmp_path / "in"), tmp_path / "in" / "lmdb", to="lmdb")
+    assert read(tmp_path / "in" / "lmdb").texts == read(tmp_path / "in").texts
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):

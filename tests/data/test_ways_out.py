@@ -144,6 +144,11 @@ WALKS = {
         "Put a field that holds a comma into quotes",
         (put(**{"metadata.csv": b'file_name,text\na.png,"x,y"\n'}),),
     ),
+    "a_csv_of_gbk_that_is_utf_8_by_chance_is_saved_as_utf_8": Walk(
+        captions("file_name,text\n猫.png,一只猫\n".encode("gbk"), **{"猫.png": picture()}),
+        "names the file 'è.png', whose bytes are 猫.png in GBK",
+        (recoded("metadata.csv", "gb18030", "utf-8"),),
+    ),
     "a_csv_of_gbk_is_saved_as_utf_8": Walk(
         captions(GBK),
         "in Excel as 'CSV UTF-8', elsewhere with iconv -f GB18030 -t UTF-8.",

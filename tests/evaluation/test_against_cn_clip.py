@@ -170,7 +170,8 @@ def test_queries_with_fewer_than_ten_predictions_which_it_refuses_are_scored(tmp
     predictions = [str(tmp_path / "ir.jsonl")]
     found = evaluate(texts=str(tmp_path / "texts.jsonl"), predictions=predictions, tell=told.append)
 
-    assert found.to_json() == {"text_to_image": dict.fromkeys(("r1", "r5", "r10", "mean_recall"), 100.0)}
+    figures = dict.fromkeys(("r1", "r5", "r10", "mean_recall"), 100.0)
+    assert found.to_json() == {"text_to_image": {**figures, "queries": 60}}
     assert told == ["60 queries have fewer than 10 predictions: recall at 10 says little there."]
 
 

@@ -62,8 +62,9 @@ def test_features_are_scored_by_hand(of_files, run, tmp_path):
             "r5": 100,
             "r10": 100,
             "mean_recall": pytest.approx((r1 + 200) / 3),
+            "queries": 3,
         },
-        "image_to_text": {"r1": 50, "r5": 100, "r10": 100, "mean_recall": pytest.approx(250 / 3)},
+        "image_to_text": {"r1": 50, "r5": 100, "r10": 100, "mean_recall": pytest.approx(250 / 3), "queries": 2},
     }
     assert told == "The pool is small (2 pictures, 3 texts): recall at 10 says little there.\n"
     assert json.loads((tmp_path / "out" / "zhclip_evaluation.json").read_text()) == json.loads(text)
@@ -277,6 +278,14 @@ def test_a_broken_picture_among_good_ones_is_named_and_nothing_is_written(repo, 
     refused(run, tmp_path, "line 2", repo, data, "--out", tmp_path / "out")
 
 
+def test_a_broken_picture_of_a_class_is_removed_as_the_message_says(repo, classes, run, tmp_path):
+    (classes / "a" / "x.png").write_bytes(b"no picture")
+    lists = ("--classes", tmp_path / "names.txt", "--templates", tmp_path / "templates.txt")
+    refused(run, tmp_path, "Pillow reads. Remove it from its class folder", repo, classes, *lists)
+    (classes / "a" / "x.png").unlink()
+    assert run(repo, classes, *lists)[0] == 0
+
+
 def test_data_in_several_formats_have_to_be_chosen(repo, data, run, tmp_path, never_loads):
     (data / "metadata.csv").write_text("file_name,text\na.png,x\n")
     (data / "a.png").write_bytes(picture())
@@ -317,6 +326,25 @@ def test_features_of_another_split_or_model_are_refused(of_files, run, tmp_path)
             refused(run, tmp_path, match, *arguments, *more, "--out", tmp_path / "out")
 
 
+def test_predictions_of_ids_that_the_texts_do_not_know_are_told(of_files, run, tmp_path):
+    """Picture 70 may be in the pool although no text names it; text 90 cannot."""
+    lines = [{"text_id": each, "image_ids": [10, 20, 70]} for each in (1, 2, 3)]
+    (tmp_path / "ir.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{"image_id": each, "text_ids": [90, 1, 2, 3]} for each in (10, 20)]
+    (tmp_path / "tr.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    files = ("--predictions", tmp_path / "ir.jsonl", "--predictions", tmp_path / "tr.jsonl")
+    code, text, told = run("--texts", tmp_path / "s_texts.jsonl", *files, "--json")
+    assert code == 0 and json.loads(text)["image_to_text"]["r1"] == 0
+    assert "1 pictures are predicted that no text names: 70. They count as misses" in told
+    assert "1 texts are predicted that do not exist: 90. They count as misses" in told
+
+
+def test_a_feature_of_zeros_is_refused_and_scored_as_cn_clip_does_on_request(of_files, run, tmp_path):
+    files.write_features(tmp_path / "i.jsonl", "image", [10, 20], torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    refused(run, tmp_path, "give --as-cn-clip to score it", *of_files)
+    assert run(*of_files, "--as-cn-clip")[0] == 0
+
+
 def test_two_files_of_predictions_of_one_direction_are_refused(of_files, run, tmp_path):
     files.write_predictions(tmp_path / "p.jsonl", "text", {1: [10], 2: [20], 3: [20]})
     twice = ["--predictions", tmp_path / "p.jsonl"] * 2
@@ -342,6 +370,15 @@ def test_an_out_that_holds_what_is_evaluated_is_never_replaced(place, repo, data
     for force in ([], ["--force"]):
         assert run(tmp_path / "repo", data, "--out", out, *force)[0] == 2
     assert contents(tmp_path) == before
+
+
+def test_an_out_that_would_become_a_part_of_the_data_is_refused(repo, classes, run, tmp_path, never_loads):
+    lists = ("--classes", tmp_path / "names.txt", "--templates", tmp_path / "templates.txt")
+    refused(run, tmp_path, "would become another class", repo, classes, *lists, "--out", classes / "c")
+    named = tmp_path / "named"
+    named.mkdir()
+    (named / "1猫.png").write_bytes(picture())
+    refused(run, tmp_path, "would become a part of the data", repo, named, "--threshold", "--out", named / "c")
 
 
 def test_pictures_of_results_need_matplotlib_and_other_results_do_not(

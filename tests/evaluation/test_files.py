@@ -45,6 +45,7 @@ def feature(**values):
         (['{"text_id": 1, "feature": [NaN, 1]}'], "line 1.*NaN"),
         (['{"text_id": 1, "feature": [-Infinity, 1]}'], "line 1.*Infinity"),
         ([feature(), '{"text_id": 2, "feature": [1e39, 1]}'], "line 2 has a feature that is not finite in float32"),
+        ([feature(), feature(text_id=2, feature=[0, -0.0])], "line 2 has a feature of zeros"),
         (['{"text_id": 1, "feature": [1e999, 1]}'], "line 1.*not finite in float32"),
         ([feature(feature=[10**60, 1])], "holds no number of float32|not finite in float32"),
         (['{"text_id": 1, "text_id": 2, "feature": [1]}'], "text_id"),

@@ -85,7 +85,7 @@ def test_a_split_in_which_everything_fits_is_refused():
         ('{"image": "a.png", "text": "a", "fits": false}', "has no pairs that fit"),
         ("", "has no pairs that fit"),
         ("[1]", "a JSON object was wanted"),
-        ('{"image": "a.png", "text": "a", "fits": NaN}', "no valid JSON"),
+        ('{"image": "a.png", "text": "a", "fits": NaN}', "cannot be used: NaN was found"),
     ],
 )
 def test_pairs_that_are_wrong_are_refused(line, match, tmp_path):

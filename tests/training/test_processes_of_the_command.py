@@ -25,7 +25,7 @@ def test_two_processes_finish_one_repository(tmp_path, monkeypatch):
     )
     pictures(tmp_path / "data")
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "zhclip_cli"]
-    words += ["train", "REPO", "data", "OUT", "--recipe", "full", "--max_steps", "2", "--use_cpu"]
+    words += ["train", "REPO", "data", "OUT", "--recipe", "full", "--max_steps", "2"]
     ran = subprocess.run(
         [*words, "--per_device_train_batch_size", "2", "--learning_rate", "0.01"],
         cwd=tmp_path,

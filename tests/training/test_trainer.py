@@ -1,13 +1,16 @@
 """A step of ContrastiveTrainer on tiny models: exact gradients, whichever way they are computed."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from hf_zhclip.errors import InputError
 from hf_zhclip.training import ContrastiveArguments, ContrastiveTrainer
+from hf_zhclip.training.arguments import CHECKPOINTING
 from hf_zhclip.training.loss import loss_of_pairs
+from hf_zhclip.training.training import parse_arguments
 
 from tests.small_models import build, images
 
@@ -43,9 +46,9 @@ def trainer(folder, found=None, data=None, **given):
     return ContrastiveTrainer(found or model(), args, train_dataset=data or rows(), data_collator=collate)
 
 
-def gradients(folder, dropout=True, **given):
+def gradients(folder, dropout=True, variant="cn_clip", **given):
     """The gradients of one batch, and its loss."""
-    found = model(dropout=dropout)
+    found = model(variant, dropout=dropout)
     made = trainer(folder, found, **given)
     made.create_optimizer_and_scheduler(1)
     made.current_gradient_accumulation_steps = 1
@@ -55,7 +58,7 @@ def gradients(folder, dropout=True, **given):
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6])
-@pytest.mark.parametrize("options", [{}, {"mask_equal_captions": True}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize("options", [{}, {"mask_equal_captions": True}, {CHECKPOINTING: True}])
 def test_cached_gradients_are_those_of_the_whole_batch(chunk, options, tmp_path):
     """Without dropout, which draws other numbers in chunks than at once."""
     wanted, whole = gradients(tmp_path, dropout=False, **options)
@@ -63,6 +66,28 @@ def test_cached_gradients_are_those_of_the_whole_batch(chunk, options, tmp_path)
 
     assert found == pytest.approx(wanted, abs=1e-12)
     assert cached.keys() == whole.keys() and "logit_scale" in cached
+    assert max((cached[name] - whole[name]).abs().max().item() for name in whole) < 1e-9
+
+
+def test_a_resnet_that_trains_is_refused_in_chunks_and_goes_on_as_the_message_says(tmp_path):
+    """Its BatchNorm takes the mean of the pictures that it sees at once."""
+    with pytest.raises(InputError, match="would see 2 pictures at a time") as caught:
+        trainer(tmp_path, model("cn_clip_rn50"), cache_chunk=2)
+
+    ways = re.findall(r"--[a-z_]+(?: (?:0|vision)\b)?", str(caught.value))
+    assert ways == ["--cache_chunk 0", "--freeze vision", "--as_cn_clip"]
+    for way in ways:
+        given = {"cache_chunk": 2} | parse_arguments(way.split())
+        trainer(tmp_path, model("cn_clip_rn50"), **given).train()
+
+
+@pytest.mark.parametrize("options", [{"cache_chunk": 6}, {"cache_chunk": 2, "freeze": "vision"}])
+def test_a_resnet_s_cached_gradients_are_those_of_the_whole_batch(options, tmp_path):
+    wanted, whole = gradients(tmp_path, dropout=False, variant="cn_clip_rn50", **options | {"cache_chunk": 0})
+    found, cached = gradients(tmp_path, dropout=False, variant="cn_clip_rn50", **options)
+
+    assert found == pytest.approx(wanted, abs=1e-12)
+    assert cached.keys() == whole.keys()
     assert max((cached[name] - whole[name]).abs().max().item() for name in whole) < 1e-9
 
 
@@ -153,13 +178,69 @@ def test_a_training_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(tmp_p
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in once.state_dict().items())
 
 
-@pytest.mark.parametrize("options", [{"bf16": True}, {"gradient_checkpointing": True, "bf16": True}])
-def test_other_precisions_and_checkpointing_run(options, tmp_path):
-    found = model().float()
-    before = found.text_projection.weight.clone()
+def losses(folder, found=None, **given):
+    """The losses of two steps in float32, without dropout."""
+    found = found or model(dropout=False).float()
     data = [{**row, "pixel_values": row["pixel_values"].float()} for row in rows()]
-    trainer(tmp_path, found, data, **options).train()
-    assert not torch.equal(found.text_projection.weight, before)
+    made = trainer(folder, found, data, max_steps=2, logging_strategy="steps", logging_steps=1, **given)
+    made.train()
+    return [each["loss"] for each in made.state.log_history if "loss" in each]
+
+
+@pytest.mark.parametrize("options", [{}, {CHECKPOINTING: True}])
+def test_bf16_on_the_processor_gives_the_loss_to_its_rounding(options, tmp_path):
+    """Of 8 bits; the weights themselves stay float32."""
+    found = model(dropout=False).float()
+    assert losses(tmp_path, found, bf16=True, **options)[0] == pytest.approx(losses(tmp_path)[0], rel=0.02)
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("variant", ["cn_clip", "cn_clip_rn50"])
+def test_checkpointing_changes_neither_loss_nor_gradients(variant, tmp_path):
+    wanted, whole = gradients(tmp_path, variant=variant)
+    found, twice = gradients(tmp_path, variant=variant, **{CHECKPOINTING: True})
+    assert found == wanted
+    assert max((twice[name] - whole[name]).abs().max().item() for name in whole) < 1e-12
+
+
+@pytest.mark.thorough
+def test_compiled_code_gives_the_losses_and_each_training_has_code_of_its_own(tmp_path):
+    """Patches are dropped in the second training alone."""
+    compiled = {"torch_compile": True, "torch_compile_backend": "eager"}
+    assert losses(tmp_path, **compiled) == pytest.approx(losses(tmp_path), rel=1e-4)
+    torch.manual_seed(0)
+    dropped = losses(tmp_path, patch_dropping=0.5, **compiled)
+    torch.manual_seed(0)
+    assert dropped == pytest.approx(losses(tmp_path, patch_dropping=0.5), rel=1e-4)
+
+
+@pytest.mark.thorough
+def test_inductor_s_code_gives_the_losses(tmp_path):
+    assert losses(tmp_path, torch_compile=True) == pytest.approx(losses(tmp_path), rel=1e-4)
+
+
+def test_a_process_alone_has_the_same_negatives_in_each_way(tmp_path):
+    wanted = losses(tmp_path)
+    for way in ("cn_clip", "local"):
+        assert losses(tmp_path, negatives=way) == wanted
+
+
+def test_accumulated_batches_are_said_to_add_no_negatives(tmp_path):
+    told = []
+    values = {"output_dir": str(tmp_path), "use_cpu": True, "gradient_accumulation_steps": 2}
+    ContrastiveTrainer(model(), ContrastiveArguments(**values), train_dataset=rows(), tell=told.append)
+    assert len(told) == 1 and "gradient_accumulation_steps is 2: it adds no negatives" in told[0]
+
+
+def test_a_last_batch_of_one_pair_changes_no_weight(tmp_path):
+    """Its loss is 0: there is no wrong answer. The weights are those of the batch before."""
+    found = []
+    for count in (4, 5):
+        found.append(model(dropout=False))
+        given = {"per_device_train_batch_size": 4, "max_steps": count - 3, "optim": "sgd"}
+        given |= {"train_sampling_strategy": "sequential", "lr_scheduler_type": "constant"}
+        trainer(tmp_path, found[-1], rows(count), **given).train()
+    assert all(torch.equal(value, found[1].state_dict()[name]) for name, value in found[0].state_dict().items())
 
 
 def test_batches_of_accumulation_are_averaged_in_chunks_as_at_once(tmp_path):
@@ -181,6 +262,8 @@ def test_batches_of_accumulation_are_averaged_in_chunks_as_at_once(tmp_path):
         ({"patch_dropping": 0.99}, "keeps none of 16 patches"),
         ({"as_cn_clip": True}, "cache_chunk"),
         ({"cache_chunk": -1}, "0 or more"),
+        ({"restart_every": -1}, "0 or more"),
+        ({"restart_every": 5, "lr_scheduler_type": "linear"}, "another lr_scheduler_type than cosine"),
     ],
 )
 def test_wrong_arguments_are_refused(given, told, tmp_path):

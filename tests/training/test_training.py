@@ -2,16 +2,20 @@
 
 import base64
 import json
+import os
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 import zhclip_cli
+from hf_zhclip import ZhCLIPTextModelWithProjection
 from hf_zhclip.conversion import convert
 from hf_zhclip.data import read
 from hf_zhclip.errors import InputError, WorkError
@@ -28,6 +32,19 @@ def repo(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         save_time(patch)
         file, config = cn_clip.cn_clip_file(folder / "a.pt"), cn_clip.cn_clip_config(folder / "facts.json")
+        convert(file, folder / "REPO", config=config)
+    return folder / "REPO"
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resnet")
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        file, config = (
+            cn_clip.cn_clip_file(folder / "a.pt", cn_clip.cn_clip_resnet()),
+            cn_clip.cn_clip_config(folder / "facts.json"),
+        )
         convert(file, folder / "REPO", config=config)
     return folder / "REPO"
 
@@ -101,6 +118,17 @@ def test_a_rate_without_a_point_is_a_number(tmp_path):
     assert training._typed("learning_rate", "3e-6") == 3e-6
 
 
+@pytest.mark.parametrize(
+    "given, crops_only", [({"crop": True}, True), ({"augment": True}, False), ({"augment": True, "crop": True}, False)]
+)
+def test_pictures_are_cropped_or_augmented_as_the_arguments_say(given, crops_only, repo, data, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(training, "of_processor", lambda processor, crops_only: found.append(crops_only) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(repo, data, tmp_path / "T", **given)
+    assert found == [crops_only]
+
+
 def test_a_second_training_is_not_mixed_with_the_first_and_another_model_does_not_go_on(repo, data, tmp_path):
     run(repo, data, tmp_path / "T", save_strategy="steps", save_steps=1)
     assert "--resume" in refused(repo, data, tmp_path / "T")
@@ -118,6 +146,15 @@ def test_a_folder_of_something_else_is_refused(repo, data, tmp_path):
     (tmp_path / "T").mkdir()
     (tmp_path / "T" / "letter.txt").write_text("x")
     assert "no folder of a training" in refused(repo, data, tmp_path / "T")
+
+
+def test_a_place_in_the_data_is_refused(repo, data, tmp_path):
+    assert "would become a part of the data" in refused(repo, data, data / "T")
+
+
+def test_a_place_under_a_file_is_refused(repo, data, tmp_path):
+    (tmp_path / "fil").write_text("x")
+    assert "fil is no folder" in refused(repo, data, tmp_path / "fil" / "T")
 
 
 def test_a_picture_that_breaks_while_a_training_runs_is_told_once_and_another_takes_its_place(repo, data, tmp_path):
@@ -141,6 +178,11 @@ def test_a_picture_that_breaks_while_a_training_runs_is_told_once_and_another_ta
         (torch.OutOfMemoryError("CUDA out of memory"), InputError, "--cache_chunk"),
         (OSError(28, "No space left on device"), WorkError, "No space left on device"),
         (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0"), WorkError, "Free some space"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 9 vs 8"),
+            WorkError,
+            "Free some space",
+        ),
         (RuntimeError("a bug"), RuntimeError, "a bug"),
     ],
 )
@@ -158,6 +200,106 @@ def test_what_ends_a_training_is_said_and_its_checkpoints_stay(error, kind, told
     assert told in message and (kind is RuntimeError or "--resume" in message)
     monkeypatch.undo()
     run(repo, data, tmp_path / "T", resume=True, **options)
+
+
+@pytest.mark.quick(3)
+@pytest.mark.parametrize(
+    "given, most",
+    [
+        ({"save_total_limit": 1}, 2),
+        ({}, 3),
+        ({"save_strategy": "no"}, 0),
+        ({"save_total_limit": 1, "freeze": "vision"}, 2),
+        ({"save_total_limit": 1, "save_only_model": True}, 2),
+        ({"save_total_limit": 1, "optim": "sgd"}, 2),
+        ({"save_total_limit": 1, "recipe": "lora"}, 2),
+    ],
+)
+def test_a_disk_without_room_for_checkpoints_and_result_is_refused_before_the_first_step(
+    given, most, repo, data, tmp_path, monkeypatch
+):
+    """By the files that a training wrote; `most` checkpoints lie there at a time: a new one before an old one goes."""
+    given = {"save_strategy": "steps", "save_steps": 1, "max_steps": 3} | given
+    found = run(repo, data, tmp_path / "T", **given)
+
+    def size(folder):
+        tensors = [each for name in ("*.safetensors", "optimizer.pt") for each in folder.glob(name)]
+        return sum(each.stat().st_size for each in tensors)
+
+    checkpoint = max(map(size, (tmp_path / "T").glob("checkpoint-*")), default=0)
+    needed = most * checkpoint + size(found.folder) + (size(found.adapter) if found.adapter else 0)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=free))
+    free = int(needed * 0.95)
+    assert f"has {free:,} bytes free" in refused(repo, data, tmp_path / "U" / "T", kind=WorkError, **given)
+    assert not (tmp_path / "U").exists()
+    free = int(needed * 1.05)
+    with pytest.raises(WorkError):
+        run(repo, data, tmp_path / "T2", repository=True, **given)
+    run(repo, data, tmp_path / "T2", **given)
+
+
+def test_a_disk_with_room_for_fewer_checkpoints_takes_them_as_the_message_says(repo, data, tmp_path, monkeypatch):
+    weights = sum(each.stat().st_size for each in repo.glob("*.safetensors"))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=9 * weights))
+    given = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6}
+    said = refused(repo, data, tmp_path / "T", kind=WorkError, **given)
+    way = re.search("--save_total_limit 1", said)[0]
+    run(repo, data, tmp_path / "T", **given, **training.parse_arguments(way.split()))
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=weights))
+    assert "--save_total_limit" not in refused(repo, data, tmp_path / "U", kind=WorkError, **given)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_disk_that_fills_while_a_checkpoint_is_written_costs_no_earlier_one(file, repo, data, tmp_path, monkeypatch):
+    """A part of the file is written. The training then ends with the weights of a training without the error."""
+    given = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": 1, "max_steps": 3}
+    wanted = run(repo, data, tmp_path / "WHOLE", **given)
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, f"checkpoint-2/{file}")
+        said = refused(repo, data, tmp_path / "T", kind=WorkError, **given)
+    assert "No space left" in said and "--resume goes on" in said
+    assert (tmp_path / "T" / "checkpoint-1" / "trainer_state.json").is_file()
+
+    found = run(repo, data, tmp_path / "T", resume=True, **given)
+    assert (found.folder / "model.safetensors").read_bytes() == (wanted.folder / "model.safetensors").read_bytes()
+    assert [each.name for each in (tmp_path / "T").glob("checkpoint-*")] == ["checkpoint-3"]
+
+
+def test_a_disk_that_fills_while_the_result_is_written_leaves_no_half_of_it(repo, data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, "trained-part/model.safetensors")
+        refused(repo, data, tmp_path / "T", kind=WorkError)
+    assert not (tmp_path / "T" / "trained").exists()
+    assert (run(repo, data, tmp_path / "T", resume=True).folder / "model.safetensors").is_file()
+
+
+def fill_the_disk(patch, name):
+    """Writing the file `name` fails at its middle."""
+    import safetensors.torch
+    import transformers.modeling_utils
+    from transformers import TrainerState
+
+    def failing(write):
+        def written(*args, **kwargs):
+            place = next(each for each in args if isinstance(each, str | os.PathLike))
+            if not Path(place).as_posix().endswith(name):
+                return write(*args, **kwargs)
+            Path(place).write_bytes(b"{" + bytes(99))
+            raise OSError(28, "No space left on device")
+
+        return written
+
+    for module, function in (
+        (torch, "save"),
+        (safetensors.torch, "save_file"),
+        (transformers.modeling_utils, "safe_save_file"),
+        (TrainerState, "save_to_json"),
+    ):
+        if hasattr(module, function):
+            patch.setattr(module, function, failing(getattr(module, function)))
 
 
 def test_an_adapter_is_kept_and_its_merged_copy_computes_the_same(repo, data, tmp_path):
@@ -184,9 +326,66 @@ def test_the_command_finishes_a_repository(repo, data, tmp_path, capsys, monkeyp
     words = ["train", str(repo), str(data), str(tmp_path / "OUT"), "--recipe", "lit", "--json"]
     words += ["--max_steps", "1", "--per_device_train_batch_size", "3", "--use_cpu", "--learning_rate", "0.01"]
     assert zhclip_cli.main(words) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["lineage"]["towers"]["image"]["changed"] == 0 and report["lineage"]["towers"]["text"]["changed"]
+    said = json.loads(capsys.readouterr().out)
+    assert said == {
+        **{
+            "out": str(tmp_path / "OUT"),
+            "adapter": None,
+            "architecture": "ViT 64x2/16@BERT 32x2",
+            "level": "reference",
+        },
+        **{"steps": 1, "mean_recall": None, "best_step": None},
+    }
+    towers = json.loads((tmp_path / "OUT" / "conversion_report.json").read_text())["lineage"]["towers"]
+    assert towers["image"]["changed"] == 0 and towers["text"]["changed"]
     assert zhclip_cli.main(words) == 2
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (lambda repo: (repo / "conversion_report.json").unlink(), "has no conversion_report.json"),
+        (lambda repo: (repo / "config.json").write_text("{}"), "it holds another model"),
+        (lambda repo: (repo / "tokenizer.json").write_text("{}"), "changed or missing: tokenizer.json"),
+    ],
+)
+def test_a_repo_that_cannot_be_the_base_of_the_result_is_refused_before_the_training(
+    damage, told, repo, data, tmp_path, capsys
+):
+    damage(shutil.copytree(repo, tmp_path / "REPO"))
+    words = ["train", str(tmp_path / "REPO"), str(data), str(tmp_path / "OUT"), "--recipe", "full", "--use_cpu"]
+    assert zhclip_cli.main(words) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.glob("OUT*"))
+
+
+def test_a_repo_of_a_single_tower_is_refused(repo, data, tmp_path):
+    ZhCLIPTextModelWithProjection.from_pretrained(repo).save_pretrained(tmp_path / "TOWER")
+    assert "both towers" in refused(tmp_path / "TOWER", data, tmp_path / "T")
+
+
+def test_a_data_set_that_is_smaller_than_a_batch_is_one_batch(repo, tmp_path):
+    told = []
+    found = run(repo, pictures(tmp_path / "three", 3), tmp_path / "T", told, per_device_train_batch_size=64)
+    assert found.steps == 2 and "Step 2 of 2" in told[-1]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("recipe", ["full", "lora"])
+def test_compiled_code_is_validated_without_patch_dropping_and_its_weights_have_the_model_s_names(
+    recipe, repo, data, tmp_path
+):
+    from hf_zhclip.evaluation import evaluate
+
+    prepare_splits(data, tmp_path / "tsv")
+    options = {"split": "train", "validation": "valid", "recipe": recipe, "learning_rate": 0.01, "warmup_steps": 0}
+    options |= {"torch_compile": True, "torch_compile_backend": "eager", "patch_dropping": 0.5}
+    found = run(repo, tmp_path / "tsv", tmp_path / "T", **options)
+
+    names = [set(load_file(place / "model.safetensors")) for place in (repo, found.folder)]
+    assert names[0] == names[1]
+    result = evaluate(str(found.folder), str(tmp_path / "tsv"), split="valid")
+    assert found.best[0] == pytest.approx(sum(each.mean_recall for each in result.of.values()) / 2, abs=1e-3)
 
 
 def test_the_best_weights_are_kept_and_their_recall_is_that_of_an_evaluation(repo, data, tmp_path, monkeypatch):
@@ -204,6 +403,49 @@ def test_the_best_weights_are_kept_and_their_recall_is_that_of_an_evaluation(rep
     assert len(figures) == 3
     mean = sum(each.mean_recall for each in result.of.values()) / len(result.of)
     assert mean == pytest.approx(max(figures), abs=1e-3)
+
+
+def test_a_picture_of_the_validation_that_breaks_while_a_training_runs_is_told_once_and_left_out(
+    repo, data, tmp_path, monkeypatch
+):
+    """The broken picture is the only one of its text: five pictures and five texts are counted."""
+    prepare_splits(data, tmp_path / "tsv")
+    told = []
+    own = ContrastiveTrainer.evaluate
+
+    def breaking(self, *args, **kwargs):
+        if self.state.global_step == 6:
+            content = self.eval_dataset.pictures.store.content
+            monkeypatch.setattr(
+                type(self.eval_dataset.pictures.store), "content", lambda self, row: b"x" if row == 2 else content(row)
+            )
+        return own(self, *args, **kwargs)
+
+    monkeypatch.setattr(ContrastiveTrainer, "evaluate", breaking)
+    options = {"split": "train", "validation": "valid", "max_steps": 9, "warmup_steps": 0}
+    found = run(repo, tmp_path / "tsv", tmp_path / "T", told, **options)
+
+    assert [re.search(r"eval_pictures (\d)", line)[1] for line in told if "eval_" in line] == ["6", "5", "5"]
+    assert sum("does not count it" in line for line in told) == 1
+    assert found.folder.is_dir() and found.best[1] in (3, 6, 9)
+
+
+def test_a_validation_of_which_no_picture_can_be_read_leaves_the_checkpoints(repo, data, tmp_path, monkeypatch):
+    prepare_splits(data, tmp_path / "tsv")
+    own = ContrastiveTrainer.evaluate
+
+    def breaking(self, *args, **kwargs):
+        if self.state.global_step == 2:
+            monkeypatch.setattr(type(self.eval_dataset.pictures.store), "content", lambda self, row: b"x")
+        return own(self, *args, **kwargs)
+
+    options = {"split": "train", "validation": "valid", "eval_strategy": "steps", "eval_steps": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(ContrastiveTrainer, "evaluate", breaking)
+        said = refused(repo, tmp_path / "tsv", tmp_path / "T", **options)
+    assert "no picture of the split valid can be read" in said and "--resume goes on from the last one" in said
+    monkeypatch.undo()
+    run(repo, tmp_path / "tsv", tmp_path / "T", resume=True, **options)
 
 
 def test_weights_are_saved_where_they_are_evaluated(repo, data, tmp_path):
@@ -333,3 +575,31 @@ def test_what_does_not_fit_into_the_memory_is_made_smaller_as_the_message_says(
 
     for each in names:
         run(repo, data, tmp_path / each, **given | training.parse_arguments(each.split()))
+
+
+def test_a_resnet_that_does_not_fit_into_the_memory_is_told_no_option_that_is_refused(
+    resnet, data, tmp_path, monkeypatch
+):
+    def fails(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    given = {"per_device_train_batch_size": 6}
+    with monkeypatch.context() as patch:
+        patch.setattr(ContrastiveTrainer, "training_step", fails)
+        said = refused(resnet, data, tmp_path / "T", **given)
+    way = re.search(r"Give (--cache_chunk 1 --as_cn_clip):", said)[1]
+    run(resnet, data, tmp_path / "U", **given | training.parse_arguments(way.split()))
+
+
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+def test_checkpointing_has_both_of_its_names(name, tmp_path, recwarn):
+    """transformers before 5.24 knows the former; later releases warn of the former."""
+    by_words = training.parse_arguments([f"--{name}", f"--{name}_kwargs", '{"use_reentrant": false}'])
+    for given in (by_words, {name: True, f"{name}_kwargs": {"use_reentrant": False}}):
+        found = training._arguments(tmp_path, {**given, "use_cpu": True}, False)
+        assert found.gradient_checkpointing and found.gradient_checkpointing_kwargs["use_reentrant"] is False
+    assert (
+        training._arguments(tmp_path, training.parse_arguments([f"--{name}=false"]), False).gradient_checkpointing
+        is False
+    )
+    assert not [each for each in recwarn if "deprecated" in str(each.message)]

@@ -3,17 +3,20 @@
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+
+from hf_zhclip.training.arguments import CHECKPOINTING
 
 from tests.training.test_trainer import model, rows, trainer
 
 WAYS = {
     "at once": {},
     "in chunks": {"cache_chunk": 2},
-    "in checkpoints": {"cache_chunk": 2, "gradient_checkpointing": True},
+    "in checkpoints": {"cache_chunk": 2, CHECKPOINTING: True},
     "equal captions": {"mask_equal_captions": True},
     "frozen": {"freeze": "vision"},
     "dropped": {"patch_dropping": 0.5},
@@ -37,6 +40,7 @@ def trained(folder, name, batch):
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    warnings.filterwarnings("error", message="torch.distributed.*is deprecated")
     found = {name: trained(folder, name, 3) for name in WAYS}
     if dist.get_rank() == 0:
         torch.save(found, folder / "found.pt")

@@ -101,11 +101,25 @@ def inside(file: str, where: str) -> str:
 def _refuse_missing(missing: dict[str, str], folder: Path) -> None:
     if missing:
         file, where = next(iter(missing.items()))
+        if (meant := _read_as_gbk(file)) and os.path.lexists(folder / meant):
+            raise InputError(
+                f"{where} names the file {file!r}, whose bytes are {meant} in GBK: the file of captions is no UTF-8, "
+                "although it can be read as UTF-8 by chance. Save it again as UTF-8: in Excel as 'CSV UTF-8', "
+                "elsewhere with iconv -f GB18030 -t UTF-8."
+            )
         raise InputError(
             f"{len(missing)} pictures that the texts name are not in {folder}: the first is {file} ({where})."
             f"{near(file, _names(folder))} Add the pictures, name their folder with pictures (--pictures of "
             "`zhclip data`), or remove their rows."
         )
+
+
+def _read_as_gbk(file: str) -> str:
+    """The name that the same bytes have in GBK, or "": 猫 in GBK is è in UTF-8."""
+    try:
+        return file.encode().decode("gb18030")
+    except UnicodeError:
+        return ""
 
 
 def _names(folder: Path, most: int = 10_000) -> list[str]:

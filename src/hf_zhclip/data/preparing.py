@@ -13,7 +13,7 @@ from ..extras import extra
 from ..staging import check_absent, check_apart, staging
 from ..telling import near
 from .cleaning import Cleaned, EqualCaptions, Numbering, cleaned, divided, equal_captions, numbered, simplifier
-from .reading import read_splits
+from .reading import check_outside, read_splits
 from .split import Id, Split
 from .writers import lmdb_folder, parquet_files, tsv_files
 from .writers.writer import Writer
@@ -146,6 +146,7 @@ def prepare(
     simplify = simplifier() if simplified else None
     out = Path(out)
     check_apart(out, Path(input), None if pictures is None else Path(pictures))
+    check_outside(out, input, format)
     check_absent(out, force, (RECORD,))
 
     found = read_splits(input, only, format, pictures)

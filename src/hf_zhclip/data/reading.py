@@ -91,6 +91,20 @@ def format_of(place: str, format: str | None = None) -> str:
     raise InputError(f"{place} {found}. Wanted is one of these:{_wanted(FORMATS)}")
 
 
+def check_outside(out: str | os.PathLike[str], place: str | os.PathLike[str], format: str | None = None) -> None:
+    """Refuses an `out` in a folder of data whose inner folders are read, too: it would become a part of the data.
+
+    Raises:
+        InputError: see above; or no format or several formats claim the place.
+    """
+    inside = Path(place).resolve() in Path(out).resolve().parents
+    if inside and FORMATS[format_of(os.fspath(place), format)].below:
+        raise InputError(
+            f"{out} lies in {place}, whose inner folders are read, too: it would become a part of the data. Choose a "
+            "place outside."
+        )
+
+
 def _wanted(names: Sequence[str] | Mapping[str, Format]) -> str:
     return "".join(f"\n  {name}: {FORMATS[name].wants}" for name in names)
 

@@ -110,6 +110,11 @@ def opened(content: bytes, where: str) -> PIL.Image.Image:
     try:
         return read_picture(BytesIO(content), where)
     except ValueError as error:
+        if isinstance(error.__cause__, PIL.Image.DecompressionBombError):
+            raise InputError(
+                f"{where} has too many pixels: {error.__cause__} Make the picture smaller; or, if you trust its "
+                "source, raise PIL.Image.MAX_IMAGE_PIXELS in Python."
+            ) from error
         raise InputError(str(error)) from error
 
 

@@ -51,7 +51,10 @@ class Labelled:
             InputError: a file is no picture.
         """
         for path in self.paths:
-            picture = opened(path.read_bytes(), str(path))
+            try:
+                picture = opened(path.read_bytes(), str(path))
+            except InputError as error:
+                raise InputError(f"{error} Remove it from its class folder, or replace it.") from error
             yield picture.convert("RGB") if to_rgb else picture
 
 

@@ -159,12 +159,12 @@ def _check_length(length: int | None, positions: int) -> None:
 
 def encode_texts(encoder: Encoder, ids: Sequence[Id], texts: Sequence[str]) -> Features:
     """The features of texts, with a progress amount."""
-    return Features(list(ids), encoder.texts(_counted("Encoding texts", texts, len(ids))))
+    return Features(list(ids), encoder.texts(counted("Encoding texts", texts, len(ids))))
 
 
 def encode_pictures(encoder: Encoder, ids: Sequence[Id], pictures: Iterable[Image.Image]) -> Features:
     """The features of pictures, which are decoded one batch at a time, with a progress amount."""
-    return Features(list(ids), encoder.pictures(_counted("Encoding pictures", pictures, len(ids))))
+    return Features(list(ids), encoder.pictures(counted("Encoding pictures", pictures, len(ids))))
 
 
 def encode_split(encoder: Encoder, data: Split) -> tuple[Features, Features]:
@@ -178,7 +178,8 @@ def texts_of(data: Split) -> Texts:
     return Texts({text.id: text.text for text in data.texts}, {text.id: text.image_ids for text in data.texts})
 
 
-def _counted(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+def counted(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """The items, with a progress amount."""
     with shown_amount(what, total, "done") as advance:
         for item in items:
             yield item

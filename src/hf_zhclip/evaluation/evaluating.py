@@ -26,7 +26,16 @@ from .files import (
     write_predictions,
 )
 from .lists import read_classes, read_templates
-from .retrieval import Retrieval, check, check_split, predict, score, tell_few_predictions, tell_small_pool
+from .retrieval import (
+    Retrieval,
+    check,
+    check_split,
+    predict,
+    score,
+    tell_few_predictions,
+    tell_small_pool,
+    tell_unknown_predictions,
+)
 from .threshold import Threshold, cosines_of, fit, holds_pairs, pairs_of_split, read_pairs
 
 RESULT = "zhclip_evaluation.json"
@@ -126,6 +135,7 @@ def evaluate(
     if out is None:
         return work(asked, tell).result
     check_apart(Path(out), repo, data, image_features, text_features, texts, *predictions)
+    _check_outside(Path(out), asked)
     check_absent(Path(out), force, (RESULT,))
     if asked.classes is not None or asked.threshold:
         charts.check_available()
@@ -133,6 +143,16 @@ def evaluate(
         found = work(asked, tell)
         _write(found, folder)
     return found.result
+
+
+def _check_outside(out: Path, asked: Asked) -> None:
+    """Refuses an `out` that would become a part of the data, as another class or as more pictures."""
+    from ..data.reading import check_outside
+
+    if asked.classes is not None and asked.data is not None and Path(asked.data).resolve() in out.resolve().parents:
+        raise InputError(f"{out} lies in {asked.data}, where it would become another class. Choose a place outside.")
+    if asked.classes is None and asked.data is not None:
+        check_outside(out, asked.data)
 
 
 def _work(asked: Asked) -> Callable[[Asked, Callable[[str], None]], Found]:
@@ -204,7 +224,10 @@ def _of_files(asked: Asked) -> Given:
     return Given(
         read_texts(place),
         place.name.removesuffix(".jsonl").removesuffix("_texts"),
-        lambda: (read_features(of_texts, "text"), read_features(of_images, "image")),
+        lambda: (
+            read_features(of_texts, "text", zeros=asked.as_cn_clip),
+            read_features(of_images, "image", zeros=asked.as_cn_clip),
+        ),
     )
 
 
@@ -235,8 +258,10 @@ def _scores(asked: Asked, tell: Callable[[str], None]) -> Found:
                 f"{place} is the second file whose queries are {side}s; one file for a direction was wanted."
             )
         predicted[side] = read_predictions(place, side)
-    result = score(predicted, read_texts(Path(asked.texts)), as_cn_clip=asked.as_cn_clip, tell=tell)
+    split = read_texts(Path(asked.texts))
+    result = score(predicted, split, as_cn_clip=asked.as_cn_clip, tell=tell)
     tell_few_predictions(predicted, tell)
+    tell_unknown_predictions(predicted, split, tell)
     return Found(result, {RESULT: _json(result)})
 
 

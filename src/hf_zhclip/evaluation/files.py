@@ -57,8 +57,11 @@ def read_texts(path: Path) -> Texts:
     return Texts(texts, images)
 
 
-def read_features(path: Path, side: Side) -> Features:
+def read_features(path: Path, side: Side, zeros: bool = False) -> Features:
     """Reads a `*_texts.txt_feat.jsonl` or a `*_imgs.img_feat.jsonl`.
+
+    Args:
+        zeros: whether a vector of zeros is taken, as cn_clip's scripts take it.
 
     Raises:
         InputError: a line is wrong, an id occurs twice, vectors differ in length, or a number is no finite float32.
@@ -81,6 +84,12 @@ def read_features(path: Path, side: Side) -> Features:
     if not (finite := vectors.isfinite().all(dim=1)).all():
         where = list(rows.values())[int(finite.logical_not().nonzero()[0])]
         raise InputError(f"{where} has a feature that is not finite in float32. Compute the features again.")
+    if not zeros and not (directed := vectors.any(dim=1)).all():
+        where = list(rows.values())[int(directed.logical_not().nonzero()[0])]
+        raise InputError(
+            f"{where} has a feature of zeros, which has no direction; the feature of a model was wanted. Compute "
+            "the features again, or give --as-cn-clip to score it as cn_clip does."
+        )
     return Features(list(rows), vectors)
 
 

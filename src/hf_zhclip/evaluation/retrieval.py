@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..data.split import some
 from ..errors import InputError
 from .files import Features, Side, Texts
 from .nearest import nearest
@@ -22,8 +23,8 @@ class Retrieval:
     of: Mapping[Side, Recall]
 
     def to_json(self) -> dict[str, dict[str, float]]:
-        """Percent, as `zhclip evaluate --json` prints it."""
-        return {NAMES[side]: found.to_json() for side, found in self.of.items()}
+        """Percent and the number of queries, as `zhclip evaluate --json` prints them."""
+        return {NAMES[side]: {**found.to_json(), "queries": found.queries} for side, found in self.of.items()}
 
     def text(self) -> str:
         """A table of both directions."""
@@ -92,6 +93,22 @@ def tell_few_predictions(predicted: Predictions, tell: Callable[[str], None]) ->
     """Says that queries with fewer than ten predictions are scored; cn_clip refuses to score them."""
     if few := sum(len(found) < DEPTH for each in predicted.values() for found in each.values()):
         tell(f"{few} queries have fewer than {DEPTH} predictions: recall at {DEPTH} says little there.")
+
+
+def tell_unknown_predictions(predicted: Predictions, split: Texts, tell: Callable[[str], None]) -> None:
+    """Says that ids that the split's texts do not know are predicted: they may belong to another split."""
+    known = {"text": {each for ids in split.images.values() for each in ids}, "image": split.texts.keys()}
+    for side, found in predicted.items():
+        if unknown := list(dict.fromkeys(each for ids in found.values() for each in ids if each not in known[side])):
+            what = (
+                "pictures are predicted that no text names"
+                if side == "text"
+                else "texts are predicted that do not exist"
+            )
+            tell(
+                f"{len(unknown)} {what}: {some(unknown)}. They count as misses, as in cn_clip. If they belong to "
+                "another split, take both files from the same split."
+            )
 
 
 def check_split(split: Texts) -> None:

@@ -1,7 +1,9 @@
 """transformers' TrainingArguments, with what contrastive training adds."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, fields
 
+import torch
 from transformers import TrainingArguments
 
 from ..errors import InputError
@@ -11,6 +13,24 @@ NEGATIVES = ("exact", "cn_clip", "local")
 DECAYS = ("usual", "cn_clip", "none")
 FREEZES = {"none": (), "vision": ("vision_model", "visual_projection"), "vision_tower": ("vision_model",)}
 """What `freeze` keeps as it is: cn_clip's LiT freezes the projection, too; CLIP-Chinese's and Taiyi's train it."""
+
+
+_NEWER = {
+    "gradient_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
+}
+"""Names of TrainingArguments before transformers 5.24, and since then."""
+
+_INSTALLED = {each.name for each in fields(TrainingArguments)}
+
+RENAMED = {
+    **{old: new for old, new in _NEWER.items() if new in _INSTALLED},
+    **{new: old for old, new in _NEWER.items() if new not in _INSTALLED},
+}
+"""Names of arguments in other releases of transformers, and the names that the installed release takes."""
+
+CHECKPOINTING = RENAMED.get("gradient_checkpointing", "gradient_checkpointing")
+"""The installed name of the argument that computes activations twice, to save their memory."""
 
 
 @dataclass
@@ -69,9 +89,20 @@ class ContrastiveArguments(TrainingArguments):
             "choices": DECAYS,
         },
     )
+    restart_every: int = field(
+        default=0,
+        metadata={
+            "help": "Start the cosine anew after each so many steps, as Taiyi's training does. 0: a single cosine, "
+            "which ends with the training."
+        },
+    )
     augment: bool = field(
         default=False,
         metadata={"help": "Crop, mirror and change the training pictures at random, as cn_clip's use-augment does."},
+    )
+    crop: bool = field(
+        default=False,
+        metadata={"help": "Crop the training pictures at random, as Taiyi's training does; augment does so, too."},
     )
     text_as_cn_clip: bool = field(
         default=False, metadata={"help": "Lower-case texts and straighten quotes first, as cn_clip's training does."}
@@ -81,13 +112,27 @@ class ContrastiveArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started > 1 and not torch.accelerator.is_available():
+            self.use_cpu = True  # without it, each process would train by itself
         super().__post_init__()
+        if self.world_size != started:
+            raise InputError(
+                f"found {started} processes (WORLD_SIZE), of which transformers sees {self.world_size}: each would "
+                "train by itself. Start them with torchrun or `accelerate launch`."
+            )
         for name, known in {"negatives": NEGATIVES, "decay": DECAYS, "freeze": tuple(FREEZES)}.items():
             if (found := getattr(self, name)) not in known:
                 raise InputError(f"found {name} {found}; one of {', '.join(known)} was wanted.{near(found, known)}")
         if not 0 <= self.patch_dropping < 1:
             raise InputError(f"found patch_dropping {self.patch_dropping}; a share from 0 to below 1 was wanted.")
-        if self.cache_chunk < 0:
-            raise InputError(f"found cache_chunk {self.cache_chunk}; 0 or more was wanted.")
+        for name in ("cache_chunk", "restart_every"):
+            if getattr(self, name) < 0:
+                raise InputError(f"found {name} {getattr(self, name)}; 0 or more was wanted.")
         if self.as_cn_clip and not self.cache_chunk:
             raise InputError("found as_cn_clip without cache_chunk, where it changes nothing. Give both or none.")
+        if self.restart_every and self.lr_scheduler_type != "cosine":
+            raise InputError(
+                "found restart_every with another lr_scheduler_type than cosine, where it changes nothing. Leave one "
+                "of them out."
+            )

@@ -57,25 +57,28 @@ class Augmentation:
     """A random change of a picture: any picture -> RGB of `size` by `size`.
 
     `fill` is the colour of corners that a rotation uncovers. The random numbers come from torch's generator, so that a
-    resumed training draws the same.
+    resumed training draws the same. With `crops_only`, the picture is only cropped, as Taiyi's clip_finetune does.
     """
 
     size: int
     fill: tuple[int, int, int]
+    crops_only: bool = False
 
     def __call__(self, picture: Image.Image) -> Image.Image:
         draw = random.Random(int(torch.randint(2**62, ()).item()))
         picture = cropped(picture, self.size, draw)
+        if self.crops_only:
+            return picture.convert("RGB")
         if draw.random() < FLIPPED:
             picture = ImageOps.mirror(picture)
         return changed(picture.convert("RGB"), self.fill, draw)
 
 
-def of_processor(image_processor: object) -> Augmentation:
+def of_processor(image_processor: object, crops_only: bool) -> Augmentation:
     """The augmentation for a processor's size; corners get its mean colour."""
     size, mean = image_processor.size, image_processor.image_mean  # type: ignore[attr-defined]
     red, green, blue = (min(255, round(255 * value)) for value in mean)
-    return Augmentation(size["height"], (red, green, blue))
+    return Augmentation(size["height"], (red, green, blue), crops_only)
 
 
 def cropped(picture: Image.Image, size: int, draw: random.Random) -> Image.Image:

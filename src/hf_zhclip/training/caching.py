@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .parts import batch_norms
+
 Inputs = Mapping[str, torch.Tensor]
 Vectors = tuple[torch.Tensor, torch.Tensor]
 Encode = Callable[[Inputs], Vectors]
@@ -93,7 +95,7 @@ def _with(cached: Sequence[torch.Tensor], number: int, rows: torch.Tensor) -> to
 @contextmanager
 def _still_statistics(model: nn.Module) -> Iterator[None]:
     """Keeps BatchNorm's running statistics in the first pass: the second pass sees the same pictures again."""
-    norms = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(model)
     momenta = [each.momentum for each in norms]
     counts = [each.num_batches_tracked.clone() for each in norms if each.num_batches_tracked is not None]
     for each in norms:

@@ -5,7 +5,6 @@ Source: `get_loss` in cn_clip/training/train.py. On each process, the loss is th
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather
 
 from ..modeling_zhclip import contrastive_loss
 
@@ -44,16 +43,40 @@ def _processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+class _Gathered(torch.autograd.Function):
+    """The rows of all processes; a row's gradient is the sum of what all processes' losses give it.
+
+    torch's own (torch.distributed.nn.functional.all_gather) is deprecated since torch 2.13, and its successor is not
+    in torch 2.6.
+    """
+
+    @staticmethod
+    def forward(ctx, rows):
+        return torch.cat(_gathered(rows))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient.chunk(_processes())[dist.get_rank()]
+
+
 def _with_gradients(rows: torch.Tensor) -> torch.Tensor:
-    return torch.cat(list(all_gather(rows.contiguous())))
+    return _Gathered.apply(rows)
 
 
 def _own_first(rows: torch.Tensor) -> torch.Tensor:
     """The rows of all processes, of which only this process's carry gradients."""
-    found = [torch.empty_like(rows) for _ in range(_processes())]
-    dist.all_gather(found, rows.detach().contiguous())
-    own = dist.get_rank()
+    found, own = _gathered(rows.detach()), dist.get_rank()
     return torch.cat([rows, *found[:own], *found[own + 1 :]])
+
+
+def _gathered(rows: torch.Tensor) -> list[torch.Tensor]:
+    """The rows of each process; every process has the same number of rows."""
+    rows = rows.contiguous()
+    found = [torch.empty_like(rows) for _ in range(_processes())]
+    dist.all_gather(found, rows)
+    return found
 
 
 def _without_equal(logits: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .arguments import FREEZES
+from .arguments import FREEZES, ContrastiveArguments
 
 LARGEST_SCALE = 4.6052
 """ln 100 as cn_clip rounds it: published checkpoints stand at this number, which a step must not lower."""
@@ -26,11 +26,39 @@ def keep_statistics(model: nn.Module) -> None:
 
     Source: `freeze_vision_bn` in cn_clip/training/train.py.
     """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
-            weight.requires_grad for weight in module.parameters()
-        ):
+    for module in batch_norms(model):
+        if not _trains(module):
             module.eval()
+
+
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The BatchNorm layers of a model."""
+    return [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+
+
+def _trains(module: nn.Module) -> bool:
+    return any(weight.requires_grad for weight in module.parameters())
+
+
+def trains_batch_norm(model: nn.Module) -> bool:
+    """Whether a BatchNorm layer trains: its output depends on the pictures that are computed at once."""
+    return any(map(_trains, batch_norms(model)))
+
+
+def check_chunks(model: nn.Module, args: ContrastiveArguments) -> None:
+    """Refuses chunks for BatchNorm that trains: a chunk's statistics are not those of the batch.
+
+    Raises:
+        InputError: see above.
+    """
+    in_chunks = 0 < args.cache_chunk < args.train_batch_size
+    if in_chunks and not args.as_cn_clip and trains_batch_norm(model):
+        raise InputError(
+            f"found cache_chunk {args.cache_chunk} for a ResNet that trains; its BatchNorm would see "
+            f"{args.cache_chunk} pictures at a time, so that the gradients would not be those of the whole batch. "
+            "--cache_chunk 0 computes the batch at once; --freeze vision keeps the ResNet as it is; --as_cn_clip "
+            "takes the chunks' statistics, as cn_clip does."
+        )
 
 
 def without_decay(model: nn.Module, rule: str) -> list[str]:
@@ -98,11 +126,17 @@ def _kept(tokens: torch.Tensor, share: float) -> torch.Tensor:
     return torch.cat([tokens[:, :1], patch_rows], dim=1)
 
 
-def rate(step: int, warmup: int, steps: int) -> float:
-    """The share of the learning rate at a step: linear warm-up, then half a cosine down to 0 at `steps`.
+def rate(step: int, warmup: int, steps: int, restart_every: int = 0) -> float:
+    """The share of the learning rate at a step: linear warm-up, then half a cosine down to 0.
 
-    Source: cn_clip/training/scheduler.py; the first step already has a rate.
+    The cosine ends at `steps`; with `restart_every`, it ends after so many steps and starts anew.
+
+    Source: cn_clip/training/scheduler.py; the first step already has a rate. Restarts: torch's
+    CosineAnnealingWarmRestarts, which Taiyi's fine-tune calls.
     """
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    done, length = step - warmup, max(steps - warmup, 1)
+    if restart_every:
+        done, length = done % restart_every, restart_every
+    return 0.5 * (1 + math.cos(math.pi * done / length))

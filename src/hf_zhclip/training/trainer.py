@@ -1,6 +1,7 @@
 """transformers' Trainer with the contrastive loss of all processes, cached gradients, and recall as its evaluation."""
 
 import logging
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,14 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback
 
+from ..data.split import Id
 from ..evaluation.encoding import Encoder
 from .arguments import ContrastiveArguments
 from .caching import Inputs, Step, Vectors, cached_step, cached_step_as_cn_clip, in_chunks
 from .loss import loss_of_pairs
 from .parts import (
     LARGEST_SCALE,
+    check_chunks,
     check_patches,
     freeze,
     keep_statistics,
@@ -23,6 +26,7 @@ from .parts import (
     rate,
     without_decay,
 )
+from .sharding import make_shardable, whole, with_scalar
 from .validation import recall_of_split
 
 logger = logging.getLogger(__name__)
@@ -32,23 +36,37 @@ class ContrastiveTrainer(Trainer):
     """Trains a ZhCLIPModel on batches of pairs; each batch is a row of a `Collator`.
 
     `eval_dataset` is a `hf_zhclip.data.Split`: its evaluation is recall over the whole pool, as `mean_recall` and by
-    direction, and not the accuracy inside of batches.
+    direction, and not the accuracy inside of batches. `tell` is called with one line about everything that a reader of
+    the result should know.
     """
 
     args: ContrastiveArguments
     control: Any
     lr_scheduler: Any
 
-    def __init__(self, model: nn.Module, args: ContrastiveArguments, **kwargs: Any) -> None:
-        freeze(_inner(model), args.freeze)
-        check_patches(_inner(model), args.patch_dropping)
+    def __init__(
+        self,
+        model: nn.Module,
+        args: ContrastiveArguments,
+        *,
+        tell: Callable[[str], object] = logger.warning,
+        **kwargs: Any,
+    ) -> None:
+        freeze(inner(model), args.freeze)
+        check_patches(inner(model), args.patch_dropping)
+        check_chunks(model, args)
         super().__init__(model, args, **kwargs)
+        if args.torch_compile:  # the code of an earlier training knows nothing of this training's patch dropping
+            torch.compiler.reset()
+        if self.is_fsdp_enabled:
+            make_shardable(inner(model), self.accelerator.state.fsdp_plugin)
         self.add_callback(ClampsScale())
+        self._tell, self._broken = tell, set[Id]()
         if args.gradient_accumulation_steps > 1:
-            logger.warning(
-                "gradient_accumulation_steps is %d: it adds no negatives, because each batch is compared only with "
-                "itself. A larger per_device_train_batch_size with cache_chunk does, in the same memory.",
-                args.gradient_accumulation_steps,
+            tell(
+                f"gradient_accumulation_steps is {args.gradient_accumulation_steps}: it adds no negatives, because "
+                "each batch is compared only with itself. A larger per_device_train_batch_size with cache_chunk does, "
+                "in the same memory."
             )
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -56,7 +74,7 @@ class ContrastiveTrainer(Trainer):
         keep_statistics(self._inner(model))  # after the Trainer's model.train()
         captions = self._captions(inputs)
         image, text = self._encode(model, inputs)
-        return self._loss(image, text, self._inner(model).logit_scale, captions)
+        return self._loss(image, text, whole(self._inner(model).logit_scale), captions)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One batch: forward and backward, in chunks if `cache_chunk` asks for them."""
@@ -66,11 +84,11 @@ class ContrastiveTrainer(Trainer):
         keep_statistics(self._inner(model))
         inputs = self._prepare_inputs(inputs)
         captions = self._captions(inputs)
-        scale, accumulated = self._inner(model).logit_scale, self.current_gradient_accumulation_steps
+        accumulated = self.current_gradient_accumulation_steps
         step = Step(
             encode=partial(self._encode, model),
             loss=partial(self._loss, captions=captions),
-            scale=scale,
+            scale=whole(self._inner(model).logit_scale),
             # The mean over the batches of gradient_accumulation_steps, as Trainer's own step.
             backward=lambda loss: self.accelerator.backward(loss / accumulated),
             apart=partial(self.accelerator.no_sync, model),
@@ -94,7 +112,7 @@ class ContrastiveTrainer(Trainer):
         return captions if self.args.mask_equal_captions else None
 
     def _inner(self, model: nn.Module) -> Any:
-        return _inner(self.accelerator.unwrap_model(model))
+        return inner(self.accelerator.unwrap_model(model))
 
     def get_decay_parameter_names(self, model):
         """The weights that decay, by the rule of `decay`."""
@@ -107,34 +125,53 @@ class ContrastiveTrainer(Trainer):
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             warmup = self.args.get_warmup_steps(num_training_steps)
-            curve = partial(rate, warmup=warmup, steps=num_training_steps)
+            curve = partial(rate, warmup=warmup, steps=num_training_steps, restart_every=self.args.restart_every)
             self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, curve)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Recall over the whole split, in percent; every process computes all of it."""
+        """Recall over the whole split, in percent; every process computes all of it.
+
+        A picture that is broken is told once and left out; `pictures` says how many are counted.
+        """
         split = self.eval_dataset if eval_dataset is None else eval_dataset
         self.model.eval()
-        found = recall_of_split(self._encoder(), split)
+        found, broken = recall_of_split(self._encoder(), split)
+        self._tell_broken(broken)
         figures = {
             f"{side}_{name}": value for side, values in found.to_json().items() for name, value in values.items()
         }
         mean = sum(each.mean_recall for each in found.of.values()) / len(found.of)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in {**figures, "mean_recall": mean}.items()}
+        metrics = {
+            f"{metric_key_prefix}_{name}": value
+            for name, value in {**figures, "mean_recall": mean, "pictures": len(split.pictures) - len(broken)}.items()
+        }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _tell_broken(self, broken: Mapping[Id, str]) -> None:
+        for each in broken.keys() - self._broken:
+            self._tell(f"{broken[each]} The recall of the validation does not count it.")
+        self._broken |= broken.keys()
+
+    def gathered(self) -> dict[str, torch.Tensor]:
+        """The trained weights on the first process; all processes have to ask."""
+        return with_scalar(self.accelerator.get_state_dict(self.model))
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, None if state_dict is None else with_scalar(state_dict))
+
     def _encoder(self) -> Encoder:
-        args, inner = self.args, self._inner(self.model)
+        args, model = self.args, self._inner(self.model)
         # Called through `forward`, where FSDP gathers the weights.
         forwarded = SimpleNamespace(
             encode_text=lambda **inputs: self.model_wrapped(**inputs).text_embeds,
             encode_image=lambda **inputs: self.model_wrapped(**inputs).image_embeds,
-            config=inner.config,
+            config=model.config,
             device=args.device,
-            dtype=inner.dtype,
+            dtype=model.dtype,
         )
         return Encoder(forwarded, self.processing_class, args.per_device_eval_batch_size, args.context_length, False)
 
@@ -143,11 +180,11 @@ class ClampsScale(TrainerCallback):
     """Keeps the logarithm of a scale that trains in [0, ln 100] after each step, as cn_clip and OpenAI do."""
 
     def on_optimizer_step(self, args, state, control, model=None, **kwargs):
-        scale = _inner(model).logit_scale
+        scale = inner(model).logit_scale
         if scale.requires_grad:
             scale.data.clamp_(0, LARGEST_SCALE)
 
 
-def _inner(model: Any) -> Any:
+def inner(model: Any) -> Any:
     """The ZhCLIPModel inside of PEFT's model."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

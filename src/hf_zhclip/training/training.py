@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import shlex
+import shutil
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,15 +20,19 @@ from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data import read
+from ..data.reading import check_outside
 from ..errors import InputError, WorkError
 from ..evaluation.encoding import load_pair
 from ..json_files import brief, read_json
+from ..staging import check_parents
 from ..telling import near
-from .arguments import ContrastiveArguments
+from .arguments import CHECKPOINTING, RENAMED, ContrastiveArguments
 from .augmentation import of_processor
 from .pairs import Collator, Pairs
+from .parts import freeze, trains_batch_norm
 from .recipes import FIELDS, read_recipe
-from .trainer import ContrastiveTrainer
+from .space import check_space
+from .trainer import ContrastiveTrainer, inner
 
 TRAINED, ADAPTER = "trained", "adapter"
 """The folders that a training's folder has at its end."""
@@ -47,10 +52,19 @@ OURS = {
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The folder of the trained weights, and that of the adapter if only an adapter was trained."""
+    """What a training gives.
+
+    Attributes:
+        folder: the trained weights.
+        adapter: the adapter, if only an adapter was trained.
+        steps: the steps of the whole training; it is counted on from a checkpoint.
+        best: the best value of the validation, which chose the weights, and its step; None without a validation.
+    """
 
     folder: Path
     adapter: Path | None
+    steps: int
+    best: tuple[float, int] | None
 
 
 def train(
@@ -62,6 +76,7 @@ def train(
     split: str | None = None,
     validation: str | None = None,
     resume: bool = False,
+    repository: bool = False,
     tell: Callable[[str], None] = lambda line: None,
     **arguments: Any,
 ) -> Trained:
@@ -75,17 +90,19 @@ def train(
         split: the split of `data` to train on, if it holds several.
         validation: the split of `data` whose recall is measured at each evaluation, and chooses the best weights.
         resume: go on from the last checkpoint in `folder`.
+        repository: the disk needs space for the trained weights as a repository, too.
         tell: called with one line about everything that a reader of the result should know.
         **arguments: of `ContrastiveArguments`; they replace the recipe's.
 
     Raises:
         InputError: an argument, the data or the recipe is wrong; found before the first step where it can be known.
-        WorkError: a checkpoint could not be written.
+        WorkError: the disk has no room for the checkpoints and the result, or a checkpoint could not be written.
     """
     values = read_recipe(recipe)
     place = Path(folder)
     given = {**{name: value for name, value in values.items() if name not in FIELDS}, **arguments}
     args = _arguments(Path(folder), given, validation is not None)
+    check_outside(place, data)
     pairs = Pairs(read(data, split=split), tell)
     pool = None if validation is None else read(data, split=validation)
     if pool is not None and pool.blind:
@@ -98,27 +115,35 @@ def train(
     if model.dtype in (torch.float16, torch.bfloat16):
         tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
         model = model.float()  # small steps would be lost in a half
-    checkpoint = _prepared(place, args, identity(model), resume)
+    start = identity(model)
+    checkpoint = _checkpoint(place, args, start, resume)
     set_seed(args.seed)  # before the adapter gets its first weights
+    if "lora" in values:
+        model = _with_lora(model, values["lora"])
+    freeze(inner(model), args.freeze)
+    if not args.process_index:
+        check_space(place, model, args, len(pairs), len(checkpoints(place)), repository)
+        _begin(place, start)
     trainer = ContrastiveTrainer(
-        _with_lora(model, values["lora"]) if "lora" in values else model,
+        model,
         args,
         train_dataset=pairs,
         eval_dataset=pool,
         data_collator=Collator(
             processor,
             args.context_length,
-            of_processor(processor.image_processor) if args.augment else None,
+            of_processor(processor.image_processor, not args.augment) if args.augment or args.crop else None,
             args.text_as_cn_clip,
         ),
         processing_class=processor,
+        tell=tell,
     )
     for each in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(each)  # they print to stdout, where the result stands
     trainer.add_callback(Tells(tell))
-    with _worded(args):
+    with _worded(args, trains_batch_norm(trainer.model)):
         trainer.train(resume_from_checkpoint=checkpoint)
-        return _saved(trainer, place)
+        return _saved(trainer, repo, place)
 
 
 class Tells(TrainerCallback):
@@ -138,6 +163,7 @@ class Tells(TrainerCallback):
 
 
 def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> ContrastiveArguments:
+    given = {RENAMED.get(name, name): value for name, value in given.items()}
     known = {each.name for each in dataclasses.fields(ContrastiveArguments) if each.init} - set(OURS)
     if ours := sorted(set(given) & set(OURS)):
         raise InputError(f"found {ours[0]}, {OURS[ours[0]]}. Leave it out.")
@@ -163,7 +189,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any]:
         SystemExit: a word is no argument, or a value is of another kind; the message is on stderr, the code 2.
     """
     parser = _parser()
-    found, more = parser.parse_known_args(list(words))
+    found, more = parser.parse_known_args([_installed(word) for word in words])
     if more:
         known = [f"--{action.dest}" for action in parser._actions]
         word = next((each for each in more if each.startswith("--")), more[0]).partition("=")[0]
@@ -172,6 +198,14 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any]:
             "and OUT, each with its value."
         )
     return vars(found)
+
+
+def _installed(word: str) -> str:
+    """An option by the name that the installed transformers takes."""
+    name, equals, value = word.partition("=")
+    if name.startswith("--"):
+        name = f"--{RENAMED.get(name[2:], name[2:])}"
+    return f"{name}{equals}{value}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -255,15 +289,15 @@ def identity(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _prepared(folder: Path, args: ContrastiveArguments, start: str, resume: bool) -> str | None:
-    """Checks the training's folder, notes what it starts from, and gives the checkpoint to go on from.
+def _checkpoint(folder: Path, args: ContrastiveArguments, start: str, resume: bool) -> str | None:
+    """Checks the training's folder, and gives the checkpoint to go on from.
 
     A training that wrote a checkpoint is never mixed with another training; what wrote none is replaced.
 
     Raises:
         InputError: the folder holds another training or something else, or no checkpoint to go on from.
-        WorkError: the disk has no room for the trained weights.
     """
+    check_parents(folder)
     note, found = folder / STARTED, checkpoints(folder)
     if resume:
         if not found:
@@ -286,9 +320,15 @@ def _prepared(folder: Path, args: ContrastiveArguments, start: str, resume: bool
         )
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not note.is_file())):
         raise InputError(f"{folder} exists and is no folder of a training. Choose another OUT.")
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"model": start}), encoding="utf-8")
     return None
+
+
+def _begin(folder: Path, start: str) -> None:
+    """Notes what the training starts from, and removes checkpoints that a full disk cut off."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STARTED).write_text(json.dumps({"model": start}), encoding="utf-8")
+    for place in set(folder.glob("checkpoint-*")) - set(checkpoints(folder)):
+        shutil.rmtree(place)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -306,18 +346,20 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _worded(args: ContrastiveArguments) -> Iterator[None]:
+def _worded(args: ContrastiveArguments, batch_norm: bool) -> Iterator[None]:
     """Says in words why a training ended; its checkpoints stay."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError, MemoryError) as error:
+    except (InputError, OSError, RuntimeError, SafetensorError, MemoryError) as error:
         stay = ""
         if checkpoints(Path(args.output_dir)):
             stay = f" The checkpoints in {args.output_dir} stay; --resume goes on from the last one."
+        if isinstance(error, InputError):
+            raise InputError(f"{error}{stay}") from error
         if _is_memory(error):
             batch = args.cache_chunk or args.per_device_train_batch_size
             raise InputError(
-                f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch)}{stay}"
+                f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch, batch_norm)}{stay}"
             ) from error
         if not _is_writing(error):
             raise
@@ -325,12 +367,16 @@ def _worded(args: ContrastiveArguments) -> Iterator[None]:
         raise WorkError(f"{args.output_dir} could not be written: {why}. Free some space.{stay}") from error
 
 
-def _less_memory(args: ContrastiveArguments, batch: int) -> str:
-    """What needs less memory than the arguments: only what is not given already."""
+def _less_memory(args: ContrastiveArguments, batch: int, batch_norm: bool) -> str:
+    """What needs less memory than the arguments: only what is not given already, and what is not refused."""
     ways = []
     if args.cache_chunk != 1:
-        ways.append(f"Give --cache_chunk {max(batch // 4, 1)}: the same batch in a part of the memory.")
-    if not args.gradient_checkpointing:
+        chunk = f"--cache_chunk {max(batch // 4, 1)}"
+        if batch_norm and not args.as_cn_clip:  # `check_chunks` refuses the exact way
+            ways.append(f"Give {chunk} --as_cn_clip: a part of the memory, with BatchNorm over a part of the batch.")
+        else:
+            ways.append(f"Give {chunk}: the same batch in a part of the memory.")
+    if not getattr(args, CHECKPOINTING):
         ways.append("Give --gradient_checkpointing: more time, and less memory.")
     return " ".join(ways) or "A smaller model, or a device with more memory, is needed."
 
@@ -345,19 +391,37 @@ def _is_memory(error: BaseException) -> bool:
 
 def _is_writing(error: BaseException) -> bool:
     """Whether a file could not be written; torch says so in a RuntimeError."""
+    words = ("PytorchStreamWriter", "file write", "inline_container")
     return isinstance(error, OSError | SafetensorError) or (
-        isinstance(error, RuntimeError) and any(each in str(error) for each in ("PytorchStreamWriter", "file write"))
+        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
     )
 
 
-def _saved(trainer: ContrastiveTrainer, folder: Path) -> Trained:
-    """Writes the weights, merged if an adapter was trained, and the processor."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if not hasattr(model, "merge_and_unload"):
-        trainer.save_model(str(folder / TRAINED))
-        return Trained(folder / TRAINED, None)
+def _saved(trainer: ContrastiveTrainer, repo: str, folder: Path) -> Trained:
+    """Writes the weights, merged if an adapter was trained, and the processor; each folder is complete or absent."""
+    adapter, weights = hasattr(trainer.model, "merge_and_unload"), trainer.gathered()
     if trainer.is_world_process_zero():
-        model.save_pretrained(folder / ADAPTER)
-        model.merge_and_unload().save_pretrained(folder / TRAINED)
-        trainer.processing_class.save_pretrained(folder / TRAINED)
-    return Trained(folder / TRAINED, folder / ADAPTER)
+        with _complete(folder / (ADAPTER if adapter else TRAINED)) as place:
+            trainer._save(str(place), weights)
+        if adapter:
+            with _complete(folder / TRAINED) as place:
+                _merged(repo, folder / ADAPTER).save_pretrained(place)
+                trainer.processing_class.save_pretrained(place)
+    state = trainer.state
+    best = (state.best_metric, state.best_global_step) if state.best_metric is not None else None
+    return Trained(folder / TRAINED, folder / ADAPTER if adapter else None, state.global_step, best)
+
+
+@contextmanager
+def _complete(folder: Path) -> Iterator[Path]:
+    """Gives a place beside a folder; the folder appears when the block succeeds."""
+    part = folder.with_name(f"{folder.name}-part")
+    yield part
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def _merged(repo: str, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_pair(repo)[0].float(), adapter).merge_and_unload()

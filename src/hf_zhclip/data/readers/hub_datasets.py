@@ -163,4 +163,5 @@ FORMAT = Format(
     claims=_claims,
     splits=_splits,
     read=read,
+    below=True,
 )

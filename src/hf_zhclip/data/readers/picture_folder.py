@@ -161,5 +161,6 @@ FORMAT = Format(
     claims=lambda place: bool(_splits(place)),
     splits=_splits,
     read=read,
+    below=True,
     pictures_elsewhere=True,
 )

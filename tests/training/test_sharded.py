@@ -1,0 +1,53 @@
+"""Two processes under FSDP train what they train under DDP."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.newcomer import ROOT
+from tests.training.sharded_processes import WAYS
+from tests.training.test_training import pictures, repo  # noqa: F401  the fixture
+
+pytestmark = pytest.mark.thorough
+
+
+def trained(repo, data, folder, *more):  # noqa: F811
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ran = subprocess.run(
+        [*command, "-m", "tests.training.sharded_processes", str(repo), str(data), str(folder), *more],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(repo, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("sharded")
+    data = pictures(folder / "data", 16)
+    return trained(repo, data, folder / "ddp"), trained(repo, data, folder / "fsdp", "--fsdp")
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_fsdp_trains_what_ddp_trains(way, folders, repo):  # noqa: F811
+    wanted, found = (weights(folder / way / "trained") for folder in folders)
+    start = weights(repo)
+    assert {name: each.shape for name, each in found.items()} == {name: each.shape for name, each in start.items()}
+    assert all((found[name] - each).abs().max() < 1e-5 for name, each in wanted.items())
+    assert max((found[name] - each).abs().max() for name, each in start.items()) > 1e-4
+
+
+def test_a_resumed_training_under_fsdp_ends_with_the_same_weights(folders):
+    whole, resumed = weights(folders[1] / "first-trained"), weights(folders[1] / "at_once" / "trained")
+    assert all(each.equal(resumed[name]) for name, each in whole.items())
