@@ -141,7 +141,7 @@ def _check_arguments(
     if to != "cn_clip":
         if ddp:
             raise InputError("--ddp writes keys as cn_clip's training does. Leave --ddp out, or pass --to cn_clip.")
-        if destination.suffix in (*SUFFIXES, ".safetensors", ".bin"):
+        if destination.suffix in (*SUFFIXES, ".safetensors", ".bin", ".onnx"):
             raise InputError(f"{destination} looks like a file, but --to {to} writes a folder. Name a folder.")
         check_shard_size(max_shard_size)
         if to == "onnx":

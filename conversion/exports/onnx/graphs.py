@@ -1,5 +1,6 @@
 """A tower -> its graph in ONNX, through torch's exporter."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,13 @@ def write_graph(module: Vectors, tower: Tower, repo: Repo, opset: int, file: Pat
     Raises:
         WorkError: torch's exporter fails, or gives another opset.
     """
-    sizes = {**EXAMPLE, SIDE: _side(repo)}
-    shapes = {name: tuple(sizes.get(size, size) for size in inputs) for name, inputs in tower.inputs.items()}
+    sizes = EXAMPLE if repo.is_text_alone else {**EXAMPLE, SIDE: repo.image_size}
     try:
         with silence():
             program = torch.onnx.export(
                 module,
-                tuple(_example(name, shape) for name, shape in shapes.items()),
-                input_names=list(shapes),
+                tuple(_example(name, tower, sizes) for name in tower.inputs),
+                input_names=list(tower.inputs),
                 output_names=[tower.output],
                 dynamic_shapes=(_dimensions(tower, repo),),
                 opset_version=opset,
@@ -90,22 +90,18 @@ def save(model: Any, file: Path) -> None:
     clean(file)
 
 
-def _example(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def _example(name: str, tower: Tower, sizes: Mapping[str, int]) -> torch.Tensor:
+    shape = [sizes[size] if isinstance(size, str) else size for size in tower.inputs[name]]
     return torch.zeros(shape) if name == "pixel_values" else torch.ones(shape, dtype=torch.long)
 
 
 def _dimensions(tower: Tower, repo: Repo) -> tuple[dict[int, Any], ...]:
     """What torch.export takes: for each input, the dimensions that a call chooses."""
-    longest = repo.longest_text
-    chosen = {BATCH: torch.export.Dim(BATCH), LENGTH: torch.export.Dim(LENGTH, max=longest)}
+    chosen = {BATCH: torch.export.Dim(BATCH), LENGTH: torch.export.Dim(LENGTH, max=repo.longest_text)}
     return tuple(
         {place: chosen[size] for place, size in enumerate(inputs) if size in chosen}
         for inputs in tower.inputs.values()
     )
-
-
-def _side(repo: Repo) -> int | None:
-    return None if repo.is_text_alone else repo.image_size
 
 
 def _first(error: Exception) -> str:

@@ -536,6 +536,7 @@ def test_a_fine_tuned_model_goes_to_both_places(tuned, repo, tmp_path):
         ("x", {"to": "transformers", "ddp": True}, "--ddp writes keys as cn_clip's training does"),
         ("x.pt", {"to": "transformers"}, "x.pt looks like a file, but --to transformers writes a folder"),
         ("x", {"to": "transformers", "max_shard_size": "5 GB"}, "--max-shard-size '5 GB' is no size"),
+        ("x.onnx", {"to": "onnx"}, "x.onnx looks like a file, but --to onnx writes a folder"),
         ("x", {"to": "cn_clip"}, r"x does not end in .pt or .pth, like cn_clip's files"),
         ("x.pt", {"to": "cn_clip", "also_legacy": True}, "--also-legacy writes files for older transformers"),
         ("there", {"to": "transformers"}, "there exists already, and is not overwritten"),
