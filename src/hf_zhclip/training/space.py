@@ -38,8 +38,8 @@ def check_space(
         fewer = ", or give --save_total_limit 1, which keeps fewer checkpoints" if least <= free else ""
         raise WorkError(
             f"The disk of {folder} has {free:,} bytes free, but {needed:,} bytes are needed: {counts[0]} times "
-            f"{checkpoint:,} bytes for checkpoints, and {result:,} bytes for the result. Free some space or choose another "
-            f"disk{fewer}."
+            f"{checkpoint:,} bytes for checkpoints, and {result:,} bytes for the result. Free some space or choose "
+            f"another disk{fewer}."
         )
 
 
