@@ -24,7 +24,7 @@ from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_flo
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
 from .natives import PIXELS, Native, about_padding, differences, native_for
-from .onnx import writing
+from .onnx import transformers_js, writing
 from .onnx.asking import FLOAT32, check_asked, read_proof
 from .onnx.graphs import OPSET
 from .quiet import without_bars
@@ -71,6 +71,7 @@ def export(
     max_shard_size: str = "5GB",
     precision: str | None = None,
     opset: int | None = None,
+    layout: str | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Exported:
@@ -87,6 +88,7 @@ def export(
         max_shard_size: for transformers, and for a source that has shards: the largest weight file.
         precision: for onnx: the numbers of the weights, float32 by default.
         opset: for onnx: the version of the operators that the graphs are written in.
+        layout: for onnx: `plain`, the default, or `transformers.js`, the files that its classes read.
         force: replace an existing `destination`.
         progress: called with one line before each long step.
 
@@ -98,10 +100,12 @@ def export(
     """
     out, destination = Path(out), Path(destination)
     _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
-    check_asked(to, precision, opset)
+    check_asked(to, precision, opset, layout)
     progress(f"Reading {out}")
     if to == "source":
         return _to_source(out, destination, max_shard_size, force, progress)
+    if to == "onnx" and layout == transformers_js.NAME:
+        return _to_transformers_js(out, destination, opset or OPSET, force, progress)
     if to == "onnx":
         return _to_onnx(out, destination, precision or FLOAT32, opset or OPSET, force, progress)
     repo = read_repo(out)
@@ -428,4 +432,22 @@ def _to_onnx(
         why=writing.why(checked),
         differs=(),
         load=writing.how_to_load(destination, checked),
+    )
+
+
+def _to_transformers_js(
+    out: Path, destination: Path, opset: int, force: bool, progress: Callable[[str], None]
+) -> Exported:
+    report = read_proof(out)
+    repo = read_repo(out)
+    native = transformers_js.native_of(repo)
+    with staging(destination, transformers_js.needed_bytes(repo, native), force, writing.MARKS) as folder:
+        checked = transformers_js.write(repo, native, report, folder, opset, progress)
+    return Exported(
+        to="onnx",
+        path=str(destination),
+        wrote=f"{native.name} of transformers.js, opset {opset}: {', '.join(sorted({each.file for each in checked}))}",
+        why=transformers_js.why(checked),
+        differs=transformers_js.DIFFERS,
+        load=transformers_js.how_to_load(destination),
     )

@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ddp", action="store_true", help="begin the keys with module., for more training in cn_clip")
     parser.add_argument("--precision", choices=("float32",), help="the weights of ONNX graphs (default: float32)")
     parser.add_argument("--opset", type=int, metavar="N", help="the version of ONNX's operators (default: 20)")
+    parser.add_argument(
+        "--layout",
+        choices=("plain", "transformers.js"),
+        help="the files of ONNX graphs: with zhclip_onnx.py, or as transformers.js reads them (default: plain)",
+    )
     add_shared(parser, "also_legacy", "max_shard_size", "json")
     parser.add_argument("--force", action="store_true", help="replace DEST if it exists")
 

@@ -8,21 +8,24 @@ from .checking import BOUNDS
 from .graphs import check_exporter
 
 FLOAT32 = "float32"
+LAYOUTS = ("plain", "transformers.js")
 
 
-def check_asked(to: str, precision: str | None, opset: int | None) -> None:
+def check_asked(to: str, precision: str | None, opset: int | None, layout: str | None) -> None:
     """Refuses options that `to` does not have, and what the installed packages cannot write.
 
     Raises:
         InputError: see above; the message says what is possible.
     """
     if to != "onnx":
-        for option, value in {"--precision": precision, "--opset": opset}.items():
+        for option, value in {"--precision": precision, "--opset": opset, "--layout": layout}.items():
             if value is not None:
                 raise InputError(f"{option} is an option of ONNX. Leave {option} out, or pass --to onnx.")
         return
     if precision is not None and precision not in BOUNDS:
         raise InputError(f"There is no --precision {precision!r}; wanted {' or '.join(BOUNDS)}.")
+    if layout is not None and layout not in LAYOUTS:
+        raise InputError(f"There is no --layout {layout!r}; wanted {' or '.join(LAYOUTS)}.")
     check_exporter(opset)
 
 

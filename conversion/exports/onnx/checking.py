@@ -15,7 +15,7 @@ from ...errors import ParityError, WorkError
 from ...proof import samples, texts
 from ...repos.repo import Repo
 from . import NEEDED_BY
-from .towers import Tower, Vectors
+from .towers import Tower
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -60,8 +60,17 @@ class Checked:
 
 
 @torch.no_grad()
-def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision: str) -> Checked:
+def check_graph(
+    module: torch.nn.Module,
+    tower: Tower,
+    repo: Repo,
+    file: Path,
+    precision: str,
+    beside: Mapping[str, torch.Tensor] | None = None,
+) -> Checked:
     """Compares a graph in onnxruntime with the repo's own tower, which computes in float64.
+
+    `beside` are inputs of the graph that are not the tower's.
 
     float32's own rounding in torch is larger than onnxruntime's: the reference is therefore exact.
 
@@ -71,12 +80,12 @@ def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision
     """
     module = module.double()
     compared, cosines = [], []
-    run = _session(tower, file)
+    run = session(tower, file)
     for what, inputs, counts in INPUTS[tower.name](repo):
         vectors = module(*(each.double() if each.is_floating_point() else each for each in inputs.values()))
         for count in counts:
             given = {name: each[:count] for name, each in inputs.items()}
-            found, wanted = run(given), vectors[:count]
+            found, wanted = run({**given, **(beside or {})}), vectors[:count]
             shape = tuple(next(iter(given.values())).shape)
             compared.append(Compared(what, shape, _difference(found, wanted)))
             cosines.append(_cosine(found, wanted))
@@ -96,7 +105,7 @@ Batch = tuple[str, dict[str, torch.Tensor], Sequence[int]]
 """What a batch holds, its inputs by name, and the numbers of its first rows that are compared as a batch each."""
 
 
-def _session(tower: Tower, file: Path) -> Any:
+def session(tower: Tower, file: Path) -> Any:
     """A function that runs the file in onnxruntime: tensors by name -> embeddings."""
     onnxruntime = extra("onnxruntime", NEEDED_BY)
 
@@ -108,13 +117,13 @@ def _session(tower: Tower, file: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # an operator that fails is told by the error
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=[PROVIDER])
+        loaded = onnxruntime.InferenceSession(str(file), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime's errors have no common base but Exception
         raise failed(error) from error
 
     def run(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         try:
-            (output,) = session.run([tower.output], {name: each.numpy() for name, each in inputs.items()})
+            (output,) = loaded.run([tower.output], {name: each.numpy() for name, each in inputs.items()})
         except Exception as error:
             raise failed(error) from error
         return torch.from_numpy(output)

@@ -73,7 +73,7 @@ def write_readme(
         files="\n".join(files[each.tower](repo, each.file) for each in checked),
         longest=repo.longest_text,
         usage=usage(facts),
-        lineage=_lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
+        lineage=lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
         licence=licence or NOT_STATED,
         provider=PROVIDER,
         figures="\n".join(f"| {each.tower} | {each.difference:.1e} | {each.bound:.0e} |" for each in checked),
@@ -92,7 +92,8 @@ def _image_row(repo: Repo, file: str) -> str:
     return f"| {file} | `pixel_values` (pictures, 3, {side}, {side}) | `image_embeds` (pictures, {width}) |"
 
 
-def _lineage(report: Report | None) -> str:
+def lineage(report: Report | None) -> str:
+    """What a repo was made from, in Markdown."""
     if report is None:
         return NO_LINEAGE
     first = TRAINED.format(base=shown(str(report.lineage["base"]))) if report.lineage else CONVERTED

@@ -26,6 +26,9 @@ from .towers import load_tower, towers_of
 REPORT = "zhclip_onnx_report.json"
 """The report of the check. A folder that holds it is an export, which --force replaces."""
 
+PLAIN = "plain"
+"""The layout of this module: a file for each tower, beside the files that prepare inputs."""
+
 MARKS = (REPORT,)
 """The files of which a folder must hold one, so that --force replaces it."""
 
@@ -51,9 +54,9 @@ def write(
         What was checked, by tower.
     """
     checked = [_write_tower(repo, tower, folder, opset, precision, progress) for tower in towers_of(repo)]
-    _write_inputs(repo, folder)
+    write_inputs(repo, folder)
     facts = write_runtime(folder, repo)
-    write_json(folder / REPORT, _report(checked, opset, precision))
+    write_json(folder / REPORT, report_of(checked, opset, precision, PLAIN))
     write_readme(folder, repo, report, checked, opset, precision, facts)
     return checked
 
@@ -69,7 +72,7 @@ def _write_tower(
     return check_graph(module, tower, repo, folder / tower.file, precision)
 
 
-def _write_inputs(repo: Repo, folder: Path) -> None:
+def write_inputs(repo: Repo, folder: Path) -> None:
     """Writes what turns texts and pictures into the graphs' inputs."""
     for name in TOKENIZER:
         if (repo.path / name).is_file():
@@ -81,11 +84,12 @@ def _write_inputs(repo: Repo, folder: Path) -> None:
         write_json(folder / "preprocessor_config.json", stock_image_processor(repo.processor.image_processor))
 
 
-def _report(checked: Sequence[Checked], opset: int, precision: str) -> dict[str, Any]:
+def report_of(checked: Sequence[Checked], opset: int, precision: str, layout: str) -> dict[str, Any]:
+    """The content of the report."""
     packages = {package: extra(package, NEEDED_BY).__version__ for package in PACKAGES}
     return {
         "format_version": 1,
-        "layout": "plain",
+        "layout": layout,
         "precision": precision,
         "opset": opset,
         "provider": PROVIDER,
