@@ -1,11 +1,15 @@
 """What a newcomer has: a clone of this repository and a fresh environment."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
 import sysconfig
 import venv
+from collections.abc import Iterable
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "src", "conversion", "examples", "model_cards")
@@ -30,6 +34,46 @@ def environment(folder: Path) -> Path:
     outer = Path(sysconfig.get_path("purelib", "venv", paths)) / "outer.pth"
     outer.write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     return Path(sysconfig.get_path("scripts", "venv", paths))
+
+
+OF_ZHCLIP_ONNX = ("onnxruntime", "tokenizers", "numpy", "pillow")
+"""What zhclip_onnx.py imports."""
+
+ONLY_DECLARED = ("huggingface-hub",)
+"""What tokenizers names and does not import: to leave it out keeps a dozen packages out."""
+
+
+def environment_of(folder: Path, *packages: str) -> Path:
+    """Makes an environment of some of this environment's packages and of what these need; gives its scripts."""
+    venv.create(folder, symlinks=os.name != "nt")
+    paths = {"base": str(folder), "platbase": str(folder)}
+    there = Path(sysconfig.get_path("purelib", "venv", paths))
+    for package in _with_what_they_need(packages):
+        files = importlib.metadata.files(package) or []
+        here = Path(str(importlib.metadata.distribution(package).locate_file("")))
+        for name in {file.parts[0] for file in files} - {".."}:
+            _link(here / name, there / name)
+    return Path(sysconfig.get_path("scripts", "venv", paths))
+
+
+def _with_what_they_need(packages: Iterable[str]) -> set[str]:
+    todo, found = list(packages), set()
+    while todo:
+        if (name := todo.pop().lower().replace("_", "-")) in (*found, *ONLY_DECLARED):
+            continue
+        found.add(name)
+        needed = map(Requirement, importlib.metadata.requires(name) or [])
+        todo += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return found
+
+
+def _link(source: Path, destination: Path) -> None:
+    if os.name != "nt":
+        destination.symlink_to(source)
+    elif source.is_dir():
+        shutil.copytree(source, destination)
+    else:
+        shutil.copy(source, destination)
 
 
 def run(*command: object, cwd: Path | None = None) -> str:

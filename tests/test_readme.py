@@ -23,7 +23,7 @@ from hf_zhclip.evaluation import lists
 from tests import checkpoints
 from tests.conversion.helpers import answer_here, save_time
 from tests.loopback_hub import connect, serve
-from tests.newcomer import ROOT, clone, environment, run_line
+from tests.newcomer import OF_ZHCLIP_ONNX, ROOT, clone, environment, environment_of, run_line
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALL = "pip install ."
@@ -51,6 +51,10 @@ PAIRS = [(f"{folder}README.md", f"{folder}README.zh-CN.md") for folder in ("", "
 
 ELSEWHERE = "sentence_transformers"
 """A package that the suite's own environment lacks; `make parity` runs the blocks that import it."""
+
+
+WITHOUT_TORCH = "from zhclip_onnx import"
+"""What a block has that runs where neither torch nor transformers nor hf_zhclip is installed."""
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
@@ -105,6 +109,12 @@ def home(tmp_path, monkeypatch, hub):
     yield tmp_path
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def without_torch(tmp_path_factory) -> Path:
+    """The scripts of an environment that has what zhclip_onnx.py imports, and nothing else."""
+    return environment_of(tmp_path_factory.mktemp("without_torch"), *OF_ZHCLIP_ONNX)
 
 
 def image_text_data(folder: Path) -> None:
@@ -184,13 +194,17 @@ def test_both_languages_have_the_same_headings_and_tables(english, chinese):
     assert outline(english) == outline(chinese)
 
 
-def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home, capsys):
+def test_every_command_and_every_python_block_runs_in_the_order_of_the_page(home, without_torch, capsys):
     for part in re.split("^## ", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE):
         names: dict[str, object] = {"__name__": "readme"}  # the blocks under one heading may go on with its names
         for language, text in BLOCK.findall(part):
             if language == "bash":
                 for line in text.splitlines():
                     run_command(line)
+            elif language == "python" and WITHOUT_TORCH in text:
+                (home / "use.py").write_text(text, encoding="utf-8")
+                found = figures(run_line("python use.py", home, without_torch))
+                assert found == pytest.approx(figures("".join(re.findall("#.*:.*", text))), abs=0.01)
             elif language == "python" and (ELSEWHERE not in text or importlib.util.find_spec(ELSEWHERE)):
                 exec(compile(text, f"README.md: {text.splitlines()[0]} ...", "exec"), names)
     assert {path.name for path in home.iterdir()} >= {"tuned", "my-lora", "my-merged-clip"}

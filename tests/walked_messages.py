@@ -439,9 +439,22 @@ WALKED = {
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
     },
+    "tests/training/test_sharded.py": {
+        "test_version_1_of_fsdp_is_refused_and_version_2_is_taken": (
+            "src/hf_zhclip/training/sharding.py make_shardable",
+        ),
+    },
     "tests/training/test_trainer.py": {
         "test_a_resnet_that_trains_is_refused_in_chunks_and_goes_on_as_the_message_says": (
             "src/hf_zhclip/training/parts.py check_chunks",
+        ),
+    },
+    "tests/inference/test_zhclip_onnx.py": {
+        "test_a_folder_that_is_no_export_is_refused_and_an_export_is_taken": (
+            "src/hf_zhclip/inference/zhclip_onnx.py _read_facts",
+        ),
+        "test_a_picture_that_is_cut_off_is_named_and_the_whole_file_is_taken": (
+            "src/hf_zhclip/inference/zhclip_onnx.py _CUT_OFF",
         ),
     },
     "tests/training/test_training.py": {

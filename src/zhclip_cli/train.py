@@ -40,6 +40,7 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     from hf_zhclip.errors import InputError
     from hf_zhclip.staging import check_absent
     from hf_zhclip.training import train
+    from hf_zhclip.training.pairs import silent
     from hf_zhclip.training.training import parse_arguments
 
     disable_progress_bar()  # transformers shows it also where stderr is no terminal
@@ -53,7 +54,7 @@ def run(options: dict[str, Any], as_json: bool) -> int:
                 raise InputError(f"{place} exists already, and is not overwritten. Choose another OUT.")
         check_absent(out, force=False)
         base_named(options["repo"])
-    tell = print_progress if first else lambda line: None
+    tell = print_progress if first else silent
     trained = train(folder=out.with_name(f"{out.name}-training"), **options, repository=True, tell=tell, **arguments)
     if not first:
         return 0

@@ -3,9 +3,11 @@
 import base64
 import json
 import os
+import pickle
 import re
 import shlex
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from hf_zhclip.training.recipes import read_recipe
 
 from tests.checkpoints import cn_clip
 from tests.conversion.helpers import save_time
+from tests.data.made import tsv
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +170,25 @@ def test_a_picture_that_breaks_while_a_training_runs_is_told_once_and_another_ta
 
 
 @pytest.mark.parametrize(
+    "damage", [lambda file: file.write_bytes(file.read_bytes()[:-30]), lambda file: file.unlink()]
+)
+def test_data_that_change_while_a_training_runs_lose_pictures_and_not_the_training(damage, tmp_path):
+    told = []
+    file = tsv(tmp_path / "data") / "valid_imgs.tsv"
+    rows = training.Pairs(read(str(tmp_path / "data")), told.append)
+    assert rows[0]["image"].size
+    damage(file)
+    with suppress(InputError):  # where no picture is left
+        assert [rows[number]["image"].size for number in range(len(rows))]
+    assert told and all("valid_imgs.tsv, line" in line and "cannot be read any more" in line for line in told)
+
+
+def test_pairs_go_into_other_processes(data):
+    """Where processes do not fork, a DataLoader's workers get them by pickle."""
+    assert pickle.loads(pickle.dumps(training.Pairs(read(str(data)))))[0]["text"] == "颜色0"
+
+
+@pytest.mark.parametrize(
     "error, kind, told",
     [
         (
@@ -182,6 +204,11 @@ def test_a_picture_that_breaks_while_a_training_runs_is_told_once_and_another_ta
             RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 9 vs 8"),
             WorkError,
             "Free some space",
+        ),
+        (
+            OSError(5, "Input/output error", "x.tsv"),
+            WorkError,
+            "The training ended: [Errno 5] Input/output error: 'x.tsv'.",
         ),
         (RuntimeError("a bug"), RuntimeError, "a bug"),
     ],

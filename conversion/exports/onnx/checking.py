@@ -63,7 +63,10 @@ class Checked:
 def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision: str) -> Checked:
     """Compares a graph in onnxruntime with the repo's own tower, which computes in float64.
 
-    float32's own rounding in torch is larger than onnxruntime's: the reference is therefore exact.
+    torch's own rounding in float32 may be larger than the bound, so that the reference has none.
+
+    Args:
+        module: the tower, which is in float64 afterwards.
 
     Raises:
         ParityError: a difference is larger than the bound, or is no number.

@@ -1,6 +1,6 @@
 """The README of an export: what it is, what it was made from, its licence, and the figures of the check."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ...repos.repo import Repo
 from ...repos.report import Report, changed_files
 from ..quiet import silence
 from .checking import PROVIDER, Checked
+from .usage import usage
 
 NOT_STATED = "not stated in the repo's card"
 
@@ -32,9 +33,14 @@ A dual encoder for Chinese texts and pictures, as graphs for onnxruntime. hf_zhc
 All vectors are L2-normalised, float32. The number of texts, of tokens (up to {longest}) and of pictures is free.
 `input_ids` and `attention_mask` are int64. How the model treats padding is part of the graph.
 
+{usage}
+## Where it comes from
+
 {lineage}
 
 Licence: {licence}.{unproved}
+
+## How it was checked
 
 Each graph was run in onnxruntime ({provider}) against the repo, which computed in float64:
 
@@ -48,9 +54,15 @@ ALONE = "The repo holds a text tower alone: its vectors are the pooled states, a
 
 
 def write_readme(
-    folder: Path, repo: Repo, report: Report | None, checked: Sequence[Checked], opset: int, precision: str
+    folder: Path,
+    repo: Repo,
+    report: Report | None,
+    checked: Sequence[Checked],
+    opset: int,
+    precision: str,
+    facts: Mapping[str, Any],
 ) -> None:
-    """Writes README.md."""
+    """Writes README.md; `facts` is the content of zhclip_onnx.json."""
     with silence():  # huggingface_hub logs that a card has no header
         licence = header_of(repo.path / "README.md", NOTHING_STATED).license
     files = {"text": _text_row, "image": _image_row}
@@ -61,6 +73,7 @@ def write_readme(
         opset=opset,
         files="\n".join(files[each.tower](repo, each.file) for each in checked),
         longest=repo.longest_text,
+        usage=usage(facts),
         lineage=_lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
         licence=licence or NOT_STATED,
         unproved=_unproved(repo, report),

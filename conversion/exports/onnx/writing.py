@@ -18,6 +18,7 @@ from ...repos.report import Report, versions
 from ...repos.write import SPARE_BYTES, total_bytes, write_json
 from . import NEEDED_BY
 from .checking import PROVIDER, Checked, check_graph
+from .facts import write_runtime
 from .graphs import write_graph
 from .readme import write_readme
 from .towers import load_tower, towers_of
@@ -51,8 +52,9 @@ def write(
     """
     checked = [_write_tower(repo, tower, folder, opset, precision, progress) for tower in towers_of(repo)]
     _write_inputs(repo, folder)
+    facts = write_runtime(folder, repo)
     write_json(folder / REPORT, _report(checked, opset, precision))
-    write_readme(folder, repo, report, checked, opset, precision)
+    write_readme(folder, repo, report, checked, opset, precision, facts)
     return checked
 
 
@@ -105,12 +107,15 @@ def why(checked: Sequence[Checked]) -> str:
 
 
 def how_to_load(destination: Path, checked: Sequence[Checked]) -> str:
-    """Python code that runs the graphs."""
-    lines = ["import onnxruntime", ""]
-    for tower in checked:
-        place = json.dumps(str(destination / tower.file), ensure_ascii=False)
-        lines += [
-            f"{tower.tower} = onnxruntime.InferenceSession({place}, providers=[{json.dumps(PROVIDER)}])",
-            f"print([each.name for each in {tower.tower}.get_inputs()])",
-        ]
-    return "\n".join(lines)
+    """Python code that runs the graphs, without torch."""
+    place = json.dumps(str(destination), ensure_ascii=False)
+    lines = ["import sys", "", "from PIL import Image", "", f"sys.path.append({place})"]
+    lines += ["from zhclip_onnx import ZhCLIPOnnx", "", f"model = ZhCLIPOnnx({place})"]
+    return "\n".join([*lines, *(CALLS[tower.tower] for tower in checked)])
+
+
+CALLS = {
+    "text": 'print(model.encode_text(["一只猫", "一只狗"]).shape)',
+    "image": 'print(model.encode_image([Image.new("RGB", (320, 240))]).shape)',
+}
+"""By tower, a call of `zhclip_onnx.py`."""

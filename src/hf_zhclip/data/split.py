@@ -80,6 +80,8 @@ class Pictures:
             return each, opened(self.content(number), self.where(number))
         except InputError as error:
             raise InputError(f"{error} `zhclip data` lists broken pictures and leaves them out.") from error
+        except (OSError, ValueError) as error:  # the data changed since they were checked, or a disk went away
+            raise InputError(f"{self.where(number)} cannot be read any more: {error}.") from error
 
     def content(self, number: int) -> bytes:
         """The bytes of the picture's file."""

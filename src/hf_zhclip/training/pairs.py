@@ -14,6 +14,10 @@ from ..errors import InputError
 from ..processing_zhclip import normalize_evaluation_text
 
 
+def silent(line: str) -> None:
+    """Tells nobody; a lambda could not be sent to a DataLoader's worker."""
+
+
 class Pairs(Dataset):
     """The pairs of a split: `{"text": str, "image": PIL.Image}`; a picture is decoded when its row is asked for.
 
@@ -21,7 +25,7 @@ class Pairs(Dataset):
     that hours of training do not end at it.
     """
 
-    def __init__(self, split: Split, tell: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, split: Split, tell: Callable[[str], None] = silent) -> None:
         self._pairs = [(text.text, number) for text, number in split.pairs()]
         self._pictures = split.pictures
         self._tell = tell

@@ -37,9 +37,9 @@ def check_space(
     if free < needed:
         fewer = ", or give --save_total_limit 1, which keeps fewer checkpoints" if least <= free else ""
         raise WorkError(
-            f"The disk of {folder} has {free:,} bytes free, but {needed:,} bytes are needed: {counts[0]} checkpoints "
-            f"of {checkpoint:,} bytes, and {result:,} bytes for the result. Free some space or choose another "
-            f"disk{fewer}."
+            f"The disk of {folder} has {free:,} bytes free, but {needed:,} bytes are needed: {counts[0]} times "
+            f"{checkpoint:,} bytes for checkpoints, and {result:,} bytes for the result. Free some space or choose "
+            f"another disk{fewer}."
         )
 
 

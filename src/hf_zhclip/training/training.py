@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -28,7 +29,7 @@ from ..staging import check_parents
 from ..telling import near
 from .arguments import CHECKPOINTING, RENAMED, ContrastiveArguments
 from .augmentation import of_processor
-from .pairs import Collator, Pairs
+from .pairs import Collator, Pairs, silent
 from .parts import freeze, trains_batch_norm
 from .recipes import FIELDS, read_recipe
 from .space import check_space
@@ -36,6 +37,9 @@ from .trainer import ContrastiveTrainer, inner
 
 TRAINED, ADAPTER = "trained", "adapter"
 """The folders that a training's folder has at its end."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The errors of a disk that takes no more."""
 
 STARTED = "zhclip_training.json"
 """The file in which a training notes the model that it starts from."""
@@ -77,7 +81,7 @@ def train(
     validation: str | None = None,
     resume: bool = False,
     repository: bool = False,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Callable[[str], None] = silent,
     **arguments: Any,
 ) -> Trained:
     """Trains a converted repo on pairs of texts and pictures.
@@ -363,6 +367,8 @@ def _worded(args: ContrastiveArguments, batch_norm: bool) -> Iterator[None]:
             ) from error
         if not _is_writing(error):
             raise
+        if isinstance(error, OSError) and error.errno not in FULL:
+            raise WorkError(f"The training ended: {error}.{stay}") from error
         why = getattr(error, "strerror", None) or error
         raise WorkError(f"{args.output_dir} could not be written: {why}. Free some space.{stay}") from error
 

@@ -21,7 +21,7 @@ from tests.conversion.helpers import PICTURES, entries
 
 FILES = {
     *("README.md", "preprocessor_config.json", "text_model.onnx", "tokenizer.json", "tokenizer_config.json"),
-    *("vision_model.onnx", "zhclip_onnx_report.json"),
+    *("vision_model.onnx", "zhclip_onnx.json", "zhclip_onnx.py", "zhclip_onnx_report.json"),
 }
 TEXTS = ["一只猫", "", "两只可爱的小狗在草地上奔跑，远处有一棵大树。", "A photo of a cat [PAD] x", "很长" * 200]
 

@@ -1,0 +1,35 @@
+"""Uses a model where neither training nor conversion is needed."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..extras import extra
+
+if TYPE_CHECKING:
+    from .zhclip_onnx import ZhCLIPOnnx
+
+__all__ = ["load_onnx"]
+
+
+def load_onnx(
+    folder: str | os.PathLike[str],
+    providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
+    session_options: Any = None,
+) -> "ZhCLIPOnnx":
+    """Loads what `zhclip export --to onnx` wrote, by the source file that also lies in the export.
+
+    Args:
+        folder: the export.
+        providers: onnxruntime's execution providers; by default the CPU alone.
+        session_options: an `onnxruntime.SessionOptions`.
+
+    Raises:
+        InputError: onnxruntime is not installed.
+        ValueError: the folder is no export, a file of it is missing or damaged, or this onnxruntime does not have the
+            providers.
+    """
+    extra("onnxruntime", "load_onnx")
+    from .zhclip_onnx import ZhCLIPOnnx
+
+    return ZhCLIPOnnx(folder, providers, session_options)

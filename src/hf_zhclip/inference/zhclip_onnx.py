@@ -1,0 +1,501 @@
+"""Runs an ONNX export of hf_zhclip: texts and pictures -> embeddings. This file needs nothing else of hf_zhclip.
+
+It imports onnxruntime, tokenizers, NumPy and Pillow (11 or later), and neither torch nor transformers. Every export
+holds a copy of it, and a program can import that copy:
+
+    import sys
+
+    sys.path.append("my-onnx")
+    from zhclip_onnx import ZhCLIPOnnx
+
+    model = ZhCLIPOnnx("my-onnx")
+    texts = model.encode_text(["一只猫", "一只狗"])  # (2, d)
+    pictures = model.encode_image(["cat.jpg", "dog.jpg"])  # (2, d)
+    cosines = pictures @ texts.T  # (2, 2), from -1 to 1
+
+The ids and the pixels are those of the repository's own processor. What this file has to know of a model stands in the
+export's `zhclip_onnx.json`. Licence: Apache-2.0, like hf_zhclip.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnxruntime
+import PIL.Image
+from tokenizers import Tokenizer
+
+FACTS = "zhclip_onnx.json"
+"""The file of an export that says how its texts and pictures are prepared."""
+
+FORMAT = 1
+"""The version of this file's fields."""
+
+Texts = str | Sequence[str]
+Picture = PIL.Image.Image | str | os.PathLike[str] | bytes | BinaryIO
+"""A Pillow image of any mode, the path of a picture, the bytes of its file, or its file, open."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text side of `FACTS`.
+
+    Args:
+        model: the file of the graph: `input_ids` and `attention_mask`, (n, length) -> `text_embeds`, (n, d).
+        tokenizer: the tokenizer's file.
+        context_length: the most tokens of a text, the first and the last token included.
+        truncation_side: the side from which a longer text loses tokens.
+        padding_side: the side on which a shorter text is filled up.
+        pad_token: the token that fills it up.
+        pad_id: the id of this token.
+        split_special_tokens: whether the name of a special token in a text is read as ordinary text.
+        attends_to_padding: whether the number of padding tokens changes a text's embedding.
+    """
+
+    model: str
+    tokenizer: str
+    context_length: int
+    truncation_side: str
+    padding_side: str
+    pad_token: str
+    pad_id: int
+    split_special_tokens: bool
+    attends_to_padding: bool
+
+
+@dataclass(frozen=True)
+class Vision:
+    """The picture side of `FACTS`.
+
+    Args:
+        model: the file of the graph: `pixel_values`, (n, 3, height, width) -> `image_embeds`, (n, d).
+        height: in pixels.
+        width: in pixels.
+        steps: keys of `STEPS`, in the order in which they are done.
+        resample: the number of Pillow's filter.
+        divisor: by which the bytes are divided.
+        mean: of red, green and blue, subtracted afterwards.
+        std: of red, green and blue, by which the difference is divided.
+    """
+
+    model: str
+    height: int
+    width: int
+    steps: Sequence[str]
+    resample: int
+    divisor: float
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The content of `FACTS`.
+
+    Args:
+        embedding_size: d, the width of an embedding.
+        logit_scale: the logarithm of the factor between cosines and logits; None if there is a text side alone.
+        text: None if the export has no text side.
+        vision: None if the export has no picture side.
+    """
+
+    embedding_size: int
+    logit_scale: float | None
+    text: Text | None
+    vision: Vision | None
+
+
+class ZhCLIPOnnx:
+    """An ONNX export of hf_zhclip.
+
+    A graph is loaded when it is first used: a program that encodes texts alone never loads the graph of the pictures.
+
+    Args:
+        folder: the export.
+        providers: onnxruntime's execution providers, such as "CUDAExecutionProvider"; by default the CPU alone.
+        session_options: onnxruntime's options, such as the number of threads.
+
+    Attributes:
+        logit_scale: the logarithm of the factor between cosines and logits, as the repository holds it: the logits
+            are `np.exp(logit_scale) * cosines`. None if the export has no picture side.
+        embedding_size: d, the width of an embedding.
+
+    Raises:
+        ValueError: the folder is no export, a file of it is missing or damaged, or this onnxruntime does not have the
+            providers.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
+        session_options: onnxruntime.SessionOptions | None = None,
+    ):
+        self.folder = Path(folder)
+        self.facts = _read_facts(self.folder)
+        self.logit_scale = self.facts.logit_scale
+        self.embedding_size = self.facts.embedding_size
+        self._providers = _checked_providers(providers)
+        self._session_options = session_options
+        self._warned_of_a_cut = False
+
+    def encode_text(self, texts: Texts, batch_size: int = 32) -> np.ndarray:
+        """Embeds texts.
+
+        Args:
+            texts: a text or several.
+            batch_size: so many texts are computed at once.
+
+        Returns:
+            (n, d), float32, L2-normalised; one row for a single text.
+
+        Raises:
+            TypeError: something else than texts is given.
+            ValueError: a text is no valid Unicode, or the export has no text side.
+        """
+        texts = _listed_texts(texts)
+        if self._text.attends_to_padding:
+            batch_size = max(len(texts), 1)  # all texts get the padding of the longest, as in the repository
+        embeddings = np.empty((len(texts), self.embedding_size), np.float32)
+        for batch in _batches(len(texts), batch_size):
+            (embeddings[batch],) = self._text_session.run(["text_embeds"], self.tokenize(texts[batch]))
+        return embeddings
+
+    def encode_image(self, pictures: Picture | Sequence[Picture], batch_size: int = 32) -> np.ndarray:
+        """Embeds pictures.
+
+        Args:
+            pictures: a picture or several. Of paths, `batch_size` pictures are open at once.
+            batch_size: so many pictures are computed at once.
+
+        Returns:
+            (n, d), float32, L2-normalised; one row for a single picture.
+
+        Raises:
+            TypeError: something else than pictures is given.
+            ValueError: a picture is missing or damaged, or the export has no picture side.
+        """
+        pictures = _listed_pictures(pictures)
+        embeddings = np.empty((len(pictures), self.embedding_size), np.float32)
+        for batch in _batches(len(pictures), batch_size):
+            inputs = {"pixel_values": self.pixels(pictures[batch])}
+            (embeddings[batch],) = self._vision_session.run(["image_embeds"], inputs)
+        return embeddings
+
+    def tokenize(self, texts: Texts) -> dict[str, np.ndarray]:
+        """Gives the inputs of the text graph: `input_ids` and `attention_mask`, (n, length), int64.
+
+        Texts are cut at the context length, which is logged once, and filled up to the longest of them.
+
+        Raises:
+            TypeError: something else than texts is given.
+            ValueError: a text is no valid Unicode, or the export has no text side.
+        """
+        texts = _listed_texts(texts)
+        rows = self._tokenizer.encode_batch(texts or [""])
+        self._warn_of_a_cut(sum(bool(row.overflowing) for row in rows), len(rows))
+        inputs = {
+            "input_ids": np.array([row.ids for row in rows], np.int64),
+            "attention_mask": np.array([row.attention_mask for row in rows], np.int64),
+        }
+        return {name: values[: len(texts)] for name, values in inputs.items()}
+
+    def pixels(self, pictures: Picture | Sequence[Picture]) -> np.ndarray:
+        """Gives the input of the picture graph: (n, 3, height, width), float32.
+
+        Alpha is dropped and an EXIF orientation is not applied, as in the originals' own pipelines.
+
+        Raises:
+            TypeError: something else than pictures is given.
+            ValueError: a picture is missing or damaged, or the export has no picture side.
+        """
+        pictures, facts = _listed_pictures(pictures), self._vision
+        pixels = np.empty((len(pictures), 3, facts.height, facts.width), np.float32)
+        for values, picture in zip(pixels, pictures, strict=True):
+            values[:] = np.asarray(_prepared(_opened(picture), facts)).transpose(2, 0, 1)
+        # In this order and in float32, like torchvision's ToTensor and Normalize: another order gives other bits.
+        pixels /= np.float32(facts.divisor)
+        pixels -= np.array(facts.mean, np.float32).reshape(3, 1, 1)
+        pixels /= np.array(facts.std, np.float32).reshape(3, 1, 1)
+        return pixels
+
+    @property
+    def _text(self) -> Text:
+        if self.facts.text is None:
+            raise ValueError(f"found no text side in {self.folder}; it takes pictures: encode_image([...]).")
+        return self.facts.text
+
+    @property
+    def _vision(self) -> Vision:
+        if self.facts.vision is None:
+            raise ValueError(f"found no picture side in {self.folder}; it takes texts: encode_text([...]).")
+        return self.facts.vision
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        facts, file = self._text, self.folder / self._text.tokenizer
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises plain Exception
+            raise ValueError(_DAMAGED.format(file, error)) from error
+        tokenizer.enable_truncation(facts.context_length, direction=facts.truncation_side)
+        tokenizer.enable_padding(direction=facts.padding_side, pad_id=facts.pad_id, pad_token=facts.pad_token)
+        tokenizer.encode_special_tokens = facts.split_special_tokens
+        return tokenizer
+
+    @cached_property
+    def _text_session(self) -> onnxruntime.InferenceSession:
+        return self._session(self._text.model)
+
+    @cached_property
+    def _vision_session(self) -> onnxruntime.InferenceSession:
+        return self._session(self._vision.model)
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        file = self.folder / name
+        try:
+            session = onnxruntime.InferenceSession(str(file), self._session_options, providers=self._providers)
+        except Exception as error:  # onnxruntime's errors share no other class
+            raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, error)) from error
+        # onnxruntime goes on with the CPU if, for example, CUDA's libraries are of another version.
+        if failed := _names(self._providers) - set(session.get_providers()):
+            raise ValueError(
+                f"found that onnxruntime cannot start {', '.join(sorted(failed))}; its log above says why. Mend the "
+                "cause, or leave the provider out."
+            )
+        return session
+
+    def _warn_of_a_cut(self, cut: int, count: int) -> None:
+        if cut and not self._warned_of_a_cut:
+            self._warned_of_a_cut = True
+            logger.warning(
+                "%d of %d texts have more than %d tokens, the first and the last token included, and were cut. This "
+                "warning appears once.",
+                cut,
+                count,
+                self._text.context_length,
+            )
+
+
+# Pictures
+
+
+def _rgb(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
+    return image.convert("RGB")
+
+
+def _squash(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
+    return image.resize((facts.width, facts.height), facts.resample)
+
+
+def _short_side(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
+    short, width, height = facts.height, *image.size
+    if width <= height:
+        return image.resize((short, int(short * height / width)), facts.resample)
+    return image.resize((int(short * width / height), short), facts.resample)
+
+
+def _crop_rounded(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
+    # A half goes to the even number, as in torchvision.
+    return _cropped(image, facts, round((image.width - facts.width) / 2), round((image.height - facts.height) / 2))
+
+
+def _crop_down(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
+    return _cropped(image, facts, (image.width - facts.width) // 2, (image.height - facts.height) // 2)
+
+
+def _crop_up(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
+    return _cropped(image, facts, (image.width - facts.width + 1) // 2, (image.height - facts.height + 1) // 2)
+
+
+def _cropped(image: PIL.Image.Image, facts: Vision, left: int, top: int) -> PIL.Image.Image:
+    return image.crop((left, top, left + facts.width, top + facts.height))
+
+
+STEPS: Mapping[str, Callable[[PIL.Image.Image, Vision], PIL.Image.Image]] = {
+    "rgb": _rgb,
+    "squash": _squash,
+    "short_side": _short_side,
+    "crop_rounded": _crop_rounded,
+    "crop_down": _crop_down,
+    "crop_up": _crop_up,
+}
+"""What can be done with a picture; each family of models has an order of its own."""
+
+
+def _prepared(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
+    for step in facts.steps:
+        image = STEPS[step](image, facts)
+    if image.size != (facts.width, facts.height):  # an export whose steps do not resize
+        raise ValueError(
+            f"found a picture of {image.width} x {image.height} pixels; wanted {facts.width} x {facts.height}. Resize "
+            "it: this export takes pictures as they are."
+        )
+    return image
+
+
+def _opened(picture: Any) -> PIL.Image.Image:
+    if isinstance(picture, str | os.PathLike):
+        shown = repr(os.fspath(picture))
+        if not os.path.isfile(picture):
+            raise ValueError(
+                f"found {shown}, which is no file; wanted the path of a picture. Nothing is fetched here."
+            )
+        with open(picture, "rb") as file:
+            return _read(file, shown)
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return _read(BytesIO(picture), f"{len(picture)} bytes")
+    if hasattr(picture, "read"):
+        return _read(picture, f"the open file {getattr(picture, 'name', type(picture).__name__)!r}")
+    if not isinstance(picture, PIL.Image.Image):
+        raise TypeError(
+            f"found a {type(picture).__name__}; wanted a Pillow image, the path of a picture, its bytes, an open "
+            "binary file, or a list of them. An array becomes a picture with PIL.Image.fromarray(array)."
+        )
+    return _loaded(picture, repr(getattr(picture, "filename", "") or "a Pillow image"))
+
+
+def _read(file: Any, shown: str) -> PIL.Image.Image:
+    try:
+        image = PIL.Image.open(file)
+    except PIL.UnidentifiedImageError as error:
+        raise ValueError(f"found {shown}, which holds no picture in a format that Pillow reads.") from error
+    except Exception as error:
+        raise ValueError(_CUT_OFF.format(shown, error)) from error
+    with image:
+        return _loaded(image, shown)
+
+
+def _loaded(image: PIL.Image.Image, shown: str) -> PIL.Image.Image:
+    try:
+        image.load()
+    except Exception as error:  # Pillow's readers raise many kinds, and their words name no file
+        raise ValueError(_CUT_OFF.format(shown, error)) from error
+    if 0 in image.size:
+        raise ValueError(f"found a picture of {image.width} x {image.height} pixels; no side may be 0.")
+    return image
+
+
+_CUT_OFF = "found {}, which cannot be read as a picture: {}. It may be cut off: fetch it again."
+
+
+# Arguments
+
+
+def _listed_texts(texts: Any) -> list[str]:
+    listed = list(texts) if isinstance(texts, list | tuple) else [texts]
+    for text in listed:
+        if not isinstance(text, str):
+            raise TypeError(f"found a {type(text).__name__}; wanted a text or a list of texts.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"found {text[:80]!r}, which holds half a character (a lone surrogate); wanted valid Unicode. Leave "
+                "the half out: text.encode('utf-8', 'ignore').decode()."
+            ) from error
+    return listed
+
+
+def _listed_pictures(pictures: Any) -> list[Any]:
+    return list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+
+
+def _batches(count: int, size: int) -> Iterator[slice]:
+    if size < 1:
+        raise ValueError(f"found batch_size={size}; wanted 1 or more.")
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def _checked_providers(providers: Any) -> list[Any]:
+    listed = [providers] if isinstance(providers, str) else list(providers)
+    if missing := _names(listed) - set(there := onnxruntime.get_available_providers()):
+        raise ValueError(
+            f"found the providers {', '.join(sorted(missing))}, which this onnxruntime does not have; it has "
+            f"{', '.join(there)}. Name one of these, or install a package with the provider, such as onnxruntime-gpu."
+        )
+    return listed
+
+
+def _names(providers: Sequence[str | tuple[str, dict[str, Any]]]) -> set[str]:
+    return {each if isinstance(each, str) else each[0] for each in providers}
+
+
+# The export's folder
+
+
+_NOT_LOADED = (
+    "found {}, which onnxruntime {} cannot load: {}. It may be cut off: copy the whole export again. Or the graph is "
+    "newer than onnxruntime: install a newer onnxruntime."
+)
+_DAMAGED = "found {}, which cannot be read: {}. It may be cut off: copy the whole export again."
+
+
+def _read_facts(folder: Path) -> Facts:
+    file = folder / FACTS
+    if not file.is_file():
+        raise ValueError(f"found no {FACTS} in {folder}; wanted a folder that `zhclip export --to onnx` wrote.")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        version = content.pop("format")
+        facts = _checked_facts(**content) if version == FORMAT else None  # others have other fields
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(_DAMAGED.format(file, error)) from error
+    if facts is None:
+        raise ValueError(
+            f"found format {version} in {file}; wanted {FORMAT}. Use the zhclip_onnx.py that lies beside this file."
+        )
+    for name in _files(facts):
+        if not (folder / name).is_file():
+            raise ValueError(f"found no {name} in {folder}, although {FACTS} names it. Copy the whole export again.")
+    return facts
+
+
+def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
+    text, vision = None if text is None else Text(**text), None if vision is None else Vision(**vision)
+    facts = Facts(text=text, vision=vision, **content)
+    for part in (facts, text, vision):
+        for field in fields(part) if part is not None else ():
+            value = getattr(part, field.name)
+            if not _KINDS.get(field.type, _is_any)(value):
+                raise ValueError(f"{field.name} is {value!r}")
+    return facts
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+_KINDS: Mapping[Any, Callable[[Any], bool]] = {
+    str: lambda value: isinstance(value, str),
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: type(value) is int and 0 <= value < 2**31,
+    float: _is_number,
+    float | None: lambda value: value is None or _is_number(value),
+    Sequence[float]: lambda value: isinstance(value, list) and len(value) == 3 and all(map(_is_number, value)),
+    Sequence[str]: lambda value: (
+        isinstance(value, list) and all(isinstance(each, str) for each in value) and set(value) <= STEPS.keys()
+    ),
+}
+"""By the type of a field, whether a value from `FACTS` fits it."""
+
+
+def _files(facts: Facts) -> Iterator[str]:
+    if facts.text:
+        yield from (facts.text.model, facts.text.tokenizer)
+    if facts.vision:
+        yield facts.vision.model
