@@ -147,4 +147,4 @@ def check_processes(seen: int) -> None:
 
 
 def _started() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE") or 1)
