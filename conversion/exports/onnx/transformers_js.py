@@ -159,7 +159,7 @@ def write(
     for tower in graphs:
         progress(f"Running {tower.file} in onnxruntime against the repo")
         checked += _check(modules, tower, repo, folder / tower.file)
-    _write_inputs(repo, native, folder)
+    write_inputs(repo, native, folder)
     write_json(folder / writing.REPORT, writing.report_of(checked, opset, PRECISION, NAME))
     write_readme(folder, repo, report, native, graphs, checked, opset)
     return checked
@@ -173,7 +173,8 @@ def needed_bytes(repo: Repo, native: Native) -> int:
 # The settings
 
 
-def _write_inputs(repo: Repo, native: Native, folder: Path) -> None:
+def write_inputs(repo: Repo, native: Native, folder: Path) -> None:
+    """Writes what turns texts and pictures into the graphs' inputs, and the config that names the class."""
     writing.write_inputs(repo, folder)
     _write_tokenizer(repo, folder / "tokenizer.json")
     pictures = read_json(folder / "preprocessor_config.json")

@@ -3,22 +3,31 @@
 The tests with the mark `js` run the package in Node.
 """
 
+import itertools
 import json
+import re
+import shutil
 import subprocess
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from transformers import AutoModel, AutoProcessor
 
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.exports.exporting import export
+from hf_zhclip.conversion.exports.onnx import readme_js, transformers_js
 from hf_zhclip.conversion.proof import samples, texts
+from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.examples import scenes
 
 from tests import checkpoints
+from tests.checkpoints import FAMILIES
 from tests.conversion.exports.onnx.test_facts import ODD
 from tests.conversion.helpers import entries
 from tests.newcomer import ROOT
@@ -178,51 +187,149 @@ def test_a_layout_that_does_not_exist_is_refused(tmp_path):
 # In Node
 
 
-def in_node(script, *arguments, given=None, cwd=None):
-    done = subprocess.run(
-        ["node", str(script), *arguments], input=given, capture_output=True, encoding="utf-8", cwd=cwd
-    )
+def in_node(script, *, given=None, cwd=None):
+    done = subprocess.run(["node", str(script)], input=given, capture_output=True, encoding="utf-8", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def computed(folder, classes, pixels, pictures=()):
-    request = {
-        "folder": str(folder),
-        "classes": classes,
-        "texts": TEXTS,
-        "pixels": {"dims": list(pixels.shape), "data": pixels.flatten().tolist()},
-        "pictures": [str(each) for each in pictures],
-    }
-    return json.loads(in_node(NODE / "embed.mjs", given=json.dumps(request)))
-
-
-FITTING = {"scenes": ["ChineseCLIPModel"], "chinese_clip": ["ChineseCLIPModel"]}
-FITTING["hf_clip"] = ["CLIPModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection"]
+def computed(folder, **request):
+    """What embed.mjs answers; the request is in its first lines."""
+    asked = {"folder": str(folder), "classes": [], "texts": TEXTS, "pixels": None, "pictures": [], **request}
+    return json.loads(in_node(NODE / "embed.mjs", given=json.dumps(asked)))
 
 
 @pytest.mark.js
-@pytest.mark.parametrize("family", FITTING)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_js_gives_the_repos_ids(family, repo, tmp_path):
+    loaded = read_repo(repo(family).path)
+    try:
+        native = transformers_js.native_of(loaded)
+    except InputError:
+        assert loaded.config  # it has no class there
+        return
+    transformers_js.write_inputs(loaded, native, tmp_path)
+    found = computed(tmp_path)
+    assert found["warnings"] == []
+    tokenizer = loaded.tokenizer
+    kept = [place for place, text in enumerate(TEXTS) if text != CAPITALS]
+    assert [found["ids"][each] for each in kept] == [tokenizer(TEXTS[each])["input_ids"] for each in kept]
+    rightly = tokenizer(TEXTS, padding=True, truncation=True)["attention_mask"]
+    assert [found["padded"]["attention_mask"][each] for each in kept] == [rightly[each] for each in kept]
+
+
+VECTORS = {
+    "scenes": ["ChineseCLIPModel"],
+    "hf_clip": ["CLIPModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection"],
+}
+"""By family, classes of transformers.js."""
+
+
+@pytest.mark.js
+@pytest.mark.parametrize("family", VECTORS)
 @torch.no_grad()
-def test_transformers_js_gives_the_repos_ids_and_vectors(family, for_js):
+def test_transformers_js_gives_the_repos_vectors_of_texts_and_of_the_repos_own_pixels(family, for_js):
     path, folder = for_js(family)
     model, processor = AutoModel.from_pretrained(path).eval(), AutoProcessor.from_pretrained(path)
-    side = processor.image_processor.size.height
-    pixels = torch.randn(3, 3, side, side)
-    found = computed(folder, FITTING[family], pixels)
+    pictures = [picture for _, picture in itertools.islice(samples.pictures(), 6)]
+    pixels = processor(images=pictures, return_tensors="pt")["pixel_values"]
+    given = {"dims": list(pixels.shape), "data": pixels.flatten().tolist()}
+    found = computed(folder, classes=VECTORS[family], pixels=given)["given_pixels"]
 
-    assert found["warnings"] == []
-    kept = [place for place, text in enumerate(TEXTS) if text != CAPITALS]
-    wanted = [processor.tokenizer(text)["input_ids"] for text in TEXTS]
-    assert [found["ids"][each] for each in kept] == [wanted[each] for each in kept]
-    inputs = processor(text=TEXTS, return_tensors="pt")
-    assert found["padded"]["attention_mask"][0] == inputs["attention_mask"][0].tolist()
-    vectors = {
-        "text_embeds": model.encode_text(inputs["input_ids"], inputs["attention_mask"])[kept],
-        "image_embeds": model.encode_image(pixels),
-    }
-    for name, ours in vectors.items():
-        for theirs in found["given_pixels"][name]:
-            theirs = np.array(theirs)[kept] if name == "text_embeds" else np.array(theirs)
+    texts = [text for text in TEXTS if text != CAPITALS]
+    rows = [place for place, text in enumerate(TEXTS) if text != CAPITALS]
+    wanted = {"text_embeds": model.encode_text(texts), "image_embeds": model.encode_image(pixels)}
+    for name, ours in wanted.items():
+        assert len(found[name]) == (2 if family == "hf_clip" else 1)
+        for each in found[name]:
+            theirs = np.array(each)[rows] if name == "text_embeds" else np.array(each)
             print(f"{family}: {name}: largest difference {abs(theirs - ours.numpy()).max():.2g}")
             np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=1e-4)
+
+
+def drawn(folder):
+    """Scenes that the small model was not trained with, as its training drew them, in a larger size."""
+    for place, scene in enumerate(scenes.new_gallery()[:40]):
+        file = folder / f"scene{place}.png"
+        scenes.draw(scene, side=384).save(file)
+        yield file
+
+
+SIZES = [(333, 500), (640, 480), (480, 640), (1280, 960), (1920, 1080), (1000, 1000)]
+
+
+def like_photographs(folder):
+    """Noise whose amplitude falls with its frequency, as that of photographs does."""
+    for place, (width, height) in enumerate(SIZES * 2):
+        numbers = np.random.default_rng(place)
+        distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+        amplitude = 1 / np.maximum(distance, 1 / max(width, height))
+        grey, *colours = (np.fft.rfft2(numbers.standard_normal((height, width))) * amplitude for _ in range(4))
+        channels = [np.fft.irfft2(grey + colour / 2, s=(height, width)) for colour in colours]
+        pixels = np.stack([(each - each.mean()) / each.std() * 50 + 128 for each in channels], axis=-1)
+        file = folder / f"noise{place}.jpg"
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, quality=90)
+        yield file
+
+
+@pytest.mark.js
+@torch.no_grad()
+def test_the_readme_says_the_smallest_cosine_of_picture_files(for_js, tmp_path):
+    path, folder = for_js("scenes")
+    model = AutoModel.from_pretrained(path).eval()
+    measured = []
+    for draw in (drawn, like_photographs):
+        files = list(map(str, draw(tmp_path)))
+        found = computed(folder, classes=["ChineseCLIPModel"], texts=["猫"], pictures=files)["from_files"]
+        theirs = np.array([each["image_embeds"][0][0] for each in found])
+        measured.append((len(files), float((theirs * model.encode_image(files).numpy()).sum(-1).min())))
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    for (count, smallest), (pictures, stated) in zip(measured, readme_js.MEASURED.items(), strict=True):
+        print(f"{pictures}: {smallest:.6f}")
+        assert pictures.startswith(f"{count} ") and f"| {pictures} | {stated} |" in page
+        assert stated <= smallest < stated + 1e-4
+    pinned = read(NODE / "package.json")["dependencies"]["@huggingface/transformers"]
+    assert pinned == readme_js.VERSION
+
+
+@pytest.fixture
+def place_of_scripts(tmp_path):
+    """A folder whose scripts find the packages, with the picture that the README of the project draws."""
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    picture = Image.new("RGB", (48, 48), "white")
+    ImageDraw.Draw(picture).ellipse((12, 12, 36, 36), fill="red")
+    picture.save(tmp_path / "picture.png")
+    return tmp_path
+
+
+def scripts_of(page):
+    return re.findall("^```javascript\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.js
+@pytest.mark.parametrize(("family", "width"), [("scenes", 64), ("hf_clip", 48)])
+def test_the_scripts_of_an_exports_readme_run_in_its_folder(family, width, for_js, place_of_scripts):
+    folder = shutil.copytree(for_js(family)[1], place_of_scripts / "copy")
+    shutil.copy(place_of_scripts / "picture.png", folder)
+    printed = []
+    for number, script in enumerate(scripts_of(folder / "README.md")):
+        (folder / f"use{number}.mjs").write_text(script, encoding="utf-8")
+        printed.append(in_node(f"use{number}.mjs", cwd=folder))
+    classified, shapes = printed
+    assert "一只猫" in classified and "score" in classified
+    assert shapes == f"[ 2, {width} ] [ 1, {width} ]\n"
+
+
+@pytest.mark.js
+def test_the_script_of_the_projects_readme_gives_what_the_page_says(for_js, place_of_scripts):
+    (script,) = scripts_of(ROOT / "README.md")
+    shutil.copytree(for_js("scenes")[1], place_of_scripts / "my-js-clip")
+    (place_of_scripts / "use.mjs").write_text(script, encoding="utf-8")
+    printed = in_node("use.mjs", cwd=place_of_scripts)
+    (first,) = re.findall(r"score: ([\d.]+), label: '一个红色圆形'", printed)
+    assert float(first) > 0.99 and "label: '一个蓝色圆形'" in printed
+
+
+def test_what_the_export_prints_loads_a_path_that_is_no_name_of_the_hub(tmp_path):
+    assert '"./my-js-clip"' in transformers_js.how_to_load(Path("my-js-clip"))
+    assert f'"{tmp_path}"' in transformers_js.how_to_load(tmp_path)
