@@ -354,13 +354,22 @@ WALKED = {
             "conversion/exports/exporting.py _check_arguments: writes a folder.",
             "conversion/exports/onnx/asking.py check_asked: is an option of ONNX.",
             "conversion/exports/onnx/asking.py check_asked: There is no --precision",
+            "conversion/exports/onnx/asking.py check_asked: There is no --layout",
             "conversion/exports/onnx/graphs.py check_exporter: cannot be written;",
         ),
         "test_the_command_that_sees_more_than_verify_is_run": ("conversion/proof/verification.py unseen",),
+        "test_what_transformers_js_does_not_hold_is_exported_in_the_plain_layout": (
+            "conversion/exports/onnx/transformers_js.py PLAIN_INSTEAD",
+        ),
         "test_what_cannot_go_to_its_source_goes_to_the_class_that_the_message_names": (
             "conversion/exports/source_files.py _instead",
         ),
         "test_what_is_no_folder_of_convert_is_not_pushed": ("conversion/publishing/packing.py pack: is no folder.",),
+    },
+    "tests/conversion/exports/onnx/test_transformers_js.py": {
+        "test_another_precision_is_refused_there_and_without_it_the_export_goes_on": (
+            "conversion/exports/onnx/asking.py check_asked: writes {FLOAT32}.",
+        ),
     },
     "tests/conversion/tokenizers/test_builders.py": {
         "test_a_class_that_cannot_be_taken_is_told_a_way_out_that_works": (

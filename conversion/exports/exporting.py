@@ -25,7 +25,7 @@ from ..words import Words
 from . import cn_clip_file, native_process, source_files
 from .natives import PIXELS, Native, about_padding, differences, native_for
 from .onnx import transformers_js, writing
-from .onnx.asking import FLOAT32, check_asked, read_proof
+from .onnx.asking import FLOAT32, TRANSFORMERS_JS, check_asked, read_proof
 from .onnx.graphs import OPSET
 from .quiet import without_bars
 
@@ -104,7 +104,7 @@ def export(
     progress(f"Reading {out}")
     if to == "source":
         return _to_source(out, destination, max_shard_size, force, progress)
-    if to == "onnx" and layout == transformers_js.NAME:
+    if to == "onnx" and layout == TRANSFORMERS_JS:
         return _to_transformers_js(out, destination, opset or OPSET, force, progress)
     if to == "onnx":
         return _to_onnx(out, destination, precision or FLOAT32, opset or OPSET, force, progress)

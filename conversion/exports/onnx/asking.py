@@ -8,7 +8,8 @@ from .checking import BOUNDS
 from .graphs import check_exporter
 
 FLOAT32 = "float32"
-LAYOUTS = ("plain", "transformers.js")
+PLAIN, TRANSFORMERS_JS = "plain", "transformers.js"
+LAYOUTS = (PLAIN, TRANSFORMERS_JS)
 
 
 def check_asked(to: str, precision: str | None, opset: int | None, layout: str | None) -> None:
@@ -26,6 +27,8 @@ def check_asked(to: str, precision: str | None, opset: int | None, layout: str |
         raise InputError(f"There is no --precision {precision!r}; wanted {' or '.join(BOUNDS)}.")
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"There is no --layout {layout!r}; wanted {' or '.join(LAYOUTS)}.")
+    if layout == TRANSFORMERS_JS and precision not in (None, FLOAT32):
+        raise InputError(f"--layout {layout} writes {FLOAT32}. Leave --precision {precision} or --layout out.")
     check_exporter(opset)
 
 

@@ -23,16 +23,13 @@ from ...repos.report import Report
 from ...repos.write import write_json
 from ..natives import Native, exact, fits
 from . import writing
+from .asking import FLOAT32, TRANSFORMERS_JS
 from .checking import BOUNDS, LONG, Checked, check_graph, session
 from .facts import write_tokenizer
 from .graphs import write_graph
 from .readme_js import write_readme
 from .tokenizer_js import portable
 from .towers import IMAGE, PICTURES, TEXT, Tower, Vectors, load_tower
-
-NAME = "transformers.js"
-
-PRECISION = "float32"
 
 FOLDER = "onnx"
 """The folder in which transformers.js looks for graphs."""
@@ -160,7 +157,7 @@ def write(
         progress(f"Running {tower.file} in onnxruntime against the repo")
         checked += _check(modules, tower, repo, folder / tower.file)
     write_inputs(repo, native, folder)
-    write_json(folder / writing.REPORT, writing.report_of(checked, opset, PRECISION, NAME))
+    write_json(folder / writing.REPORT, writing.report_of(checked, opset, FLOAT32, TRANSFORMERS_JS))
     write_readme(folder, repo, report, native, graphs, checked, opset)
     return checked
 
@@ -212,13 +209,13 @@ def _config(repo: Repo, native: Native, folder: Path) -> dict[str, Any]:
 
 def _check(modules: Mapping[str, nn.Module], tower: Tower, repo: Repo, file: Path) -> list[Checked]:
     if tower.name != "pair":
-        checked = [check_graph(modules[tower.name], tower, repo, file, PRECISION)]
+        checked = [check_graph(modules[tower.name], tower, repo, file, FLOAT32)]
     else:
         views = [replace(each, file=tower.file) for each in (TEXT, IMAGE)]
         beside = _no_inputs(repo)
         checked = [
             check_graph(
-                *(modules[view.name], view, repo, file, PRECISION),
+                *(modules[view.name], view, repo, file, FLOAT32),
                 {name: beside[name] for name in tower.inputs if name not in view.inputs},
             )
             for view in views
@@ -271,7 +268,7 @@ def _compare(what: str, found: torch.Tensor, wanted: torch.Tensor, largest: floa
     """
     alike = found.shape == wanted.shape
     difference = float((found.double() - wanted.double()).abs().max()) if alike else math.inf
-    bound = BOUNDS[PRECISION] * largest
+    bound = BOUNDS[FLOAT32] * largest
     if not difference <= bound:  # NaN is no result and fails
         raise ParityError(
             f"{FOLDER}/{file.name} in onnxruntime does not compute what {repo.path} computes: {what} differs by up to "

@@ -17,6 +17,7 @@ from ...repos.repo import Repo
 from ...repos.report import Report, versions
 from ...repos.write import SPARE_BYTES, total_bytes, write_json
 from . import NEEDED_BY
+from .asking import PLAIN
 from .checking import PROVIDER, Checked, check_graph
 from .facts import write_runtime
 from .graphs import write_graph
@@ -25,9 +26,6 @@ from .towers import load_tower, towers_of
 
 REPORT = "zhclip_onnx_report.json"
 """The report of the check. A folder that holds it is an export, which --force replaces."""
-
-PLAIN = "plain"
-"""The layout of this module: a file for each tower, beside the files that prepare inputs."""
 
 MARKS = (REPORT,)
 """The files of which a folder must hold one, so that --force replaces it."""

@@ -21,7 +21,7 @@ from transformers import AutoModel, AutoProcessor
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.exports.exporting import export
-from hf_zhclip.conversion.exports.onnx import readme_js, transformers_js
+from hf_zhclip.conversion.exports.onnx import checking, readme_js, transformers_js
 from hf_zhclip.conversion.proof import samples, texts
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.examples import scenes
@@ -182,6 +182,15 @@ def test_a_layout_that_does_not_exist_is_refused(tmp_path):
         export(tmp_path / "OUT", tmp_path / "x", to="onnx", layout="js")
     with pytest.raises(InputError, match="--layout is an option of ONNX. Leave --layout out, or pass --to onnx."):
         export(tmp_path / "OUT", tmp_path / "x", to="transformers", layout="plain")
+
+
+def test_another_precision_is_refused_there_and_without_it_the_export_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(checking.BOUNDS, "float16", 1e-3)
+    with pytest.raises(InputError, match="writes float32. Leave --precision float16 or --layout out."):
+        export(tmp_path / "OUT", tmp_path / "x", precision="float16", **LAYOUT)
+    for arguments in (LAYOUT, {"to": "onnx", "precision": "float16"}):
+        with pytest.raises(InputError, match="OUT is no converted repo"):  # the next thing that is looked at
+            export(tmp_path / "OUT", tmp_path / "x", **arguments)
 
 
 # In Node
