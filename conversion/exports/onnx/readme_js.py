@@ -164,7 +164,7 @@ def write_readme(
 
 
 def _row(tower: Tower, repo: Repo) -> str:
-    names = {BATCH: "texts", LENGTH: "tokens", PICTURES: "pictures", SIDE: repo.image_size}
+    names: dict[str, str | int] = {BATCH: "texts", LENGTH: "tokens", PICTURES: "pictures", SIDE: repo.image_size}
     inputs = ", ".join(f"`{name}` ({', '.join(_sizes(sizes, names))})" for name, sizes in tower.inputs.items())
     outputs = ", ".join(f"`{name}`" for name in (tower.output, *tower.others))
     return f"| {tower.file} | {inputs} | {outputs} |"

@@ -24,7 +24,7 @@ from ...repos.write import write_json
 from ..natives import Native, exact, fits
 from . import writing
 from .asking import FLOAT32, TRANSFORMERS_JS
-from .checking import BOUNDS, LONG, Checked, check_graph, session
+from .checking import BOUNDS, LONG, Checked, Compared, check_graph, session
 from .facts import write_tokenizer
 from .graphs import write_graph
 from .readme_js import write_readme
@@ -272,7 +272,8 @@ def _compare(what: str, found: torch.Tensor, wanted: torch.Tensor, largest: floa
     if not difference <= bound:  # NaN is no result and fails
         raise ParityError(
             f"{FOLDER}/{file.name} in onnxruntime does not compute what {repo.path} computes: {what} differs by up to "
-            f"{difference:.3g}, and at most {bound:.3g} is allowed. Nothing was written."
+            f"{difference:.3g}, and at most {bound:.3g} is allowed. Nothing was written.",
+            Compared(what, tuple(wanted.shape), difference),
         )
 
 

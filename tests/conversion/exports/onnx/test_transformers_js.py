@@ -12,16 +12,19 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from tokenizers import Tokenizer
 from transformers import AutoModel, AutoProcessor
 
 from hf_zhclip.conversion import convert
-from hf_zhclip.conversion.errors import InputError
+from hf_zhclip.conversion.errors import InputError, ParityError
 from hf_zhclip.conversion.exports.exporting import export
 from hf_zhclip.conversion.exports.onnx import checking, readme_js, transformers_js
+from hf_zhclip.conversion.exports.onnx.tokenizer_js import portable
 from hf_zhclip.conversion.proof import samples, texts
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.examples import scenes
@@ -144,6 +147,74 @@ def test_clip_is_two_towers_and_the_graph_that_the_pipeline_takes(for_js):
     both = session(folder / "onnx" / "model.onnx")
     assert [each.name for each in both.get_outputs()] == OUTPUTS
     assert read(folder / "config.json")["model_type"] == "clip"
+
+
+# A graph that is wrong in what no plain graph has
+
+
+def raised(model, is_it):
+    """Adds 1 to the only number of a graph that is it."""
+    (tensor,) = [each for each in model.graph.initializer if is_it(each.name, onnx.numpy_helper.to_array(each))]
+    value = onnx.numpy_helper.to_array(tensor)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(value + 1, value.dtype), tensor.name))
+
+
+PLANTED = {
+    "logits_per_image": lambda name, value: name == "scale",
+    "a text that transformers.js cut": lambda name, value: value.shape == () and value == 52 - 1,  # the last place
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_a_wrong_scale_or_a_wrong_end_of_a_text_leaves_nothing(what, for_js, tmp_path, monkeypatch):
+    path, folder = for_js("cn_clip_vit")
+
+    def write_graph(module, tower, repo, opset, file):
+        model = onnx.load(folder / tower.file)
+        raised(model, PLANTED[what])
+        onnx.save(model, file)
+
+    monkeypatch.setattr(transformers_js, "write_graph", write_graph)
+    message = f"^onnx/model.onnx in onnxruntime .*: {what} differs by up to [0-9.]+, and at most [0-9.e-]+ is allowed"
+    with pytest.raises(ParityError, match=message):
+        export(path, tmp_path / "x", **LAYOUT)
+    assert entries(tmp_path) == set()
+
+
+# Tokenizers
+
+
+@pytest.mark.quick(3)
+@pytest.mark.parametrize("family", ["chinese_clip", "hf_clip", "cn_clip_vit", "openai_clip", "open_clip", "wukong"])
+def test_the_tokenizer_that_is_written_otherwise_gives_the_same_ids_in_python(family, repo, tmp_path):
+    """The words that JavaScript would read otherwise are gone; `make test-js` shows that it gives these ids, too."""
+    loaded = read_repo(repo(family).path)
+    transformers_js.write_inputs(loaded, transformers_js.native_of(loaded), tmp_path)
+    written = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    written.encode_special_tokens = loaded.tokenizer.split_special_tokens
+    wanted = [loaded.tokenizer(text)["input_ids"] for text in TEXTS]
+    assert [each.ids for each in written.encode_batch(TEXTS)] == wanted
+    steps = json.dumps({name: read(tmp_path / "tokenizer.json")[name] for name in ("normalizer", "pre_tokenizer")})
+    assert '"BertNormalizer"' not in steps and '"use_regex": true' not in steps
+
+
+def test_a_tokenizer_of_single_steps_becomes_sequences_and_strange_steps_stay():
+    strange = {"type": "Strip", "strip_left": True, "strip_right": True}
+    content = {"normalizer": {"type": "Lowercase"}, "pre_tokenizer": None, "model": {"vocab": {"a": 0}}}
+    content["added_tokens"] = [
+        {"content": "a", "special": True},
+        {"content": "b", "special": True},
+        {"content": "a", "special": False},
+    ]
+    found = portable(content, split_special_tokens=True)
+    lowered = [{"type": "Replace", "pattern": {"String": "Σ"}, "content": "σ"}, {"type": "Lowercase"}]
+    assert found["normalizer"] == {"type": "Sequence", "normalizers": lowered}
+    assert found["pre_tokenizer"] is None
+    assert found["added_tokens"] == content["added_tokens"][1:]
+    assert portable({**content, "normalizer": strange}, split_special_tokens=False) == {
+        **content,
+        "normalizer": strange,
+    }
 
 
 # Refusals
