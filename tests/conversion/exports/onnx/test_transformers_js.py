@@ -104,6 +104,22 @@ def test_chinese_clip_is_a_graph_of_both_towers_as_its_class_takes_it(for_js):
     )
 
 
+def test_no_file_names_a_place_of_its_maker(for_js):
+    path, folder = for_js("cn_clip_vit")
+    places = {
+        str(Path.home()),
+        str(ROOT),
+        str(path.parent),
+        str(folder.parent),
+        "site-packages",
+        ".py:",
+        "stack_trace",
+    }
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert len(files) == 7
+    assert {(file.name, place) for file in files for place in places if place.encode() in file.read_bytes()} == set()
+
+
 @torch.no_grad()
 def test_the_graph_of_both_towers_gives_what_the_repo_gives_also_for_one_side_and_for_a_text_without_its_end(for_js):
     path, folder = for_js("cn_clip_vit")
