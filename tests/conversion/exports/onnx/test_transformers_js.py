@@ -5,9 +5,11 @@ The tests with the mark `js` run the package in Node.
 
 import itertools
 import json
+import random
 import re
 import shutil
 import subprocess
+import unicodedata
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from transformers import AutoModel, AutoProcessor
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, ParityError
 from hf_zhclip.conversion.exports.exporting import export
+from hf_zhclip.conversion.exports.natives import fits
 from hf_zhclip.conversion.exports.onnx import checking, readme_js, transformers_js
 from hf_zhclip.conversion.exports.onnx.tokenizer_js import portable
 from hf_zhclip.conversion.proof import samples, texts
@@ -42,6 +45,19 @@ FILES |= {"zhclip_onnx_report.json", "onnx"}
 OUTPUTS = ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
 NODE = ROOT / "tests" / "js"
 TEXTS = [*ODD, *samples.TEXTS, *samples.HOLDING_PADDING, *texts.SENTENCES]
+
+FITTING = (
+    "chinese_clip",
+    "hf_clip",
+    "cn_clip_vit",
+    "cn_clip_flash",
+    "easynlp",
+    "modelscope",
+    "open_clip",
+    "openai_clip",
+)
+FITTING += ("taiyi_clip", "wukong")
+"""The families that `export --to transformers` writes as ChineseCLIPModel or CLIPModel."""
 
 CAPITALS = "<|startoftext|> <|endoftext|><|ENDOFTEXT|>"
 """A text that the library of transformers.js takes otherwise: the last part is a special token in capitals."""
@@ -201,7 +217,7 @@ def test_a_wrong_scale_or_a_wrong_end_of_a_text_leaves_nothing(what, for_js, tmp
 
 
 @pytest.mark.quick(3)
-@pytest.mark.parametrize("family", ["chinese_clip", "hf_clip", "cn_clip_vit", "openai_clip", "open_clip", "wukong"])
+@pytest.mark.parametrize("family", FITTING)
 def test_the_tokenizer_that_is_written_otherwise_gives_the_same_ids_in_python(family, repo, tmp_path):
     """The words that JavaScript would read otherwise are gone; `make test-js` shows that it gives these ids, too."""
     loaded = read_repo(repo(family).path)
@@ -234,6 +250,16 @@ def test_a_tokenizer_of_single_steps_becomes_sequences_and_strange_steps_stay():
 
 
 # Refusals
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_families_that_have_a_class_are_those_that_transformers_has_one_of(family, repo):
+    loaded = read_repo(repo(family).path)
+    native = next((fit.native.name for fit in fits(loaded.config) if not fit.lost), None)
+    assert (native in ("ChineseCLIPModel", "CLIPModel")) == (family in FITTING)
+    if family in FITTING:
+        assert transformers_js.native_of(loaded).name == native
 
 
 LOST = {
@@ -295,23 +321,28 @@ def computed(folder, **request):
     return json.loads(in_node(NODE / "embed.mjs", given=json.dumps(asked)))
 
 
+def drawn_texts():
+    """Texts of characters that are of one kind in Unicode 3.2 and now: the libraries know different versions."""
+    characters = [*map(chr, range(0xD800)), *map(chr, range(0xE000, 0x30000))]
+    old = unicodedata.ucd_3_2_0.category
+    known = [each for each in characters if old(each) == unicodedata.category(each) != "Cn"]
+    numbers = random.Random(0)
+    return [
+        "".join(numbers.choice(numbers.choice((known, "一只猫Ab1 Σςİßé。,！"))) for _ in range(20)) for _ in range(500)
+    ]
+
+
 @pytest.mark.js
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FITTING)
 def test_transformers_js_gives_the_repos_ids(family, repo, tmp_path):
     loaded = read_repo(repo(family).path)
-    try:
-        native = transformers_js.native_of(loaded)
-    except InputError:
-        assert loaded.config  # it has no class there
-        return
-    transformers_js.write_inputs(loaded, native, tmp_path)
-    found = computed(tmp_path)
+    transformers_js.write_inputs(loaded, transformers_js.native_of(loaded), tmp_path)
+    tokenizer, texts = loaded.tokenizer, [text for text in TEXTS if text != CAPITALS] + drawn_texts()
+    found = computed(tmp_path, texts=texts)
     assert found["warnings"] == []
-    tokenizer = loaded.tokenizer
-    kept = [place for place, text in enumerate(TEXTS) if text != CAPITALS]
-    assert [found["ids"][each] for each in kept] == [tokenizer(TEXTS[each])["input_ids"] for each in kept]
-    rightly = tokenizer(TEXTS, padding=True, truncation=True)["attention_mask"]
-    assert [found["padded"]["attention_mask"][each] for each in kept] == [rightly[each] for each in kept]
+    assert found["ids"] == [tokenizer(text)["input_ids"] for text in texts]
+    rightly = tokenizer(texts, padding=True, truncation=True)["attention_mask"]
+    assert found["padded"]["attention_mask"] == rightly
 
 
 VECTORS = {
