@@ -1,6 +1,6 @@
 """The README of an export: what it is, what it was made from, its licence, and the figures of the check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from ...publishing.card_header import NOTHING_STATED, header_of
 from ...repos.repo import Repo
 from ...repos.report import Report
 from ..quiet import silence
+from .asking import Asked
 from .checking import PROVIDER, Checked
+from .costs import Cost
 from .usage import usage
 
 NOT_STATED = "not stated in the repo's card"
@@ -43,11 +45,18 @@ Licence: {licence}.
 
 Each graph was run in onnxruntime ({provider}) against the repo, which computed in float64:
 
-| tower | largest difference of an embedding | allowed |
-|---|---|---|
 {figures}
 
-zhclip_onnx_report.json holds every batch of the check.
+{costs}zhclip_onnx_report.json holds every batch of the check.
+"""
+COSTS = """\
+Beside the graphs in float32, which were timed in turns with them ({threads} threads, {processor},
+batches of {batch}):
+
+| tower | MB | MB in float32 | texts or pictures a second | in float32 |
+|---|---|---|---|---|
+{rows}
+
 """
 ALONE = "The repo holds a text tower alone: its vectors are the pooled states, and no picture's vector is comparable."
 
@@ -57,8 +66,8 @@ def write_readme(
     repo: Repo,
     report: Report | None,
     checked: Sequence[Checked],
-    opset: int,
-    precision: str,
+    costs: Sequence[Cost],
+    asked: Asked,
     facts: Mapping[str, Any],
 ) -> None:
     """Writes README.md; `facts` is the content of zhclip_onnx.json."""
@@ -68,17 +77,40 @@ def write_readme(
     text = README.format(
         header=f"---\nlicense: {licence}\n---\n" if licence else "",
         title="Text tower" if repo.is_text_alone else "CLIP",
-        precision=precision,
-        opset=opset,
+        precision=asked.precision,
+        opset=asked.opset,
         files="\n".join(files[each.tower](repo, each.file) for each in checked),
         longest=repo.longest_text,
         usage=usage(facts),
         lineage=_lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
         licence=licence or NOT_STATED,
         provider=PROVIDER,
-        figures="\n".join(f"| {each.tower} | {each.difference:.1e} | {each.bound:.0e} |" for each in checked),
+        figures="\n".join(_figures(checked)),
+        costs=_costs(costs, asked.precision) if costs else "",
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _figures(checked: Sequence[Checked]) -> Iterator[str]:
+    """A table of what was compared with the repo."""
+    if any(each.bound is None for each in checked):
+        yield from ("| tower | smallest cosine of an embedding | largest difference |", "|---|---|---|")
+        yield from (f"| {each.tower} | {each.cosine:.6f} | {each.difference:.1e} |" for each in checked)
+        return
+    yield from ("| tower | largest difference of an embedding | allowed |", "|---|---|---|")
+    yield from (f"| {each.tower} | {each.difference:.1e} | {each.bound:.0e} |" for each in checked)
+
+
+def _costs(costs: Sequence[Cost], precision: str) -> str:
+    rows = "\n".join(
+        f"| {each.tower} | {each.bytes / 1e6:.1f} | {each.float32_bytes / 1e6:.1f} | {each.speed:.1f} | "
+        f"{each.float32_speed:.1f} |"
+        for each in costs
+    )
+    first = costs[0]
+    return COSTS.format(
+        precision=precision, rows=rows, threads=first.threads, processor=shown(first.processor), batch=first.batch
+    )
 
 
 def _text_row(repo: Repo, file: str) -> str:
