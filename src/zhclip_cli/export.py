@@ -25,6 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the numbers of ONNX graphs' weights (default: float32)",
     )
     parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        help="pictures and texts that fix the ranges of int8 (static int8); without them each call finds its own",
+    )
+    parser.add_argument(
+        "--check",
+        metavar="DATA",
+        help="at least 200 pictures and texts, on which the loss of float16 or int8 is measured",
+    )
+    parser.add_argument(
         "--accept-loss",
         action="store_true",
         help="write float16 or int8 although its loss was not measured or is large; the README states the figures",

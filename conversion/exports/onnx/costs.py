@@ -13,12 +13,17 @@ import torch
 
 from ...errors import InputError
 from ...repos.repo import Repo
+from .asking import Asked
 from .checking import INPUTS, Checked, session
-from .precisions import FLOAT16
+from .losses import Loss
+from .precisions import FLOAT32
 from .towers import Tower
 
 LEAST_COSINE = 0.999
 """The smallest cosine of a vector to the repo's own that is written without --accept-loss."""
+
+LEAST_AGREEMENT = 0.98
+"""The smallest share of a text's nearest pictures that stay among its nearest, likewise."""
 
 TIMED = 8
 """The texts or pictures of a batch that is timed."""
@@ -49,6 +54,15 @@ class Cost:
     def to_json(self) -> dict[str, Any]:
         """A value that `json` can write."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was measured of an export's towers; `costs` and `loss` of a lower precision alone."""
+
+    checked: Sequence[Checked]
+    costs: Sequence[Cost]
+    loss: Loss | None
 
 
 def measure(tower: Tower, repo: Repo, float32: Path, file: Path) -> Cost:
@@ -99,16 +113,23 @@ def processor() -> str:
     return next(iter(names), "") or platform.processor() or platform.machine()
 
 
-def check_loss(checked: Sequence[Checked], precision: str, accept_loss: bool) -> None:
-    """Refuses vectors that are too far from the repo's own.
+def check_loss(checked: Sequence[Checked], loss: Loss | None, asked: Asked) -> None:
+    """Refuses vectors that are too far from the repo's own, on the user's data or else on the proof's.
 
     Raises:
         InputError: see above; the message gives the figures.
     """
-    if precision != FLOAT16 or accept_loss or all(each.cosine >= LEAST_COSINE for each in checked):
+    if asked.accept_loss or asked.precision == FLOAT32:
         return
-    figures = " and ".join(f"{each.cosine:.6f} ({each.tower})" for each in checked)
+    if loss is None:
+        smallest, agreement = min(each.cosine for each in checked), None
+        cosines = " and ".join(f"{each.cosine:.6f} ({each.tower})" for each in checked)
+        figures = f"the smallest cosine is {cosines}"
+    else:
+        smallest, agreement, figures = loss.smallest, loss.agreement, loss.text()
+    if smallest >= LEAST_COSINE and (agreement is None or agreement >= LEAST_AGREEMENT):
+        return
     raise InputError(
-        f"--precision {precision} loses too much: the smallest cosine of an embedding to the repo's own is {figures}, "
-        f"and {LEAST_COSINE:g} was wanted. Leave --precision out, or pass --accept-loss. Nothing was written."
+        f"{asked.title} loses too much. Beside the repo's own embeddings, {figures}; at least {LEAST_COSINE:g} and "
+        f"{LEAST_AGREEMENT:g} were wanted. Choose another --precision, or pass --accept-loss. Nothing was written."
     )

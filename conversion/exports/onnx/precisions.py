@@ -24,8 +24,11 @@ SUMS = ("Clip", "Div", "Expand", "ReduceL2", "ReduceSum")
 MATRICES = ("Gather", "MatMul")
 """What dynamic int8 takes: linear layers, and tables of embeddings."""
 
-LAYERS = ("Conv", "Gemm", *MATRICES)
+LAYERS = ("Conv", *MATRICES)
 """What static int8 takes. Attention's own products, its softmax and LayerNorm stay float32, as in dynamic int8."""
+
+FLOAT_RESULTS = ["Gather", "MatMul"]
+"""The layers whose results stay float32 in static int8: what follows them is computed in float32."""
 
 MOST_CONVOLUTIONS = 1 / 3
 """The largest share of a tower's weights that may belong to convolutions in dynamic int8, where they stay float32.
@@ -108,7 +111,7 @@ def _int8(tower: Tower, source: Path, calibrate: Batches | None) -> Any:
             _Reader(calibrate),
             op_types_to_quantize=list(LAYERS),
             activation_type=quantiser.QuantType.QUInt8,
-            extra_options={"MatMulConstBOnly": True},
+            extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": FLOAT_RESULTS},
             **options,
         )
     return onnx.load(written)
@@ -116,7 +119,8 @@ def _int8(tower: Tower, source: Path, calibrate: Batches | None) -> Any:
 
 _NOT_TAKEN = (
     "The {tower} tower cannot take dynamic int8: {share:.0%} of its weights belong to convolutions, and only static "
-    "int8 takes them. Pass --precision float16. Nothing was written."
+    "int8 takes them. Pass --calibrate FOLDER, with pictures and texts like yours, or --precision float16. Nothing "
+    "was written."
 )
 
 

@@ -1,6 +1,7 @@
 """float16 and int8: what the graphs give, how much smaller they are, and what is refused."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,10 @@ import pytest
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.exports.exporting import export
 from hf_zhclip.conversion.exports.onnx import costs, writing
+from hf_zhclip.conversion.exports.onnx.losses import read_data
+from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.data import read
+from hf_zhclip.examples import demo
 from hf_zhclip.examples import scenes as drawn
 from hf_zhclip.inference import load_onnx
 
@@ -77,36 +82,140 @@ def test_two_exports_in_int8_are_the_same_graphs(lowered):
     assert {name for name in first if first[name] != second[name]} <= measured
 
 
-def test_int8_says_that_its_loss_is_not_measured_until_the_loss_is_accepted(lowered, tmp_path):
-    with pytest.raises(InputError, match="the loss is not measured on your data. Pass --accept-loss .* float16"):
+# The user's own data
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    """Two folders of 200 captioned pictures: for calibration, and for the check."""
+    folder = tmp_path_factory.mktemp("drawings")
+    gallery = [scene for scene, _ in drawn.held_out_gallery()]
+    for name, chosen in (("ours", gallery[:200]), ("others", gallery[-200:])):
+        (folder / name).mkdir()
+        for number, scene in enumerate(chosen):
+            drawn.draw(scene).save(folder / name / f"{number:04}{drawn.caption(scene.facts)}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_the_loss_of_int8_is_measured_on_the_users_data(kind, scenes, drawings, lowered):
+    calibrate = {"calibrate": drawings / "others"} if kind == "static" else {}
+    folder = lowered(precision="int8", check=drawings / "ours", accept_loss=True, **calibrate)
+
+    report = json.loads((folder / "zhclip_onnx_report.json").read_text(encoding="utf-8"))
+    assert report["quantisation"] == kind
+    data = read(drawings / "ours")
+    texts, pictures = [each.text for each in data.texts], [picture for _, picture in data.pictures]
+    model, repo = load_onnx(folder), demo.Converted(scenes[0])
+    pairs = {
+        "text": (model.encode_text(texts), repo.encode_text(texts).numpy()),
+        "image": (model.encode_image(pictures), repo.encode_image(pictures).numpy()),
+    }
+    for tower in report["loss"]["towers"]:
+        found, wanted = pairs[tower["tower"]]
+        cosines = (found * wanted).sum(axis=1)
+        assert (tower["items"], tower["smallest"]) == (200, pytest.approx(cosines.min(), abs=1e-6))
+        assert tower["mean"] == pytest.approx(cosines.mean(), abs=1e-6)
+        assert 0.999 < tower["smallest"] < tower["mean"] < 1
+    tops = [np.argsort(-pairs["text"][side] @ pairs["image"][side].T, axis=1)[:, :10] for side in (0, 1)]
+    shared = [len(set(found) & set(wanted)) / 10 for found, wanted in zip(*tops, strict=True)]
+    assert report["loss"]["agreement"] == pytest.approx(np.mean(shared), abs=1e-9)
+    assert 0.97 < report["loss"]["agreement"] < 1
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"| image | 200 | {report['loss']['towers'][1]['smallest']:.6f} |" in readme
+    assert f"{report['loss']['agreement']:.2%} stay among its 10 nearest" in readme
+    assert ("depends a little on the other texts or pictures of its batch" in readme) == (kind == "dynamic")
+    assert str(drawings) not in readme and str(drawings) not in json.dumps(report)
+
+
+def test_int8_says_that_its_loss_is_not_measured_until_it_is_measured_or_accepted(lowered, drawings, tmp_path):
+    with pytest.raises(InputError) as said:
         export(tmp_path / "repo", tmp_path / "OUT", to="onnx", precision="int8")
+    assert "the loss is not measured on your data. Pass --check FOLDER, with at least 200 of your" in str(said.value)
+    assert "or --accept-loss, or --precision float16." in str(said.value)
     assert entries(tmp_path) == set()
-    lowered(precision="int8", accept_loss=True)
-    lowered("HALF", precision="float16")
+    lowered("A", precision="int8", check=drawings / "ours")
+    readme = (lowered("B", precision="int8", accept_loss=True) / "README.md").read_text(encoding="utf-8")
+    assert "The loss is not measured on data of whoever made the export" in readme
+    lowered("C", precision="float16")
 
 
-def test_float32_has_no_loss_to_accept(lowered, tmp_path):
-    with pytest.raises(
-        InputError, match="--accept-loss has no effect: float32 loses nothing. Leave --accept-loss out"
-    ):
-        export(tmp_path / "repo", tmp_path / "OUT", to="onnx", accept_loss=True)
+@pytest.mark.parametrize("bound", ["LEAST_COSINE", "LEAST_AGREEMENT"])
+def test_too_large_a_loss_on_the_users_data_is_refused_with_its_figures_until_it_is_accepted(
+    bound, lowered, drawings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(costs, bound, 0.99999)
+    with pytest.raises(InputError) as said:
+        lowered(precision="int8", check=drawings / "ours")
+    assert re.search(
+        r"^dynamic int8 loses too much. Beside the repo's own embeddings, the smallest cosine is 0\.999\d+ \(text, "
+        r"mean 0\.999\d+\) and 0\.999\d+ \(image, mean 0\.999\d+\), and 0\.9\d+ of the 10 nearest pictures agree; at least "
+        r"0\.9\d+ and 0\.9\d+ were wanted\. Choose another --precision, or pass --accept-loss\. Nothing was "
+        r"written\.$",
+        str(said.value),
+    )
     assert entries(tmp_path) == set()
-    lowered()
+    lowered("A", precision="int8", check=drawings / "ours", accept_loss=True)
+    lowered("B", precision="float16", check=drawings / "ours")
 
 
-def test_too_large_a_loss_is_refused_with_its_figures_until_it_is_accepted(lowered, tmp_path, monkeypatch):
-    monkeypatch.setattr(costs, "LEAST_COSINE", 0.9999999)
-    with pytest.raises(
-        InputError, match=r"loses too much: .* is 0\.99999\d \(text\) and 0\.99999\d \(image\), and"
-    ) as said:
+def test_too_large_a_loss_of_float16_is_refused_without_data_of_the_user_too(lowered, tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "LEAST_COSINE", 0.99999999)
+    with pytest.raises(InputError, match="float16 loses too much. .* smallest cosine is 0.99999. .text. and 0.99999"):
         lowered(precision="float16")
-    assert "pass --accept-loss" in str(said.value)
     assert entries(tmp_path) == set()
-    lowered("A", precision="float16", accept_loss=True)
-    lowered("B")
 
 
-def test_a_resnet_is_refused_in_dynamic_int8(repo, exported, tmp_path, monkeypatch):
+def test_too_little_data_is_refused_before_the_work(lowered, scenes, drawings, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for each in sorted((drawings / "ours").iterdir())[:199]:
+        shutil.copyfile(each, few / each.name)
+    with pytest.raises(InputError) as said:
+        lowered(precision="int8", check=few)
+    assert f"--check {few} holds 199 different texts and 199 pictures; at least 200 of each were wanted." in str(
+        said.value
+    )
+    assert entries(tmp_path) == {"few"}
+    lowered(precision="int8", calibrate=few, check=drawings / "ours")
+
+
+def test_data_of_several_splits_are_read_together(scenes, drawings, tmp_path):
+    for name, each in (("train", "ours"), ("test", "others")):
+        shutil.copytree(drawings / each, tmp_path / "both" / name)
+    assert read_data(str(tmp_path / "both"), read_repo(scenes[0]), "--check").counts() == {"text": 400, "image": 400}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"accept_loss": True}, "--accept-loss has no effect: float32 loses nothing. Leave --accept-loss out."),
+        ({"check": "x"}, "--check has no effect: float32 loses nothing. Leave --check out."),
+        ({"calibrate": "x"}, "--calibrate is an option of int8. Leave --calibrate out, or pass --precision int8."),
+        ({"precision": "float16", "calibrate": "x"}, "--calibrate is an option of int8."),
+        (
+            {"precision": "int8", "calibrate": "x", "check": "./x"},
+            "--calibrate and --check are the same data, ./x: the loss would look smaller than it is. Name other data",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused_before_anything_is_read(options, message, tmp_path):
+    with pytest.raises(InputError) as said:
+        export(tmp_path / "repo", tmp_path / "OUT", to="onnx", **options)
+    assert message in str(said.value)
+    assert entries(tmp_path) == set()
+
+
+@pytest.mark.thorough
+def test_what_the_refused_options_name_is_exported(lowered, drawings):
+    lowered("A")
+    lowered("B", precision="int8", calibrate=drawings / "ours", check=drawings / "others")
+
+
+# Towers
+
+
+def test_a_resnet_is_refused_in_dynamic_int8_and_taken_in_static(repo, exported, drawings, tmp_path, monkeypatch):
     float32 = exported("cn_clip_resnet")
     monkeypatch.setattr(
         writing, "write_graph", lambda module, tower, repo, opset, file: shutil.copyfile(float32 / tower.file, file)
@@ -117,7 +226,11 @@ def test_a_resnet_is_refused_in_dynamic_int8(repo, exported, tmp_path, monkeypat
     ):
         export(repo("cn_clip_resnet").path, tmp_path / "OUT", to="onnx", precision="int8", accept_loss=True)
     assert entries(tmp_path) == set()
-    export(repo("cn_clip_resnet").path, tmp_path / "OUT", to="onnx", precision="float16")
+    export(repo("cn_clip_resnet").path, tmp_path / "HALF", to="onnx", precision="float16")
+    options = {"precision": "int8", "calibrate": drawings / "ours", "accept_loss": True}
+    export(repo("cn_clip_resnet").path, tmp_path / "STATIC", to="onnx", **options)
+    sizes = [(folder / "vision_model.onnx").stat().st_size for folder in (tmp_path / "STATIC", float32)]
+    assert sizes[0] < 0.4 * sizes[1]
 
 
 @pytest.mark.quick(1)
