@@ -149,8 +149,8 @@ def test_too_large_a_loss_on_the_users_data_is_refused_with_its_figures_until_it
         lowered(precision="int8", check=drawings / "ours")
     assert re.search(
         r"^dynamic int8 loses too much. Beside the repo's own embeddings, the smallest cosine is 0\.999\d+ \(text, "
-        r"mean 0\.999\d+\) and 0\.999\d+ \(image, mean 0\.999\d+\), and 0\.9\d+ of the 10 nearest pictures agree; at least "
-        r"0\.9\d+ and 0\.9\d+ were wanted\. Choose another --precision, or pass --accept-loss\. Nothing was "
+        r"mean 0\.999\d+\) and 0\.999\d+ \(image, mean 0\.999\d+\), and 0\.9\d+ of the 10 nearest pictures agree; "
+        r"at least 0\.9\d+ and 0\.9\d+ were wanted\. Choose another --precision, or pass --accept-loss\. Nothing was "
         r"written\.$",
         str(said.value),
     )
