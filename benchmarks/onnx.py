@@ -5,8 +5,8 @@
 FOLDER gets about 2 GB: a checkpoint of cn_clip's ViT-B-16 with seeded weights, its conversion, and its exports in
 float32 and dynamic int8. A second run takes the exports that are there. cn_clip's own model takes part where cn_clip
 1.6.0 is installed (`make parity` makes an environment with it). Every side embeds the same pixels and the same ids on
-the CPU, one after the other in each round; cn_clip pads every text to 52 tokens, so that all texts have 52. Printed are
-the medians of the rounds, the medians of the ratios to torch, and the smallest cosine to the vectors of torch.
+the CPU, one after the other in each round; cn_clip pads every text to 52 tokens, so that all texts have 52. Printed
+are the medians of the rounds, the medians of the ratios to torch, and the smallest cosine to the vectors of torch.
 """
 
 import argparse

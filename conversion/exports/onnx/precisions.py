@@ -13,7 +13,7 @@ from ...errors import InputError
 from ..quiet import silence
 from . import NEEDED_BY
 from .cleaning import clean
-from .graphs import MOST_BYTES
+from .graphs import MOST_BYTES, beside
 from .towers import Tower
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
@@ -111,6 +111,7 @@ def _int8(tower: Tower, source: Path, calibrate: Batches | None) -> Any:
             _Reader(calibrate),
             op_types_to_quantize=list(LAYERS),
             activation_type=quantiser.QuantType.QUInt8,
+            use_external_data_format=source.with_name(beside(source)).exists(),
             extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": FLOAT_RESULTS},
             **options,
         )
@@ -146,5 +147,5 @@ class _Reader:
 
 def _save(model: Any, file: Path) -> None:
     is_large = sum(len(each.raw_data) for each in model.graph.initializer) > MOST_BYTES
-    beside: dict[str, Any] = {"save_as_external_data": True, "location": f"{file.name}_data"} if is_large else {}
-    extra("onnx", NEEDED_BY).save(model, str(file), **beside)
+    options: dict[str, Any] = {"save_as_external_data": True, "location": beside(file)} if is_large else {}
+    extra("onnx", NEEDED_BY).save(model, str(file), **options)

@@ -6,12 +6,14 @@ import shutil
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.exports.exporting import export
-from hf_zhclip.conversion.exports.onnx import costs, writing
+from hf_zhclip.conversion.exports.onnx import costs, graphs, precisions, writing
 from hf_zhclip.conversion.exports.onnx.losses import read_data
+from hf_zhclip.conversion.exports.onnx.towers import TEXT
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.data import read
 from hf_zhclip.examples import demo
@@ -245,3 +247,26 @@ def test_every_family_takes_a_lower_precision(family, precision, repo, exported,
     export(repo(family).path, tmp_path / "OUT", to="onnx", precision=precision, accept_loss=True)
     for tower in json.loads((tmp_path / "OUT" / "zhclip_onnx_report.json").read_text(encoding="utf-8"))["towers"]:
         assert tower["cosine"] > (0.999 if precision == "float16" else 0.9)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("precision", "calibrated"), [("float16", False), ("int8", False), ("int8", True)])
+def test_weights_over_the_limit_are_read_from_beside_the_graph_and_written_there(
+    precision, calibrated, scenes, drawings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(graphs, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(precisions, "MOST_BYTES", 1_000_000)
+    (tmp_path / "source").mkdir()
+    graphs.save(onnx_ir.load(scenes[1] / TEXT.file), tmp_path / "source" / TEXT.file)
+    assert (tmp_path / "source" / "text_model.onnx_data").exists()
+    repo = read_repo(scenes[0])
+    batches = read_data(str(drawings / "ours"), repo, "--calibrate").inputs(TEXT, repo) if calibrated else None
+    shutil.copytree(scenes[1], tmp_path / "OUT")
+
+    precisions.lower(TEXT, precision, tmp_path / "source" / TEXT.file, tmp_path / "OUT" / TEXT.file, batches)
+
+    assert (tmp_path / "OUT" / TEXT.file).stat().st_size < 100_000
+    assert (tmp_path / "OUT" / "text_model.onnx_data").stat().st_size > 1_000_000
+    texts = [drawn.caption(each.facts) for each in GALLERY]
+    cosines = (load_onnx(tmp_path / "OUT").encode_text(texts) * load_onnx(scenes[1]).encode_text(texts)).sum(axis=1)
+    assert cosines.min() > 0.999
