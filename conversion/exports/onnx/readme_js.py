@@ -8,8 +8,9 @@ from ...repos.repo import Repo
 from ...repos.report import Report
 from ..natives import Native
 from ..quiet import silence
+from .asking import Asked
 from .checking import PROVIDER, Checked
-from .readme import NOT_STATED, lineage
+from .readme import NOT_STATED, lineage, unproved_words
 from .towers import BATCH, LENGTH, PICTURES, SIDE, Tower
 
 VERSION = "4.3.1"
@@ -82,7 +83,7 @@ A browser resizes with its own canvas, which was not measured.
 
 {lineage}
 
-Licence: {licence}.
+Licence: {licence}.{unproved}
 
 ## How it was checked
 
@@ -136,7 +137,7 @@ def write_readme(
     native: Native,
     graphs: Sequence[Tower],
     checked: Sequence[Checked],
-    opset: int,
+    asked: Asked,
 ) -> None:
     """Writes README.md."""
     with silence():  # huggingface_hub logs that a card has no header
@@ -146,7 +147,7 @@ def write_readme(
         header=f"---\nlicense: {licence}\nlibrary_name: transformers.js\n---\n" if licence else "",
         title=native.name,
         name=native.name,
-        opset=opset,
+        opset=asked.opset,
         files="\n".join(_row(tower, repo) for tower in graphs),
         vectors=vectors.format(name=native.name, side=repo.image_size),
         length=repo.tokenizer.model_max_length,
@@ -154,6 +155,7 @@ def write_readme(
         version=VERSION,
         measured="\n".join(f"| {pictures} | {cosine} |" for pictures, cosine in MEASURED.items()),
         lineage=lineage(report),
+        unproved=unproved_words(repo, report),
         licence=licence or NOT_STATED,
         provider=PROVIDER,
         figures="\n".join(

@@ -23,13 +23,18 @@ from ...repos.report import Report
 from ...repos.write import write_json
 from ..natives import Native, exact, fits
 from . import writing
-from .asking import FLOAT32, TRANSFORMERS_JS
+from .asking import Asked
 from .checking import BOUNDS, LONG, Checked, Compared, check_graph, session
+from .costs import Written
 from .facts import write_tokenizer
 from .graphs import write_graph
+from .precisions import FLOAT32
 from .readme_js import write_readme
 from .tokenizer_js import portable
 from .towers import IMAGE, PICTURES, TEXT, Tower, Vectors, load_tower
+
+EXACT = BOUNDS[FLOAT32] or 0.0
+"""The largest difference of a number that is at most 1."""
 
 FOLDER = "onnx"
 """The folder in which transformers.js looks for graphs."""
@@ -133,7 +138,7 @@ class Pair(nn.Module):
 
 
 def write(
-    repo: Repo, native: Native, report: Report | None, folder: Path, opset: int, progress: Callable[[str], None]
+    repo: Repo, native: Native, report: Report | None, folder: Path, asked: Asked, progress: Callable[[str], None]
 ) -> list[Checked]:
     """Fills an empty folder.
 
@@ -150,21 +155,26 @@ def write(
     graphs = GRAPHS[native.name]
     for tower in graphs:
         progress(f"Exporting {tower.file}")
-        write_graph(modules[tower.name], tower, repo, opset, folder / tower.file)
+        write_graph(modules[tower.name], tower, repo, asked.opset, folder / tower.file)
         gc.collect()  # what the exporter has made holds the weights in circles of references
     checked: list[Checked] = []
     for tower in graphs:
         progress(f"Running {tower.file} in onnxruntime against the repo")
         checked += _check(modules, tower, repo, folder / tower.file)
     write_inputs(repo, native, folder)
-    write_json(folder / writing.REPORT, writing.report_of(checked, opset, FLOAT32, TRANSFORMERS_JS))
-    write_readme(folder, repo, report, native, graphs, checked, opset)
+    write_json(folder / writing.REPORT, writing.report_of(Written(checked, [], None), asked))
+    write_readme(folder, repo, report, native, graphs, checked, asked)
     return checked
 
 
 def needed_bytes(repo: Repo, native: Native) -> int:
     """The disk space of an export: a graph of both towers holds the weights again."""
-    return writing.needed_bytes(repo) * (1 if GRAPHS[native.name] == (PAIR,) else 2)
+    return writing.needed_bytes(repo, FLOAT32) * (1 if GRAPHS[native.name] == (PAIR,) else 2)
+
+
+def files(native: Native) -> list[str]:
+    """The graphs of an export."""
+    return [tower.file for tower in GRAPHS[native.name]]
 
 
 # The settings
@@ -268,7 +278,7 @@ def _compare(what: str, found: torch.Tensor, wanted: torch.Tensor, largest: floa
     """
     alike = found.shape == wanted.shape
     difference = float((found.double() - wanted.double()).abs().max()) if alike else math.inf
-    bound = BOUNDS[FLOAT32] * largest
+    bound = EXACT * largest
     if not difference <= bound:  # NaN is no result and fails
         raise ParityError(
             f"{FOLDER}/{file.name} in onnxruntime does not compute what {repo.path} computes: {what} differs by up to "

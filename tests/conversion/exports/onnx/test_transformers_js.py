@@ -26,7 +26,7 @@ from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, ParityError
 from hf_zhclip.conversion.exports.exporting import export
 from hf_zhclip.conversion.exports.natives import fits
-from hf_zhclip.conversion.exports.onnx import checking, readme_js, transformers_js
+from hf_zhclip.conversion.exports.onnx import readme_js, transformers_js
 from hf_zhclip.conversion.exports.onnx.tokenizer_js import portable
 from hf_zhclip.conversion.proof import samples, texts
 from hf_zhclip.conversion.repos.repo import read_repo
@@ -297,8 +297,7 @@ def test_a_layout_that_does_not_exist_is_refused(tmp_path):
         export(tmp_path / "OUT", tmp_path / "x", to="transformers", layout="plain")
 
 
-def test_another_precision_is_refused_there_and_without_it_the_export_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setitem(checking.BOUNDS, "float16", 1e-3)
+def test_another_precision_is_refused_there_and_without_it_the_export_goes_on(tmp_path):
     with pytest.raises(InputError, match="writes float32. Leave --precision float16 or --layout out."):
         export(tmp_path / "OUT", tmp_path / "x", precision="float16", **LAYOUT)
     for arguments in (LAYOUT, {"to": "onnx", "precision": "float16"}):
