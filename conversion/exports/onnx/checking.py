@@ -69,7 +69,10 @@ class Checked:
 def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision: str) -> Checked:
     """Compares a graph in onnxruntime with the repo's own tower, which computes in float64.
 
-    float32's own rounding in torch is larger than onnxruntime's: the reference is therefore exact.
+    torch's own rounding in float32 may be larger than the bound, so that the reference has none.
+
+    Args:
+        module: the tower, which is in float64 afterwards.
 
     Raises:
         ParityError: a difference is larger than the bound, or is no number.
@@ -103,12 +106,8 @@ Batch = tuple[str, dict[str, torch.Tensor], Sequence[int]]
 """What a batch holds, its inputs by name, and the numbers of its first rows that are compared as a batch each."""
 
 
-def session(tower: Tower, file: Path, threads: int = 0) -> Any:
-    """A function that runs the file in onnxruntime: tensors by name -> embeddings.
-
-    Args:
-        threads: 0 leaves their number to onnxruntime.
-    """
+def session(tower: Tower, file: Path) -> Any:
+    """A function that runs the file in onnxruntime: tensors by name -> embeddings."""
     onnxruntime = extra("onnxruntime", NEEDED_BY)
 
     def failed(error: Exception) -> WorkError:
@@ -118,7 +117,7 @@ def session(tower: Tower, file: Path, threads: int = 0) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # an operator that fails is told by the error
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = torch.get_num_threads()  # by default it takes all cores, whatever is asked for
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime's errors have no common base but Exception
@@ -153,15 +152,14 @@ def _ids(repo: Repo) -> Iterator[Batch]:
         length = min(length or repo.longest_text, repo.longest_text)
         ids = torch.randint(0, words, (count, length), generator=drawn)
         ids = torch.where(ids == pad, (pad + 1) % words, ids)  # padding stands at the end alone
+        if count == 1:  # every place holds a word
+            yield "ids", {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, [count]
+            continue
         ends = torch.randint(1, length + 1, (count, 1), generator=drawn)
         mask = (torch.arange(length) < ends).long()
-        ids = torch.where(mask == 1, ids, pad)
-        yield "ids with padding", {"input_ids": ids, "attention_mask": mask}, [count]
-        yield (
-            "ids with padding that no mask tells",
-            {"input_ids": ids, "attention_mask": torch.ones_like(mask)},
-            [count],
-        )
+        padded = {"input_ids": torch.where(mask == 1, ids, pad), "attention_mask": mask}
+        yield "ids with padding", padded, [count]
+        yield "ids with padding that no mask tells", {**padded, "attention_mask": torch.ones_like(mask)}, [count]
 
 
 def _pictures(repo: Repo) -> Iterator[Batch]:

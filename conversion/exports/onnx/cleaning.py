@@ -17,7 +17,8 @@ TEXTS = ("doc_string", "metadata_props")
 def clean(file: Path) -> None:
     """Cleans a file in place; the weights that lie beside it are not read.
 
-    Two exports of the same repo are then the same bytes, wherever and by whatever environment they were made.
+    Two exports of the same repo are then the same bytes, wherever they were made, if torch, transformers and
+    onnxscript have the same versions. Other versions write other operators.
     """
     onnx = extra("onnx", NEEDED_BY)
     model = onnx.load(file, load_external_data=False)

@@ -69,8 +69,7 @@ def measure(tower: Tower, repo: Repo, float32: Path, file: Path) -> Cost:
     """Times both graphs in turns, on the proof's texts or pictures, and weighs their files."""
     _, inputs, _ = next(each for each in INPUTS[tower.name](repo) if len(next(iter(each[1].values()))) >= TIMED)
     inputs = {name: each[:TIMED] for name, each in inputs.items()}
-    threads = torch.get_num_threads()
-    float32_seconds, seconds = _timed([session(tower, each, threads) for each in (float32, file)], inputs)
+    float32_seconds, seconds = _timed([session(tower, each) for each in (float32, file)], inputs)
     return Cost(
         tower=tower.name,
         bytes=_size(file),
@@ -79,7 +78,7 @@ def measure(tower: Tower, repo: Repo, float32: Path, file: Path) -> Cost:
         float32_speed=TIMED / float32_seconds,
         batch=TIMED,
         tokens=inputs["input_ids"].shape[1] if "input_ids" in inputs else None,
-        threads=threads,
+        threads=torch.get_num_threads(),
         processor=processor(),
     )
 

@@ -7,8 +7,9 @@ from typing import Any
 from hf_zhclip.telling import shown
 
 from ...publishing.card_header import NOTHING_STATED, header_of
+from ...publishing.unverified import CHANGED_SINCE, why_unverified
 from ...repos.repo import Repo
-from ...repos.report import Report
+from ...repos.report import Report, changed_files
 from ..quiet import silence
 from .asking import Asked
 from .checking import PROVIDER, Checked
@@ -40,7 +41,7 @@ All vectors are L2-normalised, float32. The number of texts, of tokens (up to {l
 
 {lineage}
 
-Licence: {licence}.
+Licence: {licence}.{unproved}
 
 ## How it was checked
 
@@ -93,6 +94,7 @@ def write_readme(
         usage=usage(facts),
         lineage=_lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
         licence=licence or NOT_STATED,
+        unproved=_unproved(repo, report),
         provider=PROVIDER,
         figures="\n".join(_figures(written.checked)),
         costs=_costs(written, asked) if written.costs else "",
@@ -150,6 +152,17 @@ def _lineage(report: Report | None) -> str:
         return NO_LINEAGE
     first = TRAINED.format(base=shown(str(report.lineage["base"]))) if report.lineage else CONVERTED
     return "\n".join([first, "", *(f"- {_place(source)}" for source in report.sources)])
+
+
+def _unproved(repo: Repo, report: Report | None) -> str:
+    """Why nothing proves that the repo computes what its original computes."""
+    if report is None:
+        return ""
+    changed = changed_files(repo.path, report)
+    why = CHANGED_SINCE.filled(files=", ".join(map(shown, changed))) if changed else None
+    if (words := why_unverified(report, why)) is None:
+        return ""
+    return f"\n\nNothing proves that the repo computes what its original computes: {words.en}."
 
 
 def _place(source: Any) -> str:

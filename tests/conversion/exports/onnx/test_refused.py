@@ -12,6 +12,7 @@ import onnx_ir
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import zhclip_cli
 from hf_zhclip import extras
@@ -115,9 +116,7 @@ def test_what_exists_is_not_overwritten_and_force_replaces_an_export_alone(repo,
 
 
 def test_a_disk_without_space_is_told_before_the_work(repo, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        shutil, "disk_usage", lambda place: os.terminal_size((1, 1)) and shutil._ntuple_diskusage(9, 8, 1)
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(9, 8, 1))
     assert "has 1 bytes free, but" in refused(WorkError, repo("cn_clip_vit").path, tmp_path / "x")
     assert entries(tmp_path) == set()
 
@@ -146,6 +145,19 @@ def test_a_repo_whose_verification_failed_is_refused(repo, tmp_path):
     assert "conversion_report.json says that the verification failed" in said
     assert "smallest cosine 0.5 " in said and said.endswith("Convert the original again.")
     assert entries(tmp_path) == {"OUT"}
+
+
+def test_a_repo_whose_weights_changed_after_its_proof_is_exported_and_the_readme_says_so(repo, written, tmp_path):
+    written("cn_clip_vit")
+    out = shutil.copytree(repo("cn_clip_vit").path, tmp_path / "OUT")
+    tensors = load_file(out / "model.safetensors")
+    tensors["logit_scale"] += 0.5  # in no embedding, so that the graphs stay right
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+
+    export(out, tmp_path / "x", to="onnx")
+    readme = (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
+
+    assert "files changed or missing after the report was written: model.safetensors." in readme
 
 
 # The graphs
