@@ -111,11 +111,14 @@ def _write_tower(
             return WrittenTower(checked)
         progress(f"Writing {tower.file} in {asked.title}")
         calibrate, check = data["calibrate"], data["check"]
-        lower(tower, asked.precision, float32, file, calibrate and calibrate.inputs(tower, repo))
+        batches = None if calibrate is None else calibrate.inputs(tower, repo)
+        lower(tower, asked.precision, float32, file, batches)
         progress(f"Running {tower.file} in {asked.title} beside float32")
         checked = check_graph(module, tower, repo, file, asked.precision)
         cost = measure(tower, repo, float32, file)
-    return WrittenTower(checked, cost, check and compare(module, tower, repo, session(tower, file), check))
+    if check is None:
+        return WrittenTower(checked, cost)
+    return WrittenTower(checked, cost, compare(module, tower, repo, session(tower, file), check))
 
 
 def _loss(towers: Sequence[WrittenTower]) -> Loss | None:
