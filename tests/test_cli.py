@@ -209,7 +209,8 @@ CONVERT = {
 }
 EXPORT = {
     **{"ddp": False, "also_legacy": False, "max_shard_size": "5GB", "force": False},
-    **{"precision": None, "opset": None, "layout": None, "calibrate": None, "check": None, "accept_loss": False},
+    **dict.fromkeys(("precision", "opset", "layout", "calibrate", "check")),
+    "accept_loss": False,
 }
 CARD = {"license": None, "base_model": None, "force": False}
 PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False, "force_unverified": False}
@@ -248,10 +249,10 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
             },
         ),
         (
-            "export o d --to onnx --precision int8 --opset 21 --layout plain --calibrate c --check e --accept-loss",
+            "export o d --to onnx --precision int8 --opset 21 --layout plain --calibrate a --check b --accept-loss",
             {
                 **{"out": "o", "destination": "d", "to": "onnx", **EXPORT, "precision": "int8", "opset": 21},
-                **{"layout": "plain", "calibrate": "c", "check": "e", "accept_loss": True},
+                **{"layout": "plain", "calibrate": "a", "check": "b", "accept_loss": True},
             },
         ),
         ("card o", {"out": "o", **CARD}),
