@@ -112,15 +112,10 @@ class ContrastiveArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        started = int(os.environ.get("WORLD_SIZE", "1"))
-        if started > 1 and not torch.accelerator.is_available():
+        if _started() > 1 and not torch.accelerator.is_available():
             self.use_cpu = True  # without it, each process would train by itself
         super().__post_init__()
-        if self.world_size != started:
-            raise InputError(
-                f"found {started} processes (WORLD_SIZE), of which transformers sees {self.world_size}: each would "
-                "train by itself. Start them with torchrun or `accelerate launch`."
-            )
+        check_processes(self.world_size)
         for name, known in {"negatives": NEGATIVES, "decay": DECAYS, "freeze": tuple(FREEZES)}.items():
             if (found := getattr(self, name)) not in known:
                 raise InputError(f"found {name} {found}; one of {', '.join(known)} was wanted.{near(found, known)}")
@@ -136,3 +131,20 @@ class ContrastiveArguments(TrainingArguments):
                 "found restart_every with another lr_scheduler_type than cosine, where it changes nothing. Leave one "
                 "of them out."
             )
+
+
+def check_processes(seen: int) -> None:
+    """Refuses processes of which transformers sees fewer than were started.
+
+    Raises:
+        InputError: see above; each process would train by itself.
+    """
+    if (started := _started()) != seen:
+        raise InputError(
+            f"found {started} processes (WORLD_SIZE), of which transformers sees {seen}: each would train by itself. "
+            "Start them with torchrun or `accelerate launch`."
+        )
+
+
+def _started() -> int:
+    return int(os.environ.get("WORLD_SIZE") or 1)
