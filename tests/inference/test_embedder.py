@@ -318,9 +318,14 @@ def test_a_repo_is_loaded_with_its_own_dtype_and_gives_float32_of_length_1(repo)
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"engine": "tensorrt"}, "found engine='tensorrt'"),
+        ({"engine": "tensorrt"}, "found engine='tensorrt'; wanted one of torch, onnx"),
         ({"batch_size": 0}, "found batch_size=0; 1 or more was wanted"),
         ({"threads": 0}, "found threads=0; 1 or more was wanted"),
+        ({"engine": "onnx", "dtype": "float16"}, "for an ONNX export, which runs on the CPU in the precision of its"),
+        (
+            {"engine": "onnx", "device_map": "auto"},
+            "for an ONNX export, which runs on the CPU in the precision of its",
+        ),
         ({"device_map": "gpu"}, "found device_map='gpu', which this machine does not have"),
         ({"dtype": "int8"}, "found dtype='int8'; wanted"),
         ({"dtype": "half-ish"}, "found dtype='half-ish'; wanted"),

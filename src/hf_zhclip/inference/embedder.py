@@ -68,26 +68,24 @@ class Embedder:
         batch_size: int = 32,
         threads: int | None = None,
     ) -> "Embedder":
-        """Loads a converted repo; none of its code runs.
+        """Loads a converted repo, or an ONNX export of it; no code of the folder runs.
 
         Args:
-            repo: a folder, or a name on the hub.
-            engine: what computes: "torch".
+            repo: a folder, or a name on the hub; with `engine="onnx"`, a folder that `zhclip export --to onnx` wrote.
+            engine: what computes: "torch", or "onnx" for onnxruntime on the CPU.
             device_map: a device, or what transformers takes; by default a CUDA device if there is one, else the CPU.
             dtype: a dtype, its name, or "auto" for the dtype that the repo states. The rows are float32 always.
             batch_size: see the class.
             threads: see the class.
 
         Raises:
-            InputError: the place is no converted repo of both towers, or an argument is wrong.
+            InputError: the place holds nothing that the engine loads, or an argument is wrong.
         """
-        if engine != "torch":
-            raise InputError(f'found engine={engine!r}; "torch" is the engine of this version.')
+        if engine not in ENGINES:
+            raise InputError(f"found engine={engine!r}; wanted one of {', '.join(ENGINES)}.")
         _check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
-        device_map = best_device() if device_map is None else device_map
-        _check_device(device_map)
-        model, processor = load_pair(os.fspath(repo), device_map=device_map, dtype=_dtype(dtype))
-        return cls(model.eval(), processor, batch_size, threads=threads)
+        model, processor = ENGINES[engine](os.fspath(repo), device_map, dtype)
+        return cls(model, processor, batch_size, threads=threads)
 
     def encode_texts(self, texts: str | Iterable[str], out: np.ndarray | None = None) -> np.ndarray:
         """Embeds texts as `model.encode_text` does, but pads a batch to its own longest text.
@@ -295,6 +293,31 @@ def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise InputError(f"found {name}={count}; 1 or more was wanted.")
+
+
+def _with_torch(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+    device_map = best_device() if device_map is None else device_map
+    _check_device(device_map)
+    model, processor = load_pair(repo, device_map=device_map, dtype=_dtype(dtype))
+    return model.eval(), processor
+
+
+def _with_onnx(folder: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+    if device_map not in (None, "cpu") or dtype != "auto":
+        raise InputError(
+            f"found device_map={device_map!r} and dtype={dtype!r} for an ONNX export, which runs on the CPU in the "
+            "precision of its graphs. Leave both out."
+        )
+    from .exported import load_export
+
+    return load_export(folder)
+
+
+ENGINES: dict[str, Callable[[str, Any, str | torch.dtype], tuple[Any, Any]]] = {
+    "torch": _with_torch,
+    "onnx": _with_onnx,
+}
+"""The engines: each loads a model and a processor."""
 
 
 def _check_device(device_map: Any) -> None:
