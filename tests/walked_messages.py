@@ -362,6 +362,21 @@ WALKED = {
         ),
         "test_what_is_no_folder_of_convert_is_not_pushed": ("conversion/publishing/packing.py pack: is no folder.",),
     },
+    "tests/conversion/exports/onnx/test_precisions.py": {
+        "test_a_resnet_is_refused_in_dynamic_int8_and_taken_in_static": (
+            "conversion/exports/onnx/precisions.py _NOT_TAKEN",
+        ),
+        "test_int8_says_that_its_loss_is_not_measured_until_it_is_measured_or_accepted": (
+            "conversion/exports/onnx/asking.py _check_loss_asked: not measured on your data",
+        ),
+        "test_too_large_a_loss_on_the_users_data_is_refused_with_its_figures_until_it_is_accepted": (
+            "conversion/exports/onnx/costs.py check_loss",
+        ),
+        "test_what_the_refused_options_name_is_exported": (
+            "conversion/exports/onnx/asking.py _check_loss_asked: is an option of int8",
+            "conversion/exports/onnx/asking.py _check_loss_asked: are the same data",
+        ),
+    },
     "tests/conversion/tokenizers/test_builders.py": {
         "test_a_class_that_cannot_be_taken_is_told_a_way_out_that_works": (
             "conversion/tokenizers/builders.py slow_bert_tokenizer",

@@ -1,6 +1,7 @@
 """export(): a repo -> transformers' folder, cn_clip's file, its original's files, or graphs for onnxruntime."""
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -25,8 +26,7 @@ from ..words import Words
 from . import cn_clip_file, native_process, source_files
 from .natives import PIXELS, Native, about_padding, differences, native_for
 from .onnx import writing
-from .onnx.asking import FLOAT32, check_asked, read_proof
-from .onnx.graphs import OPSET
+from .onnx.asking import Asked, check_asked, read_proof
 from .quiet import without_bars
 
 SUFFIXES = (".pt", ".pth")
@@ -71,6 +71,9 @@ def export(
     max_shard_size: str = "5GB",
     precision: str | None = None,
     opset: int | None = None,
+    calibrate: str | Path | None = None,
+    check: str | Path | None = None,
+    accept_loss: bool = False,
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Exported:
@@ -85,8 +88,12 @@ def export(
         ddp: for cn_clip: name the keys as its training does (`module.`), which is needed to resume training.
         also_legacy: for transformers: also write the files that older readers need.
         max_shard_size: for transformers, and for a source that has shards: the largest weight file.
-        precision: for onnx: the numbers of the weights, float32 by default.
+        precision: for onnx: the numbers of the weights: float32 by default, float16 or int8.
         opset: for onnx: the version of the operators that the graphs are written in.
+        calibrate: for onnx in int8: a place of pictures and texts, as `hf_zhclip.data.read` reads it. It shows the
+            ranges of the activations, which are then fixed (static int8). Without it each call measures its own.
+        check: for onnx in float16 and int8: a place of at least 200 texts and pictures, on which the loss is measured.
+        accept_loss: for float16 and int8: write the graphs although their loss was not measured or is large.
         force: replace an existing `destination`.
         progress: called with one line before each long step.
 
@@ -98,12 +105,14 @@ def export(
     """
     out, destination = Path(out), Path(destination)
     _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
-    check_asked(to, precision, opset)
+    given = {"precision": precision, "opset": opset, "accept_loss": accept_loss}
+    places = {"calibrate": calibrate, "check": check}
+    asked = check_asked(to, {**given, **{name: place and os.fspath(place) for name, place in places.items()}})
     progress(f"Reading {out}")
     if to == "source":
         return _to_source(out, destination, max_shard_size, force, progress)
     if to == "onnx":
-        return _to_onnx(out, destination, precision or FLOAT32, opset or OPSET, force, progress)
+        return _to_onnx(out, destination, asked, force, progress)
     repo = read_repo(out)
     if repo.is_text_alone:
         there = destination.with_suffix("") if to == "cn_clip" else destination
@@ -414,18 +423,17 @@ def _to_source(
 # ONNX
 
 
-def _to_onnx(
-    out: Path, destination: Path, precision: str, opset: int, force: bool, progress: Callable[[str], None]
-) -> Exported:
+def _to_onnx(out: Path, destination: Path, asked: Asked, force: bool, progress: Callable[[str], None]) -> Exported:
     report = read_proof(out)
     repo = read_repo(out)
-    with staging(destination, writing.needed_bytes(repo), force, writing.MARKS) as folder:
-        checked = writing.write(repo, report, folder, opset, precision, progress)
+    data = writing.read_data_of(asked, repo)
+    with staging(destination, writing.needed_bytes(repo, asked.precision), force, writing.MARKS) as folder:
+        written = writing.write(repo, report, folder, asked, data, progress)
     return Exported(
         to="onnx",
         path=str(destination),
-        wrote=f"ONNX, {precision}, opset {opset}: {', '.join(each.file for each in checked)}",
-        why=writing.why(checked),
+        wrote=f"ONNX, {asked.title}, opset {asked.opset}: {', '.join(each.file for each in written.checked)}",
+        why=writing.why(written),
         differs=(),
-        load=writing.how_to_load(destination, checked),
+        load=writing.how_to_load(destination, written.checked),
     )

@@ -8,6 +8,8 @@ from .errors import InputError
 EXTRAS = {
     **dict.fromkeys(("datasets", "lmdb", "matplotlib.figure", "opencc", "pyarrow", "pyarrow.parquet"), "train"),
     **dict.fromkeys(("onnx", "onnx_ir", "onnxruntime", "onnxscript"), "onnx"),
+    **dict.fromkeys(("onnxruntime.quantization", "onnxruntime.transformers.float16"), "onnx"),
+    "onnxruntime.transformers.onnx_model": "onnx",
 }
 """By module, the extra of hf-zhclip that installs it."""
 

@@ -19,7 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source: the files of the original's format; onnx: a graph for each tower",
     )
     parser.add_argument("--ddp", action="store_true", help="begin the keys with module., for more training in cn_clip")
-    parser.add_argument("--precision", choices=("float32",), help="the weights of ONNX graphs (default: float32)")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16", "int8"),
+        help="the numbers of ONNX graphs' weights (default: float32)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        help="pictures and texts that fix the ranges of int8 (static int8); without them each call finds its own",
+    )
+    parser.add_argument(
+        "--check",
+        metavar="DATA",
+        help="at least 200 pictures and texts, on which the loss of float16 or int8 is measured",
+    )
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="write float16 or int8 although its loss was not measured or is large; the README states the figures",
+    )
     parser.add_argument("--opset", type=int, metavar="N", help="the version of ONNX's operators (default: 20)")
     add_shared(parser, "also_legacy", "max_shard_size", "json")
     parser.add_argument("--force", action="store_true", help="replace DEST if it exists")

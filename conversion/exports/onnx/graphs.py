@@ -86,8 +86,13 @@ def write_graph(module: Vectors, tower: Tower, repo: Repo, opset: int, file: Pat
 def save(model: Any, file: Path) -> None:
     """Writes a graph of the exporter, without what only its maker can read."""
     is_large = sum(each.const_value.nbytes for each in model.graph.initializers.values()) > MOST_BYTES
-    extra("onnx_ir", NEEDED_BY).save(model, file, external_data=f"{file.name}_data" if is_large else None)
+    extra("onnx_ir", NEEDED_BY).save(model, file, external_data=beside(file) if is_large else None)
     clean(file)
+
+
+def beside(file: Path) -> str:
+    """The name of the file of the weights that do not fit into a graph's file."""
+    return f"{file.name}_data"
 
 
 def _example(name: str, tower: Tower, sizes: Mapping[str, int]) -> torch.Tensor:

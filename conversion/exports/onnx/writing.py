@@ -3,7 +3,9 @@
 import gc
 import json
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,15 @@ from ...repos.repo import Repo
 from ...repos.report import Report, versions
 from ...repos.write import SPARE_BYTES, total_bytes, write_json
 from . import NEEDED_BY
-from .checking import PROVIDER, Checked, check_graph
+from .asking import Asked
+from .checking import PROVIDER, Checked, check_graph, session
+from .costs import LEAST_AGREEMENT, LEAST_COSINE, Cost, Written, check_loss, measure
 from .facts import write_runtime
 from .graphs import write_graph
+from .losses import LEAST_ITEMS, Data, Loss, Pair, compare, loss, read_data
+from .precisions import FLOAT32, INT8, lower
 from .readme import write_readme
-from .towers import load_tower, towers_of
+from .towers import Tower, load_tower, towers_of
 
 REPORT = "zhclip_onnx_report.json"
 """The report of the check. A folder that holds it is an export, which --force replaces."""
@@ -39,34 +45,82 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """The packages that the report names in addition to those of a conversion."""
 
 
+@dataclass(frozen=True)
+class WrittenTower:
+    """A tower's comparisons; in a lower precision also its cost and, with --check, its vectors of the user's data."""
+
+    checked: Checked
+    cost: Cost | None = None
+    pair: Pair | None = None
+
+
+def read_data_of(asked: Asked, repo: Repo) -> dict[str, Data | None]:
+    """The data that the options name: `calibrate` and `check`.
+
+    Raises:
+        InputError: as for `read_data`.
+    """
+    return {
+        "calibrate": read_data(asked.calibrate, repo, "--calibrate") if asked.calibrate else None,
+        "check": read_data(asked.check, repo, "--check", LEAST_ITEMS) if asked.check else None,
+    }
+
+
 def write(
-    repo: Repo, report: Report | None, folder: Path, opset: int, precision: str, progress: Callable[[str], None]
-) -> list[Checked]:
+    repo: Repo,
+    report: Report | None,
+    folder: Path,
+    asked: Asked,
+    data: Mapping[str, Data | None],
+    progress: Callable[[str], None],
+) -> Written:
     """Fills an empty folder, one tower after the other.
 
     Args:
         report: the report of the repo's conversion, if the repo has one.
-
-    Returns:
-        What was checked, by tower.
+        data: as `read_data_of` gives it.
     """
-    checked = [_write_tower(repo, tower, folder, opset, precision, progress) for tower in towers_of(repo)]
+    towers = [_write_tower(repo, tower, folder, asked, data, progress) for tower in towers_of(repo)]
+    written = Written([each.checked for each in towers], [each.cost for each in towers if each.cost], _loss(towers))
+    check_loss(written.checked, written.loss, asked)
     _write_inputs(repo, folder)
     facts = write_runtime(folder, repo)
-    write_json(folder / REPORT, _report(checked, opset, precision))
-    write_readme(folder, repo, report, checked, opset, precision, facts)
-    return checked
+    write_json(folder / REPORT, _report(written, asked))
+    write_readme(folder, repo, report, written, asked, facts)
+    return written
 
 
 def _write_tower(
-    repo: Repo, tower: Any, folder: Path, opset: int, precision: str, progress: Callable[[str], None]
-) -> Checked:
+    repo: Repo,
+    tower: Tower,
+    folder: Path,
+    asked: Asked,
+    data: Mapping[str, Data | None],
+    progress: Callable[[str], None],
+) -> WrittenTower:
     progress(f"Exporting the {tower.name} tower")
     module = load_tower(repo, tower)
-    write_graph(module, tower, repo, opset, folder / tower.file)
-    gc.collect()  # what the exporter has made holds the weights in circles of references
-    progress(f"Running {tower.file} in onnxruntime against the repo")
-    return check_graph(module, tower, repo, folder / tower.file, precision)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        file = folder / tower.file
+        float32 = file if asked.precision == FLOAT32 else Path(place) / tower.file
+        write_graph(module, tower, repo, asked.opset, float32)
+        gc.collect()  # what the exporter has made holds the weights in circles of references
+        progress(f"Running {tower.file} in onnxruntime against the repo")
+        checked = check_graph(module, tower, repo, float32, FLOAT32)
+        if float32 == file:
+            return WrittenTower(checked)
+        progress(f"Writing {tower.file} in {asked.title}")
+        calibrate, check = data["calibrate"], data["check"]
+        lower(tower, asked.precision, float32, file, calibrate and calibrate.inputs(tower, repo))
+        progress(f"Running {tower.file} in {asked.title} beside float32")
+        checked = check_graph(module, tower, repo, file, asked.precision)
+        cost = measure(tower, repo, float32, file)
+    return WrittenTower(checked, cost, check and compare(module, tower, repo, session(tower, file), check))
+
+
+def _loss(towers: Sequence[WrittenTower]) -> Loss | None:
+    pairs = {each.checked.tower: each.pair for each in towers if each.pair is not None}
+    return loss(pairs) if pairs else None
 
 
 def _write_inputs(repo: Repo, folder: Path) -> None:
@@ -81,28 +135,50 @@ def _write_inputs(repo: Repo, folder: Path) -> None:
         write_json(folder / "preprocessor_config.json", stock_image_processor(repo.processor.image_processor))
 
 
-def _report(checked: Sequence[Checked], opset: int, precision: str) -> dict[str, Any]:
+def _report(written: Written, asked: Asked) -> dict[str, Any]:
     packages = {package: extra(package, NEEDED_BY).__version__ for package in PACKAGES}
     return {
         "format_version": 1,
         "layout": "plain",
-        "precision": precision,
-        "opset": opset,
+        "precision": asked.precision,
+        **({"quantisation": asked.kind} if asked.precision == INT8 else {}),
+        "opset": asked.opset,
         "provider": PROVIDER,
         "against": "the repo in float64",
-        "towers": [each.to_json() for each in checked],
+        "towers": [each.to_json() for each in written.checked],
+        **({} if asked.precision == FLOAT32 else _beside_float32(written, asked)),
         "versions": {**versions(), **packages, "torch": str(torch.__version__)},
     }
 
 
-def needed_bytes(repo: Repo) -> int:
-    """The disk space of an export: its weights are float32, whatever dtype the repo has."""
-    return total_bytes(repo.tensors, "float32") + SPARE_BYTES
+def _beside_float32(written: Written, asked: Asked) -> dict[str, Any]:
+    return {
+        "costs": [each.to_json() for each in written.costs],
+        "loss": written.loss and written.loss.to_json(),
+        "wanted": {"smallest_cosine": LEAST_COSINE, "agreement": LEAST_AGREEMENT},
+        "loss_accepted": asked.accept_loss,
+    }
 
 
-def why(checked: Sequence[Checked]) -> str:
+def needed_bytes(repo: Repo, precision: str) -> int:
+    """The disk space of an export: its weights are float32, whatever dtype the repo has.
+
+    A lower precision needs room for the graph in float32 and for a copy of it in which the sizes are inferred, too.
+    """
+    return total_bytes(repo.tensors, "float32") * (1 if precision == FLOAT32 else 3) + SPARE_BYTES
+
+
+def why(written: Written) -> str:
     """A sentence: what was checked."""
-    each = " and ".join(f"{tower.difference:.2g} ({tower.tower})" for tower in checked)
+    if written.loss is not None:
+        return f"onnxruntime runs the graphs. On your data, beside the repo's own embeddings, {written.loss.text()}."
+    if written.costs:
+        each = " and ".join(f"{tower.cosine:.6f} ({tower.tower})" for tower in written.checked)
+        return (
+            f"onnxruntime runs the graphs. On the proof's texts and pictures, the smallest cosine to the repo's own "
+            f"embeddings is {each}. The loss is not measured on your data."
+        )
+    each = " and ".join(f"{tower.difference:.2g} ({tower.tower})" for tower in written.checked)
     return f"onnxruntime computes what the repo computes: the largest difference of an embedding is {each}."
 
 

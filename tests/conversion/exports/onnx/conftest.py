@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.exports.exporting import export
+from hf_zhclip.examples import demo
 
+from tests.conversion.helpers import save_time
 from tests.sharing import made_once
 
 
@@ -23,3 +26,17 @@ def exported(repo, tmp_path_factory, worker_id):
         return folder / "ONNX"
 
     return make
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory, worker_id):
+    """The trained model that ships, as a repo and as float32 graphs: random weights lose more in int8."""
+
+    def make(folder: Path) -> tuple[Path, Path]:
+        with pytest.MonkeyPatch.context() as patch:
+            save_time(patch)
+            convert(demo.CHECKPOINT, folder / "repo", config=demo.MODEL_CONFIG, skip_verify=True)
+        export(folder / "repo", folder / "float32", to="onnx")
+        return folder / "repo", folder / "float32"
+
+    return made_once(tmp_path_factory, worker_id, "scenes-onnx", make)[1]
