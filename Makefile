@@ -5,6 +5,7 @@ VENV := .venv
 PARITY := .venv-parity
 FLOOR := .venv-floor
 RELEASES := .venv-releases
+JS := tests/js
 PYTEST_ARGS ?=
 
 ifeq ($(OS),Windows_NT)
@@ -14,7 +15,7 @@ BIN := bin
 endif
 
 SOURCES := src conversion examples tests benchmarks
-OFFLINE := not parity and not hub and not slow and not releases
+OFFLINE := not parity and not hub and not slow and not releases and not js
 QUICK := $(OFFLINE) and not thorough
 
 # Compiled tests are kept: to read and rewrite them again costs every worker seconds.
@@ -37,7 +38,7 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
-.PHONY: demo test test-thorough test-floor test-rounding check style code-hashes cards parity parity-large releases hub clean
+.PHONY: demo test test-thorough test-floor test-rounding test-js check style code-hashes cards parity parity-large releases hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -61,6 +62,11 @@ test-rounding: $(VENV)/.done
 		$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(OFFLINE)" $(ROUNDING) $(PYTEST_ARGS)
 	ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 \
 		$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(OFFLINE)" $(ROUNDING) $(PYTEST_ARGS)
+
+# Exports for transformers.js in Node, with the packages that package-lock.json pins. Their install scripts, which would
+# fetch more than packages, do not run.
+test-js: $(VENV)/.done $(JS)/node_modules/.done
+	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m js tests/conversion/exports/onnx $(PYTEST_ARGS)
 
 # Types are checked on an installed copy, where conversion/ has its real name.
 check: $(VENV)/.done
@@ -102,7 +108,7 @@ hub: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m pytest -m hub tests $(PYTEST_ARGS)
 
 clean:
-	rm -rf build demo $(VENV) $(PARITY) $(FLOOR) $(RELEASES)
+	rm -rf build demo $(VENV) $(PARITY) $(FLOOR) $(RELEASES) $(JS)/node_modules
 
 # $(call install,ENVIRONMENT,PINS)
 define install
@@ -132,4 +138,8 @@ $(RELEASES)/%/.done: $(RELEASES)/pins.txt
 $(PARITY)/.done: pyproject.toml constraints.txt tests/parity/requirements.txt
 	$(call install,$(PARITY),constraints.txt)
 	$(PARITY)/$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/parity/requirements.txt
+	touch $@
+
+$(JS)/node_modules/.done: $(JS)/package.json $(JS)/package-lock.json
+	cd $(JS) && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@

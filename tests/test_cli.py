@@ -209,7 +209,7 @@ CONVERT = {
 }
 EXPORT = {
     **{"ddp": False, "also_legacy": False, "max_shard_size": "5GB", "force": False},
-    **{"precision": None, "opset": None},
+    **{"precision": None, "opset": None, "layout": None},
 }
 CARD = {"license": None, "base_model": None, "force": False}
 PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False, "force_unverified": False}
@@ -244,12 +244,25 @@ PUSH = {"private": False, "revision": None, "create_pr": False, "dry_run": False
             "export o d --to cn_clip --ddp --also-legacy --max-shard-size 1GB --force",
             {
                 **{"out": "o", "destination": "d", "to": "cn_clip", "max_shard_size": "1GB"},
-                **{"precision": None, "opset": None, **dict.fromkeys(("ddp", "also_legacy", "force"), True)},
+                **{
+                    "precision": None,
+                    "opset": None,
+                    "layout": None,
+                    **dict.fromkeys(("ddp", "also_legacy", "force"), True),
+                },
             },
         ),
         (
-            "export o d --to onnx --precision float32 --opset 21",
-            {"out": "o", "destination": "d", "to": "onnx", **EXPORT, "precision": "float32", "opset": 21},
+            "export o d --to onnx --precision float32 --opset 21 --layout plain",
+            {
+                "out": "o",
+                "destination": "d",
+                "to": "onnx",
+                **EXPORT,
+                "precision": "float32",
+                "opset": 21,
+                "layout": "plain",
+            },
         ),
         ("card o", {"out": "o", **CARD}),
         (

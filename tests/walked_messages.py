@@ -354,9 +354,13 @@ WALKED = {
             "conversion/exports/exporting.py _check_arguments: writes a folder.",
             "conversion/exports/onnx/asking.py check_asked: is an option of ONNX.",
             "conversion/exports/onnx/asking.py check_asked: There is no --precision",
+            "conversion/exports/onnx/asking.py check_asked: There is no --layout",
             "conversion/exports/onnx/graphs.py check_exporter: cannot be written;",
         ),
         "test_the_command_that_sees_more_than_verify_is_run": ("conversion/proof/verification.py unseen",),
+        "test_what_transformers_js_does_not_hold_is_exported_in_the_plain_layout": (
+            "conversion/exports/onnx/transformers_js.py PLAIN_INSTEAD",
+        ),
         "test_what_cannot_go_to_its_source_goes_to_the_class_that_the_message_names": (
             "conversion/exports/source_files.py _instead",
         ),
@@ -375,6 +379,11 @@ WALKED = {
         "test_what_the_refused_options_name_is_exported": (
             "conversion/exports/onnx/asking.py _check_loss_asked: is an option of int8",
             "conversion/exports/onnx/asking.py _check_loss_asked: are the same data",
+        ),
+    },
+    "tests/conversion/exports/onnx/test_transformers_js.py": {
+        "test_another_precision_is_refused_there_and_without_it_the_export_goes_on": (
+            "conversion/exports/onnx/asking.py check_asked: writes {FLOAT32}.",
         ),
     },
     "tests/conversion/tokenizers/test_builders.py": {

@@ -25,8 +25,8 @@ from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_flo
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
 from .natives import PIXELS, Native, about_padding, differences, native_for
-from .onnx import writing
-from .onnx.asking import Asked, check_asked, read_proof
+from .onnx import transformers_js, writing
+from .onnx.asking import TRANSFORMERS_JS, Asked, check_asked, read_proof
 from .quiet import without_bars
 
 SUFFIXES = (".pt", ".pth")
@@ -71,6 +71,7 @@ def export(
     max_shard_size: str = "5GB",
     precision: str | None = None,
     opset: int | None = None,
+    layout: str | None = None,
     calibrate: str | Path | None = None,
     check: str | Path | None = None,
     accept_loss: bool = False,
@@ -90,6 +91,7 @@ def export(
         max_shard_size: for transformers, and for a source that has shards: the largest weight file.
         precision: for onnx: the numbers of the weights: float32 by default, float16 or int8.
         opset: for onnx: the version of the operators that the graphs are written in.
+        layout: for onnx: `plain`, the default, or `transformers.js`, the files that its classes read.
         calibrate: for onnx in int8: a place of pictures and texts, as `hf_zhclip.data.read` reads it. It shows the
             ranges of the activations, which are then fixed (static int8). Without it each call measures its own.
         check: for onnx in float16 and int8: a place of at least 200 texts and pictures, on which the loss is measured.
@@ -105,12 +107,14 @@ def export(
     """
     out, destination = Path(out), Path(destination)
     _check_arguments(out, destination, to, ddp, also_legacy, max_shard_size, force)
-    given = {"precision": precision, "opset": opset, "accept_loss": accept_loss}
+    given = {"precision": precision, "opset": opset, "layout": layout, "accept_loss": accept_loss}
     places = {"calibrate": calibrate, "check": check}
     asked = check_asked(to, {**given, **{name: place and os.fspath(place) for name, place in places.items()}})
     progress(f"Reading {out}")
     if to == "source":
         return _to_source(out, destination, max_shard_size, force, progress)
+    if to == "onnx" and asked.layout == TRANSFORMERS_JS:
+        return _to_transformers_js(out, destination, asked, force, progress)
     if to == "onnx":
         return _to_onnx(out, destination, asked, force, progress)
     repo = read_repo(out)
@@ -436,4 +440,22 @@ def _to_onnx(out: Path, destination: Path, asked: Asked, force: bool, progress: 
         why=writing.why(written),
         differs=(),
         load=writing.how_to_load(destination, written.checked),
+    )
+
+
+def _to_transformers_js(
+    out: Path, destination: Path, asked: Asked, force: bool, progress: Callable[[str], None]
+) -> Exported:
+    report = read_proof(out)
+    repo = read_repo(out)
+    native = transformers_js.native_of(repo)
+    with staging(destination, transformers_js.needed_bytes(repo, native), force, writing.MARKS) as folder:
+        checked = transformers_js.write(repo, native, report, folder, asked, progress)
+    return Exported(
+        to="onnx",
+        path=str(destination),
+        wrote=f"{native.name} of transformers.js, opset {asked.opset}: {', '.join(transformers_js.files(native))}",
+        why=transformers_js.why(checked),
+        differs=transformers_js.DIFFERS,
+        load=transformers_js.how_to_load(destination),
     )

@@ -242,16 +242,25 @@ def native_for(config: Mapping[str, Any]) -> Native:
     Raises:
         InputError: no class does; for the best fits, the message names everything that would be lost.
     """
-    nearest, *others = fits(config)
+    return exact(
+        fits(config),
+        "No class of transformers computes what this model computes, and nothing was written.",
+        "Use the repo itself, with `import hf_zhclip`, or with `trust_remote_code=True` and the code in the repo.",
+    )
+
+
+def exact(found: Sequence[Fit], refusal: str, way_out: str) -> Native:
+    """The class of the best fit, which comes first, if nothing is lost.
+
+    Raises:
+        InputError: something is lost; the message is the refusal, what the best fits would lose, and the way out.
+    """
+    nearest, *others = found
     if not nearest.lost:
         return nearest.native
     near = [nearest, *(fit for fit in others if len(fit.lost) == len(nearest.lost))]
     lines = [f"  {fit.native.name} would lose:\n" + "\n".join(f"    {loss.en}" for loss in fit.lost) for fit in near]
-    raise InputError(
-        "No class of transformers computes what this model computes, and nothing was written.\n"
-        + "\n".join(lines)
-        + "\nUse the repo itself, with `import hf_zhclip`, or with `trust_remote_code=True` and the code in the repo."
-    )
+    raise InputError("\n".join([refusal, *lines, way_out]))
 
 
 # Image processors

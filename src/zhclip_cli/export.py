@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write float16 or int8 although its loss was not measured or is large; the README states the figures",
     )
     parser.add_argument("--opset", type=int, metavar="N", help="the version of ONNX's operators (default: 20)")
+    parser.add_argument(
+        "--layout",
+        choices=("plain", "transformers.js"),
+        help="the files of ONNX graphs: with zhclip_onnx.py, or as transformers.js reads them (default: plain)",
+    )
     add_shared(parser, "also_legacy", "max_shard_size", "json")
     parser.add_argument("--force", action="store_true", help="replace DEST if it exists")
 

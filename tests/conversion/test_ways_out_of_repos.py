@@ -163,6 +163,16 @@ def test_the_arguments_of_an_export_are_those_of_the_message(repo, tmp_path):
     said = refused(export, out, tmp_path / "g", to="transformers", opset=20)
     assert "Leave --opset out, or pass --to onnx" in said
     export(out, tmp_path / "g", to="onnx", opset=20, precision="float32")
+    (layout,) = re.findall("wanted (plain) or", refused(export, out, tmp_path / "h", to="onnx", layout="x"))
+    export(out, tmp_path / "h", to="onnx", layout=layout)
+
+
+@pytest.mark.thorough
+def test_what_transformers_js_does_not_hold_is_exported_in_the_plain_layout(repo, tmp_path):
+    out = repo("cn_clip_resnet").path
+    said = refused(export, out, tmp_path / "x", to="onnx", layout="transformers.js")
+    assert "Leave --layout out: the plain layout takes every model" in said
+    export(out, tmp_path / "x", to="onnx")
 
 
 @pytest.mark.thorough

@@ -12,6 +12,9 @@ from .graphs import OPSET, check_exporter
 from .losses import LEAST_ITEMS
 from .precisions import FLOAT16, FLOAT32, INT8
 
+PLAIN, TRANSFORMERS_JS = "plain", "transformers.js"
+LAYOUTS = (PLAIN, TRANSFORMERS_JS)
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -19,6 +22,7 @@ class Asked:
 
     Attributes:
         precision: the numbers of the weights, a key of `BOUNDS`.
+        layout: which files are written, one of `LAYOUTS`.
         calibrate: for static int8, a place of data that shows the ranges of the activations.
         check: a place of data on which the loss is measured.
         accept_loss: whether the graphs are written although the loss is large or was not measured.
@@ -26,6 +30,7 @@ class Asked:
 
     opset: int = OPSET
     precision: str = FLOAT32
+    layout: str = PLAIN
     calibrate: str | None = None
     check: str | None = None
     accept_loss: bool = False
@@ -59,6 +64,12 @@ def check_asked(to: str, given: Mapping[str, Any]) -> Asked:
     asked = Asked(**stated)
     if asked.precision not in BOUNDS:
         raise InputError(f"There is no --precision {asked.precision!r}; wanted {', '.join(BOUNDS)}.")
+    if asked.layout not in LAYOUTS:
+        raise InputError(f"There is no --layout {asked.layout!r}; wanted {' or '.join(LAYOUTS)}.")
+    if asked.layout == TRANSFORMERS_JS and asked.precision != FLOAT32:
+        raise InputError(
+            f"--layout {asked.layout} writes {FLOAT32}. Leave --precision {asked.precision} or --layout out."
+        )
     _check_loss_asked(asked)
     check_exporter(given["opset"])
     return asked

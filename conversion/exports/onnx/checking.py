@@ -15,7 +15,7 @@ from ...errors import ParityError, WorkError
 from ...proof import samples, texts
 from ...repos.repo import Repo
 from . import NEEDED_BY
-from .towers import Tower, Vectors
+from .towers import Tower
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -66,13 +66,21 @@ class Checked:
 
 
 @torch.no_grad()
-def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision: str) -> Checked:
+def check_graph(
+    module: torch.nn.Module,
+    tower: Tower,
+    repo: Repo,
+    file: Path,
+    precision: str,
+    beside: Mapping[str, torch.Tensor] | None = None,
+) -> Checked:
     """Compares a graph in onnxruntime with the repo's own tower, which computes in float64.
 
     torch's own rounding in float32 may be larger than the bound, so that the reference has none.
 
     Args:
         module: the tower, which is in float64 afterwards.
+        beside: inputs of the graph that are not the tower's.
 
     Raises:
         ParityError: a difference is larger than the bound, or is no number.
@@ -85,7 +93,7 @@ def check_graph(module: Vectors, tower: Tower, repo: Repo, file: Path, precision
         vectors = module(*(each.double() if each.is_floating_point() else each for each in inputs.values()))
         for count in counts:
             given = {name: each[:count] for name, each in inputs.items()}
-            found, wanted = run(given), vectors[:count]
+            found, wanted = run({**given, **(beside or {})}), vectors[:count]
             shape = tuple(next(iter(given.values())).shape)
             compared.append(Compared(what, shape, _difference(found, wanted)))
             cosines.append(_cosine(found, wanted))
@@ -119,13 +127,13 @@ def session(tower: Tower, file: Path) -> Any:
     options.log_severity_level = 4  # an operator that fails is told by the error
     options.intra_op_num_threads = torch.get_num_threads()  # by default it takes all cores, whatever is asked for
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=[PROVIDER])
+        loaded = onnxruntime.InferenceSession(str(file), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime's errors have no common base but Exception
         raise failed(error) from error
 
     def run(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         try:
-            (output,) = session.run([tower.output], {name: each.numpy() for name, each in inputs.items()})
+            (output,) = loaded.run([tower.output], {name: each.numpy() for name, each in inputs.items()})
         except Exception as error:
             raise failed(error) from error
         return torch.from_numpy(output)

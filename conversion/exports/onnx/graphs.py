@@ -14,7 +14,7 @@ from ...repos.repo import Repo
 from ..quiet import silence
 from . import NEEDED_BY
 from .cleaning import clean
-from .towers import BATCH, LENGTH, SIDE, Tower, Vectors
+from .towers import BATCH, LENGTH, PICTURES, SIDE, Tower
 
 OPSET = 20
 """The opset that is written by default: torch 2.13's own default."""
@@ -31,7 +31,7 @@ LOWEST_TORCH = "2.9"
 MOST_BYTES = 2**31 - 64 * 2**20
 """The weights that one file holds. Protobuf ends at 2 GiB; the rest is for the graph."""
 
-EXAMPLE = {BATCH: 2, LENGTH: 3}
+EXAMPLE = {BATCH: 2, LENGTH: 3, PICTURES: 5}
 """The sizes with which a tower is traced. A size of 1 would be taken for a fixed number."""
 
 
@@ -55,7 +55,7 @@ def check_exporter(opset: int | None) -> None:
         )
 
 
-def write_graph(module: Vectors, tower: Tower, repo: Repo, opset: int, file: Path) -> None:
+def write_graph(module: torch.nn.Module, tower: Tower, repo: Repo, opset: int, file: Path) -> None:
     """Writes a tower's graph, and its weights: into the same file, or beside it if they are larger than `MOST_BYTES`.
 
     Raises:
@@ -68,7 +68,7 @@ def write_graph(module: Vectors, tower: Tower, repo: Repo, opset: int, file: Pat
                 module,
                 tuple(_example(name, tower, sizes) for name in tower.inputs),
                 input_names=list(tower.inputs),
-                output_names=[tower.output],
+                output_names=[tower.output, *tower.others],
                 dynamic_shapes=(_dimensions(tower, repo),),
                 opset_version=opset,
                 dynamo=True,
@@ -103,6 +103,7 @@ def _example(name: str, tower: Tower, sizes: Mapping[str, int]) -> torch.Tensor:
 def _dimensions(tower: Tower, repo: Repo) -> tuple[dict[int, Any], ...]:
     """What torch.export takes: for each input, the dimensions that a call chooses."""
     chosen = {BATCH: torch.export.Dim(BATCH), LENGTH: torch.export.Dim(LENGTH, max=repo.longest_text)}
+    chosen[PICTURES] = torch.export.Dim(PICTURES)
     return tuple(
         {place: chosen[size] for place, size in enumerate(inputs) if size in chosen}
         for inputs in tower.inputs.values()

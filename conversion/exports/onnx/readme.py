@@ -92,9 +92,9 @@ def write_readme(
         files="\n".join(files[each.tower](repo, each.file) for each in written.checked),
         longest=repo.longest_text,
         usage=usage(facts),
-        lineage=_lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
+        lineage=lineage(report) + (f"\n\n{ALONE}" if repo.is_text_alone else ""),
         licence=licence or NOT_STATED,
-        unproved=_unproved(repo, report),
+        unproved=unproved_words(repo, report),
         provider=PROVIDER,
         figures="\n".join(_figures(written.checked)),
         costs=_costs(written, asked) if written.costs else "",
@@ -147,14 +147,15 @@ def _image_row(repo: Repo, file: str) -> str:
     return f"| {file} | `pixel_values` (pictures, 3, {side}, {side}) | `image_embeds` (pictures, {width}) |"
 
 
-def _lineage(report: Report | None) -> str:
+def lineage(report: Report | None) -> str:
+    """What a repo was made from, in Markdown."""
     if report is None:
         return NO_LINEAGE
     first = TRAINED.format(base=shown(str(report.lineage["base"]))) if report.lineage else CONVERTED
     return "\n".join([first, "", *(f"- {_place(source)}" for source in report.sources)])
 
 
-def _unproved(repo: Repo, report: Report | None) -> str:
+def unproved_words(repo: Repo, report: Report | None) -> str:
     """Why nothing proves that the repo computes what its original computes."""
     if report is None:
         return ""

@@ -16,15 +16,19 @@ class Tower:
     """A tower's graph: its file, the names of its inputs with their dimensions, and the name of its output.
 
     A dimension is the name of a number that each call chooses, or a fixed number; `side` is the picture's side.
+    `others` are further outputs, of a graph of both towers.
     """
 
     name: str
     file: str
     inputs: Mapping[str, tuple[str | int, ...]]
     output: str
+    others: tuple[str, ...] = ()
 
 
 BATCH, LENGTH, SIDE = "batch", "length", "side"
+PICTURES = "pictures"
+"""The number of pictures, in a graph of both towers."""
 
 TEXT = Tower(
     "text",

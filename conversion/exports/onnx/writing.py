@@ -83,9 +83,9 @@ def write(
     towers = [_write_tower(repo, tower, folder, asked, data, progress) for tower in towers_of(repo)]
     written = Written([each.checked for each in towers], [each.cost for each in towers if each.cost], _loss(towers))
     check_loss(written.checked, written.loss, asked)
-    _write_inputs(repo, folder)
+    write_inputs(repo, folder)
     facts = write_runtime(folder, repo)
-    write_json(folder / REPORT, _report(written, asked))
+    write_json(folder / REPORT, report_of(written, asked))
     write_readme(folder, repo, report, written, asked, facts)
     return written
 
@@ -123,7 +123,7 @@ def _loss(towers: Sequence[WrittenTower]) -> Loss | None:
     return loss(pairs) if pairs else None
 
 
-def _write_inputs(repo: Repo, folder: Path) -> None:
+def write_inputs(repo: Repo, folder: Path) -> None:
     """Writes what turns texts and pictures into the graphs' inputs."""
     for name in TOKENIZER:
         if (repo.path / name).is_file():
@@ -135,11 +135,12 @@ def _write_inputs(repo: Repo, folder: Path) -> None:
         write_json(folder / "preprocessor_config.json", stock_image_processor(repo.processor.image_processor))
 
 
-def _report(written: Written, asked: Asked) -> dict[str, Any]:
+def report_of(written: Written, asked: Asked) -> dict[str, Any]:
+    """The content of the report."""
     packages = {package: extra(package, NEEDED_BY).__version__ for package in PACKAGES}
     return {
         "format_version": 1,
-        "layout": "plain",
+        "layout": asked.layout,
         "precision": asked.precision,
         **({"quantisation": asked.kind} if asked.precision == INT8 else {}),
         "opset": asked.opset,
