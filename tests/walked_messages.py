@@ -442,11 +442,11 @@ WALKED = {
     "tests/evaluation/test_ways_out.py": {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
         "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/evaluation/encoding.py _check_options: --device",),
-        "a_length_is_within_the_stated_ones": ("src/hf_zhclip/evaluation/encoding.py _check_length",),
-        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/evaluation/encoding.py load_pair",),
-        "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/evaluation/encoding.py _load",),
-        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/evaluation/encoding.py _check_config",),
-        "an_original_is_converted": ("src/hf_zhclip/evaluation/encoding.py _loading",),
+        "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
+        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py load_pair",),
+        "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
+        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _check_config",),
+        "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _loading",),
         "both_files_are_taken_from_the_same_split": ("src/hf_zhclip/evaluation/retrieval.py _check_known",),
         "features_take_the_place_of_predictions": (
             "src/hf_zhclip/evaluation/evaluating.py _check_inputs: no cosines",
@@ -457,7 +457,7 @@ WALKED = {
             "src/hf_zhclip/evaluation/evaluating.py _cn_clip_files",
         ),
         "test_vectors_that_are_not_finite_are_looked_into_by_verify": (
-            "src/hf_zhclip/evaluation/encoding.py _finite",
+            "src/hf_zhclip/inference/embedder.py Embedder._computed",
         ),
         "the_class_names_or_the_threshold_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _work",),
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),

@@ -11,7 +11,8 @@ from PIL import Image
 
 from hf_zhclip import ZhCLIPModel, ZhCLIPTextModelWithProjection
 from hf_zhclip.errors import InputError
-from hf_zhclip.evaluation import encoding, evaluate, files
+from hf_zhclip.evaluation import evaluate, files
+from hf_zhclip.inference import loading
 
 from tests.conversion.helpers import contents
 from tests.data.made import picture, tsv
@@ -23,10 +24,10 @@ FEATURES = {1: [1.0, 0.0], 2: [0.0, 1.0], 3: [0.6, 0.8]}
 def never_loads(monkeypatch):
     """Whoever loads a model's weights fails."""
 
-    def fail(repo):
+    def fail(*given):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(encoding, "_load", fail)
+    monkeypatch.setattr(loading, "_load", fail)
 
 
 @pytest.fixture
@@ -387,7 +388,7 @@ def test_pictures_of_results_need_matplotlib_and_other_results_do_not(
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr(encoding, "_load", None)
+    monkeypatch.setattr(loading, "_load", None)
     refused(run, tmp_path, 'pip install "hf-zhclip[train]"', repo, pairs, "--threshold", "--out", tmp_path / "out")
     assert run(*of_files, "--out", tmp_path / "out")[0] == 0
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from hf_zhclip.data.reading import read_splits
 from hf_zhclip.data.split import Pictures
-from hf_zhclip.evaluation.encoding import batches, counted
+from hf_zhclip.evaluation.encoding import counted
 from hf_zhclip.evaluation.nearest import nearest
+from hf_zhclip.inference.embedder import batches
 
 from ...errors import InputError
 from ...repos.repo import Repo

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Any
 from ..extras import extra
 
 if TYPE_CHECKING:
+    from .embedder import Embedder
     from .zhclip_onnx import ZhCLIPOnnx
 
-__all__ = ["load_onnx"]
+__all__ = ["Embedder", "load_onnx"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Embedder":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .embedder import Embedder  # imports torch, which `load_onnx` does without
+
+    return Embedder
 
 
 def load_onnx(

@@ -170,8 +170,8 @@ class ContrastiveTrainer(Trainer):
             encode_text=lambda **inputs: self.model_wrapped(**inputs).text_embeds,
             encode_image=lambda **inputs: self.model_wrapped(**inputs).image_embeds,
             config=model.config,
-            device=args.device,
             dtype=model.dtype,
+            _input_device=lambda: args.device,
         )
         return Encoder(forwarded, self.processing_class, args.per_device_eval_batch_size, args.context_length, False)
 

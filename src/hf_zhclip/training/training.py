@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from ..data import read
 from ..data.reading import check_outside
 from ..errors import InputError, WorkError
-from ..evaluation.encoding import load_pair
+from ..inference.loading import load_pair
 from ..json_files import brief, read_json
 from ..staging import check_parents
 from ..telling import near

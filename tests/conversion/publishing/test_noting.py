@@ -12,7 +12,7 @@ from hf_zhclip.conversion import card
 from hf_zhclip.conversion.errors import InputError
 from hf_zhclip.conversion.publishing import card_measured, noting
 from hf_zhclip.conversion.publishing.packing import pack
-from hf_zhclip.evaluation import encoding
+from hf_zhclip.inference import loading
 
 from tests.conversion.helpers import contents
 from tests.data.made import tsv
@@ -128,7 +128,7 @@ def test_figures_are_noted_in_a_folder_alone_and_the_folder_is_the_way_out(folde
 
 
 def refuses(folder, match, monkeypatch, capsys):
-    monkeypatch.setattr(encoding, "_load", None)
+    monkeypatch.setattr(loading, "_load", None)
     data, before = tsv(folder.parent / "data"), contents(folder)
     with pytest.raises(InputError, match=match):
         noting.check_noting(str(folder), str(data))

@@ -15,6 +15,7 @@ from hf_zhclip.conversion.exports.onnx import facts
 from hf_zhclip.conversion.exports.onnx.usage import usage
 from hf_zhclip.conversion.repos.repo import read_repo
 from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
+from hf_zhclip.inference import Embedder
 from hf_zhclip.inference.zhclip_onnx import STEPS, ZhCLIPOnnx
 
 from tests import checkpoints
@@ -105,9 +106,13 @@ def test_an_export_embeds_texts_and_picture_files_as_the_repo_does(repo, exporte
     places = [tmp_path / f"{name}.png" for name, mode in (("a", "RGB"), ("b", "P"), ("c", "LA"))]
     for place, mode in zip(places, ("RGB", "P", "LA"), strict=True):
         rgb(97, 61).convert(mode).save(place)
+    embedder = Embedder.from_pretrained(exported(family), "onnx", batch_size=2)
+    of_texts, of_pictures = original.encode_text(list(ODD)), original.encode_image(list(map(str, places)))
     for found, wanted in (
-        (model.encode_text(list(ODD), batch_size=5), original.encode_text(list(ODD))),
-        (model.encode_image(places, batch_size=2), original.encode_image(list(map(str, places)))),
+        (model.encode_text(list(ODD), batch_size=5), of_texts),
+        (embedder.encode_texts(ODD), of_texts),
+        (model.encode_image(places, batch_size=2), of_pictures),
+        (embedder.encode_images(places), of_pictures),
     ):
         np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-5)
     assert model.logit_scale == original.logit_scale.item()

@@ -1,0 +1,78 @@
+"""An ONNX export with the calls of a model and of a processor that the Embedder makes."""
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..errors import InputError
+from ..pictures_zhclip import from_array
+from . import load_onnx
+
+
+class ExportedModel:
+    """The graphs of an export; they run on onnxruntime's CPU provider."""
+
+    dtype = torch.float32
+
+    def __init__(self, export: Any):
+        self._export = export
+        text = export.facts.text
+        self.config = SimpleNamespace(
+            projection_dim=export.embedding_size,
+            text_attends_to_padding=text is not None and text.attends_to_padding,
+            text_padded_length=None,  # a graph that pads every text does not attend to the padding of its inputs
+        )
+
+    def encode_text(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Token ids and mask, `(n, length)` -> `(n, projection_dim)`, L2-normalised."""
+        given = {name: np.ascontiguousarray(each.numpy()) for name, each in inputs.items()}
+        (rows,) = self._export._text_session.run(["text_embeds"], given)
+        return torch.from_numpy(rows)
+
+    def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """`(n, 3, height, width)` -> `(n, projection_dim)`, L2-normalised."""
+        (rows,) = self._export._vision_session.run(["image_embeds"], {"pixel_values": pixel_values.numpy()})
+        return torch.from_numpy(rows)
+
+    def _input_device(self) -> torch.device:
+        return torch.device("cpu")
+
+
+class ExportedProcessor:
+    """What an export's `zhclip_onnx.py` makes of texts and pictures, with the calls of a ZhCLIPProcessor."""
+
+    def __init__(self, export: Any):
+        self._export = export
+        text = export.facts.text
+        self.tokenizer = SimpleNamespace(padding_side="right" if text is None else text.padding_side)
+
+    def __call__(self, text: list[str], return_tensors: str) -> dict[str, np.ndarray]:
+        """Texts, filled up to the longest of them -> `input_ids` and `attention_mask`, `(n, length)`."""
+        return self._export.tokenize(text)
+
+    def image_processor(self, images: list[Any], return_tensors: str) -> Any:
+        """Pictures -> `pixel_values`, `(n, 3, height, width)`."""
+        return SimpleNamespace(pixel_values=torch.from_numpy(self._export.pixels(list(map(_as_image, images)))))
+
+
+def load_export(folder: str | os.PathLike[str]) -> tuple[ExportedModel, ExportedProcessor]:
+    """Loads what `zhclip export --to onnx` wrote.
+
+    Raises:
+        InputError: the folder is no export, a file of it is missing or damaged, or onnxruntime is not installed.
+    """
+    try:
+        export = load_onnx(folder)
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(str(error)) from error
+    return ExportedModel(export), ExportedProcessor(export)
+
+
+def _as_image(picture: Any) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    return Image.fromarray(from_array(picture, None, rescaled=False))

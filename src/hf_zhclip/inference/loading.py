@@ -1,0 +1,106 @@
+"""A converted repo -> its model and its processor."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configuration_zhclip import ZhCLIPConfig
+from ..errors import InputError
+from ..json_files import brief
+
+WANTED = "ZhCLIPModel"
+"""The class of a repo with both towers."""
+
+
+def load_pair(
+    repo: str, context_length: int | None = None, *, device_map: Any = None, dtype: str | torch.dtype = "auto"
+) -> tuple[Any, Any]:
+    """Loads the model and the processor, from a folder or a hub.
+
+    What needs no weights is checked before they are read. No code of the repo runs.
+
+    Args:
+        repo: a folder, or a name on the hub.
+        context_length: the longest text in tokens that the model has to take.
+        device_map: as for transformers; by default the CPU.
+        dtype: as for transformers; by default the dtype that the repo states.
+
+    Raises:
+        InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
+    """
+    if not Path(repo).exists() and repo.count("/") != 1:
+        raise InputError(
+            f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
+            "wanted."
+        )
+    with _loading(repo):
+        _check_config(repo, context_length)
+        return _load(repo, device_map, dtype)
+
+
+@contextmanager
+def _loading(repo: str) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
+        ) from error
+
+
+def _check_config(repo: str, context_length: int | None) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(repo, trust_remote_code=False)
+    found = (config.architectures or [config.model_type])[0]
+    if not isinstance(config, ZhCLIPConfig) or found != WANTED:
+        raise InputError(
+            f"{repo} holds the model {brief(found)}; a repo with both towers ({WANTED}) was wanted. `zhclip convert "
+            "SOURCE OUT` makes it."
+        )
+    _check_length(context_length, config.max_text_positions)
+
+
+def _load(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoProcessor
+
+    from .. import ZhCLIPModel
+
+    model, found = ZhCLIPModel.from_pretrained(repo, dtype=dtype, device_map=device_map, output_loading_info=True)
+    if missing := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
+        raise InputError(
+            f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
+            "Convert or fetch the repo again."
+        )
+    return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+
+
+def _check_length(length: int | None, positions: int) -> None:
+    """Refuses a context length that the text tower does not have.
+
+    Raises:
+        InputError: see above.
+    """
+    if length is not None and not 3 <= length <= positions:
+        raise InputError(f"found --context-length {length}; 3 to {positions} was wanted: the text tower has no more.")
+
+
+def best_device() -> str:
+    """A CUDA device if there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def trouble_with(device: Any) -> Exception | None:
+    """Why nothing can be computed on a device; None if it can."""
+    try:
+        torch.zeros(1, device=device).tolist()  # "meta" makes a tensor, but has no numbers
+    except (RuntimeError, AssertionError) as error:
+        return error
+    return None

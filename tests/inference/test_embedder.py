@@ -1,0 +1,350 @@
+"""The Embedder, beside one call of `model.encode_text` and `model.encode_image` for all inputs."""
+
+import io
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPModel, ZhCLIPProcessor, ZhCLIPTextModelWithProjection
+from hf_zhclip.conversion.tokenizers.builders import cn_clip_tokenizer
+from hf_zhclip.errors import InputError
+from hf_zhclip.inference import Embedder, embedder
+
+from tests.data.made import picture
+from tests.small_models import build
+
+VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"一只猫和狗红色蓝的圆形"]
+PLACES = 20
+"""The positions of the small text towers."""
+
+
+def made(variant: str = "cn_clip", batch_size: int = 3, **changes) -> Embedder:
+    model = build(variant, **changes).double()  # the weights of small models magnify the rounding of float32
+    image_processor = ZhCLIPImageProcessor(image_order="rgb_then_squash", size=64)
+    processor = model.processor = ZhCLIPProcessor(image_processor, cn_clip_tokenizer(VOCAB, PLACES))
+    return Embedder(model, processor, batch_size=batch_size)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return made()
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embedder") / "repo"
+    small = made()
+    small.model.float().save_pretrained(folder)
+    small.processor.save_pretrained(folder)
+    return folder
+
+
+def at_once(encode, inputs) -> np.ndarray:
+    with torch.inference_mode():
+        return encode(list(inputs)).float().numpy()
+
+
+def noise(number: int, size: tuple[int, int] = (9, 7)) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+# Texts
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.one_of(st.text(max_size=30), st.text("一只猫和狗 红色", max_size=60)), max_size=17), st.integers(1, 7)
+)
+def test_texts_get_the_vectors_of_one_call_in_the_order_of_the_caller(small, texts, batch_size):
+    found = Embedder(small.model, small.processor, batch_size).encode_texts(texts)
+    assert (found.dtype, found.shape) == (np.float32, (len(texts), small.dim))
+    assert np.abs(found - at_once(small.model.encode_text, texts)).max(initial=0) < 1e-6
+
+
+TEXTS = ["猫", "一只猫和狗", "", "红色的圆形" * 9, "狗", "蓝色的猫"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes"),
+    [
+        ("multilingual", {}),
+        ("wukong", {}),
+        ("mclip", {}),
+        ("cn_clip", {"text_attends_to_padding": True}),
+        ("cn_clip", {"text_attends_to_padding": True, "text_padded_length": PLACES}),
+    ],
+)
+@pytest.mark.parametrize("side", ["right", "left"])  # on the left, padding moves the positions of the text
+def test_texts_of_every_padding_rule_get_the_vectors_of_one_call(variant, changes, side, monkeypatch):
+    small = made(variant, batch_size=2, **changes)
+    small.processor.tokenizer.padding_side = side
+    monkeypatch.setattr(embedder, "WINDOW", 4)
+    wanted = at_once(small.model.encode_text, TEXTS)
+    assert np.abs(small.encode_texts(iter(TEXTS)) - wanted).max() < 1e-6
+
+
+def test_texts_of_like_length_share_a_batch_and_each_batch_is_as_long_as_its_longest(small, monkeypatch):
+    shapes = []
+    encode = small.model.encode_text
+    monkeypatch.setattr(
+        small.model,
+        "encode_text",
+        lambda **inputs: shapes.append(tuple(inputs["input_ids"].shape)) or encode(**inputs),
+    )
+    small.encode_texts(["猫", "一只猫和狗", "狗", "一只猫", "一只狗", "红", "色"])
+    assert shapes == [(3, 7), (3, 3), (1, 3)]
+
+
+def test_a_single_text_gives_one_row_and_no_text_gives_none(small):
+    assert small.encode_texts("猫").shape == (1, small.dim)
+    assert small.encode_texts([]).shape == (0, small.dim)
+    assert small.encode_texts(iter(())).shape == (0, small.dim)
+
+
+def test_what_is_no_text_is_refused_by_its_kind(small):
+    with pytest.raises(InputError, match="found a NoneType among the texts"):
+        small.encode_texts(["猫", None])
+
+
+# Pictures
+
+
+def forms(folder) -> list:
+    """A picture in each form in which people hold it."""
+    path = folder / "a.png"
+    path.write_bytes(picture("red"))
+    grey = Image.new("L", (5, 8), 90)
+    return [
+        *(path, str(path), picture("blue"), bytearray(picture("blue")), io.BytesIO(picture("green"))),
+        *(noise(1), torch.from_numpy(noise(2)), noise(3)[..., 0], noise(4).transpose(2, 0, 1)),
+        *(grey, grey, grey, Image.open(path), Image.new("RGBA", (3, 3), (9, 8, 7, 6)), grey),
+    ]
+
+
+def test_pictures_of_every_form_get_the_vectors_of_one_call_in_the_order_of_the_caller(small, tmp_path):
+    found = small.encode_images(forms(tmp_path))
+    wanted = at_once(small.model.encode_image, forms(tmp_path))
+    assert (found.dtype, found.shape) == (np.float32, wanted.shape)
+    assert np.abs(found - wanted).max() < 1e-6
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=12), st.integers(1, 5), st.integers(1, 4))
+def test_any_number_of_pictures_of_any_size_fits_any_batch_and_any_threads(small, sizes, batch_size, threads):
+    pictures = [noise(number, size) for number, size in enumerate(sizes)]
+    found = Embedder(small.model, small.processor, batch_size, threads=threads).encode_images(iter(pictures))
+    assert np.abs(found - at_once(small.model.encode_image, pictures)).max(initial=0) < 1e-6
+
+
+def test_a_single_picture_of_every_form_gives_one_row(small, tmp_path):
+    for each in forms(tmp_path):
+        assert small.encode_images(each).shape == (1, small.dim)
+
+
+def test_an_array_of_four_dimensions_is_a_batch(small):
+    assert small.encode_images(np.stack([noise(1), noise(2)])).shape == (2, small.dim)
+
+
+BROKEN = picture()[:40]
+
+
+def test_a_picture_that_cannot_be_read_is_named_with_its_number(small):
+    with pytest.raises(InputError, match="picture 4, counted from 0: found 40 bytes, which"):
+        small.encode_images([noise(1)] * 4 + [BROKEN, BROKEN, noise(2)])
+
+
+def test_pictures_that_cannot_be_read_are_noted_and_get_no_row(small, tmp_path):
+    broken = {}
+    pictures = [tmp_path / "missing.png", noise(1), BROKEN, noise(2), str(tmp_path), noise(3), BROKEN]
+    found = small.encode_images(pictures, broken=broken)
+    assert np.abs(found - at_once(small.model.encode_image, pictures[1::2])).max() < 1e-6
+    assert {number: why.split(",")[0] for number, why in broken.items()} == {
+        0: f"found {str(tmp_path / 'missing.png')!r}",
+        2: "found 40 bytes",
+        4: f"found {str(tmp_path)!r}",
+        6: "found 40 bytes",
+    }
+
+
+def test_nothing_but_pictures_that_cannot_be_read_gives_no_row(small):
+    broken = {}
+    assert small.encode_images([BROKEN], broken=broken).shape == (0, small.dim)
+    assert list(broken) == [0]
+
+
+def test_what_is_no_picture_is_an_error_even_where_broken_pictures_are_noted(small):
+    with pytest.raises(TypeError, match="found a int; wanted"):
+        small.encode_images([noise(1), 7], broken={})
+    with pytest.raises(TypeError, match="found 2 pictures where one was wanted"):
+        small.encode_images([[noise(1), noise(2)]])
+
+
+def test_an_error_leaves_no_thread_behind(small):
+    before = threading.active_count()
+    with pytest.raises(InputError):
+        small.encode_images([BROKEN, *[noise(1)] * 20])
+    assert threading.active_count() == before
+
+
+def test_pictures_are_decoded_ahead_by_several_threads(small, monkeypatch):
+    """Each of two pictures waits until the other is decoded, too: one thread would wait for ever."""
+    both = threading.Barrier(2, timeout=20)
+    prepare = embedder.prepare_pictures
+
+    def together(*given):
+        both.wait()
+        return prepare(*given)
+
+    monkeypatch.setattr(embedder, "prepare_pictures", together)
+    found = Embedder(small.model, small.processor, threads=2).encode_images([noise(1), noise(2)])
+    assert found.shape == (2, small.dim)
+
+
+# Memory
+
+
+class Counted:
+    """Pictures that count how many of them were asked for."""
+
+    def __init__(self, total):
+        self.total, self.given = total, 0
+
+    def __iter__(self):
+        for number in range(self.total):
+            self.given += 1
+            yield noise(number % 5)
+
+
+def test_pictures_are_asked_for_two_batches_ahead_and_no_more(small, monkeypatch):
+    pictures, ahead, done = Counted(60), [], 0
+    encode = small.model.encode_image
+
+    def noted(pixel_values):
+        nonlocal done
+        ahead.append(pictures.given - done)
+        done += len(pixel_values)
+        return encode(pixel_values)
+
+    monkeypatch.setattr(small.model, "encode_image", noted)
+    assert small.encode_images(pictures).shape == (60, small.dim)
+    assert max(ahead) <= 3 * 3 + 1
+
+
+def test_texts_are_asked_for_a_window_at_a_time_and_let_go_of(small, monkeypatch):
+    class Text(str):
+        """A text that can be watched."""
+
+    monkeypatch.setattr(embedder, "WINDOW", 10)
+    alive, most = weakref.WeakSet(), []
+
+    def texts():
+        for number in range(95):
+            text = Text(f"一只猫{number}")
+            alive.add(text)
+            yield text
+
+    encode = small.model.encode_text
+    monkeypatch.setattr(small.model, "encode_text", lambda **inputs: most.append(len(alive)) or encode(**inputs))
+    assert small.encode_texts(texts()).shape == (95, small.dim)
+    assert max(most) <= 2 * 10
+
+
+# Progress
+
+
+def test_every_text_and_every_picture_is_told_as_done_once_also_where_it_is_broken(small, monkeypatch):
+    told = []
+
+    @contextmanager
+    def shown(what, total, unit):
+        yield lambda amount: told.append((what, total, amount))
+
+    monkeypatch.setattr(embedder, "shown_amount", shown)
+    small.encode_texts(TEXTS[:4])
+    small.encode_images(iter([noise(1), BROKEN, noise(2)]), broken={})
+    assert told == [
+        *(("Encoding texts", 4, 3), ("Encoding texts", 4, 1)),
+        *(("Encoding pictures", None, 1), ("Encoding pictures", None, 2)),
+    ]
+
+
+def test_rows_go_into_a_file_of_the_caller(small, tmp_path):
+    out = np.memmap(tmp_path / "rows", np.float32, "w+", shape=(9, small.dim))
+    found = small.encode_texts(iter(TEXTS), out=out)
+    assert found.shape == (len(TEXTS), small.dim) and np.shares_memory(found, out)
+    assert np.array_equal(np.fromfile(tmp_path / "rows", np.float32).reshape(9, -1)[: len(TEXTS)], found)
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        (np.empty((2, 16), np.float32), "found 2 rows in out; at least 3 were wanted"),
+        (np.empty((3, 15), np.float32), r"found an out of float32, \(3, 15\); wanted float32, \(rows, 16\)"),
+        (np.empty((3, 16)), "found an out of float64"),
+    ],
+)
+def test_an_out_that_does_not_fit_is_refused(small, out, says):
+    with pytest.raises(InputError, match=says):
+        small.encode_texts(iter(TEXTS[:3]), out=out)
+
+
+def test_an_out_that_is_too_small_is_refused_before_the_work(small, monkeypatch):
+    monkeypatch.setattr(small.model, "encode_text", None)
+    with pytest.raises(InputError, match="found 2 rows in out; at least 3 were wanted"):
+        small.encode_texts(TEXTS[:3], out=np.empty((2, 16), np.float32))
+
+
+# Loading
+
+
+def test_a_repo_is_loaded_with_its_own_dtype_and_gives_float32_of_length_1(repo):
+    wanted = made().encode_texts(TEXTS)
+    assert np.abs(Embedder.from_pretrained(repo).encode_texts(TEXTS) - wanted).max() < 1e-4
+    half = Embedder.from_pretrained(str(repo), dtype="bfloat16", device_map="cpu")
+    for found in (half.encode_texts(TEXTS), half.encode_images([noise(1), noise(2)])):
+        assert found.dtype == np.float32
+        assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-6
+    assert (half.encode_texts(TEXTS) * wanted).sum(axis=1).min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"engine": "tensorrt"}, "found engine='tensorrt'; wanted one of torch, onnx"),
+        ({"batch_size": 0}, "found batch_size=0; 1 or more was wanted"),
+        ({"threads": 0}, "found threads=0; 1 or more was wanted"),
+        ({"engine": "onnx", "dtype": "float16"}, "for an ONNX export, which runs on the CPU in the precision of its"),
+        (
+            {"engine": "onnx", "device_map": "auto"},
+            "for an ONNX export, which runs on the CPU in the precision of its",
+        ),
+        ({"device_map": "gpu"}, "found device_map='gpu', which this machine does not have"),
+        ({"dtype": "int8"}, "found dtype='int8'; wanted"),
+        ({"dtype": "half-ish"}, "found dtype='half-ish'; wanted"),
+    ],
+)
+def test_an_argument_that_is_wrong_is_refused_before_the_weights_are_read(repo, changes, says, monkeypatch):
+    monkeypatch.setattr(ZhCLIPModel, "from_pretrained", None)
+    with pytest.raises(InputError, match=says):
+        Embedder.from_pretrained(repo, **changes)
+
+
+def test_a_repo_of_one_tower_is_refused(repo, tmp_path):
+    ZhCLIPTextModelWithProjection.from_pretrained(repo).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="a repo with both towers"):
+        Embedder.from_pretrained(tmp_path)
+
+
+def test_two_threads_of_the_caller_may_share_it(small):
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda number: small.encode_images([noise(number)] * 4), range(2)))
+    assert np.abs(found[0] - small.encode_images([noise(0)] * 4)).max() < 1e-6
+    assert np.abs(found[1] - small.encode_images([noise(1)] * 4)).max() < 1e-6
