@@ -482,6 +482,16 @@ WALKED = {
         ),
     },
     "tests/training/test_training.py": {
+        "a_split_to_validate_on_is_named": ("src/hf_zhclip/training/training.py _arguments: split to validate on",),
+        "test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on": (
+            "src/hf_zhclip/training/training.py _check_whole: is damaged or cut off",
+        ),
+        "test_a_training_that_diverges_ends_in_words_and_leaves_no_weights": (
+            "src/hf_zhclip/training/trainer.py DivergedError.__init__",
+        ),
+        "test_checkpoints_of_another_kind_of_training_are_refused_and_its_own_arguments_go_on": (
+            "src/hf_zhclip/training/training.py _check_whole: steps already",
+        ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
         "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),
         "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),

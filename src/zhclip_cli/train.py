@@ -17,8 +17,9 @@ TAKES_MORE = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Every argument of transformers' TrainingArguments works by its own name (--max_steps 3, --learning_rate "
-        "1e-5), and those of hf_zhclip.training.ContrastiveArguments: --negatives, --cache_chunk, --freeze, --decay, "
-        "--patch_dropping, --mask_equal_captions, --context_length."
+        "1e-5), and those of hf_zhclip.training.ContrastiveArguments, whose docstrings explain them: --negatives, "
+        "--cache_chunk, --as_cn_clip, --mask_equal_captions, --freeze, --patch_dropping, --decay, --restart_every, "
+        "--augment, --crop, --text_as_cn_clip, --context_length."
     )
     parser.add_argument("repo", metavar="REPO", help="a converted repository in a folder")
     parser.add_argument("data", metavar="DATA", help="what `zhclip data` reads")
@@ -46,6 +47,8 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     disable_progress_bar()  # transformers shows it also where stderr is no terminal
     first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun or `accelerate launch`
     out = Path(options.pop("out"))
+    if out.name in ("", ".."):
+        raise InputError(f"{out} was found as OUT; the name of a new folder was wanted.")
     adapter = out.with_name(f"{out.name}-adapter")
     arguments = parse_arguments(options.pop("more"))
     if first:  # what could refuse the result is asked for before the training; the others may be later than its end

@@ -526,6 +526,11 @@ WALKS = {
         "Name another split with --validation.",
         {"data": "BLIND", "split": "train", "validation": "train"},
     ),
+    "a_split_to_validate_on_is_named": (
+        {"data": "TWO", "split": "train", "eval_strategy": "epoch"},
+        "found eval_strategy epoch without a split to validate on. Name it with --validation.",
+        {"data": "TWO", "split": "train", "eval_strategy": "epoch", "validation": "valid"},
+    ),
     "resume_is_left_out_where_nothing_began": (
         {"resume": True},
         "holds no checkpoint to go on from. Leave out --resume.",
@@ -542,7 +547,8 @@ def test_the_way_out_that_a_message_names_is_walked(name, repo, data, tmp_path, 
     (tmp_path / "ALIAS.yaml").write_text("adam_beta1: &a 0.9\nadam_beta2: *a\n")
     (tmp_path / "WHOLE.yaml").write_text("adam_beta1: 0.9\nadam_beta2: 0.9\n")
     prepare_splits(data, tmp_path / "BLIND", blind=True)
-    paths = {name: str(tmp_path / name) for name in ("ALIAS.yaml", "WHOLE.yaml", "BLIND")}
+    prepare_splits(data, tmp_path / "TWO", blind=False)
+    paths = {name: str(tmp_path / name) for name in ("ALIAS.yaml", "WHOLE.yaml", "BLIND", "TWO")}
 
     def given(values):
         values = {name: paths.get(value, value) for name, value in values.items()}
@@ -630,3 +636,89 @@ def test_checkpointing_has_both_of_its_names(name, tmp_path, recwarn):
         is False
     )
     assert not [each for each in recwarn if "deprecated" in str(each.message)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({name: -1} for name in ("learning_rate", "seed", "dataloader_num_workers", "weight_decay", "adam_beta1")),
+        *({name: 0} for name in ("max_steps", "num_train_epochs", "gradient_accumulation_steps")),
+        {"adam_beta2": 1.0},
+        {"max_steps": -2},
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_its_name(given, repo, data, tmp_path):
+    assert re.search(rf"found {next(iter(given))} -?\d", refused(repo, data, tmp_path / "T", **given))
+    assert not (tmp_path / "T").exists()
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("freeze: null", "found freeze without a value"),
+        ("patch_dropping:", "found patch_dropping without a value"),
+        ("report_to: 5", "found report_to 5; a text was wanted"),
+        ("lora: 3", "holds the lora 3; the fields"),
+    ],
+)
+def test_a_value_of_a_recipe_of_another_kind_is_refused(text, told, repo, data, tmp_path):
+    (tmp_path / "r.yaml").write_text(f"learning_rate: 1e-3\n{text}\n")
+    assert told in refused(repo, data, tmp_path / "T", recipe=str(tmp_path / "r.yaml"))
+
+
+def test_a_validation_that_never_runs_is_a_contradiction(repo, data, tmp_path):
+    told = refused(repo, data, tmp_path / "T", validation="valid", eval_strategy="no")
+    assert told == "found a split for the validation and eval_strategy no. Leave one of them out."
+
+
+@pytest.mark.parametrize("rate", [1e9, 1e30])
+def test_a_training_that_diverges_ends_in_words_and_leaves_no_weights(rate, repo, data, tmp_path):
+    told = refused(repo, data, tmp_path / "T", learning_rate=rate, warmup_steps=0, max_steps=4, optim="sgd")
+    assert told.startswith("The training diverged: ") and "Lower --learning_rate, and choose another OUT." in told
+    assert not (tmp_path / "T" / "trained").exists()
+    run(repo, data, tmp_path / "U", learning_rate=1e-3)
+
+
+@pytest.fixture
+def begun(repo, data, tmp_path):
+    """A training with two checkpoints, whose weights were lost."""
+    run(repo, data, tmp_path / "T", save_strategy="steps", save_steps=1, max_steps=2)
+    shutil.rmtree(tmp_path / "T" / "trained")
+    return tmp_path / "T"
+
+
+def again(repo, data, folder, **given):
+    return {"repo": repo, "data": data, "folder": folder, "resume": True, "save_strategy": "steps", **given}
+
+
+def test_a_training_goes_on_from_the_same_repo_at_another_place(begun, repo, data, tmp_path):
+    shutil.copytree(repo, tmp_path / "MOVED")
+    run(**again(tmp_path / "MOVED", data, begun, max_steps=3))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(name, begun, repo, data):
+    file = begun / "checkpoint-2" / name
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(InputError) as said:
+        run(**again(repo, data, begun))
+    assert f"{file} is damaged or cut off" in str(said.value)
+    assert f"Remove the folder {file.parent}: --resume goes on from {begun / 'checkpoint-1'}." in str(said.value)
+    shutil.rmtree(file.parent)
+    run(**again(repo, data, begun))
+
+
+def test_checkpoints_of_another_kind_of_training_are_refused_and_its_own_arguments_go_on(begun, repo, data):
+    with pytest.raises(
+        InputError, match="training with freeze 'none'; found freeze 'vision'. Give the recipe and the arg"
+    ):
+        run(**again(repo, data, begun, freeze="vision"))
+    with pytest.raises(InputError, match="found max_steps 1, but .* has 2 steps already. Give --max_steps 2 or more."):
+        run(**again(repo, data, begun, max_steps=1))
+    run(**again(repo, data, begun, max_steps=2))
+
+
+def test_an_out_without_a_name_is_refused(repo, data, capsys):
+    for out in (".", "", ".."):
+        assert zhclip_cli.main(["train", str(repo), str(data), out, "--recipe", "full"]) == 2
+        assert "was found as OUT; the name of a new folder was wanted." in capsys.readouterr().err

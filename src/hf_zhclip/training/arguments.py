@@ -33,6 +33,24 @@ CHECKPOINTING = RENAMED.get("gradient_checkpointing", "gradient_checkpointing")
 """The installed name of the argument that computes activations twice, to save their memory."""
 
 
+LEAST: dict[str, tuple[float, bool]] = {
+    "num_train_epochs": (0, False),
+    "learning_rate": (0, True),
+    "seed": (0, True),
+    "warmup_steps": (0, True),
+    "weight_decay": (0, True),
+    "max_grad_norm": (0, True),
+    "adam_epsilon": (0, True),
+    "dataloader_num_workers": (0, True),
+    "cache_chunk": (0, True),
+    "restart_every": (0, True),
+    "per_device_train_batch_size": (1, True),
+    "per_device_eval_batch_size": (1, True),
+    "gradient_accumulation_steps": (1, True),
+}
+"""By argument, the least number, and whether that number itself is allowed."""
+
+
 @dataclass
 class ContrastiveArguments(TrainingArguments):
     """The arguments of a `ContrastiveTrainer`; those of TrainingArguments keep their names and meanings.
@@ -121,9 +139,7 @@ class ContrastiveArguments(TrainingArguments):
                 raise InputError(f"found {name} {found}; one of {', '.join(known)} was wanted.{near(found, known)}")
         if not 0 <= self.patch_dropping < 1:
             raise InputError(f"found patch_dropping {self.patch_dropping}; a share from 0 to below 1 was wanted.")
-        for name in ("cache_chunk", "restart_every"):
-            if getattr(self, name) < 0:
-                raise InputError(f"found {name} {getattr(self, name)}; 0 or more was wanted.")
+        self._check_numbers()
         if self.as_cn_clip and not self.cache_chunk:
             raise InputError("found as_cn_clip without cache_chunk, where it changes nothing. Give both or none.")
         if self.restart_every and self.lr_scheduler_type != "cosine":
@@ -131,6 +147,18 @@ class ContrastiveArguments(TrainingArguments):
                 "found restart_every with another lr_scheduler_type than cosine, where it changes nothing. Leave one "
                 "of them out."
             )
+
+    def _check_numbers(self) -> None:
+        for name, (least, allowed) in LEAST.items():
+            found = getattr(self, name)
+            if found < least or (found == least and not allowed):
+                wanted = f"{least:g} or more" if allowed else f"more than {least:g}"
+                raise InputError(f"found {name} {found}; {wanted} was wanted.")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"found {name} {getattr(self, name)}; a number from 0 to below 1 was wanted.")
+        if self.max_steps == 0 or self.max_steps < -1:
+            raise InputError(f"found max_steps {self.max_steps}; 1 or more, or -1 for whole epochs, was wanted.")
 
 
 def check_processes(seen: int) -> None:

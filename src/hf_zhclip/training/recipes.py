@@ -58,4 +58,8 @@ def _parsed(content: bytes, where: str) -> dict[str, Any]:
         raise InputError(f"{where} is no YAML: {error}.") from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise InputError(f"{where} holds {brief(value)}; a value for each argument's name was wanted.")
+    if not isinstance(value.get("lora", {}), dict):
+        raise InputError(
+            f"{where} holds the lora {brief(value['lora'])}; the fields of PEFT's LoraConfig were wanted."
+        )
     return value

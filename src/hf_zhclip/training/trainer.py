@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback
 
 from ..data.split import Id
+from ..errors import InputError
 from ..evaluation.encoding import Encoder
 from .arguments import ContrastiveArguments
 from .caching import Inputs, Step, Vectors, cached_step, cached_step_as_cn_clip, in_chunks
@@ -30,6 +31,13 @@ from .sharding import make_shardable, whole, with_scalar
 from .validation import recall_of_split
 
 logger = logging.getLogger(__name__)
+
+
+class DivergedError(InputError):
+    """The weights of a training are no numbers any more."""
+
+    def __init__(self, found: str):
+        super().__init__(f"The training diverged: {found}. Lower --learning_rate, and choose another OUT.")
 
 
 class ContrastiveTrainer(Trainer):
@@ -77,9 +85,20 @@ class ContrastiveTrainer(Trainer):
         return self._loss(image, text, whole(self._inner(model).logit_scale), captions)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        """One batch: forward and backward, in chunks if `cache_chunk` asks for them."""
-        if not self.args.cache_chunk:
-            return super().training_step(model, inputs, num_items_in_batch)
+        """One batch: forward and backward, in chunks if `cache_chunk` asks for them.
+
+        Raises:
+            DivergedError: the loss is no number.
+        """
+        if self.args.cache_chunk:
+            loss = self._cached_step(model, inputs)
+        else:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        if not loss.isfinite():
+            raise DivergedError(f"step {self.state.global_step + 1} has the loss {loss.item()}")
+        return loss
+
+    def _cached_step(self, model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         model.train()
         keep_statistics(self._inner(model))
         inputs = self._prepare_inputs(inputs)

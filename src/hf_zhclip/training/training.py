@@ -10,13 +10,14 @@ import math
 import shlex
 import shutil
 import typing
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -33,7 +34,7 @@ from .pairs import Collator, Pairs, silent
 from .parts import freeze, trains_batch_norm
 from .recipes import FIELDS, read_recipe
 from .space import check_space
-from .trainer import ContrastiveTrainer, inner
+from .trainer import ContrastiveTrainer, DivergedError, inner
 
 TRAINED, ADAPTER = "trained", "adapter"
 """The folders that a training's folder has at its end."""
@@ -119,7 +120,7 @@ def train(
     if model.dtype in (torch.float16, torch.bfloat16):
         tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
         model = model.float()  # small steps would be lost in a half
-    start = identity(model)
+    start = {"model": identity(model), "lora": values.get("lora"), "freeze": args.freeze}
     checkpoint = _checkpoint(place, args, start, resume)
     set_seed(args.seed)  # before the adapter gets its first weights
     if "lora" in values:
@@ -177,6 +178,11 @@ def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> Contr
         **{"eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 2},
         **{"load_best_model_at_end": True, "metric_for_best_model": "mean_recall", "greater_is_better": True},
     }
+    strategy = str(getattr(given.get("eval_strategy"), "value", given.get("eval_strategy")))
+    if validates and strategy == "no":
+        raise InputError("found a split for the validation and eval_strategy no. Leave one of them out.")
+    if not validates and strategy in ("steps", "epoch"):
+        raise InputError(f"found eval_strategy {strategy} without a split to validate on. Name it with --validation.")
     if "eval_strategy" in given:  # the best weights can only be kept where they were saved
         best |= {f"save_{name}": given[f"eval_{name}"] for name in ("strategy", "steps") if f"eval_{name}" in given}
     given = {name: _typed(name, value) for name, value in given.items()}
@@ -227,8 +233,12 @@ def _typed(name: str, value: Any) -> Any:
     Raises:
         InputError: the value is of another kind.
     """
+    if value is None:
+        if _DEFAULTS.get(name) is not None:
+            raise InputError(f"found {name} without a value. Leave the line out, or give a value.")
+        return None
     kind = _kinds().get(name)
-    if kind in (int, float) and value is not None:
+    if kind in (int, float):
         try:
             found = kind(value) if not isinstance(value, bool) else None
         except (TypeError, ValueError, OverflowError):
@@ -239,16 +249,21 @@ def _typed(name: str, value: Any) -> Any:
         return found
     if kind is bool and not isinstance(value, bool):
         raise InputError(f"found {name} {brief(value)}; true or false was wanted.")
+    if kind is str and not isinstance(value, str):
+        raise InputError(f"found {name} {brief(value)}; a text was wanted.")
     return value
+
+
+_DEFAULTS = {each.name: each.default for each in dataclasses.fields(ContrastiveArguments)}
 
 
 @functools.cache
 def _kinds() -> dict[str, type]:
-    """The arguments that are numbers or switches."""
+    """The arguments that are numbers, switches or texts."""
     kinds: dict[str, type] = {}
     for name, hint in typing.get_type_hints(ContrastiveArguments).items():
         parts = {each for each in (typing.get_args(hint) or (hint,)) if each is not type(None)}
-        if parts in ({int}, {float}, {bool}):
+        if parts in ({int}, {float}, {bool}, {str}):
             kinds[name] = parts.pop()
         elif parts == {int, float}:
             kinds[name] = float
@@ -285,15 +300,16 @@ def _with_lora(model: Any, fields: Mapping[str, Any]) -> Any:
 
 
 def identity(model: Any) -> str:
-    """A hash of the weights and of the config: the model that a training started from."""
-    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
+    """A hash of the weights and of the config: the model that a training started from, wherever it lies."""
+    config = {name: value for name, value in model.config.to_dict().items() if name != "_name_or_path"}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
-def _checkpoint(folder: Path, args: ContrastiveArguments, start: str, resume: bool) -> str | None:
+def _checkpoint(folder: Path, args: ContrastiveArguments, start: Mapping[str, Any], resume: bool) -> str | None:
     """Checks the training's folder, and gives the checkpoint to go on from.
 
     A training that wrote a checkpoint is never mixed with another training; what wrote none is replaced.
@@ -306,11 +322,19 @@ def _checkpoint(folder: Path, args: ContrastiveArguments, start: str, resume: bo
     if resume:
         if not found:
             raise InputError(f"{folder} holds no checkpoint to go on from. Leave out --resume.")
-        if not note.is_file() or read_json(note).get("model") != start:
+        noted = read_json(note) if note.is_file() else {}
+        if noted.get("model") != start["model"]:
             raise InputError(
                 f"{found[-1]} is a checkpoint of another model: its training did not start from REPO as it is now. "
                 "Name the REPO of that training, or another OUT."
             )
+        for name in ("lora", "freeze"):
+            if noted.get(name) != start[name]:
+                raise InputError(
+                    f"{found[-1]} is a checkpoint of a training with {name} {brief(noted.get(name))}; found {name} "
+                    f"{brief(start[name])}. Give the recipe and the arguments of that training, or another OUT."
+                )
+        _check_whole(found, args)
         return str(found[-1])
     if args.process_index:  # the first process has checked, or is about to
         return None
@@ -327,10 +351,33 @@ def _checkpoint(folder: Path, args: ContrastiveArguments, start: str, resume: bo
     return None
 
 
-def _begin(folder: Path, start: str) -> None:
+def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
+    """Refuses the last checkpoint if a file of it is cut off, or if it has more steps than are asked for."""
+    last = found[-1]
+    for file in sorted(last.iterdir()):
+        try:
+            if file.suffix == ".safetensors":
+                with safe_open(file, "pt"):
+                    pass
+            elif file.suffix in (".pt", ".bin", ".pth"):
+                zipfile.ZipFile(file).close()
+        except (SafetensorError, zipfile.BadZipFile) as error:
+            way = f"goes on from {found[-2]}" if len(found) > 1 else "is then left out, and the training begins again"
+            raise InputError(
+                f"{file} is damaged or cut off: {error}. Remove the folder {last}: --resume {way}."
+            ) from error
+    steps = int(last.name.removeprefix("checkpoint-"))
+    if 0 < args.max_steps < steps:
+        raise InputError(
+            f"found max_steps {args.max_steps}, but {last} has {steps} steps already. Give --max_steps {steps} or "
+            "more."
+        )
+
+
+def _begin(folder: Path, start: Mapping[str, Any]) -> None:
     """Notes what the training starts from, and removes checkpoints that a full disk cut off."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / STARTED).write_text(json.dumps({"model": start}), encoding="utf-8")
+    (folder / STARTED).write_text(json.dumps(start), encoding="utf-8")
     for place in set(folder.glob("checkpoint-*")) - set(checkpoints(folder)):
         shutil.rmtree(place)
 
@@ -354,6 +401,8 @@ def _worded(args: ContrastiveArguments, batch_norm: bool) -> Iterator[None]:
     """Says in words why a training ended; its checkpoints stay."""
     try:
         yield
+    except DivergedError:
+        raise  # a checkpoint of this training would diverge again
     except (InputError, OSError, RuntimeError, SafetensorError, MemoryError) as error:
         stay = ""
         if checkpoints(Path(args.output_dir)):
@@ -406,6 +455,8 @@ def _is_writing(error: BaseException) -> bool:
 def _saved(trainer: ContrastiveTrainer, repo: str, folder: Path) -> Trained:
     """Writes the weights, merged if an adapter was trained, and the processor; each folder is complete or absent."""
     adapter, weights = hasattr(trainer.model, "merge_and_unload"), trainer.gathered()
+    if lost := [name for name, each in weights.items() if not each.isfinite().all()]:
+        raise DivergedError(f"{lost[0]} holds numbers that are not finite")
     if trainer.is_world_process_zero():
         with _complete(folder / (ADAPTER if adapter else TRAINED)) as place:
             trainer._save(str(place), weights)

@@ -142,11 +142,11 @@ def test_int8_says_that_its_loss_is_not_measured_until_it_is_measured_or_accepte
     lowered("C", precision="float16")
 
 
-@pytest.mark.parametrize("bound", ["LEAST_COSINE", "LEAST_AGREEMENT"])
+@pytest.mark.parametrize(("bound", "least"), [("LEAST_COSINE", 0.99999), ("LEAST_AGREEMENT", 0.999)])
 def test_too_large_a_loss_on_the_users_data_is_refused_with_its_figures_until_it_is_accepted(
-    bound, lowered, drawings, tmp_path, monkeypatch
+    bound, least, lowered, drawings, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(costs, bound, 0.99999)
+    monkeypatch.setattr(costs, bound, least)
     with pytest.raises(InputError) as said:
         lowered(precision="int8", check=drawings / "ours")
     assert re.search(
