@@ -242,4 +242,4 @@ def _tell_lineage(proof: Report, progress: Callable[[str], None]) -> None:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return f"{counts['changed']} of {counts['tensors']} tensors" if counts["changed"] else "frozen"
+    return f"{counts['changed']} of {counts['tensors']} tensors" if counts["changed"] else "unchanged"

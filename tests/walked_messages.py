@@ -514,7 +514,7 @@ WALKED = {
             "src/hf_zhclip/training/training.py _less_memory: --cache_chunk",
             "src/hf_zhclip/training/training.py _less_memory: --gradient_checkpointing",
         ),
-        "test_what_ends_a_training_is_said_and_its_checkpoints_stay": ("src/hf_zhclip/training/training.py _worded",),
+        "test_what_ends_a_training_is_said_and_its_checkpoints_stay": ("src/hf_zhclip/training/training.py _STAY",),
     },
     "tests/test_typed_inputs_zhclip.py": {
         "test_the_calls_of_that_message_work": (

@@ -10,7 +10,7 @@ from hf_zhclip.telling import shown
 from ..repos.report import COSINE, DIFFERENCE, MEASURES, STEPS, Comparison, Report
 from ..sources import SOURCES
 from ..words import SEMICOLON, Words, joined
-from .card_words import CHANGED_TENSORS, FROZEN, LEVELS, LINEAGE, NOT_COUNTED, TRAINED_LEVELS
+from .card_words import CHANGED_TENSORS, LEVELS, LINEAGE, NOT_COUNTED, TRAINED_LEVELS, UNCHANGED
 
 KEPT = Words("bit for bit the same as in the source", "与原文件逐位相同")
 AS_TRAINED = Words("as training saved them", "与训练保存的相同")
@@ -84,9 +84,9 @@ def _lineage_words(report: Report) -> Words | None:
     towers, hub = report.lineage["towers"], report.lineage["hub"]
     changed = NOT_COUNTED
     if towers is not None:
-        named = {tower: counts for tower, counts in towers.items() if tower in FROZEN}
+        named = {tower: counts for tower, counts in towers.items() if tower in UNCHANGED}
         told = [
-            (CHANGED_TENSORS if counts["changed"] else FROZEN)[tower].filled(**counts)
+            (CHANGED_TENSORS if counts["changed"] else UNCHANGED)[tower].filled(**counts)
             for tower, counts in named.items()
         ]
         changed = joined(told)

@@ -189,10 +189,10 @@ CHANGED_TENSORS = {
     "image": Words("image tower {changed} of {tensors}", "图像塔 {tensors} 个中的 {changed} 个"),
     "logit_scale": Words("logit_scale {changed} of {tensors}", "logit_scale {tensors} 个中的 {changed} 个"),
 }
-FROZEN = {
-    "text": Words("text tower frozen", "文本塔冻结"),
-    "image": Words("image tower frozen", "图像塔冻结"),
-    "logit_scale": Words("logit_scale frozen", "logit_scale 冻结"),
+UNCHANGED = {
+    "text": Words("text tower unchanged", "文本塔未变"),
+    "image": Words("image tower unchanged", "图像塔未变"),
+    "logit_scale": Words("logit_scale unchanged", "logit_scale 未变"),
 }
 NOT_COUNTED = Words("not counted, because the training overwrote them", "未统计，因为训练覆盖了原来的权重")
 """What a card says about the training, by the towers of `repos.lineage`."""

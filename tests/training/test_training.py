@@ -722,3 +722,14 @@ def test_an_out_without_a_name_is_refused(repo, data, capsys):
     for out in (".", "", ".."):
         assert zhclip_cli.main(["train", str(repo), str(data), out, "--recipe", "full"]) == 2
         assert "was found as OUT; the name of a new folder was wanted." in capsys.readouterr().err
+
+
+def test_who_interrupts_a_training_is_told_that_its_checkpoints_stay(begun, repo, data, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ContrastiveTrainer, "compute_loss", interrupted)
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        run(**again(repo, data, begun, max_steps=3, told=told))
+    assert f"The checkpoints in {begun} stay; --resume goes on from the last one." in told

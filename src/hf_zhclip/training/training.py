@@ -146,7 +146,7 @@ def train(
     for each in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(each)  # they print to stdout, where the result stands
     trainer.add_callback(Tells(tell))
-    with _worded(args, trains_batch_norm(trainer.model)):
+    with _worded(args, trains_batch_norm(trainer.model), tell):
         trainer.train(resume_from_checkpoint=checkpoint)
         return _saved(trainer, repo, place)
 
@@ -396,17 +396,24 @@ def checkpoints(folder: Path) -> list[Path]:
     return [place for _, place in sorted(found)]
 
 
+_STAY = "The checkpoints in {} stay; --resume goes on from the last one."
+
+
 @contextmanager
-def _worded(args: ContrastiveArguments, batch_norm: bool) -> Iterator[None]:
+def _worded(args: ContrastiveArguments, batch_norm: bool, tell: Callable[[str], None]) -> Iterator[None]:
     """Says in words why a training ended; its checkpoints stay."""
     try:
         yield
     except DivergedError:
         raise  # a checkpoint of this training would diverge again
+    except KeyboardInterrupt:
+        if checkpoints(Path(args.output_dir)):
+            tell(_STAY.format(args.output_dir))
+        raise
     except (InputError, OSError, RuntimeError, SafetensorError, MemoryError) as error:
         stay = ""
         if checkpoints(Path(args.output_dir)):
-            stay = f" The checkpoints in {args.output_dir} stay; --resume goes on from the last one."
+            stay = f" {_STAY.format(args.output_dir)}"
         if isinstance(error, InputError):
             raise InputError(f"{error}{stay}") from error
         if _is_memory(error):
