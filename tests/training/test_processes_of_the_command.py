@@ -1,9 +1,5 @@
 """`zhclip train` under torchrun: two processes finish one repository."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from hf_zhclip.conversion import convert
@@ -11,8 +7,8 @@ from hf_zhclip.conversion.repos.report import read_report
 
 from tests.checkpoints import cn_clip
 from tests.conversion.helpers import save_time
-from tests.newcomer import ROOT
 from tests.training.test_training import pictures
+from tests.training.torchrun import two_processes_of
 
 
 @pytest.mark.thorough
@@ -24,15 +20,7 @@ def test_two_processes_finish_one_repository(tmp_path, monkeypatch):
         config=cn_clip.cn_clip_config(tmp_path / "facts.json"),
     )
     pictures(tmp_path / "data")
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "zhclip_cli"]
-    words += ["train", "REPO", "data", "OUT", "--recipe", "full", "--max_steps", "2"]
-    ran = subprocess.run(
-        [*words, "--per_device_train_batch_size", "2", "--learning_rate", "0.01"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=200,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert read_report(tmp_path / "OUT").passed and ran.stdout.count("trained and verified") == 1
+    words = ["train", "REPO", "data", "OUT", "--recipe", "full", "--max_steps", "2"]
+    words += ["--per_device_train_batch_size", "2", "--learning_rate", "0.01"]
+    printed = two_processes_of("zhclip_cli", *words, cwd=tmp_path)
+    assert read_report(tmp_path / "OUT").passed and printed.count("trained and verified") == 1

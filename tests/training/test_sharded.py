@@ -1,8 +1,5 @@
 """Two processes under FSDP train what they train under DDP."""
 
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,9 +10,9 @@ from hf_zhclip.errors import InputError
 from hf_zhclip.training.arguments import check_processes
 from hf_zhclip.training.sharding import make_shardable
 
-from tests.newcomer import ROOT
 from tests.training.sharded_processes import WAYS
 from tests.training.test_training import pictures, repo  # noqa: F401  the fixture
+from tests.training.torchrun import two_processes_of
 
 
 def test_version_1_of_fsdp_is_refused_and_version_2_is_taken(repo):  # noqa: F811
@@ -35,16 +32,7 @@ def test_processes_that_would_each_train_by_themselves_are_refused(monkeypatch):
 
 
 def trained(repo, data, folder, *more):  # noqa: F811
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    ran = subprocess.run(
-        [*command, "-m", "tests.training.sharded_processes", str(repo), str(data), str(folder), *more],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-    )
-    assert ran.returncode == 0, ran.stderr
+    two_processes_of("tests.training.sharded_processes", repo, data, folder, *more)
     return folder
 
 

@@ -1,30 +1,17 @@
 """Two gloo processes that gather their vectors train as one process with the whole batch."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
-from tests.newcomer import ROOT
 from tests.training import two_processes
+from tests.training.torchrun import two_processes_of
 
 
 @pytest.fixture(scope="module")
 def gathered(tmp_path_factory):
     """The weights that two processes trained, by the name of the way."""
     folder = tmp_path_factory.mktemp("gathered")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    ran = subprocess.run(
-        [*command, "-m", "tests.training.two_processes", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stderr
+    two_processes_of("tests.training.two_processes", folder)
     return torch.load(folder / "found.pt")
 
 
