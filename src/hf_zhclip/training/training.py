@@ -249,7 +249,7 @@ def _typed(name: str, value: Any) -> Any:
         return found
     if kind is bool and not isinstance(value, bool):
         raise InputError(f"found {name} {brief(value)}; true or false was wanted.")
-    if kind is str and not isinstance(value, str):
+    if kind is str and type(value) in (int, float):  # some texts may also be switches, lists or mappings
         raise InputError(f"found {name} {brief(value)}; a text was wanted.")
     return value
 
