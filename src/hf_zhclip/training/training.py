@@ -106,7 +106,7 @@ def train(
     values = read_recipe(recipe)
     place = Path(folder)
     given = {**{name: value for name, value in values.items() if name not in FIELDS}, **arguments}
-    args = _arguments(Path(folder), given, validation is not None)
+    args = _arguments(place, given, validation is not None)
     check_outside(place, data)
     pairs = Pairs(read(data, split=split), tell)
     pool = None if validation is None else read(data, split=validation)
