@@ -733,3 +733,12 @@ def test_who_interrupts_a_training_is_told_that_its_checkpoints_stay(begun, repo
     with pytest.raises(KeyboardInterrupt):
         run(**again(repo, data, begun, max_steps=3, told=told))
     assert f"The checkpoints in {begun} stay; --resume goes on from the last one." in told
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_that_lacks_a_file_is_refused(name, begun, repo, data):
+    (begun / "checkpoint-2" / name).unlink()
+    with pytest.raises(InputError, match="checkpoint-2 lacks its .* Remove the folder"):
+        run(**again(repo, data, begun))
+    shutil.rmtree(begun / "checkpoint-2")
+    run(**again(repo, data, begun))

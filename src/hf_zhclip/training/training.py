@@ -351,9 +351,22 @@ def _checkpoint(folder: Path, args: ContrastiveArguments, start: Mapping[str, An
     return None
 
 
+_PARTS_OF_A_CHECKPOINT = {
+    "weights": ("model.safetensors", "model-", "adapter_model", "pytorch_model"),
+    "optimizer": ("optimizer",),
+    "schedule": ("scheduler",),
+    "random state": ("rng_state",),
+}
+"""What a training needs to go on, and how the names of its files or folders begin."""
+
+
 def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
     """Refuses the last checkpoint if a file of it is cut off, or if it has more steps than are asked for."""
     last = found[-1]
+    names = [file.name for file in last.iterdir()]
+    for part, beginnings in _PARTS_OF_A_CHECKPOINT.items():
+        if not any(name.startswith(beginnings) for name in names):
+            raise InputError(f"{last} lacks its {part}. Remove the folder: an older checkpoint may be whole.")
     for file in sorted(last.iterdir()):
         try:
             if file.suffix == ".safetensors":
