@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,17 +24,18 @@ from ..reading.evidence import Testimony
 from ..reading.namesakes import refuse_namesake
 from ..repos.backwards import mapped_back
 from ..repos.own_code import own_code
+from ..repos.pieces import same_bits
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
-from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
+from ..repos.write import DTYPES, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
 from ..ways_out import finish_it
 from ..words import Words
 from . import compared, samples, texts, witnesses
 from .calls import OF_ONE_TOWER, Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
-from .fresh_process import answered
+from .fresh_process import Answer, answered, awaited, started
 from .precision import Measured, bounded, compare_tower, computations, difference, exact, measure, shows_nothing
 from .restated import identify_again
 from .stated_modules import stated_modules
@@ -195,9 +196,19 @@ class Request:
     tensors_only: bool = False
 
 
-def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
-    """Runs the comparisons in a new interpreter, which has loaded nothing except the repo's own files."""
-    result = answered(PROGRAM, asdict(request))
+def waiting_process() -> AbstractContextManager[Answer]:
+    """A fresh process for `in_fresh_process` that imports what it needs while this process still writes the repo."""
+    return started(PROGRAM)
+
+
+def in_fresh_process(request: Request, waiting: Answer | None = None) -> tuple[Level, list[Comparison]]:
+    """Runs the comparisons in a new interpreter, which has loaded nothing except the repo's own files.
+
+    Args:
+        waiting: the interpreter, if it was begun before.
+    """
+    asked = asdict(request)
+    result = answered(PROGRAM, asked) if waiting is None else waiting(asked)
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
     return result["level"], [Comparison.from_json(each) for each in result["comparisons"]]
@@ -206,13 +217,23 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
 def main(arguments: Sequence[str]) -> None:
     """The fresh process: reads a request from the first file, and writes the answer into the second."""
     asked, answered = map(Path, arguments)
-    request = Request(**json.loads(asked.read_text(encoding="utf-8")))
+    _import_classes()
+    request = Request(**awaited(asked))
     try:
         level, comparisons = compare(request)
         answer: dict[str, Any] = {"level": level, "comparisons": [asdict(each) for each in comparisons]}
     except ZhclipError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
     answered.write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _import_classes() -> None:
+    """Imports the modules that take seconds and that every comparison needs."""
+    from transformers import AutoModel, AutoProcessor  # noqa: F401
+
+    from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPModel, ZhCLIPProcessor  # noqa: F401
+
+    from . import orders  # noqa: F401
 
 
 @torch.no_grad()
@@ -377,14 +398,14 @@ def _compare_tensors(
             for key in expected.keys() | written.keys()
             if key not in expected
             or key not in written
-            or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written[key])
+            or not same_bits(expected[key], written[key], cast=target_dtype(expected[key], dtype))
         ]
         yield exact("tensors", compared.FILE_TENSORS, compared.SOURCE_TENSORS, len(different))
     loaded = model.state_dict()
     different = [
         key
         for key in loaded.keys() | written.keys()
-        if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
+        if key not in loaded or key not in written or not same_bits(written[key], loaded[key], cast=loaded[key].dtype)
     ]
     yield exact("tensors", compared.LOADED, compared.WRITTEN_TENSORS, len(different))
     narrowed = int(model.dtype != widest_float(written, "keep"))
