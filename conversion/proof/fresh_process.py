@@ -31,11 +31,11 @@ Nothing is ever written to its standard input, which ends when this process ends
 ends, too. The second half prevents the import of a torch.py in the current folder.
 """
 
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**23)}
-"""Makes glibc return freed weights at once: by default it keeps blocks of up to 32 MB, the size of widened layers.
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
+"""Makes glibc return freed weights beyond 64 MB at once: by default it decides by the sizes that it has seen.
 
-Smaller blocks are mostly activations between two layers; allocating them again each time costs a fifth of a proof's
-time.
+The weights and states of a layer of up to that size use the memory of the layer before; to get this memory from the
+system again costs twice the time of widening it.
 """
 
 
@@ -89,7 +89,7 @@ def started(program: str, request: Mapping[str, Any] | None = None) -> Iterator[
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=stack.enter_context(said.open("wb")),
-                    env={**os.environ, **GIVES_BACK, STEPS: str(steps)},
+                    env={**os.environ, **GIVES_BACK, STEPS: str(steps), "TMPDIR": folder},
                 )
             )
         except OSError as error:
