@@ -577,7 +577,12 @@ def test_a_process_that_cannot_start_is_an_error_of_the_system(monkeypatch):
 def test_the_tensors_of_a_witness_are_rounded_as_a_cast_of_each_rounds_them(dtype, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    tensors = {"w": torch.randn(30, 7).t(), "half": torch.randn(3).half(), "n": torch.arange(3), "s": torch.tensor(0.1)}
+    tensors = {
+        "w": torch.randn(30, 7).t(),
+        "half": torch.randn(3).half(),
+        "n": torch.arange(3),
+        "s": torch.tensor(0.1),
+    }
 
     found = verification._rounded(tensors, dtype)
 
