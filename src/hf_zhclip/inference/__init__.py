@@ -2,23 +2,27 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..extras import extra
 
 if TYPE_CHECKING:
     from .embedder import Embedder
+    from .searching import search
+    from .serving import serve
     from .zhclip_onnx import ZhCLIPOnnx
 
-__all__ = ["Embedder", "load_onnx"]
+__all__ = ["Embedder", "load_onnx", "search", "serve"]
+
+_MODULES = {"Embedder": "embedder", "search": "searching", "serve": "serving"}
+"""By name, the module that defines it and imports torch, which `load_onnx` does without."""
 
 
 def __getattr__(name: str) -> Any:
-    if name != "Embedder":
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .embedder import Embedder  # imports torch, which `load_onnx` does without
-
-    return Embedder
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def load_onnx(
