@@ -17,7 +17,7 @@ from hf_zhclip.inference.corpus import (
     write_shard,
 )
 
-INPUT = {"path": "pictures", "format": "folder", "split": "train", "root": "pictures", "fingerprint": "0" * 64}
+INPUT = {"path": "pictures", "format": "folder", "split": None, "pictures": None, "root": "pictures"}
 
 
 def write_corpus(
@@ -31,7 +31,7 @@ def write_corpus(
     shard_size: int = 4,
     repo: str = "repo",
     files: dict[str, str] | None = None,
-    **given_input: str,
+    **given_input: str | None,
 ) -> Manifest:
     """Writes a complete corpus as `zhclip embed` does.
 
@@ -54,7 +54,16 @@ def write_corpus(
     failures = {name: list(failed) if name == "image" else [] for name in SIDES}
     sides = {name: Side(len(each[0]) + len(failures[name])) for name, each in given.items()}
     model = {"repo": repo, "revision": None, "files": files or {"model.safetensors": "1" * 64}}
-    stated = Manifest(model, "torch", "float32", rows.shape[1], 32, shard_size, {**INPUT, **given_input}, sides)
+    stated = Manifest(
+        model,
+        "torch",
+        "float32",
+        rows.shape[1],
+        32,
+        shard_size,
+        {**INPUT, "fingerprint": "0" * 64, **given_input},
+        sides,
+    )
     for name, (vectors, its_ids, its_labels) in given.items():
         for number in range(len(stated.shard_names(name))):
             start, end = number * shard_size, (number + 1) * shard_size

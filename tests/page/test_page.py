@@ -1,4 +1,4 @@
-"""The page of `zhclip search --serve`, as a user sees it in Chromium; neither the browser nor the server asks others."""
+"""The page of `zhclip search --serve`, as a user sees it in Chromium; neither browser nor server asks another host."""
 
 import json
 import os

@@ -8,21 +8,29 @@ from typing import TYPE_CHECKING, Any
 from ..extras import extra
 
 if TYPE_CHECKING:
+    from .corpus import Corpus
     from .embedder import Embedder
+    from .embedding import embed
     from .searching import search
     from .serving import serve
     from .zhclip_onnx import ZhCLIPOnnx
 
-__all__ = ["Embedder", "load_onnx", "search", "serve"]
+__all__ = ["Corpus", "Embedder", "embed", "load_onnx", "search", "serve"]
 
-_MODULES = {"Embedder": "embedder", "search": "searching", "serve": "serving"}
-"""By name, the module that defines it and imports torch, which `load_onnx` does without."""
+MODULES = {
+    "Corpus": "corpus",
+    "Embedder": "embedder",
+    "embed": "embedding",
+    "search": "searching",
+    "serve": "serving",
+}
+"""By name, the module that imports torch, which `load_onnx` does without."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    return getattr(import_module(f".{MODULES[name]}", __name__), name)
 
 
 def load_onnx(

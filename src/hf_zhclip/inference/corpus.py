@@ -24,9 +24,10 @@ from typing import Any, overload
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ..data.split import Id, as_id
+from ..data.strings import Strings
 from ..errors import InputError
 from ..json_files import Field, brief, check_each, check_fields, parse_json, read_json
 
@@ -86,8 +87,8 @@ class Manifest:
         dim: the width of a row.
         batch_size: the items that were computed at once, which may change the last bits of a row.
         shard_size: the items of a shard.
-        input: `path` (INPUT), `format`, `split`, `root` (the folder that paths are relative to, or None), and
-            `fingerprint`, a hash of the items' ids, paths, sizes and times of change.
+        input: what was given as INPUT (`path`), `format` and, or None, `split` and `pictures`; `root`, the folder that
+            paths are relative to, or None; and `fingerprint`, a hash of the items' ids, paths, sizes and times.
         sides: "image", and "text" if the texts were asked for.
         complete: whether every shard is there.
     """
@@ -153,7 +154,8 @@ MODEL = {"repo": Field((str,)), "revision": Field((str, NO)), "files": Field((di
 INPUT = {
     "path": Field((str,)),
     "format": Field((str,)),
-    "split": Field((str,)),
+    "split": Field((str, NO)),
+    "pictures": Field((str, NO)),
     "root": Field((str, NO)),
     "fingerprint": Field((str,)),
 }
@@ -216,37 +218,6 @@ def _check(right: bool, found: str) -> None:
 # Shards
 
 
-class Strings(Sequence[str]):
-    """Texts one behind the other in one array of UTF-8 bytes.
-
-    Args:
-        content: the bytes, uint8.
-        ends: int64, (n + 1): where the texts begin and end.
-    """
-
-    def __init__(self, content: np.ndarray, ends: np.ndarray):
-        self.content, self.ends = content, ends
-
-    @classmethod
-    def of(cls, texts: Sequence[str]) -> "Strings":
-        encoded = [text.encode() for text in texts]
-        ends = np.array([0, *accumulate(map(len, encoded))], np.int64)
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), ends)
-
-    def __len__(self) -> int:
-        return len(self.ends) - 1
-
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
-        number = range(len(self))[number]
-        return bytes(self.content[self.ends[number] : self.ends[number + 1]]).decode()
-
-
 @dataclass(frozen=True)
 class Shard:
     """Consecutive items of a side: `rows` (n, dim), float32; `labels` are paths or texts; and what failed."""
@@ -273,8 +244,10 @@ def write_shard(path: Path, shard: Shard, key: str, side: str, number: int) -> N
         packed = Strings.of(texts)
         tensors |= {name: packed.content, f"{name}_ends": packed.ends}
     # One entry: several would come in another order in every file.
-    save_file(tensors, path, {"zhclip": json.dumps(told, ensure_ascii=False)})
-    with path.open("rb+") as file:
+    content = save(tensors, {"zhclip": json.dumps(told, ensure_ascii=False)})
+    with path.open("wb") as file:  # save_file would make a file that only its owner may read
+        file.write(content)
+        file.flush()
         os.fsync(file.fileno())
 
 
@@ -469,6 +442,9 @@ def _check_size(path: Path, size: int) -> None:
         )
 
 
+# Writing the manifest
+
+
 def write_manifest(folder: Path, manifest: Manifest, temporary: Path) -> None:
     """Writes a manifest in one step, over an older manifest.
 
@@ -477,5 +453,23 @@ def write_manifest(folder: Path, manifest: Manifest, temporary: Path) -> None:
         manifest: what is written.
         temporary: a path in the same folder that nobody else writes to.
     """
-    temporary.write_text(json.dumps(manifest.to_json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(_text(manifest), encoding="utf-8")
     temporary.replace(folder / MANIFEST)
+
+
+def write_first_manifest(folder: Path, manifest: Manifest, temporary: Path) -> bool:
+    """Like `write_manifest`, where there is none; gives whether no other process was first."""
+    temporary.write_text(_text(manifest), encoding="utf-8")
+    try:
+        os.link(temporary, folder / MANIFEST)  # fails where the file exists; a rename would replace it
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        temporary.replace(folder / MANIFEST)
+    else:
+        temporary.unlink()  # who writes there again would write into the manifest
+    return True
+
+
+def _text(manifest: Manifest) -> str:
+    return json.dumps(manifest.to_json(), ensure_ascii=False, indent=2) + "\n"
