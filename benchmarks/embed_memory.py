@@ -3,8 +3,8 @@
     python benchmarks/embed_memory.py FOLDER [--items N ...] [--repo REPO] [--shard-size N] [--json]
 
 FOLDER gets the pictures, small files of noise, and the corpora. Without a REPO the small model that ships is
-converted. One process embeds each number of pictures, the smallest first. Printed is the largest memory that the process has held
-by then (resident; Linux), which can only grow.
+converted. One process embeds each number of pictures, the smallest first. Printed is the largest memory that the
+process has held by then (resident; Linux), which can only grow.
 """
 
 import argparse
