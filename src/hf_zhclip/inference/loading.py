@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from ..amounts import amounts_of_the_hub, shown_amount
+from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError
+from ..hub import exchange
 from ..json_files import brief
 
 WANTED = "ZhCLIPModel"
@@ -62,7 +63,7 @@ def located(repo: str) -> tuple[Path, str | None]:
         return Path(repo), None
     from huggingface_hub import snapshot_download
 
-    with _loading(repo), amounts_of_the_hub():
+    with _loading(repo), exchange():
         folder = Path(snapshot_download(repo, allow_patterns=list(FETCHED)))
     return folder, folder.name
 
