@@ -92,7 +92,7 @@ class Embedded:
                 "ranks are missing."
             )
         told = " and ".join(f"{rows} of {self.items[name]} {WORDS[name]}" for name, rows in self.rows.items())
-        return f"{self.out}: {told} are embedded; {self.written} shards are new."
+        return f"{self.out}: {told} are embedded. New shards: {self.written}."
 
 
 def embed(
