@@ -127,8 +127,8 @@ def read_pictures(place: str, split: str | None) -> Split:
             f"{place} has the columns {', '.join(dataset.features)}, and pictures in {len(images)} of them; wanted "
             "one column of pictures (datasets.Image). Remove the other columns."
         )
-    ids: Sequence[Id] = range(len(dataset))
-    rows: Sequence[int] = ids
+    rows: Sequence[int] = range(len(dataset))
+    ids: Sequence[Id] = rows
     if "image_id" in dataset.features:
         first: dict[Id, int] = {}
         for number, row in enumerate(dataset.select_columns(["image_id"])):
