@@ -16,7 +16,7 @@ from ..data.split import Id, opened
 from ..errors import InputError
 from ..evaluation.nearest import nearest
 from ..telling import shown
-from .corpus import MANIFEST, Corpus, Manifest
+from .corpus import MANIFEST, Corpus
 from .embedder import Embedder
 from .loading import file_hashes, located
 
@@ -248,10 +248,12 @@ def _embedder(
         InputError: the model is missing, or is another model than that of the corpus.
     """
     manifest, place = corpus.manifest, _place(corpus, model)
-    folder, _ = located(place)
+    folder, _ = located(place, manifest.model["revision"] if model is None else None)
+    # To compile a model takes longer than a search; an export has the dtype of its graphs.
+    engine, dtype = ("onnx", "auto") if manifest.engine == "onnx" else ("torch", manifest.dtype)
     with ThreadPoolExecutor(1) as pool:
         hashes = pool.submit(file_hashes, folder)  # while the weights are loaded
-        embedder = Embedder.from_pretrained(folder, manifest.engine, device_map=device, dtype=_dtype(manifest))
+        embedder = Embedder.from_pretrained(folder, engine, device_map=device, dtype=dtype)
     _check_same(corpus, place, hashes.result(), tell)
     return embedder
 
@@ -267,10 +269,6 @@ def _place(corpus: Corpus, model: str | os.PathLike[str] | None) -> str:
             "where it lies now: --model REPO."
         )
     return repo
-
-
-def _dtype(manifest: Manifest) -> str:
-    return "auto" if manifest.engine == "onnx" else manifest.dtype  # an export has the dtype of its graphs
 
 
 def _check_same(corpus: Corpus, place: str, found: Mapping[str, str], tell: Callable[[str], None]) -> None:
