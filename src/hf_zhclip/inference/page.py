@@ -102,7 +102,7 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
         vector = gr.State()
         _html(_head(index, title), "head")
         with gr.Row():
-            with gr.Column(scale=5, min_width=420):
+            with gr.Column(scale=5, min_width=300):
                 sentence = gr.Textbox(
                     label="一句话 Sentence",
                     placeholder="一只戴帽子的狗 / a dog with a hat",
@@ -111,7 +111,7 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
                 )
                 go = gr.Button("搜索 Search", variant="primary", elem_id="go")
                 with gr.Row():
-                    many = _slider(1, MOST, min(top_k, MOST), 1, "结果数 Results", "many")
+                    many = _slider(1, MOST, min(top_k, MOST), 1, "结果数 Results (k)", "many")
                     least = _slider(-1, 1, -1 if threshold is None else threshold, 0.01, "余弦 Cosine ≥", "least")
             with gr.Column(scale=3, min_width=260):
                 picture = gr.Image(
