@@ -542,6 +542,9 @@ WALKED = {
             "src/hf_zhclip/typed_inputs_zhclip.py NO_PROCESSOR",
         ),
     },
+    "tests/test_signals.py": {
+        "test_a_source_that_shrinks_while_it_is_read_is_told_in_a_line": ("src/zhclip_cli/signals.py _watch",),
+    },
 }
 """File -> test, or walk of a test_ways_out.py -> places of messages: a file with a function or a constant, and
 words of the message if several messages stand there.

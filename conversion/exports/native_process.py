@@ -73,9 +73,9 @@ def _note(steps: str) -> None:
             noted.write(steps)
 
 
-def main(answer: Path) -> None:
-    """Reads a request as JSON from standard input, and writes the answer into a file."""
-    request = json.load(sys.stdin)
+def main(asked: Path, answer: Path) -> None:
+    """Reads a request as JSON from a file, and writes the answer into another."""
+    request = json.loads(asked.read_text(encoding="utf-8"))
     # As in hf_zhclip, this runs before the first import of transformers; the module imports nothing from hf_zhclip.
     runpy.run_path(request["torchvision"])["hide_broken_torchvision"]()
     sys.modules["hf_zhclip"] = None  # type: ignore[assignment]  # from here on, importing it fails
@@ -83,4 +83,4 @@ def main(answer: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[-1]))
+    main(*map(Path, sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -205,14 +204,15 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The fresh process: reads a request from standard input, and writes the answer into the named file."""
-    request = Request(**json.load(sys.stdin))
+    """The fresh process: reads a request from the first file, and writes the answer into the second."""
+    asked, answered = map(Path, arguments)
+    request = Request(**json.loads(asked.read_text(encoding="utf-8")))
     try:
         level, comparisons = compare(request)
         answer: dict[str, Any] = {"level": level, "comparisons": [asdict(each) for each in comparisons]}
     except ZhclipError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
-    Path(arguments[0]).write_text(json.dumps(answer), encoding="utf-8")
+    answered.write_text(json.dumps(answer), encoding="utf-8")
 
 
 @torch.no_grad()

@@ -11,6 +11,21 @@ from filelock import FileLock, Timeout
 
 from .errors import InputError, WorkError, ZhclipError
 
+_RUNNING: dict[Path, list[Path]] = {}
+"""The places that this process is writing, and the parents that it made for them, the innermost first."""
+
+
+def abandon() -> None:
+    """Puts right what every run of this process left, as its own end or the next run would.
+
+    For a process that ends wherever it is, by a signal.
+    """
+    for out, parents in list(_RUNNING.items()):
+        with contextlib.suppress(OSError):
+            _recover(out)
+            _sibling(out, "lock").unlink(missing_ok=True)
+            _remove_empty(parents)
+
 
 @contextlib.contextmanager
 def staging(out: Path, needed_bytes: int, force: bool, marks: Collection[str] = ("config.json",)) -> Iterator[Path]:
@@ -28,17 +43,17 @@ def staging(out: Path, needed_bytes: int, force: bool, marks: Collection[str] = 
     """
     out = Path(os.path.abspath(out))
     check_parents(out)
-    with _system_errors(out), _parents(out), _locked(out):
-        folder, aside = _sibling(out, "staging"), _sibling(out, "old")
-        _recover(out, folder, aside)
+    with _system_errors(out), _parents(out) as made, _locked(out, made):
+        _recover(out)
         _check(out, force, marks)
         _check_space(out, needed_bytes)
+        folder = _sibling(out, "staging")
         folder.mkdir()
         try:
             with _named(folder, out):
                 yield folder
             _check(out, force, marks)
-            _swap(folder, out, aside)
+            _swap(folder, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -56,7 +71,7 @@ def staging_file(out: Path, needed_bytes: int, force: bool) -> Iterator[Path]:
     """
     out = Path(os.path.abspath(out))
     check_parents(out)
-    with _system_errors(out), _parents(out), _locked(out):
+    with _system_errors(out), _parents(out) as made, _locked(out, made):
         file = _sibling(out, "staging")
         _remove(file)
         check_absent_file(out, force)
@@ -138,19 +153,23 @@ def _system_errors(out: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _parents(out: Path) -> Iterator[None]:
+def _parents(out: Path) -> Iterator[list[Path]]:
     missing = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield
+        yield missing
     finally:
-        for folder in missing:
-            with contextlib.suppress(OSError):  # not empty: it holds OUT
-                folder.rmdir()
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not empty: it holds OUT
+            folder.rmdir()
 
 
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def _locked(out: Path, parents: list[Path]) -> Iterator[None]:
     path = _sibling(out, "lock")
     lock = FileLock(path)
     try:
@@ -160,11 +179,13 @@ def _locked(out: Path) -> Iterator[None]:
             raise WorkError(f"{out} could not be written: no file can be made in {out.parent}.") from error
         raise InputError(f"Another run is writing {out}. Wait until it ends, or choose another place.") from error
     try:
+        _RUNNING[out] = parents
         yield
     finally:
         with contextlib.suppress(PermissionError):  # Windows does not remove an open file
             path.unlink(missing_ok=True)
         lock.release()
+        _RUNNING.pop(out)
 
 
 def _refuse_existing(out: Path, force: bool) -> None:
@@ -185,9 +206,10 @@ def _check(out: Path, force: bool, marks: Collection[str] = ("config.json",)) ->
         )
 
 
-def _recover(out: Path, folder: Path, aside: Path) -> None:
-    """Cleans up after a killed run: a staging folder, and with --force an old `out` under another name."""
-    _remove(folder)
+def _recover(out: Path) -> None:
+    """Cleans up after a killed run: what it staged, and with --force an old `out` under another name."""
+    _remove(_sibling(out, "staging"))
+    aside = _sibling(out, "old")
     if aside.exists():
         if out.exists():
             shutil.rmtree(aside)
@@ -211,14 +233,16 @@ def _check_space(out: Path, needed: int) -> None:
         )
 
 
-def _swap(folder: Path, out: Path, aside: Path) -> None:
+def _swap(folder: Path, out: Path) -> None:
     if not os.path.lexists(out):
         folder.rename(out)
         return
-    out.rename(aside)
+    aside = _sibling(out, "old")
     try:
+        out.rename(aside)
         folder.rename(out)
-    except OSError:
-        aside.rename(out)
+    except BaseException:  # an interrupt between the two, too
+        if not os.path.lexists(out):
+            aside.rename(out)
         raise
     shutil.rmtree(aside, ignore_errors=True)  # the work is done; the next run tries again

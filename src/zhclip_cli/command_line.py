@@ -33,18 +33,8 @@ the result and returns the exit code.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command.
-
-    Args:
-        arguments: The words after `zhclip`; by default the words that this process was given.
-
-    Returns:
-        The exit code: 0 for done, 1 if the work failed, 2 if the input is wrong.
-
-    Raises:
-        SystemExit: With 0 after `--help` and `--version`, with 2 if the arguments are wrong.
-    """
+def main(arguments: Sequence[str] | None) -> int:
+    """Runs a command; see the package's `main`, which also tells an interrupt."""
     streams.prepare()
     try:
         return _run(arguments)
@@ -52,9 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1  # nobody reads a message any more
     except OSError as error:
         streams.tell(f"zhclip: {error}")
-        return 1
-    except KeyboardInterrupt:
-        streams.tell("zhclip: interrupted; no half-written file was left.")
         return 1
     finally:
         streams.drop_unwritten()
@@ -66,7 +53,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         command, as_json = options.pop("run"), options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from hf_zhclip.errors import ZhclipError  # loads transformers; main reports an interrupt meanwhile
+        from hf_zhclip.errors import ZhclipError  # loads transformers
 
         try:
             return command(options, as_json)

@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..amounts import Advance, shown_amount
-from ..data.reading import check_outside
+from ..data.reading import check_outside, format_of
 from ..errors import InputError, WorkError
 from ..staging import check_parents
 from .corpus import (
@@ -144,6 +144,7 @@ def embed(
     """
     _check_arguments(engine, device, {"batch-size": batch_size, "shard-size": shard_size, "threads": threads})
     place, out, us = os.fspath(input), Path(out), ranks()
+    format = format_of(place, format)
     _check_out(out, place, format)
     listing = listed(place, split, format, None if pictures is None else os.fspath(pictures), texts)
     if us.rank == 0:

@@ -1,8 +1,12 @@
 import hashlib
 import json
 import math
+import os
 import shutil
+import signal
+import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -489,21 +493,28 @@ def test_the_word_of_the_fresh_process_comes_back_as_it_was_said(monkeypatch, fr
     request = verification.Request("out", [], "keep", "vocabulary", 52)
 
     def said(answer):
-        program = f"import sys, json, pathlib; sys.stdin.read(); {answer}"
+        program = f"import sys, json, pathlib; {answer}"
         monkeypatch.setattr(verification, "PROGRAM", program)
         return verification.in_fresh_process(request)
 
-    answer = "pathlib.Path(sys.argv[1]).write_text(json.dumps({}))".format
+    answer = "pathlib.Path(sys.argv[2]).write_text(json.dumps({}))".format
     with pytest.raises(InputError, match="^bad$"):
         said(answer({"error": "bad", "exit_code": 2}))
     with pytest.raises(WorkError, match="^disk$"):
         said(answer({"error": "disk", "exit_code": 1}))
-    with pytest.raises(WorkError, match="process that verifies failed:\nboom"):
-        said("sys.exit('boom')")
-    with pytest.raises(WorkError, match="process that verifies failed:\nexit code -9"):
-        said("import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(WorkError, match="process that verifies failed:\n�"):
-        said(r"sys.stderr.buffer.write(b'\xd6'); sys.exit(3)")
+    for program, words in {
+        "sys.exit('boom')": "failed: boom",
+        "raise OSError('no such disk')": "failed: OSError: no such disk",
+        "sys.exit(3)": "failed: it ended with exit code 3 and said nothing",
+        r"sys.stderr.buffer.write(b'\xd6'); sys.exit(3)": "failed: \ufffd",
+        "os.kill(os.getpid(), 9)": "was ended by the signal SIGKILL, as by a system that has no memory left; free "
+        "some memory and try again.",
+        "os.kill(os.getpid(), 7)": "was ended by the signal SIGBUS, as where a file becomes shorter while it is read.",
+        "os.kill(os.getpid(), 60)": "was ended by the signal 60.",
+    }.items():
+        with pytest.raises(WorkError) as told:
+            said(program)
+        assert str(told.value) == f"The process that verifies {words}"
     comparison = asdict(Comparison("text", Words.same("x"), Words.same("w"), "m", 0.0, 0.0, True))
     assert said(answer({"level": "peer", "comparisons": [comparison]}).replace("true", "True")) == (
         "peer",
@@ -511,12 +522,37 @@ def test_the_word_of_the_fresh_process_comes_back_as_it_was_said(monkeypatch, fr
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="kills")
+def test_the_fresh_process_ends_with_the_process_that_started_it(tmp_path, fresh_process):
+    child = os.fork()
+    if not child:
+        program = "import os, json, time; open(json.load(open(sys.argv[1]))['pid'], 'w').write(str(os.getpid()))"
+        answered(f"{program}; time.sleep(60)", {"pid": str(tmp_path / "pid")})
+        os._exit(0)
+    fresh = int(soon(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+    assert soon(
+        lambda: not Path(f"/proc/{fresh}").exists() or "State:\tZ" in Path(f"/proc/{fresh}/status").read_text()
+    )
+
+
+def soon(found):
+    """What a function finds, as soon as it finds something."""
+    for _ in range(300):
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("nothing was found in 15 seconds")
+
+
 def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     for name in ("torch", "transformers", "json", "hf_zhclip"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
 
-    found = answered("import json; open(sys.argv[1], 'w').write(json.dumps({'file': json.__file__}))", {})
+    found = answered("import json; open(sys.argv[2], 'w').write(json.dumps({'file': json.__file__}))", {})
 
     assert not found["file"].startswith(str(tmp_path))
 

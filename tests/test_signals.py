@@ -1,0 +1,157 @@
+"""Signals end a command in a line, and leave nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import zhclip_cli
+from hf_zhclip.staging import staging
+from zhclip_cli import list as command
+from zhclip_cli import signals
+
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import entries, save_time
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+@pytest.fixture
+def original(tmp_path):
+    (tmp_path / "source").mkdir()
+    found = FAMILIES["cn_clip_vit"](tmp_path / "source")
+    return [str(found.source), str(tmp_path / "to" / "OUT"), "--config", str(found.arguments["config"])]
+
+
+def ended(tmp_path, run):
+    """The exit code of a child that calls a function, and what it said."""
+    child = os.fork()
+    if not child:
+        with open(tmp_path / "said", "w") as said:
+            os.dup2(said.fileno(), 2)
+        sys.stderr = open(2, "w", closefd=False, buffering=1)
+        code = 99
+        try:
+            code = run()
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFEXITED(status), f"killed by signal {os.WTERMSIG(status)}"
+    return os.WEXITSTATUS(status), (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("SIGINT", "interrupted"), ("SIGTERM", "ended by SIGTERM"), ("SIGHUP", "ended by SIGHUP")]
+)
+@pytest.mark.parametrize("step", ["Reading", "Writing", "Verifying"])
+def test_a_signal_ends_a_conversion_in_a_line_and_leaves_nothing(name, words, step, original, tmp_path, monkeypatch):
+    save_time(monkeypatch)
+
+    def send(line):
+        if line.startswith(step):
+            os.kill(os.getpid(), getattr(signal, name))
+
+    monkeypatch.setattr("zhclip_cli.convert.print_progress", send)
+
+    code, said = ended(tmp_path, lambda: zhclip_cli.main(["convert", *original]))
+
+    assert (code, said) == (1, f"zhclip: {words}; no half-written file was left.\n")
+    assert entries(tmp_path) == {"source", "said"}
+
+
+def test_a_signal_that_nohup_ignores_is_ignored(tmp_path, monkeypatch):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(command, "run", lambda options, as_json: os.kill(os.getpid(), signal.SIGHUP) or 0)
+        assert ended(tmp_path, lambda: zhclip_cli.main(["list"])) == (0, "")
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_a_second_signal_does_not_stop_the_cleaning(tmp_path, monkeypatch):
+    def run(options, as_json):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            (tmp_path / "cleaned").touch()
+
+    monkeypatch.setattr(command, "run", run)
+
+    code, said = ended(tmp_path, lambda: zhclip_cli.main(["list"]))
+
+    assert (code, said) == (1, "zhclip: ended by SIGTERM; no half-written file was left.\n")
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_a_signal_whose_exception_is_lost_ends_the_run_nevertheless(tmp_path, monkeypatch):
+    def run(options, as_json):
+        with staging(tmp_path / "OUT", 0, False):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except KeyboardInterrupt:
+                time.sleep(60)
+
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(signals, "PATIENCE", 0.2)
+
+    code, said = ended(tmp_path, lambda: zhclip_cli.main(["list"]))
+
+    assert (code, said) == (1, "zhclip: ended by SIGTERM. No half-written file was left.\n")
+    assert entries(tmp_path) == {"said"}
+
+
+def test_signals_mean_after_a_command_what_they_meant_before():
+    def meanings():
+        return [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGBUS)]
+
+    before = meanings()
+    assert zhclip_cli.main(["list"]) == 0
+    assert meanings() == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_source_that_shrinks_while_it_is_read_is_told_in_a_line(original, tmp_path, monkeypatch):
+    save_time(monkeypatch)
+    whole = Path(original[0]).read_bytes()
+
+    def shrink(line):
+        if line.startswith("Writing"):
+            os.truncate(original[0], 100)
+
+    monkeypatch.setattr("zhclip_cli.convert.print_progress", shrink)
+    code, said = ended(tmp_path, lambda: zhclip_cli.main(["convert", *original]))
+
+    assert code == 1
+    assert said.startswith("zhclip: a file became shorter while it was read, or its disk failed. Fetch the file again")
+    assert said.count("\n") == 1
+    assert entries(tmp_path) == {"source", "said"}
+
+    Path(original[0]).write_bytes(whole)
+    monkeypatch.setattr("zhclip_cli.convert.print_progress", lambda line: None)
+    assert ended(tmp_path, lambda: zhclip_cli.main(["convert", *original])) == (0, "")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("after", [0.01, 0.05, 0.2, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6])
+def test_the_command_itself_ends_in_a_line_at_any_moment(after, original, tmp_path):
+    """After Python itself has started: before, its own start is interrupted."""
+    ready = "import os, sys; os.write(1, b'.'); import zhclip_cli; sys.exit(zhclip_cli.main(sys.argv[1:]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", ready, "convert", *original], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.read(1) == b"."
+        time.sleep(after)
+        process.terminate()
+        said = process.stderr.read().decode().splitlines()
+
+    if process.returncode == 0:
+        assert entries(tmp_path / "to") == {"OUT"}
+        return
+    assert said[-1] == "zhclip: ended by SIGTERM; no half-written file was left." and process.returncode == 1
+    assert not any("Traceback" in line for line in said)
+    assert entries(tmp_path) == {"source"}
