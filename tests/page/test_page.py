@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,61 +18,28 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import zhclip_cli
-from hf_zhclip.conversion import convert
-from hf_zhclip.examples import demo, scenes
 from hf_zhclip.inference import Embedder, serving
 from hf_zhclip.inference.corpus import Corpus
-from hf_zhclip.inference.loading import file_hashes
 
-from tests.data.made import tsv
 from tests.inference.corpora import write_corpus
 from tests.page import guarded
+from tests.test_readme import SERVE
 
 pytestmark = pytest.mark.page
-
-ALERT = "${alert(1)}{{value}}`<img src=x onerror=alert(2)>\"'&amp;"
-"""A name of a picture that a careless page would run."""
 
 HERE = "127.0.0.1"
 PATIENCE = 30_000
 """Milliseconds."""
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder with the converted model of the scenes, `repo`, pictures of scenes, and their corpus, `OUT`."""
-    folder = tmp_path_factory.mktemp("page")
-    convert(demo.CHECKPOINT, folder / "repo", config=demo.MODEL_CONFIG, skip_verify=True)
-    (folder / "pictures").mkdir()
-    gallery = [scene for scene, split in scenes.held_out_gallery() if split == "unseen"]
-    names = [f"{number:03}{scenes.caption(scene.facts)}.png" for number, scene in enumerate(gallery)]
-    names[3] = f"003{ALERT.replace('/', '')}.png"
-    for name, scene in zip(names, gallery, strict=True):
-        scenes.draw(scene).save(folder / "pictures" / name)
-    Image.new("RGB", (8, 8), "red").save(folder / "secret.png")
-    (folder / "pictures" / "link.png").symlink_to(folder / "secret.png")
-    names += ["link.png", "../secret.png", str(folder / "secret.png"), "none.png"]
-    embedder = Embedder.from_pretrained(folder / "repo")
-    rows = embedder.encode_images([folder / "pictures" / name for name in names[:-1]])
-    rows = np.concatenate([rows, -rows[:1]])
-    model = {"repo": str(folder / "repo"), "files": file_hashes(folder / "repo")}
-    write_corpus(folder / "OUT", rows, names, shard_size=100, root=str(folder / "pictures"), **model)
-    tsv(folder / "tsv")  # pictures 7 and 12, in a file
-    rows = embedder.encode_images([Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")])
-    place = {"path": str(folder / "tsv"), "format": "tsv", "split": "valid", "root": None, "pictures": None}
-    write_corpus(folder / "OUT-tsv", rows, ["", ""], ids=["7", "12"], **place, **model)
-    return folder
-
-
 @contextmanager
-def served(out, *arguments):
-    """The address of the page of a corpus, what the server printed, and its process, whose end it waits for."""
-    command = [sys.executable, guarded.__file__, "search", str(out), "--serve", "--port", "0", *arguments]
+def served(home):
+    """README.md's command at a free port: the page's address, what was printed, and the process, whose end is awaited."""
+    command = [sys.executable, guarded.__file__, *shlex.split(SERVE)[1:], "--port", "0"]
     environment = {**os.environ, "GRADIO_SHARE": "True", "GRADIO_ANALYTICS_ENABLED": "True"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", env=environment, cwd=home)
     said = []
     for line in process.stderr:
         said.append(line)
@@ -96,7 +64,7 @@ def served(out, *arguments):
 
 @pytest.fixture(scope="module")
 def address(home):
-    with served(home / "OUT") as (found, _, _):
+    with served(home) as (found, _, _):
         yield found
 
 
@@ -162,7 +130,7 @@ def wait_for_line(tab, words: str) -> None:
 
 
 def rows_and_names(home) -> tuple[np.ndarray, list[str]]:
-    corpus = Corpus.open(home / "OUT")
+    corpus = Corpus.open(home / "pokemon-vectors")
     return np.concatenate(list(corpus.blocks())), list(corpus.paths)
 
 
@@ -330,7 +298,7 @@ def test_the_server_gives_pictures_of_the_corpus_by_number_and_no_other_file(hom
     refused += [str(number) for number in range(len(names) - 4, len(names))]
     for each in refused:
         assert status(f"{address}/pictures/{each}") == 404, each
-    for file in (inside, home / "secret.png", home / "OUT" / "zhclip_corpus.json", Path("/etc/passwd")):
+    for file in (inside, home / "secret.png", home / "pokemon-vectors" / "zhclip_corpus.json", Path("/etc/passwd")):
         for route in ("file=", "file/", "stream/"):
             assert status(f"{address}/gradio_api/{route}{quote(str(file))}") in (403, 404), (route, file)
 
@@ -373,7 +341,7 @@ def test_pictures_whose_place_is_gone_are_told_when_the_page_opens(home, tmp_pat
 
 def test_ctrl_c_ends_it_with_0_while_a_page_is_open_and_leaves_no_upload(home, browser, monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with served(home / "OUT") as (address, said, process), opened(browser, address) as tab:
+    with served(home) as (address, said, process), opened(browser, address) as tab:
         tab.set_input_files("#picture input[type=file]", home / "secret.png")
         tab.wait_for_selector("#grid li")
         assert list(tmp_path.rglob("*.png"))
@@ -386,7 +354,7 @@ def test_ctrl_c_ends_it_with_0_while_a_page_is_open_and_leaves_no_upload(home, b
 def test_a_port_in_use_is_told_and_any_other_is_the_way_out(home, capsys):
     with socket.create_server((HERE, 0)) as used:
         port = str(used.getsockname()[1])
-        assert zhclip_cli.main(["search", str(home / "OUT"), "--serve", "--port", port]) == 2
+        assert zhclip_cli.main(["search", str(home / "pokemon-vectors"), "--serve", "--port", port]) == 2
     said = capsys.readouterr().err
     assert f"found --port {port}, which is in use by another program. Name a free port, such as --port 7861." in said
     with serving._listening(int(port)):
@@ -395,7 +363,7 @@ def test_a_port_in_use_is_told_and_any_other_is_the_way_out(home, capsys):
 
 @pytest.mark.parametrize("port", ["-1", "65536"])
 def test_a_port_that_is_none_is_told(home, port, capsys):
-    assert zhclip_cli.main(["search", str(home / "OUT"), "--serve", "--port", port]) == 2
+    assert zhclip_cli.main(["search", str(home / "pokemon-vectors"), "--serve", "--port", port]) == 2
     assert f"found --port {port}, which cannot be opened" in capsys.readouterr().err
 
 
