@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import hf_zhclip.inference
 import zhclip_cli
 from hf_zhclip.errors import InputError
 from hf_zhclip.inference import search
@@ -198,6 +199,31 @@ def test_bad_arguments_end_with_2_and_say_what_was_wanted(arguments, told, run):
     code, text, said = run(*arguments)
     assert (code, text) == (2, "")
     assert said.startswith("zhclip: ") and told in said
+
+
+@pytest.mark.parametrize(
+    "wrong, told, right",
+    [
+        ("OUT", 'zhclip search OUT "一只狗", or --picture FILE.', ("OUT 狗", "OUT --picture pictures/red.png")),
+        ("OUT 狗 --top-k 0", "1 or more was wanted.", ("OUT 狗 --top-k 1",)),
+        (
+            "OUT 狗 --threshold 2",
+            "a cosine from -1 to 1 was wanted.",
+            ("OUT 狗 --threshold -1", "OUT 狗 --threshold 1"),
+        ),
+        ("OUT 狗 --port 1", "Leave --port out.", ("OUT 狗",)),
+        ("OUT 狗 --serve", "or leave --serve out.", ("OUT 狗",)),
+        ("OUT --json --serve", "Leave SENTENCE, --picture and --json out", ("OUT --serve",)),
+    ],
+)
+def test_what_a_message_names_works(wrong, told, right, run, monkeypatch):
+    served = []
+    monkeypatch.setattr(hf_zhclip.inference, "serve", lambda **options: served.append(options), raising=False)
+    code, _, said = run(*wrong.split())
+    assert code == 2 and told in said
+    for line in right:
+        assert run(*line.split())[0] == 0
+    assert len(served) == right[0].count("--serve")
 
 
 def test_a_corpus_without_any_vector_says_why(tmp_path, run):

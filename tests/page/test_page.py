@@ -36,7 +36,7 @@ PATIENCE = 30_000
 
 @contextmanager
 def served(home):
-    """README.md's command at a free port: the page's address, what was printed, and the process, whose end is awaited."""
+    """README.md's command at a free port: the page's address, what was printed, and the process, which is ended."""
     command = [sys.executable, guarded.__file__, *shlex.split(SERVE)[1:], "--port", "0"]
     environment = {**os.environ, "GRADIO_SHARE": "True", "GRADIO_ANALYTICS_ENABLED": "True"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", env=environment, cwd=home)
