@@ -255,7 +255,7 @@ WALKED = {
         "the_base_s_config_is_passed": ("conversion/sources/multilingual_clip.py _tower",),
         "the_folder_of_a_report_is_made": ("conversion/pipeline.py _check_report: : the folder",),
         "weights_that_are_no_numbers_are_converted_anyway": ("conversion/repos/write.py write_weights",),
-        "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing",),
+        "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing: exists already",),
         "widths_of_a_multilingual_clip_are_taken_from_the_same_folder": (
             "conversion/sources/multilingual_clip.py _check_sizes",
         ),
@@ -290,9 +290,7 @@ WALKED = {
         ),
         "test_a_name_is_taken_from_what_list_prints": ("conversion/reading/hub.py locate",),
         "test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_chosen": (
-            "src/hf_zhclip/staging.py check_absent_file",
-            "src/hf_zhclip/staging.py _check: is not a",
-            "src/hf_zhclip/staging.py _check: ), so --force",
+            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
         ),
         "test_a_repo_that_is_converted_already_is_trained_and_finished_with_itself_as_base": (
             "conversion/repos/lineage.py _left_in",

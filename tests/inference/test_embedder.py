@@ -17,6 +17,7 @@ from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPModel, ZhCLIPProcessor, ZhCLIP
 from hf_zhclip.conversion.tokenizers.builders import cn_clip_tokenizer
 from hf_zhclip.errors import InputError
 from hf_zhclip.inference import Embedder, embedder
+from hf_zhclip.inference.fused import FusedLayer
 
 from tests.data.made import picture
 from tests.small_models import build
@@ -315,10 +316,23 @@ def test_a_repo_is_loaded_with_its_own_dtype_and_gives_float32_of_length_1(repo)
     assert (half.encode_texts(TEXTS) * wanted).sum(axis=1).min() > 0.99
 
 
+def test_a_repo_that_the_embedder_loads_is_fused_and_a_model_of_the_caller_stays_as_it_is(repo):
+    fused = Embedder.from_pretrained(repo).model
+    assert any(isinstance(each, FusedLayer) for each in fused.modules())
+    model = ZhCLIPModel.from_pretrained(repo)
+    keys = list(model.state_dict())
+    own = Embedder(model, made().processor)
+    own.encode_texts(TEXTS)
+    own.encode_images([noise(1)])
+    assert own.model is model and list(model.state_dict()) == keys == list(
+        ZhCLIPModel.from_pretrained(repo).state_dict()
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"engine": "tensorrt"}, "found engine='tensorrt'; wanted one of torch, onnx"),
+        ({"engine": "tensorrt"}, "found engine='tensorrt'; wanted one of torch, compile, onnx"),
         ({"batch_size": 0}, "found batch_size=0; 1 or more was wanted"),
         ({"threads": 0}, "found threads=0; 1 or more was wanted"),
         ({"engine": "onnx", "dtype": "float16"}, "for an ONNX export, which runs on the CPU in the precision of its"),

@@ -15,6 +15,8 @@ from PIL import Image
 from ..amounts import Advance, shown_amount
 from ..errors import InputError
 from ..typed_inputs_zhclip import prepare_pictures
+from .compiled import CompiledModel
+from .fused import Product, fuse
 from .loading import best_device, load_pair, trouble_with
 
 Item = TypeVar("Item")
@@ -302,7 +304,14 @@ def _with_torch(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[A
     device_map = best_device() if device_map is None else device_map
     _check_device(device_map)
     model, processor = load_pair(repo, device_map=device_map, dtype=_dtype(dtype))
-    return model.eval(), processor
+    return fuse(model.eval()), processor
+
+
+def _with_compile(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+    device_map = best_device() if device_map is None else device_map
+    _check_device(device_map)
+    model, processor = load_pair(repo, device_map=device_map, dtype=_dtype(dtype))
+    return CompiledModel(fuse(model.eval(), Product)), processor
 
 
 def _with_onnx(folder: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
@@ -318,6 +327,7 @@ def _with_onnx(folder: str, device_map: Any, dtype: str | torch.dtype) -> tuple[
 
 ENGINES: dict[str, Callable[[str, Any, str | torch.dtype], tuple[Any, Any]]] = {
     "torch": _with_torch,
+    "compile": _with_compile,
     "onnx": _with_onnx,
 }
 """The engines: each loads a model and a processor."""
