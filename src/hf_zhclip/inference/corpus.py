@@ -229,7 +229,7 @@ class Shard:
 
 
 def write_shard(path: Path, shard: Shard, key: str, side: str, number: int) -> None:
-    """Writes a shard to a file, and waits until it is on the disk.
+    """Writes a shard to a file.
 
     Args:
         path: the file; the caller renames it.
@@ -244,8 +244,13 @@ def write_shard(path: Path, shard: Shard, key: str, side: str, number: int) -> N
         packed = Strings.of(texts)
         tensors |= {name: packed.content, f"{name}_ends": packed.ends}
     # One entry: several would come in another order in every file.
-    content = save(tensors, {"zhclip": json.dumps(told, ensure_ascii=False)})
-    with path.open("wb") as file:  # save_file would make a file that only its owner may read
+    # save_file would make a file that only its owner may read.
+    _write(path, save(tensors, {"zhclip": json.dumps(told, ensure_ascii=False)}))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file that is on the disk before it is renamed: a machine may lose its power."""
+    with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -454,13 +459,13 @@ def write_manifest(folder: Path, manifest: Manifest, temporary: Path) -> None:
         manifest: what is written.
         temporary: a path in the same folder that nobody else writes to.
     """
-    temporary.write_text(_text(manifest), encoding="utf-8")
+    _write(temporary, _json(manifest))
     temporary.replace(folder / MANIFEST)
 
 
 def write_first_manifest(folder: Path, manifest: Manifest, temporary: Path) -> bool:
     """Like `write_manifest`, where there is none; gives whether no other process was first."""
-    temporary.write_text(_text(manifest), encoding="utf-8")
+    _write(temporary, _json(manifest))
     try:
         os.link(temporary, folder / MANIFEST)  # fails where the file exists; a rename would replace it
     except FileExistsError:
@@ -472,5 +477,5 @@ def write_first_manifest(folder: Path, manifest: Manifest, temporary: Path) -> b
     return True
 
 
-def _text(manifest: Manifest) -> str:
-    return json.dumps(manifest.to_json(), ensure_ascii=False, indent=2) + "\n"
+def _json(manifest: Manifest) -> bytes:
+    return f"{json.dumps(manifest.to_json(), ensure_ascii=False, indent=2)}\n".encode()
