@@ -127,7 +127,7 @@ class Index:
             raise InputError(f"{out} holds no vectors: every picture failed; {MANIFEST} there says why.")
         return cls(corpus, _embedder(corpus, model, device, tell))
 
-    def row(self, query: str | None = None, picture: str | os.PathLike[str] | None = None) -> torch.Tensor:
+    def row(self, query: str = "", picture: str | os.PathLike[str] | None = None) -> torch.Tensor:
         """The vector of a sentence or of a picture, (dim,), float32.
 
         Raises:
