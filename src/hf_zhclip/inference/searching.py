@@ -75,7 +75,7 @@ def search(
     threshold: float | None = None,
     model: str | os.PathLike[str] | None = None,
     device: str | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Found:
     """Finds the pictures of a corpus that are nearest to a sentence or to a picture, exactly: every row is compared.
 
