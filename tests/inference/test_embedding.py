@@ -439,6 +439,18 @@ def test_data_that_changed_are_refused_and_go_into_another_folder(change, says, 
     embedded(repo, pictures, tmp_path / "another")
 
 
+def test_a_copy_of_the_pictures_is_taken_if_it_keeps_the_times(repo, pictures, tmp_path):
+    out = tmp_path / "OUT"
+    for each in pictures.rglob("*"):
+        os.utime(each, (1_000_000_000, 1_000_000_000))
+    embedded(repo, pictures, out)
+    (out / "image-000001.safetensors").unlink()
+    shutil.copytree(pictures, tmp_path / "cp", copy_function=shutil.copyfile)
+    refused("as many items", "cp -a", repo=repo, place=tmp_path / "cp", out=out)
+    subprocess.run(["cp", "-a", pictures, tmp_path / "cp -a"], check=True)
+    assert embedded(repo, tmp_path / "cp -a", out).written == 1
+
+
 def test_changed_tsv_and_changed_texts_are_refused(repo, tmp_path):
     place = tsv(tmp_path / "data")
     embedded(repo, place, tmp_path / "OUT")

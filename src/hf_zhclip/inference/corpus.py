@@ -119,10 +119,13 @@ class Manifest:
         """The sha256 of the repo's weight files, by name: equal for the same model in another place."""
         return {name: each for name, each in self.model["files"].items() if not name.endswith((".json", ".txt"))}
 
+    def shard_count(self, side: str) -> int:
+        """The number of a side's files."""
+        return -(-self.sides[side].items // self.shard_size)
+
     def shard_names(self, side: str) -> list[str]:
         """The files of a side in the order of the items."""
-        count = -(-self.sides[side].items // self.shard_size)
-        return [shard_name(side, number) for number in range(count)]
+        return [shard_name(side, number) for number in range(self.shard_count(side))]
 
     def to_json(self) -> dict[str, Any]:
         """The values as JSON holds them."""
@@ -202,9 +205,11 @@ def _side(found: Any, name: str, manifest: Mapping[str, Any], path: Path) -> Sid
     shards = tuple(ShardEntry(each["file"], each["rows"], each["bytes"]) for each in found["shards"])
     failed = tuple(Failure(each["id"], each["path"], each["why"]) for each in found["failed"])
     side = Side(found["items"], shards, failed)
+    _check(side.items >= 0, f"{where} states {side.items} items")
     if manifest["complete"]:
-        wanted = [shard_name(name, number) for number in range(-(-side.items // manifest["shard_size"]))]
-        _check([each.file for each in shards] == wanted, f"{where} does not list the shards of {side.items} items")
+        right = [each.file for each in shards] == [shard_name(name, number) for number in range(len(shards))]
+        right = right and len(shards) == -(-side.items // manifest["shard_size"])
+        _check(right, f"{where} does not list the shards of {side.items} items")
         _check(side.rows + len(failed) == side.items, f"{where} lists {side.rows} rows for {side.items} items")
         _check(all(0 <= each.rows <= manifest["shard_size"] for each in shards), f"{where} lists a shard too large")
     return side
@@ -378,9 +383,9 @@ class Corpus:
                 "too, into a new folder."
             )
         if not manifest.complete:
-            names = manifest.shard_names(side)
-            there = sum((folder / name).is_file() for name in names)
-            raise InputError(f"{folder} is not complete: it holds {there} of {len(names)} shards. {AGAIN}")
+            there = sum(1 for _ in folder.glob(f"{side}-*.safetensors"))
+            count = manifest.shard_count(side)  # as a stranger states it, and perhaps too large for a list
+            raise InputError(f"{folder} is not complete: it holds {there} of {count} shards. {AGAIN}")
         for each in manifest.sides[side].shards:
             _check_size(folder / each.file, each.bytes)
         return cls(folder, manifest, side)

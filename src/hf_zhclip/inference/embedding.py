@@ -317,7 +317,8 @@ def _check_same(out: Path, was: Manifest, now: Manifest) -> None:
     if was.input["fingerprint"] != now.input["fingerprint"]:
         raise InputError(
             f"{now.input['path']} has changed since {out} was begun: it has as many items, but their names, ids, "
-            f"sizes or times of change differ. {elsewhere}"
+            f"sizes or times of change differ. {elsewhere} A copy of the same pictures, such as on another machine, "
+            "is taken if it keeps the times: cp -a, rsync -a."
         )
 
 

@@ -73,7 +73,7 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
 
 DECIDING = (
     *("config.json", "processor_config.json", "preprocessor_config.json", "zhclip_onnx.json"),
-    *("tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.onnx", "*.onnx_data"),
+    *("tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.bin", "*.onnx", "*.onnx_data"),
 )
 """The files of a repo or of an export that decide the numbers of its vectors, as patterns."""
 
