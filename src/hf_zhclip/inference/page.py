@@ -46,7 +46,7 @@ CSS = """
 #line .trouble { color: #c2410c; }
 .dark #line .trouble { color: #fb923c; }
 #grid ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 14px;
-  grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(168px, calc(50% - 7px)), 1fr)); }
 #grid li { margin: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; overflow: hidden;
   background: var(--block-background-fill); }
 #grid a { display: block; aspect-ratio: 1; background: var(--background-fill-secondary); position: relative; }
