@@ -92,7 +92,7 @@ def test_help_imports_nothing_heavy(arguments):
 
 
 @pytest.mark.parametrize(
-    "command", ["inspect", "convert", "verify", "export", "card", "push", "list", "data", "evaluate", "demo"]
+    "command", ["inspect", "convert", "verify", "export", "card", "push", "list", "data", "evaluate", "search", "demo"]
 )
 def test_every_command_has_help(command, run):
     code, text, _ = run(command, "--help")

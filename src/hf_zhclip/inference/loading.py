@@ -52,8 +52,12 @@ FETCHED = ("*.json", "*.txt", "*.safetensors")
 """The files of a repo on the hub that loading needs, as patterns."""
 
 
-def located(repo: str) -> tuple[Path, str | None]:
+def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     """The folder of a repo, and its commit if it is on the hub; then its files are fetched into the hub's cache.
+
+    Args:
+        repo: a folder, or a name on the hub.
+        revision: the commit on the hub; by default the newest.
 
     Raises:
         InputError: there is no such place.
@@ -64,7 +68,7 @@ def located(repo: str) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
 
     with _loading(repo), exchange():
-        folder = Path(snapshot_download(repo, allow_patterns=list(FETCHED)))
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FETCHED)))
     return folder, folder.name
 
 
