@@ -19,6 +19,7 @@ from ..typed_inputs_zhclip import prepare_pictures
 from .compiled import CompiledModel
 from .fused import Product, fuse
 from .loading import EXPORT, best_device, load_pair, trouble_with
+from .tokens import tokens_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,6 +59,7 @@ class Embedder:
         _check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
         self.model, self.processor = model, processor
         self.batch_size, self.context_length = batch_size, context_length
+        self._tokens = tokens_of(processor)
         self.threads = threads or min(os.cpu_count() or 1, 8)
         self.dim: int = model.config.projection_dim
 
@@ -178,8 +180,7 @@ class Embedder:
 
     def _tokenized(self, texts: list[str]) -> dict[str, np.ndarray]:
         _check_texts(texts)
-        length = {} if self.context_length is None else {"max_length": self.context_length}
-        return dict(self.processor(text=texts, return_tensors="np", **length))
+        return self._tokens(texts, self.context_length)
 
     def picture_rows(
         self, pictures: Iterable[Any], advance: Advance = int, broken: MutableMapping[int, str] | None = None
