@@ -82,8 +82,8 @@ def test_the_first_cut_is_logged_once(caplog):
 
 
 def test_padding_is_put_on_the_side_that_is_asked_for():
-    ids, mask = tokens.padded([[1, 2, 3], [4], []], 9, left=True)
+    ids, mask = tokens.padded([[1, 2, 3], [4], []], lambda: 9, left=True)
     assert ids.tolist() == [[1, 2, 3], [9, 9, 4], [9, 9, 9]]
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1], [0, 0, 0]]
-    ids, mask = tokens.padded([[1, 2], [4]], 9, left=False)
+    ids, mask = tokens.padded([[1, 2], [4]], lambda: 9, left=False)
     assert ids.tolist() == [[1, 2], [4, 9]] and mask.tolist() == [[1, 1], [1, 0]]

@@ -17,7 +17,7 @@ from ..amounts import Advance, shown_amount
 from ..errors import InputError
 from ..typed_inputs_zhclip import prepare_pictures
 from .compiled import CompiledModel
-from .fused import Product, fuse
+from .fused import fuse
 from .loading import EXPORT, best_device, load_pair, trouble_with
 from .tokens import tokens_of
 
@@ -78,7 +78,9 @@ class Embedder:
 
         Args:
             repo: a folder, or a name on the hub; with `engine="onnx"`, a folder that `zhclip export --to onnx` wrote.
-            engine: what computes: "torch", or "onnx" for onnxruntime on the CPU.
+            engine: what computes: "torch"; "compile" for torch.compile, which takes a minute at the first batch and
+                pays on a GPU; or "onnx" for onnxruntime on the CPU. "torch" and "compile" give the vectors of
+                `model.encode_text` and `model.encode_image` to rounding, from layers that are fused.
             device_map: a device, or what transformers takes; by default a CUDA device if there is one, else the CPU.
             dtype: a dtype, its name, or "auto" for the dtype that the repo states. The rows are float32 always.
             batch_size: see the class.
@@ -327,7 +329,7 @@ def _with_torch(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[A
 
 def _with_compile(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
     model, processor = _loaded_pair(repo, device_map, dtype)
-    return CompiledModel(fuse(model, Product)), processor
+    return CompiledModel(fuse(model)), processor
 
 
 def _loaded_pair(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
-from transformers.tokenization_utils_base import LARGE_INTEGER, TruncationStrategy
-from transformers.utils import PaddingStrategy
+from transformers.tokenization_utils_base import LARGE_INTEGER
 
 from ..processing_zhclip import ZhCLIPProcessor, _warn_of_a_cut
 
@@ -47,30 +46,48 @@ def _is_plain(processor: Any) -> bool:
 
 def _by_library(processor: Any, texts: list[str], length: int | None) -> dict[str, np.ndarray]:
     tokenizer = processor.tokenizer
-    limit = tokenizer.model_max_length if length is None else length
-    cut = TruncationStrategy.LONGEST_FIRST if limit < LARGE_INTEGER else TruncationStrategy.DO_NOT_TRUNCATE
-    # As transformers does in each of its calls: the settings may have changed since the last call.
-    tokenizer.set_truncation_and_padding(PaddingStrategy.DO_NOT_PAD, cut, limit, 0, None, None)
     library = tokenizer.backend_tokenizer
-    if library.encode_special_tokens != tokenizer.split_special_tokens:
-        library.encode_special_tokens = tokenizer.split_special_tokens
+    limit = tokenizer.model_max_length if length is None else length
+    _set(tokenizer, library, limit)
     rows = library.encode_batch_fast(texts)
     ids = [row.ids for row in rows]
     if not processor._warned_of_a_cut and any(len(each) >= limit for each in ids):
         _warn_of_a_cut(processor, SimpleNamespace(encodings=rows), limit)
-    found, mask = padded(ids, tokenizer.pad_token_id, tokenizer.padding_side == "left")
+    found, mask = padded(ids, lambda: tokenizer.pad_token_id, tokenizer.padding_side == "left")
     types = {"token_type_ids": np.zeros_like(found)} if "token_type_ids" in tokenizer.model_input_names else {}
     return {"input_ids": found, "attention_mask": mask, **types}
 
 
-def padded(rows: list[list[int]], pad: int, left: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of ids -> the ids and the mask, which is 1 where an id is no padding; both (rows, longest), int64."""
+def _set(tokenizer: Any, library: Any, limit: int) -> None:
+    """What transformers sets in each of its calls: the settings may have changed since the last call."""
+    cut = None
+    if limit < LARGE_INTEGER:
+        cut = {"max_length": limit, "stride": 0, "strategy": "longest_first", "direction": tokenizer.truncation_side}
+    if library.padding is not None:
+        library.no_padding()
+    if library.truncation != cut:
+        library.no_truncation() if cut is None else library.enable_truncation(**cut)
+    if library.encode_special_tokens != tokenizer.split_special_tokens:
+        library.encode_special_tokens = tokenizer.split_special_tokens
+
+
+def padded(rows: list[list[int]], pad: Callable[[], int], left: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of ids -> the ids and the mask, which is 1 where an id is no padding; both (rows, longest), int64.
+
+    Args:
+        rows: at least one list.
+        pad: gives the id of padding; called where padding is needed, because transformers looks for it slowly.
+        left: whether padding comes before the ids.
+    """
     lengths = [len(each) for each in rows]
     shape = (len(rows), max(lengths))
     if min(lengths) == shape[1]:
-        return np.array(rows, np.int64).reshape(shape), np.ones(shape, np.int64)
+        ids = np.array(rows, np.int64).reshape(shape)
+        mask = np.empty(shape, np.int64)
+        mask.fill(1)
+        return ids, mask
     places = np.arange(shape[1]) < np.array(lengths)[:, None]
     places = places[:, ::-1] if left else places
-    ids = np.full(shape, pad, np.int64)
+    ids = np.full(shape, pad(), np.int64)
     ids[places] = np.fromiter(chain.from_iterable(rows), np.int64, sum(lengths))
     return ids, places.astype(np.int64)
