@@ -19,13 +19,16 @@ from hf_zhclip.staging import check_apart, staging
 from .errors import InputError, ParityError
 from .mapping import Plan, Shape, check, plan, rename
 from .proof import compared, verification
+from .proof.fresh_process import Answer
 from .publishing.cards import write_card
-from .reading.files import CARD, sha256
+from .reading.files import CARD
+from .reading.hashing import Hashes
 from .reading.read import ADAPTER_CONFIG, Checkpoint, read, refuse_adapter
 from .repos.differences import check_same
 from .repos.doors import SENTENCE_TRANSFORMERS, add_code, add_legacy, add_sentence_transformers, remove_code
 from .repos.lineage import WEIGHTS, Base, base_of, lineage
 from .repos.padding import without_padding
+from .repos.pieces import same_bits
 from .repos.provenance import DEFAULTS, command_of
 from .repos.repo import build, is_text_alone, load_processor
 from .repos.report import COUNT, FILE, Comparison, Report
@@ -33,7 +36,6 @@ from .repos.scale import scale_limits
 from .repos.write import (
     SPARE_BYTES,
     check_dtypes,
-    same_bits,
     target_dtype,
     total_bytes,
     widest_float,
@@ -98,14 +100,16 @@ def finish(
     limits = [*_limits(base, mapped, trained.tensors), *padding]
     config.dtype = _told_dtype(base, trained, writing.dtype, progress)
     kept = [name for name in base.report.files if _is_kept(name) and (base.folder / name).is_file()]
-    with staging(out, total_bytes(trained.tensors, writing.dtype) + SPARE_BYTES, writing.force) as place:
+    needed = total_bytes(trained.tensors, writing.dtype) + SPARE_BYTES
+    with verification.waiting_process() as waiting, staging(out, needed, writing.force) as place, Hashes() as hashes:
         progress(f"Writing {len(trained.tensors)} tensors")
         write_weights(place, trained.tensors, writing.dtype, writing.max_shard_size, writing.allow_nonfinite)
+        hashes.begin(place.iterdir())
         _copy(base.folder, place, kept)
         config.save_pretrained(place)
         _open_doors(place, base, writing)
         progress("Verifying in a fresh process")
-        proof = _prove(place, base, trained, writing, limits, out.name)
+        proof = _prove(place, base, trained, writing, limits, out.name, hashes, waiting)
         _tell_lineage(proof, progress)
         write_json(place / FILE, proof.to_json())
         if writing.report is not None:
@@ -189,7 +193,14 @@ def _open_doors(place: Path, base: Base, writing: Writing) -> None:
 
 
 def _prove(
-    place: Path, base: Base, trained: Checkpoint, writing: Writing, limits: Sequence[Words], name: str
+    place: Path,
+    base: Base,
+    trained: Checkpoint,
+    writing: Writing,
+    limits: Sequence[Words],
+    name: str,
+    hashes: Hashes,
+    waiting: Answer,
 ) -> Report:
     before = base.report.conversion
     request = verification.Request(
@@ -201,7 +212,7 @@ def _prove(
         recorded=base.report.sources,
         tensors_only=writing.skip_verify,
     )
-    level, comparisons = verification.in_fresh_process(request)
+    level, comparisons = verification.in_fresh_process(request, waiting)
     written = read(place).tensors
     conversion = {
         **before,
@@ -218,7 +229,7 @@ def _prove(
         level=level,
         comparisons=[_same_weights(trained.tensors, written, writing.dtype), *comparisons],
         files={
-            path.relative_to(place).as_posix(): sha256(path) for path in sorted(place.rglob("*")) if path.is_file()
+            path.relative_to(place).as_posix(): hashes.of(path) for path in sorted(place.rglob("*")) if path.is_file()
         },
         lineage=lineage(base, written),
     )
@@ -226,7 +237,7 @@ def _prove(
 
 def _same_weights(trained: Mapping[str, torch.Tensor], written: Mapping[str, torch.Tensor], dtype: str) -> Comparison:
     different = sum(
-        key not in written or not same_bits(tensor.to(target_dtype(tensor, dtype)), written[key])
+        key not in written or not same_bits(tensor, written[key], cast=target_dtype(tensor, dtype))
         for key, tensor in trained.items()
     )
     return Comparison("tensors", compared.FILE_TENSORS, compared.TRAINED, COUNT, 0, different, different == 0)

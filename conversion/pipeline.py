@@ -17,9 +17,10 @@ from .detection.parts import Parts, describe, find_vocabulary, identify, join_te
 from .errors import ConvertedRepo, InputError, OlderRepo, ParityError
 from .finetuned import Writing, finish
 from .proof import verification
+from .proof.fresh_process import Answer
 from .publishing.cards import write_card
 from .reading.evidence import vocabulary_hashes
-from .reading.files import sha256
+from .reading.hashing import Hashes
 from .reading.hub import read_source
 from .reading.read import check_ema, choose
 from .repos.doors import add_legacy, add_sentence_transformers, remove_code
@@ -137,33 +138,36 @@ def convert(
         _refuse_facts(source, stated, base)
         return finish(found.checkpoint, base, out, writing, progress)
     check_apart(out, *(part.checkpoint.path for part in parts), tokenizer, config, vision_config, report)
-    description = describe(parts)
-    _tell(parts, description, progress)
-    prepared = prepare(parts, description, stated)
-    settings = _settings(description, stated, dtype, prepared.context_length)
-    settings["catalogue"] = entry_name(stated, parts)
-    settings["command"] = command(parts, out, options)
-    settings["vocabulary"] = vocabulary_hashes(prepared.vocabulary)
-    for limit in prepared.limits:
-        progress(limit.en)
-    settings["limits"] += prepared.limits
-    model_config, processor, tensors = prepared.config, prepared.processor, prepared.tensors
-    model_config.dtype = widest_float(tensors, dtype)
-    with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
-        progress(f"Writing {len(tensors)} tensors")
-        write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
-        processor.save_pretrained(folder)
-        model_config.save_pretrained(folder)
-        settings["config"] = read_json(folder / "config.json")
-        _open_doors(folder, description, processor, with_code, also_legacy)
-        progress("Verifying in a fresh process")
-        proof = _prove(folder, parts, settings, stated, skip_verify)
-        write_json(folder / FILE, proof.to_json())
-        if report is not None:
-            write_json(Path(report), proof.to_json())
-        if not proof.passed:
-            raise ParityError(f"The result does not compute the same as {source}:\n{proof.failures()}", proof)
-        write_card(folder, proof, out.name)
+    with Hashes() as hashes, verification.waiting_process() as waiting:
+        hashes.begin(file for part in parts for file in part.checkpoint.files)
+        description = describe(parts)
+        _tell(parts, description, progress)
+        prepared = prepare(parts, description, stated)
+        settings = _settings(description, stated, dtype, prepared.context_length)
+        settings["catalogue"] = entry_name(stated, parts)
+        settings["command"] = command(parts, out, options)
+        settings["vocabulary"] = vocabulary_hashes(prepared.vocabulary)
+        for limit in prepared.limits:
+            progress(limit.en)
+        settings["limits"] += prepared.limits
+        model_config, processor, tensors = prepared.config, prepared.processor, prepared.tensors
+        model_config.dtype = widest_float(tensors, dtype)
+        with staging(out, total_bytes(tensors, dtype) + SPARE_BYTES, force) as folder:
+            progress(f"Writing {len(tensors)} tensors")
+            write_weights(folder, tensors, dtype, max_shard_size, allow_nonfinite)
+            hashes.begin(folder.iterdir())
+            processor.save_pretrained(folder)
+            model_config.save_pretrained(folder)
+            settings["config"] = read_json(folder / "config.json")
+            _open_doors(folder, description, processor, with_code, also_legacy)
+            progress("Verifying in a fresh process")
+            proof = _prove(folder, parts, settings, stated, skip_verify, hashes, waiting)
+            write_json(folder / FILE, proof.to_json())
+            if report is not None:
+                write_json(Path(report), proof.to_json())
+            if not proof.passed:
+                raise ParityError(f"The result does not compute the same as {source}:\n{proof.failures()}", proof)
+            write_card(folder, proof, out.name)
     return proof
 
 
@@ -353,7 +357,15 @@ def _pair_fields(description: Whole) -> dict[str, Any]:
     }
 
 
-def _prove(folder: Path, parts: Parts, settings: Mapping[str, Any], stated: Stated, skip: bool) -> Report:
+def _prove(
+    folder: Path,
+    parts: Parts,
+    settings: Mapping[str, Any],
+    stated: Stated,
+    skip: bool,
+    hashes: Hashes,
+    waiting: Answer,
+) -> Report:
     request = verification.Request(
         out=str(folder),
         parts=[part.request() for part in parts],
@@ -362,13 +374,15 @@ def _prove(folder: Path, parts: Parts, settings: Mapping[str, Any], stated: Stat
         context_length=settings["stated_context_length"],
         tensors_only=skip,
     )
-    level, comparisons = verification.in_fresh_process(request)
+    level, comparisons = verification.in_fresh_process(request, waiting)
     return Report(
-        sources=[record(part) for part in parts],
+        sources=[record(part, hashes) for part in parts],
         conversion={**settings, "verification_skipped": skip},
         level=level,
         comparisons=comparisons,
         files={
-            path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+            path.relative_to(folder).as_posix(): hashes.of(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
         },
     )

@@ -52,7 +52,7 @@ def test_hashing_shows_bytes_and_leaves_a_clean_line(file):
 
 def test_writing_shows_bytes(tmp_path):
     shown = seen(Terminal(), write_weights, tmp_path, {"a": torch.zeros(1000, 250)}, "keep", "5GB", False)
-    assert "Writing" in shown and "/2.00M" in shown
+    assert "Writing" in shown and "/1.00M" in shown
 
 
 def test_verifying_shows_the_computations_of_the_fresh_process():

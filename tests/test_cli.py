@@ -434,7 +434,7 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(original, monkeypatch
 
 
 def test_an_interrupt_ends_with_1_and_leaves_nothing(original, run, tmp_path, monkeypatch):
-    def interrupt(_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(verification, "in_fresh_process", interrupt)

@@ -480,3 +480,18 @@ def test_an_error_within_names_the_place_that_was_chosen(tmp_path):
         raise InputError(f"{folder / 'config.json'} is wrong.")
 
     assert str(error.value) == f"{tmp_path / 'OUT' / 'config.json'} is wrong."
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_force_is_offered_only_where_it_would_replace(force, tmp_path):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+
+    for name in ("foreign", "file"):
+        with pytest.raises(InputError, match=r"Choose another place\.$"):
+            check_absent(tmp_path / name, force)
+    if not force:
+        with pytest.raises(InputError, match=r"Choose another place or pass --force\.$"):
+            check_absent(tmp_path / "empty", force)

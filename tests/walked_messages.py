@@ -255,7 +255,7 @@ WALKED = {
         "the_base_s_config_is_passed": ("conversion/sources/multilingual_clip.py _tower",),
         "the_folder_of_a_report_is_made": ("conversion/pipeline.py _check_report: : the folder",),
         "weights_that_are_no_numbers_are_converted_anyway": ("conversion/repos/write.py write_weights",),
-        "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing",),
+        "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing: exists already",),
         "widths_of_a_multilingual_clip_are_taken_from_the_same_folder": (
             "conversion/sources/multilingual_clip.py _check_sizes",
         ),
@@ -290,9 +290,7 @@ WALKED = {
         ),
         "test_a_name_is_taken_from_what_list_prints": ("conversion/reading/hub.py locate",),
         "test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_chosen": (
-            "src/hf_zhclip/staging.py check_absent_file",
-            "src/hf_zhclip/staging.py _check: is not a",
-            "src/hf_zhclip/staging.py _check: ), so --force",
+            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
         ),
         "test_a_repo_that_is_converted_already_is_trained_and_finished_with_itself_as_base": (
             "conversion/repos/lineage.py _left_in",
@@ -443,7 +441,7 @@ WALKED = {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
         "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/evaluation/encoding.py _check_options: --device",),
         "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
-        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py load_pair",),
+        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py _check_place",),
         "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
         "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _check_config",),
         "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _loading",),
@@ -476,6 +474,25 @@ WALKED = {
     "tests/inference/test_exported.py": {
         "test_an_export_for_transformers_js_is_told_as_such_and_a_plain_export_is_taken": (
             "src/hf_zhclip/inference/exported.py OTHER_KINDS",
+        ),
+    },
+    "tests/inference/test_embedding.py": {
+        "test_a_shard_of_another_corpus_is_named_and_made_again_after_it_is_removed": (
+            "src/hf_zhclip/inference/corpus.py AGAIN",
+        ),
+        "test_a_strict_run_ends_at_a_broken_picture_and_goes_on_without_the_option": (
+            "src/hf_zhclip/inference/embedding.py _Strict.__setitem__",
+        ),
+        "test_other_arguments_are_refused_and_the_same_go_on": (
+            "src/hf_zhclip/inference/embedding.py _with_texts: with --texts",
+            "src/hf_zhclip/inference/embedding.py _with_texts: without --texts",
+        ),
+        "test_what_is_no_corpus_is_refused_and_becomes_a_corpus_by_the_command_of_the_message": (
+            "src/hf_zhclip/inference/corpus.py read_manifest",
+        ),
+        "test_wrong_arguments_are_refused_and_leave_nothing": (
+            "src/hf_zhclip/inference/embedding.py _check_arguments: --engine",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: --device",
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {

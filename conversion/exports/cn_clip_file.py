@@ -16,8 +16,9 @@ from ..errors import InputError, WorkError
 from ..layouts import cn_clip as cn_clip_model
 from ..mapping import inverse, plan
 from ..proof import samples
+from ..repos.pieces import same_bits
 from ..repos.repo import Repo
-from ..repos.write import alone, same_bits, write_pickle
+from ..repos.write import alone, write_pickle
 from ..tokenizers.builders import cn_clip_tokenizer
 from ..tokenizers.vocabularies import default_vocab
 from ..words import Words

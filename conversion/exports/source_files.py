@@ -23,9 +23,10 @@ from ..proof import samples
 from ..reading.evidence import TOKENIZER_CONFIG, Evidence, Testimony
 from ..reading.files import STATED, sha256
 from ..repos.backwards import mapped_back
+from ..repos.pieces import same_bits
 from ..repos.repo import Repo
 from ..repos.report import FILE, Report, read_report
-from ..repos.write import alone, same_bits, write_json, write_pickle, write_weights
+from ..repos.write import alone, write_json, write_pickle, write_weights
 from ..source import Source
 from ..sources import SOURCES
 from ..stated import Stated

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,11 @@ Nothing is ever written to its standard input, which ends when this process ends
 ends, too. The second half prevents the import of a torch.py in the current folder.
 """
 
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**23)}
-"""Makes glibc return freed weights at once: by default it keeps blocks of up to 32 MB, the size of widened layers.
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
+"""Makes glibc return freed weights beyond 64 MB at once: by default it decides by the sizes that it has seen.
 
-Smaller blocks are mostly activations between two layers; allocating them again each time costs a fifth of a proof's
-time.
+The weights and states of a layer of up to that size use the memory of the layer before; to get this memory from the
+system again costs twice the time of widening it.
 """
 
 
@@ -51,6 +53,12 @@ def _watch(process: subprocess.Popen[bytes], steps: Path) -> None:
                 shown = done
 
 
+FILES = ("request.json", "answer.json", "said", "steps")
+
+Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Gives the only request to a process, and waits for the answer."""
+
+
 def answered(program: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Runs Python source that reads a JSON request from `sys.argv[1]` and writes its answer to the file `sys.argv[2]`.
 
@@ -59,27 +67,60 @@ def answered(program: str, request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         WorkError: the program fails or answers nothing; the message says in a line how it ended.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        asked, answer, said, steps = (Path(folder, name) for name in ("request.json", "answer.json", "said", "steps"))
-        asked.write_text(json.dumps(request), encoding="utf-8")
-        with (
-            said.open("wb") as stream,
-            subprocess.Popen(
-                [sys.executable, "-c", HEAD + program, str(asked), str(answer)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=stream,
-                env={**os.environ, **GIVES_BACK, STEPS: str(steps)},
-            ) as process,
-        ):
-            try:
-                _watch(process, steps)
-            except BaseException:
-                process.kill()  # as subprocess.run does
-                raise
-        if process.returncode or not answer.exists():
-            raise WorkError(f"The process that verifies {_end(process.returncode, said.read_bytes())}")
-        return read_python_json(answer)
+    with started(program, request) as answer:
+        return answer(request)
+
+
+@contextmanager
+def started(program: str, request: Mapping[str, Any] | None = None) -> Iterator[Answer]:
+    """Runs such a program in the background until its request is known, or the block ends.
+
+    Without a `request` the program imports what it needs, and then waits: see `awaited`.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            asked, answer, said, steps = (Path(folder, name) for name in FILES)
+            if request is not None:
+                _ask(asked, request)
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", HEAD + program, str(asked), str(answer)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stack.enter_context(said.open("wb")),
+                    env={**os.environ, **GIVES_BACK, STEPS: str(steps), "TMPDIR": folder},
+                )
+            )
+        except OSError as error:
+            raise WorkError(f"The process that verifies could not start: {error.strerror or error}.") from error
+
+        def answer_to(request: Mapping[str, Any]) -> dict[str, Any]:
+            if not asked.exists():
+                _ask(asked, request)
+            _watch(process, steps)
+            if process.returncode or not answer.exists():
+                raise WorkError(f"The process that verifies {_end(process.returncode, said.read_bytes())}")
+            return read_python_json(answer)
+
+        try:
+            yield answer_to
+        finally:
+            process.kill()  # it has ended already, unless this process was interrupted or needs no answer
+
+
+def _ask(file: Path, request: Mapping[str, Any]) -> None:
+    """Writes the request in one step, so that nobody reads a part of it."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(request), encoding="utf-8")
+    part.replace(file)
+
+
+def awaited(file: Path) -> Any:
+    """In the new process: the request, as soon as there is one."""
+    while not file.exists():
+        time.sleep(0.01)
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _end(code: int, said: bytes) -> str:

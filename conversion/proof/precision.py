@@ -12,6 +12,8 @@ from hf_zhclip.amounts import step
 from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..words import Words
 from .compared import CALL, OVERFLOWING, Vectors
+from .once import each_row_once
+from .widening import cast
 from .witness import Witness
 
 MARGIN = 64
@@ -88,16 +90,14 @@ def computations(side: Side, own: torch.dtype) -> int:
 def measure(side: Side, own: torch.dtype) -> Measured:
     """Runs our side: all calls in float64, the last call in float32 and in a narrower dtype of the repo's own.
 
-    Only one tower's weights are in float64 at a time. The side's modules have no weights afterwards.
+    Only one layer's weights are in float64 at a time, and each different input is computed once.
     """
-    _compute_in(torch.float64, side.modules)
-    found = [Found(call.what, call.batch, _run(call, torch.float64)) for call in side.calls]
+    with cast(side.modules, torch.float64), each_row_once(side.modules[0]):
+        found = [Found(call.what, call.batch, _run(call, torch.float64)) for call in side.calls]
     narrow = {} if side.in_own is None or own == torch.float64 else {own: side.in_own}
     if side.in_own is not None and torch.float32 not in narrow:
-        # Weights of two bytes keep their bits on the way through float64; those of a float64 repo are rounded here.
-        _compute_in(torch.float32, side.modules)
-        narrow[torch.float32] = _run(side.calls[-1], torch.float32)
-    _release(side.modules)
+        with cast(side.modules, torch.float32):
+            narrow[torch.float32] = _run(side.calls[-1], torch.float32)
     return Measured(side.step, side.what, side.theirs, side.batches, found, narrow)
 
 
@@ -129,20 +129,8 @@ def overflows(found: torch.Tensor, exact: torch.Tensor) -> bool:
     return not found.isfinite().all() and bool(exact.isfinite().all())
 
 
-def _compute_in(dtype: torch.dtype, modules: Sequence[nn.Module]) -> None:
-    for module in modules:
-        module.to(dtype)
-
-
-def _release(modules: Sequence[nn.Module]) -> None:
-    """Gives the weights' memory back; to return them to their own dtype would cost as much as to widen them."""
-    for module in modules:
-        for weight in module.parameters():
-            weight.data = weight.data.new_empty(0)
-
-
 def _exact(ours: Measured, witness: Witness) -> list[torch.Tensor]:
-    """The witness's float64 vectors of each batch; in one context, which widens each weight once."""
+    """The witness's float64 vectors of each batch."""
     found = []
     with witness.computing_in(torch.float64):
         for batch in ours.batches:

@@ -2,8 +2,9 @@
 
 import json
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,21 +21,23 @@ from hf_zhclip.saving_zhclip import CODE_VERSION
 from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
 from ..errors import InputError, ParityError, WorkError, ZhclipError
 from ..reading import evidence
+from ..reading.containers import open_file
 from ..reading.evidence import Testimony
 from ..reading.namesakes import refuse_namesake
 from ..repos.backwards import mapped_back
 from ..repos.own_code import own_code
+from ..repos.pieces import same_bits, write_safetensors
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, read_repo
 from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
-from ..repos.write import DTYPES, same_bits, target_dtype, widest_float
+from ..repos.write import DTYPES, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
 from ..ways_out import finish_it
 from ..words import Words
 from . import compared, samples, texts, witnesses
 from .calls import OF_ONE_TOWER, Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
-from .fresh_process import answered
+from .fresh_process import Answer, answered, awaited, started
 from .precision import Measured, bounded, compare_tower, computations, difference, exact, measure, shows_nothing
 from .restated import identify_again
 from .stated_modules import stated_modules
@@ -195,9 +198,19 @@ class Request:
     tensors_only: bool = False
 
 
-def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
-    """Runs the comparisons in a new interpreter, which has loaded nothing except the repo's own files."""
-    result = answered(PROGRAM, asdict(request))
+def waiting_process() -> AbstractContextManager[Answer]:
+    """A fresh process for `in_fresh_process` that imports what it needs while this process still writes the repo."""
+    return started(PROGRAM)
+
+
+def in_fresh_process(request: Request, waiting: Answer | None = None) -> tuple[Level, list[Comparison]]:
+    """Runs the comparisons in a new interpreter, which has loaded nothing except the repo's own files.
+
+    Args:
+        waiting: the interpreter, if it was begun before.
+    """
+    asked = asdict(request)
+    result = answered(PROGRAM, asked) if waiting is None else waiting(asked)
     if "error" in result:
         raise (InputError if result["exit_code"] == InputError.exit_code else WorkError)(result["error"])
     return result["level"], [Comparison.from_json(each) for each in result["comparisons"]]
@@ -206,13 +219,23 @@ def in_fresh_process(request: Request) -> tuple[Level, list[Comparison]]:
 def main(arguments: Sequence[str]) -> None:
     """The fresh process: reads a request from the first file, and writes the answer into the second."""
     asked, answered = map(Path, arguments)
-    request = Request(**json.loads(asked.read_text(encoding="utf-8")))
+    _import_classes()
+    request = Request(**awaited(asked))
     try:
         level, comparisons = compare(request)
         answer: dict[str, Any] = {"level": level, "comparisons": [asdict(each) for each in comparisons]}
     except ZhclipError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
     answered.write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _import_classes() -> None:
+    """Imports the modules that take seconds and that every comparison needs."""
+    from transformers import AutoModel, AutoProcessor  # noqa: F401
+
+    from hf_zhclip import ZhCLIPImageProcessor, ZhCLIPModel, ZhCLIPProcessor  # noqa: F401
+
+    from . import orders  # noqa: F401
 
 
 @torch.no_grad()
@@ -226,10 +249,12 @@ def compare(request: Request) -> tuple[Level, list[Comparison]]:
     out = Path(request.out)
     repo = read_repo(out)
     parts = [from_request(each) for each in request.parts]
-    model = _load(out)
-    comparisons = list(_compare_tensors(parts, repo.tensors, model, request.dtype))
+    comparisons = list(_compare_tensors(parts, repo.tensors, request.dtype))
     if request.tensors_only:
-        return "tensors", comparisons
+        stated = getattr(torch, repo.config["dtype"])
+        return "tensors", [*comparisons, _compare_dtype(stated, repo.tensors)]
+    model = _load(out)
+    comparisons += _compare_loaded(model, repo.tensors)
     testimonies = [_testimony(part, request.dtype) for part in parts] or _mapped_back(repo, request)
     witness = witnesses.build(testimonies, Path(request.vocabulary), request.context_length)
     _check_sides(repo, witness)
@@ -353,11 +378,18 @@ def _mapped_back(repo: Repo, request: Request) -> list[Testimony]:
 def _rounded(tensors: Mapping[str, torch.Tensor], dtype: str) -> Mapping[str, torch.Tensor]:
     """The original's tensors after the rounding of `--dtype`, so that the bound need not widen.
 
-    A scalar is not rounded: it is a scale, or a temperature; for a temperature only the logarithm is rounded.
+    A scalar is not rounded: it is a scale, or a temperature; for a temperature only the logarithm is rounded. The
+    rounded tensors lie in a file without a name, because they may not fit into memory.
     """
-    if dtype not in DTYPES:
+    keys = [key for key, tensor in tensors.items() if tensor.dim() and target_dtype(tensor, dtype) != tensor.dtype]
+    if not keys:
         return tensors
-    return {key: tensor.to(target_dtype(tensor, dtype)) if tensor.dim() else tensor for key, tensor in tensors.items()}
+    names = {str(number): key for number, key in enumerate(keys)}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        file = Path(folder, "rounded.safetensors")
+        cast = {name: tensors[key] for name, key in names.items()}
+        write_safetensors(file, cast, dict.fromkeys(names, DTYPES[dtype]), True, lambda amount: None)
+        return {**tensors, **{names[name]: tensor for name, tensor in open_file(file).top.items()}}
 
 
 def _with_rounded_scale(witness: WitnessOfPair, dtype: str) -> WitnessOfPair:
@@ -367,28 +399,35 @@ def _with_rounded_scale(witness: WitnessOfPair, dtype: str) -> WitnessOfPair:
     return replace(witness, logit_scale=lambda: float(torch.tensor(witness.logit_scale()).to(DTYPES[dtype])))
 
 
-def _compare_tensors(
-    parts: Sequence[Part], written: Mapping[str, torch.Tensor], model: Any, dtype: str
-) -> Iterator[Comparison]:
-    if parts:
-        expected = join_tensors(parts)
-        different = [
-            key
-            for key in expected.keys() | written.keys()
-            if key not in expected
-            or key not in written
-            or not same_bits(expected[key].to(target_dtype(expected[key], dtype)), written[key])
-        ]
-        yield exact("tensors", compared.FILE_TENSORS, compared.SOURCE_TENSORS, len(different))
+def _compare_tensors(parts: Sequence[Part], written: Mapping[str, torch.Tensor], dtype: str) -> Iterator[Comparison]:
+    """Compares the repo's file with the source's file, piece by piece."""
+    if not parts:
+        return
+    expected = join_tensors(parts)
+    different = [
+        key
+        for key in expected.keys() | written.keys()
+        if key not in expected
+        or key not in written
+        or not same_bits(expected[key], written[key], cast=target_dtype(expected[key], dtype))
+    ]
+    yield exact("tensors", compared.FILE_TENSORS, compared.SOURCE_TENSORS, len(different))
+
+
+def _compare_loaded(model: Any, written: Mapping[str, torch.Tensor]) -> Iterator[Comparison]:
     loaded = model.state_dict()
     different = [
         key
         for key in loaded.keys() | written.keys()
-        if key not in loaded or key not in written or not same_bits(loaded[key], written[key].to(loaded[key].dtype))
+        if key not in loaded or key not in written or not same_bits(written[key], loaded[key], cast=loaded[key].dtype)
     ]
     yield exact("tensors", compared.LOADED, compared.WRITTEN_TENSORS, len(different))
-    narrowed = int(model.dtype != widest_float(written, "keep"))
-    yield exact("config", compared.DTYPE, compared.WRITTEN_TENSORS, narrowed)
+    yield _compare_dtype(model.dtype, written)
+
+
+def _compare_dtype(stated: torch.dtype, written: Mapping[str, torch.Tensor]) -> Comparison:
+    narrowed = int(stated != widest_float(written, "keep"))
+    return exact("config", compared.DTYPE, compared.WRITTEN_TENSORS, narrowed)
 
 
 def _compare_training(config: Any, witness: Witness) -> Iterator[Comparison]:

@@ -1,6 +1,7 @@
 """Small tools for foreign files: names inside a folder, hashes."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,15 @@ def is_file_name(name: Any) -> bool:
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal, read block by block."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file, shown_amount(f"Hashing {shown(path.name)}", path.stat().st_size) as advance:
-        while block := file.read(2**20):
-            digest.update(block)
+    with shown_amount(f"Hashing {shown(path.name)}", path.stat().st_size) as advance:
+        return digest(path, advance)
+
+
+def digest(path: Path, advance: Callable[[int], object], is_over: Callable[[], bool] = lambda: False) -> str:
+    """The file's SHA-256; `advance` is told the bytes of each block, and the work ends early when `is_over`."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while not is_over() and (block := file.read(2**20)):
+            found.update(block)
             advance(len(block))
-    return digest.hexdigest()
+    return found.hexdigest()

@@ -17,9 +17,9 @@ from ..reading.hub import read_source
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import Checkpoint
 from ..ways_out import finishing
+from .pieces import same_bits
 from .provenance import published_at
 from .report import FILE, Report, changed_files, read_report
-from .write import same_bits
 
 TOWERS = {
     "text": ("text_model.", "text_projection."),
@@ -139,7 +139,7 @@ def _changed(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tenso
     """Counts by tower; a tensor whose dtype alone was cast has not changed."""
     count, changed = Counter(map(_tower, after)), Counter[str]()
     for key, tensor in after.items():
-        changed[_tower(key)] += not same_bits(before[key].to(tensor.dtype), tensor)
+        changed[_tower(key)] += not same_bits(before[key], tensor, cast=tensor.dtype)
     return {tower: {"tensors": count[tower], "changed": changed[tower]} for tower in TOWERS if count[tower]}
 
 

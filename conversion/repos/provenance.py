@@ -8,7 +8,7 @@ from typing import Any
 from ..detection.parts import Part
 from ..mapping import fold
 from ..reading.evidence import to_report
-from ..reading.files import sha256
+from ..reading.hashing import Hashes
 from ..reading.hub import HUB_ID, published
 from ..reading.read import Checkpoint
 from ..stated import Stated
@@ -49,7 +49,7 @@ def published_at(checkpoint: Checkpoint) -> dict[str, str | None] | None:
     return {**match.groupdict(), "revision": checkpoint.revision or None} if match else None
 
 
-def record(part: Part) -> dict[str, Any]:
+def record(part: Part, hashes: Hashes) -> dict[str, Any]:
     """What the report says about one part: what it was, where it came from, and what it stated."""
     checkpoint = part.checkpoint
     return {
@@ -58,7 +58,7 @@ def record(part: Part) -> dict[str, Any]:
         "detected": part.why,
         "name": checkpoint.name,
         "hub": published_at(checkpoint),
-        "files": {file.name: sha256(file) for file in checkpoint.files},
+        "files": {file.name: hashes.of(file) for file in checkpoint.files},
         "left_aside": list(checkpoint.left_aside),
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),

@@ -1,20 +1,18 @@
-"""Config, tensors and processor -> a folder that current transformers reads, with one shard in memory at a time."""
+"""Config, tensors and processor -> a folder that current transformers reads; a piece of a tensor is in memory."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from hf_zhclip.amounts import shown_amount
 
 from ..errors import InputError, WorkError
 from ..mapping import fold
+from .pieces import write_safetensors
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """The values of `--dtype` besides `keep`."""
@@ -75,7 +73,7 @@ def total_bytes(tensors: Mapping[str, torch.Tensor], dtype: str) -> int:
 def write_weights(
     folder: Path, tensors: Mapping[str, torch.Tensor], dtype: str, max_shard_size: str, allow_nonfinite: bool
 ) -> None:
-    """Writes model.safetensors, or shards and their index; reads and casts one shard's tensors at a time.
+    """Writes model.safetensors, or shards and their index, and casts on the way.
 
     Raises:
         InputError: tensors hold NaN or Inf and `allow_nonfinite` is off; the message names every such tensor.
@@ -86,19 +84,10 @@ def write_weights(
     }
     split = split_torch_state_dict_into_shards(shells, max_shard_size=max_shard_size)
     nonfinite: list[str] = []
-    umask = os.umask(0)
-    os.umask(umask)
-    with shown_amount("Writing", 2 * total_bytes(tensors, dtype)) as advance:  # read and cast, then written
+    with shown_amount("Writing", total_bytes(tensors, dtype)) as advance:
         for name, keys in split.filename_to_tensors.items():
-            shard = {}
-            for key in keys:
-                shard[key] = tensors[key].to(target_dtype(tensors[key], dtype)).contiguous()
-                if not allow_nonfinite and not _finite(shard[key]):
-                    nonfinite.append(key)
-                advance(shard[key].nbytes)
-            _save(_apart(shard), folder / name)
-            advance(sum(tensor.nbytes for tensor in shard.values()))
-            (folder / name).chmod(0o666 & ~umask)  # safetensors writes files that only their owner can read
+            shard, dtypes = {key: tensors[key] for key in keys}, {key: shells[key].dtype for key in keys}
+            nonfinite += write_safetensors(folder / name, shard, dtypes, allow_nonfinite, advance)
     if nonfinite:
         raise InputError(
             f"NaN or Inf in the weights of {', '.join(fold(nonfinite))}. The training has diverged, or --dtype is too "
@@ -107,24 +96,6 @@ def write_weights(
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": dict(sorted(split.tensor_to_filename.items()))}
         write_json(folder / "model.safetensors.index.json", index)
-
-
-def _apart(shard: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors; tensors that share memory are copied, because a file stores each tensor separately."""
-    apart, end = dict(shard), 0
-    for key in sorted(shard, key=lambda key: shard[key].data_ptr()):
-        start = shard[key].data_ptr()
-        if start < end:
-            apart[key] = shard[key].clone()
-        end = max(end, start + shard[key].nbytes)
-    return apart
-
-
-def _save(shard: dict[str, torch.Tensor], path: Path) -> None:
-    try:
-        save_file(shard, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # how safetensors reports a full disk
-        raise WorkError(f"The weights could not be written: {error}. No file was left there.") from error
 
 
 def alone(tensor: torch.Tensor) -> torch.Tensor:
@@ -148,15 +119,3 @@ def write_pickle(path: Path, value: object) -> None:
 
 def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _finite(tensor: torch.Tensor) -> bool:
-    # If a value is NaN, so are the bounds. They need no copy of the tensor; isfinite copies it.
-    return not tensor.is_floating_point() or not tensor.numel() or all(map(torch.isfinite, tensor.aminmax()))
-
-
-def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors have the same dtype, shape and bits: NaN equals itself, and -0.0 differs from 0.0."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (a, b)))

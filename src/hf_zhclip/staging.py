@@ -111,9 +111,8 @@ def check_absent(out: Path, force: bool, marks: Collection[str] = ("config.json"
 def check_absent_file(out: Path, force: bool) -> None:
     """Refuses a file that exists, or a path where no file can be created, before any work is done."""
     check_parents(out)
-    _refuse_existing(out, force)
-    if os.path.lexists(out) and (out.is_symlink() or not out.is_file()):
-        raise InputError(f"{out} is not a file, so --force does not replace it. Choose another place.")
+    obstacle = "is not a file" if out.is_symlink() or not out.is_file() else None
+    _refuse_existing(out, force, obstacle)
 
 
 def check_parents(out: Path) -> None:
@@ -188,22 +187,26 @@ def _locked(out: Path, parents: list[Path]) -> Iterator[None]:
         _RUNNING.pop(out)
 
 
-def _refuse_existing(out: Path, force: bool) -> None:
-    if os.path.lexists(out) and not force:
-        raise InputError(f"{out} exists already, and is not overwritten. Choose another place or pass --force.")
-
-
 def _check(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
     check_parents(out)
-    _refuse_existing(out, force)
     if not out.name:
         raise InputError(f"{out} is the root of a disk. Choose another place.")
-    if force and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
-        raise InputError(f"{out} is not a folder, so --force does not replace it. Choose another place.")
-    if force and out.is_dir() and any(out.iterdir()) and not any((out / mark).is_file() for mark in marks):
-        raise InputError(
-            f"{out} holds no repo (no {' or '.join(marks)}), so --force does not replace it. Choose another place."
-        )
+    obstacle = None
+    if os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
+        obstacle = "is not a folder"
+    elif out.is_dir() and any(out.iterdir()) and not any((out / mark).is_file() for mark in marks):
+        obstacle = f"holds no repo (no {' or '.join(marks)})"
+    _refuse_existing(out, force, obstacle)
+
+
+def _refuse_existing(out: Path, force: bool, obstacle: str | None) -> None:
+    """Refuses an `out` that exists, unless `force` is on and there is no obstacle to it."""
+    if not os.path.lexists(out) or (force and obstacle is None):
+        return
+    if force:
+        raise InputError(f"{out} {obstacle}, so --force does not replace it. Choose another place.")
+    way = " or pass --force" if obstacle is None else ""
+    raise InputError(f"{out} exists already, and is not overwritten. Choose another place{way}.")
 
 
 def _recover(out: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -52,7 +53,7 @@ def complete(*first: Comparison) -> list[Comparison]:
     return [*first, *counted, *exact, *cosines]
 
 
-def compare_here(request: verification.Request) -> Any:
+def compare_here(request: verification.Request, waiting: Any = None) -> Any:
     """Stands in for `in_fresh_process`, which costs seconds; the request still has to survive JSON."""
     return verification.compare(verification.Request(**json.loads(json.dumps(asdict(request)))))
 
@@ -131,6 +132,7 @@ def verify_here(patch: pytest.MonkeyPatch) -> None:
     for module in (pipeline, upgrade):
         patch.setattr(module, "write_card", cards.write_card)
     patch.setattr(verification, "in_fresh_process", compare_here)
+    patch.setattr(verification, "waiting_process", nullcontext)
     patch.setattr(verification, "_with_towers", lambda whole, *given: whole)
     patch.setattr(texts, "whole", lambda special, context_length: texts.SENTENCES)
     patch.setattr(samples, "pictures", lambda: iter(PICTURES))

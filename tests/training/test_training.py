@@ -742,3 +742,24 @@ def test_a_checkpoint_that_lacks_a_file_is_refused(name, begun, repo, data):
         run(**again(repo, data, begun))
     shutil.rmtree(begun / "checkpoint-2")
     run(**again(repo, data, begun))
+
+
+def test_a_training_that_is_complete_is_resumed_without_a_further_step(repo, data, tmp_path):
+    given = {"max_steps": 2, "save_steps": 1, "save_strategy": "steps"}
+    first = run(repo, data, tmp_path / "T", **given)
+    weights = load_file(first.folder / "model.safetensors")
+    shutil.rmtree(first.folder)
+
+    again = run(repo, data, tmp_path / "T", resume=True, **given)
+
+    assert again.steps == 2
+    resumed = load_file(again.folder / "model.safetensors")
+    assert all(torch.equal(resumed[name], each) for name, each in weights.items())
+
+
+def test_a_training_without_its_note_is_told_so_and_trains_from_the_start_once_it_is_removed(begun, repo, data):
+    (begun / "zhclip_training.json").unlink()
+    with pytest.raises(InputError, match="lacks its zhclip_training.json, .* remove the folder, to train from the st"):
+        run(**again(repo, data, begun))
+    shutil.rmtree(begun)
+    run(**{**again(repo, data, begun), "resume": False})

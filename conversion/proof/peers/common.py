@@ -16,6 +16,7 @@ from ..reference import bert, clip_vision, hf_config
 from ..reference.added import Added
 from ..reference.pictures import How, Size
 from ..reference.vocabularies import WordPieces
+from ..widening import cast
 
 Tensors = Mapping[str, torch.Tensor]
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -50,9 +51,8 @@ def computing_in(*modules: torch.nn.Module) -> Callable[[torch.dtype], AbstractC
 
     @contextmanager
     def change(dtype: torch.dtype) -> Iterator[None]:
-        for module in modules:
-            module.to(dtype)
-        yield
+        with cast(modules, dtype):
+            yield
 
     return change
 
@@ -64,10 +64,14 @@ def transformers_name() -> Words:
 
 
 def loaded(model: Any, tensors: Tensors) -> Any:
-    """The model in evaluation mode with exactly these tensors; float32, unless one of them is float64."""
-    if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
-        model.double()
-    model.load_state_dict(dict(tensors), strict=True)
+    """The model in evaluation mode with exactly these tensors; float32, unless one of them is float64.
+
+    Tensors of this dtype stay in the file that they are mapped from.
+    """
+    double = any(tensor.dtype == torch.float64 for tensor in tensors.values())
+    dtype = torch.float64 if double else torch.float32
+    wide = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+    model.to(dtype).load_state_dict(wide, strict=True, assign=True)
     return model.eval()
 
 

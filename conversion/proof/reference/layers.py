@@ -17,23 +17,15 @@ Activation = Callable[[torch.Tensor], torch.Tensor]
 
 _DTYPE: ContextVar[torch.dtype] = ContextVar("dtype", default=torch.float32)
 
-Widened = dict[tuple[int, tuple[int, ...], tuple[int, ...], torch.dtype], tuple[torch.Tensor, torch.Tensor]]
-_WIDENED: ContextVar[Widened | None] = ContextVar("widened", default=None)
-"""Weights that were widened, each with its source, which keeps the source's memory from being used again."""
-
 
 @contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Makes every formula compute in `dtype`; the default is float32, as in the peers' packages.
-
-    A weight is widened once, and its wide copy lives until the end of the block.
-    """
-    tokens = _DTYPE.set(dtype), _WIDENED.set({})
+    """Makes every formula compute in `dtype`; the default is float32, as in the peers' packages."""
+    token = _DTYPE.set(dtype)
     try:
         yield
     finally:
-        _DTYPE.reset(tokens[0])
-        _WIDENED.reset(tokens[1])
+        _DTYPE.reset(token)
 
 
 def wide(tensor: torch.Tensor) -> torch.Tensor:
@@ -42,14 +34,8 @@ def wide(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def weight(tensors: Tensors, key: str) -> torch.Tensor:
-    """The tensor under `key`, see `wide`."""
-    tensor, widened = tensors[key], _WIDENED.get()
-    if widened is None or tensor.dtype == _DTYPE.get():
-        return wide(tensor)
-    place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-    if place not in widened:
-        widened[place] = (tensor, wide(tensor))
-    return widened[place][1]
+    """The tensor under `key`, see `wide`. The wide copy lives as long as its user needs it: one of each is enough."""
+    return wide(tensors[key])
 
 
 def linear(tensors: Tensors, name: str, x: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ class Format:
         splits: the names of the splits at a place that the format claims, or that the user says is of the format.
         read: reads one of these splits. Its third argument is the folder that holds the pictures, if the user
             named a folder.
+        read_pictures: reads the pictures of a split, or of all splits (None), where no text is needed to find them.
         below: whether the folders inside of a place are read, too.
         pictures_elsewhere: whether the user may name that folder.
     """
@@ -25,5 +26,6 @@ class Format:
     claims: Callable[[str], bool]
     splits: Callable[[str], Sequence[str]]
     read: Callable[[str, str, Path | None], Split]
+    read_pictures: Callable[[str, str | None], Split] | None = None
     below: bool = False
     pictures_elsewhere: bool = False

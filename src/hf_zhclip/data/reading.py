@@ -57,6 +57,23 @@ def read_splits(
     return [chosen.read(place, name, folder) for name in names]
 
 
+def read_pictures(
+    place: str | os.PathLike[str],
+    split: str | None = None,
+    format: str | None = None,
+    pictures: str | os.PathLike[str] | None = None,
+) -> Split:
+    """Like `read`, for whoever needs no texts: a folder gives all its pictures, whatever their names.
+
+    A picture's id then is its path under the folder; names and captions are not looked at.
+    """
+    place = os.fspath(place)
+    chosen, folder = _chosen(place, format, pictures)
+    if chosen.read_pictures is None or folder is not None:
+        return read(place, split, format, pictures)
+    return chosen.read_pictures(place, None if split is None else _one(place, split, chosen.splits(place)))
+
+
 def _chosen(place: str, format: str | None, pictures: str | os.PathLike[str] | None) -> tuple[Format, Path | None]:
     name = format_of(place, format)
     if pictures is not None and not FORMATS[name].pictures_elsewhere:

@@ -2,23 +2,35 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..extras import extra
 
 if TYPE_CHECKING:
+    from .corpus import Corpus
     from .embedder import Embedder
+    from .embedding import embed
+    from .searching import search
+    from .serving import serve
     from .zhclip_onnx import ZhCLIPOnnx
 
-__all__ = ["Embedder", "load_onnx"]
+__all__ = ["Corpus", "Embedder", "embed", "load_onnx", "search", "serve"]
+
+MODULES = {
+    "Corpus": "corpus",
+    "Embedder": "embedder",
+    "embed": "embedding",
+    "search": "searching",
+    "serve": "serving",
+}
+"""By name, the module that imports torch, which `load_onnx` does without."""
 
 
 def __getattr__(name: str) -> Any:
-    if name != "Embedder":
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .embedder import Embedder  # imports torch, which `load_onnx` does without
-
-    return Embedder
+    return getattr(import_module(f".{MODULES[name]}", __name__), name)
 
 
 def load_onnx(

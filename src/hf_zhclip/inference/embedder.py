@@ -187,7 +187,10 @@ class Embedder:
     def picture_rows(
         self, pictures: Iterable[Any], advance: Advance = int, broken: MutableMapping[int, str] | None = None
     ) -> Iterator[np.ndarray]:
-        """The rows of pictures in their order, in blocks; see `text_rows` and `encode_images`."""
+        """The rows of pictures in their order, in blocks; see `text_rows` and `encode_images`.
+
+        A picture may also be a call without arguments that gives the picture: a thread makes it, ahead.
+        """
         # Generators that are left early are closed, so that their threads end.
         with (
             closing(ahead(self._pixels, _loaded(pictures), self.threads, AHEAD * self.batch_size)) as prepared,
@@ -198,7 +201,7 @@ class Embedder:
                 advance(len(batch))
 
     def _pixels(self, picture: Any) -> torch.Tensor:
-        pixels = prepare_pictures(self.processor, [picture])
+        pixels = prepare_pictures(self.processor, [picture() if callable(picture) else picture])
         if len(pixels) != 1:
             raise TypeError(f"found {len(pixels)} pictures where one was wanted; give the pictures as a flat list")
         return pixels

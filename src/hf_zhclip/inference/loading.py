@@ -1,5 +1,6 @@
 """A converted repo -> its model and its processor."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..amounts import amounts_of_the_hub, shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError
 from ..json_files import brief
@@ -34,14 +36,64 @@ def load_pair(
     Raises:
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
+    _check_place(repo)
+    with _loading(repo):
+        _check_config(repo, context_length)
+        return _load(repo, device_map, dtype)
+
+
+def _check_place(repo: str) -> None:
     if not Path(repo).exists() and repo.count("/") != 1:
         raise InputError(
             f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
             "wanted."
         )
-    with _loading(repo):
-        _check_config(repo, context_length)
-        return _load(repo, device_map, dtype)
+
+
+FETCHED = ("*.json", "*.txt", "*.safetensors")
+"""The files of a repo on the hub that loading needs, as patterns."""
+
+
+def located(repo: str) -> tuple[Path, str | None]:
+    """The folder of a repo, and its commit if it is on the hub; then its files are fetched into the hub's cache.
+
+    Raises:
+        InputError: there is no such place.
+    """
+    _check_place(repo)
+    if Path(repo).exists():
+        return Path(repo), None
+    from huggingface_hub import snapshot_download
+
+    with _loading(repo), amounts_of_the_hub():
+        folder = Path(snapshot_download(repo, allow_patterns=list(FETCHED)))
+    return folder, folder.name
+
+
+DECIDING = (
+    *("config.json", "processor_config.json", "preprocessor_config.json", "zhclip_onnx.json"),
+    *("tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.onnx", "*.onnx_data"),
+)
+"""The files of a repo or of an export that decide the numbers of its vectors, as patterns."""
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of each file of a repo or of an export that decides the numbers of its vectors, by its name.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    files = sorted({file for pattern in DECIDING for file in folder.glob(pattern) if file.is_file()})
+    return {file.name: _sha256(file) for file in files}
+
+
+def _sha256(file: Path) -> str:
+    found = hashlib.sha256()
+    with file.open("rb", buffering=0) as content, shown_amount(f"Hashing {file.name}", file.stat().st_size) as advance:
+        while block := content.read(2**22):
+            found.update(block)
+            advance(len(block))
+    return found.hexdigest()
 
 
 @contextmanager

@@ -77,6 +77,12 @@ class ContrastiveTrainer(Trainer):
                 "in the same memory."
             )
 
+    def get_batch_samples(self, *given, **named):
+        """No batch after the last step: Trainer takes a step more where it resumes a training that is complete."""
+        if self.state.global_step >= self.state.max_steps:
+            return [], None
+        return super().get_batch_samples(*given, **named)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of one batch, computed at once."""
         keep_statistics(self._inner(model))  # after the Trainer's model.train()

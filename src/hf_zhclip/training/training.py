@@ -322,7 +322,12 @@ def _checkpoint(folder: Path, args: ContrastiveArguments, start: Mapping[str, An
     if resume:
         if not found:
             raise InputError(f"{folder} holds no checkpoint to go on from. Leave out --resume.")
-        noted = read_json(note) if note.is_file() else {}
+        if not note.is_file():
+            raise InputError(
+                f"{folder} lacks its {STARTED}, which says what its checkpoints started from. Choose another OUT, or "
+                "remove the folder, to train from the start."
+            )
+        noted = read_json(note)
         if noted.get("model") != start["model"]:
             raise InputError(
                 f"{found[-1]} is a checkpoint of another model: its training did not start from REPO as it is now. "

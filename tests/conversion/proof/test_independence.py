@@ -19,7 +19,8 @@ CLASSES = {
 
 # What it is of the project that a package may import from, by the package.
 ALLOWED = {
-    "peers": ("errors", "words", "proof.witness", "proof.reference", "proof.peers"),
+    # `widening` casts weights, and holds no fact of any model.
+    "peers": ("errors", "words", "proof.witness", "proof.widening", "proof.reference", "proof.peers"),
     "reference": ("proof.reference",),
     # `evidence` is what lies in a source's folder, as it lies there.
     "witnesses": ("errors", "words", "proof.witness", "proof.reference", "reading.evidence"),

@@ -16,6 +16,7 @@ from ...errors import InputError, WorkError
 from ..captioned import Files, split_of_rows
 from ..formats import Format
 from ..split import Id, Pictures, Split, Text, as_id, checked
+from ..strings import Strings
 from .captions_file import is_captions, rows
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
@@ -97,6 +98,18 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
     return _named(split, folder)
 
 
+def read_pictures(place: str, split: str | None) -> Split:
+    """Reads the pictures alone, whatever their names and the captions beside them; a picture's id is its path.
+
+    Args:
+        place: the folder.
+        split: the sub-folder that is taken; None takes all pictures below `place`.
+    """
+    folder = Path(place) if split is None else _split_folders(Path(place)).get(split, Path(place))
+    names = Strings.of(map(_utf8, _picture_files(folder)))
+    return Split(split or "train", (), Pictures.all_of(names, Files(folder, names)))
+
+
 def _captioned(split: str, captions: Path, folder: Path) -> Split:
     found = split_of_rows(split, rows(captions), folder, captions)
     used = set(found.pictures.store.names)  # type: ignore[attr-defined]
@@ -131,7 +144,13 @@ def told_by(name: str) -> tuple[Id, str]:
     Raises:
         InputError: the name is no text in the file system's encoding.
     """
-    stem = unicodedata.normalize("NFC", Path(name).stem)  # macOS takes characters apart
+    stem = unicodedata.normalize("NFC", Path(_utf8(name)).stem)  # macOS takes characters apart
+    if numbered := NUMBERED.fullmatch(stem):
+        return as_id(numbered[1].lstrip("0") or "0"), numbered[2].strip()
+    return name, stem.strip()
+
+
+def _utf8(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -139,9 +158,7 @@ def told_by(name: str) -> tuple[Id, str]:
             f"the picture {name!r} has a name that is no UTF-8 (an archive from Windows may hold GBK names); a text "
             "was wanted. Unpack the archive with its encoding, such as unzip -O GB18030."
         ) from error
-    if numbered := NUMBERED.fullmatch(stem):
-        return as_id(numbered[1].lstrip("0") or "0"), numbered[2].strip()
-    return name, stem.strip()
+    return name
 
 
 def _refuse_twice(ids: Sequence[Id], names: Sequence[str], folder: Path) -> None:
@@ -161,6 +178,7 @@ FORMAT = Format(
     claims=lambda place: bool(_splits(place)),
     splits=_splits,
     read=read,
+    read_pictures=read_pictures,
     below=True,
     pictures_elsewhere=True,
 )

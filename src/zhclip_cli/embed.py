@@ -1,0 +1,70 @@
+"""`zhclip embed`: `hf_zhclip.inference.embed` on the command line."""
+
+import argparse
+from typing import Any
+
+from .common import add_shared, print_progress, print_result
+
+HELP = "embed a corpus of pictures into shards of vectors, in one process or in many"
+
+ENGINES = ("torch", "compile", "onnx")
+"""Names of `hf_zhclip.inference.embedder`, which the help lists without importing it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "A run that was killed goes on where it ended, by the same command. Of the processes of `accelerate launch` "
+        "or torchrun (-m zhclip_cli embed ...), each does its share."
+    )
+    parser.add_argument(
+        "repo", metavar="REPO", help="a converted repository, a folder or user/repo; for --engine onnx, an export"
+    )
+    parser.add_argument("input", metavar="INPUT", help="a folder of pictures, or what `zhclip data` reads")
+    parser.add_argument("out", metavar="OUT", help="the folder to make, or to go on with")
+    parser.add_argument(
+        "--engine", metavar="NAME", default="torch", help=f"what computes: {', '.join(ENGINES)} (default: torch)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        metavar="NAME",
+        help="float32, float16 or bfloat16, in which the model computes (default: REPO's); vectors are float32 always",
+    )
+    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="items computed at once (default: 32)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads that read and decode pictures ahead")
+    parser.add_argument(
+        "--shard-size",
+        metavar="N",
+        type=int,
+        default=1024,
+        help="items of a file; a kill loses the work on one file (default: 1024)",
+    )
+    parser.add_argument("--split", metavar="NAME", help="the split of INPUT, if it holds several")
+    parser.add_argument("--format", metavar="NAME", help="INPUT's format, if several formats fit")
+    parser.add_argument(
+        "--pictures", metavar="DIR", help="the folder of the pictures, if the file of captions does not lie in it"
+    )
+    parser.add_argument("--texts", action="store_true", help="embed the texts of INPUT, too")
+    parser.add_argument(
+        "--strict", action="store_true", help="end at the first broken picture, instead of noting it and going on"
+    )
+    add_shared(parser, "json")
+
+
+def run(options: dict[str, Any], as_json: bool) -> int:
+    from transformers.utils.logging import disable_progress_bar
+
+    from hf_zhclip.inference.embedding import GO_ON, embed
+
+    disable_progress_bar()  # transformers shows it also where stderr is no terminal
+    try:
+        result = embed(**options, tell=print_progress)
+    except KeyboardInterrupt:
+        print_progress(GO_ON)
+        raise
+    if result.told_here:
+        print_result(result.to_json(), result.text, as_json)
+    else:
+        print_progress(result.text())
+    return 0

@@ -1,0 +1,526 @@
+"""`embed`: a repo and data -> a corpus, beside the Embedder on the same items; what must not be mixed is refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+import zhclip_cli
+from hf_zhclip.data import prepare, read
+from hf_zhclip.errors import InputError, WorkError
+from hf_zhclip.inference import Corpus, Embedder, embed, embedding
+from hf_zhclip.inference.corpus import MANIFEST, read_manifest
+
+from tests.data.made import picture, tsv, write
+from tests.inference.exported import export, small_repo
+from tests.inference.test_embedder import made
+from tests.loopback_hub import connect, serve
+
+COLOURS = ("red", "blue", "green", "yellow", "white", "black", "pink")
+NAMES = ["0001.png", "0002.jpg", "b/0001.png", "猫/0001妙蛙种子.png", "猫/IMG_7.webp", "z.bmp", "雪.gif"]
+"""Names in the order of a folder: files of a folder stand before those of the folders in it."""
+
+BROKEN = picture()[:40]
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    small = made()
+    folder = tmp_path_factory.mktemp("embedding") / "repo"
+    small.model.float().save_pretrained(folder)
+    small.processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(repo):
+    return Embedder.from_pretrained(repo, batch_size=2)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of pictures that bear no text, some in sub-folders, beside files that are none."""
+    formats = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF"}
+    found = {
+        name: picture(colour, formats[os.path.splitext(name)[1]]) for name, colour in zip(NAMES, COLOURS, strict=True)
+    }
+    other = {".hidden.png": b"x", "notes.csv": b"a,b\n", "more.csv": b"c\n", "readme.txt": b"x"}
+    return write(tmp_path / "pictures", **found, **other)
+
+
+def embedded(repo, place, out, **changes):
+    return embed(repo, place, out, **{"batch_size": 2, "shard_size": 3, **changes})
+
+
+def rows(out, side="image") -> np.ndarray:
+    return np.concatenate([*Corpus.open(out, side).blocks(), np.empty((0, 16), np.float32)])
+
+
+def shards(out) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in sorted(out.iterdir()) if each.name != MANIFEST}
+
+
+def refused(*words, **arguments):
+    with pytest.raises(InputError) as error:
+        embedded(**arguments)
+    for word in words:
+        assert word in str(error.value)
+    return str(error.value)
+
+
+# Every kind of data
+
+
+def test_a_folder_of_pictures_is_embedded_whatever_their_names(repo, small, pictures, tmp_path):
+    found = embedded(repo, pictures, tmp_path / "OUT")
+
+    names = ["0001.png", "0002.jpg", "z.bmp", "雪.gif", "b/0001.png", "猫/0001妙蛙种子.png", "猫/IMG_7.webp"]
+    corpus = Corpus.open(tmp_path / "OUT")
+    assert list(corpus.ids) == list(corpus.paths) == names
+    assert (found.items, found.rows, found.written, found.failed) == ({"image": 7}, {"image": 7}, 3, ())
+    for number, block in enumerate(corpus.blocks()):
+        wanted = small.encode_images([pictures / name for name in names[3 * number : 3 * number + 3]])
+        assert np.array_equal(block, wanted)
+
+
+def captions(folder):
+    lines = [{"file_name": f"{number}.png", "text": f"红色{number}", "image_id": 10 - number} for number in range(5)]
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    write(folder, **{f"{n}.png": picture(COLOURS[n]) for n in range(5)}, **{"captions.jsonl": content})
+    return folder / "captions.jsonl"
+
+
+def taiyi(folder):
+    write(folder, **{"a.jpg": picture("red", "JPEG"), "b.jpg": picture("blue", "JPEG")})
+    return write(folder, **{"caps.txt": "a#0\t红\nb#0\t蓝\n".encode()}) / "caps.txt"
+
+
+DATA = {
+    "tsv": (tsv, [""] * 2),
+    "lmdb": (lambda folder: _prepared(folder, "lmdb") / "valid", [""] * 2),
+    "datasets": (lambda folder: _prepared(folder, "parquet"), [""] * 2),
+    "captions": (captions, [f"{number}.png" for number in range(5)]),
+    "taiyi": (taiyi, ["a.jpg", "b.jpg"]),
+    "folder": (
+        lambda folder: write(folder, **{"1红.png": picture(), "2蓝.png": picture("blue")}),
+        ["1红.png", "2蓝.png"],
+    ),
+}
+"""By format, what makes data, and the paths of their pictures."""
+
+
+def _prepared(folder, to):
+    prepare(tsv(folder / "tsv"), folder / to, to=to)
+    return folder / to
+
+
+@pytest.mark.parametrize("format", DATA)
+def test_data_of_every_format_are_embedded_with_their_texts(format, repo, small, tmp_path):
+    make, paths = DATA[format]
+    place = make(tmp_path / "data")
+
+    embedded(repo, place, tmp_path / "OUT", texts=True, batch_size=8, shard_size=8)
+
+    data = read(place)
+    images, texts = Corpus.open(tmp_path / "OUT"), Corpus.open(tmp_path / "OUT", "text")
+    assert images.manifest.input["format"] == format
+    assert list(images.ids) == list(data.image_ids) and list(images.paths) == paths
+    wanted = small.encode_images([each for _, each in data.pictures])
+    assert np.abs(rows(tmp_path / "OUT") - wanted).max() < 1e-5  # of other batches
+    assert list(texts.ids) == [text.id for text in data.texts]
+    assert list(texts.labels) == [text.text for text in data.texts]
+    wanted = small.encode_texts([text.text for text in data.texts])
+    assert np.abs(rows(tmp_path / "OUT", "text") - wanted).max() < 1e-5
+
+
+def test_a_split_is_named_where_data_hold_several_and_a_folder_of_pictures_is_taken_whole(repo, tmp_path):
+    for split in ("train", "valid"):
+        tsv(tmp_path / "tsv", split)
+        write(tmp_path / "folder" / split, **{"1.png": picture()})
+
+    refused("train, valid", "split", repo=repo, place=tmp_path / "tsv", out=tmp_path / "OUT")
+    embedded(repo, tmp_path / "tsv", tmp_path / "OUT", split="valid")
+    embedded(repo, tmp_path / "folder", tmp_path / "whole")
+    embedded(repo, tmp_path / "folder", tmp_path / "part", split="valid")
+
+    assert list(Corpus.open(tmp_path / "whole").paths) == ["train/1.png", "valid/1.png"]
+    part = Corpus.open(tmp_path / "part")
+    assert list(part.paths) == ["valid/1.png"] and part.manifest.input["split"] == "valid"
+
+
+def test_paths_are_relative_to_the_folder_of_the_pictures_where_captions_lie_elsewhere(repo, tmp_path):
+    place = captions(tmp_path / "data").rename(tmp_path / "captions.jsonl")
+    embedded(repo, place, tmp_path / "OUT", pictures=tmp_path / "data")
+    found = Corpus.open(tmp_path / "OUT")
+    assert found.manifest.input["root"] == str(tmp_path / "data") and found.paths[1] == "1.png"
+    assert list(found.ids) == [10, 9, 8, 7, 6]
+
+
+def test_an_export_is_an_engine_of_its_own(tmp_path):
+    exported = export(tmp_path / "export", small_repo())
+    write(tmp_path / "pictures", **{"1.png": picture("white"), "2.png": picture("gray")})
+    embedded(exported, tmp_path / "pictures", tmp_path / "OUT", engine="onnx")
+    assert np.abs(rows(tmp_path / "OUT")[0] - 0.25).max() < 1e-6  # 16 equal numbers of length 1
+    found = read_manifest(tmp_path / "OUT")
+    assert found.engine == "onnx" and set(found.weights) == {"text_model.onnx", "vision_model.onnx"}
+
+
+def test_a_repo_on_the_hub_is_noted_with_its_commit(repo, small, pictures, tmp_path, monkeypatch):
+    with serve(tmp_path / "hub", {}) as hub:
+        connect(monkeypatch, hub, None, tmp_path / "home")
+        commit = hub.add("user/small", {each.name: each.read_bytes() for each in repo.iterdir()})
+        embedded("user/small", pictures, tmp_path / "OUT")
+    found = read_manifest(tmp_path / "OUT")
+    assert (found.model["repo"], found.model["revision"]) == ("user/small", commit)
+    embedded(repo, pictures, tmp_path / "other")
+    assert found.model["files"] == read_manifest(tmp_path / "other").model["files"]
+
+
+def test_a_repo_s_dtype_and_hashes_are_noted(repo, pictures, tmp_path):
+    embedded(repo, pictures, tmp_path / "OUT", dtype="bfloat16")
+    found = read_manifest(tmp_path / "OUT")
+    wanted = subprocess.run(["sha256sum", repo / "model.safetensors"], capture_output=True, text=True).stdout.split()
+    assert (found.dtype, found.dim) == ("bfloat16", 16)
+    assert found.weights == {"model.safetensors": wanted[0]}
+    assert {"config.json", "processor_config.json", "tokenizer.json"} <= set(found.model["files"])
+    assert np.abs(np.linalg.norm(rows(tmp_path / "OUT"), axis=1) - 1).max() < 1e-6
+
+
+# Broken pictures
+
+
+def test_a_broken_picture_is_noted_with_its_reason_and_has_no_row(repo, small, pictures, tmp_path):
+    write(pictures, **{"0002.jpg": BROKEN, "ps.png": b"%!PS\n"})
+    (pictures / "gone.png").symlink_to(pictures / "nowhere")
+    told = []
+
+    found = embedded(repo, pictures, tmp_path / "OUT", tell=told.append)
+
+    wanted = ["0002.jpg", "gone.png", "ps.png"]
+    assert [each.path for each in found.failed] == [each.id for each in found.failed] == wanted
+    assert "0002.jpg" in found.failed[0].why and "PostScript" in found.failed[2].why
+    assert told == [f"Left out: {each.why}" for each in found.failed]
+    assert read_manifest(tmp_path / "OUT").sides["image"].failed == found.failed
+    left = list(Corpus.open(tmp_path / "OUT").paths)
+    assert len(left) == 6 and not set(left) & set(wanted)
+    assert np.abs(rows(tmp_path / "OUT") - small.encode_images([pictures / each for each in left])).max() < 1e-5
+
+
+def test_a_strict_run_ends_at_a_broken_picture_and_goes_on_without_the_option(repo, pictures, tmp_path):
+    """Walks both sentences of the message."""
+    write(pictures, **{"z.bmp": BROKEN})
+    words = {"repo": repo, "place": pictures, "out": tmp_path / "OUT", "shard_size": 2}
+    refused("z.bmp", "the same command goes on", "Without --strict", **words, strict=True)
+    assert list(shards(tmp_path / "OUT")) == ["image-000000.safetensors"]
+    assert embedded(**words).written == 3
+
+
+def test_a_corpus_of_broken_pictures_alone_is_complete(repo, tmp_path):
+    write(tmp_path / "pictures", **{"1.png": BROKEN})
+    assert embedded(repo, tmp_path / "pictures", tmp_path / "OUT").rows == {"image": 0}
+    assert len(Corpus.open(tmp_path / "OUT")) == 0
+
+
+# Several processes, one after the other here
+
+
+def as_rank(monkeypatch, rank, size):
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", str(size))
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_ranks_share_the_work_and_the_last_one_completes_the_corpus(size, repo, pictures, tmp_path, monkeypatch):
+    write(pictures, **{"0002.jpg": BROKEN})
+    embedded(repo, pictures, tmp_path / "alone")
+    for rank in reversed(range(size)):
+        as_rank(monkeypatch, rank, size)
+        found = embedded(repo, pictures, tmp_path / "OUT")
+        assert found.written == len(range(rank, 3, size))
+        assert found.told_here == (rank == 0)
+        assert bool(found.missing) == (rank > 0)
+        if rank:
+            with pytest.raises(InputError, match="is not complete: it holds . of 3 shards"):
+                Corpus.open(tmp_path / "OUT")
+    assert shards(tmp_path / "OUT") == shards(tmp_path / "alone")
+    assert (tmp_path / "OUT" / MANIFEST).read_bytes() == (tmp_path / "alone" / MANIFEST).read_bytes()
+
+
+def test_mpi_s_variables_count_too(repo, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    assert embedded(repo, pictures, tmp_path / "OUT").written == 1
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "says"), [(2, 2, "rank 2 of 2"), (-1, 1, "rank -1 of 1"), ("x", 1, "RANK='x'")]
+)
+def test_variables_that_do_not_fit_together_are_refused(rank, size, says, repo, pictures, tmp_path, monkeypatch):
+    as_rank(monkeypatch, rank, size)
+    refused(says, repo=repo, place=pictures, out=tmp_path / "OUT")
+
+
+def test_a_second_run_of_a_living_rank_is_refused_and_harms_nothing(repo, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "WAIT", 0.05)
+    out = tmp_path / "OUT"
+    out.mkdir()
+    (out / ".rank-0.aa.tmp").write_bytes(b"half")
+    with FileLock(out / ".rank-0.lock"):
+        refused("Another run is writing", "rank 0", repo=repo, place=pictures, out=out)
+    assert (out / ".rank-0.aa.tmp").exists()
+    embedded(repo, pictures, out)
+    assert not [each for each in os.listdir(out) if each.startswith(".")]
+
+
+def test_what_killed_ranks_left_is_removed_but_what_living_ranks_write_is_not(repo, pictures, tmp_path):
+    out = tmp_path / "OUT"
+    out.mkdir()
+    for rank in range(3):
+        (out / f".rank-{rank}.aa.tmp").write_bytes(b"half")
+    with FileLock(out / ".rank-2.lock"):
+        embedded(repo, pictures, out)
+        assert [each for each in os.listdir(out) if each.endswith(".tmp")] == [".rank-2.aa.tmp"]
+
+
+# Going on
+
+
+def test_a_complete_corpus_stays_as_it_is_and_a_shard_that_is_removed_is_made_again(repo, pictures, tmp_path):
+    out = tmp_path / "OUT"
+    embedded(repo, pictures, out)
+    before = shards(out) | {MANIFEST: (out / MANIFEST).read_bytes()}
+    again = embedded(repo, pictures, out)
+    assert (again.written, again.missing, again.told_here) == (0, 0, True)
+    (out / "image-000001.safetensors").unlink()
+    assert embedded(repo, pictures, out).written == 1
+    assert shards(out) | {MANIFEST: (out / MANIFEST).read_bytes()} == before
+
+
+def test_a_picture_that_could_not_be_read_for_a_time_is_read_when_its_shard_is_made_again(
+    repo, pictures, tmp_path, monkeypatch
+):
+    out = tmp_path / "OUT"
+    embedded(repo, pictures, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_zhclip.data.captioned.Files.content", lambda *_: (_ for _ in ()).throw(OSError(5, "I/O")))
+        assert len(embedded(repo, pictures, out).failed) == 7
+    for name in shards(out):
+        (out / name).unlink()
+    assert embedded(repo, pictures, out).failed == ()
+    assert shards(out) == shards(tmp_path / "whole")
+
+
+def test_a_corpus_that_moved_goes_on_with_data_that_moved(repo, pictures, tmp_path):
+    embedded(repo, pictures, tmp_path / "OUT")
+    shutil.move(pictures, tmp_path / "elsewhere")
+    shutil.copytree(repo, tmp_path / "copied")
+    (tmp_path / "OUT").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "image-000002.safetensors").unlink()
+    assert embedded(tmp_path / "copied", tmp_path / "elsewhere", tmp_path / "moved").written == 1
+    assert len(Corpus.open(tmp_path / "moved")) == 7
+
+
+@pytest.mark.parametrize("name", ["image-000000.safetensors", "image-000001.safetensors"])
+def test_a_shard_of_another_corpus_is_named_and_made_again_after_it_is_removed(name, repo, pictures, tmp_path):
+    embedded(repo, pictures, tmp_path / "other", dtype="bfloat16")
+    embedded(repo, pictures, tmp_path / "OUT")
+    shutil.copy(tmp_path / "other" / name, tmp_path / "OUT" / name)
+    refused("belongs to another corpus", "Remove the file", repo=repo, place=pictures, out=tmp_path / "OUT")
+    (tmp_path / "OUT" / name).unlink()
+    assert embedded(repo, pictures, tmp_path / "OUT").written == 1
+
+
+# What must not be mixed
+
+
+def add(pictures):
+    write(pictures, **{"new.png": picture()})
+
+
+def rename(pictures):
+    (pictures / "z.bmp").rename(pictures / "y.bmp")
+
+
+def replace(pictures):
+    write(pictures, **{"z.bmp": picture("yellow", "BMP", size=(90, 9))})
+
+
+def touch(pictures):
+    os.utime(pictures / "z.bmp", (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (add, "it had 7 pictures, and has 8"),
+        (rename, "as many items, but their names"),
+        (replace, "as many items, but their names"),
+        (touch, "as many items, but their names"),
+    ],
+)
+def test_data_that_changed_are_refused_and_go_into_another_folder(change, says, repo, pictures, tmp_path):
+    """Walks `Choose another OUT`, and shows that nothing is lost."""
+    out = tmp_path / "OUT"
+    embedded(repo, pictures, out)
+    before = shards(out)
+    change(pictures)
+    refused("has changed since", says, "Choose another OUT", repo=repo, place=pictures, out=out)
+    assert shards(out) == before and len(Corpus.open(out)) == 7
+    embedded(repo, pictures, tmp_path / "another")
+
+
+def test_changed_tsv_and_changed_texts_are_refused(repo, tmp_path):
+    place = tsv(tmp_path / "data")
+    embedded(repo, place, tmp_path / "OUT")
+    embedded(repo, place, tmp_path / "texts", texts=True)
+    texts = place / "valid_texts.jsonl"
+    texts.write_text(texts.read_text("utf-8").replace("一只红猫", "一只黑猫"), "utf-8")
+    embedded(repo, place, tmp_path / "OUT")  # its pictures are the same
+    refused("has changed since", repo=repo, place=place, out=tmp_path / "texts", texts=True)
+    file = place / "valid_imgs.tsv"
+    file.write_bytes(file.read_bytes() + b"\n")
+    refused("has changed since", repo=repo, place=place, out=tmp_path / "OUT")
+
+
+def test_another_model_is_refused(repo, pictures, tmp_path):
+    embedded(repo, pictures, tmp_path / "OUT")
+    other = made()
+    other.model.visual_projection.weight.data.mul_(-1)
+    other.model.float().save_pretrained(tmp_path / "other")
+    other.processor.save_pretrained(tmp_path / "other")
+    words = ("vectors of another model: model.safetensors of", "Choose another OUT")
+    refused(*words, repo=tmp_path / "other", place=pictures, out=tmp_path / "OUT")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"dtype": "bfloat16"}, "was begun with --dtype float32; found bfloat16. Give --dtype float32 again"),
+        ({"batch_size": 4}, "was begun with --batch-size 2; found 4. Give --batch-size 2 again"),
+        ({"shard_size": 4}, "was begun with --shard-size 3; found 4. Give --shard-size 3 again"),
+        ({"texts": True}, "was begun without --texts, and is asked for with --texts. Give the same words again"),
+    ],
+)
+def test_other_arguments_are_refused_and_the_same_go_on(changes, says, repo, tmp_path):
+    place = DATA["folder"][0](tmp_path / "data")
+    embedded(repo, place, tmp_path / "OUT")
+    refused(says, repo=repo, place=place, out=tmp_path / "OUT", **changes)
+    embedded(repo, place, tmp_path / "OUT")
+    embedded(repo, place, tmp_path / "another", **changes)
+
+
+def test_a_text_side_that_was_not_asked_for_is_embedded_into_a_new_folder(repo, tmp_path):
+    place = DATA["folder"][0](tmp_path / "data")
+    embedded(repo, place, tmp_path / "OUT")
+    with pytest.raises(InputError, match="Embed the texts, too, into a new folder"):
+        Corpus.open(tmp_path / "OUT", "text")
+    embedded(repo, place, tmp_path / "new", texts=True)
+    assert len(Corpus.open(tmp_path / "new", "text")) == 2
+
+
+def test_what_is_no_corpus_is_refused_and_becomes_a_corpus_by_the_command_of_the_message(
+    repo, pictures, tmp_path, capsys
+):
+    with pytest.raises(InputError) as error:
+        Corpus.open(tmp_path / "OUT")
+    words = re.search("`zhclip ([^`]+)`", str(error.value))[1].split()
+    places = {"REPO": repo, "INPUT": pictures, "OUT": tmp_path / "OUT"}
+    assert zhclip_cli.main([str(places.get(word, word)) for word in words]) == 0
+    assert len(Corpus.open(tmp_path / "OUT")) == 7
+
+
+# Other wrong input
+
+
+def test_an_id_twice_is_refused(repo, tmp_path):
+    line = "7\t" + "QUJD"
+    place = tsv(tmp_path / "data", pictures=[line, line], texts=[{"text_id": 1, "text": "猫", "image_ids": [7]}])
+    refused("1 image ids stand more than once: 7", repo=repo, place=place, out=tmp_path / "OUT")
+    assert not (tmp_path / "OUT").exists()
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_model_is_loaded(repo, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "Embedder", None)
+    words = {"repo": repo, "place": pictures}
+    refused("lies in", "Choose a place outside", **words, out=pictures / "OUT")
+    refused("holds other files, such as .hidden.png", f"no {MANIFEST}", **words, out=pictures)
+    refused("is no folder", **words, out=pictures / "z.bmp")
+    refused("is no folder", **words, out=pictures / "z.bmp" / "OUT")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"batch_size": 0}, "found --batch-size 0; 1 or more was wanted"),
+        ({"shard_size": 0}, "found --shard-size 0; 1 or more was wanted"),
+        ({"threads": 0}, "found --threads 0; 1 or more was wanted"),
+        ({"engine": "tensorrt"}, "found --engine tensorrt; wanted one of torch,"),
+        ({"device": "gpu"}, "found --device gpu, which this machine does not have"),
+        ({"repo": "nothing"}, "nothing does not exist; a folder that `zhclip convert SOURCE OUT` made"),
+        ({"place": "nothing"}, "nothing does not exist, and is no name on the hub"),
+        ({"split": "test"}, "holds no split test"),
+        ({"format": "tsv"}, "holds no data of this format"),
+    ],
+)
+def test_wrong_arguments_are_refused_and_leave_nothing(changes, says, repo, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(says, **{"repo": repo, "place": pictures, "out": tmp_path / "OUT", **changes})
+    assert not (tmp_path / "OUT").exists()
+    embedded(repo, pictures, tmp_path / "OUT", engine="torch", device="cpu")  # the ways out
+
+
+def test_a_full_disk_is_told_in_words_and_the_run_goes_on_later(repo, pictures, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_zhclip.inference.corpus.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space")))
+        with pytest.raises(WorkError, match=r"could not be written: No space. What is written stays: the same comm"):
+            embedded(repo, pictures, tmp_path / "OUT")
+    assert shards(tmp_path / "OUT") == {}
+    assert embedded(repo, pictures, tmp_path / "OUT").written == 3
+
+
+# The command
+
+
+def run(capsys, *words):
+    code = zhclip_cli.main(["embed", *map(str, words)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_the_command_prints_one_line_or_json_and_tells_what_was_left_out(repo, pictures, tmp_path, capsys):
+    write(pictures, **{"z.bmp": BROKEN})
+    code, text, said = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4)
+    assert (code, text) == (0, f"{tmp_path / 'OUT'}: 6 of 7 pictures are embedded; 2 shards are new.\n")
+    assert said.startswith("Left out: found z.bmp, which holds no picture")
+    code, text, _ = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4, "--json")
+    found = json.loads(text)
+    assert (code, found["items"], found["rows"], found["missing"]) == (0, {"image": 7}, {"image": 6}, 0)
+    assert [each["path"] for each in found["failed"]] == ["z.bmp"]
+
+
+def test_a_rank_that_is_not_the_last_prints_no_result(repo, pictures, tmp_path, capsys, monkeypatch):
+    as_rank(monkeypatch, 1, 2)
+    code, text, said = run(capsys, repo, pictures, tmp_path / "OUT", "--shard-size", 4, "--json")
+    assert (code, text) == (0, "")
+    assert said.endswith("rank 1 of 2 has written its share; 1 shards of other ranks are missing.\n")
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(repo, pictures, tmp_path, capsys, monkeypatch):
+    words = (repo, pictures, tmp_path / "OUT", "--shard-size", 3)
+    write_shard = embedding.write_shard
+
+    def interrupted(path, *given):
+        write_shard(path, *given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding, "write_shard", interrupted)
+        code, _, said = run(capsys, *words)
+    assert code == 1 and "the same command goes on from there" in said
+    assert os.listdir(tmp_path / "OUT") == [MANIFEST]
+    assert run(capsys, *words)[0] == 0
