@@ -316,8 +316,7 @@ def main() -> None:
     asked.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(asked.threads)
     with torch.inference_mode():
-        found = [answered(case, asked.rounds) for case in cases(asked, asked.folder)]
-    give(found, asked.json, EXPLAINED)
+        give((answered(case, asked.rounds) for case in cases(asked, asked.folder)), asked.json, EXPLAINED)
 
 
 if __name__ == "__main__":

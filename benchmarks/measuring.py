@@ -157,13 +157,17 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def give(tables: list[Table], file: Path | None, explained: str = "") -> None:
-    """Prints the tables, and writes them as data, with what explains them in Markdown."""
+def give(tables: Iterable[Table], file: Path | None, explained: str = "") -> None:
+    """Prints each table when it is made, and writes all as data, with what explains them in Markdown.
+
+    The file is written after each table, so that a script that is stopped leaves the tables that it has.
+    """
+    content: dict[str, Any] = {"machine": machine(), "tables": [], "explained": explained}
     for each in tables:
         print(printed(each), flush=True)
-    if file is not None:
-        content = {"machine": machine(), "tables": [asdict(each) for each in tables], "explained": explained}
-        file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        content["tables"].append(asdict(each))
+        if file is not None:
+            file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def told(words: str) -> None:

@@ -122,7 +122,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     make(options.folder)
     taking_part = sides(options.folder, inputs(options.batch))
-    give([compared(what, taking_part, options.batch, options.rounds) for what in WHAT], options.json)
+    give((compared(what, taking_part, options.batch, options.rounds) for what in WHAT), options.json)
 
 
 def inputs(batch: int) -> dict[str, torch.Tensor]:
