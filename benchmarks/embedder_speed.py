@@ -153,6 +153,17 @@ def picture_encoders(model: Any, embedders: dict[str, Embedder], cn: Any, chines
     return {**ours, MODEL: by_model, CN_CLIP: cn_clip_, CHINESE: chinese_clip}
 
 
+def pixel_encoders(model: Any, embedders: dict[str, Embedder], cn: Any, chinese: Any) -> dict[str, Encode]:
+    """Each side's call from pixels to vectors."""
+    ours = {f"engine {name}": each.model.encode_image for name, each in embedders.items()}
+    return {
+        **{name: lambda pixels, encode=encode: encode(pixel_values=pixels) for name, encode in ours.items()},
+        MODEL: model.encode_image,
+        CN_CLIP: lambda pixels: normalised(cn.encode_image(pixels)),
+        CHINESE: lambda pixels: normalised(chinese.get_image_features(pixel_values=pixels)),
+    }
+
+
 def text_encoders(model: Any, embedders: dict[str, Embedder], cn: Any, chinese: Any) -> dict[str, Encode]:
     """Each side's call from captions to vectors."""
     tokenizer = bert_tokenizer()
@@ -255,18 +266,29 @@ def cases(asked: Any, folder: Path) -> Iterator[Case]:
 
     of_pictures = picture_encoders(model, embedders, cn, chinese)
     of_texts = text_encoders(model, embedders, cn, chinese)
+    of_ready = pixel_encoders(model, embedders, cn, chinese)
     below = floor_of(model.vision_model, "pooler", 197)
-    for some in (paths[:PICTURE_BATCH], paths[:1]):
+    for batch in (PICTURE_BATCH, 1):
+        pixels = torch.randn(batch, 3, 224, 224)
         yield Case(
-            "Picture files to vectors, float32",
-            lambda some=some: {**sides(of_pictures, some, PICTURE_BATCH), **below(len(some))},
-            len(some),
+            "Ready pixels to vectors, float32, in one batch",
+            lambda pixels=pixels: {
+                **{name: partial(encode, pixels) for name, encode in of_ready.items()},
+                **below(len(pixels)),
+            },
+            batch,
             [CN_CLIP, CHINESE, FLOOR],
-            lambda some=some: [apart(of_pictures, some, CN_CLIP), apart(of_pictures, some, MODEL)],
         )
+    yield Case(
+        "Picture files to vectors, float32, in one batch",
+        lambda: sides(of_pictures, paths[:PICTURE_BATCH], PICTURE_BATCH),
+        len(paths[:PICTURE_BATCH]),
+        [CN_CLIP, CHINESE],
+        lambda: [apart(of_pictures, paths[:PICTURE_BATCH], other) for other in (CN_CLIP, MODEL)],
+    )
     below = floor_of(model.text_model, model.config.text_pooling, max(map(len, few)) + 2)
     yield Case(
-        "Captions to vectors, float32; the floor has all texts as long as the longest",
+        "Captions to vectors, float32, in one batch; the floor has all texts as long as the longest",
         lambda: {**sides(of_texts, few, TEXT_BATCH), **below(len(few))},
         len(few),
         [CHINESE, CN_CLIP],
@@ -281,7 +303,7 @@ def cases(asked: Any, folder: Path) -> Iterator[Case]:
         [CHINESE, CN_CLIP],
     )
     if {"amx_bf16", "avx512_bf16"} & set(machine()["features"].split(", ")):
-        del of_pictures, of_texts, embedders, first, model
+        del of_pictures, of_ready, of_texts, embedders, first, model
         low = picture_encoders(
             ZhCLIPModel.from_pretrained(folder / "repo", dtype=torch.bfloat16).eval(),
             engines(folder / "repo", "bfloat16"),

@@ -33,11 +33,11 @@ SCRIPTS: dict[str, list[str]] = {
 
 EXPLAINED = {
     "convert_cost.py": """\
-Where the time goes: the proof makes the calls that users make. In double, the texts go through eight calls (batches of
-the processor with their padding, a text that is cut, bare ids, `forward`, what sentence-transformers' files state, and
-both classes of one tower), the pictures through five, and the witness computes each batch once. Token ids are compared
-on about 2,500 texts, which hold every stable character of Unicode, and on every row of the vocabulary; both take half a
-second. Pixels are compared on thirteen pictures.
+Where the time goes: the proof makes the calls that users make. In double, the texts go through eight calls (batches
+of the processor with their padding, a text that is cut, bare ids, `forward`, what sentence-transformers' files state,
+and both classes of one tower), the pictures through five, and the witness computes each batch once. Token ids are
+compared on about 2,500 texts, which hold every stable character of Unicode, and on every row of the vocabulary; both
+take half a second. Pixels are compared on thirteen pictures.
 """
 }
 """What explains the scripts that give no data."""
