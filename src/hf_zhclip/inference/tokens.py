@@ -51,7 +51,7 @@ def _by_library(processor: Any, texts: list[str], length: int | None) -> dict[st
     _set(tokenizer, library, limit)
     rows = library.encode_batch_fast(texts)
     ids = [row.ids for row in rows]
-    if not processor._warned_of_a_cut and any(len(each) >= limit for each in ids):
+    if not processor._warned_of_a_cut and max(map(len, ids)) >= limit:
         _warn_of_a_cut(processor, SimpleNamespace(encodings=rows), limit)
     found, mask = padded(ids, lambda: tokenizer.pad_token_id, tokenizer.padding_side == "left")
     types = {"token_type_ids": np.zeros_like(found)} if "token_type_ids" in tokenizer.model_input_names else {}
@@ -79,10 +79,10 @@ def padded(rows: list[list[int]], pad: Callable[[], int], left: bool) -> tuple[n
         pad: gives the id of padding; called where padding is needed, because transformers looks for it slowly.
         left: whether padding comes before the ids.
     """
-    lengths = [len(each) for each in rows]
+    lengths = list(map(len, rows))
     shape = (len(rows), max(lengths))
-    if min(lengths) == shape[1]:
-        ids = np.array(rows, np.int64).reshape(shape)
+    if min(lengths) == shape[1] > 0:
+        ids = np.array(rows, np.int64)
         mask = np.empty(shape, np.int64)
         mask.fill(1)
         return ids, mask
