@@ -18,6 +18,8 @@ from pathlib import Path
 
 import torch
 
+# `measuring.py` has turns, medians, ratios and tables as data; a script that imports it is given `--json FILE` by
+# `make bench`, and a script that does not is quoted as it prints.
 KEYS = Path(__file__).parents[1] / "tests" / "keys" / "cn_clip-vit-b-16.json"
 RUNS = 3
 

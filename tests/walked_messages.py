@@ -471,6 +471,11 @@ WALKED = {
             "src/hf_zhclip/training/parts.py check_chunks",
         ),
     },
+    "tests/inference/test_exported.py": {
+        "test_an_export_for_transformers_js_is_told_as_such_and_a_plain_export_is_taken": (
+            "src/hf_zhclip/inference/exported.py OTHER_KINDS",
+        ),
+    },
     "tests/inference/test_embedding.py": {
         "test_a_shard_of_another_corpus_is_named_and_made_again_after_it_is_removed": (
             "src/hf_zhclip/inference/corpus.py AGAIN",
@@ -491,6 +496,9 @@ WALKED = {
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {
+        "test_facts_with_an_unknown_or_a_missing_field_are_damaged": (
+            "src/hf_zhclip/inference/zhclip_onnx.py _OTHER_FIELDS",
+        ),
         "test_a_folder_that_is_no_export_is_refused_and_an_export_is_taken": (
             "src/hf_zhclip/inference/zhclip_onnx.py _read_facts",
         ),

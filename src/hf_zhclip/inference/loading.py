@@ -17,6 +17,9 @@ from ..json_files import brief
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
 
+EXPORT = "zhclip_onnx.json"
+"""The file that each plain ONNX export holds."""
+
 
 def load_pair(
     repo: str, context_length: int | None = None, *, device_map: Any = None, dtype: str | torch.dtype = "auto"
