@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from hf_zhclip.budget import MOST_KEYS, check_regular
+from hf_zhclip.json_files import parse_json
 
 from ..errors import InputError, WorkError
 from . import inert, pickles, torch_pickle, torchscript
@@ -75,12 +76,20 @@ def _as_tensors(value: Any, seen: dict[int, Any] | None = None) -> Any:
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            keys = file.keys()
-            if len(keys) > MOST_KEYS:
-                raise InputError(f"{path} holds {len(keys):,} tensors; at most {MOST_KEYS:,} were wanted.")
-            return {key: file.get_tensor(key) for key in keys}
+            _check_header(path)
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except SafetensorError as error:
         raise InputError(f"{path} is damaged or truncated: {error}. Fetch it again.") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuses a header with a key twice, of which readers take different values, or with too many keys."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = parse_json(file.read(length), f"the header of {path}")
+    if not isinstance(header, dict) or len(header) > MOST_KEYS:
+        found = f"{len(header):,} tensors" if isinstance(header, dict) else "no object"
+        raise InputError(f"the header of {path} holds {found}; at most {MOST_KEYS:,} tensors were wanted.")
 
 
 def _load_zip(path: Path) -> Container:

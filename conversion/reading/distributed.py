@@ -143,8 +143,6 @@ class Folder:
 
     def _check_bytes(self, leaves: Iterable[torch.Tensor]) -> None:
         """Refuses tensors that are larger than the files, before memory is allocated for them."""
-        if any(getattr(info, "transform_descriptors", None) for info in self._metadata.storage_data.values()):
-            return  # the files are compressed
         wanted = sum(leaf.numel() * leaf.itemsize for leaf in leaves)
         there = sum(path.stat().st_size for path in self.files)
         if wanted > there:

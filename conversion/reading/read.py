@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from hf_zhclip.budget import check_regular
+from hf_zhclip.budget import check_regular, most_made
 from hf_zhclip.json_files import read_json, read_python_json
 
 from ..errors import InputError, WorkError
@@ -371,6 +371,7 @@ def _read_weights(path: Path) -> Checkpoint:
 
 def _checkpoint(path: Path, files: tuple[Path, ...], container: str, found: Unwrapped) -> Checkpoint:
     _refuse_kinds(found.tensors, path)
+    _refuse_repeated(found.tensors, files)
     if DEEPSPEED[0] in found.wrappers and any(tensor.dtype in HALVES for tensor in found.tensors.values()):
         container += ", 16-bit weights of DeepSpeed"
     return Checkpoint(
@@ -382,6 +383,16 @@ def _checkpoint(path: Path, files: tuple[Path, ...], container: str, found: Unwr
         training=found.training,
         average=found.average,
     )
+
+
+def _refuse_repeated(tensors: Mapping[str, torch.Tensor], files: Sequence[Path]) -> None:
+    """Refuses tensors that together are far larger than their files: many names of the same numbers."""
+    made, stored = sum(tensor.nbytes for tensor in tensors.values()), sum(file.stat().st_size for file in files)
+    if made > most_made(stored):
+        raise InputError(
+            f"{files[0]} holds tensors of {made:,} bytes in {stored:,} bytes of files: names of the same numbers, "
+            "or numbers that repeat (stride 0). A state dict of ordinary tensors was wanted."
+        )
 
 
 def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
