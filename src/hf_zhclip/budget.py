@@ -2,6 +2,8 @@
 
 The promise: a file of up to 1 MB costs at most 1 GB of memory and 10 seconds, whatever it says. A larger file costs in
 proportion to its size. Readers hold to a number where bytes become objects, before they allocate anything by it.
+
+The limit of pictures stands in `pictures_zhclip`, which travels in repositories and imports nothing of this package.
 """
 
 import os
@@ -42,6 +44,12 @@ MOST_LINE_BYTES = 16 * MIB
 MOST_TEXT_BYTES = 16 * MIB
 """Other texts: the code of a TorchScript archive, merges, class names. The code of a large ViT takes under 1 MB."""
 
+MOST_RECIPE_BYTES = 2**16
+"""A recipe in YAML, whose parser is slow: the recipes that ship take under 2 KB."""
+
+MOST_SHARDS = 1_000_000
+"""The shards of a corpus of vectors; a manifest may state any number of items."""
+
 MOST_DIGITS = 100
 """The most digits of a whole number in JSON: transformers writes 10^30 for "no limit"."""
 
@@ -56,9 +64,6 @@ MOST_ROWS = 2**22
 
 MADE_PER_BYTE, SPARE_BYTES = 4, 64 * MIB
 """What a file's content may take in memory or on disk: a few times its size, as tied weights do, and a little more."""
-
-MOST_PIXELS = 178_956_970
-"""The pixels of a picture (width times height): the number at which Pillow speaks of a decompression bomb."""
 
 
 def most_made(size: int) -> int:
