@@ -29,6 +29,12 @@ IMPORTED = (
 )
 
 
+ENVIRONMENT = {
+    **{"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"},
+    **{"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"},
+}
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a child ended: its exit code (minus the signal that killed it), its output, and what it cost."""
@@ -48,7 +54,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env={**os.environ, **ENVIRONMENT},
         )
 
     def run(self, function: str, *arguments: Any, output: Path) -> Ending:
@@ -118,7 +124,21 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def load(place: str) -> int:
+    """Loads a repo as the Embedder does; its errors are printed as a command prints them."""
+    from hf_zhclip.errors import ZhclipError
+    from hf_zhclip.inference.loading import load_pair
+
+    try:
+        load_pair(place)
+    except ZhclipError as error:
+        print(f"zhclip: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def serve() -> None:
+    sys.modules["tests.fork_server"] = sys.modules["__main__"]
     for name in IMPORTED:
         importlib.import_module(name)
     import torch

@@ -3,7 +3,8 @@
 The promise: a file of up to 1 MB costs at most 1 GB of memory and 10 seconds, whatever it says. A larger file costs in
 proportion to its size. Readers hold to a number where bytes become objects, before they allocate anything by it.
 
-The limit of pictures stands in `pictures_zhclip`, which travels in repositories and imports nothing of this package.
+Two limits stand in files that travel in repositories and import nothing of this package: those of a picture in
+`pictures_zhclip`, and those of a config's numbers in `configuration_zhclip`.
 """
 
 import os
@@ -26,11 +27,8 @@ MOST_NAME_LENGTH = 1_000
 MOST_KEYS = 50_000
 """The storages, records or modules of one file, beside the model's: an optimizer has three for each weight."""
 
-MOST_LAYERS = 1_000
-"""The layers of a tower: the largest known tower has 48. A name or a config may state any number."""
-
-MOST_WIDTH = 2**17
-"""The width of a layer, and positions of a text: the largest known width is 4,096."""
+MOST_SIDE = 2**13
+"""The side of a prepared picture in pixels: the largest known model takes 448."""
 
 MOST_PREFIXES = 1_000
 """The beginnings of keys under which a known model is looked for: a large ViT has a hundred that ten keys share."""

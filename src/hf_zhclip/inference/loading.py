@@ -10,8 +10,9 @@ import torch
 
 from ..amounts import amounts_of_the_hub, shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError
+from ..errors import InputError, ZhclipError
 from ..json_files import brief
+from ..repo_files import check_files
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
@@ -34,6 +35,8 @@ def load_pair(
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
     _check_place(repo)
+    if Path(repo).is_dir():
+        check_files(Path(repo))
     with _loading(repo):
         _check_config(repo, context_length)
         return _load(repo, device_map, dtype)
@@ -95,13 +98,11 @@ def _sha256(file: Path) -> str:
 
 @contextmanager
 def _loading(repo: str) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         yield
-    except InputError:
+    except (ZhclipError, MemoryError):
         raise
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers and its validators raise many kinds
         raise InputError(
             f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
         ) from error
