@@ -10,7 +10,9 @@ import pickle
 import socket
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -567,6 +569,240 @@ def a_tensor_s_name_that_forges_a_line(tmp):
     return convert(zipped(tmp / "x.pt", script(dict_of({name: made})), {"0": bytes(4)}))
 
 
+# Folders of torch.distributed.checkpoint
+
+
+def distributed(tmp: Path, metadata: bytes) -> list[Any]:
+    (tmp / "dcp").mkdir()
+    (tmp / "dcp" / ".metadata").write_bytes(metadata)
+    return convert(tmp / "dcp")
+
+
+@attack
+def a_metadata_whose_memo_is_2_to_the_31(tmp):
+    return distributed(tmp, script(b"}" + put(2**31 - 1)))
+
+
+@attack
+def a_metadata_of_shared_sizes_that_take_a_billion_steps_to_hash(tmp):
+    size = doubled(40, b")", lambda one: one + one + b"\x86")
+    index = b"ctorch.distributed.checkpoint.metadata\nMetadataIndex\n)\x81}(" + text("fqn") + text("w")
+    items = text("storage_data") + b"}" + index + text("offset") + size + b"ubN" + b"s"
+    top = (
+        b"ctorch.distributed.checkpoint.metadata\nMetadata\n)\x81}("
+        + text("state_dict_metadata")
+        + b"}"
+        + items
+        + b"ub"
+    )
+    return distributed(tmp, script(top))
+
+
+def saved_distributed(tmp: Path, change: Callable[[Any], None]) -> list[Any]:
+    from torch.distributed import checkpoint
+
+    checkpoint.save({"w": torch.ones(2, 3)}, checkpoint_id=tmp / "dcp")
+    path = tmp / "dcp" / ".metadata"
+    metadata = pickle.loads(path.read_bytes())
+    change(metadata)
+    path.write_bytes(pickle.dumps(metadata))
+    return convert(tmp / "dcp")
+
+
+@attack
+def a_distributed_tensor_of_a_terabyte(tmp):
+    def change(metadata):
+        stored = metadata.state_dict_metadata["w"]
+        stored.size = stored.chunks[0].sizes = torch.Size([2**20, 2**20])
+
+    return saved_distributed(tmp, change)
+
+
+@attack
+def a_distributed_tensor_of_a_terabyte_in_compressed_files(tmp):
+    def change(metadata):
+        stored = metadata.state_dict_metadata["w"]
+        stored.size = stored.chunks[0].sizes = torch.Size([2**20, 2**20])
+        for info in metadata.storage_data.values():
+            info.transform_descriptors = ["zstd"]
+
+    return saved_distributed(tmp, change)
+
+
+@attack
+def a_distributed_part_that_asks_for_two_gigabytes(tmp):
+    arguments = saved_distributed(tmp, lambda metadata: None)
+    made = b"c__builtin__\nbytearray\n" + number(2**31) + b"\x85R"
+    part = zipped(tmp / "part", script(made)).read_bytes()
+    metadata = pickle.loads((tmp / "dcp" / ".metadata").read_bytes())
+    for info in metadata.storage_data.values():
+        info.offset, info.length = 0, len(part)
+    (tmp / "dcp" / ".metadata").write_bytes(pickle.dumps(metadata))
+    (tmp / "dcp" / "__0_0.distcp").write_bytes(part)
+    return arguments
+
+
+# Vocabularies and JSON
+
+
+def with_vocabulary(tmp: Path, name: str, content: bytes, checkpoint: str = "cn_clip") -> list[Any]:
+    path = c.cn_clip.cn_clip_file(tmp / "x.pt")
+    (tmp / "facts.json").write_text(json.dumps(c.cn_clip.CN_CLIP_FACTS))
+    (tmp / name).write_bytes(content)
+    return convert(path, "--config", tmp / "facts.json", "--tokenizer", tmp / name)
+
+
+@attack
+def a_vocabulary_with_an_id_of_2_to_the_30(tmp):
+    words = {word: number_ for number_, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))}
+    content = {"model": {"type": "WordPiece", "vocab": {**words, "bomb": 2**30}}}
+    return with_vocabulary(tmp, "tokenizer.json", json.dumps(content).encode())
+
+
+@attack
+def a_vocabulary_that_is_nested_too_deep(tmp):
+    return with_vocabulary(tmp, "tokenizer.json", b'{"model": ' + b"[" * 500_000)
+
+
+@attack
+def a_vocabulary_of_a_million_empty_lines(tmp):
+    return with_vocabulary(tmp, "vocab.txt", b"\n" * 1_000_000)
+
+
+@cache
+def gzip_of_zeros(count: int) -> bytes:
+    """Line ends, of which deflate makes a thousandth."""
+    packer, block = zlib.compressobj(9, zlib.DEFLATED, 31), b"\n" * 2**22
+    return b"".join(packer.compress(block) for _ in range(count // len(block))) + packer.flush()
+
+
+@attack
+def a_config_with_a_number_of_a_megabyte(tmp):
+    folder = c.bert_clip.bert_clip_config(tmp / "folder")
+    (folder / "config.json").write_text('{"model_type": ' + "9" * 900_000 + "}")
+    return convert(folder)
+
+
+@attack
+def an_index_that_leaves_the_folder(tmp):
+    (tmp / "folder").mkdir()
+    (tmp / "folder" / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"w": "../../x.bin"}}))
+    return convert(tmp / "folder")
+
+
+# Data, recipes, pictures, features
+
+
+def pictures(tmp: Path, content: bytes, name: str = "a.png") -> list[Any]:
+    (tmp / "data").mkdir()
+    (tmp / "data" / name).write_bytes(content)
+    (tmp / "data" / "captions.csv").write_text(f"file_name,text\n{name},猫\n", encoding="utf-8")
+    return ["data", tmp / "data" / "captions.csv", tmp / "OUT", "--to", "tsv"]
+
+
+def png(width: int, height: int) -> bytes:
+    """A grey picture of zeros, whose rows deflate to a thousandth."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer, row = zlib.compressobj(9), bytes(1 + width * 3)
+    content = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+@attack
+def a_small_picture_of_a_hundred_million_pixels(tmp):
+    return pictures(tmp, png(13_000, 7_700))
+
+
+@attack
+def a_picture_that_states_a_gigapixel(tmp):
+    head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    content = (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    )
+    return pictures(tmp, content + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+
+
+@attack
+def a_csv_of_one_field(tmp):
+    (tmp / "a.csv").write_text('file_name,text\n"' + "x" * 5_000_000)
+    return ["data", tmp / "a.csv", tmp / "OUT", "--to", "tsv"]
+
+
+@attack
+def a_line_of_json_that_is_nested_too_deep(tmp):
+    (tmp / "a.jsonl").write_text('{"file_name": ' + "[" * 900_000)
+    return ["data", tmp / "a.jsonl", tmp / "OUT", "--to", "tsv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("\n".join(["a0: &a0 [x]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 40))]), "holds an alias"),
+        ("learning_rate: 1\nlearning_rate: 2\n", "a name stands twice"),
+        ("lora: {r: 1, r: 2}\n", "a name stands twice"),
+        ("a: " + "[" * 30_000, "is no YAML"),
+        ("a: " + "1:" * 20_000 + "1", "a whole number of 40001 digits"),
+        ("9" * 60_000, "a whole number of 60000 digits"),
+        ("a: x\n" * 20_000, "more than 65,536 bytes"),
+    ],
+)
+def test_a_recipe_that_would_cost_much_or_says_two_things_is_refused(content, said, tmp_path):
+    from hf_zhclip.errors import InputError
+    from hf_zhclip.training.recipes import read_recipe
+
+    (tmp_path / "r.yaml").write_text(content)
+    with pytest.raises(InputError, match=said):
+        read_recipe(str(tmp_path / "r.yaml"))
+
+
+def test_merges_that_inflate_to_three_gigabytes_are_refused_before_they_do(tmp_path):
+    from hf_zhclip.conversion.tokenizers.vocabularies import read_openai_bpe
+    from hf_zhclip.errors import InputError
+
+    (tmp_path / "merges.txt.gz").write_bytes(gzip_of_zeros(2**28))
+    with pytest.raises(InputError, match="more than 16,777,216 bytes of text"):
+        read_openai_bpe(tmp_path / "merges.txt.gz")
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        script(put(2**31 - 1) + b"N"),
+        script(b"K\1" + put(2**31 - 1) + b"K\1X\1\0\0\0a\x87"),
+        script(doubled(40, b")", lambda one: one + one + b"\x86") + b"}" + get(140) + b"K\1s"),
+        b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
+        script(b"\x8b" + struct.pack("<i", 2**30)),
+    ],
+)
+def test_a_pair_of_an_lmdb_costs_nothing_whatever_it_says(pickled):
+    from hf_zhclip.data.readers.lmdb_folder import unpickled
+    from hf_zhclip.errors import InputError
+
+    try:
+        assert unpickled(pickled, "a pair") == (1, 1, "a")  # a memo's number alone does no harm
+    except InputError as error:
+        assert "Nothing of it was run" in str(error) or "was wanted" in str(error)
+
+
+def test_a_manifest_of_endless_items_is_refused(tmp_path):
+    from hf_zhclip.errors import InputError
+    from hf_zhclip.inference.corpus import read_manifest
+
+    sides = {"image": {"items": 10**30, "shards": [], "failed": []}}
+    told = {"path": "x", "format": "x", "split": None, "pictures": None, "root": None, "fingerprint": "x"}
+    manifest = {
+        **{"format_version": 1, "model": {"repo": "x", "revision": None, "files": {}}, "engine": "x", "dtype": "x"},
+        **{"dim": 1, "batch_size": 1, "shard_size": 1, "input": told, "sides": sides, "complete": True},
+    }
+    (tmp_path / "zhclip_corpus.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="states 10+ items"):
+        read_manifest(tmp_path)
+
+
 @pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_an_attack_ends_in_a_word_and_costs_no_more_than_is_promised(name, server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -574,7 +810,7 @@ def test_an_attack_ends_in_a_word_and_costs_no_more_than_is_promised(name, serve
 
     ending = server.run("zhclip_cli.command_line:main", arguments, output=tmp_path / "output.txt")
 
-    assert ending.code == 2, ending
+    assert ending.code == 2, (ending.code, ending.output[-300:])
     assert "Traceback" not in ending.output, ending.output
     assert ending.output.splitlines()[-1] and "zhclip" in ending.output, ending.output
     assert not any(ord(character) < 32 and character != "\n" for character in ending.output), ending.output

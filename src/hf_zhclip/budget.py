@@ -48,6 +48,9 @@ MOST_RECIPE_BYTES = 2**16
 MOST_SHARDS = 1_000_000
 """The shards of a corpus of vectors; a manifest may state any number of items."""
 
+MOST_SHARES = 1_024
+"""The parts of a tensor in a distributed checkpoint, which are compared with each other: one for each rank."""
+
 MOST_DIGITS = 100
 """The most digits of a whole number in JSON: transformers writes 10^30 for "no limit"."""
 

@@ -11,7 +11,7 @@ import torch
 from ..amounts import amounts_of_the_hub, shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError, ZhclipError
-from ..json_files import brief
+from ..json_files import brief, read_json
 from ..repo_files import check_files
 
 WANTED = "ZhCLIPModel"
@@ -35,7 +35,9 @@ def load_pair(
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
     _check_place(repo)
-    if Path(repo).is_dir():
+    if (Path(repo) / "config.json").is_file() and read_json(Path(repo) / "config.json").get(
+        "model_type"
+    ) == "hf_zhclip":
         check_files(Path(repo))
     with _loading(repo):
         _check_config(repo, context_length)
