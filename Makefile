@@ -6,6 +6,7 @@ PARITY := .venv-parity
 FLOOR := .venv-floor
 RELEASES := .venv-releases
 JS := tests/js
+SERVE := .venv-serve
 PYTEST_ARGS ?=
 
 ifeq ($(OS),Windows_NT)
@@ -15,7 +16,7 @@ BIN := bin
 endif
 
 SOURCES := src conversion examples tests benchmarks
-OFFLINE := not parity and not hub and not slow and not releases and not js
+OFFLINE := not parity and not hub and not slow and not releases and not js and not page
 QUICK := $(OFFLINE) and not thorough
 
 # Compiled tests are kept: to read and rewrite them again costs every worker seconds.
@@ -38,7 +39,7 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
-.PHONY: demo test test-thorough test-floor test-rounding test-js check style code-hashes cards parity parity-large releases hub clean
+.PHONY: demo test test-thorough test-floor test-rounding test-js test-page chromium check style code-hashes cards parity parity-large releases hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -67,6 +68,18 @@ test-rounding: $(VENV)/.done
 # fetch more than packages, do not run.
 test-js: $(VENV)/.done $(JS)/node_modules/.done
 	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m js tests/conversion/exports/onnx $(PYTEST_ARGS)
+
+# The page of `zhclip search --serve` in a headless Chromium, and the lines for other databases in README.md, in an
+# environment of their own: gradio wants an older Pillow.
+test-page: $(SERVE)/.done chromium
+	$(SERVE)/$(BIN)/python -m pytest -m page tests/page $(PYTEST_ARGS)
+
+# CHROMIUM names a browser that lies elsewhere.
+chromium:
+	@command -v "$${CHROMIUM:-chromium}" > /dev/null \
+		|| { test -z "$$CHROMIUM" && apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } \
+		|| { echo "Found no chromium, and apt-get cannot install it. Install the package chromium of your system, or" \
+			"name the browser: make test-page CHROMIUM=/path/to/chromium" >&2; exit 1; }
 
 # Types are checked on an installed copy, where conversion/ has its real name.
 check: $(VENV)/.done
@@ -108,7 +121,7 @@ hub: $(VENV)/.done
 	$(VENV)/$(BIN)/python -m pytest -m hub tests $(PYTEST_ARGS)
 
 clean:
-	rm -rf build demo $(VENV) $(PARITY) $(FLOOR) $(RELEASES) $(JS)/node_modules
+	rm -rf build demo $(VENV) $(PARITY) $(FLOOR) $(RELEASES) $(SERVE) $(JS)/node_modules
 
 # $(call install,ENVIRONMENT,PINS)
 define install
@@ -138,6 +151,15 @@ $(RELEASES)/%/.done: $(RELEASES)/pins.txt
 $(PARITY)/.done: pyproject.toml constraints.txt tests/parity/requirements.txt
 	$(call install,$(PARITY),constraints.txt)
 	$(PARITY)/$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/parity/requirements.txt
+	touch $@
+
+$(SERVE)/.done: pyproject.toml constraints.txt tests/page/constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	grep -v '^pillow==' constraints.txt > $(SERVE)/pins.txt
+	cat tests/page/constraints.txt >> $(SERVE)/pins.txt
+	$(SERVE)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(SERVE)/pins.txt setuptools
+	$(SERVE)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(SERVE)/pins.txt \
+		--no-build-isolation -e '.[serve]' -r tests/page/requirements.txt
 	touch $@
 
 $(JS)/node_modules/.done: $(JS)/package.json $(JS)/package-lock.json

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -437,25 +438,8 @@ def new_gallery() -> tuple[Scene, ...]:
 
 # ---- the contact sheet --------------------------------------------------------------------------------------------
 
-# Pillow looks these names up in the system's font folders: Windows, macOS, then what Linux distributions package.
-CHINESE_FONTS = (
-    "msyh.ttc",
-    "simhei.ttf",
-    "simsun.ttc",
-    "PingFang.ttc",
-    "Hiragino Sans GB.ttc",
-    "STHeiti Medium.ttc",
-    "Arial Unicode.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansCJKsc-Regular.otf",
-    "SourceHanSansSC-Regular.otf",
-    "SourceHanSansCN-Regular.otf",
-    "wqy-microhei.ttc",
-    "wqy-zenhei.ttc",
-    "DroidSansFallbackFull.ttf",
-    "DroidSansFallback.ttf",
-    "uming.ttc",
-)
+# The characters of the captions, and no others; make_font.py makes the file. NOTICE has its licence.
+FONT = Path(__file__).parent / "scenes" / "NotoSansCJKsc-captions.otf"
 INK, GREY, PALE, GREEN = (25, 25, 25), (110, 110, 110), (205, 205, 205), (20, 150, 70)
 TEXT_WIDTH, TILE, GAP = 330, 128, 16  # pixels of the contact sheet
 HEAD, CAPTION = 78, 26
@@ -479,26 +463,25 @@ class SheetRow:
     found: tuple[Found, ...]
 
 
-def chinese_font(size: int) -> ImageFont.FreeTypeFont | None:
-    """The first Chinese font that this machine has, or None."""
-    for name in CHINESE_FONTS:
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return None
+@cache
+def font_characters() -> frozenset[str]:
+    """The characters of every caption of every wording: what `FONT` has."""
+    words = [*COLOURS.values(), *NEW_COLOURS.values(), *SIZES.values(), *PLACES.values(), *RELATIONS.values()]
+    told = [*(word for word, *_ in words), *COUNTS.values(), *SHAPES.values(), *NEW_SHAPES.values()]
+    one = Facts("", (THINGS[0], THINGS[1]), size="small", place="middle", count=2, relation="above")
+    sentences = [wording(one) for wordings in WORDINGS.values() for wording in wordings]
+    return frozenset("".join((*sentences, *(word.chinese for word in told))))
 
 
 def _write_query(pen: ImageDraw.ImageDraw, number: int, row: SheetRow, top: int) -> None:
-    """The query in Chinese where a font has it, and in English always."""
-    font = chinese_font(20)
+    """The query in Chinese and in English; in English alone if the font lacks a character, which would be a box."""
+    query = caption(row.query)
+    chinese = [(query, ImageFont.truetype(FONT, 20), INK)] if font_characters().issuperset(query) else []
+    english = (gloss(row.query), ImageFont.load_default(15), GREY if chinese else INK)
     pen.text((GAP, top + 4), f"{number}", GREY, ImageFont.load_default(20))
-    lines: list[tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont, tuple[int, int, int]]] = []
-    if font is not None:
-        lines.append((caption(row.query), font, INK))
-    lines.append((gloss(row.query), ImageFont.load_default(15), INK if font is None else GREY))
-    lines.append((f"object {row.split} in training", ImageFont.load_default(13), GREY))
-    for i, (text, face, ink) in enumerate(lines):
+    for i, (text, face, ink) in enumerate(
+        (*chinese, english, (f"object {row.split} in training", ImageFont.load_default(13), GREY))
+    ):
         pen.text((GAP + 32, top + 4 + 30 * i), text, ink, face)
 
 
@@ -512,7 +495,7 @@ def _paste_found(sheet: Image.Image, pen: ImageDraw.ImageDraw, found: Found, lef
 def contact_sheet(rows: Sequence[SheetRow], path: Path) -> None:
     """Write one picture: a row a query, its best pictures beside it, each with its cosine.
 
-    Without a Chinese font the queries stand in English; the scenes are drawn again, larger than the model sees them.
+    The scenes are drawn again, larger than the model sees them.
 
     Raises:
         OSError: `path` cannot be written.

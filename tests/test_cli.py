@@ -388,7 +388,7 @@ def test_a_full_disk_ends_with_1_in_words(original, run, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "save_file", fail)
+    monkeypatch.setattr(write, "write_safetensors", fail)
 
     code, text, said = run("convert", original.source, tmp_path / "OUT", "--config", original.arguments["config"])
 

@@ -16,7 +16,7 @@ def each_row_once(tower: nn.Module) -> Iterator[None]:
     A row is known by all arguments of the call: with another mask, without token types or with another padding it is
     computed again. The other rows of the batch are no part of it, because a tower computes each row alone.
     """
-    forward, known = tower.forward, dict[Any, Any]()
+    forward, own, known = tower.forward, vars(tower).get("forward"), dict[Any, Any]()
 
     def remembering(**given: Any) -> Any:
         rows = _rows(given)
@@ -34,7 +34,10 @@ def each_row_once(tower: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        del tower.forward
+        if own is None:
+            del tower.forward
+        else:
+            tower.forward = own
 
 
 def _rows(given: Mapping[str, Any]) -> list[Any]:

@@ -10,6 +10,9 @@ OLDEST = unicodedata.ucd_3_2_0
 UNIFORM = ((0x3400, 0x4DB6), (0x4E00, 0x9FA6), (0xAC00, 0xD7A4), (0x20000, 0x2A6D7))
 """Blocks of ideographs and syllables that are treated alike: their edges show whether a tokenizer knows the block."""
 
+PLANES = (range(0x30000), range(0xE0000, 0xE0080))
+"""Where Unicode of 2002 has characters, besides private ones."""
+
 EDGE, STRIDE = 16, 61
 """The number of characters from each edge of such a block, and the step between characters taken inside it."""
 
@@ -55,7 +58,7 @@ def whole(special: Sequence[str], context_length: int) -> Iterator[str]:
 @cache
 def stable_characters() -> str:
     """Characters that are unchanged since Unicode of 2002; for uniform blocks, the edges and a few between."""
-    taken = (number for number in range(0x110000) if not _is_left_out(number))
+    taken = (number for plane in PLANES for number in plane if not _is_left_out(number))
     return "".join(character for character in map(chr, taken) if _is_stable(character))
 
 

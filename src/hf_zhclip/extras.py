@@ -10,6 +10,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnx_ir", "onnxruntime", "onnxscript"), "onnx"),
     **dict.fromkeys(("onnxruntime.quantization", "onnxruntime.transformers.float16"), "onnx"),
     "onnxruntime.transformers.onnx_model": "onnx",
+    "gradio": "serve",
 }
 """By module, the extra of hf-zhclip that installs it."""
 

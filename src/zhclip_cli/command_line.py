@@ -17,6 +17,7 @@ from . import (
     inspect,
     list,
     push,
+    search,
     streams,
     train,
     verify,
@@ -24,7 +25,7 @@ from . import (
 
 DESCRIPTION = "Chinese CLIP checkpoints of every family as one Hugging Face transformers model."
 
-COMMANDS = (inspect, convert, verify, export, card, push, list, data, evaluate, train, embed, demo)
+COMMANDS = (inspect, convert, verify, export, card, push, list, data, evaluate, train, embed, search, demo)
 """The modules of the subcommands, in the order of `zhclip --help`; a module's name is the command's name.
 
 Each module has `HELP`, the command's line of help; `add_arguments(parser)`; and `run(options, as_json)`, which prints

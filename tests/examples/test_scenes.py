@@ -8,10 +8,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from hf_zhclip.examples import scenes
 from hf_zhclip.examples.scenes import Facts
+
+from tests.newcomer import ROOT
 
 HELD_OUT = [task for split in scenes.SPLITS for task in scenes.held_out_tasks(split)]
 
@@ -231,11 +234,44 @@ def test_the_contact_sheet_frames_only_the_right_picture_green(tmp_path):
         assert sheet.getpixel((left + scenes.TILE + scenes.GAP - 2, scenes.HEAD)) == scenes.PALE
 
 
-def test_the_contact_sheet_is_drawn_without_a_chinese_font(tmp_path, monkeypatch):
-    monkeypatch.setattr(scenes, "CHINESE_FONTS", ("no such font.ttf",))
-    assert scenes.chinese_font(20) is None
-    scenes.contact_sheet(sheet_rows(), tmp_path / "sheet.png")
-    assert (tmp_path / "sheet.png").stat().st_size > 0
+def test_the_font_of_the_contact_sheet_has_the_characters_of_all_captions_and_no_others():
+    drawn = {each for _, caption in training() for each in caption}
+    drawn |= {each for scene in scenes.new_gallery() for each in scenes.caption(scene.facts)}
+
+    font = TTFont(scenes.FONT)
+
+    assert {chr(code) for code in font.getBestCmap()} == drawn == scenes.font_characters()
+    assert scenes.FONT.stat().st_size < 50_000
+
+
+def test_the_font_names_its_licence_and_notice_has_its_text():
+    names = {each.nameID: str(each) for each in TTFont(scenes.FONT)["name"].names}
+    notice = (ROOT / "NOTICE").read_text("utf-8")
+
+    assert names[0].removeprefix("© ") in notice  # the copyright
+    assert "SIL Open Font License, Version 1.1" in names[13]
+    assert "SIL OPEN FONT LICENSE Version 1.1" in notice and "PERMISSION & CONDITIONS" in notice
+
+
+def lines_of_the_query(sheet: Path) -> list[bool]:
+    """Whether something is written on each of the three lines beside the first row of pictures."""
+    with Image.open(sheet) as whole:
+        left, right = scenes.GAP + 32, scenes.GAP + scenes.TEXT_WIDTH - 8
+        tops = [scenes.HEAD + 4 + 30 * i for i in range(3)]
+        return [whole.crop((left, top, right, top + 28)).getcolors(1) is None for top in tops]
+
+
+def test_the_contact_sheet_shows_the_query_in_chinese_and_in_english(tmp_path):
+    scenes.contact_sheet(sheet_rows()[:1], tmp_path / "sheet.png")
+    assert lines_of_the_query(tmp_path / "sheet.png") == [True, True, True]
+
+
+def test_a_query_with_a_character_that_the_font_lacks_stands_in_english_alone(tmp_path, monkeypatch):
+    rows = sheet_rows()[:1]
+    scenes.font_characters()
+    monkeypatch.setitem(scenes._COLOURS, "red", (scenes.Word("绛色", "red"), (214, 40, 40)))
+    scenes.contact_sheet(rows, tmp_path / "sheet.png")
+    assert lines_of_the_query(tmp_path / "sheet.png") == [True, True, False]
 
 
 def test_the_scenes_need_neither_torch_nor_cn_clip():

@@ -1,5 +1,6 @@
 """`embed`: a repo and data -> a corpus, beside the Embedder on the same items; what must not be mixed is refused."""
 
+import inspect
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 import zhclip_cli
@@ -15,6 +17,7 @@ from hf_zhclip.data import prepare, read
 from hf_zhclip.errors import InputError, WorkError
 from hf_zhclip.inference import Corpus, Embedder, embed, embedding
 from hf_zhclip.inference.corpus import MANIFEST, read_manifest
+from hf_zhclip.inference.ranks import ranks
 
 from tests.data.made import picture, tsv, write
 from tests.inference.exported import export, small_repo
@@ -287,6 +290,27 @@ def test_what_killed_ranks_left_is_removed_but_what_living_ranks_write_is_not(re
         assert [each for each in os.listdir(out) if each.endswith(".tmp")] == [".rank-2.aa.tmp"]
 
 
+def test_a_file_system_without_locks_is_no_obstacle(repo, pictures, tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    out = tmp_path / "OUT"
+    out.mkdir()
+    (out / ".rank-0.aa.tmp").write_bytes(b"it may be written at this moment")
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    assert embedded(repo, pictures, out).written == 3
+    assert (out / ".rank-0.aa.tmp").exists()
+
+
+def test_each_rank_takes_a_cuda_device_of_its_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert ranks().device() is None  # the Embedder takes the only device that it needs
+    as_rank(monkeypatch, 5, 8)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert ranks().device() == "cuda:1"
+
+
 # Going on
 
 
@@ -524,3 +548,21 @@ def test_an_interrupt_says_that_the_same_command_goes_on(repo, pictures, tmp_pat
     assert code == 1 and "the same command goes on from there" in said
     assert os.listdir(tmp_path / "OUT") == [MANIFEST]
     assert run(capsys, *words)[0] == 0
+
+
+def test_every_option_of_the_command_is_an_argument_of_the_function(monkeypatch, capsys):
+    given = {"engine": "onnx", "device": "cpu", "dtype": "float16", "split": "s", "format": "f", "pictures": "p"}
+    numbers = {"batch_size": 3, "threads": 2, "shard_size": 5}
+    seen = {}
+
+    def stand_in(**options):
+        seen.update(options)
+        raise InputError("seen")
+
+    parameters = inspect.signature(embed).parameters.keys()
+    monkeypatch.setattr(embedding, "embed", stand_in)
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in (given | numbers).items()]
+    assert run(capsys, "r", "i", "o", *words, "--texts", "--strict") == (2, "", "zhclip: seen\n")
+    assert seen.keys() == parameters
+    del seen["tell"]
+    assert seen == given | numbers | {"repo": "r", "input": "i", "out": "o", "texts": True, "strict": True}

@@ -11,11 +11,19 @@ if TYPE_CHECKING:
     from .corpus import Corpus
     from .embedder import Embedder
     from .embedding import embed
+    from .searching import search
+    from .serving import serve
     from .zhclip_onnx import ZhCLIPOnnx
 
-__all__ = ["Corpus", "Embedder", "embed", "load_onnx"]
+__all__ = ["Corpus", "Embedder", "embed", "load_onnx", "search", "serve"]
 
-MODULES = {"Corpus": "corpus", "Embedder": "embedder", "embed": "embedding"}
+MODULES = {
+    "Corpus": "corpus",
+    "Embedder": "embedder",
+    "embed": "embedding",
+    "search": "searching",
+    "serve": "serving",
+}
 """By name, the module that imports torch, which `load_onnx` does without."""
 
 

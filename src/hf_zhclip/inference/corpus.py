@@ -173,8 +173,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        found = "does not exist" if not folder.exists() else f"holds no corpus: it has no {MANIFEST}"
-        raise InputError(f"{folder} {found}. The folder was wanted that `zhclip embed REPO INPUT OUT` wrote.")
+        why = "does not exist" if not folder.exists() else f"holds no corpus: it has no {MANIFEST}"
+        raise InputError(f"{folder} {why}. The folder was wanted that `zhclip embed REPO INPUT OUT` wrote.")
     found = read_json(path)
     check_fields(found, TOP, str(path))
     if found["format_version"] != FORMAT_VERSION:
@@ -321,7 +321,8 @@ def completed(folder: Path, manifest: Manifest) -> Manifest:
 
 def _filled(folder: Path, manifest: Manifest, side: str) -> Side:
     items, size = manifest.sides[side].items, manifest.shard_size
-    entries, failed = [], []
+    entries: list[ShardEntry] = []
+    failed: list[Failure] = []
     for number, name in enumerate(manifest.shard_names(side)):
         shard = read_shard(folder / name, manifest.key, side, number, manifest.dim)
         if len(shard.rows) + len(shard.failed) != min(size, items - number * size):

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import signal
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from safetensors.torch import load_file, save_file
 import hf_zhclip
 from hf_zhclip.conversion import convert, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
-from hf_zhclip.conversion.proof import compared, precision, verification, witnesses
-from hf_zhclip.conversion.proof.fresh_process import answered
+from hf_zhclip.conversion.proof import compared, fresh_process, precision, verification, witnesses
+from hf_zhclip.conversion.proof.fresh_process import answered, started
 from hf_zhclip.conversion.proof.reference.layers import computing_in
 from hf_zhclip.conversion.proof.reference.vocabularies import Table
 from hf_zhclip.conversion.proof.witness import Offer
@@ -545,6 +546,52 @@ def soon(found):
             return value
         time.sleep(0.05)
     raise AssertionError("nothing was found in 15 seconds")
+
+
+def test_a_process_that_was_begun_early_waits_for_its_request_and_answers_it_alone():
+    program = (
+        "from pathlib import Path; from hf_zhclip.conversion.proof.fresh_process import awaited; import json;"
+        "Path(sys.argv[2]).write_text(json.dumps({'asked': awaited(Path(sys.argv[1]))['text']}))"
+    )
+    with started(program) as answer:
+        time.sleep(0.1)  # the request comes while the process imports
+        assert answer({"text": "一只猫"}) == {"asked": "一只猫"}
+
+
+def test_a_process_that_is_asked_nothing_is_ended():
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), started("import time; time.sleep(600)"):
+        1 / 0  # noqa: B018
+    with started("import time; time.sleep(600)"):
+        pass
+    assert time.monotonic() - began < 60
+
+
+def test_a_process_that_cannot_start_is_an_error_of_the_system(monkeypatch):
+    monkeypatch.setattr(fresh_process.sys, "executable", "/nowhere/python")
+    with pytest.raises(WorkError, match="could not start: No such file or directory"), started(""):
+        pass
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "keep"])
+def test_the_tensors_of_a_witness_are_rounded_as_a_cast_of_each_rounds_them(dtype, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    tensors = {
+        "w": torch.randn(30, 7).t(),
+        "half": torch.randn(3).half(),
+        "n": torch.arange(3),
+        "s": torch.tensor(0.1),
+    }
+
+    found = verification._rounded(tensors, dtype)
+
+    cast = torch.Tensor.clone if dtype == "keep" else (lambda tensor: tensor.to(getattr(torch, dtype)))
+    assert list(found) == list(tensors)
+    assert found["w"].dtype is cast(tensors["w"]).dtype and torch.equal(found["w"], cast(tensors["w"]))
+    assert found["half"].dtype is cast(tensors["half"]).dtype and torch.equal(found["half"], cast(tensors["half"]))
+    assert found["n"] is tensors["n"] and found["s"] is tensors["s"]
+    assert entries(tmp_path) == set()
 
 
 def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):

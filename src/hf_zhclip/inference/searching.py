@@ -1,0 +1,294 @@
+"""`search`: a sentence or a picture -> the nearest pictures of a corpus that `zhclip embed` wrote."""
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.split import Id, opened
+from ..errors import InputError
+from ..evaluation.nearest import nearest
+from ..telling import shown
+from .corpus import MANIFEST, Corpus, Manifest
+from .embedder import Embedder
+from .loading import file_hashes, located
+
+TOP_K = 10
+
+TOO_LONG = 1.001
+"""A cosine above it is none: rows of length 1 were wanted."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, the best first.
+
+    Attributes:
+        ids: the pictures' ids.
+        paths: their paths, relative to the folder that was embedded; "" where a picture is no file.
+        cosines: their cosines with the query. A cosine is no probability.
+        rows: their numbers in the corpus, from 0.
+        size: the pictures of the corpus.
+        above: the pictures of the whole corpus whose cosine is at least the threshold; None without a threshold.
+    """
+
+    ids: Sequence[Id]
+    paths: Sequence[str]
+    cosines: Sequence[float]
+    rows: Sequence[int]
+    size: int
+    above: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The values as JSON holds them."""
+        each = zip(self.ids, self.paths, self.cosines, strict=True)
+        results = [
+            {"rank": rank, "id": id_, "path": path, "cosine": cosine}
+            for rank, (id_, path, cosine) in enumerate(each, start=1)
+        ]
+        return {"size": self.size, "above": self.above, "results": results}
+
+    def text(self) -> str:
+        """A line for each picture: its rank, its cosine with the query, and its path or id."""
+        names = [shown(path or str(id_)) for id_, path in zip(self.ids, self.paths, strict=True)]
+        ranked = enumerate(zip(self.cosines, names, strict=True), start=1)
+        lines = [f"{rank:4}  {cosine:7.4f}  {name}" for rank, (cosine, name) in ranked]
+        lines = ["rank   cosine  picture", *lines] if lines else []
+        if self.above is not None:
+            lines.append(f"{self.above} of {self.size} pictures reach the threshold.")
+        return "\n".join(lines)
+
+
+def search(
+    out: str | os.PathLike[str],
+    query: str | None = None,
+    picture: str | os.PathLike[str] | None = None,
+    top_k: int = TOP_K,
+    threshold: float | None = None,
+    model: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    tell: Callable[[str], None] = print,
+) -> Found:
+    """Finds the pictures of a corpus that are nearest to a sentence or to a picture, exactly: every row is compared.
+
+    Args:
+        out: the folder that `zhclip embed` wrote.
+        query: a sentence in a language that the model knows; or
+        picture: the path of a picture.
+        top_k: the most pictures that are wanted; a smaller corpus gives all its pictures.
+        threshold: the least cosine that is wanted; `Found.above` then counts the pictures that reach it.
+        model: where the corpus's model lies now, if it has moved.
+        device: where the query is computed; by default a CUDA device if there is one.
+        tell: takes a sentence about what differs from the time of the embedding.
+
+    Raises:
+        InputError: an argument is wrong, the folder holds no whole corpus, or the model is missing or another model
+            than that of the corpus.
+    """
+    asked = check_query(query, picture)
+    check_top_k(top_k)
+    check_threshold(threshold)
+    index = Index.open(out, model, device, tell)
+    row = index.row(**asked)
+    return index.found(row, top_k, threshold)
+
+
+class Index:
+    """A corpus whose rows are mapped into memory, and its model.
+
+    Args:
+        corpus: the vectors of the pictures.
+        embedder: the corpus's model.
+    """
+
+    def __init__(self, corpus: Corpus, embedder: Embedder):
+        self.corpus, self.embedder = corpus, embedder
+        self._blocks = [_tensor(block) for block in corpus.blocks() if len(block)]
+
+    @classmethod
+    def open(
+        cls,
+        out: str | os.PathLike[str],
+        model: str | os.PathLike[str] | None,
+        device: str | None,
+        tell: Callable[[str], None],
+    ) -> "Index":
+        """Opens a corpus and loads its model; see `search`."""
+        corpus = Corpus.open(out)
+        if not len(corpus):
+            raise InputError(f"{out} holds no vectors: every picture failed; {MANIFEST} there says why.")
+        return cls(corpus, _embedder(corpus, model, device, tell))
+
+    def row(self, query: str | None = None, picture: str | os.PathLike[str] | None = None) -> torch.Tensor:
+        """The vector of a sentence or of a picture, (dim,), float32.
+
+        Raises:
+            InputError: the picture cannot be read.
+        """
+        if picture is None:
+            return torch.from_numpy(self.embedder.encode_texts([query])[0])
+        try:
+            content = Path(picture).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{picture} cannot be read: {error.strerror}. A file with a picture was wanted."
+            ) from error
+        return torch.from_numpy(self.embedder.encode_images([opened(content, str(picture))])[0])
+
+    def found(self, row: torch.Tensor, top_k: int, threshold: float | None = None) -> Found:
+        """The nearest pictures of a vector, in an order that does not depend on the shards.
+
+        Args:
+            row: (dim,), float32.
+            top_k: 1 or more.
+            threshold: see `search`.
+
+        Raises:
+            InputError: a row of the corpus is damaged.
+        """
+        numbers, cosines = self._nearest(row, top_k)
+        if not (cosines.abs() <= TOO_LONG).all():  # NaN passes no comparison, and comes first
+            raise InputError(
+                f"{self.corpus.folder} holds a vector that has not the length 1 (row {numbers[0]}). The corpus is "
+                "damaged: embed it again."
+            )
+        above = None
+        if threshold is not None:
+            kept = cosines >= threshold
+            numbers, cosines, above = numbers[kept], cosines[kept], self._count(row, threshold)
+        rows = numbers.tolist()
+        ids, paths = [self.corpus.ids[each] for each in rows], [self.corpus.paths[each] for each in rows]
+        return Found(ids, paths, cosines.tolist(), rows, len(self.corpus), above)
+
+    def _nearest(self, row: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The numbers of the nearest rows in the corpus, and their cosines."""
+        query, numbers, rows, begin = row[None], [], [], 0
+        for block in self._blocks:
+            best = nearest(query, block, min(top_k, len(block)))[0]  # equal cosines in the order of the block
+            numbers.append(best + begin)
+            rows.append(block[best])
+            begin += len(block)
+        candidates, candidate_rows = torch.cat(numbers), torch.cat(rows)
+        best = nearest(query, candidate_rows, min(top_k, len(candidates)))[0]
+        return candidates[best], _cosines(candidate_rows[best], row)
+
+    def _count(self, row: torch.Tensor, threshold: float) -> int:
+        """The rows whose cosine is at least the threshold, by the same rounding as in `_nearest`."""
+        rounding, count = 4 * len(row) * 2.0**-24, 0
+        for block in self._blocks:
+            scores = block @ row
+            unsure = (scores - threshold).abs() < rounding
+            scores[unsure] = _cosines(block[unsure], row)
+            count += int((scores >= threshold).sum())
+        return count
+
+
+def _cosines(rows: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """As `nearest` computes them: in float64, rounded to float32."""
+    return (rows.double() @ row.double()).float()
+
+
+def _tensor(block: np.ndarray) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the rows are read-only, and nobody writes to them
+        return torch.from_numpy(block)
+
+
+# Arguments
+
+
+def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The given one of the two.
+
+    Raises:
+        InputError: both or neither are given, or the sentence is empty or no text.
+    """
+    if (query is None) == (picture is None):
+        found = "neither a sentence nor a picture" if query is None else "a sentence and a picture"
+        raise InputError(f'found {found}; wanted one of them: zhclip search OUT "一只狗", or --picture FILE.')
+    if query is None:
+        return {"picture": picture}
+    if not query.strip():
+        raise InputError("found an empty sentence; wanted words that say what to find.")
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("found half a character (a lone surrogate) in the sentence; wanted valid Unicode.") from error
+    return {"query": query}
+
+
+def check_top_k(top_k: int) -> None:
+    """Refuses a number of results below 1."""
+    if top_k < 1:
+        raise InputError(f"found --top-k {top_k}; 1 or more was wanted.")
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Refuses what no cosine can reach or miss."""
+    if threshold is not None and not (math.isfinite(threshold) and -1 <= threshold <= 1):
+        raise InputError(f"found --threshold {threshold}; a cosine from -1 to 1 was wanted.")
+
+
+# The model
+
+
+def _embedder(
+    corpus: Corpus, model: str | os.PathLike[str] | None, device: str | None, tell: Callable[[str], None]
+) -> Embedder:
+    """Loads the corpus's model, in the engine and the dtype of the corpus.
+
+    Raises:
+        InputError: the model is missing, or is another model than that of the corpus.
+    """
+    manifest, place = corpus.manifest, _place(corpus, model)
+    folder, _ = located(place)
+    with ThreadPoolExecutor(1) as pool:
+        hashes = pool.submit(file_hashes, folder)  # while the weights are loaded
+        embedder = Embedder.from_pretrained(folder, manifest.engine, device_map=device, dtype=_dtype(manifest))
+    _check_same(corpus, place, hashes.result(), tell)
+    return embedder
+
+
+def _place(corpus: Corpus, model: str | os.PathLike[str] | None) -> str:
+    """Where the model lies: the given place, or the manifest's."""
+    if model is not None:
+        return os.fspath(model)
+    repo = corpus.manifest.model["repo"]
+    if os.path.isabs(repo) and not os.path.isdir(repo):
+        raise InputError(
+            f"{corpus.folder} was embedded with the model {repo}, which is not there. If the model has moved, say "
+            "where it lies now: --model REPO."
+        )
+    return repo
+
+
+def _dtype(manifest: Manifest) -> str:
+    return "auto" if manifest.engine == "onnx" else manifest.dtype  # an export has the dtype of its graphs
+
+
+def _check_same(corpus: Corpus, place: str, found: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Refuses other weights than those of the corpus; tells of other files that differ.
+
+    Raises:
+        InputError: the weights differ.
+    """
+    stated = corpus.manifest.model["files"]
+    other = sorted(name for name in stated.keys() | found.keys() if stated.get(name) != found.get(name))
+    if weights := [name for name in other if not name.endswith((".json", ".txt"))]:
+        raise InputError(
+            f"found another model in {place} than {corpus.folder} was embedded with: the sha256 of {weights[0]} "
+            "differs. Vectors of two models cannot be compared. Name the corpus's own model with --model REPO, or "
+            "embed the pictures with this model into another folder."
+        )
+    if other:
+        tell(
+            f"{', '.join(other)} in {place} differ from the files at the time of the embedding. If they change how "
+            "texts or pictures are prepared, the cosines are not right."
+        )

@@ -1,0 +1,52 @@
+"""`zhclip search`: `hf_zhclip.inference.search` on the command line, and its page."""
+
+import argparse
+from typing import Any
+
+from .common import add_shared, print_progress, print_result
+
+HELP = "find the pictures of an embedded corpus that are nearest to a sentence or a picture"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="the folder that `zhclip embed` wrote")
+    parser.add_argument(
+        "query", metavar="SENTENCE", nargs="?", help="what to find, in Chinese or in the model's languages"
+    )
+    parser.add_argument("--picture", metavar="FILE", help="find pictures like this picture, instead of a sentence")
+    parser.add_argument(
+        "-k", "--top-k", metavar="N", type=int, default=10, help="the most pictures that are shown (default: 10)"
+    )
+    parser.add_argument(
+        "--threshold", metavar="COSINE", type=float, help="the least cosine; also counts the pictures that reach it"
+    )
+    parser.add_argument("--model", metavar="REPO", help="where the corpus's model lies now, if it has moved")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
+    page = parser.add_argument_group("instead of SENTENCE")
+    page.add_argument("--serve", action="store_true", help="open a page for searching, on this machine alone")
+    page.add_argument("--port", metavar="N", type=int, help="the page's port (default: 7860)")
+    add_shared(parser, "json")
+
+
+def run(options: dict[str, Any], as_json: bool) -> int:
+    from transformers.utils.logging import disable_progress_bar
+
+    from hf_zhclip.errors import InputError
+    from hf_zhclip.inference import search, serve
+
+    disable_progress_bar()  # transformers shows it also where stderr is no terminal
+    serving, port = options.pop("serve"), options.pop("port")
+    if not serving:
+        if port is not None:
+            raise InputError("found --port without --serve; a port is that of the page. Leave --port out.")
+        found = search(**options, tell=print_progress)
+        print_result(found.to_json(), found.text, as_json)
+        return 0
+    query, picture = options.pop("query"), options.pop("picture")
+    if as_json or query is not None or picture is not None:
+        raise InputError(
+            "found --serve with a query or --json; the page asks for the query. Leave SENTENCE, --picture and --json "
+            "out, or leave --serve out."
+        )
+    serve(**options, **({} if port is None else {"port": port}), tell=print_progress)
+    return 0

@@ -1,0 +1,400 @@
+"""The page of `zhclip search --serve`, as a user sees it in Chromium; neither browser nor server asks another host."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_zhclip.conversion import convert
+from hf_zhclip.examples import demo, scenes
+from hf_zhclip.inference import Embedder
+from hf_zhclip.inference.corpus import Corpus
+from hf_zhclip.inference.loading import file_hashes
+
+from tests.data.made import tsv
+from tests.inference.corpora import write_corpus
+from tests.page import guarded
+
+pytestmark = pytest.mark.page
+
+ALERT = "${alert(1)}{{value}}`<img src=x onerror=alert(2)>\"'&amp;"
+"""A name of a picture that a careless page would run."""
+
+HERE = "127.0.0.1"
+PATIENCE = 30_000
+"""Milliseconds."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with the converted model of the scenes, `repo`, pictures of scenes, and their corpus, `OUT`."""
+    folder = tmp_path_factory.mktemp("page")
+    convert(demo.CHECKPOINT, folder / "repo", config=demo.MODEL_CONFIG, skip_verify=True)
+    (folder / "pictures").mkdir()
+    gallery = [scene for scene, split in scenes.held_out_gallery() if split == "unseen"]
+    names = [f"{number:03}{scenes.caption(scene.facts)}.png" for number, scene in enumerate(gallery)]
+    names[3] = f"003{ALERT.replace('/', '')}.png"
+    for name, scene in zip(names, gallery, strict=True):
+        scenes.draw(scene).save(folder / "pictures" / name)
+    Image.new("RGB", (8, 8), "red").save(folder / "secret.png")
+    (folder / "pictures" / "link.png").symlink_to(folder / "secret.png")
+    names += ["link.png", "../secret.png", str(folder / "secret.png"), "none.png"]
+    embedder = Embedder.from_pretrained(folder / "repo")
+    rows = embedder.encode_images([folder / "pictures" / name for name in names[:-1]])
+    rows = np.concatenate([rows, -rows[:1]])
+    model = {"repo": str(folder / "repo"), "files": file_hashes(folder / "repo")}
+    write_corpus(folder / "OUT", rows, names, shard_size=100, root=str(folder / "pictures"), **model)
+    tsv(folder / "tsv")  # pictures 7 and 12, in a file
+    rows = embedder.encode_images([Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")])
+    place = {"path": str(folder / "tsv"), "format": "tsv", "split": "valid", "root": None}
+    write_corpus(folder / "OUT-tsv", rows, ["", ""], ids=["7", "12"], **place, **model)
+    return folder
+
+
+@contextmanager
+def served(out, *arguments):
+    """The address of the page of a corpus, what the server printed, and its process, whose end it waits for."""
+    command = [sys.executable, guarded.__file__, "search", str(out), "--serve", "--port", "0", *arguments]
+    environment = {**os.environ, "GRADIO_SHARE": "True", "GRADIO_ANALYTICS_ENABLED": "True"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(rf"http://{HERE}:\d+", line):
+            break
+    else:
+        raise AssertionError("".join(said))
+    rest = threading.Thread(target=lambda: said.extend(process.stderr))
+    rest.start()
+    try:
+        yield found[0], said, process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            rest.join()
+    assert not [line for line in said if guarded.ASKED in line or "Traceback" in line], "".join(said)
+
+
+@pytest.fixture(scope="module")
+def address(home):
+    with served(home / "OUT") as (found, _, _):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, address, **options):
+    """A tab with the page; it fails if the page asks another host for anything, or an error shows."""
+    elsewhere, troubles = [], []
+    context = browser.new_context(viewport={"width": 1180, "height": 1000}, **options)
+
+    def answer(route):
+        if route.request.url.startswith((address, "data:", "blob:")):
+            return route.continue_()
+        elsewhere.append(route.request.url)
+        return route.abort()
+
+    context.route("**/*", answer)
+    tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
+    tab.on("websocket", lambda found: elsewhere.append(found.url))
+    tab.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
+    tab.on("pageerror", lambda error: troubles.append(str(error)))
+    tab.on("console", lambda line: troubles.append(line.text) if "Content Security Policy" in line.text else None)
+    tab.goto(address)
+    tab.wait_for_selector("#sentence textarea, #sentence input")
+    yield tab
+    context.close()
+    assert (elsewhere, troubles) == ([], [])
+
+
+@pytest.fixture
+def tab(browser, address):
+    with opened(browser, address) as tab:
+        yield tab
+
+
+def type_in(tab, text: str) -> None:
+    box = tab.locator("#sentence textarea, #sentence input").first
+    box.fill(text)
+    box.press("Enter")
+
+
+def state(tab) -> tuple[list[str], list[str]]:
+    """The names and the cosines in the grid."""
+    return tab.locator("#grid .name").all_inner_texts(), tab.locator("#grid .cosine").all_inner_texts()
+
+
+def wait_for_first(tab, name: str) -> None:
+    tab.wait_for_function("name => document.querySelector('#grid .name')?.title === name", arg=name)
+
+
+def wait_for_line(tab, words: str) -> None:
+    tab.wait_for_function("words => document.querySelector('#line').innerText.includes(words)", arg=words)
+
+
+def rows_and_names(home) -> tuple[np.ndarray, list[str]]:
+    corpus = Corpus.open(home / "OUT")
+    return np.concatenate(list(corpus.blocks())), list(corpus.paths)
+
+
+def cosines_of(home, text: str) -> np.ndarray:
+    """Of all pictures, by the model's own call."""
+    model = Embedder.from_pretrained(home / "repo").model
+    return rows_and_names(home)[0] @ model.encode_text([text]).detach().numpy()[0]
+
+
+def choose(tab, slider: str, value: str) -> None:
+    number = tab.locator(f"#{slider} input[type=number]")
+    number.fill(value)
+    number.press("Enter")
+
+
+def test_a_typed_sentence_shows_ranks_cosines_and_pictures(home, tab):
+    sentence = "两个红色正方形"
+    cosines = cosines_of(home, sentence)
+    best = np.argsort(-cosines)[:10]
+
+    type_in(tab, sentence)
+    wait_for_first(tab, rows_and_names(home)[1][best[0]])
+
+    names, shown = state(tab)
+    assert names == [rows_and_names(home)[1][number] for number in best]
+    assert list(map(float, shown)) == pytest.approx(cosines[best], abs=1e-4)
+    assert tab.locator("#grid .rank").all_inner_texts() == [str(rank) for rank in range(1, 11)]
+    tab.wait_for_function("[...document.querySelectorAll('#grid img')].every(each => each.naturalWidth === 48)")
+
+
+def test_a_click_on_search_does_the_same_for_english(home, tab):
+    tab.locator("#sentence textarea, #sentence input").first.fill("a red circle")
+    tab.locator("#go").click()
+    best = cosines_of(home, "a red circle").argmax()
+    wait_for_first(tab, rows_and_names(home)[1][best])
+
+
+def test_a_click_on_a_picture_shows_it_alone(tab):
+    type_in(tab, "一个红色圆形")
+    tab.wait_for_selector("#grid li")
+    with tab.expect_popup() as popup:
+        tab.locator("#grid a").first.click()
+    popup.value.wait_for_load_state()
+    assert re.search(r"/pictures/\d+\?large=1$", popup.value.url)
+    assert popup.value.evaluate("document.images[0].naturalWidth") == 48
+
+
+def test_the_sliders_choose_how_many_results_and_the_least_cosine_with_its_count(home, tab):
+    cosines = cosines_of(home, "两个红色正方形")
+    type_in(tab, "两个红色正方形")
+    tab.wait_for_selector("#grid li")
+    wait_for_line(tab, f"{len(cosines):,} of {len(cosines):,} pictures have a cosine of at least -1.00")
+
+    choose(tab, "many", "17")
+    tab.wait_for_function("document.querySelectorAll('#grid li').length === 17")
+    bound = np.sort(cosines)[-6] - 0.0001
+    choose(tab, "least", f"{bound:.2f}")
+    above = int((cosines >= round(bound, 2)).sum())
+    wait_for_line(tab, f"{above} of {len(cosines):,} pictures have a cosine of at least {bound:.2f}")
+    assert len(state(tab)[0]) == min(17, above) > 0
+
+    choose(tab, "least", "1")
+    wait_for_line(tab, f"0 of {len(cosines):,} pictures have a cosine of at least 1.00")
+    wait_for_line(tab, f"{cosines.max():.4f}")
+    assert state(tab) == ([], [])
+
+
+def drop(tab, file: Path) -> None:
+    """Drops a file on the page as a file manager does."""
+    content = list(file.read_bytes())
+    data = tab.evaluate_handle(
+        """([content, name]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(content)], name, { type: 'image/png' }));
+            return data;
+        }""",
+        [content, file.name],
+    )
+    tab.locator("#picture button").first.dispatch_event("drop", {"dataTransfer": data})
+
+
+def test_a_dropped_picture_finds_itself_first_and_takes_the_place_of_the_sentence(home, tab):
+    _, names = rows_and_names(home)
+    type_in(tab, "一个红色圆形")
+    tab.wait_for_selector("#grid li")
+
+    drop(tab, home / "pictures" / names[20])
+    wait_for_first(tab, names[20])
+
+    assert state(tab)[1][0] == "1.0000"
+    assert tab.locator("#sentence textarea, #sentence input").first.input_value() == ""
+
+
+def test_a_chosen_file_does_the_same_and_a_sentence_takes_its_place(home, tab):
+    _, names = rows_and_names(home)
+    tab.set_input_files("#picture input[type=file]", home / "pictures" / names[30])
+    wait_for_first(tab, names[30])
+    tab.wait_for_selector("#picture img")
+
+    type_in(tab, "两个红色正方形")
+    wait_for_first(tab, names[int(cosines_of(home, "两个红色正方形").argmax())])
+    tab.wait_for_selector("#picture img", state="detached")
+
+
+def test_every_label_stands_in_both_languages(tab):
+    text = tab.inner_text("body")
+    for words in ("图片搜索 Picture search", "一句话 Sentence", "搜索 Search", "结果数 Results", "余弦 Cosine"):
+        assert words in text
+    for words in ("或一张图片 Or a picture", "拖入图片，或点击选择", "Drop a picture, or click", "输入一句话"):
+        assert words in text
+    assert "不是概率" in text and "is no probability" in text
+    assert "%" not in text
+
+
+def test_an_empty_sentence_and_a_broken_picture_are_told_and_the_page_goes_on(home, tab, tmp_path):
+    type_in(tab, "  ")
+    wait_for_line(tab, "found an empty sentence")
+    (tmp_path / "broken.png").write_bytes((home / "secret.png").read_bytes()[:40])
+    tab.set_input_files("#picture input[type=file]", tmp_path / "broken.png")
+    wait_for_line(tab, "cannot be read")
+    type_in(tab, "一个红色圆形")
+    tab.wait_for_selector("#grid li")
+
+
+def test_a_foreign_name_is_text_and_nothing_in_it_runs(home, tab):
+    (name,) = [each for each in rows_and_names(home)[1] if "alert" in each]
+    tab.set_input_files("#picture input[type=file]", home / "pictures" / name)
+    wait_for_first(tab, name)
+    assert state(tab)[0][0] == name
+    tab.wait_for_function("document.querySelector('#grid img').naturalWidth === 48")
+
+
+def test_pictures_that_are_gone_or_lie_outside_are_told(home, tab):
+    names = rows_and_names(home)[1]
+    tab.set_input_files("#picture input[type=file]", home / "secret.png")
+    tab.wait_for_function("document.querySelectorAll('#grid li.lost').length === 3")
+    lost = tab.locator("#grid li.lost")
+    assert set(lost.locator(".name").all_inner_texts()) == set(names[-4:-1])
+    assert "图片已不在" in lost.first.inner_text() and "gone or cannot be read" in lost.first.inner_text()
+    choose(tab, "many", "100")
+    choose(tab, "many", str(len(names)))
+
+
+def status(url: str, host: str | None = None, data: bytes | None = None) -> int:
+    request = urllib.request.Request(url, data, {"Host": host} if host else {})
+    if data is not None:
+        request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_server_gives_pictures_of_the_corpus_by_number_and_no_other_file(home, address):
+    names = rows_and_names(home)[1]
+    inside = home / "pictures" / names[0]
+    assert status(f"{address}/pictures/0") == 200
+    refused = ["-1", str(len(names)), "9" * 40, quote("../../etc/passwd", safe=""), quote(str(inside), safe="")]
+    refused += [str(number) for number in range(len(names) - 4, len(names))]
+    for each in refused:
+        assert status(f"{address}/pictures/{each}") == 404, each
+    for file in (inside, home / "secret.png", home / "OUT" / "zhclip_corpus.json", Path("/etc/passwd")):
+        for route in ("file=", "file/", "stream/"):
+            assert status(f"{address}/gradio_api/{route}{quote(str(file))}") in (403, 404), (route, file)
+
+
+def test_a_page_under_another_name_is_refused(address):
+    """A foreign page may give its own name this machine's address, to read what the server says."""
+    assert status(address, host=urlsplit(address).netloc) == 200
+    assert status(address, host="example.com") == 400
+
+
+def test_an_address_in_the_place_of_a_picture_is_not_fetched(home):
+    with served(home / "OUT") as (address, said, _):
+        picture = {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}}
+        body = {"data": [picture, 10, -1], "fn_index": 2, "session_hash": "abc"}
+        assert status(f"{address}/gradio_api/queue/join", data=json.dumps(body).encode()) == 200
+        with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash=abc", timeout=20) as stream:
+            told = stream.read().decode()
+    assert '"success":false' in told and "An address is not fetched" in told
+    assert not [line for line in said if guarded.ASKED in line]
+
+
+def test_pictures_that_are_no_files_come_from_their_reader(home, browser):
+    with served(home / "OUT-tsv", "-k", "1") as (address, _, _), opened(browser, address) as tab:
+        Image.new("RGB", (4, 3), "blue").save(home / "blue.png")
+        tab.set_input_files("#picture input[type=file]", home / "blue.png")
+        wait_for_first(tab, "12")
+        tab.wait_for_function("document.querySelector('#grid img').naturalWidth === 4")
+        assert len(state(tab)[0]) == 1
+
+
+def test_a_folder_that_is_gone_is_told_when_the_page_opens(home, tmp_path):
+    rows, names = rows_and_names(home)
+    model = {"repo": str(home / "repo"), "files": file_hashes(home / "repo")}
+    write_corpus(tmp_path / "OUT", rows, names, root=str(tmp_path / "gone"), **model)
+    with served(tmp_path / "OUT") as (address, said, _):
+        assert status(f"{address}/pictures/0") == 404
+    assert f"{tmp_path / 'gone'} is gone" in "".join(said)
+
+
+def test_ctrl_c_ends_it_with_0_while_a_page_is_open_and_leaves_no_upload(home, browser, monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with served(home / "OUT") as (address, said, process), opened(browser, address) as tab:
+        tab.set_input_files("#picture input[type=file]", home / "secret.png")
+        tab.wait_for_selector("#grid li")
+        assert list(tmp_path.rglob("*.png"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert not list(tmp_path.rglob("*.png"))
+    assert said[-1].startswith(address)
+
+
+def test_a_port_in_use_is_told_and_another_port_is_the_way_out(home):
+    with socket.create_server((HERE, 0)) as used:
+        port = str(used.getsockname()[1])
+        command = [sys.executable, "-m", "zhclip_cli", "search", str(home / "OUT"), "--serve", "--port", port]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=100)
+    assert done.returncode == 2
+    assert f"found --port {port}, which is in use by another program" in done.stderr
+    assert "Name a free port, such as --port" in done.stderr
+    with served(home / "OUT") as (address, _, _):
+        assert status(address) == 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_drawn_for_a_person_to_look_at(browser, address, scheme, tmp_path_factory):
+    folder = Path(os.environ.get("ZHCLIP_SCREENSHOTS") or tmp_path_factory.mktemp("shots"))
+    with opened(browser, address, color_scheme=scheme) as tab:
+        type_in(tab, "两个红色正方形")
+        tab.wait_for_selector("#grid li")
+        tab.wait_for_function("[...document.querySelectorAll('#grid img')].every(each => each.complete)")
+        tab.wait_for_timeout(300)
+        tab.screenshot(path=folder / f"{scheme}.png")
+    assert (folder / f"{scheme}.png").stat().st_size > 10_000
