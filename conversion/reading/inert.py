@@ -133,7 +133,7 @@ class Unpickler(pickle._Unpickler):
         known: whether a name may be used, as `module.name`.
         encoding: of texts that Python 2 wrote.
         """
-        super().__init__(_File(file, size), encoding=encoding)  # type: ignore[arg-type]
+        super().__init__(_File(file, size), encoding=encoding)
         self._known = known
 
     def find_class(self, module: str, name: str) -> Any:

@@ -147,7 +147,7 @@ class _NoCode(pickle._Unpickler):
     This is pickle's Python version: the C version allocates its memo by a number that the pickle states.
     """
 
-    dispatch = {opcode[0]: pickle._Unpickler.dispatch[opcode[0]] for opcode in OPCODES}  # type: ignore[misc]
+    dispatch = {opcode[0]: pickle._Unpickler.dispatch[opcode[0]] for opcode in OPCODES}
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
