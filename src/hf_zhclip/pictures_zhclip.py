@@ -72,6 +72,24 @@ _DAMAGED = "found {}, which cannot be read as a picture: {}. It may be cut off: 
 _CLOSED = "found {}, which cannot be read as a picture: {}. Open it again. If that fails, its file is cut off."
 
 
+MOST_PIXELS, PIXELS_PER_BYTE = 2**26, 32
+"""A picture may have 67 million pixels, and 32 more for each byte of its file: a photo has under 10 for each byte.
+
+A small file may state any size. Pillow alone would take a file of 1 MB whose picture fills several gigabytes.
+"""
+
+
+def _check_size(image: PIL.Image.Image, file: BinaryIO | BytesIO, shown: str) -> None:
+    place = file.tell()
+    most = MOST_PIXELS + PIXELS_PER_BYTE * file.seek(0, os.SEEK_END)
+    file.seek(place)
+    if image.width * image.height > most:
+        raise ValueError(
+            f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
+            "for a file of this size."
+        )
+
+
 def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTURE) -> PIL.Image.Image:
     """Reads a picture; `shown` names the file in messages, and `unknown` is the message for content of another kind.
 
@@ -85,6 +103,7 @@ def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTUR
     except Exception as error:
         raise ValueError(_DAMAGED.format(shown, error)) from error
     with image:
+        _check_size(image, file, shown)
         return _loaded(image, shown)
 
 

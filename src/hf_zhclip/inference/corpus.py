@@ -26,6 +26,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ..budget import MOST_SHARDS
 from ..data.split import Id, as_id
 from ..data.strings import Strings
 from ..errors import InputError
@@ -204,6 +205,7 @@ def _side(found: Any, name: str, manifest: Mapping[str, Any], path: Path) -> Sid
     check_each(found["failed"], FAILURE, f"failed of {where}")
     shards = tuple(ShardEntry(each["file"], each["rows"], each["bytes"]) for each in found["shards"])
     failed = tuple(Failure(each["id"], each["path"], each["why"]) for each in found["failed"])
+    _check(0 <= found["items"] <= MOST_SHARDS * manifest["shard_size"], f"{where} states {found['items']} items")
     side = Side(found["items"], shards, failed)
     _check(side.items >= 0, f"{where} states {side.items} items")
     if manifest["complete"]:

@@ -10,9 +10,10 @@ import torch
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError
+from ..errors import InputError, ZhclipError
 from ..hub import exchange
-from ..json_files import brief
+from ..json_files import brief, read_json
+from ..repo_files import check_files
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
@@ -38,6 +39,10 @@ def load_pair(
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
     _check_place(repo)
+    if (Path(repo) / "config.json").is_file() and read_json(Path(repo) / "config.json").get(
+        "model_type"
+    ) == "hf_zhclip":
+        check_files(Path(repo))
     with _loading(repo):
         _check_config(repo, context_length)
         return _load(repo, device_map, dtype)
@@ -103,13 +108,11 @@ def _sha256(file: Path) -> str:
 
 @contextmanager
 def _loading(repo: str) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         yield
-    except InputError:
+    except (ZhclipError, MemoryError):
         raise
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers and its validators raise many kinds
         raise InputError(
             f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
         ) from error

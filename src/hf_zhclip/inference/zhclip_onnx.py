@@ -388,7 +388,23 @@ def _read(file: Any, shown: str) -> PIL.Image.Image:
     except Exception as error:
         raise ValueError(_CUT_OFF.format(shown, error)) from error
     with image:
+        _check_size(image, file, shown)
         return _loaded(image, shown)
+
+
+_MOST_FACTS = 2**20  # bytes of the JSON beside the graphs; it has under 2 KB
+_MOST_PIXELS, _PIXELS_PER_BYTE = 2**26, 32  # a small file may state any size; a photo has under 10 pixels a byte
+
+
+def _check_size(image: PIL.Image.Image, file: Any, shown: str) -> None:
+    place = file.tell()
+    most = _MOST_PIXELS + _PIXELS_PER_BYTE * file.seek(0, 2)
+    file.seek(place)
+    if image.width * image.height > most:
+        raise ValueError(
+            f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
+            "for a file of this size."
+        )
 
 
 def _loaded(image: PIL.Image.Image, shown: str, damaged: str | None = None) -> PIL.Image.Image:
@@ -467,9 +483,11 @@ def _read_facts(folder: Path) -> Facts:
     if not file.is_file():
         raise ValueError(f"found no {FACTS} in {folder}; wanted a folder that `zhclip export --to onnx` wrote.")
     try:
+        if file.stat().st_size > _MOST_FACTS:
+            raise ValueError(f"it has more than {_MOST_FACTS:,} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
         version = content.pop("format")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(_DAMAGED.format(file, error)) from error
     if version != FORMAT:
         raise ValueError(
@@ -484,6 +502,8 @@ def _read_facts(folder: Path) -> Facts:
     except (ValueError, TypeError) as error:
         raise ValueError(_DAMAGED.format(file, error)) from error
     for name in _files(facts):
+        if Path(name).name != name:
+            raise ValueError(_DAMAGED.format(file, f"it names {name!r}, and a file of its own folder was wanted"))
         if not (folder / name).is_file():
             raise ValueError(f"found no {name} in {folder}, although {FACTS} names it. Copy the whole export again.")
     return facts
