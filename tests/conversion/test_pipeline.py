@@ -524,11 +524,7 @@ def full_disk(monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-<<<<<<< HEAD
-    monkeypatch.setattr(write, "write_safetensors", fail)
-=======
     monkeypatch.setattr(pieces, "_bytes", fail)
->>>>>>> cost
 
 
 def test_a_disk_that_fills_during_the_work_leaves_nothing(original, tmp_path, out, monkeypatch):
