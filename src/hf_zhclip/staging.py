@@ -119,10 +119,11 @@ def check_absent_file(out: Path, force: bool) -> None:
 
 def _remove_stale_lock(out: Path) -> None:
     """Removes the lock of a run that was killed at its very end, because a next run is refused where `out` exists."""
-    path = _sibling(out, "lock")
-    if path.is_file():
-        with contextlib.suppress(Timeout, OSError), FileLock(path, timeout=0):
-            path.unlink()
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long, or none, is refused later
+        path = _sibling(out, "lock")
+        if path.is_file():
+            with contextlib.suppress(Timeout), FileLock(path, timeout=0):
+                path.unlink()
 
 
 def check_parents(out: Path) -> None:
