@@ -383,12 +383,12 @@ def test_a_repository_that_does_not_exist_ends_with_2(run, tmp_path, monkeypatch
 
 
 def test_a_full_disk_ends_with_1_in_words(original, run, tmp_path, monkeypatch):
-    from hf_zhclip.conversion.repos import write
+    from hf_zhclip.conversion.repos import pieces
 
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "write_safetensors", fail)
+    monkeypatch.setattr(pieces, "_bytes", fail)
 
     code, text, said = run("convert", original.source, tmp_path / "OUT", "--config", original.arguments["config"])
 

@@ -39,6 +39,14 @@ system again costs twice the time of widening it.
 """
 
 
+SLEEPS = {"GOMP_SPINCOUNT": "1000"}
+"""Lets a thread sleep soon that waits for the other threads of a product: by default it takes a core for milliseconds.
+
+The hashes of the same run need this core, and so does other work on the machine: beside such work a proof took three
+times as long. The user's own value takes precedence.
+"""
+
+
 def _watch(process: subprocess.Popen[bytes], steps: Path) -> None:
     """Shows how many steps a process has done, until its end."""
     shown = 0
@@ -89,7 +97,7 @@ def started(program: str, request: Mapping[str, Any] | None = None) -> Iterator[
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=stack.enter_context(said.open("wb")),
-                    env={**os.environ, **GIVES_BACK, STEPS: str(steps), "TMPDIR": folder},
+                    env={**SLEEPS, **os.environ, **GIVES_BACK, STEPS: str(steps), "TMPDIR": folder},
                 )
             )
         except OSError as error:

@@ -30,7 +30,7 @@ def each_row_once(tower: nn.Module) -> Iterator[None]:
         found = [known[row] for row in rows]
         return type(found[0])(**{name: torch.cat([each[name] for each in found]) for name in found[0]})
 
-    tower.forward = remembering  # type: ignore[method-assign, assignment]
+    tower.forward = remembering
     try:
         yield
     finally:

@@ -90,7 +90,8 @@ def computations(side: Side, own: torch.dtype) -> int:
 def measure(side: Side, own: torch.dtype) -> Measured:
     """Runs our side: all calls in float64, the last call in float32 and in a narrower dtype of the repo's own.
 
-    Only one layer's weights are in float64 at a time, and each different input is computed once.
+    Only one layer's weights are in float64 at a time, and each different input is computed once. The side's modules
+    have no weights afterwards: of mixed dtypes, a model was loaded into memory as a whole.
     """
     with cast(side.modules, torch.float64), each_row_once(side.modules[0]):
         found = [Found(call.what, call.batch, _run(call, torch.float64)) for call in side.calls]
@@ -98,6 +99,8 @@ def measure(side: Side, own: torch.dtype) -> Measured:
     if side.in_own is not None and torch.float32 not in narrow:
         with cast(side.modules, torch.float32):
             narrow[torch.float32] = _run(side.calls[-1], torch.float32)
+    for weight in (each for module in side.modules for each in module.parameters()):
+        weight.data = weight.data.new_empty(0)
     return Measured(side.step, side.what, side.theirs, side.batches, found, narrow)
 
 

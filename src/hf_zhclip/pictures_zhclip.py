@@ -40,7 +40,7 @@ def open_picture(source: Any) -> PIL.Image.Image | np.ndarray | torch.Tensor:
         ValueError: the source leads to no picture, or the picture is cut off.
     """
     if isinstance(source, PIL.Image.Image):
-        return _loaded(source, repr(getattr(source, "filename", "") or "a Pillow image"))
+        return _loaded(source, repr(getattr(source, "filename", "") or "a Pillow image"), _CLOSED)
     if isinstance(source, np.ndarray | torch.Tensor):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
@@ -69,6 +69,7 @@ def open_file(path: str | bytes) -> PIL.Image.Image:
 _NO_FILE = "found {}, wanted the path of an existing picture, an http(s) URL, or a picture as base64 text."
 _NO_PICTURE = "found {}, which holds no picture in a format that Pillow reads."
 _DAMAGED = "found {}, which cannot be read as a picture: {}. It may be cut off: fetch it again."
+_CLOSED = "found {}, which cannot be read as a picture: {}. Open it again. If that fails, its file is cut off."
 
 
 MOST_PIXELS, PIXELS_PER_BYTE = 2**26, 32
@@ -106,11 +107,11 @@ def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTUR
         return _loaded(image, shown)
 
 
-def _loaded(image: PIL.Image.Image, shown: str) -> PIL.Image.Image:
+def _loaded(image: PIL.Image.Image, shown: str, damaged: str = _DAMAGED) -> PIL.Image.Image:
     try:
         image.load()
     except Exception as error:  # Pillow's readers raise many kinds, and their words name no file
-        raise ValueError(_DAMAGED.format(shown, error)) from error
+        raise ValueError(damaged.format(shown, error)) from error
     return image
 
 

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoProcessor
 from hf_zhclip.conversion import convert, pipeline
 from hf_zhclip.conversion.errors import InputError, ParityError, WorkError
 from hf_zhclip.conversion.proof import verification
-from hf_zhclip.conversion.repos import write
+from hf_zhclip.conversion.repos import pieces
 from hf_zhclip.conversion.tokenizers.vocabularies import default_vocab
 from hf_zhclip.saving_zhclip import CODE_FILES
 
@@ -524,7 +524,7 @@ def full_disk(monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(write, "write_safetensors", fail)
+    monkeypatch.setattr(pieces, "_bytes", fail)
 
 
 def test_a_disk_that_fills_during_the_work_leaves_nothing(original, tmp_path, out, monkeypatch):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -139,6 +140,46 @@ def test_data_of_every_format_are_embedded_with_their_texts(format, repo, small,
     assert list(texts.labels) == [text.text for text in data.texts]
     wanted = small.encode_texts([text.text for text in data.texts])
     assert np.abs(rows(tmp_path / "OUT", "text") - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize("format", DATA)
+def test_without_texts_the_same_pictures_are_embedded(format, repo, tmp_path):
+    place = DATA[format][0](tmp_path / "data")
+    embedded(repo, place, tmp_path / "both", texts=True)
+    embedded(repo, place, tmp_path / "pictures")
+    both, pictures = Corpus.open(tmp_path / "both"), Corpus.open(tmp_path / "pictures")
+    assert np.array_equal(rows(tmp_path / "both"), rows(tmp_path / "pictures"))
+    assert list(both.paths) == list(pictures.paths)
+    assert list(pictures.ids) == list(both.paths if format == "folder" else both.ids)
+
+
+def test_pictures_without_texts_are_embedded_from_a_tsv_and_from_a_data_set(repo, tmp_path):
+    place = tsv(tmp_path / "data")
+    (place / "valid_texts.jsonl").unlink()
+    embedded(repo, place, tmp_path / "tsv")
+    assert list(Corpus.open(tmp_path / "tsv").ids) == [7, 12]
+
+    made_of = {"image": [{"bytes": picture(each), "path": None} for each in ("red", "blue")], "size": [1, 2]}
+    features = datasets.Features({"image": datasets.Image(), "size": datasets.Value("int64")})
+    datasets.Dataset.from_dict(made_of, features=features).save_to_disk(tmp_path / "set")
+    embedded(repo, tmp_path / "set", tmp_path / "of_set")
+    assert list(Corpus.open(tmp_path / "of_set").ids) == [0, 1]
+    assert np.array_equal(rows(tmp_path / "tsv"), rows(tmp_path / "of_set"))
+
+
+def test_pictures_that_are_missing_beside_their_texts_are_asked_for(repo, tmp_path):
+    place = tsv(tmp_path / "data")
+    pictures = (place / "valid_imgs.tsv").rename(tmp_path / "kept")
+    refused("valid_imgs.tsv is missing", "Add the file", repo=repo, place=place, out=tmp_path / "OUT")
+    pictures.rename(place / "valid_imgs.tsv")
+    embedded(repo, place, tmp_path / "OUT")
+
+
+def test_a_data_set_of_two_columns_of_pictures_is_refused(repo, tmp_path):
+    one = [{"bytes": picture(), "path": None}]
+    features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image()})
+    datasets.Dataset.from_dict({"image": one, "mask": one}, features=features).save_to_disk(tmp_path / "set")
+    refused("pictures in 2 of them", repo=repo, place=tmp_path / "set", out=tmp_path / "OUT")
 
 
 def test_a_split_is_named_where_data_hold_several_and_a_folder_of_pictures_is_taken_whole(repo, tmp_path):
@@ -398,6 +439,18 @@ def test_data_that_changed_are_refused_and_go_into_another_folder(change, says, 
     embedded(repo, pictures, tmp_path / "another")
 
 
+def test_a_copy_of_the_pictures_is_taken_if_it_keeps_the_times(repo, pictures, tmp_path):
+    out = tmp_path / "OUT"
+    for each in pictures.rglob("*"):
+        os.utime(each, (1_000_000_000, 1_000_000_000))
+    embedded(repo, pictures, out)
+    (out / "image-000001.safetensors").unlink()
+    shutil.copytree(pictures, tmp_path / "cp", copy_function=shutil.copyfile)
+    refused("as many items", "cp -a", repo=repo, place=tmp_path / "cp", out=out)
+    subprocess.run(["cp", "-a", pictures, tmp_path / "cp -a"], check=True)
+    assert embedded(repo, tmp_path / "cp -a", out).written == 1
+
+
 def test_changed_tsv_and_changed_texts_are_refused(repo, tmp_path):
     place = tsv(tmp_path / "data")
     embedded(repo, place, tmp_path / "OUT")
@@ -519,7 +572,7 @@ def run(capsys, *words):
 def test_the_command_prints_one_line_or_json_and_tells_what_was_left_out(repo, pictures, tmp_path, capsys):
     write(pictures, **{"z.bmp": BROKEN})
     code, text, said = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4)
-    assert (code, text) == (0, f"{tmp_path / 'OUT'}: 6 of 7 pictures are embedded; 2 shards are new.\n")
+    assert (code, text) == (0, f"{tmp_path / 'OUT'}: 6 of 7 pictures are embedded. New shards: 2.\n")
     assert said.startswith("Left out: found z.bmp, which holds no picture")
     code, text, _ = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4, "--json")
     found = json.loads(text)

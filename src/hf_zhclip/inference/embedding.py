@@ -92,7 +92,7 @@ class Embedded:
                 "ranks are missing."
             )
         told = " and ".join(f"{rows} of {self.items[name]} {WORDS[name]}" for name, rows in self.rows.items())
-        return f"{self.out}: {told} are embedded; {self.written} shards are new."
+        return f"{self.out}: {told} are embedded. New shards: {self.written}."
 
 
 def embed(
@@ -317,7 +317,8 @@ def _check_same(out: Path, was: Manifest, now: Manifest) -> None:
     if was.input["fingerprint"] != now.input["fingerprint"]:
         raise InputError(
             f"{now.input['path']} has changed since {out} was begun: it has as many items, but their names, ids, "
-            f"sizes or times of change differ. {elsewhere}"
+            f"sizes or times of change differ. {elsewhere} A copy of the same pictures, such as on another machine, "
+            "is taken if it keeps the times: cp -a, rsync -a."
         )
 
 
@@ -350,7 +351,8 @@ def _share(
         if number % us.size == us.rank and not (out / name).exists()
     ]
     items = {each: range(stated.sides[each[0]].items)[_part(each[1], stated)] for each in todo}
-    with shown_amount("Embedding", sum(map(len, items.values())), "done") as advance:
+    shown = shown_amount("Embedding", sum(map(len, items.values())), "done")
+    with shown if us.rank == 0 else contextlib.nullcontext(int) as advance:  # several lines would cover each other
         for (side, number, name), numbers in items.items():
             shard = _SHARDS[side](embedder, listing, numbers, strict, advance)
             for each in shard.failed:

@@ -8,14 +8,18 @@ from typing import Any
 
 import torch
 
-from ..amounts import amounts_of_the_hub, shown_amount
+from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError, ZhclipError
+from ..hub import exchange
 from ..json_files import brief, read_json
 from ..repo_files import check_files
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
+
+EXPORT = "zhclip_onnx.json"
+"""The file that each plain ONNX export holds."""
 
 
 def load_pair(
@@ -56,8 +60,12 @@ FETCHED = ("*.json", "*.txt", "*.safetensors")
 """The files of a repo on the hub that loading needs, as patterns."""
 
 
-def located(repo: str) -> tuple[Path, str | None]:
+def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     """The folder of a repo, and its commit if it is on the hub; then its files are fetched into the hub's cache.
+
+    Args:
+        repo: a folder, or a name on the hub.
+        revision: the commit on the hub; by default the newest.
 
     Raises:
         InputError: there is no such place.
@@ -67,14 +75,14 @@ def located(repo: str) -> tuple[Path, str | None]:
         return Path(repo), None
     from huggingface_hub import snapshot_download
 
-    with _loading(repo), amounts_of_the_hub():
-        folder = Path(snapshot_download(repo, allow_patterns=list(FETCHED)))
+    with _loading(repo), exchange():
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FETCHED)))
     return folder, folder.name
 
 
 DECIDING = (
     *("config.json", "processor_config.json", "preprocessor_config.json", "zhclip_onnx.json"),
-    *("tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.onnx", "*.onnx_data"),
+    *("tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.bin", "*.onnx", "*.onnx_data"),
 )
 """The files of a repo or of an export that decide the numbers of its vectors, as patterns."""
 

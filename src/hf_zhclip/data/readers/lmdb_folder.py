@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...json_files import brief
 from ..formats import Format
 from ..lmdb_file import Entry, entries
-from ..split import Id, Pictures, Split, Text, as_id, checked
+from ..split import Id, Pictures, Split, Text, as_id, check_once, checked
 
 PARTS = ("pairs", "imgs")
 COUNTS = {"pairs": b"num_samples", "imgs": b"num_images"}
@@ -55,6 +55,19 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
     folder = folder if _is_split(folder) else folder / split
     ids, store = _pictures(folder / "imgs")
     return checked(Split(split, _texts(folder / "pairs"), Pictures.all_of(ids, store)), str(folder))
+
+
+def read_pictures(place: str, split: str | None) -> Split:
+    """Reads the pictures alone.
+
+    Raises:
+        InputError: the database of the pictures is damaged.
+    """
+    folder = Path(place)
+    folder = folder if _is_split(folder) else folder / str(split)
+    ids, store = _pictures(folder / "imgs")
+    check_once(ids, "image", str(folder))
+    return Split(str(split), (), Pictures.all_of(ids, store))
 
 
 @dataclass(frozen=True)
