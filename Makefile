@@ -8,6 +8,7 @@ RELEASES := .venv-releases
 JS := tests/js
 SERVE := .venv-serve
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 ifeq ($(OS),Windows_NT)
 BIN := Scripts
@@ -39,7 +40,7 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
-.PHONY: demo test test-thorough test-floor test-rounding test-js test-page chromium check style code-hashes cards parity parity-large releases hub clean
+.PHONY: demo test test-thorough test-floor test-rounding test-js test-page chromium check style code-hashes cards parity parity-large releases bench hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -115,6 +116,10 @@ parity-large: $(PARITY)/.done
 # Repos with code on each release of the list, where hf_zhclip is not installed: transformers, torch, numpy and Pillow.
 releases: $(VENV)/.done $(addprefix $(RELEASES)/,$(addsuffix /.done,$(shell cat tests/releases/releases.txt)))
 	$(VENV)/$(BIN)/python -m pytest -m releases tests/releases $(PYTEST_ARGS)
+
+# Every script of benchmarks/ in turn -> benchmarks/RESULTS.md: a quarter of an hour on two free cores, 8 GB in build/.
+bench: $(PARITY)/.done
+	PYTHONPATH=tests/parity/shim $(PARITY)/$(BIN)/python benchmarks/results.py build/benchmarks $(BENCH_ARGS)
 
 # The published weights, downloaded: several GB.
 hub: $(VENV)/.done

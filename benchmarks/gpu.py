@@ -152,16 +152,13 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="small models, to try the script")
     asked = parser.parse_args()
     start = time.monotonic()
-    found = []
+    if asked.device.startswith("cuda"):
+        print(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}", flush=True)
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
         sizes = SMALL if asked.small else {}
         own = make(Path(place), sizes)
-        for each in tables(Path(place), own, asked, sizes, lambda: time.monotonic() - start < asked.limit):
-            found.append(each)
-            measuring.told(measuring.printed(each))
-    if asked.device.startswith("cuda"):
-        print(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
-    measuring.give(found, asked.json)
+        found = tables(Path(place), own, asked, sizes, lambda: time.monotonic() - start < asked.limit)
+        measuring.give(found, asked.json)
 
 
 if __name__ == "__main__":

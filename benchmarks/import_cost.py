@@ -1,33 +1,36 @@
 """What does `import hf_zhclip` cost beside `from transformers import AutoModel`? Whole processes, in turns.
 
-python benchmarks/import_cost.py [ROUNDS]
+python benchmarks/import_cost.py [ROUNDS] [--json FILE]
 """
 
-import statistics
 import subprocess
 import sys
-import time
+
+from measuring import Sides, arguments, give, in_turns, table
 
 THEIRS = "from transformers import AutoModel"
 OURS = THEIRS + "; import hf_zhclip"
 HELP = "import runpy, sys; sys.argv = ['zhclip', '--help']; runpy.run_module('zhclip_cli', run_name='__main__')"
 
 
-def seconds(code: str) -> float:
-    started = time.perf_counter()
+def run(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return time.perf_counter() - started
+
+
+def sides() -> Sides:
+    return {
+        THEIRS: lambda: run(THEIRS),
+        "the same and import hf_zhclip": lambda: run(OURS),
+        "zhclip --help": lambda: run(HELP),
+    }
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    # In turns, so that what else the machine does falls on both.
-    times = [(seconds(THEIRS), seconds(OURS), seconds(HELP)) for _ in range(rounds)]
-    theirs, ours, help_ = (statistics.median(column) for column in zip(*times, strict=True))
-    extra = statistics.median(own - other for other, own, _ in times)
-    print(f"{THEIRS}: {theirs:.3f} s")
-    print(f"the same and import hf_zhclip: {ours:.3f} s, ratio {ours / theirs:.3f}, {extra:+.3f} s in a pair")
-    print(f"zhclip --help: {help_:.3f} s")
+    parser = arguments(__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=7)
+    asked = parser.parse_args()
+    found = in_turns(sides(), asked.rounds, least=0)
+    give([table("Processes", found, 1, [THEIRS])], asked.json)
 
 
 if __name__ == "__main__":

@@ -56,11 +56,16 @@ class Table:
 
 def timed(work: Callable[[], Any], times: int = 1, after: Callable[[], Any] = lambda: None) -> Seconds:
     """The seconds of one call, as the mean of so many calls; `after` waits for what the last call started."""
-    wall, processor = time.perf_counter(), time.process_time()
+    wall, processor = time.perf_counter(), processor_seconds()
     for _ in range(times):
         work()
     after()
-    return Seconds((time.perf_counter() - wall) / times, (time.process_time() - processor) / times)
+    return Seconds((time.perf_counter() - wall) / times, (processor_seconds() - processor) / times)
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it started and that ended."""
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def in_turns(
@@ -152,13 +157,17 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def give(tables: list[Table], file: Path | None) -> None:
-    """Prints the tables, and writes them as data."""
+def give(tables: Iterable[Table], file: Path | None, explained: str = "") -> None:
+    """Prints each table when it is made, and writes all as data, with what explains them in Markdown.
+
+    The file is written after each table, so that a script that is stopped leaves the tables that it has.
+    """
+    content: dict[str, Any] = {"machine": machine(), "tables": [], "explained": explained}
     for each in tables:
         print(printed(each), flush=True)
-    if file is not None:
-        content = {"machine": machine(), "tables": [asdict(each) for each in tables]}
-        file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        content["tables"].append(asdict(each))
+        if file is not None:
+            file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def told(words: str) -> None:

@@ -17,6 +17,7 @@ every violation, with layers folded.
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -301,6 +302,27 @@ def fold(lines: Iterable[str]) -> list[str]:
     return sorted(
         _filled(pattern, ranges) for pattern, numbers in groups.items() for ranges in _ranges(frozenset(numbers))
     )
+
+
+def has_match(pattern: str, ordered: Sequence[str]) -> bool:
+    """Whether the pattern matches one of the sorted keys; only keys with the pattern's beginning are tried."""
+    head = _literal_head(pattern)
+    start = bisect_left(ordered, head)
+    if head == pattern:
+        return start < len(ordered) and ordered[start] == pattern
+    fullmatch = _regex(pattern).fullmatch
+    for place in range(start, len(ordered)):
+        if not ordered[place].startswith(head):
+            return False
+        if fullmatch(ordered[place]):
+            return True
+    return False
+
+
+@cache
+def _literal_head(pattern: str) -> str:
+    """The pattern's text before its first layer number or rest of a key."""
+    return re.split(r"\{\}|\*", pattern, maxsplit=1)[0]
 
 
 def matches(pattern: str, key: str) -> bool:

@@ -466,8 +466,10 @@ class SheetRow:
 @cache
 def font_characters() -> frozenset[str]:
     """The characters of every caption of every wording: what `FONT` has."""
-    words = [*COLOURS.values(), *NEW_COLOURS.values(), *SIZES.values(), *PLACES.values(), *RELATIONS.values()]
-    told = [*(word for word, *_ in words), *COUNTS.values(), *SHAPES.values(), *NEW_SHAPES.values()]
+    told: list[Word | Shape] = [*COUNTS.values(), *SHAPES.values(), *NEW_SHAPES.values()]
+    told += [word for word, _ in (*COLOURS.values(), *NEW_COLOURS.values())]
+    told += [word for word, _ in SIZES.values()] + [word for word, _ in PLACES.values()]
+    told += [word for word, _, _ in RELATIONS.values()]
     one = Facts("", (THINGS[0], THINGS[1]), size="small", place="middle", count=2, relation="above")
     sentences = [wording(one) for wordings in WORDINGS.values() for wording in wordings]
     return frozenset("".join((*sentences, *(word.chinese for word in told))))

@@ -47,7 +47,7 @@ def test_a_byte_order_mark_says_nothing(bom, tmp_path):
 
 
 def test_a_file_above_the_limit_is_refused_without_being_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_files, "MOST_BYTES", 10)
+    monkeypatch.setattr(json_files, "MOST_JSON_BYTES", 10)
     (tmp_path / "x.json").write_text('{"abcdefgh": 1}')
 
     with pytest.raises(InputError, match="more than 10 bytes"):

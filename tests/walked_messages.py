@@ -131,10 +131,7 @@ WALKED = {
             "conversion/detection/parts.py witness_vocabulary",
             "conversion/tokenizers/builders.py bert_tokenizer",
         ),
-        "a_checkpoint_that_was_zipped_again_is_fetched": (
-            "conversion/reading/containers.py _load_zip",
-            "conversion/reading/torchscript.py _Archive.storage: was compressed later,",
-        ),
+        "a_checkpoint_that_was_zipped_again_is_fetched": ("conversion/reading/archive.py Archive._stored_entry",),
         "a_class_in_config_json_is_corrected": (
             "conversion/detection/detect.py _named: whose model computes",
             "conversion/detection/detect.py _named: . The two",
@@ -160,15 +157,16 @@ WALKED = {
         ),
         "a_file_that_is_cut_is_fetched_again": (
             "conversion/reading/containers.py _load_safetensors",
-            "conversion/reading/containers.py _check_zip",
-            "conversion/reading/containers.py _load_torch",
+            "conversion/reading/archive.py Archive._check",
+            "conversion/reading/archive.py Archive.flat",
+            "conversion/reading/containers.py _load_zip",
+            "conversion/reading/containers.py _told",
             "conversion/reading/distributed.py Folder.__init__",
             "conversion/reading/distributed.py Folder.load",
             "conversion/reading/distributed.py Folder._check_bytes",
             "conversion/reading/distributed.py _check",
             "conversion/reading/numpy_pickle.py load",
             "conversion/reading/torchscript.py load",
-            "conversion/reading/torchscript.py _Archive.storage: bytes were wanted.",
         ),
         "a_format_that_reads_no_files_beside_is_left_out": ("conversion/detection/detect.py _refuse_beside",),
         "a_length_of_texts_within_the_limits_is_taken": ("conversion/pipeline.py _longest_text",),
@@ -255,7 +253,7 @@ WALKED = {
         "the_base_s_config_is_passed": ("conversion/sources/multilingual_clip.py _tower",),
         "the_folder_of_a_report_is_made": ("conversion/pipeline.py _check_report: : the folder",),
         "weights_that_are_no_numbers_are_converted_anyway": ("conversion/repos/write.py write_weights",),
-        "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing: exists already",),
+        "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing: or pass --force",),
         "widths_of_a_multilingual_clip_are_taken_from_the_same_folder": (
             "conversion/sources/multilingual_clip.py _check_sizes",
         ),
@@ -471,6 +469,11 @@ WALKED = {
             "src/hf_zhclip/training/parts.py check_chunks",
         ),
     },
+    "tests/inference/test_exported.py": {
+        "test_an_export_for_transformers_js_is_told_as_such_and_a_plain_export_is_taken": (
+            "src/hf_zhclip/inference/exported.py OTHER_KINDS",
+        ),
+    },
     "tests/inference/test_embedding.py": {
         "test_a_shard_of_another_corpus_is_named_and_made_again_after_it_is_removed": (
             "src/hf_zhclip/inference/corpus.py AGAIN",
@@ -491,12 +494,30 @@ WALKED = {
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {
+        "test_facts_with_an_unknown_or_a_missing_field_are_damaged": (
+            "src/hf_zhclip/inference/zhclip_onnx.py _OTHER_FIELDS",
+        ),
         "test_a_folder_that_is_no_export_is_refused_and_an_export_is_taken": (
             "src/hf_zhclip/inference/zhclip_onnx.py _read_facts",
         ),
         "test_a_picture_that_is_cut_off_is_named_and_the_whole_file_is_taken": (
             "src/hf_zhclip/inference/zhclip_onnx.py _CUT_OFF",
         ),
+    },
+    "tests/inference/test_searching.py": {
+        "test_a_model_that_has_moved_is_named_with_model": ("src/hf_zhclip/inference/searching.py _place",),
+        "test_another_model_is_refused_and_the_corpus_s_own_is_the_way_out": (
+            "src/hf_zhclip/inference/searching.py _check_same: found another model",
+        ),
+        "test_what_a_message_names_works": (
+            "src/hf_zhclip/inference/searching.py check_top_k",
+            "src/hf_zhclip/inference/searching.py check_threshold",
+            "src/zhclip_cli/search.py run: found --port",
+            "src/zhclip_cli/search.py run: found --serve",
+        ),
+    },
+    "tests/page/test_page.py": {
+        "test_a_port_in_use_is_told_and_any_other_is_the_way_out": ("src/hf_zhclip/inference/serving.py _listening",),
     },
     "tests/training/test_training.py": {
         "a_split_to_validate_on_is_named": ("src/hf_zhclip/training/training.py _arguments: split to validate on",),
@@ -587,12 +608,16 @@ NO_WAYS = {
     "says how a folder was written": ("conversion/exports/onnx/readme.py README",),
     "says how a repo was converted": ("conversion/publishing/card_proof.py CAST",),
     "says that the model is not converted": ("conversion/sources/wukong.py _variant: states is_token_wise true.",),
-    "the command's own name": ("src/hf_zhclip/training/training.py _parser",),
+    "the command's own name": (
+        "src/hf_zhclip/training/training.py _parser",
+        "src/hf_zhclip/inference/serving.py serve",
+    ),
     "the help of an option": (
         "src/zhclip_cli/train.py add_arguments",
         "src/zhclip_cli/common.py SOURCE",
         "src/zhclip_cli/common.py SHARED",
     ),
+    "the style of a page, not a message": ("src/hf_zhclip/inference/page.py CSS",),
     "the mark of a card that was written, not a sentence": (
         "conversion/publishing/card_file.py STAMP",
         "conversion/publishing/card_file.py stamped",

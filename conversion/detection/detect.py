@@ -1,12 +1,12 @@
 """Finds the source that claims a checkpoint's keys; exactly one source must claim them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hf_zhclip.telling import near
 
 from ..errors import ConvertedRepo, InputError, UnknownFormat
-from ..mapping import claimed, fold, matches, plan
+from ..mapping import claimed, fold, has_match, plan
 from ..reading.namesakes import refuse_older_checkpoint
 from ..reading.read import Checkpoint, without
 from ..reading.wrappers import OWN_SCRIPT
@@ -243,19 +243,15 @@ def _knows_classes(source: Source, checkpoint: Checkpoint) -> bool:
 
 
 def _fitting(source: Source, checkpoint: Checkpoint) -> Signature | None:
-    keys, beside = checkpoint.tensors, {file.name for file in checkpoint.files}
+    keys, beside = checkpoint.ordered, {file.name for file in checkpoint.files}
     for signature in source.signatures:
         if (
-            all(_any(pattern, keys) for pattern in signature.required)
-            and not any(_any(pattern, keys) for pattern in signature.absent)
-            and beside.issuperset(signature.beside)
+            beside.issuperset(signature.beside)
+            and all(has_match(pattern, keys) for pattern in signature.required)
+            and not any(has_match(pattern, keys) for pattern in signature.absent)
         ):
             return signature
     return None
-
-
-def _any(pattern: str, keys: Iterable[str]) -> bool:
-    return any(matches(pattern, key) for key in keys)
 
 
 def _refuse_placeholders(checkpoint: Checkpoint) -> None:
@@ -307,8 +303,8 @@ def _named_otherwise(checkpoint: Checkpoint, word: str) -> str:
 
 
 def _nearest(checkpoint: Checkpoint) -> str:
-    nearest = max(SOURCES.values(), key=lambda source: _likeness(source, checkpoint.tensors))
-    if not _likeness(nearest, checkpoint.tensors):
+    nearest = max(SOURCES.values(), key=lambda source: _likeness(source, checkpoint.ordered))
+    if not _likeness(nearest, checkpoint.ordered):
         some = "\n".join(f"  {key}" for key in fold(checkpoint.tensors)[:12])
         return (
             f"The format of {checkpoint.name} is not known. The checkpoint holds {len(checkpoint.tensors)} "
@@ -317,21 +313,21 @@ def _nearest(checkpoint: Checkpoint) -> str:
     return f"The format of {checkpoint.name} is not known.\n{_difference(nearest, checkpoint)}"
 
 
-def _likeness(source: Source, keys: Collection[str]) -> float:
+def _likeness(source: Source, keys: Sequence[str]) -> float:
     return max(
-        sum(_any(pattern, keys) for pattern in signature.required) / len(signature.required)
+        sum(has_match(pattern, keys) for pattern in signature.required) / len(signature.required)
         for signature in source.signatures
     )
 
 
 def _difference(source: Source, checkpoint: Checkpoint) -> str:
     """The keys by which a checkpoint differs from a source, folded."""
-    keys = checkpoint.tensors
-    best = max(source.signatures, key=lambda each: sum(_any(pattern, keys) for pattern in each.required))
+    keys = checkpoint.ordered
+    best = max(source.signatures, key=lambda each: sum(has_match(pattern, keys) for pattern in each.required))
     lines = [f"The nearest format is {source.name}, {source.title}."]
-    if absent := [pattern for pattern in best.required if not _any(pattern, keys)]:
+    if absent := [pattern for pattern in best.required if not has_match(pattern, keys)]:
         lines.append("Keys of this format that are missing here:\n" + "\n".join(f"  {key}" for key in absent))
-    if foreign := [pattern for pattern in best.absent if _any(pattern, keys)]:
+    if foreign := [pattern for pattern in best.absent if has_match(pattern, keys)]:
         lines.append(
             "Keys that this format does not have, but the checkpoint has:\n" + "\n".join(f"  {key}" for key in foreign)
         )
@@ -340,7 +336,9 @@ def _difference(source: Source, checkpoint: Checkpoint) -> str:
         lines.append(
             "Files of this format that are missing beside the weights:\n" + "\n".join(f"  {name}" for name in missing)
         )
-    problems = plan(source.rules(keys), checkpoint.shapes).problems.get("unknown keys (no rule claims them)", ())
+    problems = plan(source.rules(checkpoint.tensors), checkpoint.shapes).problems.get(
+        "unknown keys (no rule claims them)", ()
+    )
     if problems:
         lines.append(
             "Keys that no rule of this format claims:\n" + "\n".join(f"  {line}" for line in fold(problems)[:20])

@@ -1,9 +1,12 @@
 """Prefixes that a user's own class puts before every key, and that no format and no wrapper has."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+
+from hf_zhclip.budget import MOST_PREFIXES
 
 from ..mapping import MISSING, fold, plan
 from ..reading.read import Checkpoint, without
@@ -36,14 +39,20 @@ def common(keys: Collection[str]) -> list[str]:
 def find_models(checkpoint: Checkpoint, fits: Fits) -> list[Model]:
     """The known models under prefixes of some keys, no prefix within another, and a model beside them."""
     found: list[Model] = []
-    for prefix, count in _counts(checkpoint.tensors):
-        if count < FEWEST or any(prefix.startswith(each.prefix) for each in found):
+    shared = [prefix for prefix, count in _counts(checkpoint.tensors) if count >= FEWEST]
+    for prefix in shared[:MOST_PREFIXES]:
+        if any(prefix.startswith(each.prefix) for each in found):
             continue
-        inside = only(checkpoint, [key for key in checkpoint.tensors if key.startswith(prefix)])
+        inside = only(checkpoint, _beginning(checkpoint.ordered, prefix))
         if sources := _whole(inside, fits) or _whole(without(inside, prefix), fits):
             found.append(Model(prefix, sources))
     beside = only(checkpoint, [key for key in checkpoint.tensors if not _is_in(key, found)])
     return [Model("", sources), *found] if found and (sources := _whole(beside, fits)) else found
+
+
+def _beginning(ordered: Sequence[str], prefix: str) -> Sequence[str]:
+    """The keys with a prefix, of sorted keys."""
+    return ordered[bisect_left(ordered, prefix) : bisect_left(ordered, f"{prefix}\U0010ffff")]
 
 
 def only(checkpoint: Checkpoint, keys: Iterable[str]) -> Checkpoint:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..mapping import matches
+from ..mapping import has_match
 from ..reading.read import Checkpoint
 from ..source import Relative
 from ..sources import SOURCES
@@ -76,4 +76,4 @@ def _fits(relative: Relative, checkpoint: Checkpoint) -> bool:
 
 
 def _any(pattern: str, checkpoint: Checkpoint) -> bool:
-    return any(matches(pattern, key) for key in checkpoint.tensors)
+    return has_match(pattern, checkpoint.ordered)

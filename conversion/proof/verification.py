@@ -16,6 +16,7 @@ from PIL import Image
 
 from hf_zhclip.amounts import expect
 from hf_zhclip.json_files import read_json
+from hf_zhclip.repo_files import check_files
 from hf_zhclip.saving_zhclip import CODE_VERSION
 
 from ..detection.parts import Part, from_request, join_tensors, witness_vocabulary
@@ -86,6 +87,7 @@ def verify(
         )
     before = read_report(out)
     _check_formats(out, before)
+    check_files(out)
     if against is not None:
         _refuse_original(out, before)
     request = Request(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_zhclip.amounts import amounts_of_the_hub
+from hf_zhclip.hub import exchange
 
 from ..errors import InputError, WorkError
 from ..reading.files import CARD
@@ -19,6 +19,7 @@ from .packing import Content, Parcel, content_of, is_ours
 from .pushed import Pushed, pushed
 
 
+@exchange()
 def send(
     parcel: Parcel,
     repo_id: str,
@@ -54,7 +55,7 @@ def send(
         return pushed(repo_id, parcel, commit=head, kept=kept)
     size = sum(parcel.files[name].size for name in sent)
     progress(f"Sending {len(sent)} files ({size:,} bytes) to {repo_id}")
-    with _told(repo_id, _unchanged(repo_id, create_pr) + made, _perhaps(create_pr)), amounts_of_the_hub():
+    with _told(repo_id, _unchanged(repo_id, create_pr) + made, _perhaps(create_pr)):
         commit = api.create_commit(
             repo_id,
             _operations(parcel, sent, removed),
@@ -122,7 +123,7 @@ def _with_their_card(
     """The parcel with the hub's own card instead of ours, if a person edited it there, and the names of such files."""
     if remote is None or parcel.own_card or _same(remote, parcel.files[CARD]):
         return parcel, ()
-    with tempfile.TemporaryDirectory() as folder, amounts_of_the_hub():
+    with tempfile.TemporaryDirectory() as folder:
         theirs = Path(api.hf_hub_download(repo_id, CARD, revision=commit, local_dir=folder)).read_bytes()
     if card_file.is_generated(theirs.decode(errors="replace")):
         return parcel, ()

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_zhclip.budget import check_regular
+
 from ..errors import InputError
 from . import modules_json, numpy_pickle
 
@@ -53,6 +55,7 @@ def _head(folder: Path) -> Companion | None:
         raise InputError(
             f"{folder} holds {names}: heads of several models. Keep only the head that belongs to the weights."
         )
+    check_regular(files[0], "the pickle of a head")
     found = numpy_pickle.load(files[0])
     arrays = (
         [torch.as_tensor(each) for each in found] if isinstance(found, list | tuple) and _are_arrays(found) else []

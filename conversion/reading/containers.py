@@ -1,9 +1,9 @@
 """A torch.save, TorchScript or safetensors file -> its content: tensors mapped into memory; no pickle is run."""
 
-import argparse
-import pickle
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from hf_zhclip.budget import MOST_KEYS, check_regular
+from hf_zhclip.json_files import parse_json
+
 from ..errors import InputError, WorkError
-from . import pickles, torchscript
+from . import inert, pickles, torch_pickle, torchscript
+from .archive import Archive, mapped
 from .hints import to_unpack
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -33,16 +37,14 @@ def open_file(path: Path) -> Container:
     Raises:
         InputError: the file is no checkpoint, is damaged, or would have to run code to be read.
     """
+    check_regular(path, "a file of torch.save or safetensors")
     with path.open("rb") as file:
         head = file.read(512)
     if head.startswith(b"PK\x03\x04"):
-        names = _check_zip(path)
-        if torchscript.is_torchscript(names):
-            return Container("TorchScript archive, its code not run", torchscript.load(path))
-        return Container("torch.save zip", _load_zip(path, names))
+        return _load_zip(path)
     if head.startswith(LEGACY_MAGIC):
-        # Tensors in this format follow each other without an index, so that torch cannot map them.
-        return Container("torch.save file from before torch 1.6, read into memory", _load_torch(path, mmap=False))
+        # Tensors in this format follow each other without an index.
+        return Container("torch.save file from before torch 1.6, read into memory", _load_old(path))
     if head[8:9] == b"{":
         return Container("safetensors", _load_safetensors(path))
     if head[:1] == b"\x80":
@@ -59,81 +61,91 @@ def _load_numpy(path: Path) -> dict[Any, Any]:
     return top
 
 
-def _as_tensors(value: Any) -> Any:
-    """Replaces arrays in dicts by tensors on the same memory; keeps everything else."""
+def _as_tensors(value: Any, seen: dict[int, Any] | None = None) -> Any:
+    """Replaces arrays in dicts by tensors on the same memory; shared dicts stay shared."""
     import numpy as np
 
+    seen = {} if seen is None else seen
     if isinstance(value, dict):
-        return {key: _as_tensors(each) for key, each in value.items()}
+        if id(value) not in seen:
+            seen[id(value)] = {key: _as_tensors(each, seen) for key, each in value.items()}
+        return seen[id(value)]
     return torch.from_numpy(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
+            _check_header(path)
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except SafetensorError as error:
         raise InputError(f"{path} is damaged or truncated: {error}. Fetch it again.") from error
 
 
-def _check_zip(path: Path) -> list[str]:
-    """The names in a zip; the checksums of the structure records are checked."""
+def _check_header(path: Path) -> None:
+    """Refuses a header with a key twice, of which readers take different values, or with too many keys."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = parse_json(file.read(length), f"the header of {path}")
+    if not isinstance(header, dict) or len(header) > MOST_KEYS:
+        found = f"{len(header):,} tensors" if isinstance(header, dict) else "no object"
+        raise InputError(f"the header of {path} holds {found}; at most {MOST_KEYS:,} tensors were wanted.")
+
+
+def _load_zip(path: Path) -> Container:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            for name in names:
-                if name.endswith("data.pkl"):
-                    archive.read(name)
-            return names
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            archive = Archive(path, file, size, mapped(path, size))
+            if torchscript.is_torchscript(archive.names):
+                return Container("TorchScript archive, its code not run", torchscript.load(archive))
+            return Container("torch.save zip", _load_torch(path, archive))
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, *pickles.DAMAGE) as error:
         raise InputError(
-            f"{path} begins like a torch.save file but is damaged or truncated: {error}. Fetch it again."
+            f"{path} begins like a torch.save file but is damaged or truncated: {pickles.reason(error)}. Fetch it "
+            "again."
         ) from error
 
 
-def _load_zip(path: Path, names: list[str]) -> dict[Any, Any]:
-    if not any(name.endswith("/data.pkl") for name in names):
-        if unpack := to_unpack(path, names):
+def _load_torch(path: Path, archive: Archive) -> dict[Any, Any]:
+    if "data.pkl" not in archive.records:
+        if unpack := to_unpack(path, archive.names):
             raise InputError(unpack)
         raise InputError(f"{path} is a zip file without a data.pkl; a file that torch.save wrote was wanted.")
-    if _is_compressed(path):
-        raise InputError(
-            f"{path} was compressed after torch.save wrote it, so it can't be mapped into memory: fetch the original."
-        )
-    return _load_torch(path, mmap=True)
+    with _told(path, lambda: torch_pickle.names_in_archive(archive)):
+        return _dict(path, torch_pickle.of_archive(archive))
 
 
-def _is_compressed(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+def _load_old(path: Path) -> dict[Any, Any]:
+    with _told(path, lambda: pickles.globals_of_pickle(path) - torch_pickle.KNOWN), path.open("rb") as file:
+        return _dict(path, torch_pickle.of_old_file(file, path.stat().st_size))
 
 
-def _load_torch(path: Path, mmap: bool) -> dict[Any, Any]:
-    # A training script's arguments and numpy's step counts are data. Every other global is refused by its name.
-    with torch.serialization.safe_globals([argparse.Namespace, *_numpy_scalars()]):
-        try:
-            top = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        except pickles.DAMAGE as error:
-            if isinstance(error, pickle.UnpicklingError) and (names := pickles.globals_of(path)):
-                raise InputError(pickles.refusal(path, names)) from error
-            reason = f"{str(error) or type(error).__name__}".splitlines()[0]
-            raise InputError(f"{path} is damaged or truncated: {reason}. Fetch it again.") from error
-        except MemoryError as error:
-            raise WorkError(f"{path} does not fit into memory, or is damaged.") from error
+@contextmanager
+def _told(path: Path, names: Callable[[], set[str]]) -> Iterator[None]:
+    """Tells what is wrong with a file of torch.save; `names` lists what it names that is no data."""
+    try:
+        yield
+    except inert.Refused as error:
+        raise InputError(pickles.refusal(path, sorted(names() | {str(error)}))) from error
+    except inert.Foreign as error:
+        raise torch_pickle.refuse_foreign(path, error) from error
+    except InputError:
+        raise
+    except pickles.DAMAGE as error:
+        raise InputError(f"{path} is damaged or truncated: {pickles.reason(error)}. Fetch it again.") from error
+    except MemoryError as error:
+        raise WorkError(f"{path} does not fit into memory, or is damaged.") from error
+
+
+def _dict(path: Path, top: Any) -> dict[Any, Any]:
     if not isinstance(top, dict):
         raise InputError(
             f"{path} holds a {type(top).__name__}; wanted a state dict, or a dict that holds a state dict."
         )
     return top
-
-
-def _numpy_scalars() -> list[Any]:
-    import numpy as np
-
-    # numpy moved its scalar constructor between versions; files name either place.
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = [np.dtype, *{type(np.dtype(code)) for code in "?bhilqBHILQefd"}]
-    return [*kinds, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
 
 
 def _not_a_checkpoint(path: Path, head: bytes) -> str:

@@ -1,86 +1,187 @@
-"""Folders of torch.distributed.checkpoint (`.metadata` and `*.distcp`), by torch's own reader in a single process.
+"""Folders of torch.distributed.checkpoint (`.metadata` and `*.distcp`), read in a single process.
 
-torch's reader unpickles `.metadata` without limits, which would run any code in a foreign file. This module admits
-only the classes that describe tensors and their places. torch's reader loads the tensors with `weights_only=True`.
+torch's own reader unpickles `.metadata` without limits, which would run any code in a foreign file. Here the inert
+reader reads it, and each part of a tensor, which is a file of torch.save inside a `.distcp`. Sources: metadata.py and
+filesystem.py of torch/distributed/checkpoint.
 """
 
-import dataclasses
+import io
 import math
 import pathlib
-import pickle
-from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorProperties, TensorStorageMetadata
+
+from hf_zhclip.budget import MOST_SHARES, check_regular
 
 from ..errors import InputError, WorkError
+from . import torch_pickle
+from .archive import Archive
 from .files import is_file_name
-from .pickles import DAMAGE, some
+from .inert import Foreign, Maker, Record, Refused, Unpickler, Values
+from .numpy_pickle import MOST_DIMENSIONS
+from .pickles import DAMAGE, reason, some
 
 METADATA = ".metadata"
 
-ADMITTED = {
-    "torch": {"Size"},
-    "torch.serialization": {"_get_layout"},
-    "torch.distributed.checkpoint.metadata": {
-        *("Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata", "BytesStorageMetadata"),
-        *("ChunkStorageMetadata", "TensorProperties", "_MEM_FORMAT_ENCODING"),
-    },
-    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-    # Where torch 2.2 and older kept two of these classes.
-    "torch.distributed._shard.sharded_tensor.metadata": {"TensorProperties", "MEM_FORMAT_ENCODING"},
-    "collections": {"OrderedDict"},
+METADATA_MODULE = "torch.distributed.checkpoint.metadata"
+
+DESCRIPTIONS = {
+    **{f"{METADATA_MODULE}.{name}": name for name in ("Metadata", "MetadataIndex", "TensorStorageMetadata")},
+    **{f"{METADATA_MODULE}.{name}": name for name in ("ChunkStorageMetadata", "TensorProperties")},
+    "torch.distributed.checkpoint.filesystem._StorageInfo": "_StorageInfo",
+    # Where torch 2.2 and older kept this class.
+    "torch.distributed._shard.sharded_tensor.metadata.TensorProperties": "TensorProperties",
 }
-"""The globals of `.metadata` that are data; dtypes and paths are admitted too."""
+"""The classes in `.metadata` that describe tensors and their places."""
+
+OF_NO_USE = (
+    *(f"{METADATA_MODULE}.{name}" for name in ("StorageMeta", "BytesStorageMetadata", "_MEM_FORMAT_ENCODING")),
+    "torch.distributed._shard.sharded_tensor.metadata.MEM_FORMAT_ENCODING",
+    "torch.serialization._get_layout",
+)
+"""Names of data that is not used here; so are paths, as the place where another system saved the folder."""
+
+DTYPES = {name: maker for name, maker in torch_pickle.MAKERS.items() if name.endswith(" itself")}
 
 
-def _place(*parts: Any) -> str:
-    """Replaces a path; the place where another system saved the folder is of no use here."""
-    return "/".join(map(str, parts))
+def _description(values: Values, arguments: tuple[Any, ...], state: Any) -> Any:
+    """The fields of a class that describes something, as the pickle states them."""
+    if arguments:
+        raise ValueError("a description is made of something")
+    if type(state) is tuple:  # TensorProperties: dtype, layout, requires_grad, memory format, pinned
+        return {"dtype": values.of(state[0])}
+    if type(state) is not dict:
+        raise ValueError("a description without fields")
+    return {str(name): values.of(value) for name, value in state.items()}
 
 
-class _Unpickler(pickle._Unpickler):  # pickle's Python version, because opcodes of the C version cannot be replaced
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name in ADMITTED.get(module, ()):
-            return getattr(import_module(module), name)
-        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
-            return dtype
-        if module.split(".")[0] == "pathlib" and name in vars(pathlib):
-            return _place
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
-
-    def load_build(self) -> None:
-        instance = self.stack[-2]  # type: ignore[attr-defined]
-        if isinstance(instance, type) or not dataclasses.is_dataclass(instance):
-            raise pickle.UnpicklingError("it sets attributes of an object that does not describe a tensor")
-        super().load_build()  # type: ignore[misc]
-
-    dispatch[pickle.BUILD[0]] = load_build
+def _no_use(values: Values, arguments: tuple[Any, ...], state: Any) -> str:
+    return "…"
 
 
-class _Reader(FileSystemReader):
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        path = Path(self.path) / METADATA
-        try:
-            with path.open("rb") as file:
-                metadata = _Unpickler(file).load()
-            _check(metadata, Path(self.path))
-        except (*DAMAGE, MemoryError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{path} is no metadata of torch.distributed.checkpoint, or is damaged: {_reason(error)}. None of its "
-                "code was run."
-            ) from error
-        if getattr(metadata, "storage_meta", None) is None:
-            metadata.storage_meta = StorageMeta()
-        return metadata
+def _size(values: Values, arguments: tuple[Any, ...], state: Any) -> tuple[int, ...]:
+    found = values.of(arguments[0]) if arguments else ()
+    if type(found) not in (tuple, list) or any(type(each) is not int for each in found):
+        raise ValueError("a size that is no list of whole numbers")
+    return tuple(found)
+
+
+MAKERS: Mapping[str, Maker] = {
+    **dict.fromkeys(DESCRIPTIONS, _description),
+    **dict.fromkeys(OF_NO_USE, _no_use),
+    **DTYPES,
+    "torch.Size": _size,
+}
+
+
+def _is_known(name: str) -> bool:
+    return name in MAKERS or f"{name} itself" in MAKERS or name == "collections.OrderedDict" or _is_path(name)
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith("pathlib.") and name.rpartition(".")[2] in vars(pathlib)
+
+
+class _Values(Values):
+    """Values of `.metadata`: descriptions are also keys, by the name and the place of the tensor's part."""
+
+    def _key(self, key: Any) -> Any:
+        if type(key) is Record and key.path == f"{METADATA_MODULE}.MetadataIndex":
+            found = self.of(key)
+            name, offset = found["fqn"], found.get("offset")
+            if type(name) is not str or (offset is not None and not _is_size(offset)):
+                raise ValueError("an index without a name or a place")
+            return name, offset
+        return super()._key(key)
+
+    def of(self, value: Any) -> Any:
+        if type(value) is Record and _is_path(value.path):
+            # A path of an older Python is made of its parts; its text is used only as a file's name.
+            return "/".join(str(part) for part in value.arguments if type(part) is str)
+        return super().of(value)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is tuple and len(value) <= MOST_DIMENSIONS and all(type(each) is int for each in value)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a part of a tensor lies: a file of the folder, and the first byte and the length of the part's file."""
+
+    file: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    """What `.metadata` says: tensors by name, "…" for everything else, and the place of each part."""
+
+    stored: Mapping[str, TensorStorageMetadata | str]
+    places: Mapping[str, tuple[Any, ...]]
+    parts: Mapping[tuple[str, tuple[int, ...] | None], _Place]
+
+
+def _read_metadata(folder: Path) -> _Metadata:
+    path = folder / METADATA
+    check_regular(path, "the metadata of torch.distributed.checkpoint")
+    try:
+        content = path.read_bytes()
+        top = Unpickler(io.BytesIO(content), len(content), _is_known).load()
+        if type(top) is not Record or DESCRIPTIONS.get(top.path) != "Metadata":
+            raise InputError(f"{path} holds {type(top).__name__}; torch's Metadata was wanted.")
+        found = _described(_Values(MAKERS, len(content)).of(top))
+    except Refused as error:
+        raise InputError(
+            f"{path} is no metadata of torch.distributed.checkpoint, or is damaged: it names {error}. None of its "
+            "code was run."
+        ) from error
+    except InputError:
+        raise
+    except (*DAMAGE, Foreign, MemoryError) as error:
+        raise InputError(
+            f"{path} is no metadata of torch.distributed.checkpoint, or is damaged: {reason(error)}. None of its code "
+            "was run."
+        ) from error
+    _check(found, folder)
+    return found
+
+
+def _described(fields: Mapping[str, Any]) -> _Metadata:
+    stored = {str(name): _stored(each) for name, each in fields["state_dict_metadata"].items()}
+    parts = {}
+    for key, each in fields["storage_data"].items():
+        if type(key) is not tuple:
+            raise ValueError("a place that belongs to no tensor")
+        if each.get("transform_descriptors"):
+            raise Foreign("it has compressed files, which are not read here")
+        file, offset, length = each["relative_path"], each["offset"], each["length"]
+        if type(file) is not str or type(offset) is not int or type(length) is not int or min(offset, length) < 0:
+            raise ValueError("a part without a place")
+        parts[key] = _Place(file, offset, length)
+    places = fields.get("planner_data") or {}
+    if type(places) is not dict or any(type(place) is not tuple for place in places.values()):
+        raise ValueError("places of values that are no paths")
+    return _Metadata(stored, places, parts)
+
+
+def _stored(fields: Any) -> TensorStorageMetadata | str:
+    if type(fields) is not dict:
+        return "…"
+    dtype, size = fields["properties"]["dtype"], fields["size"]
+    chunks = [
+        ChunkStorageMetadata(torch.Size(each["offsets"]), torch.Size(each["sizes"])) for each in fields["chunks"]
+    ]
+    if not isinstance(dtype, torch.dtype) or not _is_size(size) or len(chunks) > MOST_SHARES:
+        raise ValueError("a tensor without a type or a size")
+    return TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size(size), chunks)
 
 
 class Folder:
@@ -91,25 +192,23 @@ class Folder:
 
     def __init__(self, path: Path):
         self.path = path
-        self._reader = _Reader(path)
-        self._metadata = self._reader.read_metadata()
+        self._metadata = _read_metadata(path)
         self._names: dict[int, str] = {}
         self.top: dict[Any, Any] = {}
-        places = self._metadata.planner_data or {}
         try:
-            for name, stored in self._metadata.state_dict_metadata.items():
-                _put(self.top, places.get(name, (name,)), self._leaf(name, stored))
+            for name, stored in self._metadata.stored.items():
+                _put(self.top, self._metadata.places.get(name, (name,)), self._leaf(name, stored))
         except DAMAGE as error:
-            raise InputError(f"{path / METADATA} is damaged: {_reason(error)}. Fetch it again.") from error
+            raise InputError(f"{path / METADATA} is damaged: {reason(error)}. Fetch it again.") from error
 
     @property
     def files(self) -> tuple[Path, ...]:
-        names = {info.relative_path for info in self._metadata.storage_data.values()}
+        names = {place.file for place in self._metadata.parts.values()}
         return (self.path / METADATA, *(self.path / name for name in sorted(names)))
 
-    def _leaf(self, name: str, stored: Any) -> Any:
-        if not isinstance(stored, TensorStorageMetadata):
-            return "…"
+    def _leaf(self, name: str, stored: TensorStorageMetadata | str) -> Any:
+        if isinstance(stored, str):
+            return stored
         leaf = torch.empty(stored.size, dtype=stored.properties.dtype, device="meta")
         self._names[id(leaf)] = name
         return leaf
@@ -125,26 +224,38 @@ class Folder:
         try:
             state_dict = {self._names[id(leaf)]: _unread(leaf) for leaf in chosen.values()}
         except (MemoryError, RuntimeError) as error:
-            raise WorkError(f"{self.path} does not fit into memory: {_reason(error)}.") from error
-        planner = DefaultLoadPlanner()
+            raise WorkError(f"{self.path} does not fit into memory: {reason(error)}.") from error
         try:
-            # Does what torch.distributed.checkpoint.load does, but without its collective calls. If a process group is
-            # running, as in a training script, these calls would wait for ranks that do not convert.
-            planner.set_up_planner(state_dict, self._metadata, is_coordinator=True)
-            self._reader.set_up_storage_reader(self._metadata, is_coordinator=True)
-            plan = self._reader.prepare_local_plan(planner.create_local_plan())
-            (plan,) = self._reader.prepare_global_plan(planner.create_global_plan([plan]))
-            self._reader.read_data(planner.finish_plan(plan), planner).wait()
-        except DAMAGE as error:
-            raise InputError(f"{self.path} is damaged or truncated: {_reason(error)}. Fetch it again.") from error
+            for name, tensor in state_dict.items():
+                self._fill(name, tensor)
+        except InputError:
+            raise
+        except (*DAMAGE, zipfile.BadZipFile, Refused, Foreign) as error:
+            raise InputError(f"{self.path} is damaged or truncated: {reason(error)}. Fetch it again.") from error
         except MemoryError as error:
             raise WorkError(f"{self.path} does not fit into memory, or is damaged.") from error
         return {key: state_dict[self._names[id(leaf)]] for key, leaf in chosen.items()}
 
+    def _fill(self, name: str, tensor: torch.Tensor) -> None:
+        """Copies a tensor's parts into it; each part is a file of torch.save within a file of the folder."""
+        stored = self._metadata.stored[name]
+        assert not isinstance(stored, str)  # it has a leaf
+        for chunk in stored.chunks:
+            place = self._metadata.parts.get((name, tuple(chunk.offsets)))
+            if place is None and len(stored.chunks) == 1:
+                place = self._metadata.parts.get((name, None))
+            if place is None:
+                raise ValueError(f"a part of {name:.60} has no place")
+            part = _read_part(self.path / place.file, place)
+            if part.shape != chunk.sizes or part.dtype != tensor.dtype:
+                raise ValueError(f"a part of {name:.60} has another shape or type")
+            target = tensor
+            for axis, (start, length) in enumerate(zip(chunk.offsets, chunk.sizes, strict=True)):
+                target = target.narrow(axis, start, length)
+            target.copy_(part)
+
     def _check_bytes(self, leaves: Iterable[torch.Tensor]) -> None:
         """Refuses tensors that are larger than the files, before memory is allocated for them."""
-        if any(getattr(info, "transform_descriptors", None) for info in self._metadata.storage_data.values()):
-            return  # the files are compressed
         wanted = sum(leaf.numel() * leaf.itemsize for leaf in leaves)
         there = sum(path.stat().st_size for path in self.files)
         if wanted > there:
@@ -154,8 +265,17 @@ class Folder:
             )
 
 
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _read_part(path: Path, place: _Place) -> torch.Tensor:
+    with path.open("rb") as file:
+        if place.offset + place.length > path.stat().st_size:
+            raise EOFError(f"{path.name} ends before byte {place.offset + place.length}")
+        file.seek(place.offset)
+        content = bytearray(file.read(place.length))
+    storage = torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
+    found = torch_pickle.of_archive(Archive(path, io.BytesIO(content), len(content), storage))
+    if not isinstance(found, torch.Tensor):
+        raise ValueError(f"{path.name} holds a {type(found).__name__} in the place of a tensor")
+    return found
 
 
 def _unread(leaf: torch.Tensor) -> torch.Tensor:
@@ -175,20 +295,14 @@ def _put(top: dict[Any, Any], place: Iterable[Any], value: Any) -> None:
     top[last] = value
 
 
-def _check(metadata: Any, folder: Path) -> None:
-    """Checks the description of the files against the folder, because torch's reader does not check it."""
-    if not isinstance(metadata, Metadata):
-        raise InputError(f"{folder / METADATA} holds {type(metadata).__name__}; torch's Metadata was wanted.")
-    names = {info.relative_path for info in metadata.storage_data.values()}
-    if outside := sorted(str(name) for name in names if not is_file_name(name)):
+def _check(metadata: _Metadata, folder: Path) -> None:
+    """Checks the description of the files against the folder."""
+    names = {place.file for place in metadata.parts.values()}
+    if outside := sorted(name for name in names if not is_file_name(name)):
         raise InputError(f"{folder / METADATA} names {some(outside)}; files of its own folder were wanted.")
     if absent := sorted(name for name in names if not (folder / name).is_file()):
         raise InputError(f"{folder / METADATA} names missing files: {some(absent)}. Fetch these files and try again.")
-    wrong = [
-        name
-        for name, stored in metadata.state_dict_metadata.items()
-        if isinstance(stored, TensorStorageMetadata) and not is_filled(stored)
-    ]
+    wrong = [name for name, stored in metadata.stored.items() if not isinstance(stored, str) and not is_filled(stored)]
     if wrong:
         raise InputError(
             f"{folder / METADATA} does not place all parts of {some(wrong)}: the share of a rank is missing, or two "

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hf_zhclip.amounts import amounts_of_the_hub
+from hf_zhclip.hub import exchange
 from hf_zhclip.telling import near
 
 from ..errors import InputError
@@ -125,7 +125,7 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
 
     hub_modelscope.check_inside(repo, file)
     try:
-        with amounts_of_the_hub():
+        with exchange():
             if file is not None:
                 return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
             return Path(_download_folder(huggingface_hub, repo, revision))

@@ -1,11 +1,9 @@
 """Lists the globals that a pickle names, without running it, so that a refusal can show them."""
 
-import io
 import pickle
 import pickletools
 import re
 import struct
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +15,9 @@ HARMLESS = re.compile(
     r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\._?core\.multiarray\.scalar"
 )
 """Globals that are data: storages, dtypes, the functions that rebuild tensors, and what `containers` allows."""
+
+MOST_SHOWN = 200
+"""The characters of one line that a message shows."""
 
 DAMAGE = (
     *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError),
@@ -34,17 +35,18 @@ def refusal(path: Path, names: Iterable[str]) -> str:
     )
 
 
-def globals_of(path: Path) -> set[str]:
-    """`module.name` of every global that a torch.save file or a plain pickle names, without the harmless globals."""
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            return set(_scan(file))
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        return {found for name in names for found in _scan(io.BytesIO(archive.read(name)))}
+def reason(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _scan(file: BinaryIO) -> Iterator[str]:
+def globals_of_pickle(path: Path) -> set[str]:
+    """`module.name` of every global that a file of one or more pickles names, without the harmless globals."""
+    with path.open("rb") as file:
+        return set(scan(file))
+
+
+def scan(file: BinaryIO) -> Iterator[str]:
     """The globals of a pickle, or of several pickles in a row."""
     while True:
         strings: list[str] = []
@@ -71,6 +73,6 @@ def _scan(file: BinaryIO) -> Iterator[str]:
 
 def some(lines: Iterable[str]) -> str:
     """The first dozen lines, layers folded, and how many more there are."""
-    folded = fold(lines)
+    folded = [line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]} …" for line in fold(lines)]
     more = f" and {len(folded) - 12} more" if len(folded) > 12 else ""
     return ", ".join(folded[:12]) + more

@@ -6,13 +6,15 @@ Tensors are memory-mapped: this module reads their headers, and a later computat
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
+from hf_zhclip.budget import check_regular, most_made
 from hf_zhclip.json_files import read_json, read_python_json
 
 from ..errors import InputError, WorkError
@@ -115,7 +117,12 @@ class Checkpoint:
         """The checkpoint's name on the hub, or the last part of the path; for `.` the folder's own name."""
         return self.hub_id or Path(os.path.abspath(self.path)).name
 
-    @property
+    @cached_property
+    def ordered(self) -> Sequence[str]:
+        """The keys, sorted."""
+        return sorted(self.tensors)
+
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {key: tuple(tensor.shape) for key, tensor in self.tensors.items()}
 
@@ -127,6 +134,8 @@ def read(path: Path) -> Checkpoint:
         InputError: the path is no checkpoint, is damaged, or would have to run code to be read.
         WorkError: the system could not read the file.
     """
+    if not path.is_dir():
+        check_regular(path, "a checkpoint")
     try:
         return replace(_read_folder(path) if path.is_dir() else _read_single(path), path=path)
     except OSError as error:
@@ -362,6 +371,7 @@ def _read_weights(path: Path) -> Checkpoint:
 
 def _checkpoint(path: Path, files: tuple[Path, ...], container: str, found: Unwrapped) -> Checkpoint:
     _refuse_kinds(found.tensors, path)
+    _refuse_repeated(found.tensors, files)
     if DEEPSPEED[0] in found.wrappers and any(tensor.dtype in HALVES for tensor in found.tensors.values()):
         container += ", 16-bit weights of DeepSpeed"
     return Checkpoint(
@@ -373,6 +383,16 @@ def _checkpoint(path: Path, files: tuple[Path, ...], container: str, found: Unwr
         training=found.training,
         average=found.average,
     )
+
+
+def _refuse_repeated(tensors: Mapping[str, torch.Tensor], files: Sequence[Path]) -> None:
+    """Refuses tensors that together are far larger than their files: many names of the same numbers."""
+    made, stored = sum(tensor.nbytes for tensor in tensors.values()), sum(file.stat().st_size for file in files)
+    if made > most_made(stored):
+        raise InputError(
+            f"{files[0]} holds tensors of {made:,} bytes in {stored:,} bytes of files: names of the same numbers, "
+            "or numbers that repeat (stride 0). A state dict of ordinary tensors was wanted."
+        )
 
 
 def _with_config(folder: Path, checkpoint: Checkpoint) -> Checkpoint:

@@ -5,38 +5,26 @@ tensors' values lie under `data/`. The classes lie under `code/`; their text say
 buffers.
 """
 
-import pickle
+import io
 import re
-import struct
-import sys
 import zipfile
 import zlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from ..errors import InputError
-from . import pickles
+from hf_zhclip.budget import MOST_DEPTH, MOST_KEYS
 
-DTYPES = {
-    f"{name}Storage": dtype
-    for name, dtype in {
-        **{"Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16},
-        **{"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8},
-        **{"Bool": torch.bool, "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128},
-    }.items()
-}
-"""The dtypes of torch's storage classes, by class name."""
+from ..errors import InputError
+from . import pickles, torch_pickle
+from .archive import Archive
+from .inert import Foreign, Maker, Record, Unpickler, Values
+from .torch_pickle import DTYPES, Stored
 
 CLASS = re.compile(r"^class (\w+)(?:\((\w*)\))?:\n((?:  .*\n|\n)*)", re.MULTILINE)
 TENSORS = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
 """Finds the attributes that belong to the state_dict() in the text of a module's class."""
-
-LOCAL_HEADER = struct.Struct("<26xHH")
-"""The lengths of the name and of the extra field in a zip entry's header."""
 
 WAY_OUT = (
     "If you trust the file, load it with torch.jit.load(FILE) and save its weights: "
@@ -49,154 +37,142 @@ def is_torchscript(names: list[str]) -> bool:
     return any("/code/" in name for name in names)
 
 
-def load(path: Path) -> dict[str, torch.Tensor]:
+def load(archive: Archive) -> dict[str, torch.Tensor]:
     """The keys and tensors of `torch.jit.load(path).state_dict()`, without running code.
 
     Raises:
         InputError: the archive is damaged or compressed, or its data would have to run code.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return dict(_Archive(path, archive).state_dict())
+        return _Module(archive).state_dict()
     except InputError:  # a ValueError, which is among the signs of damage
         raise
+    except Foreign as error:
+        raise torch_pickle.refuse_foreign(archive.path, error) from error
     except (zipfile.BadZipFile, zlib.error, *pickles.DAMAGE) as error:
-        reason = f"{str(error) or type(error).__name__}".splitlines()[0]
-        raise InputError(f"{path} is a damaged TorchScript archive: {reason}. Fetch it again.") from error
+        raise InputError(
+            f"{archive.path} is a damaged TorchScript archive: {pickles.reason(error)}. Fetch it again."
+        ) from error
 
 
-class _Object:
-    """Stands for an object of the archive's own classes: it stores its state, and does nothing."""
-
-    name = ""
-    state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+def _first(values: Values, arguments: tuple[Any, ...], state: Any) -> Any:
+    return values.of(arguments[0])
 
 
-class _Archive:
-    """An open archive: its records by their names below the top folder, and its code's classes."""
+MAKERS: Mapping[str, Maker] = {
+    "torch._utils._rebuild_tensor_v2": torch_pickle.MAKERS["torch._utils._rebuild_tensor_v2"],
+    "torch._utils._rebuild_parameter": torch_pickle.MAKERS["torch._utils._rebuild_parameter"],
+    # Attributes that are no tensors: lists of plain values, and a value with its type name.
+    **{f"torch.jit._pickle.build_{kind}list": _first for kind in ("int", "double", "bool", "tensor")},
+    "torch.jit._pickle.restore_type_tag": _first,
+}
+"""The names that a value may come from, beside the archive's own classes, whose objects stay records."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path = path
+TENSOR_NAMES = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter")
+
+OWN = "__torch__."
+"""The beginning of the names of the archive's own classes."""
+
+STORAGES = {f"torch.{name}": dtype for name, dtype in DTYPES.items()}
+
+
+def _is_object(value: Any) -> bool:
+    return type(value) is Record and value.path.startswith(OWN)
+
+
+class _Module:
+    """The top module of an archive, and its code's classes."""
+
+    def __init__(self, archive: Archive) -> None:
         self.archive = archive
-        self.records = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
-        if (order := self._text("byteorder", default=b"little").decode("ascii")) != sys.byteorder:
-            raise InputError(
-                f"{path} holds {order}-endian numbers; wanted {sys.byteorder}-endian, as on this machine."
-            )
-        self.bytes = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
+        self.path = archive.path
+        archive.check_byte_order()
+        self._values = Values(MAKERS, archive.size)
+        self._classes: dict[str, dict[str, set[str] | None]] = {}
+        self._visits = 0
 
-    def state_dict(self) -> Iterator[tuple[str, torch.Tensor]]:
-        entry = self.records["data.pkl"]
-        with self.archive.open(entry) as file:
-            top = _Unpickler(file, self).load()
-        if not isinstance(top, _Object):
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        content = self.archive.stored("data.pkl")
+        top = _Unpickler(content, self.archive).load()
+        if not _is_object(top):
             raise InputError(f"{self.path} holds a {type(top).__name__} instead of a TorchScript module. {WAY_OUT}")
-        return self._tensors(top, "", ())
+        found: dict[str, torch.Tensor] = {}
+        for key, tensor in self._tensors(top, "", ()):
+            if key in found:
+                raise ValueError(f"the key {key:.60} occurs twice")
+            found[key] = tensor
+        return found
 
-    def _tensors(self, module: _Object, prefix: str, above: tuple[_Object, ...]) -> Iterator[tuple[str, torch.Tensor]]:
+    def _tensors(self, module: Record, prefix: str, above: tuple[Record, ...]) -> Iterator[tuple[str, torch.Tensor]]:
         """The tensors of a module and its submodules: attributes that its class declares and that are not None."""
         if any(module is each for each in above):
             raise InputError(f"{self.path} is damaged: its module {prefix.rstrip('.')} contains itself.")
-        if not isinstance(module.state, dict):
+        self._visits += 1  # a module in two places counts twice, so that shared modules do not multiply
+        if self._visits > MOST_KEYS or len(above) > MOST_DEPTH:
             raise InputError(
-                f"{self.path}: the class {module.name} is restored by its own code, which is never run here. {WAY_OUT}"
+                f"{self.path} holds more than {MOST_KEYS:,} modules, or modules nested more than {MOST_DEPTH} deep; a "
+                "model was wanted."
             )
-        declared = self._declared(module.name)
+        if module.arguments:
+            raise ValueError(f"an object of {module.path} is made of something")
+        if type(module.state) is not dict:
+            raise InputError(
+                f"{self.path}: the class {module.path} is restored by its own code, which is never run here. {WAY_OUT}"
+            )
+        declared = self._declared(module.path)
         if declared is None:
             return  # state_dict() also skips an object whose class is no module
         for name, value in module.state.items():
-            if isinstance(value, torch.Tensor) and name in declared:
-                yield prefix + name, value
+            if type(value) is Record and value.path in TENSOR_NAMES and name in declared:
+                yield f"{prefix}{name}", self._values.of(value)
         for name, value in module.state.items():
-            if isinstance(value, _Object):
+            if _is_object(value):
                 yield from self._tensors(value, f"{prefix}{name}.", (*above, module))
 
     def _declared(self, qualified: str) -> set[str] | None:
         """The parameters and buffers of a class, read from the text of its code; None if the class is no module."""
         place, _, name = qualified.rpartition(".")
-        for found, base, body in CLASS.findall(self._text(f"code/{place.replace('.', '/')}.py").decode("utf-8")):
-            if found == name:
-                tensors = TENSORS.findall(body)
-                return set(re.findall(r'"([^"]*)"', ",".join(tensors))) if base == "Module" else None
-        raise InputError(f"{self.path} is damaged: its code does not hold the class {qualified}.")
-
-    def _text(self, name: str, default: bytes | None = None) -> bytes:
-        if default is not None and name not in self.records:
-            return default
-        return self.archive.read(self.records[name])
-
-    def storage(self, key: str, dtype: torch.dtype, count: int) -> torch.Tensor:
-        """One record of numbers as a flat tensor `(count,)` on the file's own bytes."""
-        entry, size = self.records[f"data/{key}"], count * dtype.itemsize
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise InputError(
-                f"{self.path} was compressed later, so it can't be mapped into memory: fetch the original."
-            )
-        start = self._start(entry)
-        if size != entry.file_size or start + size > len(self.bytes):
-            raise InputError(
-                f"{self.path} is damaged: its record {entry.filename} holds {entry.file_size} bytes from byte {start} "
-                f"of {len(self.bytes)}; {size} bytes were wanted. Fetch it again."
-            )
-        found = self.bytes[start : start + size]
-        # torch writes records at multiples of 64 bytes; another zip program may move them.
-        return torch.empty(0, dtype=dtype).set_(found if start % dtype.itemsize == 0 else found.clone())
-
-    def _start(self, entry: zipfile.ZipInfo) -> int:
-        header = bytes(self.bytes[entry.header_offset : entry.header_offset + LOCAL_HEADER.size])
-        return entry.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(header))
+        file = f"code/{place.replace('.', '/')}.py"
+        if file not in self._classes:
+            self._classes[file] = _classes(self.archive.text(file))
+        if name not in self._classes[file]:
+            raise InputError(f"{self.path} is damaged: its code does not hold the class {qualified}.")
+        return self._classes[file][name]
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads `data.pkl`: the archive's own classes become `_Object`s, and only torch's data types are known."""
+def _classes(code: str) -> dict[str, set[str] | None]:
+    found: dict[str, set[str] | None] = {}
+    for name, base, body in CLASS.findall(code):
+        tensors = TENSORS.findall(body)
+        names = set(re.findall(r'"([^"]*)"', ",".join(tensors))) if base == "Module" else None
+        found.setdefault(name, names)
+    return found
 
-    def __init__(self, file: Any, archive: _Archive) -> None:
-        super().__init__(file)
+
+class _Unpickler(Unpickler):
+    """Reads `data.pkl`: the archive's own classes become records, and only torch's data types are known."""
+
+    def __init__(self, content: bytes, archive: Archive) -> None:
+        super().__init__(io.BytesIO(content), len(content), self._is_known)
         self._archive = archive
-        self._known: Mapping[str, Callable[..., Any]] = {
-            "collections.OrderedDict": OrderedDict,
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch._utils._rebuild_parameter": self._parameter,
-            # Attributes that are no tensors: lists of plain values, and a value with its type name.
-            **{f"torch.jit._pickle.build_{kind}list": self._plain for kind in ("int", "double", "bool", "tensor")},
-            "torch.jit._pickle.restore_type_tag": self._plain,
-        }
 
-    def find_class(self, module: str, name: str) -> Any:
-        qualified = f"{module}.{name}"
+    def _is_known(self, qualified: str) -> bool:
         if qualified.startswith("__torch__.torch.classes."):
             raise InputError(
                 f"{self._archive.path} holds packed weights ({qualified}), as quantised models do. Quantisation "
                 "cannot be undone: convert the checkpoint from before the quantisation."
             )
-        if qualified.startswith("__torch__."):
-            return type(name, (_Object,), {"name": qualified})
-        if module == "torch" and name in DTYPES:
-            return DTYPES[name]
-        if qualified in self._known:
-            return self._known[qualified]
-        raise InputError(
-            f"{self._archive.path} is a TorchScript archive, and its data names {qualified}. This name may be code, "
-            f"so it is never called here. {WAY_OUT}"
-        )
+        known = qualified.startswith(OWN) or qualified in STORAGES or qualified in MAKERS
+        if not known and qualified != "collections.OrderedDict":
+            raise InputError(
+                f"{self._archive.path} is a TorchScript archive, and its data names {qualified}. This name may be "
+                f"code, so it is never called here. {WAY_OUT}"
+            )
+        return True
 
-    def persistent_load(self, place: Any) -> torch.Tensor:
-        kind, dtype, key, _device, count = place
-        if kind != "storage" or not isinstance(key, str) or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError(f"a storage was wanted, and {kind!r} found")
-        return self._archive.storage(key, dtype, count)
-
-    @staticmethod
-    def _tensor(storage: torch.Tensor, offset: int, size: Any, stride: Any, *_gradient_and_hooks: Any) -> torch.Tensor:
-        return storage.as_strided(size, stride, offset)
-
-    @staticmethod
-    def _parameter(tensor: torch.Tensor, *_gradient_and_hooks: Any) -> torch.Tensor:
-        return tensor
-
-    @staticmethod
-    def _plain(value: Any, *_type: Any) -> Any:
-        return value
+    def persistent_load(self, place: Any) -> Stored:
+        kind, storage, key, _device, count = place
+        if kind != "storage" or type(key) is not str or getattr(storage, "path", None) not in STORAGES:
+            raise ValueError(f"a storage was wanted, and {kind!r:.60} found")
+        dtype = STORAGES[storage.path]
+        return Stored(dtype, count, self._archive.flat(key, dtype, count))

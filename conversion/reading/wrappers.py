@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from hf_zhclip.budget import MOST_NAME_LENGTH, MOST_TENSORS
+
 from ..errors import InputError
 from .pickles import some
 
@@ -40,6 +42,12 @@ COUNTER = "n_averaged"
 
 TRAINER_STATE = "trainer_state.json"
 """The file that marks a folder as one step of transformers' Trainer."""
+
+SHOWN_RIVALS = 3
+"""How many other sets of weights a message names."""
+
+MOST_PATH = 200
+"""The characters of a path of keys that messages show, and of its last key."""
 
 LIGHTNING = "pytorch-lightning_version"
 
@@ -164,8 +172,9 @@ def _unnest(top: Mapping[Any, Any], path: Path) -> Unwrapped:
     if len(averages) > 1:
         raise InputError(_several(averages, path))
     tensors = _named_tensors(top, path)
-    if rivals := [rival for place, rest in levels for rival in _rivals(name, tensors, place, rest)]:
-        raise InputError(_several((name, *rivals[:3]), path))
+    for place, rest in levels:
+        if rivals := _rivals(name, tensors, place, rest):
+            raise InputError(_several((name, *rivals), path))
     average = [Average(key, _unnest_average(key, values, path)) for key, values in averages.items()]
     training = {key: scalar(value) for _, rest in levels for key, value in rest.items()}
     return Unwrapped(tensors, tuple(wrappers), training, average[0] if average else None)
@@ -194,7 +203,10 @@ def _rivals(name: str, tensors: Mapping[str, torch.Tensor], place: str, rest: Ma
     keys = _names(tensors)
     found: list[str] = []
     alone = any(step in AVERAGES for step in name.split("."))
+    known: dict[int, bool] = {}
     for where, values in _containers(place, rest):
+        if len(found) == SHOWN_RIVALS:  # each further place would be compared with all of them
+            break
         last = where.rpartition(".")[2]
         if last == FROZEN or any(where.startswith(f"{each}.") for each in found):
             continue
@@ -202,7 +214,7 @@ def _rivals(name: str, tensors: Mapping[str, torch.Tensor], place: str, rest: Ma
         if values is rest:
             averaged = alone and len(names) > 0
         else:
-            averaged = last in AVERAGES and any(_names(inner) for _, inner in _containers(where, values))
+            averaged = last in AVERAGES and _holds_weights(values, known)
         if averaged or 2 * len(keys & names) > min(len(keys), len(names)):
             loose = next((str(key) for key, value in values.items() if _is_weight(value)), "")
             found.append(_join(place, loose) if values is rest else where)
@@ -222,8 +234,20 @@ def _containers(place: str, value: Any) -> Iterator[tuple[str, Mapping[Any, Any]
         todo.extend((_join(place, str(key)), each) for key, each in values.items())
 
 
+def _holds_weights(value: Any, known: dict[int, bool]) -> bool:
+    """Whether a container holds a weight at any depth; `known` says it of containers that were looked at."""
+    if not isinstance(value, (dict, list, tuple)):
+        return False
+    if id(value) not in known:
+        known[id(value)] = False
+        inner = list(value.values()) if isinstance(value, dict) else value
+        known[id(value)] = any(map(_is_weight, inner)) or any(_holds_weights(each, known) for each in inner)
+    return known[id(value)]
+
+
 def _join(place: str, key: str) -> str:
-    return f"{place}.{key}" if place else key
+    """The path of a key; long names are cut, because a path repeats the names of all levels."""
+    return f"{place[:MOST_PATH]}.{key[:MOST_PATH]}" if place else key[:MOST_PATH]
 
 
 def _is_weight(value: Any) -> bool:
@@ -236,6 +260,7 @@ def _names(values: Mapping[Any, Any]) -> set[str]:
 
 
 def _bare(key: str) -> str:
+    key = key[:MOST_NAME_LENGTH]
     prefixes = ("module.", *ANYWHERE, *AVERAGE_PREFIXES, *ATTRIBUTES)
     while prefix := next((each for each in prefixes if key.startswith(each)), None):
         key = key.removeprefix(prefix)
@@ -270,6 +295,16 @@ def _refuse_parts(top: Mapping[Any, Any], path: Path) -> None:
 def _named_tensors(values: Mapping[Any, Any], path: Path) -> dict[str, torch.Tensor]:
     if numbered := [f"{key!r} ({type(key).__name__})" for key in values if not isinstance(key, str)]:
         raise InputError(f"{path} holds no state dict: its keys are {some(numbered)}; names of tensors were wanted.")
+    if len(values) > MOST_TENSORS:
+        raise InputError(
+            f"{path} holds {len(values):,} tensors; at most {MOST_TENSORS:,} were wanted, and the largest known "
+            "model has 1,300."
+        )
+    if long := next((key for key in values if len(key) > MOST_NAME_LENGTH), None):
+        raise InputError(
+            f"{path} holds a tensor whose name has {len(long):,} characters ({long[:60]} …); at most "
+            f"{MOST_NAME_LENGTH:,} were wanted."
+        )
     wrong = {key: type(value).__name__ for key, value in values.items() if not isinstance(value, torch.Tensor)}
     if wrong or not values:
         found = some(f"{key} ({kind})" for key, kind in wrong.items()) or "nothing"

@@ -13,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from PIL.Image import Resampling
 
 from hf_zhclip.json_files import Field, brief, check_fields, is_kind, read_json
+from hf_zhclip.repo_files import check_files
 
 from ..errors import InputError
 from ..mapping import check, plan, rename
@@ -92,6 +93,7 @@ def read_repo(path: Path) -> Repo:
     refuse_namesake(path)
     stated = read_json(path / "config.json")
     _check_config(path, stated)
+    check_files(path)
     tensors = read(path).tensors
     _check_layers(path, stated, len(tensors))
     built, shapes = build(path)

@@ -11,7 +11,8 @@ from typing import Any
 
 from tokenizers import pre_tokenizers
 
-from hf_zhclip.json_files import MOST_BYTES, Field, brief, check_each, check_fields, is_kind, parse_json
+from hf_zhclip.budget import MOST_JSON_BYTES, MOST_ROWS, MOST_TEXT_BYTES
+from hf_zhclip.json_files import Field, brief, check_each, check_fields, is_kind, parse_json
 
 from ..errors import InputError
 from .mending import MENDING_STEPS
@@ -62,9 +63,6 @@ BERT_SETTINGS = {
     "tokenize_chinese_chars": ("handle_chinese_chars", True),
 }
 """Settings of tokenizer_config.json: their names in tokenizer.json, and BertTokenizer's defaults."""
-
-MOST_ROWS = 2**22
-"""The most rows of an embedding; a higher id is an error. A table up to id 2^30 would fill a machine's memory."""
 
 # The parts of a tokenizer.json that are read here.
 TOKENIZER = {
@@ -152,7 +150,10 @@ def read_openai_bpe(path: Path) -> Bpe:
         raise InputError(f"found no file {path}; wanted OpenAI's merges, or a folder with {' or '.join(BPE_FILES)}.")
     try:
         with gzip.open(path) as file:
-            lines = file.read(MOST_BYTES).decode("utf-8").split("\n")
+            content = file.read(MOST_TEXT_BYTES + 1)
+        if len(content) > MOST_TEXT_BYTES:
+            raise InputError(f"found more than {MOST_TEXT_BYTES:,} bytes of text in {path}; wanted OpenAI's merges.")
+        lines = content.decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no gzip of UTF-8 text, or is damaged: {error}. Fetch it again.") from error
     merges = [_pair(line, path) for line in lines[1 : 1 + OPENAI_MERGES] if line]
@@ -531,8 +532,8 @@ def _json_of(file: Path) -> dict:
 def _text(file: Path, wanted: str) -> str:
     if not file.is_file():
         raise InputError(f"found no file {file}; wanted {wanted}.")
-    if file.stat().st_size > MOST_BYTES:
-        raise InputError(f"found more than {MOST_BYTES:,} bytes in {file}; wanted {wanted}.")
+    if file.stat().st_size > MOST_JSON_BYTES:
+        raise InputError(f"found more than {MOST_JSON_BYTES:,} bytes in {file}; wanted {wanted}.")
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

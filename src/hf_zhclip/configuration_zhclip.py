@@ -34,6 +34,25 @@ VISION_TOWERS = {"clip_vision_model": ("pooler", "cls"), "hf_zhclip_resnet": ("p
 SHARED_TYPE = "zhclip"
 """The model type of ZH-CLIP, which thu-ml published in 2023, and of this package's repos up to report version 2."""
 
+LIMITS = {
+    "num_hidden_layers": 1_000,  # the largest known tower has 48
+    "hidden_size": 2**17,  # 1,664
+    "intermediate_size": 2**19,
+    "hidden_dim": 2**19,
+    "projection_dim": 2**17,
+    "output_dim": 2**17,
+    "width": 2**12,
+    "num_attention_heads": 2**10,
+    "vocab_size": 2**22,
+    "type_vocab_size": 2**10,
+    "max_position_embeddings": 2**20,
+    "image_size": 2**13,
+    "patch_size": 2**13,
+    "num_channels": 2**10,
+}
+"""The greatest values of a tower's numbers, far above every known tower: a config.json may state any number, and a
+model of a billion layers is built for hours before its weights are missed."""
+
 OTHER_PROJECT = "ZH-CLIP (thu-ml/zh-clip)"
 
 # The three kinds of folders whose config.json has `SHARED_TYPE`, and the message for each kind.
@@ -101,7 +120,7 @@ class ZhCLIPResNetConfig(SavesConfigCode, PreTrainedConfig):
         return self.width * 32
 
     def validate_sizes(self) -> None:
-        if len(self.layers) != 4 or min(self.layers) < 1:
+        if len(self.layers) != 4 or min(self.layers) < 1 or max(self.layers) > LIMITS["num_hidden_layers"]:
             raise ValueError(f"layers is {list(self.layers)}; wanted four numbers of blocks, and each at least 1")
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size is {self.image_size}; wanted a multiple of 32, the stride of the network")
@@ -251,6 +270,13 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
         model_type = getattr(self, field).model_type
         if model_type not in known:
             raise ValueError(f"{field}.model_type is {model_type!r}; wanted one of {', '.join(known)}")
+        for name, most in LIMITS.items():
+            self._check_number(f"{field}.{name}", getattr(getattr(self, field), name, None), most)
+        self._check_number("projection_dim", self.projection_dim, LIMITS["projection_dim"])
+
+    def _check_number(self, field: str, value: Any, most: int) -> None:
+        if isinstance(value, int) and not 1 <= value <= most:
+            raise ValueError(f"{field} is {value}; wanted 1 to {most}")
 
     def _check_pooling(self, side: str, offered: Iterable[str]) -> None:
         pooling, tower = getattr(self, f"{side}_pooling"), getattr(self, f"{side}_config").model_type

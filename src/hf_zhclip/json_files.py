@@ -15,19 +15,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from .budget import MOST_DEPTH, MOST_DIGITS, MOST_JSON_BYTES, MOST_LINE_BYTES
 from .errors import InputError
-
-MOST_BYTES = 256 * 2**20
-"""The largest tokenizer.json of a known model, XLM-R's, has 17 MB."""
-
-MOST_LINE_BYTES = 16 * 2**20
-"""The longest line of a file of lines: a vector of 2,048 numbers takes 50 KB."""
-
-MOST_DEPTH = 100
-"""The nesting depth of objects and lists; a tokenizer.json has about ten levels."""
-
-MOST_DIGITS = 100
-"""The most digits of a whole number: transformers writes 10^30 for "no limit"; floats have under 310 digits."""
 
 HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escaped half of a surrogate pair, which is valid only beside the other half."""
@@ -131,9 +120,9 @@ def check_is_file(path: Path) -> None:
 def _bytes(path: Path) -> bytes:
     check_is_file(path)
     with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} has more than {MOST_BYTES:,} bytes; the JSON of a model was wanted. {FETCH}")
+        content = file.read(MOST_JSON_BYTES + 1)
+    if len(content) > MOST_JSON_BYTES:
+        raise InputError(f"{path} has more than {MOST_JSON_BYTES:,} bytes; the JSON of a model was wanted. {FETCH}")
     return content
 
 
@@ -241,7 +230,10 @@ def is_kind(value: Any, kinds: tuple[type, ...]) -> bool:
 
 def brief(value: Any) -> str:
     """A value for a message: its beginning, on one line."""
-    return _BRIEF.repr(value)
+    try:
+        return _BRIEF.repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return f"a {type(value).__name__} with a very large number"
 
 
 _BRIEF = reprlib.Repr()

@@ -40,7 +40,7 @@ def open_picture(source: Any) -> PIL.Image.Image | np.ndarray | torch.Tensor:
         ValueError: the source leads to no picture, or the picture is cut off.
     """
     if isinstance(source, PIL.Image.Image):
-        return _loaded(source, repr(getattr(source, "filename", "") or "a Pillow image"))
+        return _loaded(source, repr(getattr(source, "filename", "") or "a Pillow image"), _CLOSED)
     if isinstance(source, np.ndarray | torch.Tensor):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
@@ -69,6 +69,25 @@ def open_file(path: str | bytes) -> PIL.Image.Image:
 _NO_FILE = "found {}, wanted the path of an existing picture, an http(s) URL, or a picture as base64 text."
 _NO_PICTURE = "found {}, which holds no picture in a format that Pillow reads."
 _DAMAGED = "found {}, which cannot be read as a picture: {}. It may be cut off: fetch it again."
+_CLOSED = "found {}, which cannot be read as a picture: {}. Open it again. If that fails, its file is cut off."
+
+
+MOST_PIXELS, PIXELS_PER_BYTE = 2**26, 32
+"""A picture may have 67 million pixels, and 32 more for each byte of its file: a photo has under 10 for each byte.
+
+A small file may state any size. Pillow alone would take a file of 1 MB whose picture fills several gigabytes.
+"""
+
+
+def _check_size(image: PIL.Image.Image, file: BinaryIO | BytesIO, shown: str) -> None:
+    place = file.tell()
+    most = MOST_PIXELS + PIXELS_PER_BYTE * file.seek(0, os.SEEK_END)
+    file.seek(place)
+    if image.width * image.height > most:
+        raise ValueError(
+            f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
+            "for a file of this size."
+        )
 
 
 def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTURE) -> PIL.Image.Image:
@@ -84,14 +103,15 @@ def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTUR
     except Exception as error:
         raise ValueError(_DAMAGED.format(shown, error)) from error
     with image:
+        _check_size(image, file, shown)
         return _loaded(image, shown)
 
 
-def _loaded(image: PIL.Image.Image, shown: str) -> PIL.Image.Image:
+def _loaded(image: PIL.Image.Image, shown: str, damaged: str = _DAMAGED) -> PIL.Image.Image:
     try:
         image.load()
     except Exception as error:  # Pillow's readers raise many kinds, and their words name no file
-        raise ValueError(_DAMAGED.format(shown, error)) from error
+        raise ValueError(damaged.format(shown, error)) from error
     return image
 
 

@@ -98,6 +98,7 @@ def _named(folder: Path, out: Path) -> Iterator[None]:
 def check_absent(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
     """Refuses an `out` that exists (even an empty folder) or cannot be created, before any work is done."""
     out = Path(os.path.abspath(out))
+    _remove_stale_lock(out)
     _check(out, force, marks)
     try:
         _sibling(out, "staging").lstat()
@@ -110,9 +111,19 @@ def check_absent(out: Path, force: bool, marks: Collection[str] = ("config.json"
 
 def check_absent_file(out: Path, force: bool) -> None:
     """Refuses a file that exists, or a path where no file can be created, before any work is done."""
+    _remove_stale_lock(out)
     check_parents(out)
     obstacle = "is not a file" if out.is_symlink() or not out.is_file() else None
     _refuse_existing(out, force, obstacle)
+
+
+def _remove_stale_lock(out: Path) -> None:
+    """Removes the lock of a run that was killed at its very end, because a next run is refused where `out` exists."""
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long, or none, is refused later
+        path = _sibling(out, "lock")
+        if path.is_file():
+            with contextlib.suppress(Timeout), FileLock(path, timeout=0):
+                path.unlink()
 
 
 def check_parents(out: Path) -> None:

@@ -214,7 +214,7 @@ def repos(tmp_path, repo):
         ("nothing", "does not exist"),
         ("chinese-clip-vit-base-patch16", "chinese-clip-vit-base-patch16 does not exist"),
         ("epoch_latest.pt", "epoch_latest.pt does not load"),
-        ("broken", "broken does not load"),
+        ("broken", "is no valid JSON"),
         ("bert", "BertModel"),
         ("foreign", "foreign does not load"),
         ("tower", "holds the model 'ZhCLIPTextModelWithProjection'"),

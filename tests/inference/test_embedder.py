@@ -115,6 +115,12 @@ def test_what_is_no_text_is_refused_by_its_kind(small):
         small.encode_texts(["猫", None])
 
 
+def test_half_a_character_is_refused_with_its_text_and_the_rest_is_taken(small):
+    with pytest.raises(InputError, match=r"found 'a.ud83d', which holds half a character .*'utf-8', 'ignore'"):
+        small.encode_texts(["猫", "a\ud83d"])
+    assert small.encode_texts(["a\ud83d".encode("utf-8", "ignore").decode()]).shape == (1, small.dim)
+
+
 # Pictures
 
 
@@ -186,6 +192,26 @@ def test_what_is_no_picture_is_an_error_even_where_broken_pictures_are_noted(sma
         small.encode_images([noise(1), 7], broken={})
     with pytest.raises(TypeError, match="found 2 pictures where one was wanted"):
         small.encode_images([[noise(1), noise(2)]])
+
+
+def test_a_picture_that_was_closed_is_told_as_closed_and_can_be_opened_again(small, tmp_path):
+    (tmp_path / "a.png").write_bytes(picture("red"))
+    image = Image.open(tmp_path / "a.png")
+    image.close()
+    with pytest.raises(InputError, match="picture 0, .*closed image. Open it again"):
+        small.encode_images([image])
+    assert small.encode_images([Image.open(tmp_path / "a.png")]).shape == (1, small.dim)
+
+
+def test_broken_pictures_are_noted_in_a_dict_alone(small):
+    with pytest.raises(InputError, match=r"found broken of the type list; wanted a dict"):
+        small.encode_images([noise(1)], broken=[])
+
+
+def test_a_batch_size_is_checked_where_a_model_is_given_too(small):
+    with pytest.raises(InputError, match="found batch_size=0; 1 or more was wanted"):
+        Embedder(small.model, small.processor, batch_size=0)
+    assert Embedder(small.model, small.processor, batch_size=np.int64(2)).encode_texts(TEXTS).shape[0] == len(TEXTS)
 
 
 def test_an_error_leaves_no_thread_behind(small):
@@ -290,6 +316,8 @@ def test_rows_go_into_a_file_of_the_caller(small, tmp_path):
         (np.empty((2, 16), np.float32), "found 2 rows in out; at least 3 were wanted"),
         (np.empty((3, 15), np.float32), r"found an out of float32, \(3, 15\); wanted float32, \(rows, 16\)"),
         (np.empty((3, 16)), "found an out of float64"),
+        (np.broadcast_to(np.float32(0), (3, 16)), "found an out that cannot be written; wanted an array that can"),
+        ([[0.0] * 16] * 3, "found an out of the type list; wanted an array of NumPy"),
     ],
 )
 def test_an_out_that_does_not_fit_is_refused(small, out, says):
@@ -334,7 +362,16 @@ def test_a_repo_that_the_embedder_loads_is_fused_and_a_model_of_the_caller_stays
     [
         ({"engine": "tensorrt"}, "found engine='tensorrt'; wanted one of torch, compile, onnx"),
         ({"batch_size": 0}, "found batch_size=0; 1 or more was wanted"),
+        ({"batch_size": 2.5}, "found batch_size=2.5; a whole number was wanted"),
+        ({"batch_size": "3"}, "found batch_size='3'; a whole number was wanted"),
+        ({"batch_size": True}, "found batch_size=True; a whole number was wanted"),
         ({"threads": 0}, "found threads=0; 1 or more was wanted"),
+        ({"engine": ["torch"]}, r"found engine=\['torch'\]; wanted one of torch, compile, onnx"),
+        ({"engine": None}, "found engine=None; wanted one of torch, compile, onnx"),
+        ({"device_map": {}}, r"found device_map=\{\}; wanted"),
+        ({"device_map": ["cpu"]}, r"found device_map=\['cpu'\]; wanted"),
+        ({"device_map": 1.5}, "found device_map=1.5; wanted"),
+        ({"dtype": ["float32"]}, r"found dtype=\['float32'\]; wanted"),
         ({"engine": "onnx", "dtype": "float16"}, "for an ONNX export, which runs on the CPU in the precision of its"),
         (
             {"engine": "onnx", "device_map": "auto"},

@@ -1,13 +1,16 @@
 """`embed`: a repo and data -> a corpus, beside the Embedder on the same items; what must not be mixed is refused."""
 
+import inspect
 import json
 import os
 import re
 import shutil
 import subprocess
 
+import datasets
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 import zhclip_cli
@@ -15,6 +18,7 @@ from hf_zhclip.data import prepare, read
 from hf_zhclip.errors import InputError, WorkError
 from hf_zhclip.inference import Corpus, Embedder, embed, embedding
 from hf_zhclip.inference.corpus import MANIFEST, read_manifest
+from hf_zhclip.inference.ranks import ranks
 
 from tests.data.made import picture, tsv, write
 from tests.inference.exported import export, small_repo
@@ -136,6 +140,46 @@ def test_data_of_every_format_are_embedded_with_their_texts(format, repo, small,
     assert list(texts.labels) == [text.text for text in data.texts]
     wanted = small.encode_texts([text.text for text in data.texts])
     assert np.abs(rows(tmp_path / "OUT", "text") - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize("format", DATA)
+def test_without_texts_the_same_pictures_are_embedded(format, repo, tmp_path):
+    place = DATA[format][0](tmp_path / "data")
+    embedded(repo, place, tmp_path / "both", texts=True)
+    embedded(repo, place, tmp_path / "pictures")
+    both, pictures = Corpus.open(tmp_path / "both"), Corpus.open(tmp_path / "pictures")
+    assert np.array_equal(rows(tmp_path / "both"), rows(tmp_path / "pictures"))
+    assert list(both.paths) == list(pictures.paths)
+    assert list(pictures.ids) == list(both.paths if format == "folder" else both.ids)
+
+
+def test_pictures_without_texts_are_embedded_from_a_tsv_and_from_a_data_set(repo, tmp_path):
+    place = tsv(tmp_path / "data")
+    (place / "valid_texts.jsonl").unlink()
+    embedded(repo, place, tmp_path / "tsv")
+    assert list(Corpus.open(tmp_path / "tsv").ids) == [7, 12]
+
+    made_of = {"image": [{"bytes": picture(each), "path": None} for each in ("red", "blue")], "size": [1, 2]}
+    features = datasets.Features({"image": datasets.Image(), "size": datasets.Value("int64")})
+    datasets.Dataset.from_dict(made_of, features=features).save_to_disk(tmp_path / "set")
+    embedded(repo, tmp_path / "set", tmp_path / "of_set")
+    assert list(Corpus.open(tmp_path / "of_set").ids) == [0, 1]
+    assert np.array_equal(rows(tmp_path / "tsv"), rows(tmp_path / "of_set"))
+
+
+def test_pictures_that_are_missing_beside_their_texts_are_asked_for(repo, tmp_path):
+    place = tsv(tmp_path / "data")
+    pictures = (place / "valid_imgs.tsv").rename(tmp_path / "kept")
+    refused("valid_imgs.tsv is missing", "Add the file", repo=repo, place=place, out=tmp_path / "OUT")
+    pictures.rename(place / "valid_imgs.tsv")
+    embedded(repo, place, tmp_path / "OUT")
+
+
+def test_a_data_set_of_two_columns_of_pictures_is_refused(repo, tmp_path):
+    one = [{"bytes": picture(), "path": None}]
+    features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image()})
+    datasets.Dataset.from_dict({"image": one, "mask": one}, features=features).save_to_disk(tmp_path / "set")
+    refused("pictures in 2 of them", repo=repo, place=tmp_path / "set", out=tmp_path / "OUT")
 
 
 def test_a_split_is_named_where_data_hold_several_and_a_folder_of_pictures_is_taken_whole(repo, tmp_path):
@@ -287,6 +331,27 @@ def test_what_killed_ranks_left_is_removed_but_what_living_ranks_write_is_not(re
         assert [each for each in os.listdir(out) if each.endswith(".tmp")] == [".rank-2.aa.tmp"]
 
 
+def test_a_file_system_without_locks_is_no_obstacle(repo, pictures, tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    out = tmp_path / "OUT"
+    out.mkdir()
+    (out / ".rank-0.aa.tmp").write_bytes(b"it may be written at this moment")
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    assert embedded(repo, pictures, out).written == 3
+    assert (out / ".rank-0.aa.tmp").exists()
+
+
+def test_each_rank_takes_a_cuda_device_of_its_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert ranks().device() is None  # the Embedder takes the only device that it needs
+    as_rank(monkeypatch, 5, 8)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert ranks().device() == "cuda:1"
+
+
 # Going on
 
 
@@ -372,6 +437,18 @@ def test_data_that_changed_are_refused_and_go_into_another_folder(change, says, 
     refused("has changed since", says, "Choose another OUT", repo=repo, place=pictures, out=out)
     assert shards(out) == before and len(Corpus.open(out)) == 7
     embedded(repo, pictures, tmp_path / "another")
+
+
+def test_a_copy_of_the_pictures_is_taken_if_it_keeps_the_times(repo, pictures, tmp_path):
+    out = tmp_path / "OUT"
+    for each in pictures.rglob("*"):
+        os.utime(each, (1_000_000_000, 1_000_000_000))
+    embedded(repo, pictures, out)
+    (out / "image-000001.safetensors").unlink()
+    shutil.copytree(pictures, tmp_path / "cp", copy_function=shutil.copyfile)
+    refused("as many items", "cp -a", repo=repo, place=tmp_path / "cp", out=out)
+    subprocess.run(["cp", "-a", pictures, tmp_path / "cp -a"], check=True)
+    assert embedded(repo, tmp_path / "cp -a", out).written == 1
 
 
 def test_changed_tsv_and_changed_texts_are_refused(repo, tmp_path):
@@ -495,7 +572,7 @@ def run(capsys, *words):
 def test_the_command_prints_one_line_or_json_and_tells_what_was_left_out(repo, pictures, tmp_path, capsys):
     write(pictures, **{"z.bmp": BROKEN})
     code, text, said = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4)
-    assert (code, text) == (0, f"{tmp_path / 'OUT'}: 6 of 7 pictures are embedded; 2 shards are new.\n")
+    assert (code, text) == (0, f"{tmp_path / 'OUT'}: 6 of 7 pictures are embedded. New shards: 2.\n")
     assert said.startswith("Left out: found z.bmp, which holds no picture")
     code, text, _ = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4, "--json")
     found = json.loads(text)
@@ -524,3 +601,21 @@ def test_an_interrupt_says_that_the_same_command_goes_on(repo, pictures, tmp_pat
     assert code == 1 and "the same command goes on from there" in said
     assert os.listdir(tmp_path / "OUT") == [MANIFEST]
     assert run(capsys, *words)[0] == 0
+
+
+def test_every_option_of_the_command_is_an_argument_of_the_function(monkeypatch, capsys):
+    given = {"engine": "onnx", "device": "cpu", "dtype": "float16", "split": "s", "format": "f", "pictures": "p"}
+    numbers = {"batch_size": 3, "threads": 2, "shard_size": 5}
+    seen = {}
+
+    def stand_in(**options):
+        seen.update(options)
+        raise InputError("seen")
+
+    parameters = inspect.signature(embed).parameters.keys()
+    monkeypatch.setattr(embedding, "embed", stand_in)
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in (given | numbers).items()]
+    assert run(capsys, "r", "i", "o", *words, "--texts", "--strict") == (2, "", "zhclip: seen\n")
+    assert seen.keys() == parameters
+    del seen["tell"]
+    assert seen == given | numbers | {"repo": "r", "input": "i", "out": "o", "texts": True, "strict": True}

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from hf_zhclip.errors import InputError
@@ -40,3 +41,28 @@ def test_pictures_of_every_form_get_the_vectors_of_the_export_and_broken_ones_ar
 def test_a_folder_that_is_no_export_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"found no zhclip_onnx.json in .*; wanted a folder that `zhclip export"):
         Embedder.from_pretrained(tmp_path, "onnx")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0", torch.device("cpu"), torch.device("cpu", 0)])
+def test_the_cpu_may_be_named_in_every_form(folder, device):
+    assert Embedder.from_pretrained(folder, "onnx", device_map=device).encode_texts("猫").shape == (1, WIDTH)
+
+
+def test_an_export_for_transformers_js_is_told_as_such_and_a_plain_export_is_taken(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "text_model.onnx").touch()
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="holds an export for transformers.js, .* Export the repo once more with"):
+        Embedder.from_pretrained(tmp_path, "onnx")
+    plain = export(tmp_path / "plain", small_repo())
+    assert Embedder.from_pretrained(plain, "onnx").encode_texts("猫").shape == (1, WIDTH)
+
+
+def test_a_converted_repo_is_told_as_such_and_an_export_is_told_to_the_other_engines(folder, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InputError, match='holds weights for torch, .* Leave engine="onnx" out'):
+        Embedder.from_pretrained(tmp_path, "onnx")
+    for engine in ("torch", "compile"):
+        with pytest.raises(InputError, match='holds an ONNX export; .* engine="onnx"'):
+            Embedder.from_pretrained(folder, engine)

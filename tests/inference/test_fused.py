@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from hf_zhclip import ZhCLIPModel
 from hf_zhclip.inference import fused
 from hf_zhclip.inference.fused import FusedLayer, PackedProduct, Product, fuse
 
@@ -86,3 +87,30 @@ def test_without_onednn_the_products_are_plain(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert PackedProduct not in kinds(fuse(build("cn_clip")))
     assert largest_difference(fuse(build("cn_clip")), build("cn_clip")) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes"),
+    [
+        ("cn_clip", {"text_attends_to_padding": True}),
+        ("cn_clip", {"text_attends_to_padding": True, "text_padded_length": 20}),
+        ("mclip", {"text_masks_pad_token": True}),
+    ],
+)
+def test_every_padding_rule_holds_in_fused_layers(variant, changes):
+    assert largest_difference(fuse(build(variant, **changes).double()), build(variant, **changes).double()) < 1e-12
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_weights_of_the_usual_scale_give_the_same_vectors_within_1e_6(product):
+    torch.manual_seed(0)
+    model = ZhCLIPModel(build("cn_clip").config).eval()
+    wanted = encoded(model)
+    for found, own in zip(encoded(fuse(model, product)), wanted, strict=True):
+        assert (found - own).abs().max() < 1e-6
+
+
+def test_attention_that_was_asked_for_by_name_does_not_disturb():
+    model = build("cn_clip").double()
+    model.set_attn_implementation("eager")
+    assert largest_difference(fuse(model), build("cn_clip").double()) < 1e-12

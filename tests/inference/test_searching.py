@@ -1,8 +1,10 @@
 """`search`: the nearest pictures of a corpus, beside every cosine in float64; what is refused, and the ways out."""
 
+import inspect
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import hf_zhclip.inference
 import zhclip_cli
 from hf_zhclip.errors import InputError
 from hf_zhclip.inference import search
-from hf_zhclip.inference.corpus import Corpus, Failure
+from hf_zhclip.inference.corpus import Corpus, Failure, write_manifest
 from hf_zhclip.inference.loading import file_hashes
 from hf_zhclip.inference.searching import Found, Index
 
@@ -170,6 +173,22 @@ def test_the_function_gives_ids_and_cosines(home):
     assert (found.ids, found.cosines, found.above) == (["green.png"], pytest.approx([1.0]), 1)
 
 
+@pytest.mark.parametrize("line, function", [("OUT 狗", "search"), ("OUT --serve --port 80", "serve")])
+def test_every_option_of_the_command_is_an_argument_of_its_function(line, function, run, monkeypatch):
+    wanted, seen = inspect.signature(getattr(hf_zhclip.inference, function)).parameters, {}
+
+    def stand_in(**options):
+        seen.update(options)
+        raise InputError("seen")
+
+    monkeypatch.setattr(hf_zhclip.inference, function, stand_in, raising=False)
+    run(*line.split(), "-k", 3, "--threshold", "0.5", "--model", "m", "--device", "d")
+
+    assert seen.keys() == wanted.keys()
+    given = {"out": "OUT", "top_k": 3, "threshold": 0.5, "model": "m", "device": "d"}
+    assert {name: seen[name] for name in given} == given
+
+
 # Bad input
 
 
@@ -198,6 +217,31 @@ def test_bad_arguments_end_with_2_and_say_what_was_wanted(arguments, told, run):
     code, text, said = run(*arguments)
     assert (code, text) == (2, "")
     assert said.startswith("zhclip: ") and told in said
+
+
+@pytest.mark.parametrize(
+    "wrong, told, right",
+    [
+        ("OUT", 'zhclip search OUT "一只狗", or --picture FILE.', ("OUT 狗", "OUT --picture pictures/red.png")),
+        ("OUT 狗 --top-k 0", "1 or more was wanted.", ("OUT 狗 --top-k 1",)),
+        (
+            "OUT 狗 --threshold 2",
+            "a cosine from -1 to 1 was wanted.",
+            ("OUT 狗 --threshold -1", "OUT 狗 --threshold 1"),
+        ),
+        ("OUT 狗 --port 1", "Leave --port out.", ("OUT 狗",)),
+        ("OUT 狗 --serve", "or leave --serve out.", ("OUT 狗",)),
+        ("OUT --json --serve", "Leave SENTENCE, --picture and --json out", ("OUT --serve",)),
+    ],
+)
+def test_what_a_message_names_works(wrong, told, right, run, monkeypatch):
+    served = []
+    monkeypatch.setattr(hf_zhclip.inference, "serve", lambda **options: served.append(options), raising=False)
+    code, _, said = run(*wrong.split())
+    assert code == 2 and told in said
+    for line in right:
+        assert run(*line.split())[0] == 0
+    assert len(served) == right[0].count("--serve")
 
 
 def test_a_corpus_without_any_vector_says_why(tmp_path, run):
@@ -246,6 +290,22 @@ def test_another_model_is_refused_and_the_corpus_s_own_is_the_way_out(home, tmp_
     assert (code, text) == (2, "")
     assert "the sha256 of model.safetensors differs" in said and "Name the corpus's own model with --model" in said
     assert run(tmp_path / "OUT", "狗", "--model", home / "repo")[0] == 0
+
+
+def test_a_model_on_the_hub_is_taken_at_the_commit_of_the_manifest(tmp_path, run, monkeypatch):
+    manifest = write_corpus(tmp_path / "OUT", unit([[1, 0]]), ["a.png"], repo="user/model")
+    stated = replace(manifest, model={**manifest.model, "revision": "abc"})
+    write_manifest(tmp_path / "OUT", stated, tmp_path / "new")
+    seen = []
+
+    def stand_in(repo, **options):
+        seen.append((repo, options["revision"]))
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", stand_in)
+    assert run(tmp_path / "OUT", "狗")[0] == 2
+    assert run(tmp_path / "OUT", "狗", "--model", "user/other")[0] == 2
+    assert seen == [("user/model", "abc"), ("user/other", None)]
 
 
 def test_another_tokenizer_beside_the_same_weights_is_told(home, tmp_path, run):

@@ -270,24 +270,39 @@ class TestFolder:
         shutil.copytree(folder, own, dirs_exist_ok=True)
         assert ZhCLIPOnnx(own).encode_text("猫").shape == (1, WIDTH)
 
-    @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"format": 1}', "{}", "\xff"])
+    @pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", "\xff"])
     def test_facts_that_are_damaged_are_named(self, own, content):
         (own / FACTS).write_bytes(content.encode("latin-1"))
         with pytest.raises(ValueError, match=f"found .*{FACTS}, which cannot be read"):
             ZhCLIPOnnx(own)
 
     def test_facts_with_an_unknown_or_a_missing_field_are_damaged(self, own):
+        whole = (own / FACTS).read_bytes()
         edit(own, "text", nonsense=1)
-        with pytest.raises(ValueError, match="which cannot be read: .*nonsense"):
+        with pytest.raises(ValueError, match="whose text has not the fields of format 1: nonsense is unknown. Take"):
             ZhCLIPOnnx(own)
+        (own / FACTS).write_bytes(whole)
+        content = json.loads(whole)
+        content["vision"]["divider"] = content["vision"].pop("divisor")
+        (own / FACTS).write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="whose vision has not the .*: divider is unknown, divisor is missing"):
+            ZhCLIPOnnx(own)
+        (own / FACTS).write_bytes(whole)
+        assert ZhCLIPOnnx(own).encode_text("猫").shape == (1, WIDTH)
 
     @pytest.mark.parametrize(
         ("side", "field", "values"),
         [
             ("text", "model", (None, 3)),
-            ("text", "context_length", (None, -1, 2**40, True, 1.5)),
+            ("text", "context_length", (None, -1, 0, 1, 2, 2**40, True, 1.5)),
             ("text", "split_special_tokens", (None, 0)),
-            ("vision", "divisor", (None, "255", float("nan"))),
+            ("text", "truncation_side", ("up", "")),
+            ("text", "padding_side", ("up", "")),
+            ("vision", "divisor", (None, "255", float("nan"), 0, -1)),
+            ("vision", "std", ([0.2, 0, 0.2], [0.2, -0.1, 0.2])),
+            ("vision", "height", (0,)),
+            ("vision", "resample", (17,)),
+            (None, "embedding_size", (0,)),
             ("vision", "mean", (None, [0, 0], [0, 0, "0"])),
             ("vision", "steps", (None, "rgb", ["nonsense"], [[]])),
             (None, "logit_scale", ("4.6", [])),
@@ -299,6 +314,19 @@ class TestFolder:
             edit(own, side, **{field: value})
             with pytest.raises(ValueError, match=f"found .*{FACTS}, which cannot be read: .*copy the whole export"):
                 ZhCLIPOnnx(own)
+
+    def test_a_graph_of_another_export_is_told_as_such(self, own, folder):
+        edit(own, embedding_size=WIDTH + 1)
+        with pytest.raises(
+            ValueError, match=f"text_model.onnx, whose vectors have {WIDTH} numbers; wanted {WIDTH + 1}"
+        ):
+            ZhCLIPOnnx(own).encode_text("猫")
+        shutil.copytree(folder, own, dirs_exist_ok=True)
+        (own / "text_model.onnx").write_bytes((own / "vision_model.onnx").read_bytes())
+        with pytest.raises(ValueError, match="text_model.onnx, which takes pixel_values; wanted a graph that ta"):
+            ZhCLIPOnnx(own).encode_text("猫")
+        shutil.copytree(folder, own, dirs_exist_ok=True)
+        assert ZhCLIPOnnx(own).encode_text("猫").shape == (1, WIDTH)
 
     def test_facts_of_another_version_ask_for_the_file_beside_them(self, own):
         edit(own, format=2, nonsense=1)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,60 +18,28 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from hf_zhclip.conversion import convert
-from hf_zhclip.examples import demo, scenes
-from hf_zhclip.inference import Embedder
+import zhclip_cli
+from hf_zhclip.inference import Embedder, serving
 from hf_zhclip.inference.corpus import Corpus
-from hf_zhclip.inference.loading import file_hashes
 
-from tests.data.made import tsv
 from tests.inference.corpora import write_corpus
 from tests.page import guarded
+from tests.test_readme import SERVE
 
 pytestmark = pytest.mark.page
-
-ALERT = "${alert(1)}{{value}}`<img src=x onerror=alert(2)>\"'&amp;"
-"""A name of a picture that a careless page would run."""
 
 HERE = "127.0.0.1"
 PATIENCE = 30_000
 """Milliseconds."""
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder with the converted model of the scenes, `repo`, pictures of scenes, and their corpus, `OUT`."""
-    folder = tmp_path_factory.mktemp("page")
-    convert(demo.CHECKPOINT, folder / "repo", config=demo.MODEL_CONFIG, skip_verify=True)
-    (folder / "pictures").mkdir()
-    gallery = [scene for scene, split in scenes.held_out_gallery() if split == "unseen"]
-    names = [f"{number:03}{scenes.caption(scene.facts)}.png" for number, scene in enumerate(gallery)]
-    names[3] = f"003{ALERT.replace('/', '')}.png"
-    for name, scene in zip(names, gallery, strict=True):
-        scenes.draw(scene).save(folder / "pictures" / name)
-    Image.new("RGB", (8, 8), "red").save(folder / "secret.png")
-    (folder / "pictures" / "link.png").symlink_to(folder / "secret.png")
-    names += ["link.png", "../secret.png", str(folder / "secret.png"), "none.png"]
-    embedder = Embedder.from_pretrained(folder / "repo")
-    rows = embedder.encode_images([folder / "pictures" / name for name in names[:-1]])
-    rows = np.concatenate([rows, -rows[:1]])
-    model = {"repo": str(folder / "repo"), "files": file_hashes(folder / "repo")}
-    write_corpus(folder / "OUT", rows, names, shard_size=100, root=str(folder / "pictures"), **model)
-    tsv(folder / "tsv")  # pictures 7 and 12, in a file
-    rows = embedder.encode_images([Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")])
-    place = {"path": str(folder / "tsv"), "format": "tsv", "split": "valid", "root": None}
-    write_corpus(folder / "OUT-tsv", rows, ["", ""], ids=["7", "12"], **place, **model)
-    return folder
-
-
 @contextmanager
-def served(out, *arguments):
-    """The address of the page of a corpus, what the server printed, and its process, whose end it waits for."""
-    command = [sys.executable, guarded.__file__, "search", str(out), "--serve", "--port", "0", *arguments]
+def served(home):
+    """README.md's command at a free port: the page's address, what was printed, and the process, which is ended."""
+    command = [sys.executable, guarded.__file__, *shlex.split(SERVE)[1:], "--port", "0"]
     environment = {**os.environ, "GRADIO_SHARE": "True", "GRADIO_ANALYTICS_ENABLED": "True"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", env=environment, cwd=home)
     said = []
     for line in process.stderr:
         said.append(line)
@@ -95,7 +64,7 @@ def served(out, *arguments):
 
 @pytest.fixture(scope="module")
 def address(home):
-    with served(home / "OUT") as (found, _, _):
+    with served(home) as (found, _, _):
         yield found
 
 
@@ -161,7 +130,7 @@ def wait_for_line(tab, words: str) -> None:
 
 
 def rows_and_names(home) -> tuple[np.ndarray, list[str]]:
-    corpus = Corpus.open(home / "OUT")
+    corpus = Corpus.open(home / "pokemon-vectors")
     return np.concatenate(list(corpus.blocks())), list(corpus.paths)
 
 
@@ -267,13 +236,18 @@ def test_a_chosen_file_does_the_same_and_a_sentence_takes_its_place(home, tab):
 
 
 def test_every_label_stands_in_both_languages(tab):
-    text = tab.inner_text("body")
-    for words in ("图片搜索 Picture search", "一句话 Sentence", "搜索 Search", "结果数 Results", "余弦 Cosine"):
-        assert words in text
-    for words in ("或一张图片 Or a picture", "拖入图片，或点击选择", "Drop a picture, or click", "输入一句话"):
-        assert words in text
-    assert "不是概率" in text and "is no probability" in text
-    assert "%" not in text
+    words = ["图片搜索 Picture search", "一句话 Sentence", "搜索 Search", "结果数 Results", "余弦 Cosine"]
+    words += [
+        "或一张图片 Or a picture",
+        "拖入图片，或点击选择",
+        "Drop a picture, or click",
+        "输入一句话",
+        "type a sentence",
+    ]
+    words += ["不是概率", "is no probability"]
+    for each in words:
+        tab.wait_for_function("words => document.body.innerText.toLowerCase().includes(words)", arg=each.lower())
+    assert "%" not in tab.inner_text("body")
 
 
 def test_an_empty_sentence_and_a_broken_picture_are_told_and_the_page_goes_on(home, tab, tmp_path):
@@ -281,7 +255,7 @@ def test_an_empty_sentence_and_a_broken_picture_are_told_and_the_page_goes_on(ho
     wait_for_line(tab, "found an empty sentence")
     (tmp_path / "broken.png").write_bytes((home / "secret.png").read_bytes()[:40])
     tab.set_input_files("#picture input[type=file]", tmp_path / "broken.png")
-    wait_for_line(tab, "cannot be read")
+    wait_for_line(tab, "found broken.png, which holds no picture")
     type_in(tab, "一个红色圆形")
     tab.wait_for_selector("#grid li")
 
@@ -324,7 +298,7 @@ def test_the_server_gives_pictures_of_the_corpus_by_number_and_no_other_file(hom
     refused += [str(number) for number in range(len(names) - 4, len(names))]
     for each in refused:
         assert status(f"{address}/pictures/{each}") == 404, each
-    for file in (inside, home / "secret.png", home / "OUT" / "zhclip_corpus.json", Path("/etc/passwd")):
+    for file in (inside, home / "secret.png", home / "pokemon-vectors" / "zhclip_corpus.json", Path("/etc/passwd")):
         for route in ("file=", "file/", "stream/"):
             assert status(f"{address}/gradio_api/{route}{quote(str(file))}") in (403, 404), (route, file)
 
@@ -335,38 +309,39 @@ def test_a_page_under_another_name_is_refused(address):
     assert status(address, host="example.com") == 400
 
 
-def test_an_address_in_the_place_of_a_picture_is_not_fetched(home):
-    with served(home / "OUT") as (address, said, _):
-        picture = {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}}
-        body = {"data": [picture, 10, -1], "fn_index": 2, "session_hash": "abc"}
-        assert status(f"{address}/gradio_api/queue/join", data=json.dumps(body).encode()) == 200
-        with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash=abc", timeout=20) as stream:
-            told = stream.read().decode()
+def test_an_address_in_the_place_of_a_picture_is_not_fetched(address):
+    """The fixture of the server fails if the server asked for it."""
+    picture = {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}}
+    with urllib.request.urlopen(f"{address}/config", timeout=20) as config:
+        events = json.loads(config.read())["dependencies"]
+    (number,) = [event["id"] for event in events if event["api_name"] == "by_picture"]
+    body = {"data": [picture, 10, -1], "fn_index": number, "session_hash": "abc"}
+    assert status(f"{address}/gradio_api/queue/join", data=json.dumps(body).encode()) == 200
+    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash=abc", timeout=20) as stream:
+        told = stream.read().decode()
     assert '"success":false' in told and "An address is not fetched" in told
-    assert not [line for line in said if guarded.ASKED in line]
 
 
-def test_pictures_that_are_no_files_come_from_their_reader(home, browser):
-    with served(home / "OUT-tsv", "-k", "1") as (address, _, _), opened(browser, address) as tab:
-        Image.new("RGB", (4, 3), "blue").save(home / "blue.png")
-        tab.set_input_files("#picture input[type=file]", home / "blue.png")
-        wait_for_first(tab, "12")
-        tab.wait_for_function("document.querySelector('#grid img').naturalWidth === 4")
-        assert len(state(tab)[0]) == 1
+def test_pictures_that_are_no_files_come_from_their_reader(home):
+    told = []
+    picture = serving._opener(Corpus.open(home / "OUT-tsv"), told.append)
+    assert (picture(0).getpixel((0, 0)), picture(1).getpixel((0, 0)), told) == ((255, 0, 0), (0, 0, 255), [])
 
 
-def test_a_folder_that_is_gone_is_told_when_the_page_opens(home, tmp_path):
-    rows, names = rows_and_names(home)
-    model = {"repo": str(home / "repo"), "files": file_hashes(home / "repo")}
-    write_corpus(tmp_path / "OUT", rows, names, root=str(tmp_path / "gone"), **model)
-    with served(tmp_path / "OUT") as (address, said, _):
-        assert status(f"{address}/pictures/0") == 404
-    assert f"{tmp_path / 'gone'} is gone" in "".join(said)
+def test_pictures_whose_place_is_gone_are_told_when_the_page_opens(home, tmp_path):
+    told = []
+    write_corpus(tmp_path / "OUT", rows_and_names(home)[0][:1], ["a.png"], root=str(tmp_path / "gone"))
+    write_corpus(tmp_path / "OUT-tsv", np.eye(2, dtype=np.float32), ["", ""], path=str(tmp_path / "no"), root=None)
+    for out in ("OUT", "OUT-tsv"):
+        picture = serving._opener(Corpus.open(tmp_path / out), told.append)
+        assert serving._answer(picture, 0, False).status_code == 404
+    assert told[0] == f"{tmp_path / 'gone'} is gone; the page finds pictures and cannot show them."
+    assert told[1].startswith("The pictures cannot be shown: ")
 
 
 def test_ctrl_c_ends_it_with_0_while_a_page_is_open_and_leaves_no_upload(home, browser, monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with served(home / "OUT") as (address, said, process), opened(browser, address) as tab:
+    with served(home) as (address, said, process), opened(browser, address) as tab:
         tab.set_input_files("#picture input[type=file]", home / "secret.png")
         tab.wait_for_selector("#grid li")
         assert list(tmp_path.rglob("*.png"))
@@ -376,16 +351,20 @@ def test_ctrl_c_ends_it_with_0_while_a_page_is_open_and_leaves_no_upload(home, b
     assert said[-1].startswith(address)
 
 
-def test_a_port_in_use_is_told_and_another_port_is_the_way_out(home):
+def test_a_port_in_use_is_told_and_any_other_is_the_way_out(home, capsys):
     with socket.create_server((HERE, 0)) as used:
         port = str(used.getsockname()[1])
-        command = [sys.executable, "-m", "zhclip_cli", "search", str(home / "OUT"), "--serve", "--port", port]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=100)
-    assert done.returncode == 2
-    assert f"found --port {port}, which is in use by another program" in done.stderr
-    assert "Name a free port, such as --port" in done.stderr
-    with served(home / "OUT") as (address, _, _):
-        assert status(address) == 200
+        assert zhclip_cli.main(["search", str(home / "pokemon-vectors"), "--serve", "--port", port]) == 2
+    said = capsys.readouterr().err
+    assert f"found --port {port}, which is in use by another program. Name a free port, such as --port 7861." in said
+    with serving._listening(int(port)):
+        pass
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none_is_told(home, port, capsys):
+    assert zhclip_cli.main(["search", str(home / "pokemon-vectors"), "--serve", "--port", port]) == 2
+    assert f"found --port {port}, which cannot be opened" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

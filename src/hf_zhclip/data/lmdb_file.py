@@ -74,7 +74,7 @@ class _Reader:
     def entries(self) -> Iterator[Entry]:
         waiting = [] if self._tree.root == NO_PAGE else [self._tree.root]
         seen: set[int] = set()
-        count = 0
+        count, held = 0, 0
         while waiting:
             number = waiting.pop()
             if number in seen:
@@ -85,7 +85,11 @@ class _Reader:
                 waiting += reversed([self._child(page, node) for node in self._nodes(page)])
                 continue
             for node in self._nodes(page):
-                yield self._entry(page, number, node)
+                entry = self._entry(page, number, node)
+                held += len(entry.key) + entry.length
+                if held > self._size:
+                    raise self._damaged(f"its entries take more than its {self._size:,} bytes")
+                yield entry
                 count += 1
         if count != self._tree.count:
             raise self._damaged(f"it holds {count} entries and states {self._tree.count}")

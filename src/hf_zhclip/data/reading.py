@@ -63,15 +63,17 @@ def read_pictures(
     format: str | None = None,
     pictures: str | os.PathLike[str] | None = None,
 ) -> Split:
-    """Like `read`, for whoever needs no texts: a folder gives all its pictures, whatever their names.
+    """Like `read`, for whoever needs no texts, where they are not read: the texts may be missing.
 
-    A picture's id then is its path under the folder; names and captions are not looked at.
+    A folder gives all its pictures, whatever their names; a picture's id then is its path under the folder.
     """
     place = os.fspath(place)
     chosen, folder = _chosen(place, format, pictures)
-    if chosen.read_pictures is None or folder is not None:
-        return read(place, split, format, pictures)
-    return chosen.read_pictures(place, None if split is None else _one(place, split, chosen.splits(place)))
+    joined = split is None and chosen.joined and folder is None
+    name = None if joined else _one(place, split, chosen.splits(place))
+    if chosen.read_pictures is not None and folder is None:
+        return chosen.read_pictures(place, name)
+    return chosen.read(place, str(name), folder)
 
 
 def _chosen(place: str, format: str | None, pictures: str | os.PathLike[str] | None) -> tuple[Format, Path | None]:

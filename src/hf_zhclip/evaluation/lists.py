@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..budget import MOST_TEXT_BYTES
 from ..errors import InputError
 from ..json_files import brief, check_is_file
 from ..telling import near
@@ -17,8 +18,6 @@ PACKAGE = "cn_clip"
 MODULES = ("cvinw_zeroshot_templates.py", "imagenet_zeroshot_templates.py")
 GAP = "{}"
 """What the class name replaces in a template."""
-
-MOST_BYTES = 16 * 2**20
 
 
 def read_classes(place: str) -> list[str]:
@@ -68,8 +67,8 @@ def _read(place: str) -> list[str]:
 
 def _text(path: Path) -> str:
     check_is_file(path)
-    if path.stat().st_size > MOST_BYTES:
-        raise InputError(f"{path} has more than {MOST_BYTES:,} bytes; a list of names or templates was wanted.")
+    if path.stat().st_size > MOST_TEXT_BYTES:
+        raise InputError(f"{path} has more than {MOST_TEXT_BYTES:,} bytes; a list of names or templates was wanted.")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -19,7 +19,8 @@ def nearest(queries: torch.Tensor, pool: torch.Tensor, k: int) -> torch.Tensor:
 
     Args:
         queries: `(n, dim)`, float32.
-        pool: `(m, dim)`, float32; it is read in blocks, so that it may be a memory-mapped file.
+        pool: `(m, dim)`, float32; it is read in blocks, so that it may be a memory-mapped file, or what has a tensor's
+            length, `shape`, `split`, and rows by their numbers.
         k: at most `m`.
 
     Returns:
@@ -48,12 +49,13 @@ def _of_block(queries: torch.Tensor, pool: torch.Tensor, k: int, wanted: int, lo
 def _candidates(queries: torch.Tensor, pool: torch.Tensor, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
     """float32 scores and row numbers `(n, wanted)` of the pool's best rows, sorted by score."""
     scores, rows = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long)
-    for start in range(0, len(pool), POOL_BLOCK):
-        block = queries @ pool[start : start + POOL_BLOCK].T
+    start = 0
+    for part in pool.split(POOL_BLOCK):
+        block = queries @ part.T
         found = block.topk(min(wanted, block.shape[1]), dim=1)
         scores, rows = torch.cat([scores, found.values], 1), torch.cat([rows, found.indices + start], 1)
         kept = scores.topk(min(wanted, scores.shape[1]), dim=1)
-        scores, rows = kept.values, rows.gather(1, kept.indices)
+        scores, rows, start = kept.values, rows.gather(1, kept.indices), start + len(part)
     return scores, rows
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ..budget import MOST_SHARDS
 from ..data.split import Id, as_id
 from ..data.strings import Strings
 from ..errors import InputError
@@ -119,10 +120,13 @@ class Manifest:
         """The sha256 of the repo's weight files, by name: equal for the same model in another place."""
         return {name: each for name, each in self.model["files"].items() if not name.endswith((".json", ".txt"))}
 
+    def shard_count(self, side: str) -> int:
+        """The number of a side's files."""
+        return -(-self.sides[side].items // self.shard_size)
+
     def shard_names(self, side: str) -> list[str]:
         """The files of a side in the order of the items."""
-        count = -(-self.sides[side].items // self.shard_size)
-        return [shard_name(side, number) for number in range(count)]
+        return [shard_name(side, number) for number in range(self.shard_count(side))]
 
     def to_json(self) -> dict[str, Any]:
         """The values as JSON holds them."""
@@ -172,8 +176,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        found = "does not exist" if not folder.exists() else f"holds no corpus: it has no {MANIFEST}"
-        raise InputError(f"{folder} {found}. The folder was wanted that `zhclip embed REPO INPUT OUT` wrote.")
+        why = "does not exist" if not folder.exists() else f"holds no corpus: it has no {MANIFEST}"
+        raise InputError(f"{folder} {why}. The folder was wanted that `zhclip embed REPO INPUT OUT` wrote.")
     found = read_json(path)
     check_fields(found, TOP, str(path))
     if found["format_version"] != FORMAT_VERSION:
@@ -201,10 +205,13 @@ def _side(found: Any, name: str, manifest: Mapping[str, Any], path: Path) -> Sid
     check_each(found["failed"], FAILURE, f"failed of {where}")
     shards = tuple(ShardEntry(each["file"], each["rows"], each["bytes"]) for each in found["shards"])
     failed = tuple(Failure(each["id"], each["path"], each["why"]) for each in found["failed"])
+    _check(0 <= found["items"] <= MOST_SHARDS * manifest["shard_size"], f"{where} states {found['items']} items")
     side = Side(found["items"], shards, failed)
+    _check(side.items >= 0, f"{where} states {side.items} items")
     if manifest["complete"]:
-        wanted = [shard_name(name, number) for number in range(-(-side.items // manifest["shard_size"]))]
-        _check([each.file for each in shards] == wanted, f"{where} does not list the shards of {side.items} items")
+        right = [each.file for each in shards] == [shard_name(name, number) for number in range(len(shards))]
+        right = right and len(shards) == -(-side.items // manifest["shard_size"])
+        _check(right, f"{where} does not list the shards of {side.items} items")
         _check(side.rows + len(failed) == side.items, f"{where} lists {side.rows} rows for {side.items} items")
         _check(all(0 <= each.rows <= manifest["shard_size"] for each in shards), f"{where} lists a shard too large")
     return side
@@ -229,7 +236,7 @@ class Shard:
 
 
 def write_shard(path: Path, shard: Shard, key: str, side: str, number: int) -> None:
-    """Writes a shard to a file, and waits until it is on the disk.
+    """Writes a shard to a file.
 
     Args:
         path: the file; the caller renames it.
@@ -244,8 +251,13 @@ def write_shard(path: Path, shard: Shard, key: str, side: str, number: int) -> N
         packed = Strings.of(texts)
         tensors |= {name: packed.content, f"{name}_ends": packed.ends}
     # One entry: several would come in another order in every file.
-    content = save(tensors, {"zhclip": json.dumps(told, ensure_ascii=False)})
-    with path.open("wb") as file:  # save_file would make a file that only its owner may read
+    # save_file would make a file that only its owner may read.
+    _write(path, save(tensors, {"zhclip": json.dumps(told, ensure_ascii=False)}))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file that is on the disk before it is renamed: a machine may lose its power."""
+    with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -319,7 +331,8 @@ def completed(folder: Path, manifest: Manifest) -> Manifest:
 
 def _filled(folder: Path, manifest: Manifest, side: str) -> Side:
     items, size = manifest.sides[side].items, manifest.shard_size
-    entries, failed = [], []
+    entries: list[ShardEntry] = []
+    failed: list[Failure] = []
     for number, name in enumerate(manifest.shard_names(side)):
         shard = read_shard(folder / name, manifest.key, side, number, manifest.dim)
         if len(shard.rows) + len(shard.failed) != min(size, items - number * size):
@@ -372,9 +385,9 @@ class Corpus:
                 "too, into a new folder."
             )
         if not manifest.complete:
-            names = manifest.shard_names(side)
-            there = sum((folder / name).is_file() for name in names)
-            raise InputError(f"{folder} is not complete: it holds {there} of {len(names)} shards. {AGAIN}")
+            there = sum(1 for _ in folder.glob(f"{side}-*.safetensors"))
+            count = manifest.shard_count(side)  # as a stranger states it, and perhaps too large for a list
+            raise InputError(f"{folder} is not complete: it holds {there} of {count} shards. {AGAIN}")
         for each in manifest.sides[side].shards:
             _check_size(folder / each.file, each.bytes)
         return cls(folder, manifest, side)
@@ -453,13 +466,13 @@ def write_manifest(folder: Path, manifest: Manifest, temporary: Path) -> None:
         manifest: what is written.
         temporary: a path in the same folder that nobody else writes to.
     """
-    temporary.write_text(_text(manifest), encoding="utf-8")
+    _write(temporary, _json(manifest))
     temporary.replace(folder / MANIFEST)
 
 
 def write_first_manifest(folder: Path, manifest: Manifest, temporary: Path) -> bool:
     """Like `write_manifest`, where there is none; gives whether no other process was first."""
-    temporary.write_text(_text(manifest), encoding="utf-8")
+    _write(temporary, _json(manifest))
     try:
         os.link(temporary, folder / MANIFEST)  # fails where the file exists; a rename would replace it
     except FileExistsError:
@@ -471,5 +484,5 @@ def write_first_manifest(folder: Path, manifest: Manifest, temporary: Path) -> b
     return True
 
 
-def _text(manifest: Manifest) -> str:
-    return json.dumps(manifest.to_json(), ensure_ascii=False, indent=2) + "\n"
+def _json(manifest: Manifest) -> bytes:
+    return f"{json.dumps(manifest.to_json(), ensure_ascii=False, indent=2)}\n".encode()

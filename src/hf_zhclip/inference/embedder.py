@@ -1,6 +1,7 @@
 """Any number of texts and pictures -> L2-normalised vectors, in memory that does not grow with them."""
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +17,9 @@ from ..amounts import Advance, shown_amount
 from ..errors import InputError
 from ..typed_inputs_zhclip import prepare_pictures
 from .compiled import CompiledModel
-from .fused import Product, fuse
-from .loading import best_device, load_pair, trouble_with
+from .fused import fuse
+from .loading import EXPORT, best_device, load_pair, trouble_with
+from .tokens import tokens_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,8 +56,10 @@ class Embedder:
         context_length: int | None = None,
         threads: int | None = None,
     ):
+        _check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
         self.model, self.processor = model, processor
         self.batch_size, self.context_length = batch_size, context_length
+        self._tokens = tokens_of(processor)
         self.threads = threads or min(os.cpu_count() or 1, 8)
         self.dim: int = model.config.projection_dim
 
@@ -74,7 +78,9 @@ class Embedder:
 
         Args:
             repo: a folder, or a name on the hub; with `engine="onnx"`, a folder that `zhclip export --to onnx` wrote.
-            engine: what computes: "torch", or "onnx" for onnxruntime on the CPU.
+            engine: what computes: "torch"; "compile" for torch.compile, which takes a minute at the first batch and
+                pays on a GPU; or "onnx" for onnxruntime on the CPU. "torch" and "compile" give the vectors of
+                `model.encode_text` and `model.encode_image` to rounding, from layers that are fused.
             device_map: a device, or what transformers takes; by default a CUDA device if there is one, else the CPU.
             dtype: a dtype, its name, or "auto" for the dtype that the repo states. The rows are float32 always.
             batch_size: see the class.
@@ -83,7 +89,7 @@ class Embedder:
         Raises:
             InputError: the place holds nothing that the engine loads, or an argument is wrong.
         """
-        if engine not in ENGINES:
+        if not isinstance(engine, str) or engine not in ENGINES:
             raise InputError(f"found engine={engine!r}; wanted one of {', '.join(ENGINES)}.")
         _check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
         model, processor = ENGINES[engine](os.fspath(repo), device_map, dtype)
@@ -127,6 +133,8 @@ class Embedder:
             InputError: a picture cannot be read, `out` does not fit, or the vectors are not finite.
             TypeError: something else than a picture is given.
         """
+        if not isinstance(broken, MutableMapping | None):
+            raise InputError(f"found broken of the type {type(broken).__name__}; wanted a dict, or None.")
 
         def rows(items: Iterable[Any], advance: Advance) -> Iterator[np.ndarray]:
             return self.picture_rows(items, advance, broken)
@@ -173,10 +181,8 @@ class Embedder:
         return rows
 
     def _tokenized(self, texts: list[str]) -> dict[str, np.ndarray]:
-        if other := [each for each in texts if not isinstance(each, str)]:
-            raise InputError(f"found a {type(other[0]).__name__} among the texts; texts were wanted.")
-        length = {} if self.context_length is None else {"max_length": self.context_length}
-        return dict(self.processor(text=texts, return_tensors="np", **length))
+        _check_texts(texts)
+        return self._tokens(texts, self.context_length)
 
     def picture_rows(
         self, pictures: Iterable[Any], advance: Advance = int, broken: MutableMapping[int, str] | None = None
@@ -296,26 +302,50 @@ def _is_picture(value: Any) -> bool:
 
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int | np.integer):
+            raise InputError(f"found {name}={count!r}; a whole number was wanted.")
         if count < 1:
             raise InputError(f"found {name}={count}; 1 or more was wanted.")
 
 
+def _check_texts(texts: list[Any]) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"found a {type(text).__name__} among the texts; texts were wanted.")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        half = next(text for text in texts if _HALF.search(text))
+        raise InputError(
+            f"found {half[:80]!r}, which holds half a character (a lone surrogate); wanted valid Unicode. Leave the "
+            "half out: text.encode('utf-8', 'ignore').decode()."
+        ) from None
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 def _with_torch(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
-    device_map = best_device() if device_map is None else device_map
-    _check_device(device_map)
-    model, processor = load_pair(repo, device_map=device_map, dtype=_dtype(dtype))
-    return fuse(model.eval()), processor
+    model, processor = _loaded_pair(repo, device_map, dtype)
+    return fuse(model), processor
 
 
 def _with_compile(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+    model, processor = _loaded_pair(repo, device_map, dtype)
+    return CompiledModel(fuse(model)), processor
+
+
+def _loaded_pair(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+    if os.path.isfile(os.path.join(repo, EXPORT)):
+        raise InputError(f'{repo} holds an ONNX export; a converted repo was wanted. Give engine="onnx" with it.')
     device_map = best_device() if device_map is None else device_map
     _check_device(device_map)
     model, processor = load_pair(repo, device_map=device_map, dtype=_dtype(dtype))
-    return CompiledModel(fuse(model.eval(), Product)), processor
+    return model.eval(), processor
 
 
 def _with_onnx(folder: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
-    if device_map not in (None, "cpu") or dtype != "auto":
+    if not _is_cpu(device_map) or dtype != "auto":
         raise InputError(
             f"found device_map={device_map!r} and dtype={dtype!r} for an ONNX export, which runs on the CPU in the "
             "precision of its graphs. Leave both out."
@@ -323,6 +353,13 @@ def _with_onnx(folder: str, device_map: Any, dtype: str | torch.dtype) -> tuple[
     from .exported import load_export
 
     return load_export(folder)
+
+
+def _is_cpu(device_map: Any) -> bool:
+    if isinstance(device_map, str):
+        with suppress(RuntimeError):
+            device_map = torch.device(device_map)
+    return device_map is None or (isinstance(device_map, torch.device) and device_map.type == "cpu")
 
 
 ENGINES: dict[str, Callable[[str, Any, str | torch.dtype], tuple[Any, Any]]] = {
@@ -333,13 +370,19 @@ ENGINES: dict[str, Callable[[str, Any, str | torch.dtype], tuple[Any, Any]]] = {
 """The engines: each loads a model and a processor."""
 
 
+_DEVICES = f'a device, such as "cpu", one of {", ".join(SPREADS)}, or a map of the model\'s parts.'
+
+
 def _check_device(device_map: Any) -> None:
-    if isinstance(device_map, dict) or device_map in SPREADS:
+    if isinstance(device_map, dict) and device_map:
+        return
+    if isinstance(device_map, bool) or not isinstance(device_map, str | int | torch.device):
+        raise InputError(f"found device_map={device_map!r}; wanted {_DEVICES}")
+    if device_map in SPREADS:
         return
     if trouble := trouble_with(device_map):
         raise InputError(
-            f"found device_map={str(device_map)!r}, which this machine does not have: {trouble}. Wanted is a device, "
-            f'such as "cpu", one of {", ".join(SPREADS)}, or a map of the model\'s parts.'
+            f"found device_map={str(device_map)!r}, which this machine does not have: {trouble}. Wanted is {_DEVICES}"
         ) from trouble
 
 
@@ -353,8 +396,12 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 def _check_out(out: np.ndarray | None, total: int | None, dim: int) -> None:
     if out is None:
         return
+    if not isinstance(out, np.ndarray):
+        raise InputError(f"found an out of the type {type(out).__name__}; wanted an array of NumPy.")
     if out.dtype != np.float32 or out.ndim != 2 or out.shape[1] != dim:
         raise InputError(f"found an out of {out.dtype}, {out.shape}; wanted float32, (rows, {dim}).")
+    if not out.flags.writeable:
+        raise InputError("found an out that cannot be written; wanted an array that can.")
     if total is not None and len(out) < total:
         raise _too_small(out, total)
 

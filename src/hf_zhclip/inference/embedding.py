@@ -92,7 +92,7 @@ class Embedded:
                 "ranks are missing."
             )
         told = " and ".join(f"{rows} of {self.items[name]} {WORDS[name]}" for name, rows in self.rows.items())
-        return f"{self.out}: {told} are embedded; {self.written} shards are new."
+        return f"{self.out}: {told} are embedded. New shards: {self.written}."
 
 
 def embed(
@@ -219,12 +219,13 @@ def _rank(out: Path, us: Ranks) -> Iterator[Path]:
     Raises:
         InputError: a living process of this rank writes `out`.
     """
-    with _locked(out, us.rank, WAIT) as free:
-        if not free:
+    with _locked(out / LOCK.format(rank=us.rank), WAIT) as free:
+        if free is False:
             raise InputError(
                 f"Another run is writing {out} as rank {us.rank}. Wait until it ends, or choose another place."
             )
-        _clean(out, us)
+        if free:
+            _clean(out, us)
         temporary = out / TEMPORARY.format(rank=us.rank, chance=secrets.token_hex(4))
         try:
             yield temporary
@@ -233,14 +234,20 @@ def _rank(out: Path, us: Ranks) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(out: Path, rank: int, wait: float = 0) -> Iterator[bool]:
-    """Holds the lock of a rank, which the system takes from a process that ends; gives whether the lock was free."""
-    path = out / LOCK.format(rank=rank)
+def _locked(path: Path, wait: float = 0) -> Iterator[bool | None]:
+    """Holds a lock, which the system takes from a process that ends; gives whether the lock was free.
+
+    It gives None where the file system knows no locks, as on some clusters. Nothing depends on them but the clearing
+    up: names of what is half-written differ, and two processes that write the same file write the same bytes.
+    """
     lock = FileLock(path)
     try:
         lock.acquire(timeout=wait)
     except Timeout:
         yield False
+        return
+    except NotImplementedError:
+        yield None
         return
     try:
         yield True
@@ -257,14 +264,14 @@ def _clean(out: Path, us: Ranks) -> None:
     """
     left: dict[int, list[Path]] = {}
     for each in out.glob(f"{OURS}*"):
-        rank = each.name.removeprefix(OURS).partition(".")[0]
-        if rank.isdecimal():
-            left.setdefault(int(rank), []).append(each)
+        name = each.name.removeprefix(OURS).partition(".")[0]
+        if name.isdecimal():
+            left.setdefault(int(name), []).append(each)
     for rank, files in left.items():
         if rank == us.rank:
             _remove(files)
         elif us.rank == 0 and rank >= us.size:
-            with _locked(out, rank) as free:
+            with _locked(out / LOCK.format(rank=rank)) as free:
                 _remove(files if free else ())
 
 
@@ -310,7 +317,8 @@ def _check_same(out: Path, was: Manifest, now: Manifest) -> None:
     if was.input["fingerprint"] != now.input["fingerprint"]:
         raise InputError(
             f"{now.input['path']} has changed since {out} was begun: it has as many items, but their names, ids, "
-            f"sizes or times of change differ. {elsewhere}"
+            f"sizes or times of change differ. {elsewhere} A copy of the same pictures, such as on another machine, "
+            "is taken if it keeps the times: cp -a, rsync -a."
         )
 
 
@@ -343,7 +351,8 @@ def _share(
         if number % us.size == us.rank and not (out / name).exists()
     ]
     items = {each: range(stated.sides[each[0]].items)[_part(each[1], stated)] for each in todo}
-    with shown_amount("Embedding", sum(map(len, items.values())), "done") as advance:
+    shown = shown_amount("Embedding", sum(map(len, items.values())), "done")
+    with shown if us.rank == 0 else contextlib.nullcontext(int) as advance:  # several lines would cover each other
         for (side, number, name), numbers in items.items():
             shard = _SHARDS[side](embedder, listing, numbers, strict, advance)
             for each in shard.failed:
@@ -395,15 +404,13 @@ def _shard(rows: np.ndarray, listing: Listing, side: str, numbers: list[int], fa
 
 def _ended(out: Path, us: Ranks, written: int, temporary: Path) -> Embedded:
     """Completes the manifest if all shards are there; of several processes, the last one finds them."""
-    with FileLock(out / FINISHING):  # two processes may end at the same moment
+    with _locked(out / FINISHING, wait=-1):  # two processes may end at the same moment
         manifest = read_manifest(out)
         names = [name for side in manifest.sides for name in manifest.shard_names(side)]
         missing = sum(not (out / name).exists() for name in names)
         found = manifest if missing else completed(out, manifest)
         if news := found != manifest:
             write_manifest(out, found, temporary)
-        with contextlib.suppress(PermissionError):  # Windows does not remove an open file
-            (out / FINISHING).unlink(missing_ok=True)
     sides = found.sides
     return Embedded(
         out=str(out),

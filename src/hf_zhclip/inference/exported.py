@@ -1,6 +1,7 @@
 """An ONNX export with the calls of a model and of a processor that the Embedder makes."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from ..errors import InputError
 from ..pictures_zhclip import from_array
 from . import load_onnx
+from .loading import EXPORT
 
 
 class ExportedModel:
@@ -65,11 +67,30 @@ def load_export(folder: str | os.PathLike[str]) -> tuple[ExportedModel, Exported
     Raises:
         InputError: the folder is no export, a file of it is missing or damaged, or onnxruntime is not installed.
     """
+    _check_kind(Path(folder))
     try:
         export = load_onnx(folder)
     except ValueError as error:
         raise error if isinstance(error, InputError) else InputError(str(error)) from error
     return ExportedModel(export), ExportedProcessor(export)
+
+
+OTHER_KINDS = {
+    "onnx/*.onnx": (
+        "an export for transformers.js, which runs in JavaScript. Export the repo once more with `zhclip export REPO "
+        "OUT --to onnx`"
+    ),
+    "*.safetensors": 'weights for torch, and no ONNX export. Leave engine="onnx" out',
+}
+"""By the files of a folder that is no export, what it is, and what to do."""
+
+
+def _check_kind(folder: Path) -> None:
+    if (folder / EXPORT).is_file():
+        return
+    for pattern, kind in OTHER_KINDS.items():
+        if next(folder.glob(pattern), None) is not None:
+            raise InputError(f"{folder} holds {kind}.")
 
 
 def _as_image(picture: Any) -> Image.Image:

@@ -8,13 +8,18 @@ from typing import Any
 
 import torch
 
-from ..amounts import amounts_of_the_hub, shown_amount
+from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError
-from ..json_files import brief
+from ..errors import InputError, ZhclipError
+from ..hub import exchange
+from ..json_files import brief, read_json
+from ..repo_files import check_files
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
+
+EXPORT = "zhclip_onnx.json"
+"""The file that each plain ONNX export holds."""
 
 
 def load_pair(
@@ -34,6 +39,10 @@ def load_pair(
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
     _check_place(repo)
+    if (Path(repo) / "config.json").is_file() and read_json(Path(repo) / "config.json").get(
+        "model_type"
+    ) == "hf_zhclip":
+        check_files(Path(repo))
     with _loading(repo):
         _check_config(repo, context_length)
         return _load(repo, device_map, dtype)
@@ -51,8 +60,12 @@ FETCHED = ("*.json", "*.txt", "*.safetensors")
 """The files of a repo on the hub that loading needs, as patterns."""
 
 
-def located(repo: str) -> tuple[Path, str | None]:
+def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     """The folder of a repo, and its commit if it is on the hub; then its files are fetched into the hub's cache.
+
+    Args:
+        repo: a folder, or a name on the hub.
+        revision: the commit on the hub; by default the newest.
 
     Raises:
         InputError: there is no such place.
@@ -62,14 +75,14 @@ def located(repo: str) -> tuple[Path, str | None]:
         return Path(repo), None
     from huggingface_hub import snapshot_download
 
-    with _loading(repo), amounts_of_the_hub():
-        folder = Path(snapshot_download(repo, allow_patterns=list(FETCHED)))
+    with _loading(repo), exchange():
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FETCHED)))
     return folder, folder.name
 
 
 DECIDING = (
     *("config.json", "processor_config.json", "preprocessor_config.json", "zhclip_onnx.json"),
-    *("tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.onnx", "*.onnx_data"),
+    *("tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.bin", "*.onnx", "*.onnx_data"),
 )
 """The files of a repo or of an export that decide the numbers of its vectors, as patterns."""
 
@@ -95,13 +108,11 @@ def _sha256(file: Path) -> str:
 
 @contextmanager
 def _loading(repo: str) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         yield
-    except InputError:
+    except (ZhclipError, MemoryError):
         raise
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers and its validators raise many kinds
         raise InputError(
             f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
         ) from error

@@ -3,6 +3,7 @@
 The pictures of the corpus have their own address, `pictures/NUMBER`, which takes the number of a row and nothing else.
 """
 
+import os
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -27,11 +28,17 @@ THEME = gr.themes.Default(
     radius_size="md",
     font=list(map(gr.themes.Font, FONTS)),
     font_mono=list(map(gr.themes.Font, MONO)),
+).set(
+    button_primary_background_fill="*primary_700",  # light letters are read on it
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
 )
 
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1120px !important; margin: 0 auto !important; }
 .gradio-container main { padding: 28px 20px 48px !important; gap: 18px; }
+.gradio-container .html-container { padding: 0 !important; }
 #head h1 { font-size: 1.6rem; font-weight: 650; line-height: 1.3; margin: 0 0 4px; }
 #head p { margin: 0; line-height: 1.6; color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
 #sentence input, #sentence textarea { font-size: 1.15rem; }
@@ -39,7 +46,7 @@ CSS = """
 #line .trouble { color: #c2410c; }
 .dark #line .trouble { color: #fb923c; }
 #grid ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 14px;
-  grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(168px, calc(50% - 7px)), 1fr)); }
 #grid li { margin: 0; border: 1px solid var(--border-color-primary); border-radius: 8px; overflow: hidden;
   background: var(--block-background-fill); }
 #grid a { display: block; aspect-ratio: 1; background: var(--background-fill-secondary); position: relative; }
@@ -59,8 +66,8 @@ READY = "输入一句话，或拖入一张图片。 Type a sentence, or drop a p
 NOTE = "余弦相似度介于 -1 与 1 之间，不是概率。A cosine lies between -1 and 1 and is no probability."
 
 
-def refuse_addresses(picture: gr.Image) -> None:
-    """Takes files from the user's machine alone: gradio would fetch an address in the place of a file.
+def take_files_alone(picture: gr.Image) -> None:
+    """Gives the path of an uploaded file as it is: gradio would open the file, and fetch an address in its place.
 
     It is set on the component, because gradio writes a file beside the module of a class that is derived from its own.
     """
@@ -68,10 +75,18 @@ def refuse_addresses(picture: gr.Image) -> None:
 
     def take_file(place: Any) -> str | None:
         if str(place).lower().startswith(("http:", "https:")):
-            raise gr.Error("没有打开网址：请拖入文件。An address is not fetched: drop a file.")
+            raise gr.Error("没有打开网址：请拖入文件。An address is not fetched: drop a file.", print_exception=False)
         return take(place)
 
-    picture.move_resource_to_block_cache = take_file  # type: ignore[method-assign]
+    async def take_file_later(place: Any) -> str | None:
+        return take_file(place)
+
+    def path(payload: Any) -> str | None:
+        return None if payload is None else payload.path
+
+    picture.move_resource_to_block_cache = take_file
+    picture.async_move_resource_to_block_cache = take_file_later
+    picture.preprocess = path
 
 
 def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.Blocks:
@@ -87,7 +102,7 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
         vector = gr.State()
         _html(_head(index, title), "head")
         with gr.Row():
-            with gr.Column(scale=5, min_width=420):
+            with gr.Column(scale=5, min_width=300):
                 sentence = gr.Textbox(
                     label="一句话 Sentence",
                     placeholder="一只戴帽子的狗 / a dog with a hat",
@@ -96,20 +111,19 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
                 )
                 go = gr.Button("搜索 Search", variant="primary", elem_id="go")
                 with gr.Row():
-                    many = _slider(1, MOST, min(top_k, MOST), 1, "结果数 Results", "many")
+                    many = _slider(1, MOST, min(top_k, MOST), 1, "结果数 Results (k)", "many")
                     least = _slider(-1, 1, -1 if threshold is None else threshold, 0.01, "余弦 Cosine ≥", "least")
             with gr.Column(scale=3, min_width=260):
                 picture = gr.Image(
                     label="或一张图片 Or a picture",
                     placeholder="拖入图片，或点击选择\nDrop a picture, or click",
                     type="filepath",
-                    image_mode=None,  # the file as it is: the model's own processor prepares it
                     sources=["upload", "clipboard"],
                     elem_id="picture",
                     height=258,
                     buttons=[],
                 )
-        refuse_addresses(picture)
+        take_files_alone(picture)
         line, grid = _html(READY, "line"), _html("", "grid")
 
         shown_now, chosen = [vector, line, grid], [many, least]
@@ -128,7 +142,7 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
         def by_picture(path: str | None, k: float, cosine: float) -> tuple[Any, ...]:
             if path is None:  # it was taken away again
                 return (gr.skip(),) * 4
-            row, trouble = _row(lambda: index.row(picture=path))
+            row, trouble = _row(lambda: index.row(picture=path), f"{os.path.dirname(path)}{os.sep}")
             return ("", row, *((trouble, "") if trouble else show(row, k, cosine)))
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -140,11 +154,13 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
     return page
 
 
-def _row(make: Callable[[], torch.Tensor]) -> tuple[torch.Tensor | None, str]:
+def _row(make: Callable[[], torch.Tensor], folder: str = "") -> tuple[torch.Tensor | None, str]:
+    """The vector, or why there is none; the folder of uploads says nothing to the user."""
     try:
         return make(), ""
     except InputError as error:
-        return None, f'<span class="trouble">这个查询不能用。This query cannot be used: {_text(str(error))}</span>'
+        told = _text(str(error).replace(folder, "") if folder else str(error))
+        return None, f'<span class="trouble">这个查询不能用。This query cannot be used: {told}</span>'
 
 
 def _html(html: str, name: str) -> gr.HTML:

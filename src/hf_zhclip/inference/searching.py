@@ -3,9 +3,10 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..data.split import Id, opened
 from ..errors import InputError
 from ..evaluation.nearest import nearest
 from ..telling import shown
-from .corpus import MANIFEST, Corpus, Manifest
+from .corpus import MANIFEST, Corpus
 from .embedder import Embedder
 from .loading import file_hashes, located
 
@@ -74,7 +75,7 @@ def search(
     threshold: float | None = None,
     model: str | os.PathLike[str] | None = None,
     device: str | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Found:
     """Finds the pictures of a corpus that are nearest to a sentence or to a picture, exactly: every row is compared.
 
@@ -110,7 +111,7 @@ class Index:
 
     def __init__(self, corpus: Corpus, embedder: Embedder):
         self.corpus, self.embedder = corpus, embedder
-        self._blocks = [_tensor(block) for block in corpus.blocks() if len(block)]
+        self._pool = Blocks([_tensor(block) for block in corpus.blocks() if len(block)])
 
     @classmethod
     def open(
@@ -126,7 +127,7 @@ class Index:
             raise InputError(f"{out} holds no vectors: every picture failed; {MANIFEST} there says why.")
         return cls(corpus, _embedder(corpus, model, device, tell))
 
-    def row(self, query: str | None = None, picture: str | os.PathLike[str] | None = None) -> torch.Tensor:
+    def row(self, query: str = "", picture: str | os.PathLike[str] | None = None) -> torch.Tensor:
         """The vector of a sentence or of a picture, (dim,), float32.
 
         Raises:
@@ -153,7 +154,8 @@ class Index:
         Raises:
             InputError: a row of the corpus is damaged.
         """
-        numbers, cosines = self._nearest(row, top_k)
+        numbers = nearest(row[None], self._pool, min(top_k, len(self._pool)))[0]
+        cosines = _cosines(self._pool[numbers], row)
         if not (cosines.abs() <= TOO_LONG).all():  # NaN passes no comparison, and comes first
             raise InputError(
                 f"{self.corpus.folder} holds a vector that has not the length 1 (row {numbers[0]}). The corpus is "
@@ -167,31 +169,47 @@ class Index:
         ids, paths = [self.corpus.ids[each] for each in rows], [self.corpus.paths[each] for each in rows]
         return Found(ids, paths, cosines.tolist(), rows, len(self.corpus), above)
 
-    def _nearest(self, row: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The numbers of the nearest rows in the corpus, and their cosines."""
-        query, numbers, rows, begin = row[None], [], [], 0
-        for block in self._blocks:
-            best = nearest(query, block, min(top_k, len(block)))[0]  # equal cosines in the order of the block
-            numbers.append(best + begin)
-            rows.append(block[best])
-            begin += len(block)
-        candidates, candidate_rows = torch.cat(numbers), torch.cat(rows)
-        best = nearest(query, candidate_rows, min(top_k, len(candidates)))[0]
-        return candidates[best], _cosines(candidate_rows[best], row)
-
     def _count(self, row: torch.Tensor, threshold: float) -> int:
-        """The rows whose cosine is at least the threshold, by the same rounding as in `_nearest`."""
-        rounding, count = 4 * len(row) * 2.0**-24, 0
-        for block in self._blocks:
-            scores = block @ row
-            unsure = (scores - threshold).abs() < rounding
-            scores[unsure] = _cosines(block[unsure], row)
-            count += int((scores >= threshold).sum())
-        return count
+        """The rows whose cosine is at least the threshold, by the same rounding as in `found`."""
+        scores = torch.cat([block @ row for block in self._pool.blocks])
+        unsure = ((scores - threshold).abs() < 4 * len(row) * 2.0**-24).nonzero().flatten()
+        scores[unsure] = _cosines(self._pool[unsure], row)
+        return int((scores >= threshold).sum())
+
+
+class Blocks:
+    """Blocks of rows as one pool for `nearest`, without a copy.
+
+    Args:
+        blocks: tensors (n, dim), float32; none is empty.
+    """
+
+    def __init__(self, blocks: Sequence[torch.Tensor]):
+        self.blocks = blocks
+        self._ends = torch.tensor(list(accumulate(map(len, blocks))))
+        self.shape = (int(self._ends[-1]), blocks[0].shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        """The rows in their order, at most `size` at a time."""
+        for block in self.blocks:
+            yield from block.split(size)
+
+    def __getitem__(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The rows of some numbers: (…) -> (…, dim)."""
+        flat = numbers.flatten()
+        places = zip(flat.tolist(), torch.bucketize(flat, self._ends, right=True).tolist(), strict=True)
+        rows = [self.blocks[block][number - self._begin(block)] for number, block in places]
+        return torch.stack(rows).view(*numbers.shape, -1) if rows else torch.empty(*numbers.shape, self.shape[1])
+
+    def _begin(self, block: int) -> int:
+        return int(self._ends[block]) - len(self.blocks[block])
 
 
 def _cosines(rows: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-    """As `nearest` computes them: in float64, rounded to float32."""
+    """In float64, rounded to float32, as `nearest` compares them."""
     return (rows.double() @ row.double()).float()
 
 
@@ -248,10 +266,12 @@ def _embedder(
         InputError: the model is missing, or is another model than that of the corpus.
     """
     manifest, place = corpus.manifest, _place(corpus, model)
-    folder, _ = located(place)
+    folder, _ = located(place, manifest.model["revision"] if model is None else None)
+    # To compile a model takes longer than a search; an export has the dtype of its graphs.
+    engine, dtype = ("onnx", "auto") if manifest.engine == "onnx" else ("torch", manifest.dtype)
     with ThreadPoolExecutor(1) as pool:
         hashes = pool.submit(file_hashes, folder)  # while the weights are loaded
-        embedder = Embedder.from_pretrained(folder, manifest.engine, device_map=device, dtype=_dtype(manifest))
+        embedder = Embedder.from_pretrained(folder, engine, device_map=device, dtype=dtype)
     _check_same(corpus, place, hashes.result(), tell)
     return embedder
 
@@ -267,10 +287,6 @@ def _place(corpus: Corpus, model: str | os.PathLike[str] | None) -> str:
             "where it lies now: --model REPO."
         )
     return repo
-
-
-def _dtype(manifest: Manifest) -> str:
-    return "auto" if manifest.engine == "onnx" else manifest.dtype  # an export has the dtype of its graphs
 
 
 def _check_same(corpus: Corpus, place: str, found: Mapping[str, str], tell: Callable[[str], None]) -> None:

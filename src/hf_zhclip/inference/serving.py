@@ -14,9 +14,9 @@ from typing import Any
 import PIL.Image
 import PIL.ImageOps
 
-from ..data.reading import read
+from ..data.reading import read_pictures
 from ..data.split import opened
-from ..errors import InputError
+from ..errors import InputError, ZhclipError
 from ..extras import extra
 from .corpus import Corpus
 from .searching import TOP_K, Index, check_threshold, check_top_k
@@ -162,8 +162,8 @@ def _opener(corpus: Corpus, tell: Callable[[str], None]) -> Callable[[int], PIL.
             tell(f"{root} is gone; the page finds pictures and cannot show them.")
         return lambda row: _file(root, corpus.paths[row])
     try:
-        pictures = read(given["path"], given["split"], given["format"]).pictures
-    except InputError as error:
+        pictures = read_pictures(given["path"], given["split"], given["format"], given["pictures"]).pictures
+    except ZhclipError as error:
         tell(f"The pictures cannot be shown: {error}")
         return lambda row: _refused(given["path"])
     numbers = {each: number for number, each in enumerate(pictures.ids)}
@@ -191,7 +191,7 @@ def _answer(open_picture: Callable[[int], PIL.Image.Image], row: int, large: boo
 
     try:
         picture = PIL.ImageOps.exif_transpose(open_picture(row))
-    except (InputError, IndexError):
+    except (ZhclipError, IndexError):
         return Response("gone", 404, media_type="text/plain")
     small = max(picture.size) <= SMALL
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")

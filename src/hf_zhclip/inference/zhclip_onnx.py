@@ -255,13 +255,13 @@ class ZhCLIPOnnx:
 
     @cached_property
     def _text_session(self) -> onnxruntime.InferenceSession:
-        return self._session(self._text.model)
+        return self._session(self._text.model, ("input_ids", "attention_mask"))
 
     @cached_property
     def _vision_session(self) -> onnxruntime.InferenceSession:
-        return self._session(self._vision.model)
+        return self._session(self._vision.model, ("pixel_values",))
 
-    def _session(self, name: str) -> onnxruntime.InferenceSession:
+    def _session(self, name: str, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
         file = self.folder / name
         try:
             session = onnxruntime.InferenceSession(str(file), self._session_options, providers=self._providers)
@@ -273,7 +273,22 @@ class ZhCLIPOnnx:
                 f"found that onnxruntime cannot start {', '.join(sorted(failed))}; its log above says why. Mend the "
                 "cause, or leave the provider out."
             )
+        self._check_graph(file, session, inputs)
         return session
+
+    def _check_graph(self, file: Path, session: onnxruntime.InferenceSession, wanted: tuple[str, ...]) -> None:
+        found = [each.name for each in session.get_inputs()]
+        (output, *_) = session.get_outputs()
+        if sorted(found) != sorted(wanted):
+            raise ValueError(
+                f"found {file}, which takes {' and '.join(found)}; wanted a graph that takes {' and '.join(wanted)}. "
+                f"{_MIXED}"
+            )
+        if isinstance(width := output.shape[-1], int) and width != self.embedding_size:
+            raise ValueError(
+                f"found {file}, whose vectors have {width} numbers; wanted {self.embedding_size}, as {FACTS} says. "
+                f"{_MIXED}"
+            )
 
     def _warn_of_a_cut(self, cut: int, count: int) -> None:
         if cut and not self._warned_of_a_cut:
@@ -362,7 +377,7 @@ def _opened(picture: Any) -> PIL.Image.Image:
             f"found a {type(picture).__name__}; wanted a Pillow image, the path of a picture, its bytes, an open "
             "binary file, or a list of them. An array becomes a picture with PIL.Image.fromarray(array)."
         )
-    return _loaded(picture, repr(getattr(picture, "filename", "") or "a Pillow image"))
+    return _loaded(picture, repr(getattr(picture, "filename", "") or "a Pillow image"), _CLOSED)
 
 
 def _read(file: Any, shown: str) -> PIL.Image.Image:
@@ -373,14 +388,30 @@ def _read(file: Any, shown: str) -> PIL.Image.Image:
     except Exception as error:
         raise ValueError(_CUT_OFF.format(shown, error)) from error
     with image:
+        _check_size(image, file, shown)
         return _loaded(image, shown)
 
 
-def _loaded(image: PIL.Image.Image, shown: str) -> PIL.Image.Image:
+_MOST_FACTS = 2**20  # bytes of the JSON beside the graphs; it has under 2 KB
+_MOST_PIXELS, _PIXELS_PER_BYTE = 2**26, 32  # a small file may state any size; a photo has under 10 pixels a byte
+
+
+def _check_size(image: PIL.Image.Image, file: Any, shown: str) -> None:
+    place = file.tell()
+    most = _MOST_PIXELS + _PIXELS_PER_BYTE * file.seek(0, 2)
+    file.seek(place)
+    if image.width * image.height > most:
+        raise ValueError(
+            f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
+            "for a file of this size."
+        )
+
+
+def _loaded(image: PIL.Image.Image, shown: str, damaged: str | None = None) -> PIL.Image.Image:
     try:
         image.load()
     except Exception as error:  # Pillow's readers raise many kinds, and their words name no file
-        raise ValueError(_CUT_OFF.format(shown, error)) from error
+        raise ValueError((damaged or _CUT_OFF).format(shown, error)) from error
     if 0 in image.size:
         raise ValueError(f"found a picture of {image.width} x {image.height} pixels; no side may be 0.")
     return image
@@ -439,6 +470,12 @@ _NOT_LOADED = (
     "newer than onnxruntime: install a newer onnxruntime."
 )
 _DAMAGED = "found {}, which cannot be read: {}. It may be cut off: copy the whole export again."
+_MIXED = "The files may be of two exports: copy the whole export again."
+_OTHER_FIELDS = (
+    "found {}, whose {} has not the fields of format {}: {}. Take the file as the export wrote it: copy the whole "
+    "export again."
+)
+_CLOSED = "found {}, which cannot be read as a picture: {}. Open it again. If that fails, its file is cut off."
 
 
 def _read_facts(folder: Path) -> Facts:
@@ -446,19 +483,37 @@ def _read_facts(folder: Path) -> Facts:
     if not file.is_file():
         raise ValueError(f"found no {FACTS} in {folder}; wanted a folder that `zhclip export --to onnx` wrote.")
     try:
+        if file.stat().st_size > _MOST_FACTS:
+            raise ValueError(f"it has more than {_MOST_FACTS:,} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
         version = content.pop("format")
-        facts = _checked_facts(**content) if version == FORMAT else None  # others have other fields
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(_DAMAGED.format(file, error)) from error
-    if facts is None:
+    if version != FORMAT:
         raise ValueError(
             f"found format {version} in {file}; wanted {FORMAT}. Use the zhclip_onnx.py that lies beside this file."
         )
+    for name, kind in (("content", Facts), ("text", Text), ("vision", Vision)):
+        part = content if kind is Facts else content[name]
+        if isinstance(part, dict) and (told := _other_fields(part, kind)):
+            raise ValueError(_OTHER_FIELDS.format(file, name, FORMAT, told))
+    try:
+        facts = _checked_facts(**content)
+    except (ValueError, TypeError) as error:
+        raise ValueError(_DAMAGED.format(file, error)) from error
     for name in _files(facts):
+        if Path(name).name != name:
+            raise ValueError(_DAMAGED.format(file, f"it names {name!r}, and a file of its own folder was wanted"))
         if not (folder / name).is_file():
             raise ValueError(f"found no {name} in {folder}, although {FACTS} names it. Copy the whole export again.")
     return facts
+
+
+def _other_fields(part: dict[str, Any], kind: Any) -> str:
+    """Which fields of a part are unknown, and which are missing."""
+    named = {field.name for field in fields(kind)}
+    unknown, missing = sorted(part.keys() - named), sorted(named - part.keys())
+    return ", ".join([*(f"{each} is unknown" for each in unknown), *(f"{each} is missing" for each in missing)])
 
 
 def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
@@ -467,7 +522,7 @@ def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
     for part in (facts, text, vision):
         for field in fields(part) if part is not None else ():
             value = getattr(part, field.name)
-            if not _KINDS.get(field.type, _is_any)(value):
+            if not _KINDS.get(field.type, _is_any)(value) or not _VALUES.get(field.name, _is_any)(value):
                 raise ValueError(f"{field.name} is {value!r}")
     return facts
 
@@ -492,6 +547,15 @@ _KINDS: Mapping[Any, Callable[[Any], bool]] = {
     ),
 }
 """By the type of a field, whether a value from `FACTS` fits it."""
+
+_VALUES: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("embedding_size", "height", "width", "divisor"), lambda value: value > 0),
+    **dict.fromkeys(("truncation_side", "padding_side"), lambda value: value in ("left", "right")),
+    "context_length": lambda value: value > 2,  # the first and the last token, and a token between them
+    "resample": lambda value: value in set(PIL.Image.Resampling),
+    "std": lambda value: min(value) > 0,
+}
+"""By the name of a field, whether a value of the right type fits it."""
 
 
 def _files(facts: Facts) -> Iterator[str]:

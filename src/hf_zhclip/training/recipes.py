@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from ..budget import MOST_DIGITS, MOST_RECIPE_BYTES
 from ..errors import InputError
 from ..json_files import brief
 from ..telling import near
@@ -15,8 +16,6 @@ PLACE = "hf_zhclip.examples"
 
 FIELDS = ("source", "lora")
 """What a recipe may hold beside arguments: where its values are published, and the fields of PEFT's LoraConfig."""
-
-MOST_BYTES = 2**16
 
 
 def names() -> list[str]:
@@ -41,9 +40,27 @@ def read_recipe(recipe: str) -> dict[str, Any]:
     path = Path(recipe)
     if not path.is_file():
         raise InputError(f"{recipe} does not exist; a YAML file, or one of {', '.join(names())}, was wanted.")
-    if path.stat().st_size > MOST_BYTES:
-        raise InputError(f"{recipe} has more than {MOST_BYTES:,} bytes; a recipe was wanted.")
+    if path.stat().st_size > MOST_RECIPE_BYTES:
+        raise InputError(f"{recipe} has more than {MOST_RECIPE_BYTES:,} bytes; a recipe was wanted.")
     return _parsed(path.read_bytes(), recipe)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which takes a name once, and whole numbers that a program can use."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep=deep)
+        if len(found) < len(node.value):
+            raise ValueError("a name stands twice in it")
+        return found
+
+    def construct_yaml_int(self, node: Any) -> int:
+        if len(node.value) > MOST_DIGITS:
+            raise ValueError(f"a whole number of {len(node.value)} digits was found")
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _parsed(content: bytes, where: str) -> dict[str, Any]:
@@ -51,7 +68,7 @@ def _parsed(content: bytes, where: str) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise InputError(f"{where} holds an alias (*name), which can stand for any amount. Write the value out.")
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_Loader)
     except InputError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:

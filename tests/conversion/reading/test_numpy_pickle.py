@@ -73,7 +73,7 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.text(TEXT, max_size=3) | st.integers(), inner, max_size=3)
+        | st.dictionaries(st.text(TEXT, max_size=3) | st.integers(-(2**60), 2**60), inner, max_size=3)
     ),
     max_leaves=6,
 )
@@ -208,7 +208,7 @@ def test_a_name_put_together_where_no_scan_sees_it_is_refused_too(file):
         (np.zeros(2, "c16"), "an array of type 'c16'"),
         (np.dtype("f4"), "a bare dtype"),
         (np.ndarray, "a numpy.ndarray"),
-        ({np.float32(1): 1}, "a dict with a _Record for a key"),
+        ({np.float32(1): 1}, "a dict has a Record as a key|a dict with a Record for a key"),
         ({1, 2}, "a set"),
         (complex(1, 2), "names: (builtins|__builtin__).complex"),
     ],
@@ -235,7 +235,7 @@ def array(state, kind=b"cnumpy\nndarray\n"):
         (script(array(b"(K\x01J\xff\xff\xff\x7f\x85" + DTYPE + b"\x89C\x04abcdt")), "with another number of bytes"),
         (script(array(b"(K\x01J\xff\xff\xff\xff\x85" + DTYPE + b"\x89C\x00t")), "an array of shape"),
         (script(array(b"(K\x01K\x01\x85" + DTYPE + b"\x89]t")), "with another number of bytes"),
-        (script(array(b"(K\x01K\x01\x85\x8c\x01O\x89C\x08abcdefght")), "without a type or a shape"),
+        (script(array(b"(K\x01K\x01\x85\x8c\x01O\x89C\x08abcdefght")), "without a type"),
         (script(array(b"K\x01")), "damaged or truncated"),
         (script(array(b"(K\x01K\x01\x85" + DTYPE + b"\x89C\x04abcdt", b"\x8c\x01x")), "a class that is not numpy's"),
         (script(b"cnumpy.core.multiarray\n_reconstruct\n)R"), "damaged or truncated"),
@@ -269,7 +269,7 @@ def test_a_tree_that_a_small_file_describes_many_times_over_is_built_once(file):
 
 
 def test_lists_too_deep_are_refused_without_a_traceback(file):
-    with pytest.raises(InputError, match="damaged or truncated: maximum recursion depth"):
+    with pytest.raises(InputError, match="holds containers nested more than 100 deep"):
         load(file(script(b"]" * 5000 + b"a" * 4999)))
 
 

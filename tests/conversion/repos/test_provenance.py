@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf_zhclip.conversion.detection.parts import identify
+from hf_zhclip.conversion.reading.hashing import Hashes
 from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.repos import provenance
 from hf_zhclip.conversion.stated import Stated
@@ -42,7 +43,8 @@ def test_a_source_of_this_machine_is_nowhere_on_the_hub(family, original):
     stated = Stated(found.source, **found.arguments)
     parts = identify(stated)
 
-    assert [provenance.record(part)["hub"] for part in parts] == [None] * len(parts)
+    with Hashes() as hashes:
+        assert [provenance.record(part, hashes)["hub"] for part in parts] == [None] * len(parts)
     assert provenance.entry_name(stated, parts) is None
 
 

@@ -112,8 +112,38 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
     return checked(Split(split, texts, Pictures.all_of(ids, Rows(place, content, rows))), f"{place} ({split})")
 
 
+def read_pictures(place: str, split: str | None) -> Split:
+    """Reads the pictures alone; no column of texts is needed.
+
+    Raises:
+        InputError: the package datasets is missing or cannot read the place, or it has not one column of pictures.
+        WorkError: the hub cannot be reached.
+    """
+    datasets = extra("datasets", "This data set")
+    dataset = _loaded(place)[str(split)]
+    images = _images(dataset.features)
+    if len(images) != 1:
+        raise InputError(
+            f"{place} has the columns {', '.join(dataset.features)}, and pictures in {len(images)} of them; wanted "
+            "one column of pictures (datasets.Image). Remove the other columns."
+        )
+    rows: Sequence[int] = range(len(dataset))
+    ids: Sequence[Id] = rows
+    if "image_id" in dataset.features:
+        first: dict[Id, int] = {}
+        for number, row in enumerate(dataset.select_columns(["image_id"])):
+            first.setdefault(_id(row["image_id"], f"{place}, row {number}"), number)
+        ids, rows = list(first), list(first.values())
+    content = dataset.select_columns(images).cast_column(images[0], datasets.Image(decode=False))
+    return Split(str(split), (), Pictures.all_of(ids, Rows(place, content, rows)))
+
+
+def _images(features: Any) -> list[str]:
+    return [name for name, kind in features.items() if type(kind).__name__ == "Image"]
+
+
 def _columns(features: Any, place: str) -> tuple[str, str]:
-    images = [name for name, kind in features.items() if type(kind).__name__ == "Image"]
+    images = _images(features)
     texts = [name for name in TEXTS if name in features]
     if len(images) != 1 or not texts:
         raise InputError(
@@ -163,5 +193,6 @@ FORMAT = Format(
     claims=_claims,
     splits=_splits,
     read=read,
+    read_pictures=read_pictures,
     below=True,
 )

@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...json_files import brief
 from ..formats import Format
 from ..lmdb_file import Entry, entries
-from ..split import Id, Pictures, Split, Text, as_id, checked
+from ..split import Id, Pictures, Split, Text, as_id, check_once, checked
 
 PARTS = ("pairs", "imgs")
 COUNTS = {"pairs": b"num_samples", "imgs": b"num_images"}
@@ -55,6 +55,19 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
     folder = folder if _is_split(folder) else folder / split
     ids, store = _pictures(folder / "imgs")
     return checked(Split(split, _texts(folder / "pairs"), Pictures.all_of(ids, store)), str(folder))
+
+
+def read_pictures(place: str, split: str | None) -> Split:
+    """Reads the pictures alone.
+
+    Raises:
+        InputError: the database of the pictures is damaged.
+    """
+    folder = Path(place)
+    folder = folder if _is_split(folder) else folder / str(split)
+    ids, store = _pictures(folder / "imgs")
+    check_once(ids, "image", str(folder))
+    return Split(str(split), (), Pictures.all_of(ids, store))
 
 
 @dataclass(frozen=True)
@@ -132,8 +145,22 @@ def _counted(path: Path) -> Iterator[Entry]:
         raise InputError(f"{path} holds {count} entries, and its {name} states {found}. {AGAIN}")
 
 
-class _NoCode(pickle.Unpickler):
-    """Builds numbers, texts and tuples. Whatever else a pickle builds, it has to name a function or class first."""
+OPCODES = (
+    *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.TUPLE, pickle.TUPLE3, pickle.GLOBAL),
+    *(pickle.INT, pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG, pickle.LONG1, pickle.STACK_GLOBAL),
+    *(pickle.UNICODE, pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE8),
+    *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.GET, pickle.BINGET, pickle.LONG_BINGET),
+)
+"""What numbers, texts and a tuple of them are pickled with, by any protocol, and names, which are refused."""
+
+
+class _NoCode(pickle._Unpickler):
+    """Builds numbers, texts and tuples, and nothing that is hashed or called.
+
+    This is pickle's Python version: the C version allocates its memo by a number that the pickle states.
+    """
+
+    dispatch = {opcode[0]: pickle._Unpickler.dispatch[opcode[0]] for opcode in OPCODES}
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")

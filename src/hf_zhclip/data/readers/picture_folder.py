@@ -179,6 +179,7 @@ FORMAT = Format(
     splits=_splits,
     read=read,
     read_pictures=read_pictures,
+    joined=True,
     below=True,
     pictures_elsewhere=True,
 )

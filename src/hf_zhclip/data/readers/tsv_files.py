@@ -17,7 +17,7 @@ from ...amounts import shown_amount
 from ...errors import InputError
 from ...json_files import Field, brief, check_fields, read_json_lines
 from ..formats import Format
-from ..split import Id, Pictures, Split, Text, as_id, checked
+from ..split import Id, Pictures, Split, Text, as_id, check_once, checked
 
 PICTURES, TEXTS = "_imgs.tsv", "_texts.jsonl"
 
@@ -66,6 +66,21 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
     texts = read_texts(of_texts)
     ids, store = _scanned(of_pictures)
     return checked(Split(split, texts, Pictures.all_of(ids, store)), str(folder / split))
+
+
+def read_pictures(place: str, split: str | None) -> Split:
+    """Reads the pictures alone; the file of the texts may be missing.
+
+    Raises:
+        InputError: the file is missing, a line is wrong, or an id stands twice.
+    """
+    folder, _ = _found(place)
+    file, _ = _files(folder, str(split))
+    if not file.is_file():
+        raise InputError(f"{file} is missing; it holds the pictures. Add the file.")
+    ids, store = _scanned(file)
+    check_once(ids, "image", str(file))
+    return Split(str(split), (), Pictures.all_of(ids, store))
 
 
 def read_texts(path: Path) -> list[Text]:
@@ -159,4 +174,5 @@ FORMAT = Format(
     claims=lambda place: bool(_found(place)[1]),
     splits=lambda place: _found(place)[1],
     read=read,
+    read_pictures=read_pictures,
 )

@@ -1,6 +1,6 @@
 """How many pictures and texts a second does an ONNX export embed, beside torch and beside cn_clip?
 
-    python benchmarks/onnx.py FOLDER [--threads N] [--batch N] [--rounds N]
+    python benchmarks/onnx_speed.py FOLDER [--threads N] [--batch N] [--rounds N] [--json FILE]
 
 FOLDER gets about 2 GB: a checkpoint of cn_clip's ViT-B-16 with seeded weights, its conversion, and its exports in
 float32 and dynamic int8. A second run takes the exports that are there. cn_clip's own model takes part where cn_clip
@@ -9,17 +9,14 @@ the CPU, one after the other in each round; cn_clip pads every text to 52 tokens
 are the medians of the rounds, the medians of the ratios to torch, and the smallest cosine to the vectors of torch.
 """
 
-import argparse
 import importlib
 import json
-import statistics
-import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import Table, arguments, give, in_turns, table
 
 import hf_zhclip  # noqa: F401  # the Auto classes know the model
 from hf_zhclip.conversion import convert, export
@@ -30,7 +27,8 @@ KEYS = Path(__file__).parents[1] / "tests" / "keys" / "cn_clip-vit-b-16.json"
 NAME = "ViT-B-16@RoBERTa-wwm-ext-base-chinese"
 TOKENS, SIDE, WORDS = 52, 224, 21128
 EXPORTS = {"float32": {}, "int8": {"precision": "int8", "accept_loss": True}}
-TORCH = "torch"
+TORCH, CN_CLIP = "torch", "cn_clip"
+WHAT = ("texts", "pictures")
 
 Side = Mapping[str, Callable[[], np.ndarray]]
 """By what is embedded, a call that embeds the batch."""
@@ -97,52 +95,45 @@ def sides(folder: Path, inputs: Mapping[str, torch.Tensor]) -> dict[str, Side]:
     """Those that take part, in the order of their turns."""
     found = {TORCH: in_torch(folder, inputs)}
     try:
-        found = {"cn_clip": in_cn_clip(folder, inputs), **found}
+        found = {CN_CLIP: in_cn_clip(folder, inputs), **found}
     except ImportError as error:
         print(f"cn_clip does not take part: {error}", flush=True)
     return {**found, **{f"onnxruntime {name}": in_onnxruntime(folder / name, inputs) for name in EXPORTS}}
 
 
-def compare(what: str, taking_part: Mapping[str, Side], batch: int, rounds: int) -> None:
-    """Prints the items a second of each side, and their ratios to torch."""
+def compared(what: str, taking_part: Mapping[str, Side], batch: int, rounds: int) -> Table:
+    """The speed of each side, and the smallest cosine of its vectors to those of torch."""
     wanted = taking_part[TORCH][what]()
-    speeds: dict[str, list[float]] = {name: [] for name in taking_part}
     cosines = {name: float((side[what]() * wanted).sum(-1).min()) for name, side in taking_part.items()}
-    for _ in range(rounds):
-        for name, side in taking_part.items():
-            start = time.perf_counter()
-            side[what]()
-            speeds[name].append(batch / (time.perf_counter() - start))
-    for name, each in speeds.items():
-        ratio = statistics.median(a / b for a, b in zip(each, speeds[TORCH], strict=True))
-        median = statistics.median(each)
-        print(
-            f"{what}: {name:20}{median:8.1f} a second, {ratio:5.2f} times torch, cosine {cosines[name]:.6f}",
-            flush=True,
-        )
+    found = in_turns({name: side[what] for name, side in taking_part.items()}, rounds)
+    shown = ", ".join(f"{name} {cosine:.6f}" for name, cosine in cosines.items())
+    return table(
+        f"{what}, batches of {batch}", found, batch, (TORCH, CN_CLIP), [f"Smallest cosine to torch: {shown}."]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    sys.path.remove(str(Path(__file__).resolve().parent))  # this file would be taken for the package onnx
     torch.set_num_threads(options.threads)
     make(options.folder)
+    taking_part = sides(options.folder, inputs(options.batch))
+    give((compared(what, taking_part, options.batch, options.rounds) for what in WHAT), options.json)
+
+
+def inputs(batch: int) -> dict[str, torch.Tensor]:
+    """Random ids and pixels."""
     drawn = torch.Generator().manual_seed(0)
-    ids = torch.randint(1000, WORDS, (options.batch, TOKENS), generator=drawn)
-    inputs = {
+    ids = torch.randint(1000, WORDS, (batch, TOKENS), generator=drawn)
+    return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
-        "pixel_values": torch.randn(options.batch, 3, SIDE, SIDE, generator=drawn),
+        "pixel_values": torch.randn(batch, 3, SIDE, SIDE, generator=drawn),
     }
-    taking_part = sides(options.folder, inputs)
-    print(f"batches of {options.batch}, {options.threads} threads, {options.rounds} rounds", flush=True)
-    for what in ("texts", "pictures"):
-        compare(what, taking_part, options.batch, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,325 @@
+"""A converted repo is a stranger's file, too: commands read it under the budget, and never run its Python files."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_zhclip.conversion import convert
+
+from tests.checkpoints import FAMILIES
+from tests.conversion.helpers import save_time
+from tests.fork_server import Server
+from tests.test_budget import MOST_MIB, MOST_SECONDS
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks run in forked children")
+
+ATTACKS: dict[str, Callable[[Path], None]] = {}
+
+
+def attack(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    """An attack: a function that changes a converted repo."""
+    ATTACKS[change.__name__] = change
+    return change
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    original = FAMILIES["cn_clip_vit"](folder)
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        convert(original.source, folder / "repo", **original.arguments)
+    return folder / "repo"
+
+
+def seal(folder: Path) -> None:
+    """States the hashes of the changed files in the report, as a stranger who changes a repo would do."""
+    path = folder / "conversion_report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        report["files"] = {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in report["files"]
+            if (folder / name).is_file()
+        }
+    except (ValueError, TypeError, RecursionError):
+        return  # the attack is the report itself
+    path.write_text(json.dumps(report), encoding="utf-8")
+
+
+def edit(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(content)
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def of_config(tower: str | None, **fields: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        edit(folder, "config.json", lambda config: (config[tower] if tower else config).update(fields))
+
+    return change
+
+
+CONFIGS = {
+    "a_billion_layers_of_text": of_config("text_config", num_hidden_layers=10**9),
+    "a_billion_layers_of_pictures": of_config("vision_config", num_hidden_layers=10**9),
+    "a_vocabulary_of_2_to_the_40": of_config("text_config", vocab_size=2**40),
+    "a_vocabulary_of_2_to_the_100": of_config("text_config", vocab_size=2**100),
+    "a_width_of_2_to_the_40": of_config("text_config", hidden_size=2**40),
+    "a_width_of_2_to_the_20": of_config("text_config", hidden_size=2**20),
+    "an_inner_width_of_2_to_the_40": of_config("vision_config", intermediate_size=2**40),
+    "positions_of_2_to_the_40": of_config("text_config", max_position_embeddings=2**40),
+    "a_projection_of_2_to_the_40": of_config(None, projection_dim=2**40),
+    "pictures_of_2_to_the_30": of_config("vision_config", image_size=2**30),
+    "patches_of_no_size": of_config("vision_config", patch_size=0),
+    "no_heads": of_config("vision_config", num_attention_heads=0),
+    "a_negative_width": of_config("text_config", hidden_size=-768),
+    "a_negative_number_of_layers": of_config("text_config", num_hidden_layers=-1),
+    "a_negative_vocabulary": of_config("text_config", vocab_size=-1),
+    "an_epsilon_that_is_no_number": of_config("text_config", layer_norm_eps=float("nan")),
+    "a_scale_that_is_infinite": of_config(None, logit_scale_init_value=float("inf")),
+    "a_tower_that_is_a_number": of_config(None, text_config=3),
+    "a_tower_that_is_a_list": of_config(None, vision_config=[1]),
+    "a_tower_without_a_type": of_config(None, vision_config={}),
+    "a_tower_of_another_type": of_config("text_config", model_type="gpt2"),
+    "a_tower_whose_type_is_a_list": of_config("text_config", model_type=[]),
+    "layers_that_are_a_text": of_config("text_config", num_hidden_layers="\x1b[2Jmany"),
+    "layers_that_are_a_fraction": of_config("text_config", num_hidden_layers=2.5),
+    "architectures_that_are_an_object": of_config(None, architectures={"a": 1}),
+    "architectures_that_hold_an_escape": of_config(None, architectures=["\x1b[2J"]),
+    "a_dtype_that_is_a_function": of_config(None, dtype="load"),
+    "a_dtype_that_is_a_number": of_config(None, dtype=7),
+    "a_quantisation": of_config(None, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+    "an_activation_that_is_unknown": of_config("text_config", hidden_act="\x1b[2Jx"),
+    "a_pooling_that_is_a_list": of_config(None, text_pooling=["cls"]),
+    "a_pad_token_that_is_negative": of_config("text_config", pad_token_id=-1),
+    "attention_by_a_kernel_of_the_hub": of_config(None, attn_implementation="stranger/kernel"),
+    "attention_by_a_kernel_in_another_field": of_config(None, _attn_implementation="stranger/kernel"),
+    "a_version_that_is_an_object": of_config(None, hf_zhclip_version={}, transformers_version=[]),
+}
+ATTACKS.update(CONFIGS)
+
+
+@attack
+def a_config_nested_too_deep(folder):
+    (folder / "config.json").write_text('{"model_type": "hf_zhclip", "a": ' + "[" * 200_000)
+
+
+@attack
+def a_config_with_a_key_twice(folder):
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.rstrip().removesuffix("}") + ', "model_type": "hf_zhclip"}')
+
+
+@attack
+def a_config_that_is_a_list(folder):
+    (folder / "config.json").write_text("[1]")
+
+
+@attack
+def a_pipe_as_the_config(folder):
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
+@attack
+def a_pipe_as_the_weights(folder):
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+
+
+@attack
+def a_pipe_as_the_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+    os.mkfifo(folder / "tokenizer.json")
+
+
+@attack
+def weights_whose_header_is_longer_than_the_file(folder):
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2**40) + b"{}")
+
+
+@attack
+def weights_that_are_cut(folder):
+    os.truncate(folder / "model.safetensors", 100_000)
+
+
+@attack
+def weights_that_are_no_safetensors(folder):
+    (folder / "model.safetensors").write_bytes(b"PK\x03\x04" + bytes(1000))
+
+
+def harm(folder: Path) -> str:
+    """Code that writes a canary beside the repo."""
+    return f"open({str(folder.parent / 'CANARY')!r}, 'w').close()\n"
+
+
+class Evil:
+    def __init__(self, place: Path):
+        self.place = place
+
+    def __reduce__(self):
+        return exec, (harm(self.place),)
+
+
+@attack
+def a_pickle_in_the_place_of_the_weights(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(folder)))
+
+
+@attack
+def an_index_that_leaves_the_folder(folder):
+    shutil.move(folder / "model.safetensors", folder.parent / "x.safetensors")
+    from safetensors import safe_open
+
+    with safe_open(folder.parent / "x.safetensors", "pt") as file:
+        names = dict.fromkeys(file.keys(), "../x.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+@attack
+def an_index_that_is_a_list(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text("[]")
+
+
+@attack
+def an_adapter_beside_the_weights(folder):
+    (folder / "adapter_config.json").write_text(
+        json.dumps(
+            {"peft_type": "LORA", "base_model_name_or_path": "/nowhere", "auto_mapping": {"parent_library": "evil"}}
+        )
+    )
+    (folder / "adapter_model.bin").write_bytes(pickle.dumps(Evil(folder)))
+
+
+@attack
+def a_tokenizer_nested_too_deep(folder):
+    (folder / "tokenizer.json").write_text('{"a": ' + "[" * 400_000)
+
+
+@attack
+def a_tokenizer_of_wrong_types(folder):
+    (folder / "tokenizer.json").write_text(json.dumps({"model": [], "added_tokens": 3, "normalizer": "x"}))
+
+
+@attack
+def a_tokenizer_with_an_id_of_2_to_the_31(folder):
+    edit(folder, "tokenizer.json", lambda content: content["model"]["vocab"].update(bomb=2**31))
+
+
+@attack
+def a_tokenizer_config_of_wrong_types(folder):
+    edit(folder, "tokenizer_config.json", lambda content: content.update(pad_token=3, model_max_length="x"))
+
+
+@attack
+def pictures_of_a_terapixel(folder):
+    edit(
+        folder,
+        "processor_config.json",
+        lambda content: content["image_processor"].update(size={"height": 2**20, "width": 2**20}),
+    )
+
+
+@attack
+def a_size_of_pictures_that_is_a_text(folder):
+    edit(folder, "processor_config.json", lambda content: content["image_processor"].update(size="\x1b[2J"))
+
+
+@attack
+def a_report_of_wrong_types(folder):
+    (folder / "conversion_report.json").write_text(
+        json.dumps({"sources": 3, "conversion": [], "files": "x", "level": {}})
+    )
+
+
+@attack
+def a_report_nested_too_deep(folder):
+    (folder / "conversion_report.json").write_text("[" * 100_000)
+
+
+@attack
+def a_report_whose_words_forge_lines(folder):
+    words = "\x1b[2K\rzhclip: verified\n```\n## 验证\n"
+    edit(
+        folder,
+        "conversion_report.json",
+        lambda content: content["conversion"].update(architecture=words, command=words),
+    )
+
+
+@attack
+def code_of_a_stranger(folder):
+    (folder / "evil.py").write_text(harm(folder))
+    auto = {name: "evil.Evil" for name in ("AutoConfig", "AutoModel", "AutoProcessor", "AutoImageProcessor")}
+    tokenizer = {"AutoTokenizer": ["evil.Evil", "evil.Evil"], **auto}
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        edit(folder, name, lambda content: content.update(auto_map=tokenizer))
+    for path in folder.glob("*.py"):
+        path.write_text(harm(folder) + path.read_text())
+
+
+@attack
+def a_class_of_a_stranger(folder):
+    (folder / "evil.py").write_text(harm(folder))
+    edit(
+        folder,
+        "tokenizer_config.json",
+        lambda content: content.update(tokenizer_class="Evil", auto_map={"AutoTokenizer": ["evil.Evil", None]}),
+    )
+    edit(folder, "processor_config.json", lambda content: content.update(processor_class="Evil"))
+
+
+COMMANDS: dict[str, Callable[[Path], tuple[str, list[Any]]]] = {
+    "load": lambda folder: ("tests.fork_server:load", [str(folder)]),
+    **{
+        name: lambda folder, words=words: (
+            "zhclip_cli.command_line:main",
+            [[word.format(folder=folder, out=folder.parent / "OUT") for word in words]],
+        )
+        for name, words in {
+            "inspect": ("inspect", "{folder}"),
+            "card": ("card", "{folder}", "--force"),
+            "push": ("push", "{folder}", "stranger/repo"),
+            "verify": ("verify", "{folder}"),
+            "export": ("export", "{folder}", "{out}", "--to", "transformers"),
+            "export to cn_clip": ("export", "{folder}", "{out}", "--to", "cn_clip"),
+            "convert": ("convert", "{folder}", "{out}", "--base", "{folder}"),
+        }.items()
+    },
+}
+
+
+@pytest.mark.quick(60)
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_a_hostile_repo_ends_in_a_word_and_runs_nothing(name, command, repo, server, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    ATTACKS[name](folder)
+    seal(folder)
+
+    function, arguments = COMMANDS[command](folder)
+    ending = server.run(function, *arguments, output=tmp_path / "output.txt")
+
+    assert not (tmp_path / "CANARY").exists()
+    assert "Traceback" not in ending.output, ending.output
+    assert not any(ord(character) < 32 and character != "\n" for character in ending.output), ending.output
+    assert ending.mib <= MOST_MIB and ending.seconds <= MOST_SECONDS, ending
+    assert ending.code in (0, 1, 2), ending
