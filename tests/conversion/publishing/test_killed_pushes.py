@@ -1,4 +1,4 @@
-"""A push that is killed at any request leaves the hub's repo absent, old or complete, and the next push completes it."""
+"""A push that is killed at any request leaves the repo absent, old or complete, and the next push completes it."""
 
 import os
 import signal
