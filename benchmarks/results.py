@@ -43,7 +43,7 @@ take half a second. Pixels are compared on thirteen pictures.
 """What explains the tables of scripts that do not explain them."""
 
 TAKES_JSON = "--json"
-LIMIT = 600
+LIMIT = 900
 """Seconds after which a script is stopped."""
 
 HEAD = """\
