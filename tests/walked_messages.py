@@ -469,9 +469,16 @@ WALKED = {
             "src/hf_zhclip/training/parts.py check_chunks",
         ),
     },
+    "tests/inference/test_embedder.py": {
+        "test_the_dtype_of_the_message_is_taken": ("src/hf_zhclip/inference/embedder.py _dtype",),
+    },
     "tests/inference/test_exported.py": {
         "test_an_export_for_transformers_js_is_told_as_such_and_a_plain_export_is_taken": (
             "src/hf_zhclip/inference/exported.py OTHER_KINDS",
+        ),
+        "test_an_option_that_an_export_has_not_is_left_out": (
+            "src/hf_zhclip/inference/embedder.py _with_onnx: device_map=",
+            "src/hf_zhclip/inference/embedder.py _with_onnx: dtype=",
         ),
     },
     "tests/inference/test_embedding.py": {
@@ -510,10 +517,13 @@ WALKED = {
             "src/hf_zhclip/inference/searching.py _check_same: found another model",
         ),
         "test_what_a_message_names_works": (
-            "src/hf_zhclip/inference/searching.py check_top_k",
-            "src/hf_zhclip/inference/searching.py check_threshold",
-            "src/zhclip_cli/search.py run: found --port",
-            "src/zhclip_cli/search.py run: found --serve",
+            "src/hf_zhclip/inference/searching.py _check_device",
+            "src/hf_zhclip/inference/searching.py _check_out",
+            "src/zhclip_cli/search.py check: found --port",
+            "src/zhclip_cli/search.py check: found --serve",
+            "src/zhclip_cli/search.py check: found --threshold",
+            "src/zhclip_cli/search.py check: found --top-k",
+            "src/zhclip_cli/search.py check: found an empty text",
         ),
     },
     "tests/page/test_page.py": {
