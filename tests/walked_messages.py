@@ -482,11 +482,18 @@ WALKED = {
         ),
     },
     "tests/inference/test_embedding.py": {
+        "test_a_picture_that_was_away_for_a_time_is_embedded_when_its_shard_is_removed_as_the_result_says": (
+            "src/hf_zhclip/inference/embedding.py _check_failed",
+        ),
         "test_a_shard_of_another_corpus_is_named_and_made_again_after_it_is_removed": (
             "src/hf_zhclip/inference/corpus.py AGAIN",
         ),
         "test_a_strict_run_ends_at_a_broken_picture_and_goes_on_without_the_option": (
             "src/hf_zhclip/inference/embedding.py _Strict.__setitem__",
+        ),
+        "test_an_export_is_an_engine_of_its_own": (
+            "src/hf_zhclip/inference/embedding.py _check_arguments: Leave --dtype out",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: Leave --device out",
         ),
         "test_other_arguments_are_refused_and_the_same_go_on": (
             "src/hf_zhclip/inference/embedding.py _with_texts: with --texts",
@@ -496,8 +503,9 @@ WALKED = {
             "src/hf_zhclip/inference/corpus.py read_manifest",
         ),
         "test_wrong_arguments_are_refused_and_leave_nothing": (
-            "src/hf_zhclip/inference/embedding.py _check_arguments: --engine",
-            "src/hf_zhclip/inference/embedding.py _check_arguments: --device",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: found --engine",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: found --dtype {dtype}; wanted",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: which this machine",
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {
