@@ -102,9 +102,11 @@ def test_a_pipe_is_no_picture_and_no_list(tmp_path):
     os.mkfifo(tmp_path / "data" / "a" / "x.png")
     with pytest.raises(InputError, match="x.png is a pipe; a picture was wanted. Remove it from its class folder"):
         list(read_labelled(tmp_path / "data").pictures(to_rgb=False))
-    os.mkfifo(tmp_path / "names")
-    with pytest.raises(InputError, match="names is a pipe; a list of names or templates was wanted"):
-        read_classes(str(tmp_path / "names"))
+    for place in ("names", "names.py:LIST"):
+        file = tmp_path / place.partition(":")[0]
+        os.mkfifo(file)
+        with pytest.raises(InputError, match=f"^{file} is a pipe; a list of names or templates was wanted.$"):
+            read_classes(str(tmp_path / place))
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,9 @@ def python_lists(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: the file does not exist or is no Python.
     """
+    content = _text(path)
     try:
-        tree = ast.parse(_text(path), filename=str(path))
+        tree = ast.parse(content, filename=str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{path} is no Python file: {error}.") from error
     return dict(_lists(tree))

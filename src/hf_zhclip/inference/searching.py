@@ -140,9 +140,10 @@ class Index:
         """
         if picture is None:
             return torch.from_numpy(self.embedder.encode_texts([query])[0])
-        check_regular(picture, "a file with a picture")
+        place = Path(picture)
+        check_regular(place, "a file with a picture")
         try:
-            content = Path(picture).read_bytes()
+            content = place.read_bytes()
         except OSError as error:
             raise InputError(
                 f"{picture} cannot be read: {error.strerror}. A file with a picture was wanted."
