@@ -527,11 +527,11 @@ WALKED = {
         "test_what_a_message_names_works": (
             "src/hf_zhclip/inference/searching.py _check_device",
             "src/hf_zhclip/inference/searching.py _check_out",
-            "src/zhclip_cli/search.py check: found --port",
-            "src/zhclip_cli/search.py check: found --serve",
-            "src/zhclip_cli/search.py check: found --threshold",
-            "src/zhclip_cli/search.py check: found --top-k",
-            "src/zhclip_cli/search.py check: found an empty text",
+            "src/zhclip_cli/search.py refusal: found --port",
+            "src/zhclip_cli/search.py refusal: found --serve",
+            "src/zhclip_cli/search.py refusal: found --threshold",
+            "src/zhclip_cli/search.py refusal: found --top-k",
+            "src/zhclip_cli/search.py refusal: found an empty text",
         ),
     },
     "tests/page/test_page.py": {

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "json")
 
 
-def check(options: dict[str, Any]) -> str | None:
+def refusal(options: dict[str, Any]) -> str | None:
     """What is wrong with the words of the command; it is said before anything heavy is imported."""
     query, picture, top_k, threshold = (options[name] for name in ("query", "picture", "top_k", "threshold"))
     if options["serve"]:
