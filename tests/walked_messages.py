@@ -469,17 +469,31 @@ WALKED = {
             "src/hf_zhclip/training/parts.py check_chunks",
         ),
     },
+    "tests/inference/test_embedder.py": {
+        "test_the_dtype_of_the_message_is_taken": ("src/hf_zhclip/inference/embedder.py _dtype",),
+    },
     "tests/inference/test_exported.py": {
         "test_an_export_for_transformers_js_is_told_as_such_and_a_plain_export_is_taken": (
             "src/hf_zhclip/inference/exported.py OTHER_KINDS",
         ),
+        "test_an_option_that_an_export_has_not_is_left_out": (
+            "src/hf_zhclip/inference/embedder.py _with_onnx: device_map=",
+            "src/hf_zhclip/inference/embedder.py _with_onnx: dtype=",
+        ),
     },
     "tests/inference/test_embedding.py": {
+        "test_a_picture_that_was_away_for_a_time_is_embedded_when_its_shard_is_removed_as_the_result_says": (
+            "src/hf_zhclip/inference/embedding.py _check_failed",
+        ),
         "test_a_shard_of_another_corpus_is_named_and_made_again_after_it_is_removed": (
             "src/hf_zhclip/inference/corpus.py AGAIN",
         ),
         "test_a_strict_run_ends_at_a_broken_picture_and_goes_on_without_the_option": (
             "src/hf_zhclip/inference/embedding.py _Strict.__setitem__",
+        ),
+        "test_an_export_is_an_engine_of_its_own": (
+            "src/hf_zhclip/inference/embedding.py _check_arguments: Leave --dtype out",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: Leave --device out",
         ),
         "test_other_arguments_are_refused_and_the_same_go_on": (
             "src/hf_zhclip/inference/embedding.py _with_texts: with --texts",
@@ -489,8 +503,9 @@ WALKED = {
             "src/hf_zhclip/inference/corpus.py read_manifest",
         ),
         "test_wrong_arguments_are_refused_and_leave_nothing": (
-            "src/hf_zhclip/inference/embedding.py _check_arguments: --engine",
-            "src/hf_zhclip/inference/embedding.py _check_arguments: --device",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: found --engine",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: found --dtype {dtype}; wanted",
+            "src/hf_zhclip/inference/embedding.py _check_arguments: which this machine",
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {
@@ -510,10 +525,13 @@ WALKED = {
             "src/hf_zhclip/inference/searching.py _check_same: found another model",
         ),
         "test_what_a_message_names_works": (
-            "src/hf_zhclip/inference/searching.py check_top_k",
-            "src/hf_zhclip/inference/searching.py check_threshold",
-            "src/zhclip_cli/search.py run: found --port",
-            "src/zhclip_cli/search.py run: found --serve",
+            "src/hf_zhclip/inference/searching.py _check_device",
+            "src/hf_zhclip/inference/searching.py _check_out",
+            "src/zhclip_cli/search.py refusal: found --port",
+            "src/zhclip_cli/search.py refusal: found --serve",
+            "src/zhclip_cli/search.py refusal: found --threshold",
+            "src/zhclip_cli/search.py refusal: found --top-k",
+            "src/zhclip_cli/search.py refusal: found an empty text",
         ),
     },
     "tests/page/test_page.py": {

@@ -29,7 +29,8 @@ COMMANDS = (inspect, convert, verify, export, card, push, list, data, evaluate, 
 """The modules of the subcommands, in the order of `zhclip --help`; a module's name is the command's name.
 
 Each module has `HELP`, the command's line of help; `add_arguments(parser)`; and `run(options, as_json)`, which prints
-the result and returns the exit code.
+the result and returns the exit code. It may have `refusal(options)`, which imports nothing heavy and gives what is
+wrong with the words, or None.
 """
 
 
@@ -50,7 +51,11 @@ def main(arguments: Sequence[str] | None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = _options(arguments)
-        command, as_json = options.pop("run"), options.pop("json", False)
+        command, refusal = options.pop("run"), options.pop("refusal")
+        if refusal is not None and (trouble := refusal(options)):
+            streams.tell(f"zhclip: {trouble}")
+            return 2
+        as_json = options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from hf_zhclip.errors import ZhclipError  # loads transformers
@@ -83,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     for module in COMMANDS:
         command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.HELP, description=module.HELP)
         command.set_defaults(run=module.run, takes_more=getattr(module, "TAKES_MORE", False))
+        command.set_defaults(refusal=getattr(module, "refusal", None))
         module.add_arguments(command)
     return parser
 

@@ -19,8 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "repo", metavar="REPO", help="a converted repository, a folder or user/repo; for --engine onnx, an export"
     )
-    parser.add_argument("input", metavar="INPUT", help="a folder of pictures, or what `zhclip data` reads")
-    parser.add_argument("out", metavar="OUT", help="the folder to make, or to go on with")
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help="a folder of pictures of the types that Pillow reads (.jpg, .png, .webp, .gif, .bmp, .tif, .jp2 …), or "
+        "what `zhclip data` reads",
+    )
+    parser.add_argument(
+        "out", metavar="OUT", help="the folder to make, or to go on with; not inside a folder of pictures"
+    )
     parser.add_argument(
         "--engine", metavar="NAME", default="torch", help=f"what computes: {', '.join(ENGINES)} (default: torch)"
     )
@@ -29,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         default="auto",
         metavar="NAME",
-        help="float32, float16 or bfloat16, in which the model computes (default: REPO's); vectors are float32 always",
+        help="float32, float16, bfloat16 or float64, in which the model computes (default: REPO's); vectors are "
+        "float32 always",
     )
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="items computed at once (default: 32)")
     parser.add_argument("--threads", metavar="N", type=int, help="threads that read and decode pictures ahead")
@@ -47,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--texts", action="store_true", help="embed the texts of INPUT, too")
     parser.add_argument(
-        "--strict", action="store_true", help="end at the first broken picture, instead of noting it and going on"
+        "--strict", action="store_true", help="a broken picture is an error, instead of being noted and left out"
     )
     add_shared(parser, "json")
 

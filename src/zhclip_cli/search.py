@@ -28,25 +28,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "json")
 
 
+def refusal(options: dict[str, Any]) -> str | None:
+    """What is wrong with the words of the command; it is said before anything heavy is imported."""
+    query, picture, top_k, threshold = (options[name] for name in ("query", "picture", "top_k", "threshold"))
+    if options["serve"]:
+        if options["json"] or query is not None or picture is not None:
+            return (
+                "found --serve with a query or --json; the page asks for the query. Leave SENTENCE, --picture and "
+                "--json out, or leave --serve out."
+            )
+    elif options["port"] is not None:
+        return "found --port without --serve; a port is that of the page. Leave --port out."
+    elif (query is None) == (picture is None):
+        found = "neither a sentence nor a picture" if query is None else "a sentence and a picture"
+        return f'found {found}; wanted one of them: zhclip search OUT "一只狗", or --picture FILE.'
+    elif query is not None and not query.strip():
+        return "found an empty sentence; wanted words that say what to find."
+    elif picture == "":
+        return "found an empty text as --picture; the path of a picture was wanted."
+    if top_k < 1:
+        return f"found --top-k {top_k}; 1 or more was wanted."
+    if threshold is not None and not -1 <= threshold <= 1:
+        return f"found --threshold {threshold}; a cosine from -1 to 1 was wanted."
+    return None
+
+
 def run(options: dict[str, Any], as_json: bool) -> int:
     from transformers.utils.logging import disable_progress_bar
 
-    from hf_zhclip.errors import InputError
     from hf_zhclip.inference import search, serve
 
     disable_progress_bar()  # transformers shows it also where stderr is no terminal
     serving, port = options.pop("serve"), options.pop("port")
     if not serving:
-        if port is not None:
-            raise InputError("found --port without --serve; a port is that of the page. Leave --port out.")
         found = search(**options, tell=print_progress)
         print_result(found.to_json(), found.text, as_json)
         return 0
-    query, picture = options.pop("query"), options.pop("picture")
-    if as_json or query is not None or picture is not None:
-        raise InputError(
-            "found --serve with a query or --json; the page asks for the query. Leave SENTENCE, --picture and --json "
-            "out, or leave --serve out."
-        )
+    del options["query"], options["picture"]
     serve(**options, **({} if port is None else {"port": port}), tell=print_progress)
     return 0

@@ -316,6 +316,12 @@ def test_a_row_that_names_a_file_elsewhere_is_broken(tmp_path):
         read(tmp_path / "in").pictures[0]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_among_the_files_of_a_data_set_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "train.parquet")
+    refused(tmp_path, "train.parquet is a pipe; a file of a data set was wanted")
+
+
 def test_wrong_columns_are_refused(tmp_path):
     datasets.Dataset.from_dict({"text": ["x"], "number": [1]}).save_to_disk(tmp_path / "a")
     refused(tmp_path / "a", "text, number", "datasets.Image")

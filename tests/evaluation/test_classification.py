@@ -1,6 +1,7 @@
 """Zero-shot classification by hand."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from hf_zhclip.errors import InputError
 from hf_zhclip.evaluation.classification import Classification, class_vectors, classify, elevater, read_labelled
 from hf_zhclip.evaluation.encoding import Encoder
+from hf_zhclip.evaluation.lists import read_classes
 
 from tests.data.made import picture, write
 
@@ -92,6 +94,19 @@ def test_names_that_stand_twice_are_told(tmp_path):
     found = classify(ENCODER, read_labelled(tmp_path), ["x", "x"], ["{}1"], told.append)
     assert told == ["The same name stands for several classes, which then tie: ['x']."]
     assert found.top(1) == 50
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_is_no_picture_and_no_list(tmp_path):
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    os.mkfifo(tmp_path / "data" / "a" / "x.png")
+    with pytest.raises(InputError, match="x.png is a pipe; a picture was wanted. Remove it from its class folder"):
+        list(read_labelled(tmp_path / "data").pictures(to_rgb=False))
+    for place in ("names", "names.py:LIST"):
+        file = tmp_path / place.partition(":")[0]
+        os.mkfifo(file)
+        with pytest.raises(InputError, match=f"^{file} is a pipe; a list of names or templates was wanted.$"):
+            read_classes(str(tmp_path / place))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Thresholds by hand, and against every pair of pairs."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_a_split_in_which_everything_fits_is_refused():
 @pytest.mark.parametrize(
     "line, match",
     [
-        ('{"image": "x.png", "text": "a", "fits": true}', "x.png, which does not exist"),
+        ('{"image": "x.png", "text": "a", "fits": true}', "x.png does not exist; a picture was wanted"),
         ('{"image": "a.png", "text": "a", "fits": 1}', "found fits 1"),
         ('{"image": "a.png", "text": 3, "fits": true}', "found text 3"),
         ('{"text": "a", "fits": true}', "found no image"),
@@ -92,6 +93,14 @@ def test_pairs_that_are_wrong_are_refused(line, match, tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "pairs.jsonl").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(InputError, match=match):
+        read_pairs(tmp_path / "pairs.jsonl")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_is_no_picture_of_a_pair(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "pairs.jsonl").write_text('{"image": "a.png", "text": "a", "fits": true}\n', encoding="utf-8")
+    with pytest.raises(InputError, match="line 1: .*a.png is a pipe; a picture was wanted"):
         read_pairs(tmp_path / "pairs.jsonl")
 
 

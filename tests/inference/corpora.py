@@ -1,6 +1,6 @@
 """A small corpus of given vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,13 +64,23 @@ def write_corpus(
         {**INPUT, "fingerprint": "0" * 64, **given_input},
         sides,
     )
-    for name, (vectors, its_ids, its_labels) in given.items():
-        for number in range(len(stated.shard_names(name))):
-            start, end = number * shard_size, (number + 1) * shard_size
-            part = slice(start, end)
-            lost = failures[name][max(start - len(vectors), 0) : max(end - len(vectors), 0)]
-            shard = Shard(vectors[part], its_ids[part], its_labels[part], tuple(lost))
-            write_shard(folder / shard_name(name, number), shard, stated.key, name, number)
+
+    def write(changed: Callable[[np.ndarray], np.ndarray]) -> None:
+        for name, (vectors, its_ids, its_labels) in given.items():
+            for number in range(len(stated.shard_names(name))):
+                start, end = number * shard_size, (number + 1) * shard_size
+                part = slice(start, end)
+                lost = failures[name][max(start - len(vectors), 0) : max(end - len(vectors), 0)]
+                shard = Shard(changed(vectors[part]), its_ids[part], its_labels[part], tuple(lost))
+                write_shard(folder / shard_name(name, number), shard, stated.key, name, number)
+
+    write(_of_length_1)
     found = completed(folder, stated)
+    write(lambda rows: rows)
     write_manifest(folder, found, folder / ".manifest")
     return found
+
+
+def _of_length_1(rows: np.ndarray) -> np.ndarray:
+    """Rows that `completed` takes, in the place of any."""
+    return np.eye(1, rows.shape[1], dtype=np.float32).repeat(len(rows), axis=0)

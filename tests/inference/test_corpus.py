@@ -101,6 +101,8 @@ def edited(folder, change) -> None:
 def test_what_is_no_corpus_is_refused(tmp_path):
     refused(tmp_path / "missing", "does not exist", "zhclip embed REPO INPUT OUT")
     refused(tmp_path, "holds no corpus", MANIFEST)
+    (tmp_path / MANIFEST).write_text("{}")
+    refused(tmp_path / MANIFEST, "is no folder", "zhclip embed REPO INPUT OUT")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_what_is_no_corpus_is_refused(tmp_path):
         (lambda found: found["model"].update(files={"a": 1}), ["a hash that is no text"]),
         (lambda found: found["model"].update(files={"model.safetensors": "2"}), ["another corpus"]),
         (lambda found: found["input"].pop("root"), ["found no root"]),
-        (lambda found: found.update(complete=False), ["is not complete", "3 of 3 shards"]),
+        (lambda found: found.update(complete=False), ["is not complete", "its 5 shards are there", "Run the `zhclip"]),
     ],
 )
 def test_a_manifest_that_was_changed_is_refused(folder, change, words):
@@ -184,7 +186,21 @@ def test_a_shard_that_is_missing_or_cut_off_or_another_file_is_refused(folder):
     shard.unlink()
     refused(folder, "image-000001.safetensors is missing")
     os.mkdir(shard)
-    refused(folder, "image-000001.safetensors is missing")
+    refused(folder, "image-000001.safetensors is no file", "Remove it")
+
+
+@pytest.mark.parametrize("factor", [1.0011, 0.9989, 0, -100, 1e30, np.nan, np.inf])
+def test_a_row_that_has_not_the_length_1_is_refused_with_its_file(factor, folder):
+    rows = vectors()[4:8]
+    rows[3] *= np.float32(factor)
+    changed_tensors(folder, rows=rows)
+    refused(folder, "image-000001.safetensors is no shard", "its row 3, counted from 0,", "Remove the file")
+
+
+@pytest.mark.parametrize("factor", [1.0009, 0.9991, -1])
+def test_a_row_of_length_1_but_for_rounding_is_taken(factor, folder):
+    changed_tensors(folder, rows=vectors()[4:8] * np.float32(factor))
+    assert len(np.concatenate(list(Corpus.open(folder).blocks()))) == 10
 
 
 def test_a_shard_in_the_place_of_another_is_refused(folder):

@@ -371,21 +371,61 @@ def test_a_repo_that_the_embedder_loads_is_fused_and_a_model_of_the_caller_stays
         ({"device_map": {}}, r"found device_map=\{\}; wanted"),
         ({"device_map": ["cpu"]}, r"found device_map=\['cpu'\]; wanted"),
         ({"device_map": 1.5}, "found device_map=1.5; wanted"),
-        ({"dtype": ["float32"]}, r"found dtype=\['float32'\]; wanted"),
+        ({"dtype": ["float32"]}, r"found dtype=\['float32'\] \(--dtype\); wanted"),
         ({"engine": "onnx", "dtype": "float16"}, "for an ONNX export, which runs on the CPU in the precision of its"),
         (
             {"engine": "onnx", "device_map": "auto"},
             "for an ONNX export, which runs on the CPU in the precision of its",
         ),
+        (
+            {"engine": "onnx", "dtype": "float32"},
+            r"found dtype='float32' \(--dtype\) for an ONNX export, .* Leave it out",
+        ),
+        (
+            {"engine": "onnx", "dtype": "float32", "device_map": "cuda"},
+            r"found device_map='cuda' \(--device\) and dtype='float32' \(--dtype\) for .* Leave both out",
+        ),
         ({"device_map": "gpu"}, "found device_map='gpu', which this machine does not have"),
-        ({"dtype": "int8"}, "found dtype='int8'; wanted"),
-        ({"dtype": "half-ish"}, "found dtype='half-ish'; wanted"),
+        ({"dtype": "int8"}, r"found dtype='int8' \(--dtype\); wanted"),
+        ({"dtype": "half-ish"}, r"found dtype='half-ish' \(--dtype\); wanted"),
     ],
 )
 def test_an_argument_that_is_wrong_is_refused_before_the_weights_are_read(repo, changes, says, monkeypatch):
     monkeypatch.setattr(ZhCLIPModel, "from_pretrained", None)
     with pytest.raises(InputError, match=says):
         Embedder.from_pretrained(repo, **changes)
+
+
+def test_what_the_warning_of_a_cut_names_keeps_more(caplog):
+    small = made()
+    limit = small.processor.tokenizer.model_max_length = PLACES - 2
+    texts = ["猫" * (limit - 2) + end for end in "猫狗"]
+    with caplog.at_level("WARNING"):
+        cut = small.encode_texts(texts)
+        kept = Embedder(small.model, small.processor, context_length=PLACES).encode_texts(texts)
+    (said,) = caplog.messages
+    assert said.startswith(f"2 of 2 texts have more than {limit} tokens") and "context_length=N" in said
+    assert np.array_equal(*cut) and not np.allclose(*kept)
+
+
+@pytest.mark.parametrize("place", [None, 5, b"repo", ""])
+def test_a_repo_that_is_no_path_is_refused(place):
+    with pytest.raises(InputError, match="a folder, or a name on the hub, was wanted"):
+        Embedder.from_pretrained(place)
+
+
+def test_the_dtype_of_the_message_is_taken(repo):
+    with pytest.raises(InputError, match='a floating dtype, such as "float16"'):
+        Embedder.from_pretrained(repo, dtype="int8")
+    assert Embedder.from_pretrained(repo, dtype="float16", device_map="cpu").model.dtype == torch.float16
+
+
+@pytest.mark.parametrize("given", [None, 5, {"a": 1}])
+def test_what_is_no_list_is_refused_and_the_keys_of_a_dict_are_no_texts(small, given):
+    with pytest.raises(InputError, match=f"found a {type(given).__name__} as texts; a list of texts, or one of them"):
+        small.encode_texts(given)
+    with pytest.raises((InputError, TypeError), match=f"found a {type(given).__name__}"):
+        small.encode_images(given)
 
 
 def test_a_repo_of_one_tower_is_refused(repo, tmp_path):

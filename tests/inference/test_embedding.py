@@ -1,23 +1,26 @@
 """`embed`: a repo and data -> a corpus, beside the Embedder on the same items; what must not be mixed is refused."""
 
+import dataclasses
 import inspect
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 
 import datasets
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image, features
 
 import zhclip_cli
 from hf_zhclip.data import prepare, read
 from hf_zhclip.errors import InputError, WorkError
 from hf_zhclip.inference import Corpus, Embedder, embed, embedding
-from hf_zhclip.inference.corpus import MANIFEST, read_manifest
+from hf_zhclip.inference.corpus import MANIFEST, read_manifest, read_shard, write_shard
 from hf_zhclip.inference.ranks import ranks
 
 from tests.data.made import picture, tsv, write
@@ -30,6 +33,9 @@ NAMES = ["0001.png", "0002.jpg", "b/0001.png", "猫/0001妙蛙种子.png", "猫/
 """Names in the order of a folder: files of a folder stand before those of the folders in it."""
 
 BROKEN = picture()[:40]
+
+NOT_TAKEN = "4 other files or folders in {} are not taken: .csv (2), .txt (1), hidden (1)."
+"""What is told of the fixture's folder."""
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,38 @@ def test_a_folder_of_pictures_is_embedded_whatever_their_names(repo, small, pict
     for number, block in enumerate(corpus.blocks()):
         wanted = small.encode_images([pictures / name for name in names[3 * number : 3 * number + 3]])
         assert np.array_equal(block, wanted)
+
+
+TYPES = {"1.tif": "TIFF", "2.TIFF": "TIFF", "3.jfif": "JPEG", "4.ppm": "PPM", "5.tga": "TGA", "6.pcx": "PCX"}
+
+
+def test_a_folder_of_pictures_of_any_type_that_pillow_reads_is_embedded(repo, small, tmp_path):
+    types = TYPES | {"7.jp2": "JPEG2000"} if features.check("jpg_2000") else TYPES
+    types = types | {"8.avif": "AVIF"} if ".avif" in Image.registered_extensions() else types
+    found = {name: picture(colour, each) for (name, each), colour in zip(types.items(), 2 * COLOURS, strict=False)}
+    place = write(tmp_path / "pictures", **found)
+
+    embedded(repo, place, tmp_path / "OUT")
+
+    assert list(Corpus.open(tmp_path / "OUT").paths) == list(types)
+    assert np.abs(rows(tmp_path / "OUT") - small.encode_images([place / name for name in types])).max() < 1e-5
+
+
+def test_files_that_are_no_pictures_are_told_by_their_extensions_in_one_line(repo, pictures, tmp_path):
+    write(pictures, **{"b/x.ps": b"%!PS\n", "b/x.pdf": b"x", "b/README": b"x", ".cache/1.png": picture()})
+    (pictures / "link").symlink_to(pictures / "b")
+    told = []
+    embedded(repo, pictures, tmp_path / "OUT", tell=told.append)
+    kinds = ".csv (2), hidden (2), .pdf (1), .ps (1), .txt (1), links to folders (1), no extension (1)."
+    assert told == [f"9 other files or folders in {pictures} are not taken: {kinds}"]
+
+
+def test_a_folder_without_pictures_is_told_what_it_holds(repo, tmp_path):
+    place = write(tmp_path / "in", **{"a.csv": b"file_name,text\n", "1.heic": b"x", "2.HEIC": b"x"})
+    kinds = ".heic (2), .csv (1)."
+    refused("holds no pictures", f"are not taken: {kinds}", repo=repo, place=place, out=tmp_path / "OUT")
+    place = write(tmp_path / "other", **{"1.heic": b"x"})
+    refused("holds data of no format", ".jpg, .png, .webp", repo=repo, place=place, out=tmp_path / "OUT")
 
 
 def captions(folder):
@@ -208,7 +246,10 @@ def test_paths_are_relative_to_the_folder_of_the_pictures_where_captions_lie_els
 def test_an_export_is_an_engine_of_its_own(tmp_path):
     exported = export(tmp_path / "export", small_repo())
     write(tmp_path / "pictures", **{"1.png": picture("white"), "2.png": picture("gray")})
-    embedded(exported, tmp_path / "pictures", tmp_path / "OUT", engine="onnx")
+    words = {"repo": exported, "place": tmp_path / "pictures", "out": tmp_path / "OUT", "engine": "onnx"}
+    refused("found --dtype float32 for --engine onnx", "Leave --dtype out", **words, dtype="float32")
+    refused("found --device cuda for --engine onnx", "Leave --device out", **words, device="cuda")
+    embedded(**words)
     assert np.abs(rows(tmp_path / "OUT")[0] - 0.25).max() < 1e-6  # 16 equal numbers of length 1
     found = read_manifest(tmp_path / "OUT")
     assert found.engine == "onnx" and set(found.weights) == {"text_model.onnx", "vision_model.onnx"}
@@ -248,7 +289,7 @@ def test_a_broken_picture_is_noted_with_its_reason_and_has_no_row(repo, small, p
     wanted = ["0002.jpg", "gone.png", "ps.png"]
     assert [each.path for each in found.failed] == [each.id for each in found.failed] == wanted
     assert "0002.jpg" in found.failed[0].why and "PostScript" in found.failed[2].why
-    assert told == [f"Left out: {each.why}" for each in found.failed]
+    assert told == [NOT_TAKEN.format(pictures), *(f"Left out: {each.why}" for each in found.failed)]
     assert read_manifest(tmp_path / "OUT").sides["image"].failed == found.failed
     left = list(Corpus.open(tmp_path / "OUT").paths)
     assert len(left) == 6 and not set(left) & set(wanted)
@@ -264,10 +305,60 @@ def test_a_strict_run_ends_at_a_broken_picture_and_goes_on_without_the_option(re
     assert embedded(**words).written == 3
 
 
-def test_a_corpus_of_broken_pictures_alone_is_complete(repo, tmp_path):
+def test_a_corpus_of_broken_pictures_alone_is_complete_and_is_told_as_an_error(repo, tmp_path):
     write(tmp_path / "pictures", **{"1.png": BROKEN})
-    assert embedded(repo, tmp_path / "pictures", tmp_path / "OUT").rows == {"image": 0}
+    words = {"repo": repo, "place": tmp_path / "pictures", "out": tmp_path / "OUT"}
+    for _ in range(2):
+        refused("holds no picture. 1 failed, the first because: found", "1.png", "remove image-000000", **words)
     assert len(Corpus.open(tmp_path / "OUT")) == 0
+
+
+def test_a_picture_that_was_away_for_a_time_is_embedded_when_its_shard_is_removed_as_the_result_says(
+    repo, pictures, tmp_path
+):
+    """Walks the result's sentence, and that of `--strict` on a corpus with failures."""
+    words = {"repo": repo, "place": pictures, "out": tmp_path / "OUT"}
+    embedded(repo, pictures, tmp_path / "whole")
+    content = embedding.Listing.picture
+
+    def away(self, number):
+        if number in (0, 5):
+            raise InputError(f"picture {number} was away.")
+        return content(self, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding.Listing, "picture", away)
+        first = embedded(**words)
+    again = embedded(**words)
+    assert first.failing == again.failing == ("image-000000.safetensors", "image-000001.safetensors")
+    for found in (first, again):
+        assert found.text().endswith(
+            f" 2 failed, the first because: picture 0 was away. To try again, remove {', '.join(found.failing)} from "
+            f"{tmp_path / 'OUT'}, and run the same command."
+        )
+    refused("2 failed", "picture 0 was away", "Without --strict", **words, strict=True)
+    embedded(**words)
+    for name in again.failing:
+        (tmp_path / "OUT" / name).unlink()
+    found = embedded(**words, strict=True)
+    assert (found.written, found.failed, found.failing) == (2, (), ()) and "failed" not in found.text()
+    assert shards(tmp_path / "OUT") == shards(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text are of Linux")
+def test_a_name_that_is_no_utf_8_is_noted_as_other_pictures_that_cannot_be_read(repo, pictures, tmp_path):
+    with open(os.fsencode(pictures) + b"/" + "红.png".encode("gbk"), "wb") as file:
+        file.write(picture())
+    told = []
+
+    found = embedded(repo, pictures, tmp_path / "OUT", tell=told.append)
+
+    assert found.rows == {"image": 7}
+    assert [each.path for each in found.failed] == ["\\udcba\\udcec.png"]
+    assert "is no UTF-8" in found.failed[0].why and "unzip -O GB18030" in found.failed[0].why
+    assert told[1:] == [f"Left out: {found.failed[0].why}"]
+    assert embedded(repo, pictures, tmp_path / "OUT").failed == found.failed
+    refused("is no UTF-8", repo=repo, place=pictures, out=tmp_path / "strict", strict=True)
 
 
 # Several processes, one after the other here
@@ -319,6 +410,14 @@ def test_a_second_run_of_a_living_rank_is_refused_and_harms_nothing(repo, pictur
     assert (out / ".rank-0.aa.tmp").exists()
     embedded(repo, pictures, out)
     assert not [each for each in os.listdir(out) if each.startswith(".")]
+
+
+def test_a_second_run_of_a_living_rank_is_refused_before_the_model_is_loaded(repo, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "WAIT", 0.05)
+    monkeypatch.setattr(embedding, "located", None)
+    (tmp_path / "OUT").mkdir()
+    with FileLock(tmp_path / "OUT" / ".rank-0.lock"):
+        refused("Another run is writing", "rank 0", repo=repo, place=pictures, out=tmp_path / "OUT")
 
 
 def test_what_killed_ranks_left_is_removed_but_what_living_ranks_write_is_not(repo, pictures, tmp_path):
@@ -373,7 +472,7 @@ def test_a_picture_that_could_not_be_read_for_a_time_is_read_when_its_shard_is_m
     embedded(repo, pictures, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("hf_zhclip.data.captioned.Files.content", lambda *_: (_ for _ in ()).throw(OSError(5, "I/O")))
-        assert len(embedded(repo, pictures, out).failed) == 7
+        refused("holds no picture. 7 failed", repo=repo, place=pictures, out=out)
     for name in shards(out):
         (out / name).unlink()
     assert embedded(repo, pictures, out).failed == ()
@@ -398,6 +497,42 @@ def test_a_shard_of_another_corpus_is_named_and_made_again_after_it_is_removed(n
     refused("belongs to another corpus", "Remove the file", repo=repo, place=pictures, out=tmp_path / "OUT")
     (tmp_path / "OUT" / name).unlink()
     assert embedded(repo, pictures, tmp_path / "OUT").written == 1
+
+
+@pytest.mark.parametrize("factor", [1.17, 0.5, 0, -100, np.nan])
+def test_a_shard_whose_rows_have_another_length_is_named_and_made_again_after_it_is_removed(
+    factor, repo, pictures, tmp_path
+):
+    out, name = tmp_path / "OUT", "image-000001.safetensors"
+    embedded(repo, pictures, out)
+    before = shards(out)
+    key = read_manifest(out).key
+    shard = read_shard(out / name, key, "image", 1, 16)
+    changed = np.array(shard.rows)
+    changed[2] *= factor
+    write_shard(tmp_path / "other", dataclasses.replace(shard, rows=changed), key, "image", 1)
+    (tmp_path / "other").replace(out / name)
+    said = refused(name, "its row 2, counted from 0, has not the length 1", repo=repo, place=pictures, out=out)
+    assert "Remove the file. Run the `zhclip embed`" in said
+    with pytest.raises(InputError, match="its row 2"):
+        list(Corpus.open(out).blocks())
+    (out / name).unlink()
+    assert embedded(repo, pictures, out).written == 1
+    assert shards(out) == before
+
+
+def test_a_folder_in_the_place_of_a_shard_is_named_before_the_work_and_its_removal_is_the_way_out(
+    repo, pictures, tmp_path
+):
+    out = tmp_path / "OUT"
+    embedded(repo, pictures, out)
+    (out / "image-000000.safetensors").unlink()
+    (out / "image-000001.safetensors").unlink()
+    (out / "image-000001.safetensors").mkdir()
+    refused("image-000001.safetensors is no file", "Remove it. Run", repo=repo, place=pictures, out=out)
+    assert not (out / "image-000000.safetensors").exists()
+    (out / "image-000001.safetensors").rmdir()
+    assert embedded(repo, pictures, out).written == 2
 
 
 # What must not be mixed
@@ -525,7 +660,9 @@ def test_places_that_cannot_be_written_are_refused_before_the_model_is_loaded(re
     monkeypatch.setattr(embedding, "Embedder", None)
     words = {"repo": repo, "place": pictures}
     refused("lies in", "Choose a place outside", **words, out=pictures / "OUT")
-    refused("holds other files, such as .hidden.png", f"no {MANIFEST}", **words, out=pictures)
+    refused("OUT is INPUT", "Choose another place", **words, out=pictures)
+    write(tmp_path / "other", **{".hidden.png": b"x"})
+    refused("holds other files, such as .hidden.png", f"no {MANIFEST}", **words, out=tmp_path / "other")
     refused("is no folder", **words, out=pictures / "z.bmp")
     refused("is no folder", **words, out=pictures / "z.bmp" / "OUT")
 
@@ -537,6 +674,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_model_is_loaded(re
         ({"shard_size": 0}, "found --shard-size 0; 1 or more was wanted"),
         ({"threads": 0}, "found --threads 0; 1 or more was wanted"),
         ({"engine": "tensorrt"}, "found --engine tensorrt; wanted one of torch,"),
+        ({"dtype": "int8"}, "found --dtype int8; wanted one of auto, float32, float16, bfloat16, float64."),
         ({"device": "gpu"}, "found --device gpu, which this machine does not have"),
         ({"repo": "nothing"}, "nothing does not exist; a folder that `zhclip convert SOURCE OUT` made"),
         ({"place": "nothing"}, "nothing does not exist, and is no name on the hub"),
@@ -553,11 +691,27 @@ def test_wrong_arguments_are_refused_and_leave_nothing(changes, says, repo, pict
 
 def test_a_full_disk_is_told_in_words_and_the_run_goes_on_later(repo, pictures, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("hf_zhclip.inference.corpus.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space")))
+        patch.setattr("hf_zhclip.inference.corpus.os.fsync", lambda _: full())
+        with pytest.raises(WorkError, match=r"could not be written: No space. Nothing was written."):
+            embedded(repo, pictures, tmp_path / "OUT")
+    assert os.listdir(tmp_path / "OUT") == []
+    left = iter(range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_zhclip.inference.corpus.os.fsync", lambda _: next(left, None) is None and full())
         with pytest.raises(WorkError, match=r"could not be written: No space. What is written stays: the same comm"):
             embedded(repo, pictures, tmp_path / "OUT")
-    assert shards(tmp_path / "OUT") == {}
-    assert embedded(repo, pictures, tmp_path / "OUT").written == 3
+    assert list(shards(tmp_path / "OUT")) == ["image-000000.safetensors"]
+    assert embedded(repo, pictures, tmp_path / "OUT").written == 2
+
+
+def full():
+    raise OSError(28, "No space")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+def test_a_folder_that_cannot_be_made_is_told_as_such(repo, pictures):
+    with pytest.raises(WorkError, match=r"^/proc/x cannot be made: No such file or directory. Choose another place.$"):
+        embedded(repo, pictures, "/proc/x")
 
 
 # The command
@@ -572,8 +726,15 @@ def run(capsys, *words):
 def test_the_command_prints_one_line_or_json_and_tells_what_was_left_out(repo, pictures, tmp_path, capsys):
     write(pictures, **{"z.bmp": BROKEN})
     code, text, said = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4)
-    assert (code, text) == (0, f"{tmp_path / 'OUT'}: 6 of 7 pictures are embedded. New shards: 2.\n")
-    assert said.startswith("Left out: found z.bmp, which holds no picture")
+    told, left_out = said.splitlines()
+    assert told == NOT_TAKEN.format(pictures)
+    assert left_out.startswith("Left out: found z.bmp, which holds no picture")
+    why = left_out.removeprefix("Left out: ").rstrip(".")
+    assert (code, text) == (
+        0,
+        f"{tmp_path / 'OUT'}: 6 of 7 pictures are embedded. New shards: 2. 1 failed, the first because: {why}. To try "
+        f"again, remove image-000000.safetensors from {tmp_path / 'OUT'}, and run the same command.\n",
+    )
     code, text, _ = run(capsys, repo, pictures, tmp_path / "OUT", "--batch-size", 2, "--shard-size", 4, "--json")
     found = json.loads(text)
     assert (code, found["items"], found["rows"], found["missing"]) == (0, {"image": 7}, {"image": 6}, 0)

@@ -48,6 +48,13 @@ def test_the_cpu_may_be_named_in_every_form(folder, device):
     assert Embedder.from_pretrained(folder, "onnx", device_map=device).encode_texts("猫").shape == (1, WIDTH)
 
 
+@pytest.mark.parametrize("given", [{"dtype": "float32"}, {"device_map": "cuda"}])
+def test_an_option_that_an_export_has_not_is_left_out(folder, given):
+    with pytest.raises(InputError, match="Leave it out"):
+        Embedder.from_pretrained(folder, "onnx", **given)
+    assert Embedder.from_pretrained(folder, "onnx").encode_texts("猫").shape == (1, WIDTH)
+
+
 def test_an_export_for_transformers_js_is_told_as_such_and_a_plain_export_is_taken(tmp_path):
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "text_model.onnx").touch()

@@ -3,6 +3,8 @@
 import inspect
 import json
 import os
+import re
+import shlex
 import shutil
 from dataclasses import replace
 
@@ -15,7 +17,7 @@ from safetensors.torch import load_file, save_file
 import hf_zhclip.inference
 import zhclip_cli
 from hf_zhclip.errors import InputError
-from hf_zhclip.inference import search
+from hf_zhclip.inference import search, serving
 from hf_zhclip.inference.corpus import Corpus, Failure, write_manifest
 from hf_zhclip.inference.loading import file_hashes
 from hf_zhclip.inference.searching import Found, Index
@@ -82,13 +84,16 @@ def test_more_pictures_than_the_corpus_has_are_all_its_pictures(tmp_path):
     assert found.rows == [1, 0]
 
 
-def test_a_row_that_is_no_vector_of_length_1_is_refused(tmp_path):
-    rows = unit(np.eye(6))
-    rows[4, 0] = np.nan
-    with pytest.raises(InputError, match=r"\(row 4\).*damaged"):
-        index_of(tmp_path / "nan", rows).found(torch.eye(6)[0], 2)
-    with pytest.raises(InputError, match=r"\(row 5\).*damaged"):
-        index_of(tmp_path / "long", unit(np.eye(6)) * 3).found(torch.eye(6)[5], 2)
+@pytest.mark.parametrize("factor", [1.17, 0.5, 0, -100, float("nan")])
+def test_rows_that_have_not_the_length_1_are_refused_and_their_file_is_named(factor, tmp_path):
+    rows = unit(np.random.default_rng(5).standard_normal((6, 8)))
+    index_of(tmp_path / "OUT", rows)
+    shard = tmp_path / "OUT" / "image-000001.safetensors"
+    content, good = shard.read_bytes(), rows[5:].tobytes()
+    assert content.count(good) == 1
+    shard.write_bytes(content.replace(good, (rows[5:] * np.float32(factor)).tobytes()))
+    with pytest.raises(InputError, match=f"{re.escape(str(shard))}.*length"):
+        Index(Corpus.open(tmp_path / "OUT"), None)
 
 
 def test_a_result_has_a_line_for_each_picture_and_counts_what_reaches_the_threshold():
@@ -202,12 +207,17 @@ def test_every_option_of_the_command_is_an_argument_of_its_function(line, functi
         (["OUT", "狗", "-k", 0], "found --top-k 0; 1 or more was wanted."),
         (["OUT", "狗", "--threshold", "1.5"], "found --threshold 1.5; a cosine from -1 to 1 was wanted."),
         (["OUT", "狗", "--threshold", "nan"], "found --threshold nan"),
-        (["OUT", "--picture", "none.png"], "none.png cannot be read: No such file or directory"),
-        (["OUT", "--picture", "pictures"], "pictures cannot be read: Is a directory"),
+        (["OUT", "\u200b\ufeff \u3164\ufe0f"], "found an empty sentence"),
+        (["OUT", "--picture", ""], "found an empty text as --picture; the path of a picture was wanted."),
+        (["OUT", "--picture", "none.png"], "none.png does not exist; a file with a picture was wanted."),
+        (["OUT", "--picture", "pictures"], "pictures is a folder; a file with a picture was wanted."),
         (["OUT", "--picture", "OUT/zhclip_corpus.json"], "OUT/zhclip_corpus.json"),
         (["pictures", "狗"], "holds no corpus"),
         (["none", "狗"], "none does not exist"),
-        (["OUT", "狗", "--device", "gpu"], "which this machine does not have"),
+        (["OUT/zhclip_corpus.json", "狗"], "OUT/zhclip_corpus.json is a file; the folder was wanted"),
+        (["", "狗"], "found an empty text as out"),
+        (["OUT", "狗", "--device", "gpu"], "found --device gpu, which this machine does not have"),
+        (["OUT", "狗", "--model", ""], "found an empty text as model"),
         (["OUT", "狗", "--port", "7861"], "found --port without --serve"),
         (["OUT", "狗", "--serve"], "found --serve with a query"),
         (["OUT", "--serve", "--json"], "found --serve with a query or --json"),
@@ -229,6 +239,9 @@ def test_bad_arguments_end_with_2_and_say_what_was_wanted(arguments, told, run):
             "a cosine from -1 to 1 was wanted.",
             ("OUT 狗 --threshold -1", "OUT 狗 --threshold 1"),
         ),
+        ("OUT 狗 --device gpu", "Try cpu.", ("OUT 狗 --device cpu",)),
+        ("OUT --picture ''", "the path of a picture was wanted.", ("OUT --picture pictures/red.png",)),
+        ("OUT/zhclip_corpus.json 狗", "Name its folder: OUT", ("OUT 狗",)),
         ("OUT 狗 --port 1", "Leave --port out.", ("OUT 狗",)),
         ("OUT 狗 --serve", "or leave --serve out.", ("OUT 狗",)),
         ("OUT --json --serve", "Leave SENTENCE, --picture and --json out", ("OUT --serve",)),
@@ -237,11 +250,56 @@ def test_bad_arguments_end_with_2_and_say_what_was_wanted(arguments, told, run):
 def test_what_a_message_names_works(wrong, told, right, run, monkeypatch):
     served = []
     monkeypatch.setattr(hf_zhclip.inference, "serve", lambda **options: served.append(options), raising=False)
-    code, _, said = run(*wrong.split())
+    code, _, said = run(*shlex.split(wrong))
     assert code == 2 and told in said
     for line in right:
         assert run(*line.split())[0] == 0
     assert len(served) == right[0].count("--serve")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_and_a_device_are_no_pictures(tmp_path, run):
+    os.mkfifo(tmp_path / "pipe.png")
+    for place, kind in ((tmp_path / "pipe.png", "pipe"), ("/dev/zero", "device")):
+        code, _, said = run("OUT", "--picture", place)
+        assert code == 2 and f"{place} is a {kind}; a file with a picture was wanted." in said
+    with pytest.raises(InputError, match="is a pipe"):  # the page shows that it is gone
+        serving._file(tmp_path, "pipe.png")
+
+
+NUMBERS = {"top_k": (1.5, "3", None, True), "threshold": ("0.5", True, 2, float("nan"))}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, each) for name, values in NUMBERS.items() for each in values])
+def test_a_number_of_another_kind_is_refused_by_its_name(name, value, home):
+    with pytest.raises(InputError, match=f"found {name}={value!r}; .* was wanted"):
+        search(home / "OUT", "狗", **{name: value})
+    with pytest.raises(InputError, match=f"found {name}={value!r}; .* was wanted"):
+        hf_zhclip.inference.serve(home / "OUT", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"query": 5}, "found query of the type int; a sentence was wanted"),
+        ({"query": ["狗"]}, "found query of the type list; a sentence was wanted"),
+        ({"picture": b"\x89PNG"}, "found picture of the type bytes; the path of a picture was wanted"),
+        ({"picture": ""}, "found an empty text as picture"),
+        ({}, "found neither query nor picture"),
+        ({"query": "狗", "out": None}, "found out of the type NoneType; the folder of a corpus was wanted"),
+        ({"query": "狗", "model": 5}, "found model of the type int; a folder, or a name on the hub, was wanted"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(given, told, home):
+    with pytest.raises(InputError, match=told):
+        search(**{"out": home / "OUT", **given})
+
+
+def test_a_sentence_that_is_too_long_is_cut_and_told_with_what_its_user_can_do(run, caplog):
+    with caplog.at_level("WARNING"):
+        assert run("OUT", "狗" * 10_000)[0] == 0
+    (said,) = caplog.messages
+    assert said.startswith("1 of 1 texts have more than ") and "Shorten these texts." in said
 
 
 def test_a_corpus_without_any_vector_says_why(tmp_path, run):

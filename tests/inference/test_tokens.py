@@ -78,7 +78,7 @@ def test_the_first_cut_is_logged_once(caplog):
         tokens_of(processor)(["猫" * 11, "猫"], None)
         tokens_of(processor)(["猫" * 11], None)
     (said,) = caplog.messages
-    assert said.startswith("1 of 2 texts have more than 12 tokens")
+    assert said.startswith("1 of 2 texts have more than 12 tokens") and "context_length=N" in said
 
 
 def test_padding_is_put_on_the_side_that_is_asked_for():

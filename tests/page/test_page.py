@@ -244,7 +244,7 @@ def test_every_label_stands_in_both_languages(tab):
         "输入一句话",
         "type a sentence",
     ]
-    words += ["不是概率", "is no probability"]
+    words += ["不是概率", "is no probability", "EXIF 的旋转不起作用", "a rotation by EXIF has no effect"]
     for each in words:
         tab.wait_for_function("words => document.body.innerText.toLowerCase().includes(words)", arg=each.lower())
     assert "%" not in tab.inner_text("body")

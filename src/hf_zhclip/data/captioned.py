@@ -1,8 +1,8 @@
 """Pictures that are files of a folder, and rows that name a file and a text."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import InputError
@@ -23,13 +23,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Files:
-    """Pictures that are files, by their paths under a folder."""
+    """Pictures that are files, by their paths under a folder; by the names that are wrong, what is wrong."""
 
     folder: Path
     names: Sequence[str]
+    wrong: Mapping[str, str] = field(default_factory=dict)
 
     def content(self, row: int) -> bytes:
         path = self.folder / self.names[row]
+        if why := self.wrong.get(self.names[row]):
+            raise InputError(f"{path} {why}")
         if not path.is_file():  # a pipe would block the reader
             raise InputError(f"{path} is no file; a picture was wanted.")
         try:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
+from ..budget import check_regular
 from ..data.split import opened
 from ..errors import InputError
 from ..json_files import brief
@@ -52,6 +53,7 @@ class Labelled:
         """
         for path in self.paths:
             try:
+                check_regular(path, "a picture")  # a pipe would block the reader
                 picture = opened(path.read_bytes(), str(path))
             except InputError as error:
                 raise InputError(f"{error} Remove it from its class folder, or replace it.") from error

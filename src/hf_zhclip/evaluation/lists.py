@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..budget import MOST_TEXT_BYTES
+from ..budget import MOST_TEXT_BYTES, check_regular
 from ..errors import InputError
-from ..json_files import brief, check_is_file
+from ..json_files import brief
 from ..telling import near
 
 PACKAGE = "cn_clip"
@@ -66,7 +66,7 @@ def _read(place: str) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    check_is_file(path)
+    check_regular(path, "a list of names or templates")
     if path.stat().st_size > MOST_TEXT_BYTES:
         raise InputError(f"{path} has more than {MOST_TEXT_BYTES:,} bytes; a list of names or templates was wanted.")
     try:
@@ -102,8 +102,9 @@ def python_lists(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: the file does not exist or is no Python.
     """
+    content = _text(path)
     try:
-        tree = ast.parse(_text(path), filename=str(path))
+        tree = ast.parse(content, filename=str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{path} is no Python file: {error}.") from error
     return dict(_lists(tree))

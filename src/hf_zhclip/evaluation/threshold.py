@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..budget import check_regular
 from ..errors import InputError
 from ..json_files import Field, check_fields, read_json_lines
 from .files import Features, Id
@@ -43,8 +44,11 @@ def read_pairs(path: Path) -> list[LabelledPair]:
     pairs = []
     for where, line in read_json_lines(path):
         check_fields(line, wanted, where)
-        if not (image := path.parent / line["image"]).is_file():
-            raise InputError(f"{where} names the picture {image}, which does not exist.")
+        image = path.parent / line["image"]
+        try:
+            check_regular(image, "a picture")
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
         pairs.append(LabelledPair(image, line["text"], line["fits"]))
     for kind, what in ((True, "fit"), (False, "do not fit")):
         if not any(pair.fits is kind for pair in pairs):

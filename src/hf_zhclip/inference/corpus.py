@@ -41,6 +41,9 @@ SIDES: Mapping[str, str] = {"image": "paths", "text": "texts"}
 OPEN_SHARDS = 8
 """The shards that a reader of ids keeps open."""
 
+OFF = 1e-3
+"""How far the length of a row may be from 1."""
+
 AGAIN = "Run the `zhclip embed` that began the corpus again: it writes what is missing."
 
 
@@ -128,6 +131,16 @@ class Manifest:
         """The files of a side in the order of the items."""
         return [shard_name(side, number) for number in range(self.shard_count(side))]
 
+    @property
+    def failing(self) -> list[str]:
+        """The files of a complete corpus that lack items, because these failed."""
+        return [
+            shard.file
+            for side in self.sides.values()
+            for number, shard in enumerate(side.shards)
+            if shard.rows < min(self.shard_size, side.items - number * self.shard_size)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The values as JSON holds them."""
         sides = {name: {**asdict(side), "rows": side.rows} for name, side in self.sides.items()}
@@ -176,7 +189,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        why = "does not exist" if not folder.exists() else f"holds no corpus: it has no {MANIFEST}"
+        why = "is no folder" if folder.is_file() else f"holds no corpus: it has no {MANIFEST}"
+        why = why if folder.exists() else "does not exist"
         raise InputError(f"{folder} {why}. The folder was wanted that `zhclip embed REPO INPUT OUT` wrote.")
     found = read_json(path)
     check_fields(found, TOP, str(path))
@@ -271,8 +285,7 @@ def read_shard(path: Path, key: str, side: str, number: int, dim: int) -> Shard:
     Raises:
         InputError: the file is missing or damaged, or belongs to another corpus.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is missing. {AGAIN}")
+    _check_there(path)
     try:
         with safe_open(path, "pt") as file:  # with numpy, every tensor would be copied
             told = file.metadata() or {}
@@ -314,6 +327,39 @@ def _strings(found: Mapping[str, np.ndarray], name: str, rows: int, path: Path) 
     return Strings(content, ends)
 
 
+def is_there(path: Path) -> bool:
+    """Whether a shard's file is there.
+
+    Raises:
+        InputError: something else is in its place.
+    """
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise InputError(f"{path} is no file; a shard of a corpus was wanted. Remove it. {AGAIN}")
+    return False
+
+
+def _check_there(path: Path) -> None:
+    if not is_there(path):
+        raise InputError(f"{path} is missing. {AGAIN}")
+
+
+def check_lengths(rows: np.ndarray, path: Path) -> None:
+    """Refuses rows of which a product would be no cosine.
+
+    Args:
+        rows: (n, dim), float32.
+        path: the shard that holds them.
+
+    Raises:
+        InputError: a row has not the length 1, or is not finite.
+    """
+    wrong = np.flatnonzero(~(np.abs(np.sqrt(np.einsum("nd,nd->n", rows, rows)) - 1) <= OFF))  # NaN is wrong, too
+    if len(wrong):
+        raise _damaged(path, f"its row {wrong[0]}, counted from 0, has not the length 1")
+
+
 def _damaged(path: Path, found: str) -> InputError:
     return InputError(f"{path} is no shard of a corpus: {found}. Remove the file. {AGAIN}")
 
@@ -336,6 +382,7 @@ def _filled(folder: Path, manifest: Manifest, side: str) -> Side:
         shard = read_shard(folder / name, manifest.key, side, number, manifest.dim)
         if len(shard.rows) + len(shard.failed) != min(size, items - number * size):
             raise _damaged(folder / name, f"it has {len(shard.rows)} rows and {len(shard.failed)} items that failed")
+        check_lengths(shard.rows, folder / name)
         entries.append(ShardEntry(name, len(shard.rows), (folder / name).stat().st_size))
         failed += shard.failed
     return Side(items, tuple(entries), tuple(failed))
@@ -384,9 +431,12 @@ class Corpus:
                 "too, into a new folder."
             )
         if not manifest.complete:
-            there = sum(1 for _ in folder.glob(f"{side}-*.safetensors"))
-            count = manifest.shard_count(side)  # as a stranger states it, and perhaps too large for a list
-            raise InputError(f"{folder} is not complete: it holds {there} of {count} shards. {AGAIN}")
+            there = sum(1 for each in manifest.sides for _ in folder.glob(f"{each}-*.safetensors"))
+            count = sum(map(manifest.shard_count, manifest.sides))  # a stranger's, and perhaps too large for a list
+            found = f"it holds {there} of {count} shards"
+            if there == count:
+                found = f"its {count} shards are there, and {MANIFEST} does not list them yet"
+            raise InputError(f"{folder} is not complete: {found}. {AGAIN}")
         for each in manifest.sides[side].shards:
             _check_size(folder / each.file, each.bytes)
         return cls(folder, manifest, side)
@@ -408,10 +458,12 @@ class Corpus:
         """The rows in their order, a shard at a time: (n, dim), float32, mapped into memory and not to be changed.
 
         Raises:
-            InputError: a shard is missing or damaged.
+            InputError: a shard is missing or damaged, or a row has not the length 1.
         """
         for number in range(len(self._begins) - 1):
-            yield self._shard(number).rows
+            rows = self._shard(number).rows
+            check_lengths(rows, self.folder / self.manifest.sides[self.side].shards[number].file)
+            yield rows
 
     def _shard(self, number: int) -> Shard:
         entry = self.manifest.sides[self.side].shards[number]
@@ -445,8 +497,7 @@ class _Column(Sequence[Any]):
 
 
 def _check_size(path: Path, size: int) -> None:
-    if not path.is_file():
-        raise InputError(f"{path} is missing. {AGAIN}")
+    _check_there(path)
     if (found := path.stat().st_size) != size:
         raise InputError(
             f"{path} has {found:,} bytes, and {size:,} were written: it is cut off or was changed. Copy it again; or "

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import islice
@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..typed_inputs_zhclip import prepare_pictures
 from .compiled import CompiledModel
 from .fused import fuse
-from .loading import EXPORT, best_device, load_pair, trouble_with
+from .loading import EXPORT, best_device, check_path, load_pair, trouble_with
 from .tokens import tokens_of
 
 Item = TypeVar("Item")
@@ -56,7 +56,7 @@ class Embedder:
         context_length: int | None = None,
         threads: int | None = None,
     ):
-        _check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
+        check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
         self.model, self.processor = model, processor
         self.batch_size, self.context_length = batch_size, context_length
         self._tokens = tokens_of(processor)
@@ -91,8 +91,9 @@ class Embedder:
         """
         if not isinstance(engine, str) or engine not in ENGINES:
             raise InputError(f"found engine={engine!r}; wanted one of {', '.join(ENGINES)}.")
-        _check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
-        model, processor = ENGINES[engine](os.fspath(repo), device_map, dtype)
+        check_counts(batch_size=batch_size, **({} if threads is None else {"threads": threads}))
+        place = check_path(repo, "repo", "a folder, or a name on the hub,")
+        model, processor = ENGINES[engine](place, device_map, dtype)
         return cls(model, processor, batch_size, threads=threads)
 
     def encode_texts(self, texts: str | Iterable[str], out: np.ndarray | None = None) -> np.ndarray:
@@ -110,9 +111,11 @@ class Embedder:
             (texts, dim), float32, on the CPU; a part of `out` if that is given.
 
         Raises:
-            InputError: something else than a text is given, `out` does not fit, or the vectors are not finite.
+            InputError: something else than texts is given, `out` does not fit, or the vectors are not finite.
         """
-        return self._collected("Encoding texts", [texts] if isinstance(texts, str) else texts, self.text_rows, out)
+        texts = [texts] if isinstance(texts, str) else texts
+        _check_several(texts, "texts")
+        return self._collected("Encoding texts", texts, self.text_rows, out)
 
     def encode_images(
         self, pictures: Any, out: np.ndarray | None = None, broken: MutableMapping[int, str] | None = None
@@ -139,7 +142,9 @@ class Embedder:
         def rows(items: Iterable[Any], advance: Advance) -> Iterator[np.ndarray]:
             return self.picture_rows(items, advance, broken)
 
-        return self._collected("Encoding pictures", [pictures] if _is_picture(pictures) else pictures, rows, out)
+        pictures = [pictures] if _is_picture(pictures) else pictures
+        _check_several(pictures, "pictures")
+        return self._collected("Encoding pictures", pictures, rows, out)
 
     def _collected(
         self,
@@ -300,12 +305,25 @@ def _is_picture(value: Any) -> bool:
     return isinstance(value, single) or hasattr(value, "read") or not isinstance(value, Iterable)
 
 
-def _check_counts(**counts: int) -> None:
+def check_counts(**counts: int) -> None:
+    """Refuses what is no whole number of 1 or more; the names are those of arguments."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer):
             raise InputError(f"found {name}={count!r}; a whole number was wanted.")
         if count < 1:
             raise InputError(f"found {name}={count}; 1 or more was wanted.")
+
+
+def _check_several(items: Any, what: str) -> None:
+    """Refuses what has no items, and a dict, whose items would be its keys."""
+    try:
+        iter(items)
+    except TypeError:
+        pass
+    else:
+        if not isinstance(items, Mapping):
+            return
+    raise InputError(f"found a {type(items).__name__} as {what}; a list of {what}, or one of them, was wanted.")
 
 
 def _check_texts(texts: list[Any]) -> None:
@@ -345,10 +363,13 @@ def _loaded_pair(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[
 
 
 def _with_onnx(folder: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
-    if not _is_cpu(device_map) or dtype != "auto":
+    given = [] if _is_cpu(device_map) else [f"device_map={device_map!r} (--device)"]
+    if dtype != "auto":
+        given.append(f"dtype={dtype!r} (--dtype)")
+    if given:
         raise InputError(
-            f"found device_map={device_map!r} and dtype={dtype!r} for an ONNX export, which runs on the CPU in the "
-            "precision of its graphs. Leave both out."
+            f"found {' and '.join(given)} for an ONNX export, which runs on the CPU in the precision of its graphs. "
+            f"Leave {'both' if len(given) > 1 else 'it'} out."
         )
     from .exported import load_export
 
@@ -389,7 +410,7 @@ def _check_device(device_map: Any) -> None:
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if dtype != "auto" and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise InputError(f'found dtype={dtype!r}; wanted "auto" or a floating dtype, such as "float16".')
+        raise InputError(f'found dtype={dtype!r} (--dtype); wanted "auto" or a floating dtype, such as "float16".')
     return dtype if found is None else found
 
 

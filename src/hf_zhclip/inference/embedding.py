@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from ..amounts import Advance, shown_amount
 from ..data.reading import check_outside, format_of
+from ..data.split import some
 from ..errors import InputError, WorkError
 from ..staging import check_parents
 from .corpus import (
@@ -29,6 +30,7 @@ from .corpus import (
     Shard,
     Side,
     completed,
+    is_there,
     read_manifest,
     write_first_manifest,
     write_manifest,
@@ -50,6 +52,8 @@ WAIT = 3.0
 GO_ON = "What is written stays: the same command goes on from there."
 
 
+DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
+
 WORDS = {"image": "pictures", "text": "texts"}
 
 
@@ -66,6 +70,7 @@ class Embedded:
         told_here: whether this process tells the result; of several processes, one does.
         items, rows: by side, how many there are; no rows are counted while shards are missing.
         failed: what failed; () while shards are missing.
+        failing: the shards that lack an item, because it failed; a shard that is removed is made again.
     """
 
     out: str
@@ -77,6 +82,7 @@ class Embedded:
     items: Mapping[str, int]
     rows: Mapping[str, int]
     failed: tuple[Failure, ...]
+    failing: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The values as JSON holds them."""
@@ -92,7 +98,16 @@ class Embedded:
                 "ranks are missing."
             )
         told = " and ".join(f"{rows} of {self.items[name]} {WORDS[name]}" for name, rows in self.rows.items())
-        return f"{self.out}: {told} are embedded. New shards: {self.written}."
+        return f"{self.out}: {told} are embedded. New shards: {self.written}.{self.failures()}"
+
+    def failures(self) -> str:
+        """Sentences about what failed, with a space before them; or nothing."""
+        if not self.failed:
+            return ""
+        return (
+            f" {len(self.failed)} failed, the first because: {self.failed[0].why.rstrip('.')}. To try again, remove "
+            f"{some(self.failing)} from {self.out}, and run the same command."
+        )
 
 
 def embed(
@@ -118,7 +133,7 @@ def embed(
     A call whose `out` was begun by the same call goes on where that one ended, by a kill, too. Of the processes of
     `accelerate launch` or torchrun, which may run on several machines with a common `out`, each does its share. The
     rows are the same bits however many processes there are and however often they were killed, provided that each
-    computes with as many threads and on the same kind of processor.
+    computes with as many threads and on the same kind of processor: torchrun sets OMP_NUM_THREADS=1 if it is not set.
 
     Args:
         repo: a converted repo, a folder or on the hub; for the engine "onnx", an export.
@@ -134,18 +149,20 @@ def embed(
         format: the format of `input`, where several formats claim it.
         pictures: the folder of the pictures, where a file of captions does not lie in it.
         texts: embed the texts of `input`, too.
-        strict: end with an error at the first picture that cannot be read, instead of noting it and going on.
+        strict: end with an error at the first picture that cannot be read, instead of noting it and going on; and if
+            an earlier run noted one.
         tell: called with one line about everything that was left out.
 
     Raises:
-        InputError: an argument or the data are wrong; or `out` was begun with other data, another model or other
-            arguments.
+        InputError: an argument or the data are wrong; `out` was begun with other data, another model or other
+            arguments; another run writes it; or no picture at all could be read.
         WorkError: `out` could not be written.
     """
-    _check_arguments(engine, device, {"batch-size": batch_size, "shard-size": shard_size, "threads": threads})
+    _check_arguments(engine, device, dtype, {"batch-size": batch_size, "shard-size": shard_size, "threads": threads})
     place, out, us = os.fspath(input), Path(out), ranks()
     format = format_of(place, format)
     _check_out(out, place, format)
+    _check_free(out, us)
     listing = listed(place, split, format, None if pictures is None else os.fspath(pictures), texts)
     if us.rank == 0:
         for line in listing.told:
@@ -154,7 +171,12 @@ def embed(
     with ThreadPoolExecutor(1) as pool:
         files = pool.submit(file_hashes, folder)  # while the weights are loaded
         embedder = Embedder.from_pretrained(
-            folder, engine, device_map=device or us.device(), dtype=dtype, batch_size=batch_size, threads=threads
+            folder,
+            engine,
+            device_map=device or (None if engine == "onnx" else us.device()),
+            dtype=dtype,
+            batch_size=batch_size,
+            threads=threads,
         )
     stated = Manifest(
         {"repo": os.path.abspath(repo) if revision is None else os.fspath(repo), "revision": revision}
@@ -171,12 +193,22 @@ def embed(
         if (out / MANIFEST).exists() or not write_first_manifest(out, stated, temporary):
             _check_same(out, read_manifest(out), stated)
         written = _share(embedder, listing, out, stated, us, temporary, strict, tell)
-        return _ended(out, us, written, temporary)
+        found = _ended(out, us, written, temporary)
+    _check_failed(found, strict)
+    return found
 
 
-def _check_arguments(engine: str, device: str | None, counts: Mapping[str, int | None]) -> None:
+def _check_arguments(engine: str, device: str | None, dtype: str, counts: Mapping[str, int | None]) -> None:
     if engine not in ENGINES:
         raise InputError(f"found --engine {engine}; wanted one of {', '.join(ENGINES)}.")
+    if str(dtype).removeprefix("torch.") not in DTYPES:
+        raise InputError(f"found --dtype {dtype}; wanted one of {', '.join(DTYPES)}.")
+    if engine == "onnx" and dtype != "auto":
+        raise InputError(
+            f"found --dtype {dtype} for --engine onnx, which computes as its graphs state. Leave --dtype out."
+        )
+    if engine == "onnx" and (device or "cpu").partition(":")[0] != "cpu":
+        raise InputError(f"found --device {device} for --engine onnx, which runs on the CPU. Leave --device out.")
     for name, count in counts.items():
         if count is not None and count < 1:
             raise InputError(f"found --{name} {count}; 1 or more was wanted.")
@@ -188,6 +220,8 @@ def _check_arguments(engine: str, device: str | None, counts: Mapping[str, int |
 
 def _check_out(out: Path, place: str, format: str | None) -> None:
     """Refuses an `out` that is no corpus and not empty, or that would become a part of the data."""
+    if os.path.exists(place) and out.exists() and out.samefile(place):
+        raise InputError(f"OUT is INPUT: {out}. Vectors go into a folder of their own. Choose another place.")
     check_parents(out)
     if os.path.lexists(out) and not out.is_dir():
         raise InputError(f"{out} is no folder; a new folder or a corpus was wanted. Choose another place.")
@@ -204,9 +238,13 @@ def _check_out(out: Path, place: str, format: str | None) -> None:
 def _written_to(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkError(f"{out} cannot be made: {error.strerror or error}. Choose another place.") from error
+    try:
         yield
     except OSError as error:
-        raise WorkError(f"{out} could not be written: {error.strerror or error}. {GO_ON}") from error
+        then = GO_ON if (out / MANIFEST).exists() else "Nothing was written."
+        raise WorkError(f"{out} could not be written: {error.strerror or error}. {then}") from error
 
 
 # Several processes in one folder
@@ -221,9 +259,7 @@ def _rank(out: Path, us: Ranks) -> Iterator[Path]:
     """
     with _locked(out / LOCK.format(rank=us.rank), WAIT) as free:
         if free is False:
-            raise InputError(
-                f"Another run is writing {out} as rank {us.rank}. Wait until it ends, or choose another place."
-            )
+            raise _busy(out, us)
         if free:
             _clean(out, us)
         temporary = out / TEMPORARY.format(rank=us.rank, chance=secrets.token_hex(4))
@@ -231,6 +267,20 @@ def _rank(out: Path, us: Ranks) -> Iterator[Path]:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _check_free(out: Path, us: Ranks) -> None:
+    """Refuses what `_rank` would refuse, before the model is loaded."""
+    lock = out / LOCK.format(rank=us.rank)
+    with contextlib.suppress(OSError):  # who writes to `out` tells why it cannot be written
+        if lock.exists():
+            with _locked(lock, WAIT) as free:
+                if free is False:
+                    raise _busy(out, us)
+
+
+def _busy(out: Path, us: Ranks) -> InputError:
+    return InputError(f"Another run is writing {out} as rank {us.rank}. Wait until it ends, or choose another place.")
 
 
 @contextlib.contextmanager
@@ -348,7 +398,7 @@ def _share(
         (side, number, name)
         for side in stated.sides
         for number, name in enumerate(stated.shard_names(side))
-        if number % us.size == us.rank and not (out / name).exists()
+        if number % us.size == us.rank and not is_there(out / name)
     ]
     items = {each: range(stated.sides[each[0]].items)[_part(each[1], stated)] for each in todo}
     shown = shown_amount("Embedding", sum(map(len, items.values())), "done")
@@ -407,7 +457,7 @@ def _ended(out: Path, us: Ranks, written: int, temporary: Path) -> Embedded:
     with _locked(out / FINISHING, wait=-1):  # two processes may end at the same moment
         manifest = read_manifest(out)
         names = [name for side in manifest.sides for name in manifest.shard_names(side)]
-        missing = sum(not (out / name).exists() for name in names)
+        missing = sum(not is_there(out / name) for name in names)
         found = manifest if missing else completed(out, manifest)
         if news := found != manifest:
             write_manifest(out, found, temporary)
@@ -422,4 +472,20 @@ def _ended(out: Path, us: Ranks, written: int, temporary: Path) -> Embedded:
         items={name: side.items for name, side in sides.items()},
         rows={} if missing else {name: side.rows for name, side in sides.items()},
         failed=() if missing else tuple(each for side in sides.values() for each in side.failed),
+        failing=() if missing else tuple(found.failing),
     )
+
+
+def _check_failed(found: Embedded, strict: bool) -> None:
+    """Refuses a complete corpus with failures, if that was asked for; and in any case a corpus without a picture.
+
+    Raises:
+        InputError: see above. What is written stays.
+    """
+    if found.failed and not found.rows["image"]:
+        raise InputError(f"{found.out} is complete, and holds no picture.{found.failures()}")
+    if found.failed and strict:
+        raise InputError(
+            f"{found.out} is complete, and not all pictures could be read.{found.failures()} Without --strict, such "
+            "pictures are noted and left out."
+        )

@@ -77,7 +77,8 @@ def listed(
     name = format_of(place, format)
     found = (read if texts else read_pictures)(place, split, name, pictures)
     if not found.pictures:
-        raise InputError(f"{place} holds no pictures; pictures were wanted.")
+        told = "".join(f" {line}" for line in found.told)
+        raise InputError(f"{place} holds no pictures; pictures were wanted.{told}")
     root, prefix = _root(found.pictures, place)
     of_texts = found.texts if texts else None
     stated = {

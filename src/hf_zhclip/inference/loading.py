@@ -1,6 +1,7 @@
 """A converted repo -> its model and its processor."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,6 +154,25 @@ def _check_length(length: int | None, positions: int) -> None:
     """
     if length is not None and not 3 <= length <= positions:
         raise InputError(f"found --context-length {length}; 3 to {positions} was wanted: the text tower has no more.")
+
+
+def check_path(path: Any, name: str, wanted: str) -> str:
+    """The text of a path that an argument gives.
+
+    Args:
+        path: what the caller gave.
+        name: the argument's name.
+        wanted: what the path should lead to.
+
+    Raises:
+        InputError: it is no path, or is empty.
+    """
+    found = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(found, str):
+        raise InputError(f"found {name} of the type {type(path).__name__}; {wanted} was wanted, a text or a Path.")
+    if not found:
+        raise InputError(f"found an empty text as {name}; {wanted} was wanted.")
+    return found
 
 
 def best_device() -> str:

@@ -64,6 +64,11 @@ CSS = """
 
 READY = "输入一句话，或拖入一张图片。 Type a sentence, or drop a picture."
 NOTE = "余弦相似度介于 -1 与 1 之间，不是概率。A cosine lies between -1 and 1 and is no probability."
+AS_STORED = (
+    "模型看到的是文件里存储的图片：EXIF 的旋转不起作用，尽管这里把图片转正显示。"
+    "The model sees a picture as its file stores it: a rotation by EXIF has no effect, although the picture is shown "
+    "upright here."
+)
 
 
 def take_files_alone(picture: gr.Image) -> None:
@@ -176,7 +181,7 @@ def _head(index: Index, title: str) -> str:
     repo = index.corpus.manifest.model["repo"]
     return (
         "<h1>图片搜索 Picture search</h1>"
-        f"<p>{_text(title)} · {count} 张图片 pictures · {_text(str(repo))}</p><p>{NOTE}</p>"
+        f"<p>{_text(title)} · {count} 张图片 pictures · {_text(str(repo))}</p><p>{NOTE}</p><p>{AS_STORED}</p>"
     )
 
 

@@ -2,6 +2,8 @@
 
 import math
 import os
+import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..budget import check_regular
 from ..data.split import Id, opened
 from ..errors import InputError
 from ..evaluation.nearest import nearest
 from ..telling import shown
 from .corpus import MANIFEST, Corpus
-from .embedder import Embedder
-from .loading import file_hashes, located
+from .embedder import Embedder, check_counts
+from .loading import check_path, file_hashes, located, trouble_with
 
 TOP_K = 10
-
-TOO_LONG = 1.001
-"""A cosine above it is none: rows of length 1 were wanted."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def search(
             than that of the corpus.
     """
     asked = check_query(query, picture)
-    check_top_k(top_k)
+    check_counts(top_k=top_k)
     check_threshold(threshold)
     index = Index.open(out, model, device, tell)
     row = index.row(**asked)
@@ -107,6 +107,9 @@ class Index:
     Args:
         corpus: the vectors of the pictures.
         embedder: the corpus's model.
+
+    Raises:
+        InputError: a shard is damaged, or holds rows that have not the length 1.
     """
 
     def __init__(self, corpus: Corpus, embedder: Embedder):
@@ -122,6 +125,8 @@ class Index:
         tell: Callable[[str], None],
     ) -> "Index":
         """Opens a corpus and loads its model; see `search`."""
+        _check_out(out)
+        _check_device(device)
         corpus = Corpus.open(out)
         if not len(corpus):
             raise InputError(f"{out} holds no vectors: every picture failed; {MANIFEST} there says why.")
@@ -135,8 +140,10 @@ class Index:
         """
         if picture is None:
             return torch.from_numpy(self.embedder.encode_texts([query])[0])
+        place = Path(picture)
+        check_regular(place, "a file with a picture")
         try:
-            content = Path(picture).read_bytes()
+            content = place.read_bytes()
         except OSError as error:
             raise InputError(
                 f"{picture} cannot be read: {error.strerror}. A file with a picture was wanted."
@@ -150,17 +157,9 @@ class Index:
             row: (dim,), float32.
             top_k: 1 or more.
             threshold: see `search`.
-
-        Raises:
-            InputError: a row of the corpus is damaged.
         """
         numbers = nearest(row[None], self._pool, min(top_k, len(self._pool)))[0]
         cosines = _cosines(self._pool[numbers], row)
-        if not (cosines.abs() <= TOO_LONG).all():  # NaN passes no comparison, and comes first
-            raise InputError(
-                f"{self.corpus.folder} holds a vector that has not the length 1 (row {numbers[0]}). The corpus is "
-                "damaged: embed it again."
-            )
         above = None
         if threshold is not None:
             kept = cosines >= threshold
@@ -226,14 +225,16 @@ def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> di
     """The given one of the two.
 
     Raises:
-        InputError: both or neither are given, or the sentence is empty or no text.
+        InputError: both or neither are given, the sentence is empty or no text, or the picture is no path.
     """
     if (query is None) == (picture is None):
-        found = "neither a sentence nor a picture" if query is None else "a sentence and a picture"
-        raise InputError(f'found {found}; wanted one of them: zhclip search OUT "一只狗", or --picture FILE.')
+        found = "neither query nor picture" if query is None else "both query and picture"
+        raise InputError(f'found {found}; wanted one of them: search(out, "一只狗"), or search(out, picture=PATH).')
     if query is None:
-        return {"picture": picture}
-    if not query.strip():
+        return {"picture": check_path(picture, "picture", "the path of a picture")}
+    if not isinstance(query, str):
+        raise InputError(f"found query of the type {type(query).__name__}; a sentence was wanted, as a text.")
+    if all(map(_is_invisible, query)):
         raise InputError("found an empty sentence; wanted words that say what to find.")
     try:
         query.encode()
@@ -242,16 +243,36 @@ def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> di
     return {"query": query}
 
 
-def check_top_k(top_k: int) -> None:
-    """Refuses a number of results below 1."""
-    if top_k < 1:
-        raise InputError(f"found --top-k {top_k}; 1 or more was wanted.")
+EMPTY = re.compile("[\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Characters that show nothing, although Unicode counts them as letters, marks or symbols."""
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Zs") or bool(EMPTY.match(character))
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Refuses what no cosine can reach or miss."""
-    if threshold is not None and not (math.isfinite(threshold) and -1 <= threshold <= 1):
-        raise InputError(f"found --threshold {threshold}; a cosine from -1 to 1 was wanted.")
+    """Refuses what is no number, and what no cosine can reach or miss."""
+    if threshold is None:
+        return
+    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
+    if not (number and math.isfinite(threshold) and -1 <= threshold <= 1):
+        raise InputError(f"found threshold={threshold!r}; a cosine from -1 to 1 was wanted.")
+
+
+def _check_out(out: str | os.PathLike[str]) -> None:
+    """Refuses a file, such as the manifest, in the place of the folder."""
+    folder = Path(check_path(out, "out", "the folder of a corpus"))
+    if folder.is_file():
+        whole = f" Name its folder: {folder.parent}" if folder.name == MANIFEST else ""
+        raise InputError(f"{folder} is a file; the folder was wanted that `zhclip embed REPO INPUT OUT` wrote.{whole}")
+
+
+def _check_device(device: str | None) -> None:
+    if isinstance(device, str) and (trouble := trouble_with(device)):
+        raise InputError(
+            f"found --device {device}, which this machine does not have: {trouble}. Try cpu."
+        ) from trouble
 
 
 # The model
@@ -279,7 +300,7 @@ def _embedder(
 def _place(corpus: Corpus, model: str | os.PathLike[str] | None) -> str:
     """Where the model lies: the given place, or the manifest's."""
     if model is not None:
-        return os.fspath(model)
+        return check_path(model, "model", "a folder, or a name on the hub,")
     repo = corpus.manifest.model["repo"]
     if os.path.isabs(repo) and not os.path.isdir(repo):
         raise InputError(

@@ -14,12 +14,14 @@ from typing import Any
 import PIL.Image
 import PIL.ImageOps
 
+from ..budget import check_regular
 from ..data.reading import read_pictures
 from ..data.split import opened
 from ..errors import InputError, ZhclipError
 from ..extras import extra
 from .corpus import Corpus
-from .searching import TOP_K, Index, check_threshold, check_top_k
+from .embedder import check_counts
+from .searching import TOP_K, Index, check_threshold
 
 HOST = "127.0.0.1"
 PORT = 7860
@@ -57,7 +59,7 @@ def serve(
     Raises:
         InputError: as `search` does; or the port is in use, or gradio is not installed.
     """
-    check_top_k(top_k)
+    check_counts(top_k=top_k)
     check_threshold(threshold)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it once, when it is imported
     extra("gradio", "zhclip search --serve")
@@ -175,6 +177,7 @@ def _file(root: Path, path: str) -> PIL.Image.Image:
     file = (root / path).resolve()
     if not path or not file.is_relative_to(root.resolve()):
         raise InputError(f"{path!r} is no path below {root}.")
+    check_regular(file, "a picture")
     try:
         return opened(file.read_bytes(), path)
     except OSError as error:

@@ -1,15 +1,17 @@
 """Texts -> ids, as a ZhCLIPProcessor gives them, with nothing between the `tokenizers` library and the arrays."""
 
+import logging
 from collections.abc import Callable
 from itertools import chain
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import LARGE_INTEGER
 
-from ..processing_zhclip import ZhCLIPProcessor, _warn_of_a_cut
+from ..processing_zhclip import ZhCLIPProcessor
+
+logger = logging.getLogger(__name__)
 
 Tokenize = Callable[[list[str], int | None], dict[str, np.ndarray]]
 """Texts and the most tokens of a text (None: the repo's own) -> arrays (texts, length), by the names of a model."""
@@ -52,10 +54,25 @@ def _by_library(processor: Any, texts: list[str], length: int | None) -> dict[st
     rows = library.encode_batch_fast(texts)
     ids = [row.ids for row in rows]
     if not processor._warned_of_a_cut and max(map(len, ids)) >= limit:
-        _warn_of_a_cut(processor, SimpleNamespace(encodings=rows), limit)
+        _warn_of_a_cut(processor, rows, limit)
     found, mask = padded(ids, lambda: tokenizer.pad_token_id, tokenizer.padding_side == "left")
     types = {"token_type_ids": np.zeros_like(found)} if "token_type_ids" in tokenizer.model_input_names else {}
     return {"input_ids": found, "attention_mask": mask, **types}
+
+
+def _warn_of_a_cut(processor: Any, rows: list[Any], limit: int) -> None:
+    """As the processor warns, but with what the user of a command can do, too."""
+    if cut := sum(bool(row.overflowing) for row in rows):
+        processor._warned_of_a_cut = True
+        logger.warning(
+            "%d of %d texts have more than %d tokens, the first and the last token included, and were cut: what comes "
+            "later has no effect. Shorten these texts. In Python, Embedder(model, processor, context_length=N) keeps "
+            "more, up to the positions of the text tower; the tower was perhaps not trained with such lengths. This "
+            "warning appears once.",
+            cut,
+            len(rows),
+            limit,
+        )
 
 
 def _set(tokenizer: Any, library: Any, limit: int) -> None:

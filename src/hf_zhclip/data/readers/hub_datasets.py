@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...budget import check_regular
 from ...errors import InputError, WorkError
 from ...extras import extra
 from ...json_files import brief
@@ -40,6 +41,7 @@ def _loaded(place: str) -> dict[str, Any]:
     datasets = extra("datasets", "This data set")
     path = Path(place)
     with _errors(place, path.exists()):
+        _check_files(path)
         if path.is_dir() and any((path / name).is_file() for name in ON_DISK):
             found = datasets.load_from_disk(place)
         elif path.is_file():
@@ -47,6 +49,13 @@ def _loaded(place: str) -> dict[str, Any]:
         else:
             found = datasets.load_dataset(place)
     return dict(found) if isinstance(found, dict) else {str(found.split or "train"): found}
+
+
+def _check_files(path: Path) -> None:
+    """Refuses a pipe or a device among the files, which the package would open."""
+    for each in path.rglob("*") if path.is_dir() else (path,):
+        if each.exists() and not each.is_dir():
+            check_regular(each, "a file of a data set")
 
 
 def _splits(place: str) -> Sequence[str]:

@@ -2,24 +2,31 @@
 
 A name is a number and a text, or a text alone. The number is the id, so that it has to stand once. The captions are
 `datasets`' metadata.csv or metadata.jsonl, or the folder's only csv or jsonl file. If all pictures lie in sub-folders
-that are named as splits, these are the splits; else the pictures of sub-folders belong to the folder. Hidden files are
-no pictures.
+that are named as splits, these are the splits; else the pictures of sub-folders belong to the folder. A picture is a
+file whose extension is of a type that Pillow reads. Hidden files are no pictures.
 """
 
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
+from PIL import Image
+
 from ...errors import InputError, WorkError
+from ...telling import shown
 from ..captioned import Files, split_of_rows
 from ..formats import Format
 from ..split import Id, Pictures, Split, Text, as_id, checked
 from ..strings import Strings
 from .captions_file import is_captions, rows
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+NO_PICTURES = ("EPS", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "WMF")
+"""Names of Pillow: PostScript is a program, which is not run; Pillow recognises the others and cannot read them."""
+
 SPLITS = ("train", "valid", "validation", "val", "dev", "test")
 METADATA = ("metadata.csv", "metadata.jsonl")
 
@@ -28,22 +35,66 @@ NUMBERED = re.compile(r"([0-9]+)[\s_.-]*(.*)", re.DOTALL)
 MEND = f"Rename them, or put a {METADATA[0]} with the columns file_name and text into the folder."
 
 
+NO_UTF8 = (
+    "has a name that is no UTF-8 (an archive from Windows may hold GBK names); a text was wanted. Unpack the archive "
+    "with its encoding, such as unzip -O GB18030."
+)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """The extensions of pictures, such as ".png": those of the types that the installed Pillow reads."""
+    Image.preinit()  # the common types stay the first that Pillow tries
+    Image.init()
+    read = {*Image.OPEN, "MPO"} - {*NO_PICTURES}  # Pillow reads MPO as JPEG
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in read)
+
+
 def is_picture(name: str) -> bool:
     """Whether a file is a picture, by its name."""
-    return name.lower().endswith(SUFFIXES) and not _hidden(name)
+    return _suffix(name) in suffixes() and not _hidden(name)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _picture_files(folder: Path) -> Iterator[str]:
-    """The paths of the pictures under a folder, as POSIX paths, in the same order on every machine."""
+def _picture_files(folder: Path, other: Counter[str] | None = None) -> Iterator[str]:
+    """The paths of the pictures under a folder, as POSIX paths, in the same order on every machine.
+
+    Args:
+        folder: the folder.
+        other: gets the number of the files and folders that are not taken, by their kind.
+    """
+    other = Counter() if other is None else other
     for where, folders, files in os.walk(folder, onerror=_fail):
+        other["hidden"] += sum(map(_hidden, folders))
         folders[:] = sorted(name for name in folders if not _hidden(name))
+        other["links to folders"] += sum(os.path.islink(os.path.join(where, name)) for name in folders)
         for name in sorted(files):
             if is_picture(name):
                 yield (Path(where) / name).relative_to(folder).as_posix()
+            else:
+                other["hidden" if _hidden(name) else _suffix(name) or "no extension"] += 1
+
+
+MOST_KINDS = 10
+
+
+def _told(folder: Path, other: Counter[str]) -> tuple[str, ...]:
+    """A sentence about what was not taken, if there is anything."""
+    kinds = sorted((-count, kind) for kind, count in other.items() if count)
+    if not kinds:
+        return ()
+    told = [f"{kind} ({-count})" for count, kind in kinds[:MOST_KINDS]]
+    return (
+        f"{other.total()} other files or folders in {folder} are not taken: {', '.join(told)}"
+        f"{' …' if len(kinds) > MOST_KINDS else '.'}",
+    )
 
 
 def _fail(error: OSError) -> None:
@@ -101,13 +152,26 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
 def read_pictures(place: str, split: str | None) -> Split:
     """Reads the pictures alone, whatever their names and the captions beside them; a picture's id is its path.
 
+    A name that is no UTF-8 is listed with escapes, and that picture cannot be read.
+
     Args:
         place: the folder.
         split: the sub-folder that is taken; None takes all pictures below `place`.
     """
     folder = Path(place) if split is None else _split_folders(Path(place)).get(split, Path(place))
-    names = Strings.of(map(_utf8, _picture_files(folder)))
-    return Split(split or "train", (), Pictures.all_of(names, Files(folder, names)))
+    other: Counter[str] = Counter()
+    wrong: dict[str, str] = {}
+
+    def names() -> Iterator[str]:
+        for name in _picture_files(folder, other):
+            if not _is_utf8(name):
+                name = shown(name)
+                wrong[name] = NO_UTF8
+            yield name
+
+    found = Strings.of(names())
+    pictures = Pictures.all_of(found, Files(folder, found, wrong))
+    return Split(split or "train", (), pictures, _told(folder, other))
 
 
 def _captioned(split: str, captions: Path, folder: Path) -> Split:
@@ -151,14 +215,17 @@ def told_by(name: str) -> tuple[Id, str]:
 
 
 def _utf8(name: str) -> str:
+    if not _is_utf8(name):
+        raise InputError(f"the picture {name!r} {NO_UTF8}")
+    return name
+
+
+def _is_utf8(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"the picture {name!r} has a name that is no UTF-8 (an archive from Windows may hold GBK names); a text "
-            "was wanted. Unpack the archive with its encoding, such as unzip -O GB18030."
-        ) from error
-    return name
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_twice(ids: Sequence[Id], names: Sequence[str], folder: Path) -> None:
@@ -173,8 +240,9 @@ def _refuse_twice(ids: Sequence[Id], names: Sequence[str], folder: Path) -> None
 
 
 FORMAT = Format(
-    wants="a folder of pictures, each named by its text (0001妙蛙种子.png), or beside a metadata.csv or "
-    "metadata.jsonl with the columns file_name and text",
+    wants="a folder of pictures (.jpg, .png, .webp, .gif, .bmp, .tif and the other types that Pillow reads), each "
+    "named by its text (0001妙蛙种子.png), or beside a metadata.csv or metadata.jsonl with the columns file_name and "
+    "text",
     claims=lambda place: bool(_splits(place)),
     splits=_splits,
     read=read,
