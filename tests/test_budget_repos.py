@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from hf_zhclip.conversion import convert
+from hf_zhclip.errors import InputError
+from hf_zhclip.inference.loading import load_pair
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
@@ -230,6 +232,11 @@ def a_tokenizer_config_of_wrong_types(folder):
 
 
 @attack
+def a_longest_text_of_less_than_nothing(folder):
+    edit(folder, "tokenizer_config.json", lambda content: content.update(model_max_length=-5))
+
+
+@attack
 def pictures_of_a_terapixel(folder):
     edit(
         folder,
@@ -323,3 +330,17 @@ def test_a_hostile_repo_ends_in_a_word_and_runs_nothing(name, command, repo, ser
     assert not any(ord(character) < 32 and character != "\n" for character in ending.output), ending.output
     assert ending.mib <= MOST_MIB and ending.seconds <= MOST_SECONDS, ending
     assert ending.code in (0, 1, 2), ending
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("tokenizer_config.json", lambda content: content.pop("pad_token"), "Asking to pad"),
+        ("tokenizer.json", lambda content: content["model"].update(unk_token="x"), "Missing x token"),
+    ],
+)
+def test_a_repo_whose_processor_fails_when_it_is_used_is_refused_when_it_is_loaded(name, change, told, repo, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    edit(folder, name, change)
+    with pytest.raises(InputError, match=f"does not load: .*{told}"):
+        load_pair(str(folder))

@@ -1,6 +1,7 @@
 """The Embedder on an ONNX export, beside the export's own `encode_text` and `encode_image`."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -36,6 +37,15 @@ def test_pictures_of_every_form_get_the_vectors_of_the_export_and_broken_ones_ar
     wanted = load_onnx(folder).encode_image([red, red, red, red, picture("blue")])
     assert np.abs(found - wanted).max() < 1e-6
     assert list(broken) == [1]
+
+
+def test_an_export_with_another_tokenizer_ends_in_words_where_the_tokenizer_is_read(tmp_path):
+    folder = export(tmp_path / "export", small_repo())
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").write_text(json.dumps({**content, "post_processor": {"type": 3}}), encoding="utf-8")
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    with pytest.raises(InputError, match="tokenizer.json, which cannot be read"):
+        embedder.encode_texts("猫")
 
 
 def test_a_folder_that_is_no_export_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 import zhclip_cli
@@ -706,6 +706,19 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(name, begun, r
     assert f"Remove the folder {file.parent}: --resume goes on from {begun / 'checkpoint-1'}." in str(said.value)
     shutil.rmtree(file.parent)
     run(**again(repo, data, begun))
+
+
+@pytest.mark.parametrize(("make", "told"), [(os.mkfifo, "is a pipe"), (os.mkdir, "is a folder")])
+def test_a_part_of_a_checkpoint_that_is_no_file_is_refused_and_not_waited_for(make, told, tmp_path):
+    last = tmp_path / "T" / "checkpoint-2"
+    last.mkdir(parents=True)
+    save_file({"w": torch.ones(1)}, last / "model.safetensors")
+    for name in ("rng_state.pth", "scheduler.pt"):
+        torch.save(0, last / name)
+    (last / "trainer_state.json").write_text("{}")
+    make(last / "optimizer.pt")
+    with pytest.raises(InputError, match=f"optimizer.pt {told}; a part of a checkpoint was wanted"):
+        training._check_whole([last], training.ContrastiveArguments(output_dir=str(tmp_path), use_cpu=True))
 
 
 def test_checkpoints_of_another_kind_of_training_are_refused_and_its_own_arguments_go_on(begun, repo, data):

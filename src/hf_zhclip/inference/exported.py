@@ -53,8 +53,15 @@ class ExportedProcessor:
         self.tokenizer = SimpleNamespace(padding_side="right" if text is None else text.padding_side)
 
     def __call__(self, text: list[str], return_tensors: str) -> dict[str, np.ndarray]:
-        """Texts, filled up to the longest of them -> `input_ids` and `attention_mask`, `(n, length)`."""
-        return self._export.tokenize(text)
+        """Texts, filled up to the longest of them -> `input_ids` and `attention_mask`, `(n, length)`.
+
+        Raises:
+            InputError: the export's tokenizer.json, which is read now, is damaged.
+        """
+        try:
+            return self._export.tokenize(text)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
     def image_processor(self, images: list[Any], return_tensors: str) -> Any:
         """Pictures -> `pixel_values`, `(n, 3, height, width)`."""

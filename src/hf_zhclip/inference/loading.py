@@ -142,7 +142,10 @@ def _load(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, An
             f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
             "Convert or fetch the repo again."
         )
-    return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+    processor = AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+    # A stranger's settings may fail only when they are used: no token for padding, or for the unknown rune.
+    processor.tokenizer(["", "a\u16a0"], padding=True, truncation=True)
+    return model, processor
 
 
 def _check_length(length: int | None, positions: int) -> None:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from ..budget import check_regular
 from ..data import read
 from ..data.reading import check_outside
 from ..errors import InputError, WorkError
@@ -374,6 +375,8 @@ def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
             raise InputError(f"{last} lacks its {part}. Remove the folder: an older checkpoint may be whole.")
     for file in sorted(last.iterdir()):
         try:
+            if file.suffix in (".safetensors", ".pt", ".bin", ".pth"):
+                check_regular(file, "a part of a checkpoint")
             if file.suffix == ".safetensors":
                 with safe_open(file, "pt"):
                     pass
