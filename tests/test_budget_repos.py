@@ -227,6 +227,11 @@ def a_tokenizer_with_an_id_of_2_to_the_31(folder):
 
 
 @attack
+def a_tokenizer_that_panics_when_it_is_used(folder):
+    edit(folder, "tokenizer.json", lambda content: content["post_processor"].update(special_tokens={}))
+
+
+@attack
 def a_tokenizer_config_of_wrong_types(folder):
     edit(folder, "tokenizer_config.json", lambda content: content.update(pad_token=3, model_max_length="x"))
 
@@ -336,7 +341,7 @@ def test_a_hostile_repo_ends_in_a_word_and_runs_nothing(name, command, repo, ser
     ("name", "change", "told"),
     [
         ("tokenizer_config.json", lambda content: content.pop("pad_token"), "Asking to pad"),
-        ("tokenizer.json", lambda content: content["model"].update(unk_token="x"), "Missing x token"),
+        ("tokenizer.json", lambda content: content["model"].update(unk_token="[X]"), "Missing .*token"),
     ],
 )
 def test_a_repo_whose_processor_fails_when_it_is_used_is_refused_when_it_is_loaded(name, change, told, repo, tmp_path):

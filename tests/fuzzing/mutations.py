@@ -174,9 +174,9 @@ def _holders(value: Any, most: int = 40) -> Any:
 
 def change_json(holder: Any, draw: Random, gentle: bool) -> None:
     """Changes one field of an object or of a list."""
-    key = draw.choice(list(holder)) if isinstance(holder, dict) else draw.randrange(len(holder)) if holder else None
-    if key is None or isinstance(holder, dict) and key not in holder:
+    if not holder:  # an earlier change emptied it
         return
+    key = draw.choice(list(holder)) if isinstance(holder, dict) else draw.randrange(len(holder))
     way = draw.randrange(6)
     if gentle and way < 4 and isinstance(holder, dict):
         holder[f"{key}_{draw.randrange(10)}"] = draw.choice(VALUES)  # a field that nobody asks for

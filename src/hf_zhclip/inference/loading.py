@@ -10,7 +10,7 @@ import torch
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError, ZhclipError
+from ..errors import InputError, ZhclipError, is_fault
 from ..hub import exchange
 from ..json_files import brief, read_json
 from ..repo_files import check_files
@@ -112,7 +112,9 @@ def _loading(repo: str) -> Iterator[None]:
         yield
     except (ZhclipError, MemoryError):
         raise
-    except Exception as error:  # transformers and its validators raise many kinds
+    except BaseException as error:  # transformers and its validators raise many kinds
+        if not is_fault(error):
+            raise
         raise InputError(
             f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
         ) from error
