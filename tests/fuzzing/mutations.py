@@ -230,9 +230,9 @@ def _steps(content: bytes) -> tuple[list[bytes], int]:
     except Exception:  # no pickle, or a damaged one
         end = places[-1] if places else 0
     places = [place for place in places if place < end]
-    return [
-        content[place:after] for place, after in zip(places, [*places[1:], end], strict=True)
-    ], end if places else 0
+    if not places:
+        return [], 0
+    return [content[place:after] for place, after in zip(places, [*places[1:], end], strict=True)], end
 
 
 def change_steps(steps: list[bytes], draw: Random, gentle: bool) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import shlex
 import shutil
+import struct
 import typing
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -366,6 +367,10 @@ _PARTS_OF_A_CHECKPOINT = {
 """What a training needs to go on, and how the names of its files or folders begin."""
 
 
+_OF_ZIPS = (zipfile.BadZipFile, UnicodeError, NotImplementedError, OverflowError, struct.error)
+"""What zipfile raises of a damaged file."""
+
+
 def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
     """Refuses the last checkpoint if a file of it is cut off, or if it has more steps than are asked for."""
     last = found[-1]
@@ -382,7 +387,7 @@ def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
                     pass
             elif file.suffix in (".pt", ".bin", ".pth"):
                 zipfile.ZipFile(file).close()
-        except (SafetensorError, zipfile.BadZipFile) as error:
+        except (SafetensorError, *_OF_ZIPS) as error:
             way = f"goes on from {found[-2]}" if len(found) > 1 else "is then left out, and the training begins again"
             raise InputError(
                 f"{file} is damaged or cut off: {error}. Remove the folder {last}: --resume {way}."
