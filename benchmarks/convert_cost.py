@@ -30,8 +30,6 @@ from hf_zhclip.conversion.detection.parts import identify, witness_vocabulary
 from hf_zhclip.conversion.proof import verification
 from hf_zhclip.conversion.stated import Stated
 
-# `measuring.py` has turns, medians, ratios and tables as data; a script that imports it is given `--json FILE` by
-# `make bench`, and a script that does not is quoted as it prints.
 KEYS = Path(__file__).parents[1] / "tests" / "keys" / "cn_clip-vit-b-16.json"
 ROUNDS = 3
 GOAL_SECONDS, GOAL_MIB = 1.25, 150

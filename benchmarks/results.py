@@ -40,7 +40,7 @@ compared on about 2,500 texts, which hold every stable character of Unicode, and
 take half a second. Pixels are compared on thirteen pictures.
 """
 }
-"""What explains the scripts that give no data."""
+"""What explains the tables of scripts that do not explain them."""
 
 TAKES_JSON = "--json"
 LIMIT = 600
@@ -73,7 +73,7 @@ def ran(script: str, arguments: list[str], place: Path) -> dict[str, Any]:
         failed = f"Failed with code {error.returncode}: tables may be missing."
     if data.is_file():
         return json.loads(data.read_text(encoding="utf-8")) | {"words": failed}
-    return {"words": failed or printed_words, "explained": EXPLAINED.get(script, "")}
+    return {"words": failed or printed_words}
 
 
 def section(script: str, arguments: list[str], found: dict[str, Any]) -> str:
@@ -82,7 +82,14 @@ def section(script: str, arguments: list[str], found: dict[str, Any]) -> str:
     tables = [printed(Table(**each)) for each in found.get("tables", [])]
     words = f"```\n{found['words'].strip()}\n```\n" if found.get("words") else ""
     return (
-        "\n".join([f"## `{shown}`\n", *tables, *([words] if words else []), found.get("explained", "")]).rstrip()
+        "\n".join(
+            [
+                f"## `{shown}`\n",
+                *tables,
+                *([words] if words else []),
+                found.get("explained") or EXPLAINED.get(script, ""),
+            ]
+        ).rstrip()
         + "\n"
     )
 

@@ -348,8 +348,8 @@ def repacked(path: Path, name: str, content: bytes, method: int = zipfile.ZIP_ST
 
 
 def inflating(path: Path, name: str, count: int = 2**30) -> Path:
-    """A zip whose record `name` is deflated from a megabyte to `count` zeros."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    """A zip whose record `name` is deflated from some megabytes to `count` zeros."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("x/version", "3")
         with archive.open(f"x/{name}", "w", force_zip64=True) as file:
             block = bytes(2**24)
@@ -816,6 +816,3 @@ def test_an_attack_ends_in_a_word_and_costs_no_more_than_is_promised(name, serve
     assert not any(ord(character) < 32 and character != "\n" for character in ending.output), ending.output
     assert ending.mib <= MOST_MIB and ending.seconds <= MOST_SECONDS, ending
     assert not (tmp_path / "OUT").exists()
-    if os.environ.get("SHOW_ATTACKS"):
-        with open(os.environ["SHOW_ATTACKS"], "a") as log:
-            log.write(f"{name}: {ending.mib:.0f} MiB {ending.seconds:.2f}s | {ending.output.splitlines()[-1]}\n")

@@ -319,7 +319,7 @@ COMMANDS: dict[str, Callable[[Path], tuple[str, list[Any]]]] = {
 }
 
 
-@pytest.mark.quick(60)
+@pytest.mark.quick(40)
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_a_hostile_repo_ends_in_a_word_and_runs_nothing(name, command, repo, server, tmp_path):

@@ -34,6 +34,8 @@ def ended(tmp_path, run):
         with open(tmp_path / "said", "w") as said:
             os.dup2(said.fileno(), 2)
         sys.stderr = open(2, "w", closefd=False, buffering=1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores them
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         code = 99
         try:
             code = run()
@@ -64,12 +66,12 @@ def test_a_signal_ends_a_conversion_in_a_line_and_leaves_nothing(name, words, st
 
 
 def test_a_signal_that_nohup_ignores_is_ignored(tmp_path, monkeypatch):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        monkeypatch.setattr(command, "run", lambda options, as_json: os.kill(os.getpid(), signal.SIGHUP) or 0)
-        assert ended(tmp_path, lambda: zhclip_cli.main(["list"])) == (0, "")
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    def run():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return zhclip_cli.main(["list"])
+
+    monkeypatch.setattr(command, "run", lambda options, as_json: os.kill(os.getpid(), signal.SIGHUP) or 0)
+    assert ended(tmp_path, run) == (0, "")
 
 
 def test_a_second_signal_does_not_stop_the_cleaning(tmp_path, monkeypatch):

@@ -31,13 +31,11 @@ Nothing is ever written to its standard input, which ends when this process ends
 ends, too. The second half prevents the import of a torch.py in the current folder.
 """
 
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
-"""Makes glibc return freed weights beyond 64 MB at once: by default it decides by the sizes that it has seen.
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**24), "MALLOC_TRIM_THRESHOLD_": str(2**25)}
+"""Makes glibc return the large weights of a layer at once: by default it keeps blocks of up to 32 MB in pieces.
 
-The weights and states of a layer of up to that size use the memory of the layer before; to get this memory from the
-system again costs twice the time of widening it.
+Smaller blocks are used again: to get their memory from the system each time costs twice the time of widening them.
 """
-
 
 SLEEPS = {"GOMP_SPINCOUNT": "1000"}
 """Lets a thread sleep soon that waits for the other threads of a product: by default it takes a core for milliseconds.

@@ -13,7 +13,7 @@ from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..words import Words
 from .compared import CALL, OVERFLOWING, Vectors
 from .once import each_row_once
-from .widening import cast
+from .widening import cast, release
 from .witness import Witness
 
 MARGIN = 64
@@ -99,8 +99,7 @@ def measure(side: Side, own: torch.dtype) -> Measured:
     if side.in_own is not None and torch.float32 not in narrow:
         with cast(side.modules, torch.float32):
             narrow[torch.float32] = _run(side.calls[-1], torch.float32)
-    for weight in (each for module in side.modules for each in module.parameters()):
-        weight.data = weight.data.new_empty(0)
+    release(side.modules)
     return Measured(side.step, side.what, side.theirs, side.batches, found, narrow)
 
 

@@ -1,8 +1,9 @@
 """Lets modules compute in another dtype with little memory: the weights of one layer are cast while the layer runs."""
 
+import ctypes
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,11 +23,12 @@ def cast(modules: Sequence[nn.Module], dtype: torch.dtype) -> Iterator[None]:
     """
     with ExitStack() as stack:
         seen: set[int] = set()
+        room: Room = {}
         for module in modules:
             layers = _layers(module)
             inside = {id(each) for layer in layers for each in _weights(layer)}
             for layer in layers:
-                _cast_while_running(layer, dtype, stack)
+                _cast_while_running(layer, dtype, room, stack)
             tables = [each for each in module.modules() if _is_large(each)]
             for table in tables:
                 _cast_rows(table, dtype, stack)
@@ -35,6 +37,16 @@ def cast(modules: Sequence[nn.Module], dtype: torch.dtype) -> Iterator[None]:
             seen |= {id(each) for each in rest}
             stack.callback(_restore, _swap(rest, dtype))
         yield
+
+
+def release(modules: Sequence[nn.Module]) -> None:
+    """Takes the weights away from modules that nobody needs any more, and gives their memory back to the system."""
+    for module in modules:
+        for weight in module.parameters():
+            weight.data = weight.data.new_empty(0)
+    # glibc alone keeps what was freed below memory in use, and alone has the call that returns it.
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:
@@ -79,12 +91,19 @@ def _restore(swapped: Swapped) -> None:
         each.data = former
 
 
-def _cast_while_running(layer: nn.Module, dtype: torch.dtype, stack: ExitStack) -> None:
+Room = dict[tuple[int, torch.Size], torch.Tensor]
+"""The memory that each layer uses in its turn: freed and asked for again, it would lie in ever more pieces."""
+
+
+def _cast_while_running(layer: nn.Module, dtype: torch.dtype, room: Room, stack: ExitStack) -> None:
     own = [(each, each.data) for each in _weights(layer) if each.dtype != dtype]
 
     def before(*_: Any) -> None:
-        for each, former in own:
-            each.data = former.to(dtype)
+        for place, (each, former) in enumerate(own):
+            key = place, former.shape
+            if key not in room:
+                room[key] = torch.empty(former.shape, dtype=dtype)
+            each.data = room[key].copy_(former)
 
     def after(*_: Any) -> None:
         _empty(own, dtype)

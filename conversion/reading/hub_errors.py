@@ -95,7 +95,7 @@ def _of_silence(error: BaseException, name: str) -> Told:
             return WorkError, f"Offline mode is on, so the hub is not asked for {name}.", "Unset HF_HUB_OFFLINE."
         case HFValidationError():
             return InputError, f"{name} can't be the name of a repo: {said}", "Wanted: user/name."
-        case HTTPError():
+        case HTTPError() | TimeoutError():
             remedy = "Check the network (HF_ENDPOINT, HTTPS_PROXY), then run the command again."
             return WorkError, f"The hub at {constants.ENDPOINT} did not answer, or stopped answering: {said}.", remedy
         case ValueError() if FULL.search(str(error)):

@@ -75,7 +75,7 @@ def _check_config(config: Any, folder: Path) -> None:
 
 def _check_weights(folder: Path, index: Any) -> None:
     if index is None:
-        check_regular(folder / WEIGHTS, "the weights of a converted repo")
+        check_regular(folder / WEIGHTS, "the weight file of a converted repo")
         return
     check_fields(index, {"weight_map": Field((dict,))}, str(folder / INDEX))
     places: Mapping[str, Any] = index["weight_map"]

@@ -215,7 +215,7 @@ def test_what_was_planted_in_a_repo_is_caught_though_the_report_names_its_hash(n
         ({"return_dict": False}, WorkError, "loads but does not compute: .*tuple"),
         ({"output_hidden_states": True}, None, ""),
         ({"chunk_size_feed_forward": 3}, WorkError, "loads but does not compute: .*chunk"),
-        ({"_attn_implementation": "flash_attention_2"}, InputError, "No model can be built from .*FlashAttention2"),
+        ({"_attn_implementation": "flash_attention_2"}, InputError, "states _attn_implementation, which makes"),
     ],
     ids=str,
 )
