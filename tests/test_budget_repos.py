@@ -349,3 +349,27 @@ def test_a_repo_whose_processor_fails_when_it_is_used_is_refused_when_it_is_load
     edit(folder, name, change)
     with pytest.raises(InputError, match=f"does not load: .*{told}"):
         load_pair(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        (
+            "tokenizer.json",
+            lambda content: content["model"]["vocab"].update(bomb=10**6),
+            "gives ids up to 1000000, but its model has only 21128 rows for words",
+        ),
+        (
+            "tokenizer_config.json",
+            lambda content: content.update(model_max_length=1000),
+            "cuts texts at 1000 tokens, but its text tower takes 64 at most",
+        ),
+    ],
+)
+def test_a_repo_whose_tokenizer_goes_beyond_the_model_s_rows_is_refused_when_it_is_loaded(
+    name, change, told, repo, tmp_path
+):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    edit(folder, name, change)
+    with pytest.raises(InputError, match=told):
+        load_pair(str(folder))

@@ -46,7 +46,6 @@ def check_files(folder: Path) -> None:
     _check_config(found.get("config.json", {}), folder)
     _check_weights(folder, found.get(INDEX))
     _check_tokenizer(folder / "tokenizer.json", found.get("tokenizer.json"))
-    _check_length(folder / "tokenizer_config.json", found.get("tokenizer_config.json"))
     for name in ("processor_config.json", "preprocessor_config.json"):
         _check_pictures(folder / name, found.get(name))
 
@@ -124,16 +123,6 @@ def _check_template(template: Mapping[str, Any], file: Path) -> None:
                 f"found a post_processor in {file} whose special_tokens lack {brief(token.get('id'))}, which it puts "
                 f"around a text. {AGAIN}"
             )
-
-
-def _check_length(file: Path, content: Any) -> None:
-    """Checks the longest text, which transformers hands to a library that wants a natural number."""
-    if content is None:
-        return
-    check_fields(content, {}, str(file))
-    longest = content.get("model_max_length")
-    if longest is not None and not (is_kind(longest, (int, float)) and longest >= 1):
-        raise InputError(f"found model_max_length {brief(longest)} in {file}; wanted 1 token or more. {AGAIN}")
 
 
 def _check_pictures(file: Path, content: Any) -> None:

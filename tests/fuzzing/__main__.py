@@ -41,7 +41,7 @@ def fuzz(options: argparse.Namespace, place: Path) -> int:
     transformers.utils.logging.disable_progress_bar()  # its amounts are no messages
     seeds, start, log = make_seeds(place / "seeds"), time.monotonic(), Log()
     cases = range(options.cases) if options.only is None else [options.only]
-    for ending in run(options.seed, cases, seeds, place):
+    for ending in (running := run(options.seed, cases, seeds, place)):
         log.add(ending)
         if ending.finding or options.only is not None:
             print(f"case {ending.case} ({ending.what}) {ending.outcome}: {ending.said}\n{ending.finding or ''}")
@@ -49,6 +49,7 @@ def fuzz(options: argparse.Namespace, place: Path) -> int:
         if log.count % 1000 == 0:
             print(f"{log.count} cases, {time.monotonic() - start:.0f} s, {len(log.findings)} findings", flush=True)
         if options.seconds and time.monotonic() - start > options.seconds:
+            running.close()
             break
     print("\n".join(log.lines()))
     print(f"{log.count} cases in {time.monotonic() - start:.0f} s, {len(log.findings)} findings")

@@ -5,12 +5,14 @@ content. Checksums and lengths are right afterwards: a zip is written again, a s
 picture's chunk gets its CRC. What remains wrong is what a stranger would make wrong.
 """
 
+import base64
 import gzip
 import io
 import json
 import os
 import pickletools
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -57,6 +59,8 @@ def mutate(path: Path, draw: Random, gentle: bool) -> str:
     """
     content = path.read_bytes()
     kind = kind_of(path, content)
+    if kind == "lmdb" and path.stat().st_nlink == 1:
+        kind = "bytes"  # an earlier change may have damaged what LMDB's library trusts
     if not gentle and (not content or draw.random() < 0.15):
         kind = "bytes"
     path.unlink()  # it may be a link to the seed
@@ -70,6 +74,8 @@ def kind_of(path: Path, content: bytes) -> str:
         return "zip"
     if content.startswith(b"\x89PNG"):
         return "png"
+    if content[16:20] == b"\xde\xc0\xef\xbe":
+        return "lmdb"
     if content.startswith(b"\x1f\x8b"):
         return "gzip"
     if content[:1] == b"\x80" and content[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
@@ -132,10 +138,26 @@ def field(line: bytes, draw: Random) -> bytes:
     """Another field of a line of tsv, csv, YAML or words."""
     mark = next((mark for mark in (b"\t", b",", b": ", b" ") if mark in line), b"\t")
     fields = line.split(mark)
+    number = draw.randrange(len(fields))
+    if fields[number].startswith(PNG) and draw.random() < 0.7:
+        fields[number] = of_base64(fields[number], draw)
+        return mark.join(fields)
     value = draw.choice(VALUES)
     text = value if isinstance(value, str) else json.dumps(value)
-    fields[draw.randrange(len(fields))] = text.encode()
+    fields[number] = text.encode()
     return mark.join(fields)
+
+
+PNG = b"iVBORw0KGgo"
+"""How a PNG begins in base64."""
+
+
+def of_base64(content: bytes, draw: Random) -> bytes:
+    """Another picture in base64."""
+    try:
+        return base64.b64encode(of_png(base64.b64decode(content), draw, False))
+    except ValueError:
+        return of_bytes(content, draw, False)
 
 
 def of_json_lines(content: bytes, draw: Random, gentle: bool) -> bytes:
@@ -403,6 +425,41 @@ def of_gzip(content: bytes, draw: Random, gentle: bool) -> bytes:
         return of_bytes(content, draw, gentle)
 
 
+def of_lmdb(content: bytes, draw: Random, gentle: bool) -> bytes:
+    """Another entry, in a file that LMDB's own library writes; the content is a file that it wrote."""
+    import lmdb
+
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "data.mdb").write_bytes(content)
+        with lmdb.open(place, lock=False, readonly=True) as environment, environment.begin() as transaction:
+            entries = list(transaction.cursor())
+        (Path(place) / "data.mdb").unlink()
+        change_entries(entries, draw, gentle)
+        with lmdb.open(place, lock=False, map_size=2**24) as environment, environment.begin(write=True) as transaction:
+            for key, value in entries:
+                transaction.put(key[:500] or b"x", value)
+        return (Path(place) / "data.mdb").read_bytes()
+
+
+def change_entries(entries: list[tuple[bytes, bytes]], draw: Random, gentle: bool) -> None:
+    if not entries:
+        return
+    number, way = draw.randrange(len(entries)), draw.randrange(8)
+    key, value = entries[number]
+    if way == 0 and not gentle:
+        del entries[number]
+    elif way == 1 and not gentle:
+        entries[number] = of_bytes(key, draw, gentle), value
+    elif way == 2 and not gentle:
+        entries[number] = key, draw.choice(entries)[1]
+    elif value.startswith(PNG):
+        entries[number] = key, of_base64(value, draw)
+    elif value.startswith(b"\x80"):
+        entries[number] = key, of_pickle(value, draw, gentle)
+    else:
+        entries[number] = key, of_bytes(value, draw, gentle)
+
+
 KINDS: dict[str, Callable[[bytes, Random, bool], bytes]] = {
     "bytes": of_bytes,
     "lines": of_lines,
@@ -413,6 +470,7 @@ KINDS: dict[str, Callable[[bytes, Random, bool], bytes]] = {
     "safetensors": of_safetensors,
     "png": of_png,
     "gzip": of_gzip,
+    "lmdb": of_lmdb,
 }
 
 SUFFIXES = {

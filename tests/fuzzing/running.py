@@ -107,7 +107,7 @@ def prepared(seed: Path, folder: Path, draw: Random) -> str:
     gentle = draw.random() < GENTLE
     told = []
     for _ in range(1 if gentle else draw.choice((1, 1, 1, 2, 3))):
-        files = sorted(path for path in (folder / "source").rglob("*") if path.is_file() and not path.is_symlink())
+        files = sorted(filter(_may_change, (folder / "source").rglob("*")))
         if not files:
             break
         if not gentle and draw.random() < 0.07:
@@ -115,6 +115,11 @@ def prepared(seed: Path, folder: Path, draw: Random) -> str:
         else:
             told.append(mutate(draw.choice(files), draw, gentle))
     return "; ".join(told)
+
+
+def _may_change(path: Path) -> bool:
+    """Whether a file is one to change: what a graph computes is its author's, and LMDB's lock is never read."""
+    return path.is_file() and not path.is_symlink() and path.suffix != ".onnx" and path.name != "lock.mdb"
 
 
 # In a child
@@ -258,27 +263,32 @@ def run(seed: int, cases: Sequence[int], seeds: dict[str, Path], place: Path, wo
     """Runs cases in children; gives how each ended, in any order."""
     waiting = [list(cases[start : start + BLOCK]) for start in range(0, len(cases), BLOCK)][::-1]
     running: dict[int, _Block] = {}
-    while waiting or running:
-        while waiting and len(running) < workers:
-            block = _start(seed, waiting.pop(), seeds, place)
-            running[block.pipe] = block
-        for pipe in select.select(list(running), [], [], 0.5)[0]:
-            block, content = running[pipe], os.read(pipe, 65536)
-            block.heard = time.monotonic()
-            if content:
-                yield from _heard(block, content)
-                continue
-            del running[pipe]
-            os.close(pipe)
-            status = os.waitstatus_to_exitcode(os.waitpid(block.process, 0)[1])
-            if block.current is not None or block.cases:
-                yield _lost(block, status)
-            if block.cases:
-                waiting.append(block.cases)
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                block = _start(seed, waiting.pop(), seeds, place)
+                running[block.pipe] = block
+            for pipe in select.select(list(running), [], [], 0.5)[0]:
+                block, content = running[pipe], os.read(pipe, 65536)
+                block.heard = time.monotonic()
+                if content:
+                    yield from _heard(block, content)
+                    continue
+                del running[pipe]
+                os.close(pipe)
+                status = os.waitstatus_to_exitcode(os.waitpid(block.process, 0)[1])
+                if block.current is not None or block.cases:
+                    yield _lost(block, status)
+                if block.cases:
+                    waiting.append(block.cases)
+            for block in running.values():
+                if time.monotonic() - block.heard > WALL_SECONDS and not block.killed:
+                    block.killed = True
+                    os.kill(block.process, signal.SIGKILL)
+    finally:  # of a run that is left early
         for block in running.values():
-            if time.monotonic() - block.heard > WALL_SECONDS and not block.killed:
-                block.killed = True
-                os.kill(block.process, signal.SIGKILL)
+            os.kill(block.process, signal.SIGKILL)
+            os.waitpid(block.process, 0)
 
 
 def _start(seed: int, cases: list[int], seeds: dict[str, Path], place: Path) -> _Block:

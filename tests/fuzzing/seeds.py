@@ -150,9 +150,9 @@ def of_notes(folder: Path) -> None:
 
 
 def of_export(folder: Path) -> None:
-    from tests.inference.exported import small_repo, without_graphs
+    from tests.inference.exported import export, small_repo
 
-    without_graphs(folder / "export", small_repo())
+    export(folder / "export", small_repo())
 
 
 def of_corpus(folder: Path) -> None:

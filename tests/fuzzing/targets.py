@@ -101,15 +101,20 @@ def notes(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> 
 
 
 def export(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:
+    _embed(folder / "export", "export", "onnx", reach)
+
+
+def _embed(place: Path, name: str, engine: str, reach: Reach) -> None:
+    """Texts and a picture -> vectors, as `zhclip embed` computes them."""
     from PIL import Image
 
-    from hf_zhclip.inference.exported import load_export
+    from hf_zhclip.inference import Embedder
 
-    reach("export: load")
-    _, processor = load_export(folder / "export")
-    reach("export: use")
-    processor(["猫 a"], "np")
-    processor.image_processor([Image.new("RGB", (9, 5))], "pt")
+    reach(f"{name}: load")
+    embedder = Embedder.from_pretrained(place, engine, device_map="cpu", batch_size=2, threads=1)
+    reach(f"{name}: use")
+    embedder.encode_texts(["猫 a", "", "ab " * 50, "\u16a0"])
+    embedder.encode_images([Image.new("RGB", (9, 5))], broken={})
 
 
 def corpus(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:
@@ -168,12 +173,7 @@ def picture(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -
 
 
 def repo(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:
-    from hf_zhclip.inference.loading import load_pair
-
-    reach("repo: load")
-    model, processor = load_pair(str(folder / "repo"))
-    reach("repo: use")
-    processor(text=["ab"], return_tensors="pt")
+    _embed(folder / "repo", "repo", "torch", reach)
 
 
 TARGETS = {

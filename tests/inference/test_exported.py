@@ -2,6 +2,7 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +60,27 @@ def test_an_export_with_another_tokenizer_ends_in_words_where_the_tokenizer_is_r
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     embedder = Embedder.from_pretrained(folder, "onnx")
     with pytest.raises(InputError, match="tokenizer.json, which cannot be read"):
+        embedder.encode_texts("猫")
+
+
+def test_a_graph_that_fails_is_told_in_words(tmp_path):
+    folder = export(tmp_path / "export", small_repo())
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["vocab"]["猫"] = 1000  # the graph has a row for each of seven words
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    with pytest.raises(InputError, match="onnxruntime cannot compute text_embeds of .*: .*two exports"):
+        embedder.encode_texts("猫")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((1, 3), np.float32), np.zeros((2, WIDTH), np.float32), np.zeros((1, WIDTH), np.int64), {"a": 1.0}],
+)
+def test_what_a_graph_gives_beside_vectors_is_refused(given, folder):
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    embedder.model._export._text_session = SimpleNamespace(run=lambda names, inputs: [given])
+    with pytest.raises(InputError, match="found text_embeds of .*; floats of the shape .1, 16. were wanted"):
         embedder.encode_texts("猫")
 
 

@@ -1,6 +1,7 @@
 """An ONNX export with the calls of a model and of a processor that the Embedder makes."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,12 +33,30 @@ class ExportedModel:
     def encode_text(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Token ids and mask, `(n, length)` -> `(n, projection_dim)`, L2-normalised."""
         given = {name: np.ascontiguousarray(each.numpy()) for name, each in inputs.items()}
-        (rows,) = self._export._text_session.run(["text_embeds"], given)
-        return torch.from_numpy(rows)
+        return self._run(self._export._text_session, "text_embeds", given)
 
     def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(n, 3, height, width)` -> `(n, projection_dim)`, L2-normalised."""
-        (rows,) = self._export._vision_session.run(["image_embeds"], {"pixel_values": pixel_values.numpy()})
+        return self._run(self._export._vision_session, "image_embeds", {"pixel_values": pixel_values.numpy()})
+
+    def _run(self, session: Any, name: str, given: Mapping[str, np.ndarray]) -> torch.Tensor:
+        """An output of a graph: a stranger's graph may fail, or give anything.
+
+        Raises:
+            InputError: the graph fails, or its output is not `(n, projection_dim)`.
+        """
+        place = f"{name} of {self._export.folder}"
+        try:
+            (rows,) = session.run([name], given)
+        except Exception as error:  # onnxruntime's errors share no other class
+            raise InputError(
+                f"onnxruntime cannot compute {place}: {error}. The files may be of two exports, or the batch is too "
+                "large for the memory."
+            ) from error
+        wanted = (len(next(iter(given.values()))), self.config.projection_dim)
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f" or rows.shape != wanted:
+            found = f"{rows.dtype}, {rows.shape}" if isinstance(rows, np.ndarray) else f"a {type(rows).__name__}"
+            raise InputError(f"found {place}: {found}; floats of the shape {wanted} were wanted.")
         return torch.from_numpy(rows)
 
     def _input_device(self) -> torch.device:
