@@ -373,3 +373,10 @@ def test_a_repo_whose_tokenizer_goes_beyond_the_model_s_rows_is_refused_when_it_
     edit(folder, name, change)
     with pytest.raises(InputError, match=told):
         load_pair(str(folder))
+
+
+def test_a_config_that_makes_the_towers_give_something_else_is_refused_when_it_is_loaded(repo, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    of_config("vision_config", output_hidden_states=["x"])(folder)
+    with pytest.raises(InputError, match="states vision_config.output_hidden_states .*; wanted true or false"):
+        load_pair(str(folder))

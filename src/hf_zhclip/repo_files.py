@@ -65,6 +65,9 @@ def _check_config(config: Any, folder: Path) -> None:
                 f"{file} states {where}{stated[0]}, which makes transformers load something else; a converted repo "
                 f"does not state it. {AGAIN}"
             )
+        for name in ("output_hidden_states", "output_attentions"):
+            if not isinstance(part.get(name), bool | None):
+                raise InputError(f"{file} states {where}{name} {brief(part[name])}; wanted true or false. {AGAIN}")
         for name in ("dtype", "torch_dtype"):
             if part.get(name) is not None and part[name] not in DTYPES:
                 raise InputError(

@@ -73,6 +73,14 @@ def test_a_graph_that_fails_is_told_in_words(tmp_path):
         embedder.encode_texts("猫")
 
 
+def test_a_graph_that_does_not_load_is_told_in_words(tmp_path):
+    folder = export(tmp_path / "export", small_repo())
+    (folder / "vision_model.onnx").write_bytes(b"no graph")
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    with pytest.raises(InputError, match="vision_model.onnx, which onnxruntime .* cannot load"):
+        embedder.encode_images([Image.new("RGB", (8, 8))], broken={})
+
+
 @pytest.mark.parametrize(
     "given",
     [np.zeros((1, 3), np.float32), np.zeros((2, WIDTH), np.float32), np.zeros((1, WIDTH), np.int64), {"a": 1.0}],

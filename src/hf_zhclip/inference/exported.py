@@ -33,19 +33,23 @@ class ExportedModel:
     def encode_text(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Token ids and mask, `(n, length)` -> `(n, projection_dim)`, L2-normalised."""
         given = {name: np.ascontiguousarray(each.numpy()) for name, each in inputs.items()}
-        return self._run(self._export._text_session, "text_embeds", given)
+        return self._run("text", "text_embeds", given)
 
     def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(n, 3, height, width)` -> `(n, projection_dim)`, L2-normalised."""
-        return self._run(self._export._vision_session, "image_embeds", {"pixel_values": pixel_values.numpy()})
+        return self._run("vision", "image_embeds", {"pixel_values": pixel_values.numpy()})
 
-    def _run(self, session: Any, name: str, given: Mapping[str, np.ndarray]) -> torch.Tensor:
+    def _run(self, side: str, name: str, given: Mapping[str, np.ndarray]) -> torch.Tensor:
         """An output of a graph: a stranger's graph may fail, or give anything.
 
         Raises:
-            InputError: the graph fails, or its output is not `(n, projection_dim)`.
+            InputError: the graph does not load or fails, or its output is not `(n, projection_dim)`.
         """
         place = f"{name} of {self._export.folder}"
+        try:
+            session = getattr(self._export, f"_{side}_session")
+        except ValueError as error:  # its words say what is damaged
+            raise InputError(str(error)) from error
         try:
             (rows,) = session.run([name], given)
         except Exception as error:  # onnxruntime's errors share no other class
