@@ -9,6 +9,7 @@ JS := tests/js
 SERVE := .venv-serve
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 
 ifeq ($(OS),Windows_NT)
 BIN := Scripts
@@ -40,7 +41,7 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
-.PHONY: demo test test-thorough test-floor test-rounding test-js test-page chromium check style code-hashes cards parity parity-large releases bench hub clean
+.PHONY: demo test test-thorough test-floor test-rounding test-js test-page fuzz chromium check style code-hashes cards parity parity-large releases bench hub clean
 
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
@@ -74,6 +75,10 @@ test-js: $(VENV)/.done $(JS)/node_modules/.done
 # environment of their own: gradio wants an older Pillow.
 test-page: $(SERVE)/.done chromium
 	$(SERVE)/$(BIN)/python -m pytest -m page tests/page $(PYTEST_ARGS)
+
+# Changed files of every family and format, in children under limits of memory and time; see tests/fuzzing/README.md.
+fuzz: $(VENV)/.done
+	$(VENV)/$(BIN)/python -m tests.fuzzing $(FUZZ_ARGS)
 
 # CHROMIUM names a browser that lies elsewhere.
 chromium:

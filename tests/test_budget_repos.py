@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from hf_zhclip.conversion import convert
+from hf_zhclip.errors import InputError
+from hf_zhclip.inference.loading import load_pair
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
@@ -225,8 +227,18 @@ def a_tokenizer_with_an_id_of_2_to_the_31(folder):
 
 
 @attack
+def a_tokenizer_that_panics_when_it_is_used(folder):
+    edit(folder, "tokenizer.json", lambda content: content["post_processor"].update(special_tokens={}))
+
+
+@attack
 def a_tokenizer_config_of_wrong_types(folder):
     edit(folder, "tokenizer_config.json", lambda content: content.update(pad_token=3, model_max_length="x"))
+
+
+@attack
+def a_longest_text_of_less_than_nothing(folder):
+    edit(folder, "tokenizer_config.json", lambda content: content.update(model_max_length=-5))
 
 
 @attack
@@ -323,3 +335,48 @@ def test_a_hostile_repo_ends_in_a_word_and_runs_nothing(name, command, repo, ser
     assert not any(ord(character) < 32 and character != "\n" for character in ending.output), ending.output
     assert ending.mib <= MOST_MIB and ending.seconds <= MOST_SECONDS, ending
     assert ending.code in (0, 1, 2), ending
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("tokenizer_config.json", lambda content: content.pop("pad_token"), "Asking to pad"),
+        ("tokenizer.json", lambda content: content["model"].update(unk_token="[X]"), "Missing .*token"),
+    ],
+)
+def test_a_repo_whose_processor_fails_when_it_is_used_is_refused_when_it_is_loaded(name, change, told, repo, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    edit(folder, name, change)
+    with pytest.raises(InputError, match=f"does not load: .*{told}"):
+        load_pair(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        (
+            "tokenizer.json",
+            lambda content: content["model"]["vocab"].update(bomb=10**6),
+            "gives ids up to 1000000, but its model has only 21128 rows for words",
+        ),
+        (
+            "tokenizer_config.json",
+            lambda content: content.update(model_max_length=1000),
+            "cuts texts at 1000 tokens, but its text tower takes 64 at most",
+        ),
+    ],
+)
+def test_a_repo_whose_tokenizer_goes_beyond_the_model_s_rows_is_refused_when_it_is_loaded(
+    name, change, told, repo, tmp_path
+):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    edit(folder, name, change)
+    with pytest.raises(InputError, match=told):
+        load_pair(str(folder))
+
+
+def test_a_config_that_makes_the_towers_give_something_else_is_refused_when_it_is_loaded(repo, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    of_config("vision_config", output_hidden_states=["x"])(folder)
+    with pytest.raises(InputError, match="states vision_config.output_hidden_states .*; wanted true or false"):
+        load_pair(str(folder))

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL.Image import Resampling
 
+from hf_zhclip.errors import is_fault
 from hf_zhclip.json_files import Field, brief, check_fields, is_kind, read_json
 from hf_zhclip.repo_files import check_files
 
@@ -156,7 +157,9 @@ def _tokenizer(path: Path) -> Any:
         raise InputError(f"{path} has no tokenizer.json. {finish_it(path)}")
     try:
         return load_processor(path)
-    except Exception as error:  # the tokenizers library raises plain Exception
+    except BaseException as error:  # the tokenizers library raises plain Exception, and panics
+        if not is_fault(error):
+            raise
         raise InputError(f"The tokenizer of {path} does not load: {error}") from error
 
 
@@ -205,7 +208,9 @@ def _processor(path: Path, image_size: int) -> Any:
     _check_pictures(stated, f"the image_processor of {path / 'processor_config.json'}")
     try:
         processor = load_processor(path)
-    except Exception as error:  # the tokenizers library raises plain Exception
+    except BaseException as error:  # the tokenizers library raises plain Exception, and panics
+        if not is_fault(error):
+            raise
         raise InputError(f"The processor of {path} does not load: {error}") from error
     image_processor = getattr(processor, "image_processor", None)
     if not isinstance(processor, ZhCLIPProcessor) or not isinstance(image_processor, ZhCLIPImageProcessor):

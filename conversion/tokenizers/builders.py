@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tokenizers.models import WordPiece
 from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
+from hf_zhclip.errors import is_fault
 from hf_zhclip.json_files import brief
 
 from ..errors import InputError
@@ -56,9 +57,6 @@ Positions count from the left: padding on the left would shift them, and a text'
 
 NAMED_TOKENS = tuple(XLM_ROBERTA_TOKENS)
 """Fields of tokenizer_config.json that name one token."""
-
-PANIC = "PanicException"
-"""pyo3's exception for a panic in Rust code; its class cannot be imported."""
 
 MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder")
 """Fields that name several tokens: in a list, or as the values of an object."""
@@ -338,8 +336,7 @@ def _read_by_the_library(place: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # A panic of the tokenizers library is not derived from Python's Exception.
-        if isinstance(error, MemoryError) or not isinstance(error, Exception) and type(error).__name__ != PANIC:
+        if isinstance(error, MemoryError) or not is_fault(error):
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

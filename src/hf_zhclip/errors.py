@@ -23,3 +23,11 @@ class InputError(ZhclipError, ValueError):
     """The input or the arguments are wrong; the message says what was found, what was expected and what to do."""
 
     exit_code = 2
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception tells a fault: an Exception, or a panic of Rust code, which is none.
+
+    The class of panics (PyO3's) cannot be imported.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -4,7 +4,7 @@ transformers reads JSON without limits, follows an index out of the folder, load
 the weights, and fetches kernels that a config names. `check_files` refuses what no converted repo holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,9 @@ def _check_config(config: Any, folder: Path) -> None:
                 f"{file} states {where}{stated[0]}, which makes transformers load something else; a converted repo "
                 f"does not state it. {AGAIN}"
             )
+        for name in ("output_hidden_states", "output_attentions"):
+            if not isinstance(part.get(name), bool | None):
+                raise InputError(f"{file} states {where}{name} {brief(part[name])}; wanted true or false. {AGAIN}")
         for name in ("dtype", "torch_dtype"):
             if part.get(name) is not None and part[name] not in DTYPES:
                 raise InputError(
@@ -98,6 +101,31 @@ def _check_tokenizer(file: Path, content: Any) -> None:
     ids += [token["id"] for token in content.get("added_tokens", ())]
     if wrong := [each for each in ids if not is_kind(each, (int,)) or not 0 <= each < MOST_ROWS]:
         raise InputError(f"found the id {brief(wrong[0])} in {file}; wanted a whole number from 0 to {MOST_ROWS - 1}.")
+    for template in _templates(content.get("post_processor")):
+        _check_template(template, file)
+
+
+def _templates(processor: Any) -> Iterator[Mapping[str, Any]]:
+    """The templates of a post-processor, which put the first and the last token around a text."""
+    if isinstance(processor, dict) and processor.get("type") == "TemplateProcessing":
+        yield processor
+    elif isinstance(processor, dict) and isinstance(processor.get("processors"), list):
+        for each in processor["processors"]:
+            yield from _templates(each)
+
+
+def _check_template(template: Mapping[str, Any], file: Path) -> None:
+    """Refuses a template with a token that it does not define: the tokenizers library panics when it is used."""
+    lists = [each for each in (template.get("single"), template.get("pair")) if isinstance(each, list)]
+    pieces = [piece for each in lists for piece in each if isinstance(piece, dict)]
+    tokens = [piece["SpecialToken"] for piece in pieces if isinstance(piece.get("SpecialToken"), dict)]
+    known = template.get("special_tokens")
+    for token in tokens:
+        if not isinstance(known, dict) or str(token.get("id")) not in known:
+            raise InputError(
+                f"found a post_processor in {file} whose special_tokens lack {brief(token.get('id'))}, which it puts "
+                f"around a text. {AGAIN}"
+            )
 
 
 def _check_pictures(file: Path, content: Any) -> None:

@@ -1,6 +1,8 @@
 """The Embedder on an ONNX export, beside the export's own `encode_text` and `encode_image`."""
 
 import io
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,6 +38,58 @@ def test_pictures_of_every_form_get_the_vectors_of_the_export_and_broken_ones_ar
     wanted = load_onnx(folder).encode_image([red, red, red, red, picture("blue")])
     assert np.abs(found - wanted).max() < 1e-6
     assert list(broken) == [1]
+
+
+def without_a_token(content):
+    """A template that names a token which it does not hold: the library panics, past Exception."""
+    content["post_processor"]["special_tokens"] = {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(post_processor={"type": 3}),
+        lambda content: content["model"].update(unk_token="no token"),
+        without_a_token,
+    ],
+)
+def test_an_export_with_another_tokenizer_ends_in_words_where_the_tokenizer_is_read(change, tmp_path):
+    folder = export(tmp_path / "export", small_repo())
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    change(content)
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    with pytest.raises(InputError, match="tokenizer.json, which cannot be read"):
+        embedder.encode_texts("猫")
+
+
+def test_a_graph_that_fails_is_told_in_words(tmp_path):
+    folder = export(tmp_path / "export", small_repo())
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["vocab"]["猫"] = 1000  # the graph has a row for each of seven words
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    with pytest.raises(InputError, match="onnxruntime cannot compute text_embeds of .*: .*two exports"):
+        embedder.encode_texts("猫")
+
+
+def test_a_graph_that_does_not_load_is_told_in_words(tmp_path):
+    folder = export(tmp_path / "export", small_repo())
+    (folder / "vision_model.onnx").write_bytes(b"no graph")
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    with pytest.raises(InputError, match="vision_model.onnx, which onnxruntime .* cannot load"):
+        embedder.encode_images([Image.new("RGB", (8, 8))], broken={})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((1, 3), np.float32), np.zeros((2, WIDTH), np.float32), np.zeros((1, WIDTH), np.int64), {"a": 1.0}],
+)
+def test_what_a_graph_gives_beside_vectors_is_refused(given, folder):
+    embedder = Embedder.from_pretrained(folder, "onnx")
+    embedder.model._export._text_session = SimpleNamespace(run=lambda names, inputs: [given])
+    with pytest.raises(InputError, match="found text_embeds of .*; floats of the shape .1, 16. were wanted"):
+        embedder.encode_texts("猫")
 
 
 def test_a_folder_that_is_no_export_is_refused(tmp_path):

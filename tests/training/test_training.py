@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 import zhclip_cli
@@ -706,6 +706,47 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(name, begun, r
     assert f"Remove the folder {file.parent}: --resume goes on from {begun / 'checkpoint-1'}." in str(said.value)
     shutil.rmtree(file.parent)
     run(**again(repo, data, begun))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """The last checkpoint of a training, as far as it is looked at before it is read; without its optimizer."""
+    last = tmp_path / "T" / "checkpoint-2"
+    last.mkdir(parents=True)
+    save_file({"w": torch.ones(1)}, last / "model.safetensors")
+    for name in ("rng_state.pth", "scheduler.pt"):
+        torch.save(0, last / name)
+    (last / "trainer_state.json").write_text("{}")
+    return last
+
+
+def check_whole(checkpoint):
+    arguments = training.ContrastiveArguments(output_dir=str(checkpoint.parent), use_cpu=True)
+    training._check_whole([checkpoint], arguments)
+
+
+@pytest.mark.parametrize(("make", "told"), [(os.mkfifo, "is a pipe"), (os.mkdir, "is a folder")])
+def test_a_part_of_a_checkpoint_that_is_no_file_is_refused_and_not_waited_for(make, told, checkpoint):
+    make(checkpoint / "optimizer.pt")
+    with pytest.raises(InputError, match=f"optimizer.pt {told}; a part of a checkpoint was wanted"):
+        check_whole(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"PK\x01\x02", b"PK\x01\x03"),  # another record
+        (b"optimizer/version", b"\xb7" * 17),  # a name that is no UTF-8, in a record that says it is
+        (b"PK\x01\x02\x00\x00\x00\x00", b"PK\x01\x02\x00\x00\xff\x00"),  # a version that does not exist yet
+    ],
+)
+def test_a_part_of_a_checkpoint_whose_zip_is_damaged_is_told_as_such(old, new, checkpoint):
+    torch.save({"w": torch.ones(3)}, checkpoint / "optimizer.pt")
+    content = (checkpoint / "optimizer.pt").read_bytes()
+    assert old in content
+    (checkpoint / "optimizer.pt").write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match="optimizer.pt is damaged or cut off"):
+        check_whole(checkpoint)
 
 
 def test_checkpoints_of_another_kind_of_training_are_refused_and_its_own_arguments_go_on(begun, repo, data):

@@ -1,6 +1,7 @@
 """An ONNX export with the calls of a model and of a processor that the Embedder makes."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,12 +33,34 @@ class ExportedModel:
     def encode_text(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Token ids and mask, `(n, length)` -> `(n, projection_dim)`, L2-normalised."""
         given = {name: np.ascontiguousarray(each.numpy()) for name, each in inputs.items()}
-        (rows,) = self._export._text_session.run(["text_embeds"], given)
-        return torch.from_numpy(rows)
+        return self._run("text", "text_embeds", given)
 
     def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(n, 3, height, width)` -> `(n, projection_dim)`, L2-normalised."""
-        (rows,) = self._export._vision_session.run(["image_embeds"], {"pixel_values": pixel_values.numpy()})
+        return self._run("vision", "image_embeds", {"pixel_values": pixel_values.numpy()})
+
+    def _run(self, side: str, name: str, given: Mapping[str, np.ndarray]) -> torch.Tensor:
+        """An output of a graph: a stranger's graph may fail, or give anything.
+
+        Raises:
+            InputError: the graph does not load or fails, or its output is not `(n, projection_dim)`.
+        """
+        place = f"{name} of {self._export.folder}"
+        try:
+            session = getattr(self._export, f"_{side}_session")
+        except ValueError as error:  # its words say what is damaged
+            raise InputError(str(error)) from error
+        try:
+            (rows,) = session.run([name], given)
+        except Exception as error:  # onnxruntime's errors share no other class
+            raise InputError(
+                f"onnxruntime cannot compute {place}: {error}. The files may be of two exports, or the batch is too "
+                "large for the memory."
+            ) from error
+        wanted = (len(next(iter(given.values()))), self.config.projection_dim)
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f" or rows.shape != wanted:
+            found = f"{rows.dtype}, {rows.shape}" if isinstance(rows, np.ndarray) else f"a {type(rows).__name__}"
+            raise InputError(f"found {place}: {found}; floats of the shape {wanted} were wanted.")
         return torch.from_numpy(rows)
 
     def _input_device(self) -> torch.device:
@@ -53,8 +76,15 @@ class ExportedProcessor:
         self.tokenizer = SimpleNamespace(padding_side="right" if text is None else text.padding_side)
 
     def __call__(self, text: list[str], return_tensors: str) -> dict[str, np.ndarray]:
-        """Texts, filled up to the longest of them -> `input_ids` and `attention_mask`, `(n, length)`."""
-        return self._export.tokenize(text)
+        """Texts, filled up to the longest of them -> `input_ids` and `attention_mask`, `(n, length)`.
+
+        Raises:
+            InputError: the export's tokenizer.json, which is read now, is damaged.
+        """
+        try:
+            return self._export.tokenize(text)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
     def image_processor(self, images: list[Any], return_tensors: str) -> Any:
         """Pictures -> `pixel_values`, `(n, 3, height, width)`."""

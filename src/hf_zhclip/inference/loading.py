@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError, ZhclipError
+from ..errors import InputError, ZhclipError, is_fault
 from ..hub import exchange
 from ..json_files import brief, read_json
 from ..repo_files import check_files
@@ -46,7 +47,9 @@ def load_pair(
         check_files(Path(repo))
     with _loading(repo):
         _check_config(repo, context_length)
-        return _load(repo, device_map, dtype)
+        model, processor = _load(repo, device_map, dtype)
+        _check_tokenizer(repo, processor.tokenizer, model.config, context_length)
+        return model, processor
 
 
 def _check_place(repo: str) -> None:
@@ -113,7 +116,9 @@ def _loading(repo: str) -> Iterator[None]:
         yield
     except (ZhclipError, MemoryError):
         raise
-    except Exception as error:  # transformers and its validators raise many kinds
+    except BaseException as error:  # transformers and its validators raise many kinds
+        if not is_fault(error):
+            raise
         raise InputError(
             f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
         ) from error
@@ -144,6 +149,29 @@ def _load(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, An
             "Convert or fetch the repo again."
         )
     return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+
+
+def _check_tokenizer(repo: str, tokenizer: Any, config: ZhCLIPConfig, context_length: int | None) -> None:
+    """Refuses a tokenizer that fails when it is used, or that gives ids or lengths for which the model has no rows.
+
+    Raises:
+        InputError: see above.
+        Exception: the tokenizer fails.
+    """
+    longest, positions = tokenizer.model_max_length, config.max_text_positions
+    if context_length is None and longest > positions:
+        raise InputError(
+            f"{repo} cuts texts at {longest:g} tokens, but its text tower takes {positions} at most. Correct "
+            "model_max_length in tokenizer_config.json."
+        )
+    # No token for padding, or for the unknown rune: such faults show in use alone.
+    found = tokenizer(["", "a\u16a0"], padding=True, truncation=True)["input_ids"]
+    highest, rows = max(*tokenizer.get_vocab().values(), *chain.from_iterable(found)), config.text_config.vocab_size
+    if highest >= rows:
+        raise InputError(
+            f"{repo} has a tokenizer that gives ids up to {highest}, but its model has only {rows} rows for words. "
+            "The two are of different models."
+        )
 
 
 def _check_length(length: int | None, positions: int) -> None:

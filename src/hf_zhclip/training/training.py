@@ -9,6 +9,7 @@ import json
 import math
 import shlex
 import shutil
+import struct
 import typing
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from ..budget import check_regular
 from ..data import read
 from ..data.reading import check_outside
 from ..errors import InputError, WorkError
@@ -365,6 +367,10 @@ _PARTS_OF_A_CHECKPOINT = {
 """What a training needs to go on, and how the names of its files or folders begin."""
 
 
+_OF_ZIPS = (zipfile.BadZipFile, UnicodeError, NotImplementedError, OverflowError, struct.error)
+"""What zipfile raises of a damaged file."""
+
+
 def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
     """Refuses the last checkpoint if a file of it is cut off, or if it has more steps than are asked for."""
     last = found[-1]
@@ -374,12 +380,14 @@ def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
             raise InputError(f"{last} lacks its {part}. Remove the folder: an older checkpoint may be whole.")
     for file in sorted(last.iterdir()):
         try:
+            if file.suffix in (".safetensors", ".pt", ".bin", ".pth"):
+                check_regular(file, "a part of a checkpoint")
             if file.suffix == ".safetensors":
                 with safe_open(file, "pt"):
                     pass
             elif file.suffix in (".pt", ".bin", ".pth"):
                 zipfile.ZipFile(file).close()
-        except (SafetensorError, zipfile.BadZipFile) as error:
+        except (SafetensorError, *_OF_ZIPS) as error:
             way = f"goes on from {found[-2]}" if len(found) > 1 else "is then left out, and the training begins again"
             raise InputError(
                 f"{file} is damaged or cut off: {error}. Remove the folder {last}: --resume {way}."
