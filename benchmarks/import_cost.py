@@ -3,6 +3,7 @@
 python benchmarks/import_cost.py [ROUNDS] [--json FILE]
 """
 
+import os
 import subprocess
 import sys
 
@@ -13,8 +14,12 @@ OURS = THEIRS + "; import hf_zhclip"
 HELP = "import runpy, sys; sys.argv = ['zhclip', '--help']; runpy.run_module('zhclip_cli', run_name='__main__')"
 
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+"""Without the shim of the originals' environment, which imports torch."""
+
+
 def run(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=ENVIRONMENT)
 
 
 def sides() -> Sides:
