@@ -324,7 +324,7 @@ def build(description: Description) -> tuple[Any, dict[str, mapping.Shape]]:
         config = ZhCLIPConfig(**fields)
         with torch.device("meta"):
             model = ZhCLIPModel(config) if isinstance(description, Whole) else ZhCLIPTextModel(config)
-    except (StrictDataclassError, ValueError) as error:
+    except (StrictDataclassError, ValueError, ArithmeticError) as error:
         raise InputError(f"No model can be built from the stated facts. {error}") from error
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 

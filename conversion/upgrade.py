@@ -210,7 +210,7 @@ def _write_config(place: Path, fields: Mapping[str, Any]) -> int:
         config = ZhCLIPConfig.from_dict(dict(fields))
         config.save_pretrained(place)
         return config.max_text_positions
-    except (StrictDataclassError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (StrictDataclassError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise InputError(f"No model can be built from the config.json of the older repo. {error}") from error
 
 

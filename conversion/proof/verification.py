@@ -364,7 +364,16 @@ def _load_tower(out: Path, name: str) -> Any:
 def _loaded(model_class: Any, out: Path) -> Any:
     try:
         return model_class.from_pretrained(out, dtype="auto", attn_implementation="sdpa").eval()
-    except (StrictDataclassError, ValueError, LookupError, TypeError, RuntimeError, OSError, ImportError) as error:
+    except (
+        StrictDataclassError,
+        ArithmeticError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        OSError,
+        ImportError,
+    ) as error:
         raise WorkError(f"{out} does not load through {model_class.__name__}: {error}") from error
 
 

@@ -108,7 +108,7 @@ class Archive:
         entry = self.records[name]
         if entry.compress_type != zipfile.ZIP_STORED:
             raise InputError(
-                f"{self.path} was compressed after torch wrote it, so it can't be mapped into memory: fetch the "
+                f"{self.path} was compressed after torch.save wrote it, so it can't be mapped into memory: fetch the "
                 "original."
             )
         return entry

@@ -127,7 +127,7 @@ def _whole(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
     try:
         return ZhCLIPConfig.from_dict(dict(config)).to_dict()
-    except (StrictDataclassError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (StrictDataclassError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise InputError(f"No model can be built from the config.json that training saved. {error}") from error
 
 

@@ -45,7 +45,7 @@ LIMITS = {
     "num_attention_heads": 2**10,
     "vocab_size": 2**22,
     "type_vocab_size": 2**10,
-    "max_position_embeddings": 2**20,
+    "max_position_embeddings": 2**22,
     "image_size": 2**13,
     "patch_size": 2**13,
     "num_channels": 2**10,

@@ -55,7 +55,8 @@ def staging(out: Path, needed_bytes: int, force: bool, marks: Collection[str] = 
             _check(out, force, marks)
             _swap(folder, out)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the work is done, or its error is told; the next run tries again
+                _recover(out)
 
 
 @contextlib.contextmanager
@@ -195,7 +196,8 @@ def _locked(out: Path, parents: list[Path]) -> Iterator[None]:
         with contextlib.suppress(PermissionError):  # Windows does not remove an open file
             path.unlink(missing_ok=True)
         lock.release()
-        _RUNNING.pop(out)
+        if not any(os.path.lexists(_sibling(out, purpose)) for purpose in ("staging", "old")):
+            _RUNNING.pop(out)  # else an interrupt came while it was put right, and `abandon` does the rest
 
 
 def _check(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
@@ -259,4 +261,3 @@ def _swap(folder: Path, out: Path) -> None:
         if not os.path.lexists(out):
             aside.rename(out)
         raise
-    shutil.rmtree(aside, ignore_errors=True)  # the work is done; the next run tries again

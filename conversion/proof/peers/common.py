@@ -31,7 +31,7 @@ def built_from(weights: str, package: Words) -> Iterator[None]:
     """
     try:
         yield
-    except (StrictDataclassError, RuntimeError, ValueError, TypeError, LookupError) as error:
+    except (StrictDataclassError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(
             f"{package.en} itself can't build the model from {weights} and these weights: {error} Take weights and "
             "configs from the same folder."
