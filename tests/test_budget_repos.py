@@ -375,6 +375,14 @@ def test_a_repo_whose_tokenizer_goes_beyond_the_model_s_rows_is_refused_when_it_
         load_pair(str(folder))
 
 
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_a_repo_whose_pictures_are_of_another_size_than_its_model_s_is_refused_when_it_is_loaded(side, repo, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    edit(folder, "processor_config.json", lambda content: content["image_processor"]["size"].update({side: 32}))
+    with pytest.raises(InputError, match="has an image processor that gives .*pixels, but its model takes 64 x 64"):
+        load_pair(str(folder))
+
+
 def test_a_config_that_makes_the_towers_give_something_else_is_refused_when_it_is_loaded(repo, tmp_path):
     folder = shutil.copytree(repo, tmp_path / "repo")
     of_config("vision_config", output_hidden_states=["x"])(folder)

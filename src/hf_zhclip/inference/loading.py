@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
@@ -49,6 +50,7 @@ def load_pair(
         _check_config(repo, context_length)
         model, processor = _load(repo, device_map, dtype)
         _check_tokenizer(repo, processor.tokenizer, model.config, context_length)
+        _check_pictures(repo, processor.image_processor, model.config)
         return model, processor
 
 
@@ -171,6 +173,22 @@ def _check_tokenizer(repo: str, tokenizer: Any, config: ZhCLIPConfig, context_le
         raise InputError(
             f"{repo} has a tokenizer that gives ids up to {highest}, but its model has only {rows} rows for words. "
             "The two are of different models."
+        )
+
+
+def _check_pictures(repo: str, image_processor: Any, config: ZhCLIPConfig) -> None:
+    """Refuses an image processor whose pictures have another size than those of the model.
+
+    Raises:
+        InputError: see above.
+        Exception: the image processor fails.
+    """
+    pixels = image_processor([Image.new("RGB", (2, 1))], return_tensors="np")["pixel_values"]
+    (height, width), size = pixels.shape[-2:], config.vision_config.image_size
+    if (height, width) != (size, size):
+        raise InputError(
+            f"{repo} has an image processor that gives pictures of {width} x {height} pixels, but its model takes "
+            f"{size} x {size}. The two are of different models."
         )
 
 
