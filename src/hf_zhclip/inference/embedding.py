@@ -51,7 +51,6 @@ WAIT = 3.0
 
 GO_ON = "What is written stays: the same command goes on from there."
 
-
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 
 WORDS = {"image": "pictures", "text": "texts"}
@@ -190,10 +189,9 @@ def embed(
         {name: Side(items) for name, items in listing.items.items()},
     )
     with _written_to(out), _rank(out, us) as temporary:
-        if (out / MANIFEST).exists() or not write_first_manifest(out, stated, temporary):
-            _check_same(out, read_manifest(out), stated)
+        begun = _begun(out, stated, temporary)
         written = _share(embedder, listing, out, stated, us, temporary, strict, tell)
-        found = _ended(out, us, written, temporary)
+        found = _ended(out, us, written, temporary, begun.complete)
     _check_failed(found, strict)
     return found
 
@@ -331,6 +329,19 @@ def _remove(files: Iterable[Path]) -> None:
             file.unlink(missing_ok=True)
 
 
+def _begun(out: Path, stated: Manifest, temporary: Path) -> Manifest:
+    """The manifest of `out`: this run's, or that of an earlier run or of another process, which has to fit.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    if not (out / MANIFEST).exists() and write_first_manifest(out, stated, temporary):
+        return stated
+    was = read_manifest(out)
+    _check_same(out, was, stated)
+    return was
+
+
 ARGUMENTS = {"engine": "--engine", "dtype": "--dtype", "batch_size": "--batch-size", "shard_size": "--shard-size"}
 
 
@@ -452,8 +463,11 @@ def _shard(rows: np.ndarray, listing: Listing, side: str, numbers: list[int], fa
 # The end
 
 
-def _ended(out: Path, us: Ranks, written: int, temporary: Path) -> Embedded:
-    """Completes the manifest if all shards are there; of several processes, the last one finds them."""
+def _ended(out: Path, us: Ranks, written: int, temporary: Path, was_complete: bool) -> Embedded:
+    """Completes the manifest if all shards are there; of several processes, the last one finds them.
+
+    Where the manifest was complete already, the same shards give no other manifest, and who wrote a shard tells.
+    """
     with _locked(out / FINISHING, wait=-1):  # two processes may end at the same moment
         manifest = read_manifest(out)
         names = [name for side in manifest.sides for name in manifest.shard_names(side)]
@@ -468,7 +482,7 @@ def _ended(out: Path, us: Ranks, written: int, temporary: Path) -> Embedded:
         ranks=us.size,
         written=written,
         missing=missing,
-        told_here=news or (us.rank == 0 and not written and not missing),
+        told_here=news or (was_complete and not missing and (us.rank == 0 or written > 0)),
         items={name: side.items for name, side in sides.items()},
         rows={} if missing else {name: side.rows for name, side in sides.items()},
         failed=() if missing else tuple(each for side in sides.values() for each in side.failed),
