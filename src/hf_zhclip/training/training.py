@@ -119,6 +119,7 @@ def train(
         )
     _check_sizes(args, len(pairs), tell)
     model, processor = load_pair(repo, args.context_length)
+    _tell_length(repo, processor.tokenizer.model_max_length, args.context_length, tell)
     if model.dtype in (torch.float16, torch.bfloat16):
         tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
         model = model.float()  # small steps would be lost in a half
@@ -131,20 +132,21 @@ def train(
     if not args.process_index:
         check_space(place, model, args, len(pairs), len(checkpoints(place)), repository)
         _begin(place, start)
-    trainer = ContrastiveTrainer(
-        model,
-        args,
-        train_dataset=pairs,
-        eval_dataset=pool,
-        data_collator=Collator(
-            processor,
-            args.context_length,
-            of_processor(processor.image_processor, not args.augment) if args.augment or args.crop else None,
-            args.text_as_cn_clip,
-        ),
-        processing_class=processor,
-        tell=tell,
-    )
+    with _right_arguments():
+        trainer = ContrastiveTrainer(
+            model,
+            args,
+            train_dataset=pairs,
+            eval_dataset=pool,
+            data_collator=Collator(
+                processor,
+                args.context_length,
+                of_processor(processor.image_processor, not args.augment) if args.augment or args.crop else None,
+                args.text_as_cn_clip,
+            ),
+            processing_class=processor,
+            tell=tell,
+        )
     for each in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(each)  # they print to stdout, where the result stands
     trainer.add_callback(Tells(tell))
@@ -188,9 +190,23 @@ def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> Contr
     if "eval_strategy" in given:  # the best weights can only be kept where they were saved
         best |= {f"save_{name}": given[f"eval_{name}"] for name in ("strategy", "steps") if f"eval_{name}" in given}
     given = {name: _typed(name, value) for name, value in given.items()}
-    try:
+    with _right_arguments():
         return ContrastiveArguments(**{"output_dir": str(folder), **(best if validates else {}), **given})
-    except (TypeError, ValueError, ImportError) as error:
+
+
+_PACKAGE = "the arguments of the training need a package: {}"
+
+
+@contextmanager
+def _right_arguments() -> Iterator[None]:
+    """Says in words that transformers refuses an argument, or misses a package that an argument needs."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ImportError as error:
+        raise InputError(_PACKAGE.format(error)) from error
+    except (TypeError, ValueError) as error:
         raise InputError(f"the arguments of the training are wrong: {error}") from error
 
 
@@ -270,6 +286,14 @@ def _kinds() -> dict[str, type]:
         elif parts == {int, float}:
             kinds[name] = float
     return kinds
+
+
+def _tell_length(repo: str, own: int, given: int | None, tell: Callable[[str], None]) -> None:
+    if given not in (None, own):
+        tell(
+            f"{repo} cuts texts at {own} tokens, and so will the trained repo; context_length {given} holds for the "
+            f"training alone. For both, convert the original with --context-length {given}, and train that repo."
+        )
 
 
 def _check_sizes(args: ContrastiveArguments, pairs: int, tell: Callable[[str], None]) -> None:
@@ -436,6 +460,8 @@ def _worded(args: ContrastiveArguments, batch_norm: bool, tell: Callable[[str], 
         if checkpoints(Path(args.output_dir)):
             tell(_STAY.format(args.output_dir))
         raise
+    except ImportError as error:  # of the optimizer that the arguments name
+        raise InputError(_PACKAGE.format(error)) from error
     except (InputError, OSError, RuntimeError, SafetensorError, MemoryError) as error:
         stay = ""
         if checkpoints(Path(args.output_dir)):
