@@ -439,7 +439,7 @@ WALKED = {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
         "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/evaluation/encoding.py _check_options: --device",),
         "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
-        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py _check_place",),
+        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py check_place",),
         "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
         "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _check_config",),
         "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _loading",),
@@ -501,8 +501,11 @@ WALKED = {
         ),
         "test_what_is_no_corpus_is_refused_and_becomes_a_corpus_by_the_command_of_the_message": (
             "src/hf_zhclip/inference/corpus.py read_manifest",
+            "src/zhclip_cli/search.py _missing",
         ),
         "test_wrong_arguments_are_refused_and_leave_nothing": (
+            "src/zhclip_cli/embed.py refusal: a folder that",
+            "src/zhclip_cli/embed.py refusal: and is no name on the hub",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --engine",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --dtype {dtype}; wanted",
             "src/hf_zhclip/inference/embedding.py _check_arguments: which this machine",

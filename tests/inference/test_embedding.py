@@ -690,6 +690,12 @@ def test_wrong_arguments_are_refused_and_leave_nothing(changes, says, repo, pict
     embedded(repo, pictures, tmp_path / "OUT", engine="torch", device="cpu")  # the ways out
 
 
+def test_a_repo_that_is_missing_is_told_before_the_pictures_are_listed(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "listed", None)
+    refused("nothing does not exist", repo="nothing", place=pictures, out=tmp_path / "OUT")
+    refused("found an empty text as repo", repo="", place=pictures, out=tmp_path / "OUT")
+
+
 def test_a_full_disk_is_told_in_words_and_the_run_goes_on_later(repo, pictures, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("hf_zhclip.inference.corpus.os.fsync", lambda _: full())
@@ -742,6 +748,49 @@ def test_the_command_prints_one_line_or_json_and_tells_what_was_left_out(repo, p
     assert [each["path"] for each in found["failed"]] == ["z.bmp"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nothing", "pictures", "OUT"),
+        ("repo", "nothing", "OUT"),
+        ("repo", "pictures/nothing", "OUT"),
+        ("repo", "pictures", "OUT", "--batch-size", 0),
+        ("repo", "pictures", "OUT", "--shard-size", -1),
+        ("repo", "pictures", "OUT", "--threads", 0),
+        ("repo", "pictures", "OUT", "--engine", "tensorrt"),
+        ("repo", "pictures", "OUT", "--dtype", "int8"),
+    ],
+)
+def test_wrong_words_are_told_before_anything_heavy_is_imported_and_as_the_function_tells_them(
+    words, repo, pictures, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "repo").symlink_to(repo)
+    with monkeypatch.context() as patch:
+        patch.setattr("zhclip_cli.embed.run", None)
+        code, text, said = run(capsys, *words)
+    assert (code, text) == (2, "")
+    with monkeypatch.context() as patch:
+        patch.setattr("zhclip_cli.embed.refusal", lambda options: None)
+        assert run(capsys, *words)[2].startswith(said.split(". ")[0].rstrip(".\n"))
+    assert os.listdir(tmp_path).count("OUT") == 0
+
+
+@pytest.mark.parametrize("place", ["user/name", "data/valid", "data/va"])
+def test_a_name_on_the_hub_and_the_beginning_of_names_are_no_missing_places(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tsv(tmp_path / "data")
+    options = {"repo": "user/repo", "input": place, "engine": "torch", "dtype": "auto"}
+    said = zhclip_cli.embed.refusal(options | dict.fromkeys(zhclip_cli.embed.COUNTS))
+    assert (said is None) == (place != "data/va")
+
+
+def test_places_with_what_a_message_hides_are_left_to_the_errors(pictures, capsys, tmp_path):
+    for repo in ("\u202enone", "https://user:secret@hub.test/a/b"):
+        code, _, said = run(capsys, repo, pictures, tmp_path / "OUT")
+        assert code == 2 and "does not exist" in said and "secret" not in said and "\u202e" not in said
+
+
 def test_a_rank_that_is_not_the_last_prints_no_result(repo, pictures, tmp_path, capsys, monkeypatch):
     as_rank(monkeypatch, 1, 2)
     code, text, said = run(capsys, repo, pictures, tmp_path / "OUT", "--shard-size", 4, "--json")
@@ -776,6 +825,7 @@ def test_every_option_of_the_command_is_an_argument_of_the_function(monkeypatch,
 
     parameters = inspect.signature(embed).parameters.keys()
     monkeypatch.setattr(embedding, "embed", stand_in)
+    monkeypatch.setattr("zhclip_cli.embed.refusal", lambda options: None)
     words = [f"--{name.replace('_', '-')}={value}" for name, value in (given | numbers).items()]
     assert run(capsys, "r", "i", "o", *words, "--texts", "--strict") == (2, "", "zhclip: seen\n")
     assert seen.keys() == parameters

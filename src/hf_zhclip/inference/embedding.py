@@ -38,7 +38,7 @@ from .corpus import (
 )
 from .embedder import ENGINES, Embedder, collected
 from .listing import Listing, listed
-from .loading import file_hashes, located, trouble_with
+from .loading import check_path, check_place, file_hashes, located, trouble_with
 from .ranks import Ranks, ranks
 
 OURS = ".rank-"
@@ -158,6 +158,7 @@ def embed(
         WorkError: `out` could not be written.
     """
     _check_arguments(engine, device, dtype, {"batch-size": batch_size, "shard-size": shard_size, "threads": threads})
+    check_place(check_path(repo, "repo", "a folder, or a name on the hub,"))
     place, out, us = os.fspath(input), Path(out), ranks()
     format = format_of(place, format)
     _check_out(out, place, format)

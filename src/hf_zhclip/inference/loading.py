@@ -41,7 +41,7 @@ def load_pair(
     Raises:
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
-    _check_place(repo)
+    check_place(repo)
     if (Path(repo) / "config.json").is_file() and read_json(Path(repo) / "config.json").get(
         "model_type"
     ) == "hf_zhclip":
@@ -54,7 +54,12 @@ def load_pair(
         return model, processor
 
 
-def _check_place(repo: str) -> None:
+def check_place(repo: str) -> None:
+    """Refuses what is neither a path that exists nor a name on the hub.
+
+    Raises:
+        InputError: see above.
+    """
     if not Path(repo).exists() and repo.count("/") != 1:
         raise InputError(
             f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
@@ -76,7 +81,7 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     Raises:
         InputError: there is no such place.
     """
-    _check_place(repo)
+    check_place(repo)
     if Path(repo).exists():
         return Path(repo), None
     from huggingface_hub import snapshot_download

@@ -26,6 +26,9 @@ from .loading import check_path, file_hashes, located, trouble_with
 
 TOP_K = 10
 
+PICTURE = "a file with a picture"
+"""What a query may be instead of a sentence."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -141,13 +144,11 @@ class Index:
         if picture is None:
             return torch.from_numpy(self.embedder.encode_texts([query])[0])
         place = Path(picture)
-        check_regular(place, "a file with a picture")
+        check_regular(place, PICTURE)
         try:
             content = place.read_bytes()
         except OSError as error:
-            raise InputError(
-                f"{picture} cannot be read: {error.strerror}. A file with a picture was wanted."
-            ) from error
+            raise InputError(f"{picture} cannot be read: {error.strerror}; {PICTURE} was wanted.") from error
         return torch.from_numpy(self.embedder.encode_images([opened(content, str(picture))])[0])
 
     def found(self, row: torch.Tensor, top_k: int, threshold: float | None = None) -> Found:
@@ -225,13 +226,15 @@ def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> di
     """The given one of the two.
 
     Raises:
-        InputError: both or neither are given, the sentence is empty or no text, or the picture is no path.
+        InputError: both or neither are given, the sentence is empty or no text, or the picture is no file.
     """
     if (query is None) == (picture is None):
         found = "neither query nor picture" if query is None else "both query and picture"
         raise InputError(f'found {found}; wanted one of them: search(out, "一只狗"), or search(out, picture=PATH).')
     if query is None:
-        return {"picture": check_path(picture, "picture", "the path of a picture")}
+        place = check_path(picture, "picture", "the path of a picture")
+        check_regular(place, PICTURE)  # before the model is loaded
+        return {"picture": place}
     if not isinstance(query, str):
         raise InputError(f"found query of the type {type(query).__name__}; a sentence was wanted, as a text.")
     if all(map(_is_invisible, query)):
