@@ -441,7 +441,7 @@ WALKED = {
         "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
         "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py check_place",),
         "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
-        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _check_config",),
+        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _config",),
         "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _loading",),
         "both_files_are_taken_from_the_same_split": ("src/hf_zhclip/evaluation/retrieval.py _check_known",),
         "features_take_the_place_of_predictions": (

@@ -41,14 +41,12 @@ def load_pair(
     Raises:
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
-    check_place(repo)
-    if (Path(repo) / "config.json").is_file() and read_json(Path(repo) / "config.json").get(
-        "model_type"
-    ) == "hf_zhclip":
-        check_files(Path(repo))
+    folder, _ = located(repo)
+    if _is_ours(folder):
+        check_files(folder)
     with _loading(repo):
-        _check_config(repo, context_length)
-        model, processor = _load(repo, device_map, dtype)
+        _check_length(context_length, _config(repo, folder).max_text_positions)
+        model, processor = _load(repo, folder, device_map, dtype)
         _check_tokenizer(repo, processor.tokenizer, model.config, context_length)
         _check_pictures(repo, processor.image_processor, model.config)
         return model, processor
@@ -67,7 +65,13 @@ def check_place(repo: str) -> None:
         )
 
 
-FETCHED = ("*.json", "*.txt", "*.safetensors")
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder's config.json states our model type; another folder is refused by what it holds."""
+    file = folder / "config.json"
+    return file.is_file() and read_json(file).get("model_type") == ZhCLIPConfig.model_type
+
+
+TEXTS, WEIGHTS = ("*.json", "*.txt"), ("*.safetensors",)
 """The files of a repo on the hub that loading needs, as patterns."""
 
 
@@ -79,7 +83,7 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
         revision: the commit on the hub; by default the newest.
 
     Raises:
-        InputError: there is no such place.
+        InputError: there is no such place, or the hub holds no converted repo of both towers there.
     """
     check_place(repo)
     if Path(repo).exists():
@@ -87,7 +91,10 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     from huggingface_hub import snapshot_download
 
     with _loading(repo), exchange():
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FETCHED)))
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(TEXTS)))
+        _is_ours(folder)  # transformers reads JSON without limits
+        _config(repo, repo, revision=folder.name)  # before the weights are fetched
+        snapshot_download(repo, revision=folder.name, allow_patterns=list(WEIGHTS))
     return folder, folder.name
 
 
@@ -131,31 +138,37 @@ def _loading(repo: str) -> Iterator[None]:
         ) from error
 
 
-def _check_config(repo: str, context_length: int | None) -> None:
+def _config(repo: str, place: str | Path, **options: str) -> ZhCLIPConfig:
+    """The config of a repo, which lies in `place`.
+
+    Raises:
+        InputError: it is none of a model with both towers.
+    """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(repo, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
     found = (config.architectures or [config.model_type])[0]
     if not isinstance(config, ZhCLIPConfig) or found != WANTED:
         raise InputError(
             f"{repo} holds the model {brief(found)}; a repo with both towers ({WANTED}) was wanted. `zhclip convert "
             "SOURCE OUT` makes it."
         )
-    _check_length(context_length, config.max_text_positions)
+    return config
 
 
-def _load(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+def _load(repo: str, folder: Path, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoProcessor
 
     from .. import ZhCLIPModel
 
-    model, found = ZhCLIPModel.from_pretrained(repo, dtype=dtype, device_map=device_map, output_loading_info=True)
+    model, found = ZhCLIPModel.from_pretrained(folder, dtype=dtype, device_map=device_map, output_loading_info=True)
     if missing := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
         raise InputError(
             f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
             "Convert or fetch the repo again."
         )
-    return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+    model.name_or_path = repo  # PEFT notes it, where a folder of the cache would help nobody
+    return model, AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 
 def _check_tokenizer(repo: str, tokenizer: Any, config: ZhCLIPConfig, context_length: int | None) -> None:
