@@ -437,7 +437,7 @@ WALKED = {
     },
     "tests/evaluation/test_ways_out.py": {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
-        "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/evaluation/encoding.py _check_options: --device",),
+        "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/inference/loading.py check_device",),
         "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
         "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py check_place",),
         "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
@@ -508,7 +508,6 @@ WALKED = {
             "src/zhclip_cli/embed.py refusal: and is no name on the hub",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --engine",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --dtype {dtype}; wanted",
-            "src/hf_zhclip/inference/embedding.py _check_arguments: which this machine",
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {
@@ -528,7 +527,6 @@ WALKED = {
             "src/hf_zhclip/inference/searching.py _check_same: found another model",
         ),
         "test_what_a_message_names_works": (
-            "src/hf_zhclip/inference/searching.py _check_device",
             "src/hf_zhclip/inference/searching.py _check_out",
             "src/zhclip_cli/search.py refusal: found --port",
             "src/zhclip_cli/search.py refusal: found --serve",

@@ -63,7 +63,7 @@ def run(options: dict[str, Any], as_json: bool) -> int:
         return 0
     try:
         report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         command = shlex.join(["zhclip", "convert", str(trained.folder), str(out), "--base", options["repo"]])
         print_progress(f"The trained weights stay in {trained.folder}. `{command}` finishes them.")
         raise

@@ -806,6 +806,21 @@ def test_checkpoints_of_another_kind_of_training_are_refused_and_its_own_argumen
     run(**again(repo, data, begun, max_steps=2))
 
 
+def test_who_interrupts_the_finishing_is_told_how_the_trained_weights_are_finished(
+    repo, data, tmp_path, capsys, monkeypatch
+):
+    trained = training.Trained(tmp_path / "OUT-training" / "trained", None, 2, None)
+    monkeypatch.setattr("hf_zhclip.training.train", lambda **given: trained)
+    monkeypatch.setattr("hf_zhclip.conversion.convert", interrupted)
+    assert zhclip_cli.main(["train", str(repo), str(data), str(tmp_path / "OUT"), "--recipe", "full"]) == 1
+    command = shlex.join(["zhclip", "convert", str(trained.folder), str(tmp_path / "OUT"), "--base", str(repo)])
+    assert f"The trained weights stay in {trained.folder}. `{command}` finishes them." in capsys.readouterr().err
+
+
+def interrupted(*given, **options):
+    raise KeyboardInterrupt
+
+
 def test_an_out_without_a_name_is_refused(repo, data, capsys):
     for out in (".", "", ".."):
         assert zhclip_cli.main(["train", str(repo), str(data), out, "--recipe", "full"]) == 2

@@ -38,7 +38,7 @@ from .corpus import (
 )
 from .embedder import ENGINES, Embedder, collected
 from .listing import Listing, listed
-from .loading import check_path, check_place, file_hashes, located, trouble_with
+from .loading import check_device, check_path, check_place, file_hashes, located
 from .ranks import Ranks, ranks
 
 OURS = ".rank-"
@@ -211,10 +211,8 @@ def _check_arguments(engine: str, device: str | None, dtype: str, counts: Mappin
     for name, count in counts.items():
         if count is not None and count < 1:
             raise InputError(f"found --{name} {count}; 1 or more was wanted.")
-    if device is not None and (trouble := trouble_with(device)):
-        raise InputError(
-            f"found --device {device}, which this machine does not have: {trouble}. Try cpu."
-        ) from trouble
+    if device is not None:
+        check_device(device)
 
 
 def _check_out(out: Path, place: str, format: str | None) -> None:

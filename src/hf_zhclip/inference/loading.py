@@ -244,6 +244,18 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_device(device: Any) -> None:
+    """Refuses a device, given as --device, on which nothing can be computed here.
+
+    Raises:
+        InputError: see above.
+    """
+    if trouble := trouble_with(device):
+        raise InputError(
+            f"found --device {device}, which this machine does not have: {trouble}. Try cpu."
+        ) from trouble
+
+
 def trouble_with(device: Any) -> Exception | None:
     """Why nothing can be computed on a device; None if it can."""
     try:

@@ -20,9 +20,9 @@ from ..data.split import Id, opened
 from ..errors import InputError
 from ..evaluation.nearest import nearest
 from ..telling import shown
-from .corpus import MANIFEST, Corpus
+from .corpus import MANIFEST, Corpus, is_weights
 from .embedder import Embedder, check_counts
-from .loading import check_path, file_hashes, located, trouble_with
+from .loading import check_device, check_path, file_hashes, located
 
 TOP_K = 10
 
@@ -129,7 +129,8 @@ class Index:
     ) -> "Index":
         """Opens a corpus and loads its model; see `search`."""
         _check_out(out)
-        _check_device(device)
+        if isinstance(device, str):
+            check_device(device)
         corpus = Corpus.open(out)
         if not len(corpus):
             raise InputError(f"{out} holds no vectors: every picture failed; {MANIFEST} there says why.")
@@ -271,13 +272,6 @@ def _check_out(out: str | os.PathLike[str]) -> None:
         raise InputError(f"{folder} is a file; the folder was wanted that `zhclip embed REPO INPUT OUT` wrote.{whole}")
 
 
-def _check_device(device: str | None) -> None:
-    if isinstance(device, str) and (trouble := trouble_with(device)):
-        raise InputError(
-            f"found --device {device}, which this machine does not have: {trouble}. Try cpu."
-        ) from trouble
-
-
 # The model
 
 
@@ -321,7 +315,7 @@ def _check_same(corpus: Corpus, place: str, found: Mapping[str, str], tell: Call
     """
     stated = corpus.manifest.model["files"]
     other = sorted(name for name in stated.keys() | found.keys() if stated.get(name) != found.get(name))
-    if weights := [name for name in other if not name.endswith((".json", ".txt"))]:
+    if weights := list(filter(is_weights, other)):
         raise InputError(
             f"found another model in {place} than {corpus.folder} was embedded with: the sha256 of {weights[0]} "
             "differs. Vectors of two models cannot be compared. Name the corpus's own model with --model REPO, or "
