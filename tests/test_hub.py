@@ -34,6 +34,12 @@ def test_a_silent_hub_is_given_up_where_a_source_is_read(words, silent, capsys, 
     assert "did not answer, or stopped answering" in capsys.readouterr().err
 
 
+def test_a_silent_hub_is_given_up_where_data_are_read(silent, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert zhclip_cli.main(["data", "user/name", "OUT", "--to", "tsv"]) == 1
+    assert "could not be asked for on the hub: it gave no answer to 2 requests" in capsys.readouterr().err
+
+
 def test_a_silent_hub_is_given_up_where_a_repo_is_pushed(silent, capsys, tmp_path):
     assert zhclip_cli.main(["push", str(repo_of(tmp_path / "OUT", FILES)), "user/repo"]) == 1
     assert "did not answer, or stopped answering" in capsys.readouterr().err
