@@ -5,6 +5,7 @@ import socket
 import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import get_session
+from PIL import Image
 
 import zhclip_cli
 from hf_zhclip import hub
@@ -32,6 +33,13 @@ def test_a_silent_hub_is_given_up_where_a_source_is_read(words, silent, capsys, 
     monkeypatch.chdir(tmp_path)
     assert zhclip_cli.main(words) == 1
     assert "did not answer, or stopped answering" in capsys.readouterr().err
+
+
+def test_a_silent_hub_is_given_up_where_a_repo_is_loaded(silent, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    assert zhclip_cli.main(["embed", "user/repo", str(tmp_path), str(tmp_path.parent / "OUT")]) == 1
+    assert "user/repo is no path here, and could not be asked for on the hub" in capsys.readouterr().err
 
 
 def test_a_silent_hub_is_given_up_where_data_are_read(silent, capsys, tmp_path, monkeypatch):

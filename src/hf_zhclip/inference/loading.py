@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError, ZhclipError, is_fault
+from ..errors import InputError, WorkError, ZhclipError, is_fault
 from ..hub import exchange
 from ..json_files import brief, is_kind, read_json
 from ..repo_files import check_files
@@ -68,6 +69,14 @@ def check_place(repo: str) -> None:
         )
 
 
+@contextmanager
+def _asking(repo: str) -> Iterator[None]:
+    try:
+        yield
+    except (LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+        raise WorkError(f"{repo} is no path here, and could not be asked for on the hub: {error}") from error
+
+
 def _is_ours(folder: Path) -> bool:
     """Whether a folder's config.json states our model type; another folder is refused by what it holds."""
     file = folder / "config.json"
@@ -87,13 +96,14 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
 
     Raises:
         InputError: there is no such place, or the hub holds no converted repo of both towers there.
+        WorkError: the hub cannot be asked.
     """
     check_place(repo)
     if Path(repo).exists():
         return Path(repo), None
     from huggingface_hub import snapshot_download
 
-    with _loading(repo), exchange():
+    with _loading(repo), _asking(repo), exchange():
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(TEXTS)))
         _is_ours(folder)  # transformers reads JSON without limits
         _config(repo, repo, revision=folder.name)  # before the weights are fetched
