@@ -550,13 +550,13 @@ WALKED = {
             "src/hf_zhclip/training/training.py _check_whole: steps already",
         ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
-        "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),
+        "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py _pool",),
         "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
         "bfloat16_on_the_processor_is_asked_for": (
             "src/hf_zhclip/training/arguments.py ContrastiveArguments._check_bfloat16",
         ),
         "test_another_context_length_is_that_of_the_training_alone_as_the_message_says": (
-            "src/hf_zhclip/training/training.py _tell_length",
+            "src/hf_zhclip/training/training.py _loaded",
         ),
         "an_argument_of_trainer_s_own_is_left_out_for_resume": ("src/hf_zhclip/training/training.py OURS: --resume",),
         "an_argument_that_pushes_is_left_out": ("src/hf_zhclip/training/training.py OURS: zhclip push",),

@@ -23,7 +23,7 @@ from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..budget import check_regular
-from ..data import read
+from ..data import Split, read
 from ..data.reading import check_outside
 from ..errors import InputError, WorkError
 from ..inference.loading import load_pair
@@ -111,18 +111,9 @@ def train(
     args = _arguments(place, given, validation is not None)
     check_outside(place, data)
     pairs = Pairs(read(data, split=split), tell)
-    pool = None if validation is None else read(data, split=validation)
-    if pool is not None and pool.blind:
-        raise InputError(
-            f"the split {validation} of {data} is blind: its texts name no pictures, so that it has no "
-            "recall. Name another split with --validation."
-        )
+    pool = None if validation is None else _pool(data, validation)
     _check_sizes(args, len(pairs), tell)
-    model, processor = load_pair(repo, args.context_length)
-    _tell_length(repo, processor.tokenizer.model_max_length, args.context_length, tell)
-    if model.dtype in (torch.float16, torch.bfloat16):
-        tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
-        model = model.float()  # small steps would be lost in a half
+    model, processor = _loaded(repo, args, tell)
     start = {"model": identity(model), "lora": values.get("lora"), "freeze": args.freeze}
     checkpoint = _checkpoint(place, args, start, resume)
     set_seed(args.seed)  # before the adapter gets its first weights
@@ -153,6 +144,36 @@ def train(
     with _worded(args, trains_batch_norm(trainer.model), tell):
         trainer.train(resume_from_checkpoint=checkpoint)
         return _saved(trainer, repo, place)
+
+
+def _pool(data: str, validation: str) -> Split:
+    """The split of the validation.
+
+    Raises:
+        InputError: it has no recall.
+    """
+    pool = read(data, split=validation)
+    if pool.blind:
+        raise InputError(
+            f"the split {validation} of {data} is blind: its texts name no pictures, so that it has no "
+            "recall. Name another split with --validation."
+        )
+    return pool
+
+
+def _loaded(repo: str, args: ContrastiveArguments, tell: Callable[[str], None]) -> tuple[Any, Any]:
+    """The model, in a dtype in which it can be trained, and its processor."""
+    model, processor = load_pair(repo, args.context_length)
+    own, length = processor.tokenizer.model_max_length, args.context_length
+    if length not in (None, own):
+        tell(
+            f"{repo} cuts texts at {own} tokens, and so will the trained repo; context_length {length} holds for the "
+            f"training alone. For both, convert the original with --context-length {length}, and train that repo."
+        )
+    if model.dtype in (torch.float16, torch.bfloat16):
+        tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
+        model = model.float()  # small steps would be lost in a half
+    return model, processor
 
 
 class Tells(TrainerCallback):
@@ -286,14 +307,6 @@ def _kinds() -> dict[str, type]:
         elif parts == {int, float}:
             kinds[name] = float
     return kinds
-
-
-def _tell_length(repo: str, own: int, given: int | None, tell: Callable[[str], None]) -> None:
-    if given not in (None, own):
-        tell(
-            f"{repo} cuts texts at {own} tokens, and so will the trained repo; context_length {given} holds for the "
-            f"training alone. For both, convert the original with --context-length {given}, and train that repo."
-        )
 
 
 def _check_sizes(args: ContrastiveArguments, pairs: int, tell: Callable[[str], None]) -> None:
