@@ -73,7 +73,7 @@ def hub(repo, tmp_path, monkeypatch):
 def test_a_repo_on_the_hub_is_loaded_and_keeps_its_name(small, hub):
     found = Embedder.from_pretrained("user/small")
     assert np.abs(found.encode_texts(["一只猫"]) - small.encode_texts(["一只猫"])).max() < 1e-5
-    assert found.model.name_or_path == "user/small"
+    assert found.model.name_or_path == found.model.config.name_or_path == "user/small"
 
 
 def test_the_files_of_a_repo_on_the_hub_are_checked_like_those_of_a_folder(hub):

@@ -105,7 +105,7 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
 
     with _loading(repo), _asking(repo), exchange():
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(TEXTS)))
-        _is_ours(folder)  # transformers reads JSON without limits
+        _is_ours(folder)  # our reader's limits come first: transformers has none
         _config(repo, repo, revision=folder.name)  # before the weights are fetched
         snapshot_download(repo, revision=folder.name, allow_patterns=list(WEIGHTS))
     return folder, folder.name
@@ -180,7 +180,7 @@ def _load(repo: str, folder: Path, device_map: Any, dtype: str | torch.dtype) ->
             f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
             "Convert or fetch the repo again."
         )
-    model.name_or_path = repo  # PEFT notes it, where a folder of the cache would help nobody
+    model.name_or_path = model.config.name_or_path = repo  # PEFT notes it; a folder of the cache would help nobody
     return model, AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 
