@@ -22,6 +22,8 @@ from hf_zhclip.errors import InputError, WorkError
 from hf_zhclip.inference import Corpus, Embedder, embed, embedding
 from hf_zhclip.inference.corpus import MANIFEST, is_weights, read_manifest, read_shard, write_shard
 from hf_zhclip.inference.ranks import ranks
+from zhclip_cli import embed as embed_command
+from zhclip_cli import search as search_command
 
 from tests.data.made import picture, tsv, write
 from tests.inference.exported import export, small_repo
@@ -780,12 +782,18 @@ def test_wrong_words_are_told_before_anything_heavy_is_imported_and_as_the_funct
     assert os.listdir(tmp_path).count("OUT") == 0
 
 
+def test_the_command_knows_the_names_that_it_does_not_import():
+    assert embed_command.DTYPES == embedding.DTYPES
+    assert embed_command.ENGINES == tuple(embedding.ENGINES)
+    assert search_command.MANIFEST == MANIFEST
+
+
 @pytest.mark.parametrize("place", ["user/name", "data/valid", "data/va"])
 def test_a_name_on_the_hub_and_the_beginning_of_names_are_no_missing_places(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tsv(tmp_path / "data")
     options = {"repo": "user/repo", "input": place, "engine": "torch", "dtype": "auto"}
-    said = zhclip_cli.embed.refusal(options | dict.fromkeys(zhclip_cli.embed.COUNTS))
+    said = embed_command.refusal(options | dict.fromkeys(embed_command.COUNTS))
     assert (said is None) == (place != "data/va")
 
 
