@@ -172,7 +172,7 @@ WALKED = {
         "a_length_of_texts_within_the_limits_is_taken": ("conversion/pipeline.py _longest_text",),
         "a_pair_of_two_widths_gets_the_text_tower_s_own_clip": ("conversion/pipeline.py _pair_fields",),
         "a_pair_without_a_scale_gets_the_whole_clip": ("conversion/detection/parts.py describe",),
-        "a_place_around_the_source_is_another": ("src/hf_zhclip/staging.py check_apart",),
+        "a_place_around_the_report_is_another": ("src/hf_zhclip/staging.py check_apart",),
         "a_second_config_is_fetched": ("conversion/reading/read.py _config_files",),
         "a_setting_is_written_into_tokenizer_config_json": ("conversion/tokenizers/builders.py _check_bert_folder",),
         "a_shard_size_of_the_message_is_taken": ("conversion/repos/write.py check_shard_size",),

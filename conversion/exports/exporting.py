@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load, save_file
 
+from hf_zhclip.replacing import TOKENIZER, WEIGHTS, Kind
 from hf_zhclip.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 
 from .. import mapping
@@ -24,10 +25,20 @@ from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
-from .natives import PIXELS, Native, about_padding, differences, native_for
+from .natives import NATIVES, PIXELS, Native, about_padding, differences, native_for
 from .onnx import transformers_js, writing
 from .onnx.asking import TRANSFORMERS_JS, Asked, check_asked, read_proof
 from .quiet import without_bars
+
+TRANSFORMERS = Kind(
+    title="export to transformers",
+    marks={"config.json": ("model_type", tuple(native.model_type for native in NATIVES))},
+    names=(
+        *("config.json", "processor_config.json", "preprocessor_config.json"),
+        *(*WEIGHTS, *TOKENIZER),
+    ),
+)
+"""What an export to transformers writes; a folder from the hub has other files, too."""
 
 SUFFIXES = (".pt", ".pth")
 """The suffixes of cn_clip's files."""
@@ -163,8 +174,10 @@ def _check_arguments(
                     "--max-shard-size does not apply to ONNX: a graph has one file of weights. Leave --max-shard-size "
                     "out."
                 )
-            check_absent(destination, force, writing.MARKS)
-        elif to == "transformers" or not force:  # which files mark a folder that may be replaced, the report says
+            check_absent(destination, force, writing.KIND)
+        elif to == "transformers":
+            check_absent(destination, force, TRANSFORMERS)
+        elif not force:  # which files mark a folder that may be replaced, the report says
             check_absent(destination, force)
     else:
         if destination.suffix not in SUFFIXES:
@@ -188,7 +201,7 @@ def _to_transformers(
 ) -> Exported:
     native = native_for(repo.config)
     order = repo.processor.image_processor.image_order
-    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force) as folder:
+    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, TRANSFORMERS) as folder:
         progress(f"Writing {native.name}")
         config = _native_config(native, repo)
         tensors = _native_tensors(native, repo, config.dtype)
@@ -406,8 +419,8 @@ def _to_source(
     repo = read_repo(out)
     parts = source_files.homes(repo, report)
     titles = " and ".join(part.source.title for part in parts)
-    marks = [f"{part.place}/{part.weights}".lstrip("/") for part in parts]
-    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, marks) as folder:
+    kind = source_files.kind(parts, repo)
+    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, kind) as folder:
         progress(f"Writing the files of {titles}")
         source_files.write(folder, parts, repo, report, max_shard_size)
         progress("Converting the files back")
@@ -431,7 +444,7 @@ def _to_onnx(out: Path, destination: Path, asked: Asked, force: bool, progress: 
     report = read_proof(out)
     repo = read_repo(out)
     data = writing.read_data_of(asked, repo)
-    with staging(destination, writing.needed_bytes(repo, asked.precision), force, writing.MARKS) as folder:
+    with staging(destination, writing.needed_bytes(repo, asked.precision), force, writing.KIND) as folder:
         written = writing.write(repo, report, folder, asked, data, progress)
     return Exported(
         to="onnx",
@@ -449,7 +462,7 @@ def _to_transformers_js(
     report = read_proof(out)
     repo = read_repo(out)
     native = transformers_js.native_of(repo)
-    with staging(destination, transformers_js.needed_bytes(repo, native), force, writing.MARKS) as folder:
+    with staging(destination, transformers_js.needed_bytes(repo, native), force, writing.KIND) as folder:
         checked = transformers_js.write(repo, native, report, folder, asked, progress)
     return Exported(
         to="onnx",

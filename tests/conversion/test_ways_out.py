@@ -715,10 +715,21 @@ def a_source_inside_of_what_would_be_replaced(tmp):
 
 
 @walk(a_source_inside_of_what_would_be_replaced)
-def a_place_around_the_source_is_another(tmp, words, said):
-    assert "--force would delete both. Choose another place" in said
+def a_foreign_folder_is_moved_out_of_what_would_be_replaced(tmp, words, said):
+    assert "so --force does not replace it. Choose another place, or move source out of it first" in said
     (tmp / "OUT" / "source").rename(tmp / "source")  # the command of this test has one place
     return [tmp / "source", "--force"]
+
+
+def a_report_inside_of_what_would_be_replaced(tmp):
+    (tmp / "OUT").mkdir()
+    return [*bad.cn_clip(tmp, bad.vit()), "--force", "--report", tmp / "OUT" / "report.json"]
+
+
+@walk(a_report_inside_of_what_would_be_replaced)
+def a_place_around_the_report_is_another(tmp, words, said):
+    assert "--force would delete both. Choose another place" in said
+    return [*words[:-1], tmp / "report.json"]
 
 
 def only_sentencepiece(tmp):

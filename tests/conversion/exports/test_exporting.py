@@ -559,8 +559,8 @@ def test_a_wrong_argument_is_told_before_anything_is_read(destination, arguments
 def test_force_does_not_delete_the_repo_itself(changed, tmp_path):
     out = changed("cn_clip_vit")
     (tmp_path / "config.json").write_text("{}")
-    for destination in (out, tmp_path):
-        with pytest.raises(InputError, match="and --force would delete both"):
+    for destination, why in ((out, "holds no export to transformers"), (tmp_path, "holds no export")):
+        with pytest.raises(InputError, match=why):
             export(out, destination, to="transformers", force=True)
     assert (out / "model.safetensors").exists()
 
@@ -572,7 +572,11 @@ def test_force_deletes_neither_the_current_folder_nor_one_that_is_no_repo(repo, 
         (folder / "precious.txt").write_text("x")
     (here / "config.json").write_text("{}")
     monkeypatch.chdir(here)
-    for destination, why in ((".", "would delete both"), (here, "would delete both"), (photos, "holds no repo")):
+    for destination, why in (
+        (".", "the current directory"),
+        (here, "the current directory"),
+        (photos, "holds no export"),
+    ):
         with pytest.raises(InputError, match=why):
             export(repo("cn_clip_vit").path, destination, to="transformers", force=True)
     assert (here / "precious.txt").exists() and (photos / "precious.txt").exists()

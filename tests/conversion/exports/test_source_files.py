@@ -594,7 +594,7 @@ def test_force_replaces_an_earlier_export_and_nothing_else(family, repo, tmp_pat
 
     (tmp_path / "NOTES").mkdir()
     (tmp_path / "NOTES" / "notes.txt").touch()
-    with pytest.raises(InputError, match="holds no repo"):
+    with pytest.raises(InputError, match="holds no export"):
         export(repo(family).path, tmp_path / "NOTES", to="source", force=True)
     assert entries(tmp_path) == {"HOME", "NOTES"} and entries(tmp_path / "NOTES") == {"notes.txt"}
 
