@@ -172,6 +172,9 @@ WALKED = {
         "a_length_of_texts_within_the_limits_is_taken": ("conversion/pipeline.py _longest_text",),
         "a_pair_of_two_widths_gets_the_text_tower_s_own_clip": ("conversion/pipeline.py _pair_fields",),
         "a_pair_without_a_scale_gets_the_whole_clip": ("conversion/detection/parts.py describe",),
+        "a_foreign_folder_is_moved_out_of_what_would_be_replaced": (
+            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
+        ),
         "a_place_around_the_report_is_another": ("src/hf_zhclip/staging.py check_apart",),
         "a_second_config_is_fetched": ("conversion/reading/read.py _config_files",),
         "a_setting_is_written_into_tokenizer_config_json": ("conversion/tokenizers/builders.py _check_bert_folder",),
@@ -287,9 +290,6 @@ WALKED = {
             "conversion/reading/companions.py LEGACY_HEAD",
         ),
         "test_a_name_is_taken_from_what_list_prints": ("conversion/reading/hub.py locate",),
-        "test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_chosen": (
-            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
-        ),
         "test_a_repo_that_is_converted_already_is_trained_and_finished_with_itself_as_base": (
             "conversion/repos/lineage.py _left_in",
         ),

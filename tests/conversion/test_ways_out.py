@@ -749,7 +749,12 @@ def a_tokenizer_json_that_is_missing_is_fetched(tmp, words, said):
 # The walks
 
 SEEN_BY_CONVERT = (
-    *("what_exists_is_replaced_by_force", "a_place_around_the_source_is_another", "the_folder_of_a_report_is_made"),
+    *(
+        "what_exists_is_replaced_by_force",
+        "a_foreign_folder_is_moved_out_of_what_would_be_replaced",
+        "a_place_around_the_report_is_another",
+        "the_folder_of_a_report_is_made",
+    ),
     *("weights_that_are_no_numbers_are_converted_anyway", "another_place_of_a_report_is_chosen"),
     *("a_dtype_that_is_too_narrow_is_another", "a_shard_size_of_the_message_is_taken"),
     *("a_length_of_texts_within_the_limits_is_taken", "another_length_of_texts_is_taken"),
