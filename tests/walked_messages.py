@@ -22,6 +22,7 @@ WALKED = {
         "test_what_a_message_says_works_behind_a_wrapper_too": ("conversion/detection/prefixes.py without_empty",),
     },
     "tests/conversion/exports/test_exporting.py": {
+        "test_force_does_not_replace_the_original": ("conversion/exports/exporting.py _refuse_original",),
         "test_the_code_that_loads_a_folder_runs": ("conversion/exports/natives.py TORCHVISION",),
     },
     "tests/conversion/exports/test_source_files.py": {
@@ -259,6 +260,11 @@ WALKED = {
         "what_exists_is_replaced_by_force": ("src/hf_zhclip/staging.py _refuse_existing: or pass --force",),
         "widths_of_a_multilingual_clip_are_taken_from_the_same_folder": (
             "conversion/sources/multilingual_clip.py _check_sizes",
+        ),
+    },
+    "tests/conversion/test_pipeline.py": {
+        "test_force_replaces_a_report_and_no_other_file_in_its_place": (
+            "conversion/pipeline.py _check_report: exists already and is no report",
         ),
     },
     "tests/conversion/test_ways_out_of_repos.py": {

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,8 +20,9 @@ from ..errors import InputError, ParityError
 from ..mapping import plan
 from ..proof import compared, samples
 from ..proof.fresh_process import answered
+from ..reading.files import sha256
 from ..repos.repo import Repo, read_repo
-from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, FILE, SAMENESS, Comparison, Report, read_report
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
@@ -129,6 +130,8 @@ def export(
     if to == "onnx":
         return _to_onnx(out, destination, asked, force, progress)
     repo = read_repo(out)
+    if to == "cn_clip" and (out / FILE).is_file():
+        _refuse_original(out, read_report(out), [destination], force)
     if repo.is_text_alone:
         there = destination.with_suffix("") if to == "cn_clip" else destination
         raise InputError(f"{out} {_TEXT_ALONE[to]}{_SAVE_TOWER.format(here=_quoted(out), there=_quoted(there))}")
@@ -186,6 +189,16 @@ def _check_arguments(
             )
         check_absent_file(destination, force)
     check_apart(destination, out)
+
+
+def _refuse_original(out: Path, report: Report, files: Sequence[Path], force: bool) -> None:
+    """Refuses to replace the file that the repo was converted from, which may have the name of an export's file."""
+    names = {name for source in report.sources for name in source["files"]}
+    hashes = {digest for source in report.sources for digest in source["files"].values()}
+    suffixes = {Path(name).suffix for name in names}
+    for file in files if force else ():
+        if file.suffix in suffixes and file.is_file() and sha256(file) in hashes:
+            raise InputError(f"{file} is the original of {out}, so --force does not replace it. Choose another place.")
 
 
 # transformers
@@ -417,6 +430,7 @@ def _to_source(
 ) -> Exported:
     report = source_files.read_home(out)
     repo = read_repo(out)
+    _refuse_original(out, report, [each for each in destination.glob("**/*") if each.is_file()], force)
     parts = source_files.homes(repo, report)
     titles = " and ".join(part.source.title for part in parts)
     kind = source_files.kind(parts, repo)

@@ -74,7 +74,7 @@ def obstacle(out: Path, kind: Kind) -> Obstacle | None:
     """Why a folder is not replaced; None if it may be replaced. An empty folder may."""
     if (place := _place(out)) or not any(out.iterdir()):
         return place
-    if not any(_is_mark(out / name, wanted) for name, wanted in kind.marks.items()):
+    if not any(is_mark(out / name, wanted) for name, wanted in kind.marks.items()):
         return Obstacle(f"holds no {kind.title} (no {' or '.join(map(_told, kind.marks.items()))})")
     names = tuple(_names(out, kind))
     foreign = next((each for each in _files(out) if not any(_fits(each, name) for name in names)), None)
@@ -94,7 +94,8 @@ def _place(out: Path) -> Obstacle | None:
     return Obstacle("is the root of a disk") if os.path.ismount(out) else None
 
 
-def _is_mark(file: Path, wanted: tuple[str, tuple[str, ...]] | None) -> bool:
+def is_mark(file: Path, wanted: tuple[str, tuple[str, ...]] | None) -> bool:
+    """Whether a file is a mark of a kind of folder: see `Kind.marks`."""
     if wanted is None or not file.is_file():
         return file.is_file()
     field, values = wanted

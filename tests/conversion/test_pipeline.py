@@ -494,6 +494,25 @@ def test_force_does_not_delete_what_the_work_needs(place, found, tmp_path, facts
     assert contents(tmp_path) == before
 
 
+def test_force_replaces_a_report_and_no_other_file_in_its_place(original, tmp_path, out):
+    found, place = original("cn_clip_vit"), tmp_path / "report.json"
+    for content in ("my thesis", '{"a": 1}', "[]"):
+        place.write_text(content)
+        with pytest.raises(
+            InputError, match="report.json exists already and is no report, so --force does not replace"
+        ):
+            convert(found.source, out, report=place, force=True, **found.arguments)
+        assert place.read_text() == content and entries(tmp_path) == {"report.json"}
+
+    convert(found.source, out, report=tmp_path / "another.json", **found.arguments)
+    (tmp_path / "another.json").unlink()
+
+    place.write_text('{"format_version": 1, "comparisons": []}')
+    convert(found.source, out, report=place, force=True, **found.arguments)
+    assert place.read_bytes() == (out / "conversion_report.json").read_bytes()
+    assert entries(tmp_path) == {"report.json", "OUT"}
+
+
 def test_force_replaces_an_old_repo(original, repo, tmp_path):
     found = original("cn_clip_vit")
     out = tmp_path / "OUT"

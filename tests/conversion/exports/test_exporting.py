@@ -582,6 +582,26 @@ def test_force_deletes_neither_the_current_folder_nor_one_that_is_no_repo(repo, 
     assert (here / "precious.txt").exists() and (photos / "precious.txt").exists()
 
 
+@pytest.mark.parametrize("to", ["cn_clip", "source"])
+def test_force_does_not_replace_the_original(to, original, repo, tmp_path):
+    """Its name may be the name that an export has."""
+    found = original("cn_clip_vit")
+    folder = tmp_path / "original"
+    folder.mkdir()
+    place = folder / ("epoch_latest.pt" if to == "source" else "clip.pt")
+    shutil.copy(found.source, place)
+    destination = folder if to == "source" else place
+
+    with pytest.raises(InputError, match=f"{place.name} is the original of .*, so --force does not replace it"):
+        export(repo("cn_clip_vit").path, destination, to=to, force=True)
+
+    assert entries(tmp_path) == {"original"} and entries(folder) == {place.name}
+
+    another = tmp_path / ("another" if to == "source" else "another.pt")
+    export(repo("cn_clip_vit").path, another, to=to)
+    export(repo("cn_clip_vit").path, another, to=to, force=True)
+
+
 def test_force_replaces_what_was_exported_before(repo, tmp_path):
     (tmp_path / "home.pt").write_text("old")
     export(repo("cn_clip_vit").path, tmp_path / "home.pt", to="cn_clip", force=True)
