@@ -578,6 +578,9 @@ WALKED = {
         ),
         "test_what_ends_a_training_is_said_and_its_checkpoints_stay": ("src/hf_zhclip/training/training.py _STAY",),
     },
+    "tests/test_cli.py": {
+        "test_every_command_has_help": ("src/zhclip_cli/command_line.py _Parser.error",),
+    },
     "tests/test_typed_inputs_zhclip.py": {
         "test_the_calls_of_that_message_work": (
             "src/hf_zhclip/modeling_zhclip.py ZhCLIPPreTrainedModel.processor",

@@ -192,12 +192,14 @@ def _check_arguments(
 
 
 def _refuse_original(out: Path, report: Report, files: Sequence[Path], force: bool) -> None:
-    """Refuses to replace the file that the repo was converted from, which may have the name of an export's file."""
-    names = {name for source in report.sources for name in source["files"]}
-    hashes = {digest for source in report.sources for digest in source["files"].values()}
-    suffixes = {Path(name).suffix for name in names}
+    """Refuses to replace the file that the repo was converted from, which may have the name of an export's file.
+
+    An export's safetensors file may be the same as the original's, byte for byte, so that nothing is lost there.
+    """
+    originals = {name: digest for source in report.sources for name, digest in source["files"].items()}
+    suffixes = {Path(name).suffix for name in originals} - {".safetensors"}
     for file in files if force else ():
-        if file.suffix in suffixes and file.is_file() and sha256(file) in hashes:
+        if file.suffix in suffixes and file.is_file() and sha256(file) in originals.values():
             raise InputError(f"{file} is the original of {out}, so --force does not replace it. Choose another place.")
 
 
