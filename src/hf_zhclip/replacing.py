@@ -13,9 +13,9 @@ from .json_files import read_any_json
 
 OF_SYSTEMS = (
     *(".DS_Store", "Thumbs.db", "desktop.ini"),
-    *(".gitattributes", ".cache/huggingface/**", "**/__pycache__/**", "**/.ipynb_checkpoints/**"),
+    *(".*.zhclip-*", ".gitattributes", ".cache/huggingface/**", "**/__pycache__/**", "**/.ipynb_checkpoints/**"),
 )
-"""What systems, the hub's client, Python and notebooks put into any folder, and make again."""
+"""What systems, killed runs, the hub's client, Python and notebooks put into any folder, and make again."""
 
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
