@@ -112,6 +112,8 @@ CONFIGS = {
     "a_pad_token_that_is_negative": of_config("text_config", pad_token_id=-1),
     "attention_by_a_kernel_of_the_hub": of_config(None, attn_implementation="stranger/kernel"),
     "attention_by_a_kernel_in_another_field": of_config(None, _attn_implementation="stranger/kernel"),
+    "experts_by_a_kernel_of_the_hub": of_config("text_config", experts_implementation="stranger/kernel"),
+    "layers_that_are_fused": of_config(None, fusion_config={"a": {"kernel": "stranger/kernel"}}),
     "a_version_that_is_an_object": of_config(None, hf_zhclip_version={}, transformers_version=[]),
 }
 ATTACKS.update(CONFIGS)
@@ -193,6 +195,18 @@ def an_index_that_leaves_the_folder(folder):
     with safe_open(folder.parent / "x.safetensors", "pt") as file:
         names = dict.fromkeys(file.keys(), "../x.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+@attack
+def weights_under_another_name_whose_index_leaves_the_folder(folder):
+    """The report's hash is that of model.safetensors, which transformers does not read."""
+    from safetensors import safe_open
+
+    shutil.copy(folder / "model.safetensors", folder.parent / "x.safetensors")
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        names = dict.fromkeys(file.keys(), "../x.safetensors")
+    (folder / "other.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    edit(folder, "config.json", lambda config: config.update(transformers_weights="other.safetensors.index.json"))
 
 
 @attack
@@ -380,6 +394,13 @@ def test_a_repo_whose_pictures_are_of_another_size_than_its_model_s_is_refused_w
     folder = shutil.copytree(repo, tmp_path / "repo")
     edit(folder, "processor_config.json", lambda content: content["image_processor"]["size"].update({side: 32}))
     with pytest.raises(InputError, match="has an image processor that gives .*pixels, but its model takes 64 x 64"):
+        load_pair(str(folder))
+
+
+def test_weights_under_another_name_are_refused(repo, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    ATTACKS["weights_under_another_name_whose_index_leaves_the_folder"](folder)
+    with pytest.raises(InputError, match="states transformers_weights, which makes transformers load something else"):
         load_pair(str(folder))
 
 

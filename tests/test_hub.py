@@ -10,6 +10,7 @@ import zhclip_cli
 from hf_zhclip import hub
 
 from tests.conversion.publishing.pushing import FILES, TOKENS, repo_of
+from tests.data.made import picture, write
 from tests.loopback_hub import connect, serve
 
 
@@ -53,3 +54,9 @@ def test_after_an_exchange_the_client_is_as_it_was():
     with hub.exchange():
         assert hooks() == [*before, hub._limit]
     assert hooks() == before
+
+
+def test_a_silent_hub_is_given_up_where_a_repo_is_loaded(silent, capsys, tmp_path):
+    write(tmp_path / "pictures", **{"1.png": picture()})
+    assert zhclip_cli.main(["embed", "user/repo", str(tmp_path / "pictures"), str(tmp_path / "OUT")]) == 1
+    assert "did not answer, or stopped answering" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError, ZhclipError, is_fault
+from ..errors import InputError, WorkError, ZhclipError, is_fault
 from ..hub import exchange
 from ..json_files import brief, read_json
 from ..repo_files import check_files
@@ -41,14 +41,13 @@ def load_pair(
     Raises:
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
-    _check_place(repo)
-    if (Path(repo) / "config.json").is_file() and read_json(Path(repo) / "config.json").get(
-        "model_type"
-    ) == "hf_zhclip":
-        check_files(Path(repo))
+    folder, _ = located(repo)
+    config = folder / "config.json"
+    if config.is_file() and read_json(config).get("model_type") == "hf_zhclip":
+        check_files(folder)
     with _loading(repo):
-        _check_config(repo, context_length)
-        model, processor = _load(repo, device_map, dtype)
+        _check_config(repo, folder, context_length)
+        model, processor = _load(repo, folder, device_map, dtype)
         _check_tokenizer(repo, processor.tokenizer, model.config, context_length)
         _check_pictures(repo, processor.image_processor, model.config)
         return model, processor
@@ -62,8 +61,14 @@ def _check_place(repo: str) -> None:
         )
 
 
-FETCHED = ("*.json", "*.txt", "*.safetensors")
-"""The files of a repo on the hub that loading needs, as patterns."""
+FETCHED = (
+    *("config.json", "processor_config.json", "preprocessor_config.json", "conversion_report.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model"),
+    *("model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
+    "adapter_config.json",  # which no converted repo has: it is refused, as in a folder
+)
+"""The files of a repo on the hub that are fetched, as patterns: what loading reads, and no code or pickle."""
 
 
 def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
@@ -75,15 +80,42 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
 
     Raises:
         InputError: there is no such place.
+        WorkError: the hub does not answer.
     """
     _check_place(repo)
     if Path(repo).exists():
         return Path(repo), None
     from huggingface_hub import snapshot_download
 
-    with _loading(repo), exchange():
+    with _loading(repo), _asking(repo), exchange():
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FETCHED)))
     return folder, folder.name
+
+
+@contextmanager
+def _asking(repo: str) -> Iterator[None]:
+    """Tells a hub that gave no answer; `_loading` tells what the hub said.
+
+    Raises:
+        WorkError: the hub did not answer, or stopped answering.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
+    except Exception as error:
+        chain: list[BaseException] = [error]
+        while chain[-1].__cause__ is not None:
+            chain.append(chain[-1].__cause__)
+        lost = [each for each in chain if isinstance(each, HTTPError | TimeoutError)]
+        answered = any(getattr(each, "response", None) is not None for each in lost)
+        if not lost or answered or constants.HF_HUB_OFFLINE:
+            raise
+        raise WorkError(
+            f"The hub at {constants.ENDPOINT} did not answer, or stopped answering, when it was asked for {repo}: "
+            f"{lost[0]}. Check the network (HF_ENDPOINT, HTTPS_PROXY), then run the command again."
+        ) from error
 
 
 DECIDING = (
@@ -126,10 +158,10 @@ def _loading(repo: str) -> Iterator[None]:
         ) from error
 
 
-def _check_config(repo: str, context_length: int | None) -> None:
+def _check_config(repo: str, folder: Path, context_length: int | None) -> None:
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(repo, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     found = (config.architectures or [config.model_type])[0]
     if not isinstance(config, ZhCLIPConfig) or found != WANTED:
         raise InputError(
@@ -139,18 +171,18 @@ def _check_config(repo: str, context_length: int | None) -> None:
     _check_length(context_length, config.max_text_positions)
 
 
-def _load(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+def _load(repo: str, folder: Path, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoProcessor
 
     from .. import ZhCLIPModel
 
-    model, found = ZhCLIPModel.from_pretrained(repo, dtype=dtype, device_map=device_map, output_loading_info=True)
+    model, found = ZhCLIPModel.from_pretrained(folder, dtype=dtype, device_map=device_map, output_loading_info=True)
     if missing := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
         raise InputError(
             f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
             "Convert or fetch the repo again."
         )
-    return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+    return model, AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 
 def _check_tokenizer(repo: str, tokenizer: Any, config: ZhCLIPConfig, context_length: int | None) -> None:
