@@ -18,6 +18,7 @@ from hf_zhclip.inference.loading import load_pair
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
+from tests.data import made
 from tests.fork_server import Server
 from tests.test_budget import MOST_MIB, MOST_SECONDS
 
@@ -313,15 +314,26 @@ def a_class_of_a_stranger(folder):
     edit(folder, "processor_config.json", lambda content: content.update(processor_class="Evil"))
 
 
+def _places(folder: Path) -> dict[str, str]:
+    """Pictures with texts, and a place for the result, beside a repo."""
+    places = {name: folder.parent / name for name in ("data", "out")}
+    if not places["data"].exists():
+        made.tsv(places["data"])
+    return {name: str(place) for name, place in places.items()}
+
+
 COMMANDS: dict[str, Callable[[Path], tuple[str, list[Any]]]] = {
     "load": lambda folder: ("tests.fork_server:load", [str(folder)]),
+    "train": lambda folder: ("tests.fork_server:train", [str(folder), *_places(folder).values()]),
     **{
         name: lambda folder, words=words: (
             "zhclip_cli.command_line:main",
-            [[word.format(folder=folder, out=folder.parent / "OUT") for word in words]],
+            [[word.format(folder=folder, **_places(folder)) for word in words]],
         )
         for name, words in {
             "inspect": ("inspect", "{folder}"),
+            "evaluate": ("evaluate", "{folder}", "{data}"),
+            "embed": ("embed", "{folder}", "{data}", "{out}", "--texts"),
             "card": ("card", "{folder}", "--force"),
             "push": ("push", "{folder}", "stranger/repo"),
             "verify": ("verify", "{folder}"),
