@@ -465,6 +465,12 @@ WALKED = {
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
     },
+    "tests/test_configuration_zhclip.py": {
+        "test_a_config_json_that_makes_transformers_load_something_else_is_refused": (
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: which makes",
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: holds its weights",
+        ),
+    },
     "tests/training/test_sharded.py": {
         "test_version_1_of_fsdp_is_refused_and_version_2_is_taken": (
             "src/hf_zhclip/training/sharding.py make_shardable",
