@@ -22,6 +22,7 @@ WALKED = {
         "test_what_a_message_says_works_behind_a_wrapper_too": ("conversion/detection/prefixes.py without_empty",),
     },
     "tests/conversion/exports/test_exporting.py": {
+        "test_force_does_not_replace_the_original": ("conversion/exports/exporting.py _refuse_original",),
         "test_the_code_that_loads_a_folder_runs": ("conversion/exports/natives.py TORCHVISION",),
     },
     "tests/conversion/exports/test_source_files.py": {
@@ -172,7 +173,10 @@ WALKED = {
         "a_length_of_texts_within_the_limits_is_taken": ("conversion/pipeline.py _longest_text",),
         "a_pair_of_two_widths_gets_the_text_tower_s_own_clip": ("conversion/pipeline.py _pair_fields",),
         "a_pair_without_a_scale_gets_the_whole_clip": ("conversion/detection/parts.py describe",),
-        "a_place_around_the_source_is_another": ("src/hf_zhclip/staging.py check_apart",),
+        "a_foreign_folder_is_moved_out_of_what_would_be_replaced": (
+            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
+        ),
+        "a_place_around_the_report_is_another": ("src/hf_zhclip/staging.py check_apart",),
         "a_second_config_is_fetched": ("conversion/reading/read.py _config_files",),
         "a_setting_is_written_into_tokenizer_config_json": ("conversion/tokenizers/builders.py _check_bert_folder",),
         "a_shard_size_of_the_message_is_taken": ("conversion/repos/write.py check_shard_size",),
@@ -258,6 +262,11 @@ WALKED = {
             "conversion/sources/multilingual_clip.py _check_sizes",
         ),
     },
+    "tests/conversion/test_pipeline.py": {
+        "test_force_replaces_a_report_and_no_other_file_in_its_place": (
+            "conversion/pipeline.py _check_report: exists already and is no report",
+        ),
+    },
     "tests/conversion/test_ways_out_of_repos.py": {
         "test_a_base_that_cannot_be_fetched_is_passed": ("conversion/layouts/bases.py base_file",),
         "test_a_base_that_was_changed_is_converted_again_by_its_own_command": (
@@ -287,9 +296,6 @@ WALKED = {
             "conversion/reading/companions.py LEGACY_HEAD",
         ),
         "test_a_name_is_taken_from_what_list_prints": ("conversion/reading/hub.py locate",),
-        "test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_chosen": (
-            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
-        ),
         "test_a_repo_that_is_converted_already_is_trained_and_finished_with_itself_as_base": (
             "conversion/repos/lineage.py _left_in",
         ),
@@ -459,6 +465,12 @@ WALKED = {
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
     },
+    "tests/test_configuration_zhclip.py": {
+        "test_a_config_json_that_makes_transformers_load_something_else_is_refused": (
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: which makes",
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: holds its weights",
+        ),
+    },
     "tests/training/test_sharded.py": {
         "test_version_1_of_fsdp_is_refused_and_version_2_is_taken": (
             "src/hf_zhclip/training/sharding.py make_shardable",
@@ -578,6 +590,9 @@ WALKED = {
             "src/hf_zhclip/training/training.py _less_memory: --gradient_checkpointing",
         ),
         "test_what_ends_a_training_is_said_and_its_checkpoints_stay": ("src/hf_zhclip/training/training.py _STAY",),
+    },
+    "tests/test_cli.py": {
+        "test_every_command_has_help": ("src/zhclip_cli/command_line.py _Parser.error",),
     },
     "tests/test_typed_inputs_zhclip.py": {
         "test_the_calls_of_that_message_work": (

@@ -156,6 +156,16 @@ def test_a_place_in_the_data_is_refused(repo, data, tmp_path):
     assert "would become a part of the data" in refused(repo, data, data / "T")
 
 
+@pytest.mark.parametrize("inner", ["OUT", "deep/OUT"])
+def test_a_place_in_the_repo_or_in_any_data_is_refused(inner, repo, tmp_path):
+    split = tsv(tmp_path / "tsv")
+    before = {place: sorted(place.rglob("*")) for place in (repo, split)}
+    for place in before:
+        said = refused(repo, split, place / inner)
+        assert said == f"{place / inner} lies in {place}, which a training only reads. Choose a place outside."
+    assert before == {place: sorted(place.rglob("*")) for place in (repo, split)}
+
+
 def test_a_place_under_a_file_is_refused(repo, data, tmp_path):
     (tmp_path / "fil").write_text("x")
     assert "fil is no folder" in refused(repo, data, tmp_path / "fil" / "T")

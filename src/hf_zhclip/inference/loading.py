@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 from ..amounts import shown_amount
@@ -69,22 +68,20 @@ def check_place(repo: str) -> None:
         )
 
 
-@contextmanager
-def _asking(repo: str) -> Iterator[None]:
-    try:
-        yield
-    except (LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
-        raise WorkError(f"{repo} is no path here, and could not be asked for on the hub: {error}") from error
-
-
 def _is_ours(folder: Path) -> bool:
     """Whether a folder's config.json states our model type; another folder is refused by what it holds."""
     file = folder / "config.json"
     return file.is_file() and read_json(file).get("model_type") == ZhCLIPConfig.model_type
 
 
-TEXTS, WEIGHTS = ("*.json", "*.txt"), ("*.safetensors",)
-"""The files of a repo on the hub that loading needs, as patterns."""
+TEXTS = (
+    *("config.json", "processor_config.json", "preprocessor_config.json", "conversion_report.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "model.safetensors.index.json"),
+    "adapter_config.json",  # which no converted repo has: it is refused, as in a folder
+)
+WEIGHTS = ("model.safetensors", "model-*.safetensors")
+"""The files of a repo on the hub that are fetched, as patterns: what loading reads, and no code or pickle."""
 
 
 def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
@@ -106,9 +103,35 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     with _loading(repo), _asking(repo), exchange():
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(TEXTS)))
         _is_ours(folder)  # our reader's limits come first: transformers has none
-        _config(repo, repo, revision=folder.name)  # before the weights are fetched
+        _config(repo, folder)  # before the weights are fetched
         snapshot_download(repo, revision=folder.name, allow_patterns=list(WEIGHTS))
     return folder, folder.name
+
+
+@contextmanager
+def _asking(repo: str) -> Iterator[None]:
+    """Tells a hub that gave no answer; `_loading` tells what the hub said.
+
+    Raises:
+        WorkError: the hub did not answer, or stopped answering.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
+    except Exception as error:
+        chain: list[BaseException] = [error]
+        while chain[-1].__cause__ is not None:
+            chain.append(chain[-1].__cause__)
+        lost = [each for each in chain if isinstance(each, HTTPError | TimeoutError)]
+        answered = any(getattr(each, "response", None) is not None for each in lost)
+        if not lost or answered or constants.HF_HUB_OFFLINE:
+            raise
+        raise WorkError(
+            f"The hub at {constants.ENDPOINT} did not answer, or stopped answering, when it was asked for {repo}: "
+            f"{lost[0]}. Check the network (HF_ENDPOINT, HTTPS_PROXY), then run the command again."
+        ) from error
 
 
 DECIDING = (
@@ -151,15 +174,15 @@ def _loading(repo: str) -> Iterator[None]:
         ) from error
 
 
-def _config(repo: str, place: str | Path, **options: str) -> ZhCLIPConfig:
-    """The config of a repo, which lies in `place`.
+def _config(repo: str, folder: Path) -> ZhCLIPConfig:
+    """The config of a repo, whose files lie in `folder`.
 
     Raises:
         InputError: it is none of a model with both towers.
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     found = (config.architectures or [config.model_type])[0]
     if not isinstance(config, ZhCLIPConfig) or found != WANTED:
         raise InputError(

@@ -110,6 +110,9 @@ def train(
     given = {**{name: value for name, value in values.items() if name not in FIELDS}, **arguments}
     args = _arguments(place, given, validation is not None)
     check_outside(place, data)
+    for each in (repo, data):
+        if Path(each).resolve() in place.resolve().parents:
+            raise InputError(f"{place} lies in {each}, which a training only reads. Choose a place outside.")
     pairs = Pairs(read(data, split=split), tell)
     pool = None if validation is None else _pool(data, validation)
     _check_sizes(args, len(pairs), tell)
