@@ -257,7 +257,9 @@ def _activation(name: str) -> Activation:
 
 
 def _fits(tower: Any, parts: Parts) -> bool:
-    """Whether the layers are those of which `TOWERS` speaks, and not, for example, quantised."""
+    """Whether the layers are those of which `TOWERS` speaks, and not, for example, quantised or a decoder's."""
+    if getattr(tower.config, "is_decoder", False):
+        return False  # each word sees only the words before it
     return all(type(each) is nn.Linear and each.bias is not None for each in _products(tower, parts))
 
 
