@@ -326,6 +326,7 @@ WALKED = {
             "conversion/publishing/cards.py check_writable: is no converted",
             "conversion/repos/repo.py read_repo",
             "conversion/repos/repo.py _check_config",
+            "conversion/ways_out.py refuse_no_folder",
         ),
         "test_an_original_that_is_loaded_is_converted_by_the_command_of_the_message": (
             "src/hf_zhclip/configuration_zhclip.py _family",
