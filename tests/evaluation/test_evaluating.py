@@ -208,6 +208,9 @@ def repos(tmp_path, repo):
     (tmp_path / "foreign" / "config.json").write_text(json.dumps(foreign))
     (tmp_path / "foreign" / "code.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
     (tmp_path / "epoch_latest.pt").write_bytes(b"PK\x03\x04 no repo \xff")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "typeless").mkdir()
+    (tmp_path / "typeless" / "config.json").write_text("{}")
     ZhCLIPTextModelWithProjection.from_pretrained(repo).save_pretrained(tmp_path / "tower")
 
 
@@ -216,10 +219,12 @@ def repos(tmp_path, repo):
     [
         ("nothing", "does not exist"),
         ("chinese-clip-vit-base-patch16", "chinese-clip-vit-base-patch16 does not exist"),
-        ("epoch_latest.pt", "epoch_latest.pt does not load"),
+        ("epoch_latest.pt", "epoch_latest.pt is a file; a folder was wanted"),
+        ("empty", "empty has no config.json; a folder was wanted"),
         ("broken", "is no valid JSON"),
         ("bert", "BertModel"),
         ("foreign", "foreign does not load"),
+        ("typeless", "key in its config.json. A repo"),
         ("tower", "holds the model 'ZhCLIPTextModelWithProjection'"),
         ("user/missing", "user/missing does not load"),
     ],
