@@ -52,6 +52,15 @@ def of_files(tmp_path):
 # Whole runs
 
 
+def test_texts_that_are_equal_and_have_other_pictures_are_told(of_files, run, tmp_path):
+    """Text 2 has the picture of text 1, so that it is no wrong answer; text 3 has another."""
+    place = tmp_path / "s_texts.jsonl"
+    place.write_text(place.read_text().replace('1"', '2"'))
+    assert "equal" not in run(*of_files)[2]
+    place.write_text(place.read_text().replace('3"', '2"'))
+    assert "3 of 3 texts are equal to a text with other pictures, which count as wrong" in run(*of_files)[2]
+
+
 def test_features_are_scored_by_hand(of_files, run, tmp_path):
     code, text, told = run(*of_files, "--json", "--out", tmp_path / "out")
 
