@@ -693,6 +693,13 @@ def test_an_argument_that_transformers_refuses_late_is_told_as_such(given, says,
     assert re.search(says, refused(repo, data, tmp_path / "T", **given))
 
 
+def test_a_training_shows_its_loss_after_the_first_step_and_every_fifty(repo, data, tmp_path):
+    told = []
+    run(repo, data, tmp_path / "T", told, max_steps=51)
+    steps = [re.match(r"Step (\d+) of 51: loss", line) for line in told]
+    assert [int(each[1]) for each in steps if each] == [1, 50]
+
+
 @pytest.mark.parametrize("words", ["--max_steps many", "--freeze nothing", "--max_steps"])
 def test_a_wrong_word_of_an_argument_is_told_in_a_line(words):
     with pytest.raises(InputError, match=rf"argument {words.split()[0]}\b.*: .+") as caught:

@@ -195,6 +195,10 @@ class Tells(TrainerCallback):
             self._tell(f"Step {state.global_step} of {state.max_steps}: {figures}")
 
 
+SHOWN = {"logging_first_step": True, "logging_steps": 50}
+"""How often the loss is told; transformers would be silent for 500 steps, which may be the whole training."""
+
+
 def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> ContrastiveArguments:
     given = {RENAMED.get(name, name): value for name, value in given.items()}
     known = {each.name for each in dataclasses.fields(ContrastiveArguments) if each.init} - set(OURS)
@@ -215,7 +219,7 @@ def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> Contr
         best |= {f"save_{name}": given[f"eval_{name}"] for name in ("strategy", "steps") if f"eval_{name}" in given}
     given = {name: _typed(name, value) for name, value in given.items()}
     with _right_arguments():
-        return ContrastiveArguments(**{"output_dir": str(folder), **(best if validates else {}), **given})
+        return ContrastiveArguments(**{"output_dir": str(folder), **SHOWN, **(best if validates else {}), **given})
 
 
 _PACKAGE = "the arguments of the training need a package: {}"
