@@ -12,7 +12,7 @@ import pytest
 import zhclip_cli
 from hf_zhclip.staging import staging
 from zhclip_cli import list as command
-from zhclip_cli import signals
+from zhclip_cli import signals, streams
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import entries, save_time
@@ -88,6 +88,37 @@ def test_a_second_signal_does_not_stop_the_cleaning(tmp_path, monkeypatch):
 
     assert (code, said) == (1, "zhclip: ended by SIGTERM; no half-written file was left.\n")
     assert (tmp_path / "cleaned").exists()
+
+
+def test_a_second_signal_at_the_end_of_the_process_changes_neither_its_words_nor_its_code(tmp_path, monkeypatch):
+    tell = streams.tell
+
+    def run():
+        code = zhclip_cli.main()
+        os.kill(os.getpid(), signal.SIGTERM)  # while Python ends
+        return code
+
+    monkeypatch.setattr(sys, "argv", ["zhclip", "list"])
+    monkeypatch.setattr(command, "run", lambda options, as_json: os.kill(os.getpid(), signal.SIGHUP))
+    monkeypatch.setattr(streams, "tell", lambda line: os.kill(os.getpid(), signal.SIGTERM) or tell(line))
+
+    assert ended(tmp_path, run) == (1, "zhclip: ended by SIGHUP; no half-written file was left.\n")
+
+
+def test_a_process_that_does_not_end_after_its_last_words_is_ended(tmp_path, monkeypatch):
+    def run():
+        zhclip_cli.main()
+        time.sleep(60)
+
+    monkeypatch.setattr(sys, "argv", ["zhclip", "list"])
+    monkeypatch.setattr(signals, "PATIENCE", 0.2)
+    monkeypatch.setattr(command, "run", lambda options, as_json: os.kill(os.getpid(), signal.SIGTERM))
+
+    begun = time.monotonic()
+    code, said = ended(tmp_path, run)
+
+    assert code == 1 and said.startswith("zhclip: ended by SIGTERM; no half-written file was left.\n")
+    assert time.monotonic() - begun < 30
 
 
 def test_a_signal_whose_exception_is_lost_ends_the_run_nevertheless(tmp_path, monkeypatch):
