@@ -169,6 +169,46 @@ def test_a_source_that_shrinks_while_it_is_read_is_told_in_a_line(original, tmp_
     assert ended(tmp_path, lambda: zhclip_cli.main(["convert", *original])) == (0, "")
 
 
+def changed_meanwhile(original, tmp_path, monkeypatch, change):
+    """The exit code and the words of an export of a repo whose weights change before they are written."""
+    save_time(monkeypatch)
+    monkeypatch.setattr("zhclip_cli.convert.print_progress", lambda line: None)
+    repo = tmp_path / "repo"
+    assert zhclip_cli.main(["convert", original[0], str(repo), *original[2:]]) == 0
+
+    def changing(line):
+        if line.startswith("Writing"):
+            change(repo / "model.safetensors")
+
+    monkeypatch.setattr("zhclip_cli.export.print_progress", changing)
+
+    def run():
+        signal.alarm(60)
+        return zhclip_cli.main(["export", str(repo), str(tmp_path / "to" / "OUT"), "--to", "transformers"])
+
+    found = ended(tmp_path, run)
+    assert entries(tmp_path) == {"source", "said", "repo"}
+    return found
+
+
+def test_weights_that_shrink_while_they_are_copied_unchanged_are_told_in_a_line(original, tmp_path, monkeypatch):
+    code, said = changed_meanwhile(original, tmp_path, monkeypatch, lambda file: os.truncate(file, 100))
+
+    assert code == 1 and said.count("\n") == 1
+    assert said.startswith("zhclip: a file became shorter while it was read, or its disk failed. Fetch the file again")
+
+
+def test_weights_that_are_replaced_while_a_repo_is_exported_are_told_in_a_line(original, tmp_path, monkeypatch):
+    def replace(file):
+        (file.parent / "new").write_bytes(bytes(5000))
+        (file.parent / "new").rename(file)
+
+    code, said = changed_meanwhile(original, tmp_path, monkeypatch, replace)
+
+    assert code == 2 and said.count("\n") == 1
+    assert "repo does not load any more" in said and "Wait until nothing writes it, and try again." in said
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("after", [0.01, 0.05, 0.2, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6])
 def test_the_command_itself_ends_in_a_line_at_any_moment(after, original, tmp_path):
