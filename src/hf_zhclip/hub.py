@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from huggingface_hub import set_client_factory
@@ -17,6 +17,9 @@ SILENCE = 60.0
 TRIES = 2
 """Requests that a thread makes to a hub that answers none of them; the client itself makes up to seven."""
 
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError)
+"""What the client raises for an answer of another kind than it expects, as a login page of a network is."""
+
 _unanswered = threading.local()
 
 
@@ -24,6 +27,7 @@ _unanswered = threading.local()
 def exchange() -> Iterator[None]:
     """Within it, a silent hub is given up: each request after `SILENCE` or its own limit, and all after `TRIES`."""
     _unanswered.count = 0
+    _ask_for_no_agents()
     before = _http._GLOBAL_CLIENT_FACTORY  # no function gives it
     set_client_factory(_patient(before))
     try:
@@ -31,6 +35,17 @@ def exchange() -> Iterator[None]:
             yield
     finally:
         set_client_factory(before)
+
+
+def _ask_for_no_agents() -> None:
+    """Keeps newer clients from a request of their own: they ask each hub for a list of programs, and keep the answer.
+
+    An answer that is no such list would end every request of every program for a day in a traceback.
+    """
+    with suppress(ImportError):
+        from huggingface_hub.utils import _detect_agent
+
+        _detect_agent._registry = _detect_agent._EMPTY_REGISTRY
 
 
 def _patient(factory: Callable[[], Any]) -> Callable[[], Any]:
