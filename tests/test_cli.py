@@ -536,6 +536,26 @@ def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_clo
     assert (done.returncode, done.stdout) == (2, b"")
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "no more was given"),
+        (
+            RuntimeError("[enforce fail] not enough memory: you tried to allocate 9 bytes.\nframes"),
+            "allocate 9 bytes.",
+        ),
+    ],
+)
+def test_memory_that_does_not_suffice_is_told_in_a_line(error, reason, run, monkeypatch):
+    def fail(options, as_json):
+        raise error
+
+    monkeypatch.setattr(zhclip_cli.list, "run", fail)
+    code, text, said = run("list")
+    assert (code, text, said.count("\n")) == (1, "", 1)
+    assert said.startswith("zhclip: the memory does not suffice: ") and reason in said
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
 @pytest.mark.parametrize("arguments", [thorough(["list"]), ["--help"]])
 def test_an_output_on_a_full_disk_ends_with_1_in_words(arguments, buffered):

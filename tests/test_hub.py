@@ -58,7 +58,7 @@ def nonsense(monkeypatch, tmp_path):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(302 if "Location" in served.headers else 200)
+            self.send_response(served.status)
             for name, value in {"Content-Length": str(len(served.answer)), **served.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -74,7 +74,7 @@ def nonsense(monkeypatch, tmp_path):
         serve(tmp_path / "server", TOKENS) as served,
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
     ):
-        served.answer, served.headers = b"", {}
+        served.status, served.answer, served.headers = 200, b"", {}
         served.endpoint = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         connect(monkeypatch, served, "hf_writer", tmp_path / "home")
@@ -94,9 +94,26 @@ def test_a_hub_that_answers_nonsense_is_told_in_a_line(command, answer, nonsense
 
 @pytest.mark.parametrize("place", ["http://[::bad", "file:///etc/passwd", "/user/repo/resolve/main/x.pt"])
 def test_a_hub_that_sends_the_client_to_a_place_that_is_none_is_told_in_a_line(place, nonsense, capsys):
-    nonsense.headers = {"Location": place}
+    nonsense.status, nonsense.headers = 302, {"Location": place}
     assert zhclip_cli.main(["inspect", "user/repo:x.pt"]) == 1
     assert "user/repo could not be downloaded, and is not in the cache." in capsys.readouterr().err
+
+
+YEAR = 365 * 24 * 3600
+IN_2099 = "Thu, 01 Jan 2099 00:00:00 GMT"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    "headers", [{"Retry-After": f"{YEAR}"}, {"Retry-After": IN_2099}, {"ratelimit": f'"api";r=0;t={YEAR}'}]
+)
+def test_a_hub_that_lets_its_client_wait_for_a_year_is_given_up(status, headers, nonsense, capsys, monkeypatch):
+    nonsense.status, nonsense.headers = status, headers
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    assert zhclip_cli.main(["inspect", "user/repo:x.pt"]) == 1
+    assert f"(status {status})" in capsys.readouterr().err
+    assert sum(slept) < 60
 
 
 def test_the_client_s_own_list_is_not_taken_from_a_hub(nonsense, capsys, tmp_path, monkeypatch):

@@ -25,6 +25,14 @@ class InputError(ZhclipError, ValueError):
     exit_code = 2
 
 
+def is_memory(error: BaseException) -> bool:
+    """Whether memory ran out: a card's, or the processor's, of which torch says so in a RuntimeError."""
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    )
+
+
 def is_fault(error: BaseException) -> bool:
     """Whether an exception tells a fault: an Exception, or a panic of Rust code, which is none.
 

@@ -1,11 +1,15 @@
 """An exchange with the Hugging Face hub: its amounts go to a terminal alone, and a silent hub is given up."""
 
+import re
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from huggingface_hub import set_client_factory
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _http
 
 from .amounts import amounts_of_the_hub
@@ -16,6 +20,12 @@ SILENCE = 60.0
 
 TRIES = 2
 """Requests that a thread makes to a hub that answers none of them; the client itself makes up to seven."""
+
+LONGEST_WAIT = 300.0
+"""Seconds; the Hugging Face hub counts requests in windows of this length."""
+
+LIMIT = re.compile(r";\s*t=(?P<seconds>\d{1,9})")
+"""The hub's header ratelimit: `"api";r=0;t=55`."""
 
 NONSENSE = (ValueError, TypeError, LookupError, AttributeError)
 """What the client raises for an answer of another kind than it expects, as a login page of a network is."""
@@ -78,4 +88,23 @@ def _limit(request: Any) -> None:
 
 
 def _answered(response: Any) -> None:
+    """Counts an answer, and ends a request that the client would repeat after a long wait.
+
+    Raises:
+        HfHubHTTPError: the hub wants the client to wait for longer than `LONGEST_WAIT`.
+    """
     _unanswered.count = 0
+    if response.status_code >= 400 and (wait := _wait(response.headers)) > LONGEST_WAIT:
+        raise HfHubHTTPError(f"it wants {wait:.0f} seconds to pass before the next request", response=response)
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    """The seconds that a hub wants its client to wait; 0 where it states none."""
+    limit, after = LIMIT.search(headers.get("ratelimit", "")), headers.get("Retry-After", "").strip()
+    seconds = float(limit["seconds"]) if limit else 0.0
+    if after.isdecimal():
+        return max(seconds, float(after))
+    try:
+        return max(seconds, parsedate_to_datetime(after).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):  # no date; the client does not heed it
+        return seconds

@@ -58,13 +58,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         as_json = options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from hf_zhclip.errors import ZhclipError  # loads transformers
+        from hf_zhclip.errors import ZhclipError, is_memory  # loads transformers
 
         try:
             return command(options, as_json)
         except ZhclipError as error:
             streams.tell(f"zhclip: {error}")
             return error.exit_code
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error):
+                raise
+            first = str(error).strip().partition("\n")[0] or "no more was given"
+            told = ZhclipError(f"the memory does not suffice: {first}. No half-written file was left.")
+            streams.tell(f"zhclip: {told}")
+            return told.exit_code
     finally:
         sys.stdout.flush()  # here, so that main notices a reader that went away
 

@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from ..budget import check_regular
 from ..data import read
 from ..data.reading import check_outside
-from ..errors import InputError, WorkError
+from ..errors import InputError, WorkError, is_memory
 from ..inference.loading import load_pair
 from ..json_files import brief, read_json
 from ..staging import check_parents
@@ -445,7 +445,7 @@ def _worded(args: ContrastiveArguments, batch_norm: bool, tell: Callable[[str], 
             stay = f" {_STAY.format(args.output_dir)}"
         if isinstance(error, InputError):
             raise InputError(f"{error}{stay}") from error
-        if _is_memory(error):
+        if isinstance(error, torch.OutOfMemoryError) or is_memory(error):
             batch = args.cache_chunk or args.per_device_train_batch_size
             raise InputError(
                 f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch, batch_norm)}{stay}"
@@ -470,14 +470,6 @@ def _less_memory(args: ContrastiveArguments, batch: int, batch_norm: bool) -> st
     if not getattr(args, CHECKPOINTING):
         ways.append("Give --gradient_checkpointing: more time, and less memory.")
     return " ".join(ways) or "A smaller model, or a device with more memory, is needed."
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Whether memory ran out: a card's, or the processor's, of which torch says so in a RuntimeError."""
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
-    )
 
 
 def _is_writing(error: BaseException) -> bool:
