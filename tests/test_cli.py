@@ -84,12 +84,20 @@ def subprocess_of(*arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["data", "--help"], ["--version"], ["convert"], ["search", "OUT", ""]]
+    "arguments",
+    [
+        ["--help"],
+        ["data", "--help"],
+        ["--version"],
+        ["convert"],
+        ["search", "none", "狗"],
+        ["embed", "none", ".", "OUT"],
+    ],
 )
 def test_help_and_words_that_are_wrong_import_nothing_heavy(arguments):
     done = subprocess_of("-c", HELP_WITHOUT_IMPORTS, *arguments)
 
-    code = 2 if arguments[0] in ("convert", "search") else 0
+    code = 2 if arguments[0] in ("convert", "search", "embed") else 0
     assert done.stdout.decode().splitlines()[-1] == f"imported [] code {code}"
 
 

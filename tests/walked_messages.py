@@ -443,11 +443,11 @@ WALKED = {
     },
     "tests/evaluation/test_ways_out.py": {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
-        "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/evaluation/encoding.py _check_options: --device",),
+        "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/inference/loading.py check_device",),
         "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
-        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py _check_place",),
+        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py check_place",),
         "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
-        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _check_config",),
+        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _config",),
         "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _loading",),
         "both_files_are_taken_from_the_same_split": ("src/hf_zhclip/evaluation/retrieval.py _check_known",),
         "features_take_the_place_of_predictions": (
@@ -464,6 +464,12 @@ WALKED = {
         "the_class_names_or_the_threshold_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _work",),
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
+    },
+    "tests/test_configuration_zhclip.py": {
+        "test_a_config_json_that_makes_transformers_load_something_else_is_refused": (
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: which makes",
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: holds its weights",
+        ),
     },
     "tests/training/test_sharded.py": {
         "test_version_1_of_fsdp_is_refused_and_version_2_is_taken": (
@@ -507,11 +513,13 @@ WALKED = {
         ),
         "test_what_is_no_corpus_is_refused_and_becomes_a_corpus_by_the_command_of_the_message": (
             "src/hf_zhclip/inference/corpus.py read_manifest",
+            "src/zhclip_cli/search.py _missing",
         ),
         "test_wrong_arguments_are_refused_and_leave_nothing": (
+            "src/zhclip_cli/embed.py refusal: a folder that",
+            "src/zhclip_cli/embed.py refusal: and is no name on the hub",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --engine",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --dtype {dtype}; wanted",
-            "src/hf_zhclip/inference/embedding.py _check_arguments: which this machine",
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {
@@ -531,7 +539,6 @@ WALKED = {
             "src/hf_zhclip/inference/searching.py _check_same: found another model",
         ),
         "test_what_a_message_names_works": (
-            "src/hf_zhclip/inference/searching.py _check_device",
             "src/hf_zhclip/inference/searching.py _check_out",
             "src/zhclip_cli/search.py refusal: found --port",
             "src/zhclip_cli/search.py refusal: found --serve",
@@ -555,8 +562,14 @@ WALKED = {
             "src/hf_zhclip/training/training.py _check_whole: steps already",
         ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
-        "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),
+        "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py _pool",),
         "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
+        "bfloat16_on_the_processor_is_asked_for": (
+            "src/hf_zhclip/training/arguments.py ContrastiveArguments._check_bfloat16",
+        ),
+        "test_another_context_length_is_that_of_the_training_alone_as_the_message_says": (
+            "src/hf_zhclip/training/training.py _loaded",
+        ),
         "an_argument_of_trainer_s_own_is_left_out_for_resume": ("src/hf_zhclip/training/training.py OURS: --resume",),
         "an_argument_that_pushes_is_left_out": ("src/hf_zhclip/training/training.py OURS: zhclip push",),
         "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _checkpoint: Leave out",),

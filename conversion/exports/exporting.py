@@ -20,6 +20,7 @@ from ..errors import InputError, ParityError
 from ..mapping import plan
 from ..proof import compared, samples
 from ..proof.fresh_process import answered
+from ..publishing.unverified import unproved
 from ..reading.files import sha256
 from ..repos.repo import Repo, read_repo
 from ..repos.report import COSINE, COUNT, DIFFERENCE, FILE, SAMENESS, Comparison, Report, read_report
@@ -123,6 +124,8 @@ def export(
     places = {"calibrate": calibrate, "check": check}
     asked = check_asked(to, {**given, **{name: place and os.fspath(place) for name, place in places.items()}})
     progress(f"Reading {out}")
+    if out.is_dir() and (why := unproved(out)) is not None:
+        progress(f"Nothing proves that {out} computes what its original computes: {why.en}.")
     if to == "source":
         return _to_source(out, destination, max_shard_size, force, progress)
     if to == "onnx" and asked.layout == TRANSFORMERS_JS:

@@ -9,14 +9,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from huggingface_hub import set_client_factory
-from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import _http
 
 from .amounts import amounts_of_the_hub
 
 SILENCE = 60.0
 """Seconds without a byte after which a request is given up; the client itself waits for ever for most requests."""
-
 
 TRIES = 2
 """Requests that a thread makes to a hub that answers none of them; the client itself makes up to seven."""
@@ -36,6 +33,8 @@ _unanswered = threading.local()
 @contextmanager
 def exchange() -> Iterator[None]:
     """Within it, a silent hub is given up: each request after `SILENCE` or its own limit, and all after `TRIES`."""
+    from huggingface_hub.utils import _http  # here, because a release may move it, and most runs ask no hub
+
     _unanswered.count = 0
     _ask_for_no_agents()
     before = _http._GLOBAL_CLIENT_FACTORY  # no function gives it
@@ -93,6 +92,8 @@ def _answered(response: Any) -> None:
     Raises:
         HfHubHTTPError: the hub wants the client to wait for longer than `LONGEST_WAIT`.
     """
+    from huggingface_hub.errors import HfHubHTTPError
+
     _unanswered.count = 0
     if response.status_code >= 400 and (wait := _wait(response.headers)) > LONGEST_WAIT:
         raise HfHubHTTPError(f"it wants {wait:.0f} seconds to pass before the next request", response=response)

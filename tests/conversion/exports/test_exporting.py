@@ -18,6 +18,7 @@ from hf_zhclip.conversion.mapping import rename
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.conversion.repos.report import FILE
 from hf_zhclip.conversion.sources import cn_clip
 
 from tests import checkpoints
@@ -527,6 +528,23 @@ def test_a_fine_tuned_model_goes_to_both_places(tuned, repo, tmp_path):
 
 
 # Input and arguments
+
+
+def test_an_export_of_an_unverified_repo_says_so(repo, tmp_path):
+    place = tmp_path / "repo"
+    shutil.copytree(repo("cn_clip_vit").path, place)
+
+    def told():
+        lines = []
+        export(place, tmp_path / "home.pt", to="cn_clip", force=True, progress=lines.append)
+        return [line for line in lines if "proves" in line]
+
+    assert told() == []
+    (place / "config.json").write_text((place / "config.json").read_text() + "\n")
+    begins = f"Nothing proves that {place} computes what its original computes:"
+    assert told() == [f"{begins} files changed or missing after the report was written: config.json."]
+    (place / FILE).unlink()
+    assert told() == [f"{begins} there is no {FILE}."]
 
 
 @pytest.mark.parametrize(
