@@ -548,6 +548,7 @@ def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_clo
     ("error", "reason"),
     [
         (MemoryError(), "no more was given"),
+        (ImportError("lib.so: failed to map segment from shared object"), "failed to map segment"),
         (
             RuntimeError("[enforce fail] not enough memory: you tried to allocate 9 bytes.\nframes"),
             "allocate 9 bytes.",
@@ -558,7 +559,7 @@ def test_memory_that_does_not_suffice_is_told_in_a_line(error, reason, run, monk
     def fail(options, as_json):
         raise error
 
-    monkeypatch.setattr(zhclip_cli.list, "run", fail)
+    monkeypatch.setattr("zhclip_cli.list.run", fail)
     code, text, said = run("list")
     assert (code, text, said.count("\n")) == (1, "", 1)
     assert said.startswith("zhclip: the memory does not suffice: ") and reason in said

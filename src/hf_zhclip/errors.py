@@ -26,10 +26,10 @@ class InputError(ZhclipError, ValueError):
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether memory ran out: a card's, or the processor's, of which torch says so in a RuntimeError."""
-    words = ("not enough memory", "can't allocate memory", "out of memory")
+    """Whether memory ran out: a card's, or the processor's; torch and imports say so in errors of other classes."""
+    words = ("not enough memory", "allocate memory", "out of memory", "failed to map segment")
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+        isinstance(error, RuntimeError | ImportError) and any(each in str(error) for each in words)
     )
 
 

@@ -65,7 +65,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         except ZhclipError as error:
             streams.tell(f"zhclip: {error}")
             return error.exit_code
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ImportError) as error:
             if not is_memory(error):
                 raise
             first = str(error).strip().partition("\n")[0] or "no more was given"
