@@ -141,6 +141,28 @@ def a_key_whose_hash_takes_a_billion_steps(tmp):
     return convert(zipped(tmp / "x.pt", script(b"}" + key + b"K\1s")))
 
 
+def colliding_pairs(count: int) -> list[tuple[int, int]]:
+    """Pairs of whole numbers with one hash: the second undoes the first in Python's hash of tuples (xxHash)."""
+    first, second, start, whole = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64
+    undone, found, wanted = pow(second, -1, whole), [], 0
+    for one in range(1, 5 * count):
+        lane = (start + one * second) % whole
+        lane = (lane << 31 | lane >> 33) % whole * first % whole
+        wanted = wanted or (lane + 12345 * second) % whole
+        other = (wanted - lane) * undone % whole
+        other -= whole * (other >= whole // 2)
+        if 1 < abs(other) < 2**61 - 1:
+            found.append((one, other))
+    assert len({hash(pair) for pair in found}) == 1
+    return found[:count]
+
+
+@attack
+def pairs_that_collide_as_keys(tmp):
+    items = b"".join(number(one) + number(other) + b"\x86N" for one, other in colliding_pairs(50_000))
+    return convert(zipped(tmp / "x.pt", script(b"}(" + items + b"u")))
+
+
 @attack
 def a_set_whose_member_takes_a_billion_steps_to_hash(tmp):
     member = doubled(40, b")", lambda one: one + one + b"\x86")
@@ -379,6 +401,30 @@ def the_code_of_torchscript_that_inflates_to_a_gigabyte(tmp):
     return convert(path)
 
 
+def torchscript(path: Path, code: str | bytes, method: int = zipfile.ZIP_DEFLATED, states: int | None = None) -> Path:
+    """An archive of one module whose code is compressed; its record states `states` bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", script(b"c__torch__\nM\n)\x81}b"))
+        archive.writestr("x/code/__torch__.py", code, method)
+        archive.infolist()[1].file_size = len(code) if states is None else states
+    return path
+
+
+@attack
+def the_code_of_torchscript_of_sixteen_million_lines(tmp):
+    return convert(torchscript(tmp / "y.pt", "class M(Module):\n" + "\n" * (2**24 - 100)))
+
+
+@attack
+def the_code_of_torchscript_that_states_fewer_bytes_than_it_inflates_to(tmp):
+    return convert(torchscript(tmp / "y.pt", bytes(2**29), states=100))
+
+
+@attack
+def the_code_of_torchscript_that_bzip2_inflates_to_a_gigabyte(tmp):
+    return convert(torchscript(tmp / "y.pt", bytes(2**29), zipfile.ZIP_BZIP2, 100))
+
+
 @attack
 def modules_of_torchscript_that_share_their_children(tmp):
     path = tmp / "y.pt"
@@ -460,6 +506,22 @@ def a_safetensors_key_twice(tmp):
 @attack
 def a_safetensors_tensor_without_numbers_but_with_a_huge_shape(tmp):
     return convert(safetensors(tmp / "x.safetensors", {"w": one([0, 2**62], 0)}))
+
+
+@attack
+def a_safetensors_tensor_without_numbers_whose_side_is_no_64_bit_number(tmp):
+    return convert(safetensors(tmp / "x.safetensors", {"w": one([2**63, 0], 0)}))
+
+
+@attack
+def an_index_of_thousands_of_links_to_a_shard(tmp):
+    (tmp / "folder").mkdir()
+    safetensors(tmp / "folder" / "0.safetensors", {f"w{k}": one([0], 0) for k in range(4_000)})
+    for k in range(1, 4_000):
+        (tmp / "folder" / f"{k}.safetensors").symlink_to("0.safetensors")
+    index = {"weight_map": {f"w{k}": f"{k}.safetensors" for k in range(4_000)}}
+    (tmp / "folder" / "model.safetensors.index.json").write_text(json.dumps(index))
+    return convert(tmp / "folder")
 
 
 # What is no regular file
@@ -640,6 +702,38 @@ def a_distributed_part_that_asks_for_two_gigabytes(tmp):
     (tmp / "dcp" / ".metadata").write_bytes(pickle.dumps(metadata))
     (tmp / "dcp" / "__0_0.distcp").write_bytes(part)
     return arguments
+
+
+@attack
+def a_distributed_tensor_of_a_thousand_parts_under_nine_thousand_names(tmp):
+    from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
+
+    def change(metadata):
+        stored = metadata.state_dict_metadata["w"]
+        stored.size = torch.Size([32, 32])
+        stored.chunks = [
+            ChunkStorageMetadata(torch.Size([a, b]), torch.Size([1, 1])) for a in range(32) for b in range(32)
+        ]
+        metadata.state_dict_metadata = {f"w{k}": stored for k in range(9_000)}
+
+    return saved_distributed(tmp, change)
+
+
+@attack
+def distributed_tensors_whose_parts_lie_side_by_side_in_every_direction(tmp):
+    from itertools import product
+
+    from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
+
+    def change(metadata):
+        stored = metadata.state_dict_metadata["w"]
+        stored.size = torch.Size([2] * 10)
+        stored.chunks = [
+            ChunkStorageMetadata(torch.Size(place), torch.Size([1] * 10)) for place in product((0, 1), repeat=10)
+        ]
+        metadata.state_dict_metadata = {f"w{k}": stored for k in range(4)}
+
+    return saved_distributed(tmp, change)
 
 
 # Vocabularies and JSON

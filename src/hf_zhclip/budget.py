@@ -51,14 +51,17 @@ MOST_SHARDS = 1_000_000
 MOST_SHARES = 1_024
 """The parts of a tensor in a distributed checkpoint, which are compared with each other: one for each rank."""
 
+LEAST_SHARE, COMPARED_PER_BYTE = 16, 1
+"""A part of a tensor takes at least 16 bytes of the description; its parts are compared once for each byte."""
+
 MOST_DIGITS = 100
 """The most digits of a whole number in JSON: transformers writes 10^30 for "no limit"."""
 
 MOST_INTEGER_BYTES = 32
 """A whole number in a pickle: the state of numpy's generators has 16 bytes."""
 
-MOST_KEY_LENGTH = 16
-"""The items of a tuple that is a key in a pickle: hashing a tuple hashes all of its items again, each time."""
+HASHED_BY_VALUE = 2**61 - 1
+"""Whole numbers that are keys or ids lie below: greater numbers can be made to collide, so that each step is slow."""
 
 MOST_ROWS = 2**22
 """The rows of an embedding: a vocabulary of 1.2 million words is the largest known."""
