@@ -15,11 +15,14 @@ from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError, ZhclipError, is_fault
 from ..hub import exchange
-from ..json_files import brief, read_json
+from ..json_files import brief, is_kind, read_json
 from ..repo_files import check_files
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
+
+LEAST_TOKENS = 3
+"""The shortest text: the first token, a word and the last token."""
 
 EXPORT = "zhclip_onnx.json"
 """The file that each plain ONNX export holds."""
@@ -161,10 +164,10 @@ def _check_tokenizer(repo: str, tokenizer: Any, config: ZhCLIPConfig, context_le
         Exception: the tokenizer fails.
     """
     longest, positions = tokenizer.model_max_length, config.max_text_positions
-    if context_length is None and longest > positions:
+    if context_length is None and not (is_kind(longest, (int,)) and LEAST_TOKENS <= longest <= positions):
         raise InputError(
-            f"{repo} cuts texts at {longest:g} tokens, but its text tower takes {positions} at most. Correct "
-            "model_max_length in tokenizer_config.json."
+            f"{repo} cuts texts at {brief(longest)} tokens, but its text tower takes {LEAST_TOKENS} to {positions}. "
+            "Correct model_max_length in tokenizer_config.json."
         )
     # No token for padding, or for the unknown rune: such faults show in use alone.
     found = tokenizer(["", "a\u16a0"], padding=True, truncation=True)["input_ids"]
@@ -198,8 +201,10 @@ def _check_length(length: int | None, positions: int) -> None:
     Raises:
         InputError: see above.
     """
-    if length is not None and not 3 <= length <= positions:
-        raise InputError(f"found --context-length {length}; 3 to {positions} was wanted: the text tower has no more.")
+    if length is not None and not LEAST_TOKENS <= length <= positions:
+        raise InputError(
+            f"found --context-length {length}; {LEAST_TOKENS} to {positions} was wanted: the text tower has no more."
+        )
 
 
 def check_path(path: Any, name: str, wanted: str) -> str:
