@@ -3,6 +3,7 @@
 Each attack is a small file or folder. A command reads it in a child process under limits of memory and time.
 """
 
+import base64
 import io
 import json
 import os
@@ -18,8 +19,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from tests import checkpoints as c
+from tests import unigram
 from tests.fork_server import Server
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks run in forked children")
@@ -808,6 +811,75 @@ def a_vocabulary_of_a_million_empty_lines(tmp):
     return with_vocabulary(tmp, "vocab.txt", b"\n" * 1_000_000)
 
 
+def settings_beside(tmp: Path, name: str, content: Any) -> list[Any]:
+    folder = c.hf_clip.clip_folder(tmp / "folder")
+    (folder / name).write_text(json.dumps(content))
+    return convert(folder)
+
+
+@attack
+def settings_with_fifty_thousand_special_tokens(tmp):
+    tokens = [f"<t{k}>" for k in range(50_000)]
+    return settings_beside(tmp, "tokenizer_config.json", {"additional_special_tokens": tokens})
+
+
+@attack
+def a_map_of_fifty_thousand_special_tokens(tmp):
+    tokens = [f"<t{k}>" for k in range(50_000)]
+    return settings_beside(tmp, "special_tokens_map.json", {"additional_special_tokens": tokens})
+
+
+@attack
+def fifty_thousand_added_tokens(tmp):
+    return settings_beside(tmp, "added_tokens.json", {f"<t{k}>": 30_000 + k for k in range(50_000)})
+
+
+def unigram_with(tmp: Path, change: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """A text model whose tokenizer.json is changed."""
+    original = c.multilingual_clip.original(tmp)
+    file = original.source / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return convert(
+        original.source, *(part for name, value in original.arguments.items() for part in (f"--{name}", value))
+    )
+
+
+def normalizer(tokenizer: dict[str, Any], **step: Any) -> None:
+    tokenizer["normalizer"] = step
+
+
+@attack
+def a_piece_whose_tree_is_half_a_million_letters_deep(tmp):
+    return unigram_with(tmp, lambda content: content["model"]["vocab"].append(["a" * 500_000, -1.0]))
+
+
+@attack
+def a_character_map_that_states_two_gigabytes(tmp):
+    packed = base64.b64encode(struct.pack("<I", 2**31)).decode()
+    return unigram_with(tmp, lambda content: normalizer(content, type="Precompiled", precompiled_charsmap=packed))
+
+
+@attack
+def a_character_map_that_leads_out_of_its_bytes(tmp):
+    units = b"".join(struct.pack("<I", k * 2654435761 % 2**32) for k in range(1024))
+    packed = base64.b64encode(struct.pack("<I", len(units)) + units + b"a\0b\0").decode()
+    return unigram_with(tmp, lambda content: normalizer(content, type="Precompiled", precompiled_charsmap=packed))
+
+
+@attack
+def a_character_map_that_makes_a_text_sixty_thousand_times_as_long(tmp):
+    packed = base64.b64encode(unigram.character_map({each: "a" * 60_000 for each in "一猫狗的小只很长句子"})).decode()
+    return unigram_with(tmp, lambda content: normalizer(content, type="Precompiled", precompiled_charsmap=packed))
+
+
+@attack
+def two_spaces_that_become_a_megabyte(tmp):
+    step = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "a" * 900_000}
+    return unigram_with(tmp, lambda content: normalizer(content, **step))
+
+
 @cache
 def gzip_of_zeros(count: int) -> bytes:
     """Line ends, of which deflate makes a thousandth."""
@@ -865,6 +937,53 @@ def a_picture_that_states_a_gigapixel(tmp):
     return pictures(tmp, content + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
 
 
+def packed(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, kind, **options)
+    return file.getvalue()
+
+
+@attack
+def a_small_jpeg_of_thousands_of_scans(tmp):
+    content = packed("L", (3_000, 3_000), "JPEG", progressive=True, quality=5)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    return pictures(tmp, content[:-2] + scan * (900_000 // len(scan)) + b"\xff\xd9", "a.jpg")
+
+
+@attack
+def a_small_picture_whose_decoder_holds_it_six_times(tmp):
+    return pictures(tmp, packed("RGBA", (8_190, 8_190), "JPEG2000"), "a.jp2")
+
+
+@attack
+def a_small_picture_whose_decoder_holds_it_four_times(tmp):
+    return pictures(tmp, packed("RGB", (16_383, 4_090), "WEBP"), "a.webp")
+
+
+@attack
+def a_small_icon_that_holds_a_picture_of_a_hundred_and_sixty_million_pixels(tmp):
+    inner = png(20_000, 8_000)
+    entry = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
+    return pictures(tmp, entry + inner, "a.png")
+
+
+@attack
+def a_missing_picture_among_thousands_of_like_names(tmp):
+    (tmp / "data").mkdir()
+    for k in range(6_000):
+        (tmp / "data" / f"{k:0190b}.png").touch()
+    (tmp / "data" / "captions.csv").write_text("file_name,text\n" + "01" * 95 + ".png,x\n" + "10" * 45 + ".png,x\n")
+    return ["data", tmp / "data" / "captions.csv", tmp / "OUT", "--to", "tsv"]
+
+
+@attack
+def ids_that_collide(tmp):
+    ids = [k * (2**61 - 1) for k in range(1, 45_000)]
+    (tmp / "predictions.jsonl").write_text(json.dumps({"text_id": 1, "image_ids": ids}))
+    (tmp / "texts.jsonl").write_text(json.dumps({"text_id": 1, "text": "a", "image_ids": [1]}))
+    return ["evaluate", "--predictions", tmp / "predictions.jsonl", "--texts", tmp / "texts.jsonl"]
+
+
 @attack
 def a_csv_of_one_field(tmp):
     (tmp / "a.csv").write_text('file_name,text\n"' + "x" * 5_000_000)
@@ -883,10 +1002,17 @@ def a_line_of_json_that_is_nested_too_deep(tmp):
         ("\n".join(["a0: &a0 [x]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 40))]), "holds an alias"),
         ("learning_rate: 1\nlearning_rate: 2\n", "a name stands twice"),
         ("lora: {r: 1, r: 2}\n", "a name stands twice"),
-        ("a: " + "[" * 30_000, "is no YAML"),
+        ("a: " + "[" * 30_000, "is nested more than 100 deep"),
         ("a: " + "1:" * 20_000 + "1", "a whole number of 40001 digits"),
         ("9" * 60_000, "a whole number of 60000 digits"),
         ("a: x\n" * 20_000, "more than 65,536 bytes"),
+        ("a: " + "[" * 60_000, "is nested more than 100 deep"),
+        ("a: " + "{" * 60_000, "is nested more than 100 deep"),
+        ('a: !!int ""', "is no YAML: IndexError"),
+        ("a: !!float ''", "is no YAML: IndexError"),
+        ("a: !!bool x", "is no YAML: KeyError"),
+        ("a: !!timestamp x", "is no YAML: AttributeError"),
+        ("a: " + "1:" * 200 + "1.5", "is no YAML: OverflowError"),
     ],
 )
 def test_a_recipe_that_would_cost_much_or_says_two_things_is_refused(content, said, tmp_path):

@@ -66,6 +66,15 @@ HASHED_BY_VALUE = 2**61 - 1
 MOST_ROWS = 2**22
 """The rows of an embedding: a vocabulary of 1.2 million words is the largest known."""
 
+MOST_ADDED_TOKENS = 2_000
+"""The tokens that are added to a vocabulary, which transformers compares with each other: XLM-R has five."""
+
+MOST_TOKEN_LENGTH = 1_000
+"""The characters of a token: the longest of XLM-R has 16. Libraries build a tree as deep as the longest."""
+
+MOST_REPLACEMENT, MOST_MAP_DEPTH = 1_024, 64
+"""The bytes of a replacement in a character map, of which XLM-R's longest has 33; and of what is replaced, 18."""
+
 MADE_PER_BYTE, SPARE_BYTES = 4, 64 * MIB
 """What a file's content may take in memory or on disk: a few times its size, as tied weights do, and a little more."""
 
