@@ -985,6 +985,22 @@ def ids_that_collide(tmp):
 
 
 @attack
+def a_parquet_of_one_text_in_three_hundred_thousand_rows(tmp):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    count = 300_000
+    pictures = pa.StructArray.from_arrays(
+        [pa.array([b"x"] * count), pa.array([None] * count, pa.string())], ["bytes", "path"]
+    )
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array(["a" * 50_000]))
+    features = {"image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"image": pictures, "text": texts}).replace_schema_metadata(told)
+    (tmp / "data").mkdir()
+    parquet.write_table(table, tmp / "data" / "a.parquet", compression="zstd", store_schema=False)
+    return ["data", tmp / "data", tmp / "OUT", "--to", "tsv"]
+
+
+@attack
 def a_csv_of_one_field(tmp):
     (tmp / "a.csv").write_text('file_name,text\n"' + "x" * 5_000_000)
     return ["data", tmp / "a.csv", tmp / "OUT", "--to", "tsv"]

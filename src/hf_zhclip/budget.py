@@ -78,6 +78,9 @@ MOST_REPLACEMENT, MOST_MAP_DEPTH = 1_024, 64
 MADE_PER_BYTE, SPARE_BYTES = 4, 64 * MIB
 """What a file's content may take in memory or on disk: a few times its size, as tied weights do, and a little more."""
 
+ROWS_PER_BYTE = 16
+"""The bytes that a parquet's rows may take for each byte of the file: five captions repeat a picture four times."""
+
 
 def most_made(size: int) -> int:
     """How many bytes the content of a file of `size` bytes may take."""
