@@ -901,6 +901,32 @@ def an_index_that_leaves_the_folder(tmp):
     return convert(tmp / "folder")
 
 
+def clip_of(tmp: Path, side: int, patch: int) -> list[Any]:
+    """A CLIPModel for pictures of this side, whose patches' weights repeat one number."""
+    folder = c.hf_clip.clip_folder(tmp / "folder")
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"] |= {"image_size": side, "patch_size": patch}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").unlink()
+    width, tower = c.common.WIDTH, "vision_model.embeddings."
+    tensors = c.cn_clip.seeded_state_dict(c.hf_clip.hf_clip())
+    tensors[f"{tower}patch_embedding.weight"] = torch.full((1, 1, 1, 1), 0.01).expand(width, 3, patch, patch)
+    rows = (side // patch) ** 2 + 1
+    tensors[f"{tower}position_embedding.weight"] = torch.full((1, 1), 0.01).expand(rows, width)
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return convert(folder)
+
+
+@attack
+def a_model_for_pictures_of_a_megapixel(tmp):
+    return clip_of(tmp, 1024, 128)
+
+
+@attack
+def a_model_whose_patches_are_single_pixels(tmp):
+    return clip_of(tmp, 224, 1)
+
+
 # Data, recipes, pictures, features
 
 

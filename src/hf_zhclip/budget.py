@@ -27,8 +27,12 @@ MOST_NAME_LENGTH = 1_000
 MOST_KEYS = 50_000
 """The storages, records or modules of one file, beside the model's: an optimizer has three for each weight."""
 
-MOST_SIDE = 2**13
-"""The side of a prepared picture in pixels: the largest known model takes 448."""
+MOST_SIDE = 768
+"""The side of a prepared picture in pixels: the largest known model takes 448. A proof at 1,024 takes 1.2 GB."""
+
+MOST_ATTENDED, ATTENDED_PER_BYTE = 2**24, 1 / 16
+"""The numbers of one attention: heads, times the square of the positions. For each byte of the weights there may be a
+sixteenth more: the largest known model, of 1.9 GB, has 17 million."""
 
 MOST_PREFIXES = 1_000
 """The beginnings of keys under which a known model is looked for: a large ViT has a hundred that ten keys share."""
