@@ -563,7 +563,7 @@ WALKED = {
         ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
         "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py _pool",),
-        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
+        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _check_events",),
         "bfloat16_on_the_processor_is_asked_for": (
             "src/hf_zhclip/training/arguments.py ContrastiveArguments._check_bfloat16",
         ),

@@ -24,6 +24,8 @@ LOCAL_HEADER = struct.Struct("<26xHH")
 
 ENCRYPTED = 0x1
 
+INFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
 
 class Archive:
     """An open archive: its records by their names below the top folder, and its bytes as a storage of torch.
@@ -82,12 +84,18 @@ class Archive:
     def text(self, name: str) -> str:
         """A text that may be compressed; all texts together are bounded."""
         entry = self.records[name]
-        self._text_left -= entry.file_size  # zipfile gives no more bytes than this
+        if entry.compress_type not in INFLATED:  # zipfile inflates other methods whole, whatever the record states
+            raise zipfile.BadZipFile(f"its record {entry.filename} is compressed in a way that torch does not use")
+        self._text_left -= entry.file_size
         if self._text_left < 0:
             raise InputError(
                 f"{self.path} holds code of more than {MOST_TEXT_BYTES:,} bytes; the code of a model was wanted."
             )
-        return self._zip.read(entry).decode("utf-8")
+        with self._zip.open(entry) as file:
+            content = file.read(entry.file_size)  # without a number it would inflate a gigabyte at once
+            if len(content) < entry.file_size or file.read(1):
+                raise zipfile.BadZipFile(f"its record {entry.filename} has another length than it states")
+        return content.decode("utf-8")
 
     def flat(self, key: str, dtype: torch.dtype, count: int) -> torch.Tensor:
         """The numbers of `data/KEY` as a flat tensor `(count,)` of this dtype, on the file's own bytes."""
