@@ -427,7 +427,12 @@ def test_a_repo_whose_processor_fails_when_it_is_used_is_refused_when_it_is_load
         (
             "tokenizer_config.json",
             lambda content: content.update(model_max_length=1000),
-            "cuts texts at 1000 tokens, but its text tower takes 64 at most",
+            "cuts texts at 1000 tokens, but its text tower takes 3 to 64",
+        ),
+        (
+            "tokenizer_config.json",  # transformers takes it for 0, and cuts nothing
+            lambda content: content.update(model_max_length=False),
+            "cuts texts at False tokens, but its text tower takes 3 to 64",
         ),
     ],
 )
