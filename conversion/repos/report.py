@@ -340,7 +340,20 @@ def read_report(folder: Path) -> Report:
         _check_proof(report)
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no valid report: {error}. {finish_it(folder)}") from error
+    _check_formats(folder, report)
     return report
+
+
+def _check_formats(out: Path, report: Report) -> None:
+    """Refuses a report with unknown source formats: it is false, or a later version wrote it."""
+    from ..sources import SOURCES  # whose modules use this one
+
+    formats = [source["format"] for source in report.sources]
+    if not formats or any(each not in SOURCES for each in formats):
+        raise InputError(
+            f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; the known formats are "
+            f"{', '.join(sorted(SOURCES))}. {finish_it(out)}"
+        )
 
 
 def write_beside(path: Path, report: Report, force: bool) -> None:
