@@ -212,6 +212,11 @@ def test_pairs_go_into_other_processes(data):
         (OSError(28, "No space left on device"), WorkError, "No space left on device"),
         (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0"), WorkError, "Free some space"),
         (
+            RuntimeError("DataLoader worker (pid 9) is killed by signal: Killed."),
+            WorkError,
+            "reads the data was killed",
+        ),
+        (
             RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 9 vs 8"),
             WorkError,
             "Free some space",

@@ -489,6 +489,10 @@ def _worded(args: ContrastiveArguments, batch_norm: bool, tell: Callable[[str], 
             raise InputError(
                 f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch, batch_norm)}{stay}"
             ) from error
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            raise WorkError(
+                f"A process that reads the data was killed, perhaps for lack of memory: {error}.{stay}"
+            ) from (error)
         if not _is_writing(error):
             raise
         if isinstance(error, OSError) and error.errno not in FULL:
