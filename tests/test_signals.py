@@ -105,6 +105,19 @@ def test_a_second_signal_at_the_end_of_the_process_changes_neither_its_words_nor
     assert ended(tmp_path, run) == (1, "zhclip: ended by SIGHUP; no half-written file was left.\n")
 
 
+def test_a_signal_after_the_work_changes_neither_its_words_nor_its_code(tmp_path, monkeypatch):
+    def run():
+        code = zhclip_cli.main()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(os.getpid(), number)  # while Python ends
+        return code
+
+    monkeypatch.setattr(sys, "argv", ["zhclip", "list"])
+    monkeypatch.setattr(command, "run", lambda options, as_json: 0)
+
+    assert ended(tmp_path, run) == (0, "")
+
+
 def test_a_process_that_does_not_end_after_its_last_words_is_ended(tmp_path, monkeypatch):
     def run():
         zhclip_cli.main()

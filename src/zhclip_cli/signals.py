@@ -29,8 +29,8 @@ def raised(to_the_end: bool = False) -> Iterator[None]:
     that the system sends SIGBUS for each try to read it.
 
     Args:
-        to_the_end: after an ending signal, ignore others until the process ends: a second signal would end it without
-            a word while it tells the first, and while Python ends.
+        to_the_end: nothing else follows in this process: from the first signal or the block's end on, a signal changes
+            neither its last words nor its exit code. The thread still ends a process that does not end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets no other thread handle signals
@@ -39,7 +39,6 @@ def raised(to_the_end: bool = False) -> Iterator[None]:
     reader, writer = _pipe()
     before = {number: signal.getsignal(number) for number in map(_number, (*ENDING, "SIGBUS")) if number}
     handled = [number for number, handler in before.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
-    stays = False
     _thread.start_new_thread(_watch, (reader, over))
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
@@ -48,15 +47,18 @@ def raised(to_the_end: bool = False) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _abandon()
-        stays = to_the_end  # the thread, too: it ends a process that does not end
         raise
     finally:
-        if not stays:
+        for number in handled:
+            signal.signal(number, _noted if to_the_end else before[number])
+        if not to_the_end:
             over.set()
             signal.set_wakeup_fd(woken)
-            for number in handled:
-                signal.signal(number, before[number])
             os.close(writer)  # the thread reads the end, and ends
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """Does nothing: Python has written the number to the thread."""
 
 
 def _number(name: str) -> int | None:
