@@ -86,7 +86,6 @@ def verify(
             f"{shlex.quote(str(out))} OUT` makes a converted repo. Then verify OUT."
         )
     before = read_report(out)
-    _check_formats(out, before)
     check_files(out)
     if against is not None:
         _refuse_original(out, before)
@@ -135,16 +134,6 @@ def _compare_code(out: Path) -> Iterator[Comparison]:
     elif code.version is not None:
         what = compared.CODE.filled(count=code.files)
         yield exact("code", what, compared.OWN_CODE.filled(version=code.version), 0)
-
-
-def _check_formats(out: Path, report: Report) -> None:
-    """Refuses a report with unknown source formats: it is false, or a later version wrote it."""
-    formats = [source["format"] for source in report.sources]
-    if not formats or any(each not in SOURCES for each in formats):
-        raise InputError(
-            f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; the known formats are "
-            f"{', '.join(sorted(SOURCES))}. {finish_it(out)}"
-        )
 
 
 def _refuse_original(out: Path, report: Report) -> None:

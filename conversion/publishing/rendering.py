@@ -43,6 +43,7 @@ from .card_words import (
     TEXT_ALONE,
     Language,
 )
+from .markdown import code, plain, sentence
 from .model_facts import Model, model_of_entry, model_of_folder
 from .unverified import NO_REPORT, why_unverified
 
@@ -208,7 +209,7 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
         "positions": model.positions,
         "trained_length": report.conversion["trained_context_length"] if report else None,
         "lower_case": model.lower_case and not any(CASING in limit.en for limit in limits),
-        "limits": limits,
+        "limits": [Words(sentence(each.en), sentence(each.zh)) for each in limits],
         "ends": model.ends,
         "padding": PADDING[_padding(model.config)],
         "dtypes": ", ".join(model.dtypes),
@@ -253,19 +254,6 @@ def _door_words(repo: str, folder: str) -> dict[str, str]:
 
 def _entry_command(entry: Entry) -> str:
     return shlex.join(entry.command(entry.name))
-
-
-def plain(text: str) -> str:
-    """A text that Markdown shows unchanged."""
-    return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", shown(" ".join(str(text).split())))
-
-
-def code(text: str) -> str:
-    """A text as a code span: its fence is longer than every run of backticks in it (CommonMark 0.31, 6.1)."""
-    line = shown(text)
-    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
-    pad = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def _python(text: str | list[str]) -> str:

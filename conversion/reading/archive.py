@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 import torch
 
 from hf_zhclip.budget import MOST_KEYS, MOST_TEXT_BYTES
+from hf_zhclip.errors import is_memory
 
-from ..errors import InputError
-from .pickles import some
+from ..errors import InputError, WorkError
+from .pickles import reason, some
 
 LOCAL_HEADER = struct.Struct("<26xHH")
 """The lengths of the name and of the extra field in a zip entry's header."""
@@ -138,5 +139,14 @@ def _bytes_of(count: Any, dtype: torch.dtype) -> int:
 
 
 def mapped(path: Path, size: int) -> torch.UntypedStorage:
-    """A file's bytes as a storage; a change of them does not reach the file."""
-    return torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+    """A file's bytes as a storage; a change of them does not reach the file.
+
+    Raises:
+        WorkError: the system has no memory for it.
+    """
+    try:
+        return torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+    except RuntimeError as error:
+        if not is_memory(error):
+            raise
+        raise WorkError(f"{path} does not fit into memory: {reason(error)}.") from error

@@ -1,4 +1,4 @@
-"""A pickle -> inert values, under the budget of `hf_zhclip.budget`. This is the only reader of pickles.
+"""A pickle -> inert values, under the budget of `hf_zhclip.budget`. It reads all pickles but those of LMDB's data.
 
 The unpickler looks up nothing and calls nothing: what a pickle names becomes a `Name`, and what it calls becomes a
 `Record` of the arguments. Only after the pickle has ended, `Values` turns the records into values, by a table of the

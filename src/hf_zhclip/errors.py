@@ -25,6 +25,14 @@ class InputError(ZhclipError, ValueError):
     exit_code = 2
 
 
+def is_memory(error: BaseException) -> bool:
+    """Whether memory ran out: a card's, or the processor's; torch and imports say so in errors of other classes."""
+    words = ("not enough memory", "allocate memory", "out of memory", "failed to map segment")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and any(each in str(error) for each in words)
+    )
+
+
 def is_fault(error: BaseException) -> bool:
     """Whether an exception tells a fault: an Exception, or a panic of Rust code, which is none.
 

@@ -21,12 +21,16 @@ class Ended(KeyboardInterrupt):
 
 
 @contextmanager
-def raised() -> Iterator[None]:
+def raised(to_the_end: bool = False) -> Iterator[None]:
     """Raises `Ended` in the main thread at the first signal, and ignores further signals, so that nothing stays.
 
     A signal that was ignored before, as by `nohup`, is ignored still. A thread ends the process where an exception
     cannot: where a library holds the main thread for too long, and where a file became shorter under a memory map, so
     that the system sends SIGBUS for each try to read it.
+
+    Args:
+        to_the_end: after an ending signal, ignore others until the process ends: a second signal would end it without
+            a word while it tells the first, and while Python ends.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets no other thread handle signals
@@ -35,6 +39,7 @@ def raised() -> Iterator[None]:
     reader, writer = _pipe()
     before = {number: signal.getsignal(number) for number in map(_number, (*ENDING, "SIGBUS")) if number}
     handled = [number for number, handler in before.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
+    stays = False
     _thread.start_new_thread(_watch, (reader, over))
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
@@ -43,13 +48,15 @@ def raised() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _abandon()
+        stays = to_the_end  # the thread, too: it ends a process that does not end
         raise
     finally:
-        over.set()
-        signal.set_wakeup_fd(woken)
-        for number in handled:
-            signal.signal(number, before[number])
-        os.close(writer)  # the thread reads the end, and ends
+        if not stays:
+            over.set()
+            signal.set_wakeup_fd(woken)
+            for number in handled:
+                signal.signal(number, before[number])
+            os.close(writer)  # the thread reads the end, and ends
 
 
 def _number(name: str) -> int | None:

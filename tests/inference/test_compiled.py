@@ -71,6 +71,15 @@ def test_where_the_compiler_does_not_work_the_tower_runs_as_it_is_and_one_word_s
     assert "trace" not in told
 
 
+def test_an_error_of_the_tower_itself_is_not_blamed_on_the_compiler(calls, capsys):
+    model = CompiledModel(fuse(build("cn_clip").double(), Product))
+    with pytest.raises((RuntimeError, ValueError)):
+        model.encode_image(pixel_values=torch.zeros(2, 3, 5, 5).double())
+    assert "torch.compile does not work" not in capsys.readouterr().err
+    model.encode_image(pixel_values=images().double())
+    assert not model.encode_image._failed
+
+
 @pytest.mark.thorough
 def test_a_compiled_tower_makes_no_new_graph_for_another_number_of_rows(capsys):
     model = CompiledModel(fuse(build("cn_clip").double(), Product))

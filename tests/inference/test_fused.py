@@ -53,6 +53,12 @@ def test_a_tower_that_no_fusion_fits_stays_as_it_is():
     assert FusedLayer not in kinds(fuse(model).text_model)
 
 
+def test_a_decoder_stays_as_it_is():
+    model = build("cn_clip")
+    model.text_model.config.is_decoder = True
+    assert FusedLayer not in kinds(fuse(model).text_model)
+
+
 def test_a_model_in_parts_stays_as_it_is():
     model = build("cn_clip")
     model.text_model._hf_hook = object()

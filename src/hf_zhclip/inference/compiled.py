@@ -84,9 +84,10 @@ class Compiled:
             with _limit():
                 found = self._call(**inputs)
         except Exception as error:  # a compiler that is missing or too old, and torch's own errors of many kinds
+            found = self._plain(**inputs)  # raises what is no fault of the compiler, such as a lack of memory
             self._failed = True
             _tell(_FAILED.format(shown(str(error).strip().partition("\n")[0])))
-            return self._plain(**inputs)
+            return found
         self._known.add(single)
         _tell(f"Compiled in {time.monotonic() - start:.0f} s")
         return found

@@ -126,7 +126,7 @@ class Product(nn.Module):
         activation: what is done with the product; None leaves it as it is.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: Activation | None = None):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, activation: Activation | None = None):
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
@@ -141,7 +141,7 @@ class Product(nn.Module):
 class PackedProduct(nn.Module):
     """The same by oneDNN, with the weights in its own order; on the CPU alone. See `Product`."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: Activation | None = None):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, activation: Activation | None = None):
         super().__init__()
         # No buffer: its memory has no address that a copy or a move could read.
         self.weight = (torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()),)
@@ -257,7 +257,9 @@ def _activation(name: str) -> Activation:
 
 
 def _fits(tower: Any, parts: Parts) -> bool:
-    """Whether the layers are those of which `TOWERS` speaks, and not, for example, quantised."""
+    """Whether the layers are those of which `TOWERS` speaks, and not, for example, quantised or a decoder's."""
+    if getattr(tower.config, "is_decoder", False):
+        return False  # each word sees only the words before it
     return all(type(each) is nn.Linear and each.bias is not None for each in _products(tower, parts))
 
 
@@ -276,7 +278,7 @@ def _packs(model: Any) -> bool:
     try:
         found = [PackedProduct(weight, bias, each)(states) for each in ACTIVATIONS.values()]
         found.append(PackedProduct(weight, bias)(states, states @ weight.T))
-    except (RuntimeError, AttributeError, TypeError, NotImplementedError):
+    except (RuntimeError, AttributeError, TypeError):  # no such call, or none for this dtype
         return False
     wanted = [Product(weight, bias, each)(states) for each in ACTIVATIONS.values()]
     wanted.append(Product(weight, bias)(states, states @ weight.T))
