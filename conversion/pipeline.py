@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from hf_zhclip.budget import ATTENDED_PER_BYTE, MOST_ATTENDED, MOST_SIDE
+from hf_zhclip.budget import ATTENDED_PER_BYTE, BYTES_PER_LAYER, MOST_ATTENDED, MOST_LAYERS, MOST_SIDE
 from hf_zhclip.json_files import read_json
 from hf_zhclip.replacing import REPO, is_mark
 from hf_zhclip.staging import check_absent, check_apart, staging
@@ -276,6 +276,11 @@ def _check_cost(config: Any, size: int) -> None:
         step = getattr(vision, "patch_size", 32)
         towers["image"] = vision, (vision.image_size // step) ** 2 + 1
     for name, (tower, positions) in towers.items():
+        if (layers := getattr(tower, "num_hidden_layers", 0)) > MOST_LAYERS + size // BYTES_PER_LAYER:
+            raise InputError(
+                f"The {name} tower has {layers:,} layers in weights of {size:,} bytes; at most "
+                f"{MOST_LAYERS + size // BYTES_PER_LAYER} layers were wanted."
+            )
         if tower.num_attention_heads * positions**2 > most:
             raise InputError(
                 f"The {name} tower attends to {positions:,} positions with {tower.num_attention_heads} heads at once; "

@@ -927,6 +927,18 @@ def a_model_whose_patches_are_single_pixels(tmp):
     return clip_of(tmp, 224, 1)
 
 
+@attack
+def a_model_of_three_hundred_layers_that_share_their_weights(tmp):
+    folder = c.hf_clip.clip_folder(tmp / "folder", text={"num_hidden_layers": 300})
+    (folder / "model.safetensors").unlink()
+    tensors = c.cn_clip.seeded_state_dict(c.hf_clip.hf_clip())
+    layer = "text_model.encoder.layers."
+    for key in [key for key in tensors if key.startswith(f"{layer}1.")]:
+        tensors |= {key.replace(f"{layer}1.", f"{layer}{number_}."): tensors[key] for number_ in range(2, 300)}
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return convert(folder)
+
+
 # Data, recipes, pictures, features
 
 

@@ -30,6 +30,10 @@ MOST_KEYS = 50_000
 MOST_SIDE = 768
 """The side of a prepared picture in pixels: the largest known model takes 448. A proof at 1,024 takes 1.2 GB."""
 
+MOST_LAYERS, BYTES_PER_LAYER = 24, 2**23
+"""The layers of a tower, and one more for each 8 MB of weights: the proof runs a layer for 0.3 seconds or longer. The
+largest known model has 48 layers in 2 GB."""
+
 MOST_ATTENDED, ATTENDED_PER_BYTE = 2**24, 1 / 16
 """The numbers of one attention: heads, times the square of the positions. For each byte of the weights there may be a
 sixteenth more: the largest known model, of 1.9 GB, has 17 million."""

@@ -159,7 +159,7 @@ def _ids(values: Sequence[Any], field: str, where: str) -> list[Id]:
     return list(values)
 
 
-def _check_size(each: Id, field: str, where: str) -> None:
+def _check_size(each: Any, field: str, where: str) -> None:
     if not -HASHED_BY_VALUE < each < HASHED_BY_VALUE:
         raise InputError(f"{where} has {brief(each)} in {field}; a whole number of at most 18 digits was wanted.")
 
