@@ -287,7 +287,7 @@ WALKED = {
             "conversion/proof/stated_modules.py _method",
             "conversion/proof/stated_modules.py _prompt: , which encode_query",
             "conversion/proof/stated_modules.py _prompt: , but does",
-            "conversion/repos/report.py _check_formats",
+            "conversion/repos/report.py check_formats",
             "conversion/repos/own_code.py _way_out: ). REPO is",
             "conversion/repos/prepared.py check_tokenizer: , and padding",
             "conversion/repos/prepared.py check_tokenizer: ; wanted zeros,",

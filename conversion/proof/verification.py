@@ -30,7 +30,7 @@ from ..repos.own_code import own_code
 from ..repos.pieces import same_bits, write_safetensors
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, read_repo
-from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
+from ..repos.report import FILE, Comparison, Level, Report, changed_files, check_formats, read_report
 from ..repos.write import DTYPES, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
@@ -86,6 +86,7 @@ def verify(
             f"{shlex.quote(str(out))} OUT` makes a converted repo. Then verify OUT."
         )
     before = read_report(out)
+    check_formats(out, before)
     check_files(out)
     if against is not None:
         _refuse_original(out, before)

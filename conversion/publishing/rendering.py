@@ -18,7 +18,7 @@ from ..reading import catalogue
 from ..reading.catalogue import Entry
 from ..reading.files import CARD
 from ..repos.doors import SENTENCE_TRANSFORMERS
-from ..repos.report import FILE, Report, changed_files, read_report
+from ..repos.report import FILE, Report, changed_files, check_formats, read_report
 from ..sources import SOURCES
 from ..ways_out import finishing
 from ..words import Words
@@ -77,6 +77,8 @@ def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
     """
     report = _readable_report(folder, unverified)
     edited = report is not None and unverified is not None and bool(changed_files(folder, report))
+    if report is not None:
+        check_formats(folder, report)
     header = header_of(folder / CARD, NOTHING_STATED)
     return render_folder(folder, report, repo, why_unverified(report, unverified), header, edited)
 

@@ -21,7 +21,7 @@ from ..ways_out import finishing
 from .pieces import same_bits
 from .provenance import published_at
 from .repo import UNBUILDABLE
-from .report import FILE, Report, changed_files, read_report
+from .report import FILE, Report, changed_files, check_formats, read_report
 
 TOWERS = {
     "text": ("text_model.", "text_projection."),
@@ -119,9 +119,10 @@ def _left_in(trained: Checkpoint) -> Base:
 
 
 def _checked(base: Base) -> Base:
-    """Refuses a base whose recorded config is none: a report may be a stranger's."""
+    """Refuses a base whose report records no config or no known format: it may be a stranger's."""
     from hf_zhclip import ZhCLIPConfig
 
+    check_formats(base.folder, base.report)
     try:
         ZhCLIPConfig.from_dict(copy.deepcopy(base.config))
     except UNBUILDABLE as error:

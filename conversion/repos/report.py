@@ -340,12 +340,15 @@ def read_report(folder: Path) -> Report:
         _check_proof(report)
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no valid report: {error}. {finish_it(folder)}") from error
-    _check_formats(folder, report)
     return report
 
 
-def _check_formats(out: Path, report: Report) -> None:
-    """Refuses a report with unknown source formats: it is false, or a later version wrote it."""
+def check_formats(out: Path, report: Report) -> None:
+    """Refuses a report with unknown source formats: it is false, or a later version wrote it.
+
+    Raises:
+        InputError: see above.
+    """
     from ..sources import SOURCES  # whose modules use this one
 
     formats = [source["format"] for source in report.sources]
