@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ..budget import MOST_DIGITS, MOST_RECIPE_BYTES
+from ..budget import MOST_DEPTH, MOST_DIGITS, MOST_RECIPE_BYTES
 from ..errors import InputError
 from ..json_files import brief
 from ..telling import near
@@ -63,11 +63,21 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
+def _check_events(text: str, where: str) -> None:
+    """Refuses what would cost much to load: at each level YAML's parser goes through all open levels again."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"{where} holds an alias (*name), which can stand for any amount. Write the value out.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"its values are nested in more than {MOST_DEPTH} levels")
+
+
 def _parsed(content: bytes, where: str) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InputError(f"{where} holds an alias (*name), which can stand for any amount. Write the value out.")
+        _check_events(text, where)
         value = yaml.load(text, Loader=_Loader)
     except InputError:
         raise
