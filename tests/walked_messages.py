@@ -550,7 +550,7 @@ WALKED = {
         ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
         "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),
-        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
+        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _check_events",),
         "an_argument_of_trainer_s_own_is_left_out_for_resume": ("src/hf_zhclip/training/training.py OURS: --resume",),
         "an_argument_that_pushes_is_left_out": ("src/hf_zhclip/training/training.py OURS: zhclip push",),
         "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _checkpoint: Leave out",),
