@@ -20,8 +20,9 @@ from hf_zhclip.examples import demo
 from hf_zhclip.examples import scenes as drawn
 from hf_zhclip.inference import load_onnx
 
-from tests.checkpoints import FAMILIES
+from tests.conversion.exports.onnx.alike import families
 from tests.conversion.helpers import contents, entries
+from tests.thorough import thorough
 
 GALLERY = [scene for scene, _ in drawn.held_out_gallery()[:40]]
 
@@ -243,9 +244,8 @@ def test_a_resnet_is_refused_in_dynamic_int8_and_taken_in_static(repo, exported,
 
 
 @pytest.mark.any_version
-@pytest.mark.quick(1)
-@pytest.mark.parametrize("precision", ["float16", "int8"])
-@pytest.mark.parametrize("family", [each for each in FAMILIES if "resnet" not in each])
+@pytest.mark.parametrize("precision", [thorough("float16"), "int8"])
+@pytest.mark.parametrize("family", [each for each in families("hf_clip") if each != thorough("cn_clip_resnet")])
 def test_every_family_takes_a_lower_precision(family, precision, repo, exported, tmp_path, monkeypatch):
     float32 = exported(family)
     monkeypatch.setattr(
