@@ -10,6 +10,7 @@ SERVE := .venv-serve
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_ARGS ?=
+THOROUGH ?=
 
 ifeq ($(OS),Windows_NT)
 BIN := Scripts
@@ -53,8 +54,9 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
 
+# `make test THOROUGH=1` runs the tests of both targets, which share a start and what costs seconds to make.
 test: $(VENV)/.done
-	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(QUICK)" tests $(PYTEST_ARGS)
+	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(if $(THOROUGH),$(OFFLINE),$(QUICK))" tests $(PYTEST_ARGS)
 
 # The rest of the full products (every family by every planted fact, by every wrapper, by every folder), and what shows
 # of another input what `test` shows of some.
