@@ -31,7 +31,7 @@ from .repos.padding import without_padding
 from .repos.pieces import same_bits
 from .repos.provenance import DEFAULTS, command_of
 from .repos.repo import build, is_text_alone, load_processor
-from .repos.report import COUNT, FILE, Comparison, Report
+from .repos.report import COUNT, FILE, Comparison, Report, write_beside
 from .repos.scale import scale_limits
 from .repos.write import (
     SPARE_BYTES,
@@ -113,7 +113,7 @@ def finish(
         _tell_lineage(proof, progress)
         write_json(place / FILE, proof.to_json())
         if writing.report is not None:
-            write_json(Path(writing.report), proof.to_json())
+            write_beside(Path(writing.report), proof, writing.force)
         if not proof.passed:
             raise ParityError(
                 f"The result does not compute the same as the witness of {base.name} with these weights:\n"

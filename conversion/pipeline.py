@@ -10,6 +10,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from hf_zhclip.json_files import read_json
+from hf_zhclip.replacing import REPO, is_mark
 from hf_zhclip.staging import check_absent, check_apart, staging
 
 from . import mapping
@@ -26,7 +27,7 @@ from .reading.read import check_ema, choose
 from .repos.doors import add_legacy, add_sentence_transformers, remove_code
 from .repos.prepared import OTHER_VOCABULARY, check_tokenizer, spare_rows
 from .repos.provenance import DEFAULTS, command, entry_name, record
-from .repos.report import FILE, Report
+from .repos.report import FILE, Report, write_beside
 from .repos.scale import scale_limits
 from .repos.write import (
     DTYPES,
@@ -164,7 +165,7 @@ def convert(
             proof = _prove(folder, parts, settings, stated, skip_verify, hashes, waiting)
             write_json(folder / FILE, proof.to_json())
             if report is not None:
-                write_json(Path(report), proof.to_json())
+                write_beside(Path(report), proof, force)
             if not proof.passed:
                 raise ParityError(f"The result does not compute the same as {source}:\n{proof.failures()}", proof)
             write_card(folder, proof, out.name)
@@ -221,6 +222,10 @@ def _check_report(path: Path, force: bool) -> None:
         raise InputError(f"--report {path}: the folder does not exist. Make the folder, or choose another place.")
     if os.path.lexists(path) and not (force and path.is_file()):
         raise InputError(f"--report {path} exists already, and is not overwritten. Choose another place.")
+    if path.is_file() and not is_mark(path, REPO.marks[FILE]):
+        raise InputError(
+            f"--report {path} exists already and is no report, so --force does not replace it. Choose another place."
+        )
 
 
 @dataclass(frozen=True)

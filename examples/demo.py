@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from hf_zhclip.examples import evaluate, scenes
+from hf_zhclip.staging import staging_file
 
 CHECKPOINT = Path(__file__).parent / "scenes" / "epoch_latest.pt"
 MODEL_CONFIG = Path(__file__).parent / "scenes" / "model_config.json"
@@ -133,7 +134,8 @@ def evaluate_and_show(encoder: evaluate.Encoder, sheet: Path) -> None:
     rows = sheet_rows(found)
     print("\nSix queries, the middle one of each kind; rank is that of the right picture, cosine that of the first\n")
     print(query_table(rows))
-    scenes.contact_sheet(rows, sheet)
+    with staging_file(sheet, 0, force=True) as file:
+        scenes.contact_sheet(rows, file)
     print(f"\n{sheet}")
 
 

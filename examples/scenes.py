@@ -520,4 +520,4 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path) -> None:
         _write_query(pen, i + 1, row, top)
         for j, found in enumerate(row.found):
             _paste_found(sheet, pen, found, GAP + TEXT_WIDTH + j * (TILE + GAP), top)
-    sheet.save(path)
+    sheet.save(path, format="PNG")

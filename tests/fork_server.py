@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ IMPORTED = (
     *("hf_zhclip.conversion.inspection", "hf_zhclip.conversion.publishing.cards", "hf_zhclip.inference"),
     *("hf_zhclip.evaluation.evaluating", "hf_zhclip.conversion.exports.cn_clip_file", "PIL.PngImagePlugin"),
     *("hf_zhclip.conversion.reading.distributed", "hf_zhclip.inference.loading", "transformers.models.bert"),
+    *("hf_zhclip.training.training", "hf_zhclip.inference.embedding", "hf_zhclip.data.reading"),
 )
 
 
@@ -126,11 +128,24 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def load(place: str) -> int:
     """Loads a repo as the Embedder does; its errors are printed as a command prints them."""
-    from hf_zhclip.errors import ZhclipError
     from hf_zhclip.inference.loading import load_pair
 
+    return _told(lambda: load_pair(place))
+
+
+def train(place: str, data: str, out: str) -> int:
+    """`zhclip train` for a step, without the conversion of the result, which is a command of its own."""
+    from hf_zhclip.training import train
+
+    steps = {"max_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": []}
+    return _told(lambda: train(place, data, out, recipe="full", **steps))
+
+
+def _told(call: Callable[[], Any]) -> int:
+    from hf_zhclip.errors import ZhclipError
+
     try:
-        load_pair(place)
+        call()
     except ZhclipError as error:
         print(f"zhclip: {error}", file=sys.stderr)
         return error.exit_code

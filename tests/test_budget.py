@@ -148,6 +148,51 @@ def a_set_whose_member_takes_a_billion_steps_to_hash(tmp):
 
 
 @attack
+def one_list_that_a_hundred_thousand_sets_copy(tmp):
+    members = b"](" + b"N" * 200_000 + b"e\x85"
+    sets = b"](" + (b"c__builtin__\nset\n" + put(2) + b"0" + members + put(1) + b"0") + (b"h\2h\1R" * 100_000) + b"e"
+    return convert(zipped(tmp / "x.pt", script(b"}" + text("a") + sets + b"s")))
+
+
+@attack
+def one_list_of_pairs_that_a_hundred_thousand_dicts_copy(tmp):
+    pairs = b"](" + b"".join(b"M" + struct.pack("<H", key) + b"N\x86" for key in range(20_000)) + b"e\x85"
+    called = b"ccollections\nOrderedDict\n" + put(2) + b"0" + pairs + put(1) + b"0"
+    return convert(zipped(tmp / "x.pt", script(b"}" + text("a") + b"](" + called + b"h\2h\1R" * 100_000 + b"es")))
+
+
+@attack
+def one_list_that_old_opcodes_copy(tmp):
+    members = b"](" + b"N" * 200_000 + b"e" + put(1) + b"0"
+    sets = b"](" + members + b"(h\1i__builtin__\nset\n" * 30_000 + b"e"
+    return convert(zipped(tmp / "x.pt", script(b"}" + text("a") + sets + b"s")))
+
+
+@attack
+def one_set_in_two_hundred_thousand_places(tmp):
+    shared = b"\x8f" + put(1) + b"(" + b"N" * 200_000 + b"\x900"
+    return convert(zipped(tmp / "x.pt", b"\x80\x04" + shared + b"}" + text("a") + b"](" + b"h\1" * 200_000 + b"es."))
+
+
+@attack
+def a_set_that_holds_itself(tmp):
+    return convert(zipped(tmp / "x.pt", b"\x80\x04}" + text("a") + b"\x8f" + put(1) + b"(h\1\x90s."))
+
+
+@attack
+def a_name_of_a_megabyte_a_hundred_thousand_times(tmp):
+    words = text("a" * 400_000) + put(1) + text("a" * 399_999) + put(2)
+    return convert(zipped(tmp / "x.pt", b"\x80\x04}" + words + b"\x93" + b"h\1h\2\x93" * 40_000 + b"s."))
+
+
+@attack
+def sixty_thousand_names(tmp):
+    words = [text(f"{number:03}." * 50) + put(number) for number in range(250)]
+    pairs = (bytes([104, one, 104, other, 0x93]) for one in range(250) for other in range(250))
+    return convert(zipped(tmp / "x.pt", b"\x80\x04}" + b"".join(words) + b"cmain\nX\n" + b"".join(pairs) + b"s."))
+
+
+@attack
 def a_memo_of_2_to_the_27(tmp):
     return convert(zipped(tmp / "x.pt", script(b"}" + put(2**27))))
 

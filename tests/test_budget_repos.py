@@ -18,6 +18,7 @@ from hf_zhclip.inference.loading import load_pair
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
+from tests.data import made
 from tests.fork_server import Server
 from tests.test_budget import MOST_MIB, MOST_SECONDS
 
@@ -112,6 +113,8 @@ CONFIGS = {
     "a_pad_token_that_is_negative": of_config("text_config", pad_token_id=-1),
     "attention_by_a_kernel_of_the_hub": of_config(None, attn_implementation="stranger/kernel"),
     "attention_by_a_kernel_in_another_field": of_config(None, _attn_implementation="stranger/kernel"),
+    "experts_by_a_kernel_of_the_hub": of_config("text_config", experts_implementation="stranger/kernel"),
+    "layers_that_are_fused": of_config(None, fusion_config={"a": {"kernel": "stranger/kernel"}}),
     "a_version_that_is_an_object": of_config(None, hf_zhclip_version={}, transformers_version=[]),
 }
 ATTACKS.update(CONFIGS)
@@ -193,6 +196,18 @@ def an_index_that_leaves_the_folder(folder):
     with safe_open(folder.parent / "x.safetensors", "pt") as file:
         names = dict.fromkeys(file.keys(), "../x.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+@attack
+def weights_under_another_name_whose_index_leaves_the_folder(folder):
+    """The report's hash is that of model.safetensors, which transformers does not read."""
+    from safetensors import safe_open
+
+    shutil.copy(folder / "model.safetensors", folder.parent / "x.safetensors")
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        names = dict.fromkeys(file.keys(), "../x.safetensors")
+    (folder / "other.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    edit(folder, "config.json", lambda config: config.update(transformers_weights="other.safetensors.index.json"))
 
 
 @attack
@@ -299,15 +314,26 @@ def a_class_of_a_stranger(folder):
     edit(folder, "processor_config.json", lambda content: content.update(processor_class="Evil"))
 
 
+def _places(folder: Path) -> dict[str, str]:
+    """Pictures with texts, and a place for the result, beside a repo."""
+    places = {name: folder.parent / name for name in ("data", "out")}
+    if not places["data"].exists():
+        made.tsv(places["data"])
+    return {name: str(place) for name, place in places.items()}
+
+
 COMMANDS: dict[str, Callable[[Path], tuple[str, list[Any]]]] = {
     "load": lambda folder: ("tests.fork_server:load", [str(folder)]),
+    "train": lambda folder: ("tests.fork_server:train", [str(folder), *_places(folder).values()]),
     **{
         name: lambda folder, words=words: (
             "zhclip_cli.command_line:main",
-            [[word.format(folder=folder, out=folder.parent / "OUT") for word in words]],
+            [[word.format(folder=folder, **_places(folder)) for word in words]],
         )
         for name, words in {
             "inspect": ("inspect", "{folder}"),
+            "evaluate": ("evaluate", "{folder}", "{data}"),
+            "embed": ("embed", "{folder}", "{data}", "{out}", "--texts"),
             "card": ("card", "{folder}", "--force"),
             "push": ("push", "{folder}", "stranger/repo"),
             "verify": ("verify", "{folder}"),
@@ -362,7 +388,12 @@ def test_a_repo_whose_processor_fails_when_it_is_used_is_refused_when_it_is_load
         (
             "tokenizer_config.json",
             lambda content: content.update(model_max_length=1000),
-            "cuts texts at 1000 tokens, but its text tower takes 64 at most",
+            "cuts texts at 1000 tokens, but its text tower takes 3 to 64",
+        ),
+        (
+            "tokenizer_config.json",  # transformers takes it for 0, and cuts nothing
+            lambda content: content.update(model_max_length=False),
+            "cuts texts at False tokens, but its text tower takes 3 to 64",
         ),
     ],
 )
@@ -380,6 +411,13 @@ def test_a_repo_whose_pictures_are_of_another_size_than_its_model_s_is_refused_w
     folder = shutil.copytree(repo, tmp_path / "repo")
     edit(folder, "processor_config.json", lambda content: content["image_processor"]["size"].update({side: 32}))
     with pytest.raises(InputError, match="has an image processor that gives .*pixels, but its model takes 64 x 64"):
+        load_pair(str(folder))
+
+
+def test_weights_under_another_name_are_refused(repo, tmp_path):
+    folder = shutil.copytree(repo, tmp_path / "repo")
+    ATTACKS["weights_under_another_name_whose_index_leaves_the_folder"](folder)
+    with pytest.raises(InputError, match="states transformers_weights, which makes transformers load something else"):
         load_pair(str(folder))
 
 

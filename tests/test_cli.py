@@ -84,12 +84,20 @@ def subprocess_of(*arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["data", "--help"], ["--version"], ["convert"], ["search", "OUT", ""]]
+    "arguments",
+    [
+        ["--help"],
+        ["data", "--help"],
+        ["--version"],
+        ["convert"],
+        ["search", "none", "狗"],
+        ["embed", "none", ".", "OUT"],
+    ],
 )
 def test_help_and_words_that_are_wrong_import_nothing_heavy(arguments):
     done = subprocess_of("-c", HELP_WITHOUT_IMPORTS, *arguments)
 
-    code = 2 if arguments[0] in ("convert", "search") else 0
+    code = 2 if arguments[0] in ("convert", "search", "embed") else 0
     assert done.stdout.decode().splitlines()[-1] == f"imported [] code {code}"
 
 
@@ -119,24 +127,28 @@ def test_the_version_is_printed(run):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "command", "found"),
     [
-        [],
-        ["unknown"],
-        ["convert"],
-        ["convert", "x.pt"],
-        ["convert", "x.pt", "OUT", "--dtype", "int8"],
-        ["convert", "x.pt", "OUT", "--context-length", "many"],
-        ["convert", "x.pt", "OUT", "--no-such-option"],
+        ([], "zhclip", "COMMAND"),
+        (["unknown"], "zhclip", "unknown"),
+        (["--no-such-option"], "zhclip", "COMMAND"),
+        (["convert"], "zhclip convert", "SOURCE, OUT"),
+        (["convert", "x.pt"], "zhclip convert", "OUT"),
+        (["convert", "x.pt", "OUT", "--dtype", "int8"], "zhclip convert", "--dtype"),
+        (["convert", "x.pt", "OUT", "--context-length", "many"], "zhclip convert", "many"),
+        (["convert", "x.pt", "OUT", "--no-such-option"], "zhclip convert", "--no-such-option"),
+        (["list", "one", "two\x1b[31m\n"], "zhclip list", "one two\\x1b[31m\\n"),
+        (["train", "REPO", "DATA", "OUT"], "zhclip train", "--recipe"),
     ],
 )
-def test_wrong_arguments_end_with_2_and_usage(arguments, run, tmp_path, monkeypatch):
+def test_wrong_arguments_end_with_2_and_a_line(arguments, command, found, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     code, text, said = run(*arguments)
 
     assert (code, text) == (2, "")
-    assert said.startswith("usage: zhclip")
+    assert said.startswith(f"{command}: error: ") and found in said
+    assert said.endswith(f" `{command} --help` shows the words.\n") and said.count("\n") == 1
     assert entries(tmp_path) == set()
 
 

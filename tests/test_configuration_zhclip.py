@@ -247,3 +247,33 @@ def test_an_unconverted_hub_repository_is_refused_with_its_family(tmp_path):
         ZhCLIPModel.from_pretrained("somebody/taiyi", cache_dir=tmp_path)
 
     assert "zhclip convert somebody/taiyi OUT --vision VISION" in str(refusal.value)
+
+
+@pytest.mark.parametrize("tower", [None, "text_config"])
+@pytest.mark.parametrize("load", [ZhCLIPConfig.from_pretrained, AutoConfig.from_pretrained])
+@pytest.mark.parametrize(
+    "field, value, told",
+    [
+        ("attn_implementation", "stranger/kernel", "makes transformers run code from the hub"),
+        ("_attn_implementation", {"text_config": "stranger/kernel"}, "makes transformers run code from the hub"),
+        ("transformers_weights", "other.safetensors", "holds its weights in model.safetensors"),
+    ],
+)
+def test_a_config_json_that_makes_transformers_load_something_else_is_refused(
+    tower, load, field, value, told, tmp_path
+):
+    ZhCLIPConfig(text_config=BERT, vision_config=VIT).save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (content if tower is None else content[tower])[field] = value
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=told):
+        load(tmp_path)
+    del (content if tower is None else content[tower])[field]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert load(tmp_path, attn_implementation="eager").projection_dim
+
+
+def test_a_caller_may_still_choose_a_kernel(tmp_path):
+    ZhCLIPConfig(text_config=BERT, vision_config=VIT).save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path, attn_implementation="kernels-community/flash-attn2")
+    assert config._attn_implementation == "kernels-community/flash-attn2"

@@ -2,6 +2,7 @@
 
 import socket
 
+import datasets.config
 import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import get_session
@@ -10,6 +11,7 @@ import zhclip_cli
 from hf_zhclip import hub
 
 from tests.conversion.publishing.pushing import FILES, TOKENS, repo_of
+from tests.data.made import picture, write
 from tests.loopback_hub import connect, serve
 
 
@@ -32,6 +34,19 @@ def test_a_silent_hub_is_given_up_where_a_source_is_read(words, silent, capsys, 
     monkeypatch.chdir(tmp_path)
     assert zhclip_cli.main(words) == 1
     assert "did not answer, or stopped answering" in capsys.readouterr().err
+
+
+def test_a_silent_hub_is_given_up_where_a_repo_is_loaded(silent, capsys, tmp_path):
+    write(tmp_path / "pictures", **{"1.png": picture()})
+    assert zhclip_cli.main(["embed", "user/repo", str(tmp_path / "pictures"), str(tmp_path / "OUT")]) == 1
+    assert "did not answer, or stopped answering" in capsys.readouterr().err
+
+
+def test_a_silent_hub_is_given_up_where_data_are_read(silent, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)  # read from the environment by the first import
+    assert zhclip_cli.main(["data", "user/name", "OUT", "--to", "tsv"]) == 1
+    assert "could not be asked for on the hub: it gave no answer to 2 requests" in capsys.readouterr().err
 
 
 def test_a_silent_hub_is_given_up_where_a_repo_is_pushed(silent, capsys, tmp_path):

@@ -423,3 +423,20 @@ class TestSteps:
     def test_a_device_of_this_machine_is_not_saved(self, tmp_path):
         processor(device="meta", return_tensors="pt").save_pretrained(tmp_path)
         assert "device" not in json.loads((tmp_path / "preprocessor_config.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("order", image_processing_zhclip.SQUARE_ORDERS)
+def test_a_line_of_pixels_is_refused_before_it_becomes_a_broad_line(order):
+    """A PNG of 3 KB may hold it; at a height of 224 it would take 200 GB."""
+    processor = ZhCLIPImageProcessor(image_order=order, size=224)
+    for shape in ((1, 2**20), (2**20, 1)):
+        with pytest.raises(ValueError, match="shorter side has 224; at most 67,108,864 pixels were wanted"):
+            processor(Image.new("L", shape))
+    assert processor(Image.new("L", (1, 1000)))["pixel_values"][0].shape == (3, 224, 224)
+
+
+def test_a_file_with_a_side_of_more_than_a_million_pixels_is_refused(tmp_path):
+    """Pillow's filter would take 2 GB for a side of 67 million pixels."""
+    Image.new("1", (1, 2**20 + 1)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a picture of 1 x 1048577 pixels; a side of at most 1,048,576 was wanted"):
+        ZhCLIPImageProcessor(image_order="squash_then_rgb", size=8)(str(tmp_path / "a.png"))

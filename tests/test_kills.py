@@ -13,6 +13,7 @@ from hf_zhclip.conversion import convert
 from tests import kills
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import answer_here, contents, entries, save_time
+from tests.data.made import tsv
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 
@@ -47,14 +48,14 @@ def command(*words):
     return lambda: zhclip_cli.main(list(map(str, words)))
 
 
-def check(run, place, share, out="OUT", old=None):
+def check(run, place, share, out="OUT", old=None, every=SHARES):
     """Kills at each moment of a share, by SIGKILL and SIGTERM in turns."""
     if old:
         shutil.copytree(old, place / out)
     names = kills.points(run, place)
     complete = contents(place / out)
     assert names
-    for moment in range(share, len(names), SHARES):
+    for moment in range(share, len(names), every):
         shutil.rmtree(place / out)
         if old:
             shutil.copytree(old, place / out)
@@ -91,6 +92,87 @@ def test_convert_with_force(share, source, tmp_path, repo):
 def test_export(to, share, repo, tmp_path, monkeypatch):
     monkeypatch.setattr("hf_zhclip.conversion.exports.exporting.in_fresh_process", answer_here)
     check(command("export", repo, tmp_path / "OUT", "--to", to), tmp_path, share)
+
+
+@shares
+@pytest.mark.parametrize("old", [b"", b"old"], ids=["new", "force"])
+def test_export_to_a_file(old, share, repo, tmp_path):
+    """cn_clip's file."""
+    place, out = tmp_path / "place", tmp_path / "place" / "OUT.pt"
+    place.mkdir()
+    run = command("export", repo, out, "--to", "cn_clip", *(["--force"] if old else []))
+    if old:
+        out.write_bytes(old)
+    names = kills.points(run, place)
+    complete = out.read_bytes()
+    for moment in range(share, len(names), SHARES):
+        out.unlink()
+        if old:
+            out.write_bytes(old)
+
+        assert kills.exit_code(run, place, moment) == -9, names[moment]
+
+        found = out.read_bytes() if out.exists() else b""
+        assert len(found) in (len(old), len(complete)), names[moment]
+        assert kills.exit_code(run, place) == (0 if old or not found else 2), names[moment]
+        assert entries(place) == {"OUT.pt"} and len(out.read_bytes()) == len(complete), names[moment]
+
+
+def test_a_card_and_figures_that_are_noted(repo, split, tmp_path):
+    """Each of the two files is old or complete."""
+    place, old, out = tmp_path / "place", tmp_path / "old", tmp_path / "place" / "OUT"
+    shutil.copytree(repo, old)
+    assert zhclip_cli.main(["card", str(old), "--force"]) == 0
+    shutil.copytree(old, out)
+    run = command("evaluate", out, split, "--device", "cpu", "--card")
+    names = kills.points(run, place)
+    before, complete = contents(old), contents(out)
+    assert names and complete != before
+    for moment, name in enumerate(names):
+        shutil.rmtree(out)
+        shutil.copytree(old, out)
+
+        assert kills.exit_code(run, place, moment) == -9, name
+
+        found = {name: each for name, each in contents(out).items() if not name.startswith(".")}
+        assert all(each in (before.get(name), complete.get(name)) for name, each in found.items()), name
+        assert set(before) <= set(found), name
+        assert kills.exit_code(run, place) == 0, name
+        assert contents(out) == complete, name
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("share", [0, 3, 6, 9])
+@pytest.mark.parametrize("layout", ["plain", "transformers.js"])
+def test_export_to_onnx(layout, share, repo, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    words = ["export", repo, tmp_path / "OUT", "--to", "onnx", "--layout", layout]
+    check(command(*words), tmp_path, share, every=4 * SHARES)  # each costs ten seconds
+
+
+@pytest.fixture
+def split(tmp_path_factory):
+    return tsv(tmp_path_factory.mktemp("split"))
+
+
+@shares
+@pytest.mark.parametrize("to", ["tsv", "lmdb", "parquet"])
+def test_data(to, share, split, tmp_path):
+    for package in {"lmdb": ("lmdb",), "parquet": ("datasets", "pyarrow")}.get(to, ()):
+        pytest.importorskip(package)
+    check(command("data", split, tmp_path / "OUT", "--to", to), tmp_path, share)
+
+
+@shares
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["new", "force"])
+def test_evaluate(force, share, repo, split, tmp_path, tmp_path_factory):
+    words = ["evaluate", repo, split, "--device", "cpu"]
+    old = None
+    if force:
+        old = tmp_path_factory.mktemp("old") / "OUT"
+        assert zhclip_cli.main([*map(str, words), "--out", str(old)]) == 0
+    check(command(*words, "--out", tmp_path / "OUT", *force), tmp_path, share, old=old)
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ TWICE = {
         "fields_that_contradict_the_shapes_are_left_out",
     },
     DATA: {"a_blind_split_is_not_divided"},
+    "tests/training/test_training.py": {"bfloat16_without_a_device_that_computes_in_it_is_left_out"},
 }
 """Second walks of messages that stand under another walk, and walks of messages without an option's name."""
 

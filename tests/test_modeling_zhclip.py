@@ -482,6 +482,19 @@ def test_a_repository_in_shards_loads_whole(tmp_path):
     assert torch.equal(loaded(**both(model)).logits_per_text, model(**both(model)).logits_per_text)
 
 
+@pytest.mark.parametrize("load", [AutoModel.from_pretrained, ZhCLIPModel.from_pretrained])
+def test_a_pickle_is_not_read_unless_the_caller_asks_for_it(load, tmp_path):
+    model = build("cn_clip")
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+
+    with pytest.raises(OSError, match="no file named model.safetensors"):
+        load(tmp_path)
+    loaded = load(tmp_path, use_safetensors=False)
+    assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
 @pytest.mark.quick(6)
 @pytest.mark.parametrize("variant", ["bert_clip", "cn_clip_rn50", "wukong"])
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ from tests.conversion.helpers import contents, entries
 POSIX = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 
 
+OLD, NEW = '{"model_type": "hf_zhclip"}', '{"model_type": "hf_zhclip", "new": 1}'
+
+
 def write(out, text="new", force=False, needed=0):
     with staging(out, needed, force) as folder:
         (folder / "config.json").write_text(text)
@@ -28,7 +31,7 @@ def out(tmp_path):
 def old(out):
     """A repo that stood there before."""
     out.mkdir()
-    (out / "config.json").write_text("old")
+    (out / "config.json").write_text(OLD)
     return out
 
 
@@ -190,7 +193,7 @@ def test_a_failure_under_force_leaves_the_old_folder(old, tmp_path):
         (new / "config.json").write_text("new")
         raise ValueError
 
-    assert contents(old) == {"config.json": b"old"}
+    assert contents(old) == {"config.json": OLD.encode()}
     assert entries(tmp_path) == {"OUT"}
 
 
@@ -207,7 +210,7 @@ def test_a_rename_that_fails_under_force_brings_the_old_folder_back(old, tmp_pat
     with pytest.raises(WorkError, match="Input/output error"):
         write(old, force=True)
 
-    assert contents(old) == {"config.json": b"old"}
+    assert contents(old) == {"config.json": OLD.encode()}
     assert entries(tmp_path) == {"OUT"}
 
 
@@ -284,11 +287,13 @@ def killed(out, force, after):
             os.kill(os.getpid(), signal.SIGKILL)
 
     Path.rename = count
-    with staging(out, 0, force) as new:
-        (new / "config.json").write_text("ne")
-        if after is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-    os._exit(0)
+    try:
+        with staging(out, 0, force) as new:
+            (new / "config.json").write_text(NEW)
+            if after is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+    finally:
+        os._exit(0)
 
 
 @POSIX
@@ -306,7 +311,7 @@ def test_a_run_killed_at_work_is_put_right_by_the_next(out, tmp_path):
 @POSIX
 def test_a_run_killed_after_its_rename_has_done_its_work(out, tmp_path):
     killed(out, False, after=1)
-    assert contents(out) == {"config.json": b"ne"}
+    assert contents(out) == {"config.json": NEW.encode()}
 
     write(out, force=True)
 
@@ -319,7 +324,7 @@ def test_a_run_killed_after_its_rename_has_done_its_work(out, tmp_path):
 def test_a_forced_run_killed_at_any_point_is_put_right_by_the_next(after, old, tmp_path):
     killed(old, True, after)
     folders = [contents(each) for each in tmp_path.iterdir() if each.is_dir()]
-    assert {"config.json": b"old"} in folders
+    assert {"config.json": OLD.encode()} in folders
 
     write(old, force=True)
 
@@ -328,7 +333,7 @@ def test_a_forced_run_killed_at_any_point_is_put_right_by_the_next(after, old, t
 
 
 @POSIX
-@pytest.mark.parametrize(("after", "stands"), [(None, b"old"), (1, b"old"), (2, b"ne")])
+@pytest.mark.parametrize(("after", "stands"), [(None, OLD.encode()), (1, OLD.encode()), (2, NEW.encode())])
 def test_after_a_killed_forced_run_a_run_without_force_brings_one_of_the_two_back(after, stands, old, tmp_path):
     killed(old, True, after)
 

@@ -22,6 +22,7 @@ WALKED = {
         "test_what_a_message_says_works_behind_a_wrapper_too": ("conversion/detection/prefixes.py without_empty",),
     },
     "tests/conversion/exports/test_exporting.py": {
+        "test_force_does_not_replace_the_original": ("conversion/exports/exporting.py _refuse_original",),
         "test_the_code_that_loads_a_folder_runs": ("conversion/exports/natives.py TORCHVISION",),
     },
     "tests/conversion/exports/test_source_files.py": {
@@ -172,7 +173,10 @@ WALKED = {
         "a_length_of_texts_within_the_limits_is_taken": ("conversion/pipeline.py _longest_text",),
         "a_pair_of_two_widths_gets_the_text_tower_s_own_clip": ("conversion/pipeline.py _pair_fields",),
         "a_pair_without_a_scale_gets_the_whole_clip": ("conversion/detection/parts.py describe",),
-        "a_place_around_the_source_is_another": ("src/hf_zhclip/staging.py check_apart",),
+        "a_foreign_folder_is_moved_out_of_what_would_be_replaced": (
+            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
+        ),
+        "a_place_around_the_report_is_another": ("src/hf_zhclip/staging.py check_apart",),
         "a_second_config_is_fetched": ("conversion/reading/read.py _config_files",),
         "a_setting_is_written_into_tokenizer_config_json": ("conversion/tokenizers/builders.py _check_bert_folder",),
         "a_shard_size_of_the_message_is_taken": ("conversion/repos/write.py check_shard_size",),
@@ -258,6 +262,11 @@ WALKED = {
             "conversion/sources/multilingual_clip.py _check_sizes",
         ),
     },
+    "tests/conversion/test_pipeline.py": {
+        "test_force_replaces_a_report_and_no_other_file_in_its_place": (
+            "conversion/pipeline.py _check_report: exists already and is no report",
+        ),
+    },
     "tests/conversion/test_ways_out_of_repos.py": {
         "test_a_base_that_cannot_be_fetched_is_passed": ("conversion/layouts/bases.py base_file",),
         "test_a_base_that_was_changed_is_converted_again_by_its_own_command": (
@@ -287,9 +296,6 @@ WALKED = {
             "conversion/reading/companions.py LEGACY_HEAD",
         ),
         "test_a_name_is_taken_from_what_list_prints": ("conversion/reading/hub.py locate",),
-        "test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_chosen": (
-            "src/hf_zhclip/staging.py _refuse_existing: , so --force",
-        ),
         "test_a_repo_that_is_converted_already_is_trained_and_finished_with_itself_as_base": (
             "conversion/repos/lineage.py _left_in",
         ),
@@ -437,11 +443,11 @@ WALKED = {
     },
     "tests/evaluation/test_ways_out.py": {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
-        "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/evaluation/encoding.py _check_options: --device",),
+        "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/inference/loading.py check_device",),
         "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
-        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py _check_place",),
+        "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py check_place",),
         "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
-        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _check_config",),
+        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _config",),
         "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _loading",),
         "both_files_are_taken_from_the_same_split": ("src/hf_zhclip/evaluation/retrieval.py _check_known",),
         "features_take_the_place_of_predictions": (
@@ -458,6 +464,12 @@ WALKED = {
         "the_class_names_or_the_threshold_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _work",),
         "the_folder_of_a_split_is_named": ("src/hf_zhclip/evaluation/evaluating.py _check_inputs: split's folder",),
         "the_split_of_labelled_pairs_is_left_out": ("src/hf_zhclip/evaluation/evaluating.py _of_labelled_pairs",),
+    },
+    "tests/test_configuration_zhclip.py": {
+        "test_a_config_json_that_makes_transformers_load_something_else_is_refused": (
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: which makes",
+            "src/hf_zhclip/configuration_zhclip.py ZhCLIPConfig.from_dict: holds its weights",
+        ),
     },
     "tests/training/test_sharded.py": {
         "test_version_1_of_fsdp_is_refused_and_version_2_is_taken": (
@@ -501,11 +513,13 @@ WALKED = {
         ),
         "test_what_is_no_corpus_is_refused_and_becomes_a_corpus_by_the_command_of_the_message": (
             "src/hf_zhclip/inference/corpus.py read_manifest",
+            "src/zhclip_cli/search.py _missing",
         ),
         "test_wrong_arguments_are_refused_and_leave_nothing": (
+            "src/zhclip_cli/embed.py refusal: a folder that",
+            "src/zhclip_cli/embed.py refusal: and is no name on the hub",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --engine",
             "src/hf_zhclip/inference/embedding.py _check_arguments: found --dtype {dtype}; wanted",
-            "src/hf_zhclip/inference/embedding.py _check_arguments: which this machine",
         ),
     },
     "tests/inference/test_zhclip_onnx.py": {
@@ -525,7 +539,6 @@ WALKED = {
             "src/hf_zhclip/inference/searching.py _check_same: found another model",
         ),
         "test_what_a_message_names_works": (
-            "src/hf_zhclip/inference/searching.py _check_device",
             "src/hf_zhclip/inference/searching.py _check_out",
             "src/zhclip_cli/search.py refusal: found --port",
             "src/zhclip_cli/search.py refusal: found --serve",
@@ -549,8 +562,14 @@ WALKED = {
             "src/hf_zhclip/training/training.py _check_whole: steps already",
         ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
-        "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py train",),
+        "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py _pool",),
         "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _check_events",),
+        "bfloat16_on_the_processor_is_asked_for": (
+            "src/hf_zhclip/training/arguments.py ContrastiveArguments._check_bfloat16",
+        ),
+        "test_another_context_length_is_that_of_the_training_alone_as_the_message_says": (
+            "src/hf_zhclip/training/training.py _loaded",
+        ),
         "an_argument_of_trainer_s_own_is_left_out_for_resume": ("src/hf_zhclip/training/training.py OURS: --resume",),
         "an_argument_that_pushes_is_left_out": ("src/hf_zhclip/training/training.py OURS: zhclip push",),
         "resume_is_left_out_where_nothing_began": ("src/hf_zhclip/training/training.py _checkpoint: Leave out",),
@@ -571,6 +590,9 @@ WALKED = {
             "src/hf_zhclip/training/training.py _less_memory: --gradient_checkpointing",
         ),
         "test_what_ends_a_training_is_said_and_its_checkpoints_stay": ("src/hf_zhclip/training/training.py _STAY",),
+    },
+    "tests/test_cli.py": {
+        "test_every_command_has_help": ("src/zhclip_cli/command_line.py _Parser.error",),
     },
     "tests/test_typed_inputs_zhclip.py": {
         "test_the_calls_of_that_message_work": (

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load, save_file
 
+from hf_zhclip.replacing import TOKENIZER, WEIGHTS, Kind
 from hf_zhclip.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 
 from .. import mapping
@@ -19,15 +20,27 @@ from ..errors import InputError, ParityError
 from ..mapping import plan
 from ..proof import compared, samples
 from ..proof.fresh_process import answered
+from ..publishing.unverified import unproved
+from ..reading.files import sha256
 from ..repos.repo import Repo, read_repo
-from ..repos.report import COSINE, COUNT, DIFFERENCE, SAMENESS, Comparison
+from ..repos.report import COSINE, COUNT, DIFFERENCE, FILE, SAMENESS, Comparison, Report, read_report
 from ..repos.write import SPARE_BYTES, check_shard_size, total_bytes, widest_float, write_weights
 from ..words import Words
 from . import cn_clip_file, native_process, source_files
-from .natives import PIXELS, Native, about_padding, differences, native_for
+from .natives import NATIVES, PIXELS, Native, about_padding, differences, native_for
 from .onnx import transformers_js, writing
 from .onnx.asking import TRANSFORMERS_JS, Asked, check_asked, read_proof
 from .quiet import without_bars
+
+TRANSFORMERS = Kind(
+    title="export to transformers",
+    marks={"config.json": ("model_type", tuple(native.model_type for native in NATIVES))},
+    names=(
+        *("config.json", "processor_config.json", "preprocessor_config.json"),
+        *(*WEIGHTS, *TOKENIZER),
+    ),
+)
+"""What an export to transformers writes; a folder from the hub has other files, too."""
 
 SUFFIXES = (".pt", ".pth")
 """The suffixes of cn_clip's files."""
@@ -111,6 +124,8 @@ def export(
     places = {"calibrate": calibrate, "check": check}
     asked = check_asked(to, {**given, **{name: place and os.fspath(place) for name, place in places.items()}})
     progress(f"Reading {out}")
+    if out.is_dir() and (why := unproved(out)) is not None:
+        progress(f"Nothing proves that {out} computes what its original computes: {why.en}.")
     if to == "source":
         return _to_source(out, destination, max_shard_size, force, progress)
     if to == "onnx" and asked.layout == TRANSFORMERS_JS:
@@ -118,6 +133,8 @@ def export(
     if to == "onnx":
         return _to_onnx(out, destination, asked, force, progress)
     repo = read_repo(out)
+    if to == "cn_clip" and (out / FILE).is_file():
+        _refuse_original(out, read_report(out), [destination], force)
     if repo.is_text_alone:
         there = destination.with_suffix("") if to == "cn_clip" else destination
         raise InputError(f"{out} {_TEXT_ALONE[to]}{_SAVE_TOWER.format(here=_quoted(out), there=_quoted(there))}")
@@ -163,8 +180,10 @@ def _check_arguments(
                     "--max-shard-size does not apply to ONNX: a graph has one file of weights. Leave --max-shard-size "
                     "out."
                 )
-            check_absent(destination, force, writing.MARKS)
-        elif to == "transformers" or not force:  # which files mark a folder that may be replaced, the report says
+            check_absent(destination, force, writing.KIND)
+        elif to == "transformers":
+            check_absent(destination, force, TRANSFORMERS)
+        elif not force:  # which files mark a folder that may be replaced, the report says
             check_absent(destination, force)
     else:
         if destination.suffix not in SUFFIXES:
@@ -173,6 +192,18 @@ def _check_arguments(
             )
         check_absent_file(destination, force)
     check_apart(destination, out)
+
+
+def _refuse_original(out: Path, report: Report, files: Sequence[Path], force: bool) -> None:
+    """Refuses to replace the file that the repo was converted from, which may have the name of an export's file.
+
+    An export's safetensors file may be the same as the original's, byte for byte, so that nothing is lost there.
+    """
+    originals = {name: digest for source in report.sources for name, digest in source["files"].items()}
+    suffixes = {Path(name).suffix for name in originals} - {".safetensors"}
+    for file in files if force else ():
+        if file.suffix in suffixes and file.is_file() and sha256(file) in originals.values():
+            raise InputError(f"{file} is the original of {out}, so --force does not replace it. Choose another place.")
 
 
 # transformers
@@ -188,7 +219,7 @@ def _to_transformers(
 ) -> Exported:
     native = native_for(repo.config)
     order = repo.processor.image_processor.image_order
-    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force) as folder:
+    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, TRANSFORMERS) as folder:
         progress(f"Writing {native.name}")
         config = _native_config(native, repo)
         tensors = _native_tensors(native, repo, config.dtype)
@@ -404,10 +435,11 @@ def _to_source(
 ) -> Exported:
     report = source_files.read_home(out)
     repo = read_repo(out)
+    _refuse_original(out, report, [each for each in destination.glob("**/*") if each.is_file()], force)
     parts = source_files.homes(repo, report)
     titles = " and ".join(part.source.title for part in parts)
-    marks = [f"{part.place}/{part.weights}".lstrip("/") for part in parts]
-    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, marks) as folder:
+    kind = source_files.kind(parts, repo)
+    with staging(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force, kind) as folder:
         progress(f"Writing the files of {titles}")
         source_files.write(folder, parts, repo, report, max_shard_size)
         progress("Converting the files back")
@@ -431,7 +463,7 @@ def _to_onnx(out: Path, destination: Path, asked: Asked, force: bool, progress: 
     report = read_proof(out)
     repo = read_repo(out)
     data = writing.read_data_of(asked, repo)
-    with staging(destination, writing.needed_bytes(repo, asked.precision), force, writing.MARKS) as folder:
+    with staging(destination, writing.needed_bytes(repo, asked.precision), force, writing.KIND) as folder:
         written = writing.write(repo, report, folder, asked, data, progress)
     return Exported(
         to="onnx",
@@ -449,7 +481,7 @@ def _to_transformers_js(
     report = read_proof(out)
     repo = read_repo(out)
     native = transformers_js.native_of(repo)
-    with staging(destination, transformers_js.needed_bytes(repo, native), force, writing.MARKS) as folder:
+    with staging(destination, transformers_js.needed_bytes(repo, native), force, writing.KIND) as folder:
         checked = transformers_js.write(repo, native, report, folder, asked, progress)
     return Exported(
         to="onnx",

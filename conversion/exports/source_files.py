@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from hf_zhclip.replacing import TOKENIZER, WEIGHTS, Kind
+
 from ..detection.parts import describe, identify
 from ..errors import InputError, ParityError
 from ..mapping import fold, matches
@@ -264,6 +266,18 @@ def _has_own_vocabulary(source: Source, repo: Repo, report: Report) -> bool:
             f"wanted, the number of words in the vocabulary of the format's own package. {_instead(repo)}"
         )
     return True
+
+
+def kind(parts: Sequence[Home], repo: Repo) -> Kind:
+    """The files that an export of these parts writes; --force replaces such a folder alone."""
+    marks: list[str] = []
+    names: list[str] = []
+    for part in parts:
+        places = [PurePosixPath(part.place, place) for place in part.places.values()]
+        marks += [str(PurePosixPath(part.place, part.places[""], part.weights))]
+        names += [str(PurePosixPath(part.place, name)) for name in (*part.files, *part.source.files.made(repo.config))]
+        names += [str(place / name) for place in places for name in (part.weights, *WEIGHTS, *TOKENIZER)]
+    return Kind("export of these files", dict.fromkeys(marks), tuple(names))
 
 
 # Writing

@@ -18,17 +18,18 @@ from hf_zhclip.json_files import read_python_json
 from ..errors import WorkError
 
 HEAD = """
-import os, sys, threading
+import sys
+sys.path[:] = [place for place in sys.path if place]
+import os, threading
 def end_with_parent():
     os.read(0, 1)
     os._exit(1)
 threading.Thread(target=end_with_parent, daemon=True).start()
-sys.path[:] = [place for place in sys.path if place]
 """
 """What every program begins with.
 
-Nothing is ever written to its standard input, which ends when this process ends, however it ends: the new process then
-ends, too. The second half prevents the import of a torch.py in the current folder.
+The first lines prevent the import of a threading.py or torch.py in the current folder. Nothing is ever written to the
+standard input, which ends when this process ends, however it ends: the new process then ends, too.
 """
 
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**24), "MALLOC_TRIM_THRESHOLD_": str(2**25)}

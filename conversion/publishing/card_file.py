@@ -40,10 +40,12 @@ def _digest(text: str) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file completely or not at all."""
-    temporary = None
+    """Writes a file completely or not at all, and removes what a killed run left of it."""
+    temporary, prefix = None, f".{path.name}.zhclip-"
     try:
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        for left in path.parent.glob(f"{prefix}*"):
+            left.unlink(missing_ok=True)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=prefix, delete=False) as file:
             temporary = Path(file.name)
             file.write(text.encode())
         umask = os.umask(0)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from hf_zhclip.telling import shown
+
 from ..errors import InputError
-from ..repos.report import FILE, Report, read_report
+from ..repos.report import FILE, Report, changed_files, read_report
 from ..words import SEMICOLON, Words, joined
 
 TENSORS_ALONE = Words("only tensors were compared", "只比较了张量")
@@ -54,6 +56,16 @@ def proof_of(folder: Path, there: Mapping[str, Path]) -> tuple[Report | None, Wo
     if wrong := sorted(name for name in report.files if not is_safe(name)):
         return report, FOREIGN.filled(files=", ".join(wrong))
     return report, None
+
+
+def unproved(folder: Path) -> Words | None:
+    """Why nothing proves that a folder computes what its original computes, or None; it hashes the files."""
+    there = {FILE: folder / FILE} if (folder / FILE).is_file() else {}
+    report, why = proof_of(folder, there)
+    if report is None or why is not None:
+        return why
+    changed = changed_files(folder, report)
+    return CHANGED_SINCE.filled(files=", ".join(map(shown, changed))) if changed else None
 
 
 def is_safe(name: str) -> bool:

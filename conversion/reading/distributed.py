@@ -181,6 +181,8 @@ def _stored(fields: Any) -> TensorStorageMetadata | str:
     ]
     if not isinstance(dtype, torch.dtype) or not _is_size(size) or len(chunks) > MOST_SHARES:
         raise ValueError("a tensor without a type or a size")
+    if any(len(each.offsets) != len(size) or len(each.sizes) != len(size) for each in chunks):
+        raise ValueError("a part of a tensor with another number of dimensions")
     return TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size(size), chunks)
 
 

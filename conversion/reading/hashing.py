@@ -1,8 +1,7 @@
 """SHA-256 of large files, computed in a thread beside other work."""
 
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillRunning  # Python's own TimeoutError, from Python 3.11
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -49,15 +48,13 @@ class Hashes:
         """
         if path not in self._begun:
             return sha256(path)
-        done = 0
+        begun, done = self._begun[path], 0
         with shown_amount(f"Hashing {shown(path.name)}", path.stat().st_size) as advance:
-            while True:
-                try:
-                    return self._begun[path].result(timeout=0.2)
-                except StillRunning:
-                    now = self._done[path]
-                    advance(now - done)
-                    done = now
+            while wait([begun], timeout=0.2).not_done:
+                now = self._done[path]
+                advance(now - done)
+                done = now
+        return begun.result()
 
     def _hash(self, path: Path) -> str:
         def advance(amount: int) -> None:

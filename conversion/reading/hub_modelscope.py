@@ -2,10 +2,16 @@
 
 import importlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from huggingface_hub.constants import HF_HUB_OFFLINE
+
+from hf_zhclip import hub
+from hf_zhclip.errors import is_fault
 
 from ..errors import InputError, WorkError
 
@@ -28,19 +34,62 @@ def download(source: str) -> Path:
         raise InputError(f"{source} is no name on ModelScope. Wanted: modelscope:user/repo or …/repo:file.")
     check_inside(match["repo"], match["file"])
     modelscope, errors = _package()
-    raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
-    failures: tuple[type[Exception], ...] = (*raised, OSError, ValueError)
     options = {"local_files_only": HF_HUB_OFFLINE}
     try:
-        if match["file"]:
-            return Path(modelscope.model_file_download(match["repo"], match["file"], **options))
-        return Path(modelscope.snapshot_download(match["repo"], allow_file_pattern=FOLDER, **options))
+        with _exchange():
+            if match["file"]:
+                return Path(modelscope.model_file_download(match["repo"], match["file"], **options))
+            return Path(modelscope.snapshot_download(match["repo"], allow_file_pattern=FOLDER, **options))
     except errors.NotExistError as error:
         raise InputError(ABSENT.format(source, error)) from error
-    except failures as error:
+    except BaseException as error:  # nonsense makes the package fail with any kind
+        if not is_fault(error) or isinstance(error, MemoryError):
+            raise
         if getattr(getattr(error, "response", None), "status_code", None) == 404:
             raise InputError(ABSENT.format(source, error)) from error
-        raise WorkError(f"{source} could not be downloaded: {error or type(error).__name__}") from error
+        raise WorkError(f"{source} could not be downloaded: {str(error) or type(error).__name__}") from error
+
+
+MOST_REQUESTS = 10_000
+"""The requests of a download: one for each page of the list and each file, and one for each 160 MB of a large file."""
+
+
+@contextmanager
+def _exchange() -> Iterator[None]:
+    """Within it, the package's requests have the limits of `hf_zhclip.hub`: a silent server is given up."""
+    try:
+        adapter = importlib.import_module("requests.adapters").HTTPAdapter
+    except ImportError:  # of a package that asks in another way
+        yield
+        return
+    before, seen = adapter.send, {"requests": 0, "unanswered": 0}
+
+    def send(self: Any, request: Any, stream: bool = False, timeout: Any = None, *given: Any, **named: Any) -> Any:
+        seen["requests"] += 1
+        if seen["requests"] > MOST_REQUESTS:
+            raise OSError(f"the server makes its client ask more than {MOST_REQUESTS:,} times")
+        if seen["unanswered"] >= hub.TRIES:
+            raise TimeoutError(f"it gave no answer to {hub.TRIES} requests")
+        self.max_retries = type(self.max_retries)(0, read=False)  # the package itself tries again
+        try:
+            answer = before(self, request, stream, _limited(timeout), *given, **named)
+        except Exception:
+            seen["unanswered"] += 1
+            raise
+        seen["unanswered"] = 0
+        return answer
+
+    adapter.send = send
+    try:
+        yield
+    finally:
+        adapter.send = before
+
+
+def _limited(timeout: Any) -> Any:
+    """The limits of a request for connecting and for each answer, in seconds; no limit is longer than the hub's."""
+    pair = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    return tuple(hub.SILENCE if not isinstance(each, int | float) else min(each, hub.SILENCE) for each in pair)
 
 
 def check_inside(repo: str, file: str | None) -> None:

@@ -1,4 +1,4 @@
-"""A pickle -> inert values, under the budget of `hf_zhclip.budget`. This is the only reader of pickles.
+"""A pickle -> inert values, under the budget of `hf_zhclip.budget`. It reads all pickles but those of LMDB's data.
 
 The unpickler looks up nothing and calls nothing: what a pickle names becomes a `Name`, and what it calls becomes a
 `Record` of the arguments. Only after the pickle has ended, `Values` turns the records into values, by a table of the
@@ -7,7 +7,7 @@ names that the kind of file may use. No object of Python or of a library is ever
 
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, BinaryIO, ClassVar
 
 from hf_zhclip.budget import MOST_DEPTH, MOST_INTEGER_BYTES, MOST_KEY_LENGTH, most_made
@@ -33,11 +33,6 @@ class Name:
 
     def __init__(self, path: str):
         self.path = path
-
-    def __call__(self, *arguments: Any) -> Any:
-        """What the pickle's call makes: a record, or at once a container that later opcodes fill."""
-        make = CONTAINERS.get(self.path)
-        return make(*arguments) if make else Record(self.path, arguments)
 
 
 class Record:
@@ -134,7 +129,7 @@ class Unpickler(pickle._Unpickler):
         encoding: of texts that Python 2 wrote.
         """
         super().__init__(_File(file, size), encoding=encoding)
-        self._known = known
+        self._known, self._uncopied = known, size
 
     def find_class(self, module: str, name: str) -> Any:
         path = f"{'builtins' if module == '__builtin__' else module}.{name}"
@@ -154,10 +149,26 @@ class Unpickler(pickle._Unpickler):
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()  # type: ignore[attr-defined]
-        called = self.stack[-1]  # type: ignore[attr-defined]
-        if type(called) is not Name or type(arguments) is not tuple:
+        if type(arguments) is not tuple:
+            raise pickle.UnpicklingError(f"it calls something with a {type(arguments).__name__}")
+        self._instantiate(self.stack.pop(), arguments)  # type: ignore[attr-defined]
+
+    def _instantiate(self, called: Any, arguments: Iterable[Any]) -> None:
+        """Appends what a call makes: a record, or at once a container that later opcodes fill."""
+        if type(called) is not Name:
             raise pickle.UnpicklingError(f"it calls a {type(called).__name__}")
-        self.stack[-1] = called(*arguments)  # type: ignore[attr-defined]
+        given = tuple(arguments)
+        if make := CONTAINERS.get(called.path):
+            self._count_copies(given)
+            self.append(make(*given))  # type: ignore[attr-defined]
+        else:
+            self.append(Record(called.path, given))  # type: ignore[attr-defined]
+
+    def _count_copies(self, arguments: tuple[Any, ...]) -> None:
+        """Refuses more copied items than the pickle has bytes: each item is there once, and is copied once."""
+        self._uncopied -= sum(len(each) for each in arguments if isinstance(each, Sized))
+        if self._uncopied < 0:
+            raise pickle.UnpicklingError("it copies its containers over and over")
 
     def load_setitem(self) -> None:
         value = self.stack.pop()  # type: ignore[attr-defined]
@@ -278,7 +289,7 @@ class Values:
             return self._of_record(value)
         if type(value) in ATOMS:
             return value
-        if type(value) not in (dict, list, tuple):
+        if type(value) not in (dict, list, tuple, Set):
             return self._of_other(value)
         if id(value) not in self._open:
             self._open[id(value)] = value, None  # with the value, so that nothing else gets its identity
@@ -297,8 +308,6 @@ class Values:
         return record.made
 
     def _of_other(self, value: Any) -> Any:
-        if type(value) is Set and (maker := self._makers.get("builtins.set")):
-            return maker(self, tuple(value), None)
         if type(value) is Name and (maker := self._makers.get(f"{value.path} itself")):
             return maker(self, (value.path,), None)
         raise Foreign(f"a {value.path if type(value) is Name else type(value).__name__.lower()}")
@@ -312,9 +321,16 @@ class Values:
         return made
 
     def _container(self, value: Any) -> Any:
+        if type(value) is Set:
+            return self._of_set(value)
         if type(value) is not dict:
             return type(value)(self.of(each) for each in value)
         return {self._key(key): self.of(each) for key, each in value.items()}
+
+    def _of_set(self, members: Set) -> Any:
+        if (maker := self._makers.get("builtins.set")) is None:
+            raise Foreign("a set")
+        return maker(self, tuple(members), None)
 
     def _key(self, key: Any) -> Any:
         if type(key) in ATOMS:

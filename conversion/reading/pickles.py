@@ -4,6 +4,7 @@ import pickle
 import pickletools
 import re
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,9 @@ HARMLESS = re.compile(
 
 MOST_SHOWN = 200
 """The characters of one line that a message shows."""
+
+MOST_NAMED = 1_000
+"""The names that are looked for; a message shows a dozen of them."""
 
 DAMAGE = (
     *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError),
@@ -43,13 +47,22 @@ def reason(error: BaseException) -> str:
 def globals_of_pickle(path: Path) -> set[str]:
     """`module.name` of every global that a file of one or more pickles names, without the harmless globals."""
     with path.open("rb") as file:
-        return set(scan(file))
+        return scan(file)
 
 
-def scan(file: BinaryIO) -> Iterator[str]:
-    """The globals of a pickle, or of several pickles in a row."""
+def scan(file: BinaryIO) -> set[str]:
+    """The globals of a pickle, or of several pickles in a row: the first `MOST_NAMED`."""
+    found: set[str] = set()
+    for name in _named(file):
+        found.add(name)
+        if len(found) == MOST_NAMED:
+            break
+    return found
+
+
+def _named(file: BinaryIO) -> Iterator[str]:
     while True:
-        strings: list[str] = []
+        strings: deque[str] = deque(maxlen=2)
         memo: dict[Any, str] = {}
         try:
             for opcode, argument, _ in pickletools.genops(file):
@@ -57,9 +70,9 @@ def scan(file: BinaryIO) -> Iterator[str]:
                 if opcode.name in ("GLOBAL", "INST"):
                     name = str(argument).replace(" ", ".")
                 elif opcode.name == "STACK_GLOBAL":
-                    name = ".".join(strings[-2:])
+                    name = ".".join(strings)
                 elif isinstance(argument, str):
-                    strings.append(argument)
+                    strings.append(argument[:MOST_SHOWN])  # a long text may be named again and again
                 elif opcode.name.endswith("GET"):
                     strings.append(memo.get(argument, ""))
                 elif opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):

@@ -232,7 +232,7 @@ def of_archive(archive: Archive) -> Any:
 
 def names_in_archive(archive: Archive) -> set[str]:
     """The names that are no data, for a refusal."""
-    return set(scan(io.BytesIO(archive.stored("data.pkl")))) - KNOWN
+    return scan(io.BytesIO(archive.stored("data.pkl"))) - KNOWN
 
 
 def of_old_file(file: BinaryIO, size: int) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hf_zhclip.json_files import read_json
+from hf_zhclip.staging import staging_file
 
 from ..errors import InputError
 from ..reading.files import REPORT as FILE
@@ -17,7 +18,7 @@ from ..reading.files import sha256
 from ..reading.namesakes import refuse_namesake
 from ..ways_out import finish_it
 from ..words import Words
-from .write import DTYPES
+from .write import DTYPES, write_json
 
 FORMAT_VERSION = 3
 PACKAGES = ("hf-zhclip", "transformers", "torch", "safetensors", "tokenizers", "pillow")
@@ -340,6 +341,17 @@ def read_report(folder: Path) -> Report:
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no valid report: {error}. {finish_it(folder)}") from error
     return report
+
+
+def write_beside(path: Path, report: Report, force: bool) -> None:
+    """Writes a report outside of its repo, in one step.
+
+    Raises:
+        InputError: the file exists and `force` is off.
+        WorkError: the file could not be written.
+    """
+    with staging_file(path, 0, force) as file:
+        write_json(file, report.to_json())
 
 
 def changed_files(folder: Path, report: Report) -> list[str]:

@@ -213,6 +213,28 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
         tell_of_newer_code(pretrained_model_name_or_path, config_dict.get(VERSION_FIELD))
         return config_dict, kwargs
 
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """Makes a config of what config.json states, as every config does; `kwargs` are the caller's own.
+
+        Raises:
+            ValueError: config.json makes transformers fetch a kernel, or read another file than model.safetensors.
+        """
+        for part in (config_dict, *(config_dict.get(name) for name in ("text_config", "vision_config"))):
+            stated = part if isinstance(part, Mapping) else {}
+            if wrong := [name for name in _LOADING if "/" in str(stated.get(name) or "")]:
+                raise ValueError(
+                    f"config.json states {wrong[0]} {stated[wrong[0]]!r}, which makes transformers run code from the "
+                    "hub. If you trust this code, give attn_implementation to from_pretrained, and take the field out "
+                    "of config.json."
+                )
+            if stated.get("transformers_weights") is not None:
+                raise ValueError(
+                    f"config.json states transformers_weights {stated['transformers_weights']!r}; a converted repo "
+                    "holds its weights in model.safetensors. Take the field out of config.json."
+                )
+        return super().from_dict(config_dict, **kwargs)
+
     def _says_text_alone(self) -> bool:
         return self.vision_config is None and self.architectures == ["ZhCLIPTextModel"]
 
@@ -330,6 +352,10 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
             raise ValueError(
                 f"{field} is 'none' and its tower is {width} wide; wanted projection_dim, {self.projection_dim}"
             )
+
+
+_LOADING = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
+"""Fields whose value may name a kernel on the hub, `user/name`."""
 
 
 def refuse_checkpoint_file(source: str | os.PathLike) -> None:

@@ -6,13 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from huggingface_hub import set_client_factory
-from huggingface_hub.utils import _http
 
 from .amounts import amounts_of_the_hub
 
 SILENCE = 60.0
 """Seconds without a byte after which a request is given up; the client itself waits for ever for most requests."""
-
 
 TRIES = 2
 """Requests that a thread makes to a hub that answers none of them; the client itself makes up to seven."""
@@ -23,6 +21,8 @@ _unanswered = threading.local()
 @contextmanager
 def exchange() -> Iterator[None]:
     """Within it, a silent hub is given up: each request after `SILENCE` or its own limit, and all after `TRIES`."""
+    from huggingface_hub.utils import _http  # here, because a release may move it, and most runs ask no hub
+
     _unanswered.count = 0
     before = _http._GLOBAL_CLIENT_FACTORY  # no function gives it
     set_client_factory(_patient(before))

@@ -19,7 +19,7 @@ from transformers.utils import TensorType
 
 from .compat_zhclip import PilBackend, SizeDict
 from .configuration_zhclip import other_image_processor
-from .pictures_zhclip import flat_pictures, from_array, open_picture, read_picture
+from .pictures_zhclip import MOST_PIXELS, flat_pictures, from_array, open_picture, read_picture
 from .saving_zhclip import SavesProcessorCode
 
 if TYPE_CHECKING:  # not to check types: these lines bring all files, see saving_zhclip.py
@@ -43,9 +43,13 @@ def _squash(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.
 
 def shorten(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:
     short, width, height = size.height, *image.size
-    if width <= height:
-        return image.resize((short, int(short * height / width)), resample)
-    return image.resize((int(short * width / height), short), resample)
+    wide, high = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    if wide * high > MOST_PIXELS:  # a small file may hold a line of a million pixels
+        raise ValueError(
+            f"found a picture of {width} x {height} pixels, which has {wide:,} x {high:,} when its shorter side has "
+            f"{short}; at most {MOST_PIXELS:,} pixels were wanted. Cut the picture to a shape that is less long."
+        )
+    return image.resize((wide, high), resample)
 
 
 def crop_rounded(image: PIL.Image.Image, size: SizeDict, resample: int) -> PIL.Image.Image:

@@ -113,12 +113,14 @@ class ZhCLIPPreTrainedModel(PreTrainedModel):
         """Loads a converted repository; see `PreTrainedModel.from_pretrained`.
 
         The model notes where it was loaded from, and takes its processor from there when it first needs a processor.
+        Weights in a pickle are read only with `use_safetensors=False`.
 
         Raises:
             ValueError: the source is not converted (the message names the command), or lacks a part of this class.
         """
         if pretrained_model_name_or_path is not None:
             refuse_checkpoint_file(pretrained_model_name_or_path)
+        kwargs.setdefault("use_safetensors", True)
         asked, config = dict(kwargs), kwargs.get("config")
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded

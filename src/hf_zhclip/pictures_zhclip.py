@@ -78,6 +78,9 @@ MOST_PIXELS, PIXELS_PER_BYTE = 2**26, 32
 A small file may state any size. Pillow alone would take a file of 1 MB whose picture fills several gigabytes.
 """
 
+MOST_SIDE = 2**20
+"""The longer side of a picture in pixels: for each of them, Pillow's filters take up to 48 bytes."""
+
 
 def _check_size(image: PIL.Image.Image, file: BinaryIO | BytesIO, shown: str) -> None:
     place = file.tell()
@@ -87,6 +90,11 @@ def _check_size(image: PIL.Image.Image, file: BinaryIO | BytesIO, shown: str) ->
         raise ValueError(
             f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
             "for a file of this size."
+        )
+    if max(image.size) > MOST_SIDE:
+        raise ValueError(
+            f"found {shown}, a picture of {image.width} x {image.height} pixels; a side of at most {MOST_SIDE:,} was "
+            "wanted."
         )
 
 

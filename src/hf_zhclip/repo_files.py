@@ -23,8 +23,12 @@ FOREIGN = {
 }
 """Files that no converted repo holds, and that transformers would read."""
 
-FIELDS = ("quantization_config", "attn_implementation", "_attn_implementation", "_attn_implementation_internal")
-"""Fields of config.json that make transformers import or fetch something else; a converted repo states none."""
+FIELDS = (
+    *("quantization_config", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+    *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
+    *("transformers_weights", "fusion_config", "distributed_config"),
+)
+"""Fields of config.json that make transformers import, fetch or read something else; a converted repo states none."""
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 

@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from .errors import InputError, WorkError, ZhclipError
+from .replacing import REPO, Kind, Obstacle
+from .replacing import obstacle as not_replaced
 
 _RUNNING: dict[Path, list[Path]] = {}
 """The places that this process is writing, and the parents that it made for them, the innermost first."""
@@ -28,14 +30,14 @@ def abandon() -> None:
 
 
 @contextlib.contextmanager
-def staging(out: Path, needed_bytes: int, force: bool, marks: Collection[str] = ("config.json",)) -> Iterator[Path]:
+def staging(out: Path, needed_bytes: int, force: bool, kind: Kind = REPO) -> Iterator[Path]:
     """Gives an empty folder beside `out`; it becomes `out` if the block succeeds, and is removed if the block fails.
 
     First cleans up after a killed run. With `force`, an existing `out` is moved aside before the rename and deleted
     after it, so that one of the two is complete at every moment.
 
     Args:
-        marks: the files of which a folder must hold one, so that `force` replaces it.
+        kind: what the block writes; `force` replaces such a folder alone.
 
     Raises:
         InputError: `out` exists and `force` is off, or another run is writing `out`.
@@ -45,14 +47,14 @@ def staging(out: Path, needed_bytes: int, force: bool, marks: Collection[str] = 
     check_parents(out)
     with _system_errors(out), _parents(out) as made, _locked(out, made):
         _recover(out)
-        _check(out, force, marks)
+        _check(out, force, kind)
         _check_space(out, needed_bytes)
         folder = _sibling(out, "staging")
         folder.mkdir()
         try:
             with _named(folder, out):
                 yield folder
-            _check(out, force, marks)
+            _check(out, force, kind)
             _swap(folder, out)
         finally:
             with contextlib.suppress(OSError):  # the work is done, or its error is told; the next run tries again
@@ -96,11 +98,11 @@ def _named(folder: Path, out: Path) -> Iterator[None]:
         raise
 
 
-def check_absent(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
+def check_absent(out: Path, force: bool, kind: Kind = REPO) -> None:
     """Refuses an `out` that exists (even an empty folder) or cannot be created, before any work is done."""
     out = Path(os.path.abspath(out))
     _remove_stale_lock(out)
-    _check(out, force, marks)
+    _check(out, force, kind)
     try:
         _sibling(out, "staging").lstat()
     except OSError as error:
@@ -114,7 +116,7 @@ def check_absent_file(out: Path, force: bool) -> None:
     """Refuses a file that exists, or a path where no file can be created, before any work is done."""
     _remove_stale_lock(out)
     check_parents(out)
-    obstacle = "is not a file" if out.is_symlink() or not out.is_file() else None
+    obstacle = Obstacle("is not a file") if out.is_symlink() or not out.is_file() else None
     _refuse_existing(out, force, obstacle)
 
 
@@ -140,13 +142,13 @@ def check_parents(out: Path) -> None:
 
 
 def check_apart(out: Path, *places: str | Path | None) -> None:
-    """Refuses to replace a folder that contains one of the places (None is skipped) or the current directory.
+    """Refuses to replace a folder that contains one of the places (None is skipped).
 
     Compares by identity, because a file system may treat upper and lower case as the same name.
     """
     if not out.exists():
         return
-    for place in (*(Path(place).resolve() for place in places if place is not None), Path.cwd()):
+    for place in (Path(place).resolve() for place in places if place is not None):
         if any(parent.exists() and parent.samefile(out) for parent in (place, *place.parents)):
             raise InputError(f"{out} holds {place}, and --force would delete both. Choose another place.")
 
@@ -200,24 +202,26 @@ def _locked(out: Path, parents: list[Path]) -> Iterator[None]:
             _RUNNING.pop(out)  # else an interrupt came while it was put right, and `abandon` does the rest
 
 
-def _check(out: Path, force: bool, marks: Collection[str] = ("config.json",)) -> None:
+def _check(out: Path, force: bool, kind: Kind = REPO) -> None:
     check_parents(out)
     if not out.name:
         raise InputError(f"{out} is the root of a disk. Choose another place.")
     obstacle = None
     if os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
-        obstacle = "is not a folder"
-    elif out.is_dir() and any(out.iterdir()) and not any((out / mark).is_file() for mark in marks):
-        obstacle = f"holds no repo (no {' or '.join(marks)})"
+        obstacle = Obstacle("is not a folder")
+    elif out.is_dir():
+        obstacle = not_replaced(out, kind)
     _refuse_existing(out, force, obstacle)
 
 
-def _refuse_existing(out: Path, force: bool, obstacle: str | None) -> None:
+def _refuse_existing(out: Path, force: bool, obstacle: Obstacle | None) -> None:
     """Refuses an `out` that exists, unless `force` is on and there is no obstacle to it."""
     if not os.path.lexists(out) or (force and obstacle is None):
         return
-    if force:
-        raise InputError(f"{out} {obstacle}, so --force does not replace it. Choose another place.")
+    if force and obstacle is not None:
+        raise InputError(
+            f"{out} {obstacle.found}, so --force does not replace it. Choose another place{obstacle.way}."
+        )
     way = " or pass --force" if obstacle is None else ""
     raise InputError(f"{out} exists already, and is not overwritten. Choose another place{way}.")
 

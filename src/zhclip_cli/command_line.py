@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from . import (
     card,
@@ -71,24 +71,32 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> dict[str, Any]:
     """The options of a subcommand; one that takes more words than its own gets them as `more`."""
-    parser = _parser()
-    found, more = parser.parse_known_args(arguments)
+    found, more = _parser().parse_known_args(arguments)
     options = vars(found)
-    if options.pop("takes_more"):
+    takes_more, refuse = options.pop("takes_more"), options.pop("refuse")
+    if takes_more:
         return {**options, "more": more}
     if more:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        refuse(f"unrecognized arguments: {' '.join(more)}")
     return options
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line; argparse would print all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        printable = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
+        self.exit(2, f"{self.prog}: error: {printable}. `{self.prog} --help` shows the words.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="zhclip", description=DESCRIPTION)
+    parser = _Parser(prog="zhclip", description=DESCRIPTION)
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in COMMANDS:
         command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.HELP, description=module.HELP)
         command.set_defaults(run=module.run, takes_more=getattr(module, "TAKES_MORE", False))
-        command.set_defaults(refusal=getattr(module, "refusal", None))
+        command.set_defaults(refusal=getattr(module, "refusal", None), refuse=command.error)
         module.add_arguments(command)
     return parser
 

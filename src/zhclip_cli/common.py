@@ -54,6 +54,18 @@ SHARED: dict[str, dict[str, Any]] = {
 }
 
 
+SECRETS = ("@", "hf_", "ms-")
+"""What passwords in addresses and tokens of the hubs hold."""
+
+
+def is_told(place: str) -> bool:
+    """Whether a place may be printed as it is, without hf_zhclip, which escapes and masks but takes seconds to import.
+
+    Where it may not, a `refusal` leaves the words to hf_zhclip.
+    """
+    return place.isprintable() and not any(each in place for each in SECRETS)
+
+
 def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
     """Adds options of `SHARED` to a parser, in the order that is given."""
     for name in names:

@@ -1,14 +1,19 @@
 """`zhclip embed`: `hf_zhclip.inference.embed` on the command line."""
 
 import argparse
+import glob
+from pathlib import Path
 from typing import Any
 
-from .common import add_shared, print_progress, print_result
+from .common import add_shared, is_told, print_progress, print_result
 
 HELP = "embed a corpus of pictures into shards of vectors, in one process or in many"
 
 ENGINES = ("torch", "compile", "onnx")
-"""Names of `hf_zhclip.inference.embedder`, which the help lists without importing it."""
+DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
+"""Names of `hf_zhclip.inference`, which are listed without importing it."""
+
+COUNTS = ("batch_size", "shard_size", "threads")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +63,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="a broken picture is an error, instead of being noted and left out"
     )
     add_shared(parser, "json")
+
+
+def refusal(options: dict[str, Any]) -> str | None:
+    """What is wrong with the words of the command; it is said before anything heavy is imported."""
+    for name, known in (("engine", ENGINES), ("dtype", DTYPES)):
+        if is_told(found := options[name]) and found not in known:
+            return f"found --{name} {found}; wanted one of {', '.join(known)}."
+    for name in COUNTS:
+        if options[name] is not None and options[name] < 1:
+            return f"found --{name.replace('_', '-')} {options[name]}; 1 or more was wanted."
+    repo, place = options["repo"], options["input"]
+    if repo and is_told(repo) and not Path(repo).exists() and repo.count("/") != 1:
+        return (
+            f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
+            "wanted."
+        )
+    if is_told(place) and _is_missing(Path(place)):
+        return (
+            f"{place} does not exist, and is no name on the hub. A folder of pictures, or what `zhclip data` reads, "
+            "was wanted."
+        )
+    return None
+
+
+def _is_missing(place: Path) -> bool:
+    """Whether a place is neither a path, nor perhaps a name on the hub, nor the beginning of files' names."""
+    is_name = len(place.parts) == 2 and not place.parent.exists()
+    return not (place.exists() or is_name or any(place.parent.glob(f"{glob.escape(place.name)}_*")))
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:

@@ -1,11 +1,16 @@
 """`zhclip search`: `hf_zhclip.inference.search` on the command line, and its page."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from .common import add_shared, print_progress, print_result
+from .common import add_shared, is_told, print_progress, print_result
 
 HELP = "find the pictures of an embedded corpus that are nearest to a sentence or a picture"
+
+
+MANIFEST = "zhclip_corpus.json"
+"""The name in `hf_zhclip.inference.corpus`, which is looked for without importing it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +55,17 @@ def refusal(options: dict[str, Any]) -> str | None:
         return f"found --top-k {top_k}; 1 or more was wanted."
     if threshold is not None and not -1 <= threshold <= 1:
         return f"found --threshold {threshold}; a cosine from -1 to 1 was wanted."
+    return _missing(options["out"], picture)
+
+
+def _missing(out: str, picture: str | None) -> str | None:
+    """What is not where the words say; a file in the place of the folder is left to `search`."""
+    folder = Path(out)
+    if out and is_told(out) and not folder.is_file() and not (folder / MANIFEST).is_file():
+        found = f"holds no corpus: it has no {MANIFEST}" if folder.exists() else "does not exist"
+        return f"{folder} {found}. The folder was wanted that `zhclip embed REPO INPUT OUT` wrote."
+    if picture is not None and is_told(picture) and not Path(picture).exists():
+        return f"{picture} does not exist; a file with a picture was wanted."
     return None
 
 

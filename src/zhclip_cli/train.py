@@ -36,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: dict[str, Any], as_json: bool) -> int:
     from transformers.utils.logging import disable_progress_bar
 
-    from hf_zhclip.conversion import convert
-    from hf_zhclip.conversion.repos.lineage import base_named
     from hf_zhclip.errors import InputError
-    from hf_zhclip.staging import check_absent
     from hf_zhclip.training import train
     from hf_zhclip.training.pairs import silent
     from hf_zhclip.training.training import parse_arguments
@@ -51,22 +48,13 @@ def run(options: dict[str, Any], as_json: bool) -> int:
         raise InputError(f"{out} was found as OUT; the name of a new folder was wanted.")
     adapter = out.with_name(f"{out.name}-adapter")
     arguments = parse_arguments(options.pop("more"))
-    if first:  # what could refuse the result is asked for before the training; the others may be later than its end
-        for place in (out, adapter):
-            if os.path.lexists(place):
-                raise InputError(f"{place} exists already, and is not overwritten. Choose another OUT.")
-        check_absent(out, force=False)
-        base_named(options["repo"])
+    if first:  # the others may be later than the end of the training
+        _check_result(out, adapter, options["repo"])
     tell = print_progress if first else silent
     trained = train(folder=out.with_name(f"{out.name}-training"), **options, repository=True, tell=tell, **arguments)
     if not first:
         return 0
-    try:
-        report = convert(trained.folder, out, base=options["repo"], progress=print_progress)
-    except Exception:
-        command = shlex.join(["zhclip", "convert", str(trained.folder), str(out), "--base", options["repo"]])
-        print_progress(f"The trained weights stay in {trained.folder}. `{command}` finishes them.")
-        raise
+    report = _finished(trained.folder, out, options["repo"])
     if trained.adapter is not None:
         trained.adapter.rename(adapter)
     line = f"{out}: {report.conversion['architecture']}, trained and verified, level {report.level}."
@@ -81,3 +69,28 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     }
     print_result(result, lambda: line, as_json)
     return 0
+
+
+def _check_result(out: Path, adapter: Path, repo: str) -> None:
+    """Asks before the training for what could refuse its result."""
+    from hf_zhclip.conversion.repos.lineage import base_named
+    from hf_zhclip.errors import InputError
+    from hf_zhclip.staging import check_absent
+
+    for place in (out, adapter):
+        if os.path.lexists(place):
+            raise InputError(f"{place} exists already, and is not overwritten. Choose another OUT.")
+    check_absent(out, force=False)
+    base_named(repo)
+
+
+def _finished(trained: Path, out: Path, repo: str) -> Any:
+    """Converts what was trained; gives the report."""
+    from hf_zhclip.conversion import convert
+
+    try:
+        return convert(trained, out, base=repo, progress=print_progress)
+    except (Exception, KeyboardInterrupt):
+        command = shlex.join(["zhclip", "convert", str(trained), str(out), "--base", repo])
+        print_progress(f"The trained weights stay in {trained}. `{command}` finishes them.")
+        raise

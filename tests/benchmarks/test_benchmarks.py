@@ -87,7 +87,6 @@ def test_the_retrieval_script_makes_vectors_of_length_1_and_scales_seconds(scrip
 
 
 def test_the_onnx_script_gives_every_side_ids_of_its_length(script):
-    pytest.importorskip("onnxruntime")
     onnx_speed = script("onnx_speed")
     given = onnx_speed.inputs(2)
     assert given["input_ids"].shape == (2, 52) and given["pixel_values"].shape == (2, 3, 224, 224)

@@ -462,14 +462,21 @@ def test_progress_is_told_step_by_step(original, out):
 # OUT
 
 
-@pytest.mark.parametrize("place", ["folder", "source", "config", "report", "cwd"])
-def test_force_does_not_delete_what_the_work_needs(place, tmp_path, facts, monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        *(("folder", "no repo"), ("source", "deep/x.pt"), ("config", "facts.json"), ("cwd", "the current directory")),
+        ("report", ".*report.json, and --force would delete both"),
+    ],
+)
+def test_force_does_not_delete_what_the_work_needs(place, found, tmp_path, facts, monkeypatch):
     source = c.cn_clip.cn_clip_file(tmp_path / "x.pt")
     logs = tmp_path / "logs"
     (logs / "deep").mkdir(parents=True)
-    (logs / "config.json").write_text("{}", encoding="utf-8")
+    (logs / "config.json").write_text('{"model_type": "hf_zhclip"}', encoding="utf-8")
     arguments = {"config": facts, "force": True}
     if place == "folder":
+        (logs / "config.json").write_text("{}", encoding="utf-8")
         source = as_folder(logs, seeded_state_dict(c.cn_clip.cn_clip_vit()))
     if place == "source":
         source = shutil.move(source, logs / "deep" / "x.pt")
@@ -481,10 +488,29 @@ def test_force_does_not_delete_what_the_work_needs(place, tmp_path, facts, monke
         monkeypatch.chdir(logs / "deep")
     before = contents(tmp_path)
 
-    with pytest.raises(InputError, match="logs holds .*, and --force would delete both. Choose another place"):
+    with pytest.raises(InputError, match=f"logs holds {found}.* Choose another place"):
         convert(source, logs, **arguments)
 
     assert contents(tmp_path) == before
+
+
+def test_force_replaces_a_report_and_no_other_file_in_its_place(original, tmp_path, out):
+    found, place = original("cn_clip_vit"), tmp_path / "report.json"
+    for content in ("my thesis", '{"a": 1}', "[]"):
+        place.write_text(content)
+        with pytest.raises(
+            InputError, match="report.json exists already and is no report, so --force does not replace"
+        ):
+            convert(found.source, out, report=place, force=True, **found.arguments)
+        assert place.read_text() == content and entries(tmp_path) == {"report.json"}
+
+    convert(found.source, out, report=tmp_path / "another.json", **found.arguments)
+    (tmp_path / "another.json").unlink()
+
+    place.write_text('{"format_version": 1, "comparisons": []}')
+    convert(found.source, out, report=place, force=True, **found.arguments)
+    assert place.read_bytes() == (out / "conversion_report.json").read_bytes()
+    assert entries(tmp_path) == {"report.json", "OUT"}
 
 
 def test_force_replaces_an_old_repo(original, repo, tmp_path):

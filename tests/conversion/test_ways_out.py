@@ -715,10 +715,21 @@ def a_source_inside_of_what_would_be_replaced(tmp):
 
 
 @walk(a_source_inside_of_what_would_be_replaced)
-def a_place_around_the_source_is_another(tmp, words, said):
-    assert "--force would delete both. Choose another place" in said
+def a_foreign_folder_is_moved_out_of_what_would_be_replaced(tmp, words, said):
+    assert "so --force does not replace it. Choose another place, or move source out of it first" in said
     (tmp / "OUT" / "source").rename(tmp / "source")  # the command of this test has one place
     return [tmp / "source", "--force"]
+
+
+def a_report_inside_of_what_would_be_replaced(tmp):
+    (tmp / "OUT").mkdir()
+    return [*bad.cn_clip(tmp, bad.vit()), "--force", "--report", tmp / "OUT" / "report.json"]
+
+
+@walk(a_report_inside_of_what_would_be_replaced)
+def a_place_around_the_report_is_another(tmp, words, said):
+    assert "--force would delete both. Choose another place" in said
+    return [*words[:-1], tmp / "report.json"]
 
 
 def only_sentencepiece(tmp):
@@ -738,7 +749,12 @@ def a_tokenizer_json_that_is_missing_is_fetched(tmp, words, said):
 # The walks
 
 SEEN_BY_CONVERT = (
-    *("what_exists_is_replaced_by_force", "a_place_around_the_source_is_another", "the_folder_of_a_report_is_made"),
+    *(
+        "what_exists_is_replaced_by_force",
+        "a_foreign_folder_is_moved_out_of_what_would_be_replaced",
+        "a_place_around_the_report_is_another",
+        "the_folder_of_a_report_is_made",
+    ),
     *("weights_that_are_no_numbers_are_converted_anyway", "another_place_of_a_report_is_chosen"),
     *("a_dtype_that_is_too_narrow_is_another", "a_shard_size_of_the_message_is_taken"),
     *("a_length_of_texts_within_the_limits_is_taken", "another_length_of_texts_is_taken"),

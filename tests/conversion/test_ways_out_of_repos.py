@@ -134,7 +134,7 @@ def test_a_place_of_an_export_that_exists_is_replaced_by_force_or_another_is_cho
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("mine", encoding="utf-8")
     said = refused(export, out, tmp_path / "notes", to="transformers", force=True)
-    assert "holds no repo" in said and "Choose another place" in said
+    assert "holds no export" in said and "Choose another place" in said
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     said = refused(export, out, tmp_path / "file", to="transformers", force=True)
     assert "is not a folder" in said and "Choose another place" in said

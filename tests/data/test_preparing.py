@@ -315,6 +315,15 @@ def test_an_existing_folder_stays_without_force_and_a_foreign_folder_with_it(tmp
 
     refused("exists already", input=place, out=tmp_path / "OUT", to="lmdb")
     refused("does not replace", input=place, out=tmp_path / "other", to="lmdb", force=True)
+    write(tmp_path / "OUT", **{"lmdb/train/pairs/data.mdb": b"x"})
+    refused(
+        "OUT holds lmdb/train/pairs/data.mdb, which no folder of prepared data holds",
+        input=place,
+        out=tmp_path / "OUT",
+        to="lmdb",
+        force=True,
+    )
+    shutil.rmtree(tmp_path / "OUT" / "lmdb")
     refused("would delete both", input=place, out=tmp_path / "in", to="lmdb", force=True)
     prepare(place, tmp_path / "OUT", to="lmdb", force=True)
     assert not (tmp_path / "OUT" / "valid_imgs.tsv").exists()

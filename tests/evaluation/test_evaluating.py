@@ -135,7 +135,10 @@ def test_a_folder_that_an_evaluation_wrote_is_replaced_with_force_alone(of_files
     before = contents(tmp_path / "out")
     code, _, told = run(*of_files, "--out", tmp_path / "out")
     assert code == 2 and "is not overwritten" in told and contents(tmp_path / "out") == before
-    (tmp_path / "out" / "old").write_text("")
+    (tmp_path / "out" / "my notes.txt").write_text("")
+    code, _, told = run(*of_files, "--out", tmp_path / "out", "--force")
+    assert code == 2 and "out holds my notes.txt, which no evaluation holds" in told
+    (tmp_path / "out" / "my notes.txt").unlink()
     assert run(*of_files, "--out", tmp_path / "out", "--force")[0] == 0
     assert contents(tmp_path / "out") == before
 

@@ -9,6 +9,8 @@ from random import Random
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.fuzzing import mutations, running, targets
 from tests.fuzzing.running import Log, make_seeds, prepared, run
@@ -41,6 +43,13 @@ def test_changed_files_end_in_words_and_reach_every_step(seeds, place, monkeypat
     assert [(each.case, each.what, each.finding) for each in log.findings] == []
     assert log.count == CASES
     assert log.short(least=5) == []
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(case=st.integers(0, 2**32))
+def test_any_case_ends_in_words(seeds, place, case):
+    for ending in run(SEED, [case], seeds, place, workers=1):
+        assert ending.finding is None, f"case {case} of the seed {SEED}, {ending.what}"
 
 
 def acted(action, seeds, place, monkeypatch, cases=1):

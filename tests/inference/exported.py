@@ -29,9 +29,9 @@ def small_repo(image_order: str = "squash_then_rgb", size: int = 8, context_leng
 def without_graphs(folder: Path, repo: Repo) -> Path:
     """What prepares texts and pictures: no graph is loaded before it is used."""
     folder.mkdir(exist_ok=True)
-    write_runtime(folder, repo)
     for name in (TEXT_MODEL, VISION_MODEL):
         (folder / name).touch()
+    write_runtime(folder, repo)
     return folder
 
 
@@ -41,9 +41,10 @@ def export(folder: Path, repo: Repo) -> Path:
     A text's embedding is the sum of the rows of a table (words, WIDTH) that its ids name, without its padding; row i
     is `i, i + 1, ...`. A picture's is its mean, WIDTH times. Both are normalised.
     """
-    without_graphs(folder, repo)
+    folder.mkdir(exist_ok=True)
     onnx.save(_text_graph(), folder / TEXT_MODEL)
     onnx.save(_vision_graph(), folder / VISION_MODEL)
+    write_runtime(folder, repo)
     return folder
 
 

@@ -71,6 +71,15 @@ def test_where_the_compiler_does_not_work_the_tower_runs_as_it_is_and_one_word_s
     assert "trace" not in told
 
 
+def test_an_error_of_the_tower_itself_is_not_blamed_on_the_compiler(calls, capsys):
+    model = CompiledModel(fuse(build("cn_clip").double(), Product))
+    with pytest.raises((RuntimeError, ValueError)):
+        model.encode_image(pixel_values=torch.zeros(2, 3, 5, 5).double())
+    assert "torch.compile does not work" not in capsys.readouterr().err
+    model.encode_image(pixel_values=images().double())
+    assert not model.encode_image._failed
+
+
 @pytest.mark.thorough
 def test_a_compiled_tower_makes_no_new_graph_for_another_number_of_rows(capsys):
     model = CompiledModel(fuse(build("cn_clip").double(), Product))
@@ -83,3 +92,17 @@ def test_a_compiled_tower_makes_no_new_graph_for_another_number_of_rows(capsys):
     told = capsys.readouterr().err
     assert compiled._FAILED.partition("(")[0] not in told
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.thorough
+def test_the_models_of_a_process_do_not_take_each_other_s_graphs(monkeypatch):
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda encode, **_: compile_(encode, backend="eager"))
+    dtypes = (torch.float64, torch.float32, torch.bfloat16)
+    models = [CompiledModel(fuse(build("cn_clip").to(dtype), Product)) for dtype in dtypes]
+    with torch.inference_mode():
+        torch._dynamo.utils.counters.clear()
+        for model in models:
+            for count in (2, 1):
+                model.encode_image(pixel_values=images(count).to(model.dtype))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2 * len(models) > compiled.MOST_GRAPHS

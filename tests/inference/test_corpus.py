@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hf_zhclip.errors import InputError
-from hf_zhclip.inference.corpus import MANIFEST, Corpus, Failure, read_manifest
+from hf_zhclip.inference.corpus import MANIFEST, Corpus, Failure, is_weights, read_manifest
 
 from tests.inference.corpora import write_corpus
 
@@ -214,4 +214,5 @@ def test_a_shard_in_the_place_of_another_is_refused(folder):
 def test_the_weights_are_the_files_that_hold_numbers(tmp_path):
     files = {"model.safetensors": "1", "config.json": "2", "vocab.txt": "3", "text_model.onnx": "4"}
     write_corpus(tmp_path, vectors(2), PATHS[:2], files=files)
-    assert read_manifest(tmp_path).weights == {"model.safetensors": "1", "text_model.onnx": "4"}
+    found = read_manifest(tmp_path).model["files"]
+    assert found == files and set(filter(is_weights, found)) == {"model.safetensors", "text_model.onnx"}

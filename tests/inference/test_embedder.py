@@ -20,6 +20,7 @@ from hf_zhclip.inference import Embedder, embedder
 from hf_zhclip.inference.fused import FusedLayer
 
 from tests.data.made import picture
+from tests.loopback_hub import connect, serve
 from tests.small_models import build
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"一只猫和狗红色蓝的圆形"]
@@ -55,6 +56,37 @@ def at_once(encode, inputs) -> np.ndarray:
 
 def noise(number: int, size: tuple[int, int] = (9, 7)) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+# Repos on the hub
+
+
+@pytest.fixture
+def hub(repo, tmp_path, monkeypatch):
+    """A hub with the repo as user/small."""
+    with serve(tmp_path / "hub", {}) as served:
+        connect(monkeypatch, served, None, tmp_path / "home")
+        served.add("user/small", {each.name: each.read_bytes() for each in repo.iterdir()})
+        yield served
+
+
+def test_a_repo_on_the_hub_is_loaded_and_keeps_its_name(small, hub):
+    found = Embedder.from_pretrained("user/small")
+    assert np.abs(found.encode_texts(["一只猫"]) - small.encode_texts(["一只猫"])).max() < 1e-5
+    assert found.model.name_or_path == found.model.config.name_or_path == "user/small"
+
+
+def test_the_files_of_a_repo_on_the_hub_are_checked_like_those_of_a_folder(hub):
+    hub.add("user/small", {"adapter_config.json": b'{"peft_type": "LORA"}'})
+    with pytest.raises(InputError, match="holds adapter_config.json: an adapter, which transformers would load"):
+        Embedder.from_pretrained("user/small")
+
+
+def test_of_a_repo_on_the_hub_that_is_none_no_weights_are_fetched(hub):
+    hub.add("user/clip", {"config.json": b'{"model_type": "clip"}', "model.safetensors": b"x"})
+    with pytest.raises(InputError, match="user/clip holds the model 'clip'"):
+        Embedder.from_pretrained("user/clip")
+    assert hub.asked("clip.*config.json") and not hub.asked("clip.*safetensors")
 
 
 # Texts

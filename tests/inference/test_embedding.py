@@ -20,8 +20,10 @@ import zhclip_cli
 from hf_zhclip.data import prepare, read
 from hf_zhclip.errors import InputError, WorkError
 from hf_zhclip.inference import Corpus, Embedder, embed, embedding
-from hf_zhclip.inference.corpus import MANIFEST, read_manifest, read_shard, write_shard
+from hf_zhclip.inference.corpus import MANIFEST, is_weights, read_manifest, read_shard, write_shard
 from hf_zhclip.inference.ranks import ranks
+from zhclip_cli import embed as embed_command
+from zhclip_cli import search as search_command
 
 from tests.data.made import picture, tsv, write
 from tests.inference.exported import export, small_repo
@@ -73,6 +75,10 @@ def rows(out, side="image") -> np.ndarray:
 
 def shards(out) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in sorted(out.iterdir()) if each.name != MANIFEST}
+
+
+def weights(manifest) -> dict[str, str]:
+    return {name: each for name, each in manifest.model["files"].items() if is_weights(name)}
 
 
 def refused(*words, **arguments):
@@ -252,7 +258,7 @@ def test_an_export_is_an_engine_of_its_own(tmp_path):
     embedded(**words)
     assert np.abs(rows(tmp_path / "OUT")[0] - 0.25).max() < 1e-6  # 16 equal numbers of length 1
     found = read_manifest(tmp_path / "OUT")
-    assert found.engine == "onnx" and set(found.weights) == {"text_model.onnx", "vision_model.onnx"}
+    assert found.engine == "onnx" and weights(found).keys() == {"text_model.onnx", "vision_model.onnx"}
 
 
 def test_a_repo_on_the_hub_is_noted_with_its_commit(repo, small, pictures, tmp_path, monkeypatch):
@@ -271,7 +277,7 @@ def test_a_repo_s_dtype_and_hashes_are_noted(repo, pictures, tmp_path):
     found = read_manifest(tmp_path / "OUT")
     wanted = subprocess.run(["sha256sum", repo / "model.safetensors"], capture_output=True, text=True).stdout.split()
     assert (found.dtype, found.dim) == ("bfloat16", 16)
-    assert found.weights == {"model.safetensors": wanted[0]}
+    assert weights(found) == {"model.safetensors": wanted[0]}
     assert {"config.json", "processor_config.json", "tokenizer.json"} <= set(found.model["files"])
     assert np.abs(np.linalg.norm(rows(tmp_path / "OUT"), axis=1) - 1).max() < 1e-6
 
@@ -461,7 +467,8 @@ def test_a_complete_corpus_stays_as_it_is_and_a_shard_that_is_removed_is_made_ag
     again = embedded(repo, pictures, out)
     assert (again.written, again.missing, again.told_here) == (0, 0, True)
     (out / "image-000001.safetensors").unlink()
-    assert embedded(repo, pictures, out).written == 1
+    again = embedded(repo, pictures, out)
+    assert (again.written, again.missing, again.told_here) == (1, 0, True)
     assert shards(out) | {MANIFEST: (out / MANIFEST).read_bytes()} == before
 
 
@@ -689,6 +696,12 @@ def test_wrong_arguments_are_refused_and_leave_nothing(changes, says, repo, pict
     embedded(repo, pictures, tmp_path / "OUT", engine="torch", device="cpu")  # the ways out
 
 
+def test_a_repo_that_is_missing_is_told_before_the_pictures_are_listed(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "listed", None)
+    refused("nothing does not exist", repo="nothing", place=pictures, out=tmp_path / "OUT")
+    refused("found an empty text as repo", repo="", place=pictures, out=tmp_path / "OUT")
+
+
 def test_a_full_disk_is_told_in_words_and_the_run_goes_on_later(repo, pictures, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("hf_zhclip.inference.corpus.os.fsync", lambda _: full())
@@ -741,6 +754,55 @@ def test_the_command_prints_one_line_or_json_and_tells_what_was_left_out(repo, p
     assert [each["path"] for each in found["failed"]] == ["z.bmp"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nothing", "pictures", "OUT"),
+        ("repo", "nothing", "OUT"),
+        ("repo", "pictures/nothing", "OUT"),
+        ("repo", "pictures", "OUT", "--batch-size", 0),
+        ("repo", "pictures", "OUT", "--shard-size", -1),
+        ("repo", "pictures", "OUT", "--threads", 0),
+        ("repo", "pictures", "OUT", "--engine", "tensorrt"),
+        ("repo", "pictures", "OUT", "--dtype", "int8"),
+    ],
+)
+def test_wrong_words_are_told_before_anything_heavy_is_imported_and_as_the_function_tells_them(
+    words, repo, pictures, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "repo").symlink_to(repo)
+    with monkeypatch.context() as patch:
+        patch.setattr("zhclip_cli.embed.run", None)
+        code, text, said = run(capsys, *words)
+    assert (code, text) == (2, "")
+    with monkeypatch.context() as patch:
+        patch.setattr("zhclip_cli.embed.refusal", lambda options: None)
+        assert run(capsys, *words)[2].startswith(said.split(". ")[0].rstrip(".\n"))
+    assert os.listdir(tmp_path).count("OUT") == 0
+
+
+def test_the_command_knows_the_names_that_it_does_not_import():
+    assert embed_command.DTYPES == embedding.DTYPES
+    assert embed_command.ENGINES == tuple(embedding.ENGINES)
+    assert search_command.MANIFEST == MANIFEST
+
+
+@pytest.mark.parametrize("place", ["user/name", "data/valid", "data/va"])
+def test_a_name_on_the_hub_and_the_beginning_of_names_are_no_missing_places(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tsv(tmp_path / "data")
+    options = {"repo": "user/repo", "input": place, "engine": "torch", "dtype": "auto"}
+    said = embed_command.refusal(options | dict.fromkeys(embed_command.COUNTS))
+    assert (said is None) == (place != "data/va")
+
+
+def test_places_with_what_a_message_hides_are_left_to_the_errors(pictures, capsys, tmp_path):
+    for repo in ("\u202enone", "https://user:secret@hub.test/a/b"):
+        code, _, said = run(capsys, repo, pictures, tmp_path / "OUT")
+        assert code == 2 and "does not exist" in said and "secret" not in said and "\u202e" not in said
+
+
 def test_a_rank_that_is_not_the_last_prints_no_result(repo, pictures, tmp_path, capsys, monkeypatch):
     as_rank(monkeypatch, 1, 2)
     code, text, said = run(capsys, repo, pictures, tmp_path / "OUT", "--shard-size", 4, "--json")
@@ -775,6 +837,7 @@ def test_every_option_of_the_command_is_an_argument_of_the_function(monkeypatch,
 
     parameters = inspect.signature(embed).parameters.keys()
     monkeypatch.setattr(embedding, "embed", stand_in)
+    monkeypatch.setattr("zhclip_cli.embed.refusal", lambda options: None)
     words = [f"--{name.replace('_', '-')}={value}" for name, value in (given | numbers).items()]
     assert run(capsys, "r", "i", "o", *words, "--texts", "--strict") == (2, "", "zhclip: seen\n")
     assert seen.keys() == parameters

@@ -11,6 +11,7 @@ from PIL import Image
 
 from hf_zhclip.errors import InputError
 from hf_zhclip.inference import Embedder, load_onnx
+from hf_zhclip.inference.loading import EXPORT
 
 from tests.data.made import picture
 from tests.inference.exported import WIDTH, export, small_repo
@@ -68,6 +69,8 @@ def test_a_graph_that_fails_is_told_in_words(tmp_path):
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     content["model"]["vocab"]["猫"] = 1000  # the graph has a row for each of seven words
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    stated = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+    (folder / EXPORT).write_text(json.dumps({**stated, "files": None}), encoding="utf-8")
     embedder = Embedder.from_pretrained(folder, "onnx")
     with pytest.raises(InputError, match="onnxruntime cannot compute text_embeds of .*: .*two exports"):
         embedder.encode_texts("猫")

@@ -53,6 +53,12 @@ def test_a_tower_that_no_fusion_fits_stays_as_it_is():
     assert FusedLayer not in kinds(fuse(model).text_model)
 
 
+def test_a_decoder_stays_as_it_is():
+    model = build("cn_clip")
+    model.text_model.config.is_decoder = True
+    assert FusedLayer not in kinds(fuse(model).text_model)
+
+
 def test_a_model_in_parts_stays_as_it_is():
     model = build("cn_clip")
     model.text_model._hf_hook = object()
@@ -63,7 +69,7 @@ def test_a_model_in_parts_stays_as_it_is():
 @pytest.mark.parametrize("name", [*fused.ACTIVATIONS, "gelu_new"])
 def test_a_product_ends_in_the_activation_of_transformers(product, name):
     states, weight, bias = torch.randn(4, 6), torch.randn(5, 6), torch.randn(5)
-    activation = fused._activation(name, torch.float32)
+    activation = fused._activation(name)
     scaled = product(weight * activation.scale, bias * activation.scale, activation)
     wanted = fused.ACT2FN[name](states.double() @ weight.double().T + bias).float()
     assert (scaled(states) / activation.scale - wanted).abs().max() < 1e-5

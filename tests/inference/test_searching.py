@@ -230,6 +230,26 @@ def test_bad_arguments_end_with_2_and_say_what_was_wanted(arguments, told, run):
 
 
 @pytest.mark.parametrize(
+    "line",
+    ["none 狗", "pictures 狗", "OUT --picture none.png", "OUT 狗 -k 0", "OUT 狗 --threshold 2"],
+)
+def test_wrong_words_are_told_before_anything_heavy_is_imported_and_as_the_function_tells_them(line, run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("zhclip_cli.search.run", None)
+        code, _, said = run(*line.split())
+    assert code == 2
+    if "-k" not in line and "--threshold" not in line:  # the function names its arguments otherwise
+        monkeypatch.setattr("zhclip_cli.search.refusal", lambda options: None)
+        assert run(*line.split())[2] == said
+
+
+def test_a_picture_that_is_missing_is_told_before_the_model_is_loaded(home, monkeypatch):
+    monkeypatch.setattr("hf_zhclip.inference.searching.Index", None)
+    with pytest.raises(InputError, match="none.png does not exist; a file with a picture was wanted."):
+        search(home / "OUT", picture="none.png")
+
+
+@pytest.mark.parametrize(
     "wrong, told, right",
     [
         ("OUT", 'zhclip search OUT "一只狗", or --picture FILE.', ("OUT 狗", "OUT --picture pictures/red.png")),

@@ -2,23 +2,26 @@
 
 import json
 import logging
+import os
 import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from hf_zhclip.conversion.exports.onnx.facts import facts
 from hf_zhclip.errors import InputError
-from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS
+from hf_zhclip.image_processing_zhclip import IMAGE_ORDERS, SQUARE_ORDERS
 from hf_zhclip.inference import load_onnx
-from hf_zhclip.inference.zhclip_onnx import FACTS, ZhCLIPOnnx
+from hf_zhclip.inference.zhclip_onnx import FACTS, ZhCLIPOnnx, mark
 
 from tests.image_modes import PICTURES, photo_on_its_side, rgb, values, with_alpha
 from tests.inference.exported import WIDTH, export, small_repo, table, without_graphs
@@ -242,6 +245,21 @@ class TestBadPictures:
             model.encode_image(array)
         assert same_bits(model.pixels(Image.fromarray(array)), model.pixels(rgb(9, 9)))
 
+    @pytest.mark.parametrize("order", SQUARE_ORDERS)
+    def test_a_line_of_pixels_is_refused_before_it_becomes_a_broad_line(self, order, tmp_path):
+        model = ZhCLIPOnnx(without_graphs(tmp_path / "o", small_repo(order, 224)))
+        for shape in ((1, 2**20), (2**20, 1)):
+            with pytest.raises(ValueError, match="x 234,881,024 when its|234,881,024 x 224 when its shorter side has"):
+                model.pixels(Image.new("L", shape))
+        assert model.pixels(Image.new("L", (1, 1000))).shape == (1, 3, 224, 224)
+
+    def test_a_file_with_a_side_of_more_than_a_million_pixels_is_refused(self, model, tmp_path):
+        Image.new("1", (2**20 + 1, 1)).save(tmp_path / "a.png")
+        with pytest.raises(
+            ValueError, match="a picture of 1048577 x 1 pixels; a side of at most 1,048,576 was wanted"
+        ):
+            model.pixels(tmp_path / "a.png")
+
     def test_a_picture_without_pixels_is_refused(self, model):
         with pytest.raises(ValueError, match="found a picture of 0 x 9 pixels; no side may be 0"):
             model.pixels(Image.new("RGB", (0, 9)))
@@ -327,6 +345,86 @@ class TestFolder:
             ZhCLIPOnnx(own).encode_text("猫")
         shutil.copytree(folder, own, dirs_exist_ok=True)
         assert ZhCLIPOnnx(own).encode_text("猫").shape == (1, WIDTH)
+
+    @pytest.mark.parametrize("name", ["text_model.onnx", "tokenizer.json"])
+    def test_a_file_of_another_export_of_the_same_shapes_is_refused_and_a_changed_one_is_taken(self, own, name):
+        other = (own / name).read_bytes()
+        if name == "tokenizer.json":
+            (own / name).write_text(other.decode().replace('"猫": 5', '"狐": 5'), encoding="utf-8")
+        else:
+            graph = onnx.load_from_string(other)
+            graph.graph.initializer[0].raw_data = (table() + 1).tobytes()
+            onnx.save(graph, own / name)
+        assert (own / name).read_bytes() != other
+        with pytest.raises(ValueError, match=f"found another {name} in .* than {FACTS} was written for"):
+            ZhCLIPOnnx(own).encode_text("狗")
+        edit(own, files=None)
+        assert ZhCLIPOnnx(own).encode_text("狗").shape == (1, WIDTH)
+
+    def test_the_mark_of_a_large_file_tells_its_size_its_ends_and_its_parts(self, tmp_path):
+        file, content = tmp_path / "x", bytearray(6 * 2**20)
+        file.write_bytes(content)
+        before = mark(file)
+        for place in (0, len(content) - 1, 2**20):
+            changed = content.copy()
+            changed[place : place + 2**17] = b"\x01" * len(changed[place : place + 2**17])
+            file.write_bytes(changed)
+            assert mark(file) != before and mark(file).startswith("6291456-")
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"output": "other\x1b[2J"}, r"which gives other\\x1b\[2J; wanted a graph that gives text_embeds"),
+            ({"kind": TensorProto.INT64}, r"found text_embeds of .*: int64, \(1, 16\); floats of the shape"),
+            ({"keep": 1}, r"found text_embeds of .*: float32, \(1, 1, 16\); floats of the shape \(1, 16\)"),
+            ({"node": "NoSuch", "domain": "stranger"}, "which onnxruntime .* cannot load"),
+            ({"node": "ReduceSum", "first": "sum"}, "which onnxruntime .* cannot load"),
+            ({"rows": 2}, "onnxruntime cannot compute text_embeds of .*: .*"),
+        ],
+    )
+    def test_a_graph_of_a_stranger_that_gives_something_else_ends_in_words(self, own, change, told):
+        rows = table()[: change.get("rows", 7)]
+        name = change.get("output", "text_embeds")
+        nodes = [
+            helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+            helper.make_node("Mul", [change.get("first", "rows"), "one"], ["more"]),
+            helper.make_node("ReduceSum", ["more", "axis"], ["sum"], keepdims=change.get("keep", 0)),
+            helper.make_node("Cast", ["sum"], ["cast"], to=change.get("kind", TensorProto.FLOAT)),
+            helper.make_node(change.get("node", "Identity"), ["cast"], [name], domain=change.get("domain", "")),
+        ]
+        held = {"table": rows, "one": np.float32([1]), "axis": np.array([1])}
+        inputs = [
+            helper.make_tensor_value_info(each, TensorProto.INT64, None) for each in ("input_ids", "attention_mask")
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "graph",
+            inputs,
+            [helper.make_tensor_value_info(name, change.get("kind", TensorProto.FLOAT), None)],
+            initializer=[numpy_helper.from_array(value, each) for each, value in held.items()],
+        )
+        opsets = [helper.make_opsetid("", 18), helper.make_opsetid("stranger", 1)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), own / "text_model.onnx")
+        edit(own, files=None)
+        with pytest.raises(ValueError, match=told) as caught:
+            ZhCLIPOnnx(own).encode_text("猫")
+        assert "\x1b" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("side", "field", "value"),
+        [("vision", "height", 2**14), ("vision", "width", 10**6), (None, "embedding_size", 2**18), (None, "files", 3)],
+    )
+    def test_sizes_beyond_every_model_are_damaged(self, own, side, field, value):
+        edit(own, side, **{field: value})
+        with pytest.raises(ValueError, match=f"found .*{FACTS}, which cannot be read: {field} is"):
+            ZhCLIPOnnx(own)
+
+    def test_a_pipe_in_the_place_of_a_file_is_no_file(self, own):
+        for name in ("vision_model.onnx", "tokenizer.json", FACTS):
+            (own / name).unlink()
+            os.mkfifo(own / name)
+            with pytest.raises(ValueError, match=f"found no {name} in"):
+                ZhCLIPOnnx(own)
 
     def test_facts_of_another_version_ask_for_the_file_beside_them(self, own):
         edit(own, format=2, nonsense=1)

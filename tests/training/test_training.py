@@ -7,6 +7,7 @@ import pickle
 import re
 import shlex
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, AutoProcessor
 
 import zhclip_cli
 from hf_zhclip import ZhCLIPTextModelWithProjection
@@ -153,6 +154,16 @@ def test_a_folder_of_something_else_is_refused(repo, data, tmp_path):
 
 def test_a_place_in_the_data_is_refused(repo, data, tmp_path):
     assert "would become a part of the data" in refused(repo, data, data / "T")
+
+
+@pytest.mark.parametrize("inner", ["OUT", "deep/OUT"])
+def test_a_place_in_the_repo_or_in_any_data_is_refused(inner, repo, tmp_path):
+    split = tsv(tmp_path / "tsv")
+    before = {place: sorted(place.rglob("*")) for place in (repo, split)}
+    for place in before:
+        said = refused(repo, split, place / inner)
+        assert said == f"{place / inner} lies in {place}, which a training only reads. Choose a place outside."
+    assert before == {place: sorted(place.rglob("*")) for place in (repo, split)}
 
 
 def test_a_place_under_a_file_is_refused(repo, data, tmp_path):
@@ -531,6 +542,16 @@ WALKS = {
         "found eval_strategy epoch without a split to validate on. Name it with --validation.",
         {"data": "TWO", "split": "train", "eval_strategy": "epoch", "validation": "valid"},
     ),
+    "bfloat16_without_a_device_that_computes_in_it_is_left_out": (
+        {"bf16": True, "use_cpu": False},
+        "found bf16, and no device that computes in bfloat16. Leave bf16 out; or give --use_cpu, too, to train on the",
+        {},
+    ),
+    "bfloat16_on_the_processor_is_asked_for": (
+        {"bf16": True, "use_cpu": False},
+        "give --use_cpu, too, to train on the processor.",
+        {"bf16": True, "use_cpu": True},
+    ),
     "resume_is_left_out_where_nothing_began": (
         {"resume": True},
         "holds no checkpoint to go on from. Leave out --resume.",
@@ -544,6 +565,7 @@ WALKS = {
 def test_the_way_out_that_a_message_names_is_walked(name, repo, data, tmp_path, monkeypatch):
     refused_with, says, way = WALKS[name]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hf_zhclip.training.arguments.is_torch_bf16_gpu_available", lambda: False)
     (tmp_path / "ALIAS.yaml").write_text("adam_beta1: &a 0.9\nadam_beta2: *a\n")
     (tmp_path / "WHOLE.yaml").write_text("adam_beta1: 0.9\nadam_beta2: 0.9\n")
     prepare_splits(data, tmp_path / "BLIND", blind=True)
@@ -559,6 +581,24 @@ def test_the_way_out_that_a_message_names_is_walked(name, repo, data, tmp_path, 
 
     place, folder, values = given(way)
     assert run(repo, place, folder, **values).folder.is_dir()
+
+
+def test_another_context_length_is_that_of_the_training_alone_as_the_message_says(repo, data, tmp_path, monkeypatch):
+    told: list[str] = []
+    run(repo, data, tmp_path / "T", told, context_length=40)
+    (said,) = (line for line in told if "context_length" in line)
+    assert f"{repo} cuts texts at 52 tokens, and so will the trained repo; context_length 40 holds for" in said
+    assert AutoProcessor.from_pretrained(tmp_path / "T" / "trained").tokenizer.model_max_length == 52
+
+    save_time(monkeypatch)
+    words = re.search("(--context-length 40)", said)[1].split()
+    file, config = cn_clip.cn_clip_file(tmp_path / "a.pt"), cn_clip.cn_clip_config(tmp_path / "facts.json")
+    assert zhclip_cli.main(["convert", str(file), str(tmp_path / "REPO"), "--config", str(config), *words]) == 0
+    for given in ({}, {"context_length": 40}):
+        told.clear()
+        run(tmp_path / "REPO", data, tmp_path / f"U{len(given)}", told, **given)
+        assert not any("context_length" in line for line in told)
+    assert AutoProcessor.from_pretrained(tmp_path / "U0" / "trained").tokenizer.model_max_length == 40
 
 
 def test_a_last_batch_of_one_pair_is_left_out_as_the_message_says(repo, tmp_path):
@@ -636,6 +676,23 @@ def test_checkpointing_has_both_of_its_names(name, tmp_path, recwarn):
         is False
     )
     assert not [each for each in recwarn if "deprecated" in str(each.message)]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"torch_compile_backend": "nope"}, "the arguments of the training are wrong: 'NOPE' is not a valid"),
+        ({"optim": "adamw_8bit"}, "the arguments of the training need a package: .*bitsandbytes"),
+    ],
+)
+def test_an_argument_that_transformers_refuses_late_is_told_as_such(given, says, repo, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert re.search(says, refused(repo, data, tmp_path / "T", **given))
+
+
+def test_memory_is_pinned_for_an_accelerator_alone(repo, data, tmp_path, recwarn):
+    run(repo, data, tmp_path / "T", use_cpu=False)
+    assert not [each for each in recwarn if "pin_memory" in str(each.message)]
 
 
 @pytest.mark.parametrize(
@@ -757,6 +814,21 @@ def test_checkpoints_of_another_kind_of_training_are_refused_and_its_own_argumen
     with pytest.raises(InputError, match="found max_steps 1, but .* has 2 steps already. Give --max_steps 2 or more."):
         run(**again(repo, data, begun, max_steps=1))
     run(**again(repo, data, begun, max_steps=2))
+
+
+def test_who_interrupts_the_finishing_is_told_how_the_trained_weights_are_finished(
+    repo, data, tmp_path, capsys, monkeypatch
+):
+    trained = training.Trained(tmp_path / "OUT-training" / "trained", None, 2, None)
+    monkeypatch.setattr("hf_zhclip.training.train", lambda **given: trained)
+    monkeypatch.setattr("hf_zhclip.conversion.convert", interrupted)
+    assert zhclip_cli.main(["train", str(repo), str(data), str(tmp_path / "OUT"), "--recipe", "full"]) == 1
+    command = shlex.join(["zhclip", "convert", str(trained.folder), str(tmp_path / "OUT"), "--base", str(repo)])
+    assert f"The trained weights stay in {trained.folder}. `{command}` finishes them." in capsys.readouterr().err
+
+
+def interrupted(*given, **options):
+    raise KeyboardInterrupt
 
 
 def test_an_out_without_a_name_is_refused(repo, data, capsys):

@@ -30,11 +30,17 @@ STEPS = {
 def write_runtime(folder: Path, repo: Repo) -> dict[str, Any]:
     """Writes `zhclip_onnx.json`, `zhclip_onnx.py` and `tokenizer.json`; gives the content of the first.
 
+    The first holds the marks of the graphs, which are there already.
+
     Raises:
         InputError: as for `facts`; then nothing is written.
     """
+    from hf_zhclip.inference.zhclip_onnx import mark  # which imports onnxruntime
+
     content = facts(repo)
     write_tokenizer(folder / TOKENIZER, repo.tokenizer)
+    graphs = sorted(each for each in folder.iterdir() if each.suffix in (".onnx", ".onnx_data"))
+    content["files"] = {file.name: mark(file) for file in (*graphs, folder / TOKENIZER)}
     write_json(folder / FACTS, content)
     with resources.as_file(resources.files("hf_zhclip.inference") / RUNTIME) as file:
         shutil.copyfile(file, folder / RUNTIME)

@@ -13,6 +13,8 @@ import torch
 
 from hf_zhclip.extras import extra
 from hf_zhclip.json_files import read_json
+from hf_zhclip.replacing import TOKENIZER as TOKENIZER_FILES
+from hf_zhclip.replacing import Kind
 
 from ...repos.doors import stock_image_processor
 from ...repos.repo import Repo
@@ -32,8 +34,16 @@ from .towers import Tower, load_tower, towers_of
 REPORT = "zhclip_onnx_report.json"
 """The report of the check. A folder that holds it is an export, which --force replaces."""
 
-MARKS = (REPORT,)
-"""The files of which a folder must hold one, so that --force replaces it."""
+KIND = Kind(
+    title="export to ONNX",
+    marks={REPORT: None},
+    names=(
+        *(REPORT, "README.md", "zhclip_onnx.json", "zhclip_onnx.py", "*_model.onnx", "*_model.onnx_data"),
+        *("onnx/*.onnx", "onnx/*.onnx_data"),
+        *("config.json", "preprocessor_config.json", *TOKENIZER_FILES),
+    ),
+)
+"""What an export writes, in each layout; --force replaces such a folder alone."""
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt")
 """The files of a repo's tokenizer, as far as the repo has them."""

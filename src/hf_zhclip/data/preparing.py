@@ -10,6 +10,7 @@ from typing import Any
 from ..amounts import shown_amount
 from ..errors import InputError
 from ..extras import extra
+from ..replacing import Kind
 from ..staging import check_absent, check_apart, staging
 from ..telling import near
 from .cleaning import Cleaned, EqualCaptions, Numbering, cleaned, divided, equal_captions, numbered, simplifier
@@ -26,6 +27,17 @@ WRITERS: Mapping[str, Writer] = {
 
 RECORD = "zhclip_data.json"
 """What was written, in the folder itself; by this file `force` knows a folder that it may replace."""
+
+KIND = Kind(
+    title="folder of prepared data",
+    marks={RECORD: None},
+    names=(
+        *(RECORD, "{}_imgs.tsv", "{}_texts.jsonl", "{}_ids.jsonl", "data/*-00000-of-00001.parquet"),
+        *("{}/pairs/data.mdb", "{}/pairs/lock.mdb", "{}/imgs/data.mdb", "{}/imgs/lock.mdb"),
+    ),
+    listed=(RECORD, "splits"),
+)
+"""What `prepare` writes; cn_clip's lmdb adds the lock files when it reads."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,7 @@ def prepare(
     out = Path(out)
     check_apart(out, Path(input), None if pictures is None else Path(pictures))
     check_outside(out, input, format)
-    check_absent(out, force, (RECORD,))
+    check_absent(out, force, KIND)
 
     found = read_splits(input, only, format, pictures)
     _check_answers(found, to, writer, split)
@@ -156,7 +168,7 @@ def prepare(
     splits, numberings = numbered(splits) if writer.whole_numbers else (splits, [])
     left = {before.name: _left(each) for before, each in zip(found, checked, strict=True)}
     prepared = Prepared(str(out), to, {each.name: _written(each) for each in splits}, left)
-    with staging(out, int(writer.growth * sum(each.size for each in checked)), force, (RECORD,)) as folder:
+    with staging(out, int(writer.growth * sum(each.size for each in checked)), force, KIND) as folder:
         amount = sum(each.pairs if writer.of_pairs else each.pictures for each in prepared.splits.values())
         with shown_amount(f"Writing {out}", amount, "pairs" if writer.of_pairs else "pictures") as done:
             writer.write(splits, folder, done)

@@ -12,7 +12,7 @@ from ..amounts import shown_amount
 from ..data.split import Split
 from ..errors import InputError
 from ..inference.embedder import Embedder, collected
-from ..inference.loading import best_device, load_pair, trouble_with
+from ..inference.loading import best_device, check_device, load_pair
 from ..processing_zhclip import normalize_evaluation_text
 from .files import Features, Id, Texts
 
@@ -62,8 +62,7 @@ def load_encoder(
 def _check_options(device: str | None, batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"found --batch-size {batch_size}; 1 or more was wanted.")
-    if error := trouble_with(device or "cpu"):
-        raise InputError(f"found --device {device}, which this machine does not have: {error}. Try cpu.") from error
+    check_device(device or "cpu")
 
 
 def encode_texts(encoder: Encoder, ids: Sequence[Id], texts: Sequence[str]) -> Features:

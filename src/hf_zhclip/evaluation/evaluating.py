@@ -10,6 +10,7 @@ import torch
 
 from ..data.split import Id, opened
 from ..errors import InputError
+from ..replacing import Kind
 from ..staging import check_absent, check_apart, staging
 from . import charts
 from .classification import Classification, check_names, classify, elevater, read_labelled
@@ -40,6 +41,16 @@ from .threshold import Threshold, cosines_of, fit, holds_pairs, pairs_of_split, 
 
 RESULT = "zhclip_evaluation.json"
 """The result, in the folder of `out`; by this file `force` knows a folder that it may replace."""
+
+KIND = Kind(
+    title="evaluation",
+    marks={RESULT: None},
+    names=(
+        *(RESULT, "confusion.png", "threshold.png", "*_texts.txt_feat.jsonl", "*_imgs.img_feat.jsonl"),
+        *("*_predictions.jsonl", "*_scores.json", "*.json"),
+    ),
+)
+"""What `evaluate` writes; the file for ELEVATER is named by the data."""
 
 SEED = 0
 """The seed of the pairs that do not fit."""
@@ -136,10 +147,10 @@ def evaluate(
         return work(asked, tell).result
     check_apart(Path(out), repo, data, image_features, text_features, texts, *predictions)
     _check_outside(Path(out), asked)
-    check_absent(Path(out), force, (RESULT,))
+    check_absent(Path(out), force, KIND)
     if asked.classes is not None or asked.threshold:
         charts.check_available()
-    with staging(Path(out), 0, force, (RESULT,)) as folder:
+    with staging(Path(out), 0, force, KIND) as folder:
         found = work(asked, tell)
         _write(found, folder)
     return found.result

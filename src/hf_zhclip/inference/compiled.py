@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -54,7 +54,11 @@ class Compiled:
         what: what it encodes, in the words on stderr.
     """
 
+    made: ClassVar[int] = 0
+    """Towers of this process: the compiler counts graphs by function, and the models share the functions."""
+
     def __init__(self, encode: Encode, device: torch.device, what: str):
+        Compiled.made += 1
         self._plain, self._what = encode, what
         # Frozen weights are constants that the compiler packs and folds; this has an effect on the CPU alone.
         self._call: Encode = torch.compile(encode, options={"freezing": True} if device.type == "cpu" else None)
@@ -80,9 +84,10 @@ class Compiled:
             with _limit():
                 found = self._call(**inputs)
         except Exception as error:  # a compiler that is missing or too old, and torch's own errors of many kinds
+            found = self._plain(**inputs)  # raises what is no fault of the compiler, such as a lack of memory
             self._failed = True
             _tell(_FAILED.format(shown(str(error).strip().partition("\n")[0])))
-            return self._plain(**inputs)
+            return found
         self._known.add(single)
         _tell(f"Compiled in {time.monotonic() - start:.0f} s")
         return found
@@ -92,7 +97,7 @@ _FAILED = "torch.compile does not work here ({}); going on with the engine torch
 
 
 def _limit() -> AbstractContextManager[Any]:
-    return torch._dynamo.config.patch(recompile_limit=MOST_GRAPHS)
+    return torch._dynamo.config.patch(recompile_limit=MOST_GRAPHS * Compiled.made)
 
 
 def _free(tensor: torch.Tensor, single: bool) -> list[int]:

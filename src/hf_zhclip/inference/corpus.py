@@ -118,11 +118,6 @@ class Manifest:
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def weights(self) -> dict[str, str]:
-        """The sha256 of the repo's weight files, by name: equal for the same model in another place."""
-        return {name: each for name, each in self.model["files"].items() if not name.endswith((".json", ".txt"))}
-
     def shard_count(self, side: str) -> int:
         """The number of a side's files."""
         return -(-self.sides[side].items // self.shard_size)
@@ -145,6 +140,11 @@ class Manifest:
         """The values as JSON holds them."""
         sides = {name: {**asdict(side), "rows": side.rows} for name, side in self.sides.items()}
         return {"format_version": FORMAT_VERSION, **asdict(self), "sides": sides}
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of the manifest's `model.files` holds weights: they are the same for the same model anywhere."""
+    return not name.endswith((".json", ".txt"))
 
 
 def shard_name(side: str, number: int) -> str:
@@ -218,7 +218,7 @@ def _side(found: Any, name: str, manifest: Mapping[str, Any], path: Path) -> Sid
     check_each(found["shards"], SHARD, f"shards of {where}")
     check_each(found["failed"], FAILURE, f"failed of {where}")
     shards = tuple(ShardEntry(each["file"], each["rows"], each["bytes"]) for each in found["shards"])
-    failed = tuple(Failure(each["id"], each["path"], each["why"]) for each in found["failed"])
+    failed = _failures(found["failed"])
     _check(0 <= found["items"] <= MOST_SHARDS * manifest["shard_size"], f"{where} states {found['items']} items")
     side = Side(found["items"], shards, failed)
     if manifest["complete"]:
@@ -228,6 +228,10 @@ def _side(found: Any, name: str, manifest: Mapping[str, Any], path: Path) -> Sid
         _check(side.rows + len(failed) == side.items, f"{where} lists {side.rows} rows for {side.items} items")
         _check(all(0 <= each.rows <= manifest["shard_size"] for each in shards), f"{where} lists a shard too large")
     return side
+
+
+def _failures(found: Sequence[Mapping[str, Any]]) -> tuple[Failure, ...]:
+    return tuple(Failure(each["id"], each["path"], each["why"]) for each in found)
 
 
 def _check(right: bool, found: str) -> None:
@@ -309,7 +313,7 @@ def read_shard(path: Path, key: str, side: str, number: int, dim: int) -> Shard:
         raise _damaged(path, f"its rows have the shape {rows.shape}, and the width {dim} was wanted")
     rows.flags.writeable = False
     ids, labels = (_strings(found, name, len(rows), path) for name in ("ids", SIDES[side]))
-    failed = tuple(Failure(each["id"], each["path"], each["why"]) for each in stated["failed"])
+    failed = _failures(stated["failed"])
     return Shard(rows, ids, labels, failed)
 
 

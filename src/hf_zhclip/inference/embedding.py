@@ -38,7 +38,7 @@ from .corpus import (
 )
 from .embedder import ENGINES, Embedder, collected
 from .listing import Listing, listed
-from .loading import file_hashes, located, trouble_with
+from .loading import check_device, check_path, check_place, file_hashes, located
 from .ranks import Ranks, ranks
 
 OURS = ".rank-"
@@ -50,7 +50,6 @@ WAIT = 3.0
 """Seconds that a process waits for the lock of its rank: a process that was killed may need them to end."""
 
 GO_ON = "What is written stays: the same command goes on from there."
-
 
 DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 
@@ -159,6 +158,7 @@ def embed(
         WorkError: `out` could not be written.
     """
     _check_arguments(engine, device, dtype, {"batch-size": batch_size, "shard-size": shard_size, "threads": threads})
+    check_place(check_path(repo, "repo", "a folder, or a name on the hub,"))
     place, out, us = os.fspath(input), Path(out), ranks()
     format = format_of(place, format)
     _check_out(out, place, format)
@@ -190,10 +190,9 @@ def embed(
         {name: Side(items) for name, items in listing.items.items()},
     )
     with _written_to(out), _rank(out, us) as temporary:
-        if (out / MANIFEST).exists() or not write_first_manifest(out, stated, temporary):
-            _check_same(out, read_manifest(out), stated)
+        begun = _begun(out, stated, temporary)
         written = _share(embedder, listing, out, stated, us, temporary, strict, tell)
-        found = _ended(out, us, written, temporary)
+        found = _ended(out, us, written, temporary, begun.complete)
     _check_failed(found, strict)
     return found
 
@@ -212,10 +211,8 @@ def _check_arguments(engine: str, device: str | None, dtype: str, counts: Mappin
     for name, count in counts.items():
         if count is not None and count < 1:
             raise InputError(f"found --{name} {count}; 1 or more was wanted.")
-    if device is not None and (trouble := trouble_with(device)):
-        raise InputError(
-            f"found --device {device}, which this machine does not have: {trouble}. Try cpu."
-        ) from trouble
+    if device is not None:
+        check_device(device)
 
 
 def _check_out(out: Path, place: str, format: str | None) -> None:
@@ -329,6 +326,19 @@ def _remove(files: Iterable[Path]) -> None:
     for file in files:
         if file.suffix == ".tmp":
             file.unlink(missing_ok=True)
+
+
+def _begun(out: Path, stated: Manifest, temporary: Path) -> Manifest:
+    """The manifest of `out`: this run's, or that of an earlier run or of another process, which has to fit.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    if not (out / MANIFEST).exists() and write_first_manifest(out, stated, temporary):
+        return stated
+    was = read_manifest(out)
+    _check_same(out, was, stated)
+    return was
 
 
 ARGUMENTS = {"engine": "--engine", "dtype": "--dtype", "batch_size": "--batch-size", "shard_size": "--shard-size"}
@@ -452,8 +462,11 @@ def _shard(rows: np.ndarray, listing: Listing, side: str, numbers: list[int], fa
 # The end
 
 
-def _ended(out: Path, us: Ranks, written: int, temporary: Path) -> Embedded:
-    """Completes the manifest if all shards are there; of several processes, the last one finds them."""
+def _ended(out: Path, us: Ranks, written: int, temporary: Path, was_complete: bool) -> Embedded:
+    """Completes the manifest if all shards are there; of several processes, the last one finds them.
+
+    Where the manifest was complete already, the same shards give no other manifest, and who wrote a shard tells.
+    """
     with _locked(out / FINISHING, wait=-1):  # two processes may end at the same moment
         manifest = read_manifest(out)
         names = [name for side in manifest.sides for name in manifest.shard_names(side)]
@@ -468,7 +481,7 @@ def _ended(out: Path, us: Ranks, written: int, temporary: Path) -> Embedded:
         ranks=us.size,
         written=written,
         missing=missing,
-        told_here=news or (us.rank == 0 and not written and not missing),
+        told_here=news or (was_complete and not missing and (us.rank == 0 or written > 0)),
         items={name: side.items for name, side in sides.items()},
         rows={} if missing else {name: side.rows for name, side in sides.items()},
         failed=() if missing else tuple(each for side in sides.values() for each in side.failed),

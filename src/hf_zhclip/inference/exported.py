@@ -33,35 +33,22 @@ class ExportedModel:
     def encode_text(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Token ids and mask, `(n, length)` -> `(n, projection_dim)`, L2-normalised."""
         given = {name: np.ascontiguousarray(each.numpy()) for name, each in inputs.items()}
-        return self._run("text", "text_embeds", given)
+        return self._run("text", given)
 
     def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(n, 3, height, width)` -> `(n, projection_dim)`, L2-normalised."""
-        return self._run("vision", "image_embeds", {"pixel_values": pixel_values.numpy()})
+        return self._run("image", {"pixel_values": pixel_values.numpy()})
 
-    def _run(self, side: str, name: str, given: Mapping[str, np.ndarray]) -> torch.Tensor:
+    def _run(self, side: str, given: Mapping[str, np.ndarray]) -> torch.Tensor:
         """An output of a graph: a stranger's graph may fail, or give anything.
 
         Raises:
             InputError: the graph does not load or fails, or its output is not `(n, projection_dim)`.
         """
-        place = f"{name} of {self._export.folder}"
         try:
-            session = getattr(self._export, f"_{side}_session")
-        except ValueError as error:  # its words say what is damaged
+            return torch.from_numpy(self._export.computed(side, given))
+        except ValueError as error:  # its words say what is wrong
             raise InputError(str(error)) from error
-        try:
-            (rows,) = session.run([name], given)
-        except Exception as error:  # onnxruntime's errors share no other class
-            raise InputError(
-                f"onnxruntime cannot compute {place}: {error}. The files may be of two exports, or the batch is too "
-                "large for the memory."
-            ) from error
-        wanted = (len(next(iter(given.values()))), self.config.projection_dim)
-        if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f" or rows.shape != wanted:
-            found = f"{rows.dtype}, {rows.shape}" if isinstance(rows, np.ndarray) else f"a {type(rows).__name__}"
-            raise InputError(f"found {place}: {found}; floats of the shape {wanted} were wanted.")
-        return torch.from_numpy(rows)
 
     def _input_device(self) -> torch.device:
         return torch.device("cpu")

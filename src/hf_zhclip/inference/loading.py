@@ -13,13 +13,16 @@ from PIL import Image
 
 from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
-from ..errors import InputError, ZhclipError, is_fault
+from ..errors import InputError, WorkError, ZhclipError, is_fault
 from ..hub import exchange
-from ..json_files import brief, read_json
+from ..json_files import brief, is_kind, read_json
 from ..repo_files import check_files
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
+
+LEAST_TOKENS = 3
+"""The shortest text: the first token, a word and the last token."""
 
 EXPORT = "zhclip_onnx.json"
 """The file that each plain ONNX export holds."""
@@ -41,20 +44,23 @@ def load_pair(
     Raises:
         InputError: the place is no converted repo of both towers, or has fewer positions than `context_length`.
     """
-    _check_place(repo)
-    if (Path(repo) / "config.json").is_file() and read_json(Path(repo) / "config.json").get(
-        "model_type"
-    ) == "hf_zhclip":
-        check_files(Path(repo))
+    folder, _ = located(repo)
+    if _is_ours(folder):
+        check_files(folder)
     with _loading(repo):
-        _check_config(repo, context_length)
-        model, processor = _load(repo, device_map, dtype)
+        _check_length(context_length, _config(repo, folder).max_text_positions)
+        model, processor = _load(repo, folder, device_map, dtype)
         _check_tokenizer(repo, processor.tokenizer, model.config, context_length)
         _check_pictures(repo, processor.image_processor, model.config)
         return model, processor
 
 
-def _check_place(repo: str) -> None:
+def check_place(repo: str) -> None:
+    """Refuses what is neither a path that exists nor a name on the hub.
+
+    Raises:
+        InputError: see above.
+    """
     if not Path(repo).exists() and repo.count("/") != 1:
         raise InputError(
             f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
@@ -62,8 +68,20 @@ def _check_place(repo: str) -> None:
         )
 
 
-FETCHED = ("*.json", "*.txt", "*.safetensors")
-"""The files of a repo on the hub that loading needs, as patterns."""
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder's config.json states our model type; another folder is refused by what it holds."""
+    file = folder / "config.json"
+    return file.is_file() and read_json(file).get("model_type") == ZhCLIPConfig.model_type
+
+
+TEXTS = (
+    *("config.json", "processor_config.json", "preprocessor_config.json", "conversion_report.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "model.safetensors.index.json"),
+    "adapter_config.json",  # which no converted repo has: it is refused, as in a folder
+)
+WEIGHTS = ("model.safetensors", "model-*.safetensors")
+"""The files of a repo on the hub that are fetched, as patterns: what loading reads, and no code or pickle."""
 
 
 def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
@@ -74,16 +92,46 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
         revision: the commit on the hub; by default the newest.
 
     Raises:
-        InputError: there is no such place.
+        InputError: there is no such place, or the hub holds no converted repo of both towers there.
+        WorkError: the hub cannot be asked.
     """
-    _check_place(repo)
+    check_place(repo)
     if Path(repo).exists():
         return Path(repo), None
     from huggingface_hub import snapshot_download
 
-    with _loading(repo), exchange():
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FETCHED)))
+    with _loading(repo), _asking(repo), exchange():
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(TEXTS)))
+        _is_ours(folder)  # our reader's limits come first: transformers has none
+        _config(repo, folder)  # before the weights are fetched
+        snapshot_download(repo, revision=folder.name, allow_patterns=list(WEIGHTS))
     return folder, folder.name
+
+
+@contextmanager
+def _asking(repo: str) -> Iterator[None]:
+    """Tells a hub that gave no answer; `_loading` tells what the hub said.
+
+    Raises:
+        WorkError: the hub did not answer, or stopped answering.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
+    except Exception as error:
+        chain: list[BaseException] = [error]
+        while chain[-1].__cause__ is not None:
+            chain.append(chain[-1].__cause__)
+        lost = [each for each in chain if isinstance(each, HTTPError | TimeoutError)]
+        answered = any(getattr(each, "response", None) is not None for each in lost)
+        if not lost or answered or constants.HF_HUB_OFFLINE:
+            raise
+        raise WorkError(
+            f"The hub at {constants.ENDPOINT} did not answer, or stopped answering, when it was asked for {repo}: "
+            f"{lost[0]}. Check the network (HF_ENDPOINT, HTTPS_PROXY), then run the command again."
+        ) from error
 
 
 DECIDING = (
@@ -126,31 +174,37 @@ def _loading(repo: str) -> Iterator[None]:
         ) from error
 
 
-def _check_config(repo: str, context_length: int | None) -> None:
+def _config(repo: str, folder: Path) -> ZhCLIPConfig:
+    """The config of a repo, whose files lie in `folder`.
+
+    Raises:
+        InputError: it is none of a model with both towers.
+    """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(repo, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     found = (config.architectures or [config.model_type])[0]
     if not isinstance(config, ZhCLIPConfig) or found != WANTED:
         raise InputError(
             f"{repo} holds the model {brief(found)}; a repo with both towers ({WANTED}) was wanted. `zhclip convert "
             "SOURCE OUT` makes it."
         )
-    _check_length(context_length, config.max_text_positions)
+    return config
 
 
-def _load(repo: str, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
+def _load(repo: str, folder: Path, device_map: Any, dtype: str | torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoProcessor
 
     from .. import ZhCLIPModel
 
-    model, found = ZhCLIPModel.from_pretrained(repo, dtype=dtype, device_map=device_map, output_loading_info=True)
+    model, found = ZhCLIPModel.from_pretrained(folder, dtype=dtype, device_map=device_map, output_loading_info=True)
     if missing := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
         raise InputError(
             f"{repo} lacks {len(missing)} weights, such as {missing[0]}; their values would be drawn at random. "
             "Convert or fetch the repo again."
         )
-    return model, AutoProcessor.from_pretrained(repo, trust_remote_code=False)
+    model.name_or_path = model.config.name_or_path = repo  # PEFT notes it; a folder of the cache would help nobody
+    return model, AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 
 def _check_tokenizer(repo: str, tokenizer: Any, config: ZhCLIPConfig, context_length: int | None) -> None:
@@ -161,10 +215,10 @@ def _check_tokenizer(repo: str, tokenizer: Any, config: ZhCLIPConfig, context_le
         Exception: the tokenizer fails.
     """
     longest, positions = tokenizer.model_max_length, config.max_text_positions
-    if context_length is None and longest > positions:
+    if context_length is None and not (is_kind(longest, (int,)) and LEAST_TOKENS <= longest <= positions):
         raise InputError(
-            f"{repo} cuts texts at {longest:g} tokens, but its text tower takes {positions} at most. Correct "
-            "model_max_length in tokenizer_config.json."
+            f"{repo} cuts texts at {brief(longest)} tokens, but its text tower takes {LEAST_TOKENS} to {positions}. "
+            "Correct model_max_length in tokenizer_config.json."
         )
     # No token for padding, or for the unknown rune: such faults show in use alone.
     found = tokenizer(["", "a\u16a0"], padding=True, truncation=True)["input_ids"]
@@ -198,8 +252,10 @@ def _check_length(length: int | None, positions: int) -> None:
     Raises:
         InputError: see above.
     """
-    if length is not None and not 3 <= length <= positions:
-        raise InputError(f"found --context-length {length}; 3 to {positions} was wanted: the text tower has no more.")
+    if length is not None and not LEAST_TOKENS <= length <= positions:
+        raise InputError(
+            f"found --context-length {length}; {LEAST_TOKENS} to {positions} was wanted: the text tower has no more."
+        )
 
 
 def check_path(path: Any, name: str, wanted: str) -> str:
@@ -224,6 +280,18 @@ def check_path(path: Any, name: str, wanted: str) -> str:
 def best_device() -> str:
     """A CUDA device if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_device(device: Any) -> None:
+    """Refuses a device, given as --device, on which nothing can be computed here.
+
+    Raises:
+        InputError: see above.
+    """
+    if trouble := trouble_with(device):
+        raise InputError(
+            f"found --device {device}, which this machine does not have: {trouble}. Try cpu."
+        ) from trouble
 
 
 def trouble_with(device: Any) -> Exception | None:

@@ -106,28 +106,7 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
     with gr.Blocks(title="图片搜索 Picture search", analytics_enabled=False, fill_width=True) as page:
         vector = gr.State()
         _html(_head(index, title), "head")
-        with gr.Row():
-            with gr.Column(scale=5, min_width=300):
-                sentence = gr.Textbox(
-                    label="一句话 Sentence",
-                    placeholder="一只戴帽子的狗 / a dog with a hat",
-                    elem_id="sentence",
-                    max_lines=1,
-                )
-                go = gr.Button("搜索 Search", variant="primary", elem_id="go")
-                with gr.Row():
-                    many = _slider(1, MOST, min(top_k, MOST), 1, "结果数 Results (k)", "many")
-                    least = _slider(-1, 1, -1 if threshold is None else threshold, 0.01, "余弦 Cosine ≥", "least")
-            with gr.Column(scale=3, min_width=260):
-                picture = gr.Image(
-                    label="或一张图片 Or a picture",
-                    placeholder="拖入图片，或点击选择\nDrop a picture, or click",
-                    type="filepath",
-                    sources=["upload", "clipboard"],
-                    elem_id="picture",
-                    height=258,
-                    buttons=[],
-                )
+        sentence, go, many, least, picture = _asked(top_k, threshold)
         take_files_alone(picture)
         line, grid = _html(READY, "line"), _html("", "grid")
 
@@ -157,6 +136,33 @@ def build(index: Index, title: str, top_k: int, threshold: float | None) -> gr.B
         for slider in chosen:
             slider.change(show, [vector, *chosen], [line, grid], trigger_mode="always_last", **quiet)
     return page
+
+
+def _asked(top_k: int, threshold: float | None) -> tuple[gr.Textbox, gr.Button, gr.Slider, gr.Slider, gr.Image]:
+    """What the user gives: a sentence with its button, the number of results, the least cosine, and a picture."""
+    with gr.Row():
+        with gr.Column(scale=5, min_width=300):
+            sentence = gr.Textbox(
+                label="一句话 Sentence",
+                placeholder="一只戴帽子的狗 / a dog with a hat",
+                elem_id="sentence",
+                max_lines=1,
+            )
+            go = gr.Button("搜索 Search", variant="primary", elem_id="go")
+            with gr.Row():
+                many = _slider(1, MOST, min(top_k, MOST), 1, "结果数 Results (k)", "many")
+                least = _slider(-1, 1, -1 if threshold is None else threshold, 0.01, "余弦 Cosine ≥", "least")
+        with gr.Column(scale=3, min_width=260):
+            picture = gr.Image(
+                label="或一张图片 Or a picture",
+                placeholder="拖入图片，或点击选择\nDrop a picture, or click",
+                type="filepath",
+                sources=["upload", "clipboard"],
+                elem_id="picture",
+                height=258,
+                buttons=[],
+            )
+    return sentence, go, many, least, picture
 
 
 def _row(make: Callable[[], torch.Tensor], folder: str = "") -> tuple[torch.Tensor | None, str]:

@@ -20,11 +20,14 @@ from ..data.split import Id, opened
 from ..errors import InputError
 from ..evaluation.nearest import nearest
 from ..telling import shown
-from .corpus import MANIFEST, Corpus
+from .corpus import MANIFEST, Corpus, is_weights
 from .embedder import Embedder, check_counts
-from .loading import check_path, file_hashes, located, trouble_with
+from .loading import check_device, check_path, file_hashes, located
 
 TOP_K = 10
+
+PICTURE = "a file with a picture"
+"""What a query may be instead of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ class Index:
     ) -> "Index":
         """Opens a corpus and loads its model; see `search`."""
         _check_out(out)
-        _check_device(device)
+        if isinstance(device, str):
+            check_device(device)
         corpus = Corpus.open(out)
         if not len(corpus):
             raise InputError(f"{out} holds no vectors: every picture failed; {MANIFEST} there says why.")
@@ -141,13 +145,11 @@ class Index:
         if picture is None:
             return torch.from_numpy(self.embedder.encode_texts([query])[0])
         place = Path(picture)
-        check_regular(place, "a file with a picture")
+        check_regular(place, PICTURE)
         try:
             content = place.read_bytes()
         except OSError as error:
-            raise InputError(
-                f"{picture} cannot be read: {error.strerror}. A file with a picture was wanted."
-            ) from error
+            raise InputError(f"{picture} cannot be read: {error.strerror}; {PICTURE} was wanted.") from error
         return torch.from_numpy(self.embedder.encode_images([opened(content, str(picture))])[0])
 
     def found(self, row: torch.Tensor, top_k: int, threshold: float | None = None) -> Found:
@@ -225,13 +227,15 @@ def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> di
     """The given one of the two.
 
     Raises:
-        InputError: both or neither are given, the sentence is empty or no text, or the picture is no path.
+        InputError: both or neither are given, the sentence is empty or no text, or the picture is no file.
     """
     if (query is None) == (picture is None):
         found = "neither query nor picture" if query is None else "both query and picture"
         raise InputError(f'found {found}; wanted one of them: search(out, "一只狗"), or search(out, picture=PATH).')
     if query is None:
-        return {"picture": check_path(picture, "picture", "the path of a picture")}
+        place = check_path(picture, "picture", "the path of a picture")
+        check_regular(place, PICTURE)  # before the model is loaded
+        return {"picture": place}
     if not isinstance(query, str):
         raise InputError(f"found query of the type {type(query).__name__}; a sentence was wanted, as a text.")
     if all(map(_is_invisible, query)):
@@ -266,13 +270,6 @@ def _check_out(out: str | os.PathLike[str]) -> None:
     if folder.is_file():
         whole = f" Name its folder: {folder.parent}" if folder.name == MANIFEST else ""
         raise InputError(f"{folder} is a file; the folder was wanted that `zhclip embed REPO INPUT OUT` wrote.{whole}")
-
-
-def _check_device(device: str | None) -> None:
-    if isinstance(device, str) and (trouble := trouble_with(device)):
-        raise InputError(
-            f"found --device {device}, which this machine does not have: {trouble}. Try cpu."
-        ) from trouble
 
 
 # The model
@@ -318,7 +315,7 @@ def _check_same(corpus: Corpus, place: str, found: Mapping[str, str], tell: Call
     """
     stated = corpus.manifest.model["files"]
     other = sorted(name for name in stated.keys() | found.keys() if stated.get(name) != found.get(name))
-    if weights := [name for name in other if not name.endswith((".json", ".txt"))]:
+    if weights := list(filter(is_weights, other)):
         raise InputError(
             f"found another model in {place} than {corpus.folder} was embedded with: the sha256 of {weights[0]} "
             "differs. Vectors of two models cannot be compared. Name the corpus's own model with --model REPO, or "

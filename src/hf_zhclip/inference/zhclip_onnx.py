@@ -17,12 +17,13 @@ The ids and the pixels are those of the repository's own processor. What this fi
 export's `zhclip_onnx.json`. Licence: Apache-2.0, like hf_zhclip.
 """
 
+import hashlib
 import json
 import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -107,12 +108,14 @@ class Facts:
         logit_scale: the logarithm of the factor between cosines and logits; None if there is a text side alone.
         text: None if the export has no text side.
         vision: None if the export has no picture side.
+        files: by the name of each file that is used, its mark (see `mark`); None if nobody has to compare them.
     """
 
     embedding_size: int
     logit_scale: float | None
     text: Text | None
     vision: Vision | None
+    files: Mapping[str, str] | None = None
 
 
 class ZhCLIPOnnx:
@@ -168,7 +171,7 @@ class ZhCLIPOnnx:
             batch_size = max(len(texts), 1)  # all texts get the padding of the longest, as in the repository
         embeddings = np.empty((len(texts), self.embedding_size), np.float32)
         for batch in _batches(len(texts), batch_size):
-            (embeddings[batch],) = self._text_session.run(["text_embeds"], self.tokenize(texts[batch]))
+            embeddings[batch] = self.computed("text", self.tokenize(texts[batch]))
         return embeddings
 
     def encode_image(self, pictures: Picture | Sequence[Picture], batch_size: int = 32) -> np.ndarray:
@@ -188,9 +191,35 @@ class ZhCLIPOnnx:
         pictures = _listed_pictures(pictures)
         embeddings = np.empty((len(pictures), self.embedding_size), np.float32)
         for batch in _batches(len(pictures), batch_size):
-            inputs = {"pixel_values": self.pixels(pictures[batch])}
-            (embeddings[batch],) = self._vision_session.run(["image_embeds"], inputs)
+            embeddings[batch] = self.computed("image", {"pixel_values": self.pixels(pictures[batch])})
         return embeddings
+
+    def computed(self, side: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Runs a graph.
+
+        Args:
+            side: "text" or "image".
+            inputs: what `tokenize` or `pixels` gives.
+
+        Returns:
+            (n, d), floats, as the graph gives them.
+
+        Raises:
+            ValueError: the graph fails, or gives something else.
+        """
+        name = _OUTPUTS[side]
+        session = self._text_session if side == "text" else self._vision_session
+        try:
+            (rows,) = session.run([name], dict(inputs))
+        except Exception as error:  # onnxruntime's errors share no other class
+            raise ValueError(_NOT_COMPUTED.format(name, self.folder, _shown(error))) from error
+        wanted = (len(next(iter(inputs.values()))), self.embedding_size)
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f" or rows.shape != wanted:
+            found = f"{rows.dtype}, {rows.shape}" if isinstance(rows, np.ndarray) else f"a {type(rows).__name__}"
+            raise ValueError(
+                f"found {name} of {self.folder}: {found}; floats of the shape {wanted} were wanted. {_MIXED}"
+            )
+        return rows
 
     def tokenize(self, texts: Texts) -> dict[str, np.ndarray]:
         """Gives the inputs of the text graph: `input_ids` and `attention_mask`, (n, length), int64.
@@ -250,7 +279,8 @@ class ZhCLIPOnnx:
         except BaseException as error:  # the library raises plain Exception, and panics that are no Exception
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            raise ValueError(_DAMAGED.format(file, error)) from error
+            raise ValueError(_DAMAGED.format(file, _shown(error))) from error
+        self._check_marks(facts.tokenizer)
         tokenizer.enable_truncation(facts.context_length, direction=facts.truncation_side)
         tokenizer.enable_padding(direction=facts.padding_side, pad_id=facts.pad_id, pad_token=facts.pad_token)
         tokenizer.encode_special_tokens = facts.split_special_tokens
@@ -258,40 +288,59 @@ class ZhCLIPOnnx:
 
     @cached_property
     def _text_session(self) -> onnxruntime.InferenceSession:
-        return self._session(self._text.model, ("input_ids", "attention_mask"))
+        return self._session("text", self._text.model, ("input_ids", "attention_mask"))
 
     @cached_property
     def _vision_session(self) -> onnxruntime.InferenceSession:
-        return self._session(self._vision.model, ("pixel_values",))
+        return self._session("image", self._vision.model, ("pixel_values",))
 
-    def _session(self, name: str, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
+    def _session(self, side: str, name: str, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
         file = self.folder / name
         try:
             session = onnxruntime.InferenceSession(str(file), self._session_options, providers=self._providers)
         except Exception as error:  # onnxruntime's errors share no other class
-            raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, error)) from error
+            raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, _shown(error))) from error
         # onnxruntime goes on with the CPU if, for example, CUDA's libraries are of another version.
         if failed := _names(self._providers) - set(session.get_providers()):
             raise ValueError(
                 f"found that onnxruntime cannot start {', '.join(sorted(failed))}; its log above says why. Mend the "
                 "cause, or leave the provider out."
             )
-        self._check_graph(file, session, inputs)
+        self._check_graph(file, session, inputs, _OUTPUTS[side])
+        self._check_marks(name, f"{name}_data")
         return session
 
-    def _check_graph(self, file: Path, session: onnxruntime.InferenceSession, wanted: tuple[str, ...]) -> None:
+    def _check_graph(
+        self, file: Path, session: onnxruntime.InferenceSession, wanted: tuple[str, ...], output: str
+    ) -> None:
         found = [each.name for each in session.get_inputs()]
-        (output, *_) = session.get_outputs()
         if sorted(found) != sorted(wanted):
             raise ValueError(
-                f"found {file}, which takes {' and '.join(found)}; wanted a graph that takes {' and '.join(wanted)}. "
+                f"found {file}, which takes {_shown(' and '.join(found))}; wanted a graph that takes "
+                f"{' and '.join(wanted)}. {_MIXED}"
+            )
+        outputs = {each.name: each for each in session.get_outputs()}
+        if output not in outputs:
+            raise ValueError(
+                f"found {file}, which gives {_shown(' and '.join(outputs))}; wanted a graph that gives {output}. "
                 f"{_MIXED}"
             )
-        if isinstance(width := output.shape[-1], int) and width != self.embedding_size:
+        shape = outputs[output].shape
+        if shape and isinstance(width := shape[-1], int) and width != self.embedding_size:
             raise ValueError(
                 f"found {file}, whose vectors have {width} numbers; wanted {self.embedding_size}, as {FACTS} says. "
                 f"{_MIXED}"
             )
+
+    def _check_marks(self, *names: str) -> None:
+        """Refuses a file of another export: two models may have graphs of the same shapes."""
+        for name in names:
+            wanted = (self.facts.files or {}).get(name)
+            if wanted is not None and (not (self.folder / name).is_file() or mark(self.folder / name) != wanted):
+                raise ValueError(
+                    f"found another {name} in {self.folder} than {FACTS} was written for. {_MIXED} If you changed the "
+                    f"file yourself, take the field files out of {FACTS}."
+                )
 
     def _warn_of_a_cut(self, cut: int, count: int) -> None:
         if cut and not self._warned_of_a_cut:
@@ -318,9 +367,13 @@ def _squash(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
 
 def _short_side(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
     short, width, height = facts.height, *image.size
-    if width <= height:
-        return image.resize((short, int(short * height / width)), facts.resample)
-    return image.resize((int(short * width / height), short), facts.resample)
+    wide, high = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    if wide * high > _MOST_PIXELS:  # a small file may hold a line of a million pixels
+        raise ValueError(
+            f"found a picture of {width} x {height} pixels, which has {wide:,} x {high:,} when its shorter side has "
+            f"{short}; at most {_MOST_PIXELS:,} pixels were wanted. Cut the picture to a shape that is less long."
+        )
+    return image.resize((wide, high), facts.resample)
 
 
 def _crop_rounded(image: PIL.Image.Image, facts: Vision) -> PIL.Image.Image:
@@ -397,6 +450,7 @@ def _read(file: Any, shown: str) -> PIL.Image.Image:
 
 _MOST_FACTS = 2**20  # bytes of the JSON beside the graphs; it has under 2 KB
 _MOST_PIXELS, _PIXELS_PER_BYTE = 2**26, 32  # a small file may state any size; a photo has under 10 pixels a byte
+_MOST_LONG = 2**20  # pixels of a side, for each of which Pillow's filters take up to 48 bytes
 
 
 def _check_size(image: PIL.Image.Image, file: Any, shown: str) -> None:
@@ -407,6 +461,11 @@ def _check_size(image: PIL.Image.Image, file: Any, shown: str) -> None:
         raise ValueError(
             f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
             "for a file of this size."
+        )
+    if max(image.size) > _MOST_LONG:
+        raise ValueError(
+            f"found {shown}, a picture of {image.width} x {image.height} pixels; a side of at most {_MOST_LONG:,} was "
+            "wanted."
         )
 
 
@@ -468,11 +527,40 @@ def _names(providers: Sequence[str | tuple[str, dict[str, Any]]]) -> set[str]:
 # The export's folder
 
 
+_OUTPUTS: Mapping[str, str] = {"text": "text_embeds", "image": "image_embeds"}
+_BLOCKS, _BLOCK_BYTES = 64, 2**16
+
+
+def mark(file: Path) -> str:
+    """What tells a file from other exports' files of the same name: its size, and a hash of up to 4 MB of it.
+
+    The parts lie at equal distances, the first and the last bytes included, so that a large file costs no time.
+    """
+    size, digest = file.stat().st_size, hashlib.sha256()
+    with file.open("rb", buffering=0) as content:
+        for number in range(_BLOCKS):
+            content.seek((size - _BLOCK_BYTES) * number // (_BLOCKS - 1) if size > _BLOCKS * _BLOCK_BYTES else 0)
+            if size <= _BLOCKS * _BLOCK_BYTES:
+                digest.update(content.read(size))
+                break
+            digest.update(content.read(_BLOCK_BYTES))
+    return f"{size}-{digest.hexdigest()[:32]}"
+
+
+def _shown(text: object) -> str:
+    """Text of a file that others wrote: what a terminal would obey is escaped."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
+
+
 _NOT_LOADED = (
     "found {}, which onnxruntime {} cannot load: {}. It may be cut off: copy the whole export again. Or the graph is "
     "newer than onnxruntime: install a newer onnxruntime."
 )
 _DAMAGED = "found {}, which cannot be read: {}. It may be cut off: copy the whole export again."
+_NOT_COMPUTED = (
+    "onnxruntime cannot compute {} of {}: {}. The files may be of two exports, or the batch is too large for the "
+    "memory."
+)
 _MIXED = "The files may be of two exports: copy the whole export again."
 _OTHER_FIELDS = (
     "found {}, whose {} has not the fields of format {}: {}. Take the file as the export wrote it: copy the whole "
@@ -494,7 +582,8 @@ def _read_facts(folder: Path) -> Facts:
         raise ValueError(_DAMAGED.format(file, error)) from error
     if version != FORMAT:
         raise ValueError(
-            f"found format {version} in {file}; wanted {FORMAT}. Use the zhclip_onnx.py that lies beside this file."
+            f"found format {version!r:.60} in {file}; wanted {FORMAT}. Use the zhclip_onnx.py that lies beside this "
+            "file."
         )
     for name, kind in (("content", Facts), ("text", Text), ("vision", Vision)):
         part = content if kind is Facts else content[name]
@@ -506,7 +595,7 @@ def _read_facts(folder: Path) -> Facts:
         raise ValueError(_DAMAGED.format(file, error)) from error
     for name in _files(facts):
         if Path(name).name != name:
-            raise ValueError(_DAMAGED.format(file, f"it names {name!r}, and a file of its own folder was wanted"))
+            raise ValueError(_DAMAGED.format(file, f"it names {name!r:.200}, and a file of its own folder was wanted"))
         if not (folder / name).is_file():
             raise ValueError(f"found no {name} in {folder}, although {FACTS} names it. Copy the whole export again.")
     return facts
@@ -515,8 +604,10 @@ def _read_facts(folder: Path) -> Facts:
 def _other_fields(part: dict[str, Any], kind: Any) -> str:
     """Which fields of a part are unknown, and which are missing."""
     named = {field.name for field in fields(kind)}
-    unknown, missing = sorted(part.keys() - named), sorted(named - part.keys())
-    return ", ".join([*(f"{each} is unknown" for each in unknown), *(f"{each} is missing" for each in missing)])
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    unknown, missing = sorted(part.keys() - named), sorted(needed - part.keys())
+    words = [*(f"{_shown(each)} is unknown" for each in unknown), *(f"{each} is missing" for each in missing)]
+    return ", ".join(words)
 
 
 def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
@@ -526,7 +617,7 @@ def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
         for field in fields(part) if part is not None else ():
             value = getattr(part, field.name)
             if not _KINDS.get(field.type, _is_any)(value) or not _VALUES.get(field.name, _is_any)(value):
-                raise ValueError(f"{field.name} is {value!r}")
+                raise ValueError(f"{field.name} is {value!r:.200}")
     return facts
 
 
@@ -544,6 +635,9 @@ _KINDS: Mapping[Any, Callable[[Any], bool]] = {
     int: lambda value: type(value) is int and 0 <= value < 2**31,
     float: _is_number,
     float | None: lambda value: value is None or _is_number(value),
+    Mapping[str, str] | None: lambda value: (
+        value is None or (isinstance(value, dict) and all(isinstance(each, str) for each in value.values()))
+    ),
     Sequence[float]: lambda value: isinstance(value, list) and len(value) == 3 and all(map(_is_number, value)),
     Sequence[str]: lambda value: (
         isinstance(value, list) and all(isinstance(each, str) for each in value) and set(value) <= STEPS.keys()
@@ -552,7 +646,9 @@ _KINDS: Mapping[Any, Callable[[Any], bool]] = {
 """By the type of a field, whether a value from `FACTS` fits it."""
 
 _VALUES: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("embedding_size", "height", "width", "divisor"), lambda value: value > 0),
+    "divisor": lambda value: value > 0,
+    "embedding_size": lambda value: 0 < value <= 2**17,
+    **dict.fromkeys(("height", "width"), lambda value: 0 < value <= 2**13),
     **dict.fromkeys(("truncation_side", "padding_side"), lambda value: value in ("left", "right")),
     "context_length": lambda value: value > 2,  # the first and the last token, and a token between them
     "resample": lambda value: value in set(PIL.Image.Resampling),

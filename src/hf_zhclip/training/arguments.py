@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 
 from ..errors import InputError
 from ..telling import near
@@ -126,13 +127,20 @@ class ContrastiveArguments(TrainingArguments):
         default=False, metadata={"help": "Lower-case texts and straighten quotes first, as cn_clip's training does."}
     )
     context_length: int | None = field(
-        default=None, metadata={"help": "The longest text in tokens; by default the repo's own."}
+        default=None,
+        metadata={
+            "help": "The longest text in tokens during the training; by default the repo's own, which the trained "
+            "repo keeps."
+        },
     )
 
     def __post_init__(self) -> None:
         if _started() > 1 and not torch.accelerator.is_available():
             self.use_cpu = True  # without it, each process would train by itself
+        self._check_bfloat16()
         super().__post_init__()
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # it speeds up copies to an accelerator alone
         check_processes(self.world_size)
         for name, known in {"negatives": NEGATIVES, "decay": DECAYS, "freeze": tuple(FREEZES)}.items():
             if (found := getattr(self, name)) not in known:
@@ -146,6 +154,14 @@ class ContrastiveArguments(TrainingArguments):
             raise InputError(
                 "found restart_every with another lr_scheduler_type than cosine, where it changes nothing. Leave one "
                 "of them out."
+            )
+
+    def _check_bfloat16(self) -> None:
+        asked = next((name for name in ("bf16", "bf16_full_eval") if getattr(self, name)), None)
+        if asked and not (self.use_cpu or is_torch_bf16_gpu_available() or is_torch_xla_available()):
+            raise InputError(
+                f"found {asked}, and no device that computes in bfloat16. Leave {asked} out; or give --use_cpu, too, "
+                "to train on the processor."
             )
 
     def _check_numbers(self) -> None:

@@ -23,7 +23,7 @@ from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..budget import check_regular
-from ..data import read
+from ..data import Split, read
 from ..data.reading import check_outside
 from ..errors import InputError, WorkError
 from ..inference.loading import load_pair
@@ -110,18 +110,13 @@ def train(
     given = {**{name: value for name, value in values.items() if name not in FIELDS}, **arguments}
     args = _arguments(place, given, validation is not None)
     check_outside(place, data)
+    for each in (repo, data):
+        if Path(each).resolve() in place.resolve().parents:
+            raise InputError(f"{place} lies in {each}, which a training only reads. Choose a place outside.")
     pairs = Pairs(read(data, split=split), tell)
-    pool = None if validation is None else read(data, split=validation)
-    if pool is not None and pool.blind:
-        raise InputError(
-            f"the split {validation} of {data} is blind: its texts name no pictures, so that it has no "
-            "recall. Name another split with --validation."
-        )
+    pool = None if validation is None else _pool(data, validation)
     _check_sizes(args, len(pairs), tell)
-    model, processor = load_pair(repo, args.context_length)
-    if model.dtype in (torch.float16, torch.bfloat16):
-        tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
-        model = model.float()  # small steps would be lost in a half
+    model, processor = _loaded(repo, args, tell)
     start = {"model": identity(model), "lora": values.get("lora"), "freeze": args.freeze}
     checkpoint = _checkpoint(place, args, start, resume)
     set_seed(args.seed)  # before the adapter gets its first weights
@@ -131,26 +126,57 @@ def train(
     if not args.process_index:
         check_space(place, model, args, len(pairs), len(checkpoints(place)), repository)
         _begin(place, start)
-    trainer = ContrastiveTrainer(
-        model,
-        args,
-        train_dataset=pairs,
-        eval_dataset=pool,
-        data_collator=Collator(
-            processor,
-            args.context_length,
-            of_processor(processor.image_processor, not args.augment) if args.augment or args.crop else None,
-            args.text_as_cn_clip,
-        ),
-        processing_class=processor,
-        tell=tell,
-    )
+    with _right_arguments():
+        trainer = ContrastiveTrainer(
+            model,
+            args,
+            train_dataset=pairs,
+            eval_dataset=pool,
+            data_collator=Collator(
+                processor,
+                args.context_length,
+                of_processor(processor.image_processor, not args.augment) if args.augment or args.crop else None,
+                args.text_as_cn_clip,
+            ),
+            processing_class=processor,
+            tell=tell,
+        )
     for each in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(each)  # they print to stdout, where the result stands
     trainer.add_callback(Tells(tell))
     with _worded(args, trains_batch_norm(trainer.model), tell):
         trainer.train(resume_from_checkpoint=checkpoint)
         return _saved(trainer, repo, place)
+
+
+def _pool(data: str, validation: str) -> Split:
+    """The split of the validation.
+
+    Raises:
+        InputError: it has no recall.
+    """
+    pool = read(data, split=validation)
+    if pool.blind:
+        raise InputError(
+            f"the split {validation} of {data} is blind: its texts name no pictures, so that it has no "
+            "recall. Name another split with --validation."
+        )
+    return pool
+
+
+def _loaded(repo: str, args: ContrastiveArguments, tell: Callable[[str], None]) -> tuple[Any, Any]:
+    """The model, in a dtype in which it can be trained, and its processor."""
+    model, processor = load_pair(repo, args.context_length)
+    own, length = processor.tokenizer.model_max_length, args.context_length
+    if length not in (None, own):
+        tell(
+            f"{repo} cuts texts at {own} tokens, and so will the trained repo; context_length {length} holds for the "
+            f"training alone. For both, convert the original with --context-length {length}, and train that repo."
+        )
+    if model.dtype in (torch.float16, torch.bfloat16):
+        tell(f"{repo} holds {str(model.dtype).removeprefix('torch.')}; it is trained, and written, as float32.")
+        model = model.float()  # small steps would be lost in a half
+    return model, processor
 
 
 class Tells(TrainerCallback):
@@ -188,9 +214,23 @@ def _arguments(folder: Path, given: Mapping[str, Any], validates: bool) -> Contr
     if "eval_strategy" in given:  # the best weights can only be kept where they were saved
         best |= {f"save_{name}": given[f"eval_{name}"] for name in ("strategy", "steps") if f"eval_{name}" in given}
     given = {name: _typed(name, value) for name, value in given.items()}
-    try:
+    with _right_arguments():
         return ContrastiveArguments(**{"output_dir": str(folder), **(best if validates else {}), **given})
-    except (TypeError, ValueError, ImportError) as error:
+
+
+_PACKAGE = "the arguments of the training need a package: {}"
+
+
+@contextmanager
+def _right_arguments() -> Iterator[None]:
+    """Says in words that transformers refuses an argument, or misses a package that an argument needs."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ImportError as error:
+        raise InputError(_PACKAGE.format(error)) from error
+    except (TypeError, ValueError) as error:
         raise InputError(f"the arguments of the training are wrong: {error}") from error
 
 
@@ -436,6 +476,8 @@ def _worded(args: ContrastiveArguments, batch_norm: bool, tell: Callable[[str], 
         if checkpoints(Path(args.output_dir)):
             tell(_STAY.format(args.output_dir))
         raise
+    except ImportError as error:  # of the optimizer that the arguments name
+        raise InputError(_PACKAGE.format(error)) from error
     except (InputError, OSError, RuntimeError, SafetensorError, MemoryError) as error:
         stay = ""
         if checkpoints(Path(args.output_dir)):

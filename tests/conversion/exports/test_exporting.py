@@ -18,6 +18,7 @@ from hf_zhclip.conversion.mapping import rename
 from hf_zhclip.conversion.proof import samples
 from hf_zhclip.conversion.reading.read import Checkpoint
 from hf_zhclip.conversion.repos.repo import read_repo
+from hf_zhclip.conversion.repos.report import FILE
 from hf_zhclip.conversion.sources import cn_clip
 
 from tests import checkpoints
@@ -529,6 +530,23 @@ def test_a_fine_tuned_model_goes_to_both_places(tuned, repo, tmp_path):
 # Input and arguments
 
 
+def test_an_export_of_an_unverified_repo_says_so(repo, tmp_path):
+    place = tmp_path / "repo"
+    shutil.copytree(repo("cn_clip_vit").path, place)
+
+    def told():
+        lines = []
+        export(place, tmp_path / "home.pt", to="cn_clip", force=True, progress=lines.append)
+        return [line for line in lines if "proves" in line]
+
+    assert told() == []
+    (place / "config.json").write_text((place / "config.json").read_text() + "\n")
+    begins = f"Nothing proves that {place} computes what its original computes:"
+    assert told() == [f"{begins} files changed or missing after the report was written: config.json."]
+    (place / FILE).unlink()
+    assert told() == [f"{begins} there is no {FILE}."]
+
+
 @pytest.mark.parametrize(
     ("destination", "arguments", "message"),
     [
@@ -559,8 +577,8 @@ def test_a_wrong_argument_is_told_before_anything_is_read(destination, arguments
 def test_force_does_not_delete_the_repo_itself(changed, tmp_path):
     out = changed("cn_clip_vit")
     (tmp_path / "config.json").write_text("{}")
-    for destination in (out, tmp_path):
-        with pytest.raises(InputError, match="and --force would delete both"):
+    for destination, why in ((out, "holds no export to transformers"), (tmp_path, "holds no export")):
+        with pytest.raises(InputError, match=why):
             export(out, destination, to="transformers", force=True)
     assert (out / "model.safetensors").exists()
 
@@ -572,10 +590,34 @@ def test_force_deletes_neither_the_current_folder_nor_one_that_is_no_repo(repo, 
         (folder / "precious.txt").write_text("x")
     (here / "config.json").write_text("{}")
     monkeypatch.chdir(here)
-    for destination, why in ((".", "would delete both"), (here, "would delete both"), (photos, "holds no repo")):
+    for destination, why in (
+        (".", "the current directory"),
+        (here, "the current directory"),
+        (photos, "holds no export"),
+    ):
         with pytest.raises(InputError, match=why):
             export(repo("cn_clip_vit").path, destination, to="transformers", force=True)
     assert (here / "precious.txt").exists() and (photos / "precious.txt").exists()
+
+
+@pytest.mark.parametrize("to", ["cn_clip", "source"])
+def test_force_does_not_replace_the_original(to, original, repo, tmp_path):
+    """Its name may be the name that an export has."""
+    found = original("cn_clip_vit")
+    folder = tmp_path / "original"
+    folder.mkdir()
+    place = folder / ("epoch_latest.pt" if to == "source" else "clip.pt")
+    shutil.copy(found.source, place)
+    destination = folder if to == "source" else place
+
+    with pytest.raises(InputError, match=f"{place.name} is the original of .*, so --force does not replace it"):
+        export(repo("cn_clip_vit").path, destination, to=to, force=True)
+
+    assert entries(tmp_path) == {"original"} and entries(folder) == {place.name}
+
+    another = tmp_path / ("another" if to == "source" else "another.pt")
+    export(repo("cn_clip_vit").path, another, to=to)
+    export(repo("cn_clip_vit").path, another, to=to, force=True)
 
 
 def test_force_replaces_what_was_exported_before(repo, tmp_path):

@@ -585,7 +585,7 @@ def test_a_vocabulary_that_is_written_otherwise_fails_and_nothing_is_left(repo, 
 
 
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("family", ["taiyi_plain", "cn_clip_vit"])
+@pytest.mark.parametrize("family", ["taiyi_plain", "cn_clip_vit", "hf_clip"])
 def test_force_replaces_an_earlier_export_and_nothing_else(family, repo, tmp_path):
     export(repo(family).path, tmp_path / "HOME", to="source")
     with pytest.raises(InputError, match="exists already"):
@@ -594,7 +594,7 @@ def test_force_replaces_an_earlier_export_and_nothing_else(family, repo, tmp_pat
 
     (tmp_path / "NOTES").mkdir()
     (tmp_path / "NOTES" / "notes.txt").touch()
-    with pytest.raises(InputError, match="holds no repo"):
+    with pytest.raises(InputError, match="holds no export"):
         export(repo(family).path, tmp_path / "NOTES", to="source", force=True)
     assert entries(tmp_path) == {"HOME", "NOTES"} and entries(tmp_path / "NOTES") == {"notes.txt"}
 

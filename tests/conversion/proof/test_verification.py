@@ -599,7 +599,7 @@ def test_the_tensors_of_a_witness_are_rounded_as_a_cast_of_each_rounds_them(dtyp
 
 
 def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
-    for name in ("torch", "transformers", "json", "hf_zhclip"):
+    for name in ("torch", "transformers", "json", "threading", "hf_zhclip"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
 

@@ -147,7 +147,6 @@ def test_what_the_hub_answers_is_told_and_the_next_push_mends_it(step, status, s
     ],
 )
 def test_what_the_hub_says_to_xet_is_told_too(fault, match, hub, out, monkeypatch):
-    pytest.importorskip("hf_xet")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     hub.plan("xet-write-token", **fault)
 

@@ -292,11 +292,16 @@ def large(metadata):
         stored.chunks = [chunk([0], stored.size)]
 
 
+def parts_of_another_dimension(metadata):
+    for stored in metadata.state_dict_metadata.values():
+        stored.chunks = [chunk([0] * 9, [1] * 8)]
+
+
 @pytest.mark.parametrize(
     "edit",
     [
         *(no_properties, no_place, one_place, a_place_inside_a_tensor, places_in_a_list, a_place_that_is_no_key),
-        *(no_storage, another_storage, huge, large),
+        *(no_storage, another_storage, huge, large, parts_of_another_dimension),
     ],
 )
 def test_a_damaged_description_is_told_in_words(edit, tmp_path):

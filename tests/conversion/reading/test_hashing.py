@@ -46,6 +46,17 @@ def test_a_run_that_fails_does_not_wait_for_the_hashes(tmp_path, monkeypatch):
         1 / 0  # noqa: B018
 
 
+def test_a_disk_that_does_not_answer_in_time_is_an_error_and_no_endless_wait(tmp_path, monkeypatch):
+    def late(*given):
+        raise TimeoutError(110, "Connection timed out")  # of a network's disk; futures raise the same class
+
+    monkeypatch.setattr(hashing, "digest", late)
+    (tmp_path / "a").write_bytes(b"")
+    with Hashes() as hashes, pytest.raises(OSError, match="Connection timed out"):
+        hashes.begin([tmp_path / "a"])
+        hashes.of(tmp_path / "a")
+
+
 def test_a_file_that_is_gone_is_an_error_where_its_hash_is_asked_for(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     with Hashes() as hashes:

@@ -6,6 +6,7 @@ from huggingface_hub import ModelCard
 
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, WorkError
+from hf_zhclip.conversion.reading import hub_modelscope
 from hf_zhclip.conversion.reading.hub import locate, published, read_source
 
 from tests.checkpoints.cn_clip import cn_clip_file
@@ -111,6 +112,71 @@ def test_what_the_package_raises_is_told(package, raised, kind, message):
 
     with pytest.raises(kind, match=message):
         locate("modelscope:damo/model")
+
+
+@pytest.mark.parametrize(
+    "fault", [AttributeError("'list' has no get"), RecursionError(), KeyError("Data"), TypeError()]
+)
+def test_an_answer_that_makes_the_package_fail_ends_in_words(package, fault):
+    package.answer = fault
+    with pytest.raises(WorkError, match="^modelscope:damo/model could not be downloaded: ."):
+        locate("modelscope:damo/model")
+
+
+@pytest.fixture
+def asked(package, monkeypatch):
+    """The package requests, of which the server leaves every request without an answer; what it is asked with."""
+    adapters, limits = ModuleType("requests.adapters"), []
+
+    class HTTPAdapter:
+        max_retries = 5
+
+        def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
+            limits.append((timeout, self.max_retries))
+            if request == "silence":
+                raise OSError("timed out")
+
+    adapters.HTTPAdapter = HTTPAdapter
+    for module in (ModuleType("requests"), adapters):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(HTTPAdapter, "max_retries", _Retries(5))
+    adapters.limits = limits
+    return adapters
+
+
+class _Retries(int):
+    def __new__(cls, count, read=None):
+        return super().__new__(cls, count)
+
+
+def test_a_server_of_modelscope_that_stays_silent_is_given_up(package, asked, monkeypatch):
+    def ask_again_and_again(repo, **options):
+        for _ in range(100):
+            try:
+                asked.HTTPAdapter().send("silence", timeout=(10, 3600))
+            except TimeoutError:
+                raise
+            except OSError:
+                continue
+
+    before = asked.HTTPAdapter.send
+    monkeypatch.setattr(package, "snapshot_download", ask_again_and_again)
+    with pytest.raises(WorkError, match="could not be downloaded: it gave no answer to 2 requests"):
+        locate("modelscope:damo/model")
+    assert asked.limits == [((10, 60.0), 0)] * 2
+    assert asked.HTTPAdapter.send is before
+
+
+def test_a_server_of_modelscope_that_lists_without_end_is_given_up(package, asked, monkeypatch):
+    def list_for_ever(repo, **options):
+        while True:
+            asked.HTTPAdapter().send("page")
+
+    monkeypatch.setattr(package, "snapshot_download", list_for_ever)
+    monkeypatch.setattr(hub_modelscope, "MOST_REQUESTS", 20)
+    with pytest.raises(WorkError, match="makes its client ask more than 20 times"):
+        locate("modelscope:damo/model")
+    assert asked.limits == [((60.0, 60.0), 0)] * 20
 
 
 @pytest.mark.parametrize("source", ["modelscope:", "modelscope:model", "modelscope:a/b/c", "modelscope:a/b:"])

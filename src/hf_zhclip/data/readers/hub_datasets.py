@@ -6,7 +6,7 @@ row of an id gives its picture; without it, each row is a picture. The package r
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from ...budget import check_regular
 from ...errors import InputError, WorkError
 from ...extras import extra
+from ...hub import exchange
 from ...json_files import brief
 from ..formats import Format
 from ..split import Id, Pictures, Split, Text, as_id, checked
@@ -69,10 +70,11 @@ def _splits(place: str) -> Sequence[str]:
 @contextmanager
 def _errors(place: str, local: bool) -> Iterator[None]:
     try:
-        yield
+        with nullcontext() if local else exchange():
+            yield
     except (InputError, WorkError):
         raise
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError) as error:
         raise WorkError(f"{place} is no path here, and could not be asked for on the hub: {error}") from error
     except Exception as error:  # the package raises errors of many kinds
         where = "here" if local else "and is no path here"

@@ -122,7 +122,11 @@ def test_an_export_embeds_texts_and_picture_files_as_the_repo_does(repo, exporte
 
 def test_an_export_states_the_facts_of_its_repo_and_says_how_it_is_used(repo, exported):
     folder, content = exported(EXPORTED), facts.facts(read_repo(repo(EXPORTED).path))
-    assert json.loads((folder / "zhclip_onnx.json").read_text(encoding="utf-8")) == content
+    stated = json.loads((folder / "zhclip_onnx.json").read_text(encoding="utf-8"))
+    marks = stated.pop("files")
+    assert stated == content
+    assert set(marks) == {"text_model.onnx", "vision_model.onnx", "tokenizer.json"}
+    assert all(mark.startswith(f"{(folder / name).stat().st_size}-") for name, mark in marks.items())
     assert usage(content) in (folder / "README.md").read_text(encoding="utf-8")
 
 

@@ -103,15 +103,15 @@ def test_what_exists_is_not_overwritten_and_force_replaces_an_export_alone(repo,
     photos.mkdir()
     (photos / "config.json").write_text("{}")
     shutil.copytree(exported("cn_clip_vit"), out)
-    (out / "old.txt").write_text("x")
+    (out / "zhclip_onnx.py").write_text("old")
     path = repo("cn_clip_vit").path
 
     assert "exists already, and is not overwritten" in refused(InputError, path, out)
     assert "so --force does not replace it" in refused(InputError, path, photos, force=True)
-    assert (out / "old.txt").exists() and entries(photos) == {"config.json"}
+    assert (out / "zhclip_onnx.py").read_text() == "old" and entries(photos) == {"config.json"}
 
     export(path, out, to="onnx", force=True)
-    assert not (out / "old.txt").exists()
+    assert (out / "zhclip_onnx.py").read_text() != "old"
     assert entries(tmp_path) == {"photos", "ONNX"}
 
 
