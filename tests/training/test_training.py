@@ -736,12 +736,18 @@ def test_a_training_that_diverges_ends_in_words_and_leaves_no_weights(rate, repo
     run(repo, data, tmp_path / "U", learning_rate=1e-3)
 
 
+@pytest.fixture(scope="module")
+def checkpoints(repo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("begun")
+    run(repo, pictures(folder / "data"), folder / "T", save_strategy="steps", save_steps=1, max_steps=2)
+    shutil.rmtree(folder / "T" / "trained")
+    return folder / "T"
+
+
 @pytest.fixture
-def begun(repo, data, tmp_path):
+def begun(checkpoints, tmp_path):
     """A training with two checkpoints, whose weights were lost."""
-    run(repo, data, tmp_path / "T", save_strategy="steps", save_steps=1, max_steps=2)
-    shutil.rmtree(tmp_path / "T" / "trained")
-    return tmp_path / "T"
+    return shutil.copytree(checkpoints, tmp_path / "T")
 
 
 def again(repo, data, folder, **given):
