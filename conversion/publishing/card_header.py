@@ -65,7 +65,7 @@ def _read_header(path: Path) -> Header:
     text = read_card(path)
     try:
         data = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise InputError(
             f"The metadata of {path} can't be read: {error}. Correct the metadata, or remove the file."
         ) from error
