@@ -23,7 +23,6 @@ from PIL import Image
 
 from tests import checkpoints as c
 from tests import unigram
-from tests.fork_server import Server
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks run in forked children")
 
@@ -41,13 +40,6 @@ def attack(make: Callable[[Path], list[Any]]) -> Callable[[Path], list[Any]]:
 
 def convert(source: Path, *more: Any) -> list[Any]:
     return ["convert", source, source.parent / "OUT", *more]
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 # Pickles

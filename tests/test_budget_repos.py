@@ -19,7 +19,6 @@ from hf_zhclip.inference.loading import load_pair
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
 from tests.data import made
-from tests.fork_server import Server
 from tests.test_budget import MOST_MIB, MOST_SECONDS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks run in forked children")
@@ -31,13 +30,6 @@ def attack(change: Callable[[Path], None]) -> Callable[[Path], None]:
     """An attack: a function that changes a converted repo."""
     ATTACKS[change.__name__] = change
     return change
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")
