@@ -33,9 +33,11 @@ def is_memory(error: BaseException) -> bool:
     )
 
 
-def is_fault(error: BaseException) -> bool:
-    """Whether an exception tells a fault: an Exception, or a panic of Rust code, which is none.
+def is_panic(error: BaseException) -> bool:
+    """Whether an exception is a panic of Rust code, whose class (PyO3's) cannot be imported."""
+    return type(error).__name__ == "PanicException"
 
-    The class of panics (PyO3's) cannot be imported.
-    """
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception tells a fault: an Exception, or a panic of Rust code, which is none."""
+    return isinstance(error, Exception) or is_panic(error)

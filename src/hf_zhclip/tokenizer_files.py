@@ -6,6 +6,7 @@ leads out of its bytes, or where a token is so long that its tree is too deep.
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,12 @@ def check_steps(content: Mapping[str, Any], file: Path) -> None:
             raise InputError(f"found a normalizer in {file} that replaces something by {len(text):,} characters.")
         if isinstance(text := step.get("precompiled_charsmap"), str) and (fault := _fault_of_map(text)):
             raise InputError(f"found a character map in {file} that {fault}; wanted SentencePiece's.")
+    for step in (*_steps(content.get("normalizer")), *_steps(content.get("pre_tokenizer"))):
+        pattern = step["pattern"].get("Regex") if isinstance(step.get("pattern"), dict) else None
+        if isinstance(pattern, str) and _may_take_long(pattern):
+            raise InputError(
+                f"found the pattern {brief(pattern)} in {file}, whose search may take minutes for a single text."
+            )
 
 
 def check_lengths(tokens: Iterable[Any], file: Path | str) -> None:
@@ -67,11 +74,47 @@ def check_lengths(tokens: Iterable[Any], file: Path | str) -> None:
 
 
 def _steps(step: Any) -> Iterator[Mapping[str, Any]]:
-    """A normaliser's steps, those of its sequences included; JSON is not nested deep enough to exhaust the stack."""
+    """The steps of a normaliser or of a pre-tokenizer, those of its sequences included.
+
+    JSON is not nested deep enough to exhaust the stack.
+    """
     if isinstance(step, dict):
         yield step
-        for each in step["normalizers"] if isinstance(step.get("normalizers"), list) else ():
-            yield from _steps(each)
+        for name in ("normalizers", "pretokenizers"):
+            for each in step[name] if isinstance(step.get(name), list) else ():
+                yield from _steps(each)
+
+
+TOKEN = re.compile(
+    r"""(?P<skipped>\\[pPxuUkg]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|\[:[^\]]*:\]|[^\]\\])*\])
+    |(?P<open>\((?:\?(?:[:=!>#]|<[=!]|<[^>]*>|[a-zA-Z-]*:))?)|(?P<close>\))|(?P<either>\|)
+    |(?P<repeat>[*+]|\{\d*(?:,\d*)?\})[?+]?|(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+"""A part of a regular expression as Oniguruma reads it."""
+
+MOST_REPEATS = 2
+"""The repetitions that one alternative of a pattern may hold: those of CLIP, GPT-4 and Qwen hold one or two."""
+
+
+def _may_take_long(pattern: str) -> bool:
+    """Whether a search may try very many ways: a repeated group that repeats something, or many repetitions."""
+    groups, closed = [[0, 0]], 0  # per open group: repetitions of this alternative, and the most of the others
+    for found in TOKEN.finditer(pattern):
+        kind, group = found.lastgroup, groups[-1]
+        if kind == "open":
+            groups.append([0, 0])
+        elif kind == "either":
+            groups[-1] = [0, max(group)]
+        elif kind == "repeat":
+            if closed:
+                return True
+            group[0] += 1
+        closed = max(groups.pop()) if kind == "close" and len(groups) > 1 else 0
+        groups[-1][0] += closed
+        if groups[-1][0] > MOST_REPEATS:
+            return True
+    return False
 
 
 def _fault_of_map(text: str) -> str | None:
