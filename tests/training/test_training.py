@@ -891,10 +891,13 @@ def test_a_training_that_is_complete_is_resumed_without_a_further_step(repo, dat
     first = run(repo, data, tmp_path / "T", **given)
     weights = load_file(first.folder / "model.safetensors")
     shutil.rmtree(first.folder)
+    note = tmp_path / "T" / "zhclip_training.json"
+    written = note.stat().st_mtime_ns
 
     again = run(repo, data, tmp_path / "T", resume=True, **given)
 
     assert again.steps == 2
+    assert note.stat().st_mtime_ns == written  # other processes read it meanwhile
     resumed = load_file(again.folder / "model.safetensors")
     assert all(torch.equal(resumed[name], each) for name, each in weights.items())
 

@@ -443,7 +443,8 @@ def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
 def _begin(folder: Path, start: Mapping[str, Any]) -> None:
     """Notes what the training starts from, and removes checkpoints that a full disk cut off."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / STARTED).write_text(json.dumps(start), encoding="utf-8")
+    if not checkpoints(folder):  # to go on, the other processes read the note now, and a kill must not cut it off
+        (folder / STARTED).write_text(json.dumps(start), encoding="utf-8")
     for place in set(folder.glob("checkpoint-*")) - set(checkpoints(folder)):
         shutil.rmtree(place)
 
