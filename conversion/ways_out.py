@@ -3,6 +3,19 @@
 import shlex
 from pathlib import Path
 
+from .errors import InputError
+
+
+def refuse_no_folder(folder: Path) -> None:
+    """Refuses a place that is no folder, before its files are asked for.
+
+    Raises:
+        InputError: see above.
+    """
+    if not folder.is_dir():
+        found = "is no folder" if folder.exists() else "does not exist"
+        raise InputError(f"{folder} {found}; a folder that `zhclip convert SOURCE OUT` made was wanted.")
+
 
 def finishing(repo: str | Path, *options: str) -> str:
     """The command that makes a complete, proved repo of what training saved."""

@@ -154,6 +154,5 @@ def run(folder: Path) -> None:
         folder: created where missing; a model that an earlier run left in it is replaced.
     """
     _spare_the_console()
-    folder.mkdir(parents=True, exist_ok=True)
     convert_example(folder / "model")
     evaluate_and_show(Converted(folder / "model"), folder / "contact_sheet.png")

@@ -153,6 +153,24 @@ def test_wrong_arguments_end_with_2_and_a_line(arguments, command, found, run, t
     assert entries(tmp_path) == set()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["search", "no-corpus", "-k", "5", "一只狗"], "zhclip: no-corpus does not exist"),
+        (["search", "no-corpus", "--json", "一只狗", "一只猫"], "unrecognized arguments: 一只狗 一只猫."),
+        (["search", "no-corpus", "--jsom", "一只狗"], "unrecognized arguments: --jsom 一只狗."),
+        (["evaluate", "no-repo", "--split", "valid", "no-data"], "zhclip: no-data does not exist"),
+    ],
+)
+def test_a_word_may_stand_behind_options(arguments, found, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    code, text, said = run(*arguments)
+
+    assert (code, text) == (2, "")
+    assert found in said
+
+
 # Convert
 
 

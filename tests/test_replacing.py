@@ -145,6 +145,13 @@ def test_where_a_disk_begins_nothing_is_replaced(out, monkeypatch):
     assert "OUT is the root of a disk, so --force does not replace it" in refusal(out)
 
 
+def test_a_folder_that_is_protected_against_writing_is_not_replaced(out, monkeypatch):
+    """It could be moved aside, but not be removed there."""
+    put(out, {"config.json": CONFIG})
+    monkeypatch.setattr(os, "access", lambda place, mode: str(place) != str(out))
+    assert "OUT is protected against writing, so --force does not replace it" in refusal(out)
+
+
 def test_without_force_the_option_is_named_only_where_it_would_replace(out):
     put(out, {"config.json": CONFIG})
     with pytest.raises(InputError, match=r"Choose another place or pass --force\.$"):

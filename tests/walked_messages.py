@@ -326,6 +326,7 @@ WALKED = {
             "conversion/publishing/cards.py check_writable: is no converted",
             "conversion/repos/repo.py read_repo",
             "conversion/repos/repo.py _check_config",
+            "conversion/ways_out.py refuse_no_folder",
         ),
         "test_an_original_that_is_loaded_is_converted_by_the_command_of_the_message": (
             "src/hf_zhclip/configuration_zhclip.py _family",
@@ -445,10 +446,11 @@ WALKED = {
         "a_batch_is_one_or_more": ("src/hf_zhclip/evaluation/encoding.py _check_options: --batch-size",),
         "a_device_that_is_not_there_becomes_cpu": ("src/hf_zhclip/inference/loading.py check_device",),
         "a_length_is_within_the_stated_ones": ("src/hf_zhclip/inference/loading.py _check_length",),
+        "a_folder_that_does_not_load_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py _loading",),
         "a_place_that_does_not_exist_becomes_a_converted_repo": ("src/hf_zhclip/inference/loading.py check_place",),
         "a_repo_that_lacks_weights_is_converted_again": ("src/hf_zhclip/inference/loading.py _load",),
-        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _config",),
-        "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _loading",),
+        "a_tower_becomes_a_whole_repo": ("src/hf_zhclip/inference/loading.py _config: holds the model",),
+        "an_original_is_converted": ("src/hf_zhclip/inference/loading.py _config: a folder was",),
         "both_files_are_taken_from_the_same_split": ("src/hf_zhclip/evaluation/retrieval.py _check_known",),
         "features_take_the_place_of_predictions": (
             "src/hf_zhclip/evaluation/evaluating.py _check_inputs: no cosines",

@@ -34,6 +34,7 @@ from ..sources import SOURCES
 from ..stated import Stated
 from ..tokenizers.mending import MENDING_STEPS
 from ..tokenizers.vocabularies import default_vocab
+from ..ways_out import refuse_no_folder
 from .natives import fits
 
 FOLDERS = {"whole": "text", "image": "vision"}
@@ -141,6 +142,7 @@ def read_home(out: Path) -> Report:
     Raises:
         InputError: the folder has no report; the message names the command that makes a repo with a report.
     """
+    refuse_no_folder(out)
     if (out / "config.json").is_file() and not (out / FILE).exists():
         finish = shlex.join(["zhclip", "convert", str(out), "OUT", "--base", "REPO"])
         raise InputError(

@@ -34,7 +34,7 @@ from ..repos.report import FILE, Comparison, Level, Report, changed_files, check
 from ..repos.write import DTYPES, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
-from ..ways_out import finish_it
+from ..ways_out import finish_it, refuse_no_folder
 from ..words import Words
 from . import compared, samples, texts, witnesses
 from .calls import OF_ONE_TOWER, Batches, Pair, compare_logits, picture_batches, text_alone_sides, text_batches
@@ -76,6 +76,7 @@ def verify(
         InputError: `out` is no converted folder.
     """
     out = Path(out)
+    refuse_no_folder(out)
     if not (out / "config.json").exists():
         raise InputError(f"{out} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` makes one.")
     refuse_namesake(out)

@@ -10,6 +10,7 @@ from ..reading import catalogue
 from ..reading.files import CARD
 from ..reading.namesakes import refuse_namesake
 from ..repos.report import FILE, Report, changed_files, check_formats, read_report
+from ..ways_out import refuse_no_folder
 from .card_file import is_generated, read_card, write_whole
 from .card_header import NOTHING_STATED, header_of, header_stated
 from .rendering import render_entry, render_folder
@@ -49,6 +50,7 @@ def check_writable(folder: Path, force: bool) -> None:
     Raises:
         InputError: see `card`.
     """
+    refuse_no_folder(folder)
     refuse_namesake(folder)
     if not (folder / "config.json").is_file() or read_json(folder / "config.json").get("model_type") != "hf_zhclip":
         raise InputError(f"{folder} is no converted repo. `zhclip convert SOURCE OUT` makes one.")

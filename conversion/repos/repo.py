@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..mapping import check, plan, rename
 from ..reading.namesakes import refuse_namesake
 from ..reading.read import read
-from ..ways_out import finish_it
+from ..ways_out import finish_it, refuse_no_folder
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def read_repo(path: Path) -> Repo:
         InputError: the folder is no repo, holds one tower of a pair, lacks its processor or tokenizer, or has weights
             that belong to another model.
     """
+    refuse_no_folder(path)
     if not (path / "config.json").is_file():
         raise InputError(
             f"{path} is no converted repo: it has no config.json. `zhclip convert SOURCE OUT` writes a converted repo."

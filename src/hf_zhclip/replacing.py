@@ -89,6 +89,8 @@ def _place(out: Path) -> Obstacle | None:
     with suppress(OSError):  # the current directory was removed
         if any(each.samefile(out) for each in (Path.cwd(), *Path.cwd().parents)):
             return Obstacle("holds the current directory")
+    if not os.access(out, os.W_OK):  # it could be moved aside, but its files not removed there
+        return Obstacle("is protected against writing")
     if os.path.lexists(out / ".git"):
         return Obstacle("is the root of a git repository")
     return Obstacle("is the root of a disk") if os.path.ismount(out) else None

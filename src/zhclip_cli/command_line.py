@@ -91,10 +91,14 @@ def _options(arguments: Sequence[str] | None) -> dict[str, Any]:
     """The options of a subcommand; one that takes more words than its own gets them as `more`."""
     found, more = _parser().parse_known_args(arguments)
     options = vars(found)
-    takes_more, refuse = options.pop("takes_more"), options.pop("refuse")
+    takes_more, refuse, left_out = options.pop("takes_more"), options.pop("refuse"), options.pop("left_out")
     if takes_more:
         return {**options, "more": more}
-    if more:
+    free = [name for name in left_out if options[name] is None]
+    if more and len(more) <= len(free) and not any(word.startswith("-") for word in more):
+        # Before Python 3.13, argparse takes a word that may be left out for left out at the first option.
+        options.update(zip(free, more, strict=False))
+    elif more:
         refuse(f"unrecognized arguments: {' '.join(more)}")
     return options
 
@@ -116,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=module.run, takes_more=getattr(module, "TAKES_MORE", False))
         command.set_defaults(refusal=getattr(module, "refusal", None), refuse=command.error)
         module.add_arguments(command)
+        words = (each for each in command._actions if not each.option_strings and each.nargs == "?")
+        command.set_defaults(left_out=[each.dest for each in words])
     return parser
 
 

@@ -66,14 +66,18 @@ CALLS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "with_config"),
-    in_turns([(name, given) for name in ("verify", "card", "export") for given in (True, False)], lambda row: row[1]),
+    ("name", "holds"),
+    in_turns(
+        [(name, held) for name in ("verify", "card", "export") for held in ("a config", "nothing", "no folder")],
+        lambda row: row[1],
+    ),
 )
-def test_an_original_is_converted_first(name, with_config, tmp_path):
+def test_an_original_is_converted_first(name, holds, tmp_path):
     source = c.bert_clip.bert_clip_config(tmp_path / "SO URCE")
     given = source
-    if not with_config:
-        given = tmp_path / "empty"
+    if holds != "a config":
+        given = tmp_path / "other"
+    if holds == "nothing":
         given.mkdir()
 
     said = refused(CALLS[name], given, tmp_path / "DEST")

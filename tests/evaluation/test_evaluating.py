@@ -52,6 +52,15 @@ def of_files(tmp_path):
 # Whole runs
 
 
+def test_texts_that_are_equal_and_have_other_pictures_are_told(of_files, run, tmp_path):
+    """Text 2 has the picture of text 1, so that it is no wrong answer; text 3 has another."""
+    place = tmp_path / "s_texts.jsonl"
+    place.write_text(place.read_text().replace('1"', '2"'))
+    assert "equal" not in run(*of_files)[2]
+    place.write_text(place.read_text().replace('3"', '2"'))
+    assert "3 of 3 texts are equal to a text with other pictures, which count as wrong" in run(*of_files)[2]
+
+
 def test_features_are_scored_by_hand(of_files, run, tmp_path):
     code, text, told = run(*of_files, "--json", "--out", tmp_path / "out")
 
@@ -208,6 +217,9 @@ def repos(tmp_path, repo):
     (tmp_path / "foreign" / "config.json").write_text(json.dumps(foreign))
     (tmp_path / "foreign" / "code.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
     (tmp_path / "epoch_latest.pt").write_bytes(b"PK\x03\x04 no repo \xff")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "typeless").mkdir()
+    (tmp_path / "typeless" / "config.json").write_text("{}")
     ZhCLIPTextModelWithProjection.from_pretrained(repo).save_pretrained(tmp_path / "tower")
 
 
@@ -216,10 +228,12 @@ def repos(tmp_path, repo):
     [
         ("nothing", "does not exist"),
         ("chinese-clip-vit-base-patch16", "chinese-clip-vit-base-patch16 does not exist"),
-        ("epoch_latest.pt", "epoch_latest.pt does not load"),
+        ("epoch_latest.pt", "epoch_latest.pt is a file; a folder was wanted"),
+        ("empty", "empty has no config.json; a folder was wanted"),
         ("broken", "is no valid JSON"),
         ("bert", "BertModel"),
         ("foreign", "foreign does not load"),
+        ("typeless", "key in its config.json. A repo"),
         ("tower", "holds the model 'ZhCLIPTextModelWithProjection'"),
         ("user/missing", "user/missing does not load"),
     ],

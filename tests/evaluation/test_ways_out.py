@@ -68,6 +68,11 @@ WALKS = {
     ),
     "an_original_is_converted": (
         "SOURCE.pt DATA",
+        "SOURCE.pt is a file; a folder was wanted that `zhclip convert SOURCE OUT` made.",
+        ("REPO DATA",),
+    ),
+    "a_folder_that_does_not_load_becomes_a_converted_repo": (
+        "TYPELESS DATA",
         "does not load: .* A repo was wanted that `zhclip convert SOURCE OUT` made.",
         ("REPO DATA",),
     ),
@@ -109,6 +114,8 @@ def no_repos(repo, here):
     """Places that are no whole repo."""
     (here / "made").mkdir()
     FAMILIES["cn_clip_vit"](here / "made").source.rename(here / "SOURCE.pt")
+    (here / "TYPELESS").mkdir()
+    (here / "TYPELESS" / "config.json").write_text("{}")
     ZhCLIPTextModelWithProjection.from_pretrained(repo).save_pretrained(here / "TOWER")
     tensors = load_file(shutil.copytree(repo, here / "HALF") / "model.safetensors")
     del tensors["text_projection.weight"]

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from hf_zhclip.errors import InputError
 from hf_zhclip.examples import demo, evaluate, scenes
 
 
@@ -65,6 +66,12 @@ def test_a_console_of_any_code_page_prints_without_failing(encoding, tmp_path, m
     console.flush()
     assert b"recall@10" in console.buffer.getvalue()
     assert (tmp_path / "演示" / "contact_sheet.png").is_file()
+
+
+def test_a_file_in_place_of_the_folder_is_refused_in_words(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match="notes.txt is no folder, so that .* Choose another place"):
+        demo.run(tmp_path / "notes.txt")
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,8 @@ def test_a_folder_without_pictures_is_told_what_it_holds(repo, tmp_path):
     kinds = ".heic (2), .csv (1)."
     refused("holds no pictures", f"are not taken: {kinds}", repo=repo, place=place, out=tmp_path / "OUT")
     place = write(tmp_path / "other", **{"1.heic": b"x"})
-    refused("holds data of no format", ".jpg, .png, .webp", repo=repo, place=place, out=tmp_path / "OUT")
+    told = ".jpg, .png, .webp", "`zhclip embed` takes pictures of any names"
+    refused("holds data of no format", *told, repo=repo, place=place, out=tmp_path / "OUT")
 
 
 def captions(folder):

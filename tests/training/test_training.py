@@ -704,11 +704,21 @@ def test_checkpointing_has_both_of_its_names(name, tmp_path, recwarn):
     [
         ({"torch_compile_backend": "nope"}, "the arguments of the training are wrong: 'NOPE' is not a valid"),
         ({"optim": "adamw_8bit"}, "the arguments of the training need a package: .*bitsandbytes"),
+        ({"report_to": "wandb"}, "the arguments of the training need a package: .*wandb"),
     ],
 )
 def test_an_argument_that_transformers_refuses_late_is_told_as_such(given, says, repo, data, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    for name in ("bitsandbytes", "wandb"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
     assert re.search(says, refused(repo, data, tmp_path / "T", **given))
+
+
+@pytest.mark.parametrize("words", ["--max_steps many", "--freeze nothing", "--max_steps"])
+def test_a_wrong_word_of_an_argument_is_told_in_a_line(words):
+    with pytest.raises(InputError, match=rf"argument {words.split()[0]}\b.*: .+") as caught:
+        training.parse_arguments(words.split())
+    assert "\n" not in str(caught.value)
 
 
 def test_memory_is_pinned_for_an_accelerator_alone(repo, data, tmp_path, recwarn):

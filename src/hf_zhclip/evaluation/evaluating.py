@@ -33,6 +33,7 @@ from .retrieval import (
     check_split,
     predict,
     score,
+    tell_equal_texts,
     tell_few_predictions,
     tell_small_pool,
     tell_unknown_predictions,
@@ -254,6 +255,7 @@ def _retrieval(asked: Asked, tell: Callable[[str], None]) -> Found:
     given = _given(asked)
     texts, images = given.features()
     predicted = predict(texts, images, given.split)
+    tell_equal_texts(given.split, tell)
     tell_small_pool(len(texts.ids), len(images.ids), tell)
     result = score(predicted, given.split, as_cn_clip=asked.as_cn_clip, tell=tell)
     return Found(result, {RESULT: _json(result), **_cn_clip_files(given.name, texts, images, predicted, result, tell)})

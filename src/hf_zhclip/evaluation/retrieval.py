@@ -89,6 +89,19 @@ def tell_small_pool(texts: int, images: int, tell: Callable[[str], None]) -> Non
         tell(f"The pool is small ({images} pictures, {texts} texts): recall at {DEPTH} says little there.")
 
 
+def tell_equal_texts(split: Texts, tell: Callable[[str], None]) -> None:
+    """Says how many texts are equal to a text with other pictures; as in cn_clip, these pictures are wrong answers."""
+    of_caption: dict[str, list[frozenset[Id]]] = {}
+    for text, images in split.images.items():
+        of_caption.setdefault(split.texts[text], []).append(frozenset(images))
+    equal = sum(len(each) for each in of_caption.values() if len(set(each)) > 1)
+    if equal:
+        tell(
+            f"{equal} of {len(split.images)} texts are equal to a text with other pictures, which count as wrong "
+            "answers, as in cn_clip: recall is lower than among different texts."
+        )
+
+
 def tell_few_predictions(predicted: Predictions, tell: Callable[[str], None]) -> None:
     """Says that queries with fewer than ten predictions are scored; cn_clip refuses to score them."""
     if few := sum(len(found) < DEPTH for each in predicted.values() for found in each.values()):

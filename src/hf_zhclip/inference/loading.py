@@ -170,7 +170,7 @@ def _loading(repo: str) -> Iterator[None]:
         if not is_fault(error):
             raise
         raise InputError(
-            f"{repo} does not load: {error}. A repo was wanted that `zhclip convert SOURCE OUT` made."
+            f"{repo} does not load: {str(error).rstrip('.')}. A repo was wanted that `zhclip convert SOURCE OUT` made."
         ) from error
 
 
@@ -182,6 +182,9 @@ def _config(repo: str, folder: Path) -> ZhCLIPConfig:
     """
     from transformers import AutoConfig
 
+    if not (folder / "config.json").is_file():  # transformers has no word for what it found instead
+        found = "is a file" if folder.is_file() else "has no config.json"
+        raise InputError(f"{repo} {found}; a folder was wanted that `zhclip convert SOURCE OUT` made.")
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     found = (config.architectures or [config.model_type])[0]
     if not isinstance(config, ZhCLIPConfig) or found != WANTED:

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -230,6 +230,10 @@ def _right_arguments() -> Iterator[None]:
         raise
     except ImportError as error:
         raise InputError(_PACKAGE.format(error)) from error
+    except RuntimeError as error:
+        if "to be installed" not in str(error):  # transformers' words for the packages of report_to
+            raise
+        raise InputError(_PACKAGE.format(error)) from error
     except (TypeError, ValueError) as error:
         raise InputError(f"the arguments of the training are wrong: {error}") from error
 
@@ -238,7 +242,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, Any]:
     """Arguments as they are typed, `--max_steps 3`, by the names of `ContrastiveArguments`; only those that are given.
 
     Raises:
-        SystemExit: a word is no argument, or a value is of another kind; the message is on stderr, the code 2.
+        InputError: a word is no argument, or a value is of another kind.
     """
     parser = _parser()
     found, more = parser.parse_known_args([_installed(word) for word in words])
@@ -263,7 +267,11 @@ def _installed(word: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     from transformers import HfArgumentParser
 
-    parser = HfArgumentParser(ContrastiveArguments, prog="zhclip train", allow_abbrev=False, add_help=False)
+    class Parser(HfArgumentParser):
+        def error(self, message: str) -> NoReturn:  # argparse would print some hundred arguments before the message
+            raise InputError(f"{message.partition(chr(10))[0]}.")
+
+    parser = Parser(ContrastiveArguments, prog="zhclip train", allow_abbrev=False, add_help=False)
     for action in parser._actions:
         action.default, action.required = argparse.SUPPRESS, False
     return parser

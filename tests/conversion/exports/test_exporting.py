@@ -632,7 +632,8 @@ def test_a_folder_that_is_no_whole_repo_is_told_what_it_lacks(changed, original,
             export(folder, tmp_path / "home.pt", to="cn_clip")
         return str(error.value)
 
-    assert "has no config.json. `zhclip convert SOURCE OUT` writes a converted repo" in told(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "has no config.json. `zhclip convert SOURCE OUT` writes a converted repo" in told(tmp_path / "empty")
     assert "is of model_type 'clip', but a converted repo (hf_zhclip) was wanted" in told(original("bert_clip").source)
     out = changed("cn_clip_vit", architectures=["ZhCLIPTextModel"])
     assert "holds ['ZhCLIPTextModel']; a whole model (ZhCLIPModel) was wanted" in told(out)

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hf_zhclip
-from hf_zhclip.conversion import convert, pipeline, verify
+from hf_zhclip.conversion import card, convert, export, pipeline, verify
 from hf_zhclip.conversion.errors import InputError, MappingError, ParityError, WorkError
 from hf_zhclip.conversion.proof import compared, fresh_process, precision, verification, witnesses
 from hf_zhclip.conversion.proof.fresh_process import answered, started
@@ -483,12 +484,13 @@ def test_an_unconverted_folder_is_to_be_converted_first(original):
         verify(original("bert_clip").source)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "file"])
-def test_what_is_no_repo_is_refused(name, tmp_path):
+@pytest.mark.parametrize(("name", "found"), [("nowhere", "nowhere does not exist"), ("file", "file is no folder")])
+@pytest.mark.parametrize("command", [verify, card, partial(export, destination="DEST", to="source")])
+def test_what_is_no_repo_is_refused(command, name, found, tmp_path):
     (tmp_path / "file").write_text("x")
 
-    with pytest.raises(InputError, match="is no converted repo"):
-        verify(tmp_path / name)
+    with pytest.raises(InputError, match=found):
+        command(tmp_path / name)
 
 
 # The process

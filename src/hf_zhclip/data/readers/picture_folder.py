@@ -246,7 +246,7 @@ def _refuse_twice(ids: Sequence[Id], names: Sequence[str], folder: Path) -> None
 FORMAT = Format(
     wants="a folder of pictures (.jpg, .png, .webp, .gif, .bmp, .tif and the other types that Pillow reads), each "
     "named by its text (0001妙蛙种子.png), or beside a metadata.csv or metadata.jsonl with the columns file_name and "
-    "text",
+    "text; `zhclip embed` takes pictures of any names",
     claims=lambda place: bool(_splits(place)),
     splits=_splits,
     read=read,
