@@ -10,6 +10,7 @@ SERVE := .venv-serve
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_ARGS ?=
+THOROUGH ?=
 
 ifeq ($(OS),Windows_NT)
 BIN := Scripts
@@ -24,16 +25,23 @@ QUICK := $(OFFLINE) and not thorough
 # Compiled tests are kept: to read and rewrite them again costs every worker seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What the versions of torch, transformers, huggingface_hub, accelerate and Pillow do not change: which errors in our own
-# facts and tables are found, which keys belong to which family, and what reports, cards and messages say. `make test`
-# runs these tests.
-OF_ANY_VERSION := tests/test_contributing.py tests/test_json_files.py tests/test_packaging.py tests/test_staging.py \
-	tests/test_telling.py tests/model_cards $(addprefix tests/conversion/, \
-	test_inspection.py test_mapping.py test_namesakes.py test_words.py detection/test_detect.py \
-	detection/test_detection_table.py detection/test_keys.py detection/test_parts.py detection/test_prefixes.py \
+# What the versions of transformers, huggingface_hub, accelerate, Pillow and of the others that differ between
+# constraints.txt and tests/floor/constraints.txt do not change: which errors in our own facts and tables are found, which
+# keys belong to which family, what reports, cards and messages say and that their ways out are walked, how files of torch
+# are read, what a killed run leaves, and what the fuzzing itself does. `make test` runs these tests. Of other files, the
+# mark any_version leaves out tests.
+OF_ANY_VERSION := tests/test_amounts.py tests/test_cli.py tests/test_contributing.py tests/test_json_files.py \
+	tests/test_kills.py tests/test_messages.py tests/test_packaging.py tests/test_signals.py tests/test_staging.py \
+	tests/test_telling.py tests/benchmarks tests/fuzzing tests/model_cards tests/data/test_ways_out.py \
+	tests/evaluation/test_ways_out.py tests/inference/test_embedding_processes.py $(addprefix tests/conversion/, \
+	test_inspection.py test_mapping.py test_namesakes.py test_ways_out.py test_ways_out_of_repos.py test_words.py \
+	detection/test_beside.py detection/test_detect.py detection/test_detection_table.py detection/test_keys.py \
+	detection/test_parts.py detection/test_prefixes.py exports/onnx/test_refused.py \
 	proof/test_independence.py proof/test_planted_errors.py proof/test_planted_facts.py proof/test_planted_readers.py \
 	proof/test_published_facts.py publishing/test_card_figures.py publishing/test_card_proof.py \
-	publishing/test_rendering.py reading/test_catalogue.py repos/test_provenance.py repos/test_report.py)
+	publishing/test_killed_pushes.py publishing/test_rendering.py reading/test_catalogue.py reading/test_distributed.py \
+	reading/test_numpy_pickle.py reading/test_torchscript.py reading/test_wrappers.py repos/test_provenance.py \
+	repos/test_report.py)
 
 # They compare embeddings, so that their bounds have to hold for every processor's rounding.
 ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py tests/test_device_map.py \
@@ -46,8 +54,9 @@ ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py t
 demo: $(VENV)/.done
 	$(VENV)/$(BIN)/zhclip demo demo
 
+# `make test THOROUGH=1` runs the tests of both targets, which share a start and what costs seconds to make.
 test: $(VENV)/.done
-	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(QUICK)" tests $(PYTEST_ARGS)
+	$(VENV)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(if $(THOROUGH),$(OFFLINE),$(QUICK))" tests $(PYTEST_ARGS)
 
 # The rest of the full products (every family by every planted fact, by every wrapper, by every folder), and what shows
 # of another input what `test` shows of some.
@@ -56,7 +65,7 @@ test-thorough: $(VENV)/.done
 
 # The oldest versions that pyproject.toml allows, and the tests whose result may depend on them.
 test-floor: $(FLOOR)/.done
-	$(FLOOR)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(QUICK)" \
+	$(FLOOR)/$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(QUICK) and not any_version" \
 		$(addprefix --ignore=,$(OF_ANY_VERSION)) tests $(PYTEST_ARGS)
 
 # As a processor with SSE alone would round, then as one with AVX2: PyTorch's own kernels, MKL's and oneDNN's.

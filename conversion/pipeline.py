@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
+from hf_zhclip.budget import ATTENDED_PER_BYTE, BYTES_PER_LAYER, MOST_ATTENDED, MOST_LAYERS, MOST_SIDE
 from hf_zhclip.json_files import read_json
 from hf_zhclip.replacing import REPO, is_mark
 from hf_zhclip.staging import check_absent, check_apart, staging
@@ -258,8 +259,33 @@ def prepare(parts: Parts, description: Description, stated: Stated) -> Prepared:
     mapping.check([part.plan for part in parts], shapes)
     tensors = join_tensors(parts)
     check_dtypes(tensors)
+    _check_cost(config, sum(tensor.nbytes for tensor in tensors.values()))
     limits = (*spare_rows(words, config), *scale_limits([part.plan for part in parts], tensors))
     return Prepared(config, _processor(description, words), tensors, longest, vocabulary, limits)
+
+
+def _check_cost(config: Any, size: int) -> None:
+    """Refuses a model of `size` bytes whose use costs far more than its weights do."""
+    most = MOST_ATTENDED + int(ATTENDED_PER_BYTE * size)
+    towers = {"text": (config.text_config, config.text_padded_length or 0)}
+    if (vision := config.vision_config) is not None:
+        if vision.image_size > MOST_SIDE:
+            raise InputError(
+                f"The model takes pictures of {vision.image_size} pixels; at most {MOST_SIDE} were wanted."
+            )
+        step = getattr(vision, "patch_size", 32)
+        towers["image"] = vision, (vision.image_size // step) ** 2 + 1
+    for name, (tower, positions) in towers.items():
+        if (layers := getattr(tower, "num_hidden_layers", 0)) > MOST_LAYERS + size // BYTES_PER_LAYER:
+            raise InputError(
+                f"The {name} tower has {layers:,} layers in weights of {size:,} bytes; at most "
+                f"{MOST_LAYERS + size // BYTES_PER_LAYER} layers were wanted."
+            )
+        if tower.num_attention_heads * positions**2 > most:
+            raise InputError(
+                f"The {name} tower attends to {positions:,} positions with {tower.num_attention_heads} heads at once; "
+                f"at most {most:,} numbers were wanted in an attention for weights of {size:,} bytes."
+            )
 
 
 def _longest_text(description: Description, context_length: int | None, positions: int) -> int:

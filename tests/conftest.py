@@ -60,6 +60,16 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(HF_HOME, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def server():
+    """Runs calls in forked children, under limits; it has made the imports, which take seconds of a worker."""
+    from tests.fork_server import Server
+
+    server = Server()
+    yield server
+    server.close()
+
+
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
     random.seed(0)

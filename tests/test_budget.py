@@ -3,6 +3,7 @@
 Each attack is a small file or folder. A command reads it in a child process under limits of memory and time.
 """
 
+import base64
 import io
 import json
 import os
@@ -18,9 +19,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from tests import checkpoints as c
-from tests.fork_server import Server
+from tests import unigram
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks run in forked children")
 
@@ -38,13 +40,6 @@ def attack(make: Callable[[Path], list[Any]]) -> Callable[[Path], list[Any]]:
 
 def convert(source: Path, *more: Any) -> list[Any]:
     return ["convert", source, source.parent / "OUT", *more]
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 # Pickles
@@ -139,6 +134,28 @@ def shared_dicts_of_a_billion_paths_in_a_numpy_pickle(tmp):
 def a_key_whose_hash_takes_a_billion_steps(tmp):
     key = doubled(40, b")", lambda one: one + one + b"\x86")
     return convert(zipped(tmp / "x.pt", script(b"}" + key + b"K\1s")))
+
+
+def colliding_pairs(count: int) -> list[tuple[int, int]]:
+    """Pairs of whole numbers with one hash: the second undoes the first in Python's hash of tuples (xxHash)."""
+    first, second, start, whole = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64
+    undone, found, wanted = pow(second, -1, whole), [], 0
+    for one in range(1, 5 * count):
+        lane = (start + one * second) % whole
+        lane = (lane << 31 | lane >> 33) % whole * first % whole
+        wanted = wanted or (lane + 12345 * second) % whole
+        other = (wanted - lane) * undone % whole
+        other -= whole * (other >= whole // 2)
+        if 1 < abs(other) < 2**61 - 1:
+            found.append((one, other))
+    assert len({hash(pair) for pair in found}) == 1
+    return found[:count]
+
+
+@attack
+def pairs_that_collide_as_keys(tmp):
+    items = b"".join(number(one) + number(other) + b"\x86N" for one, other in colliding_pairs(50_000))
+    return convert(zipped(tmp / "x.pt", script(b"}(" + items + b"u")))
 
 
 @attack
@@ -424,6 +441,30 @@ def the_code_of_torchscript_that_inflates_to_a_gigabyte(tmp):
     return convert(path)
 
 
+def torchscript(path: Path, code: str | bytes, method: int = zipfile.ZIP_DEFLATED, states: int | None = None) -> Path:
+    """An archive of one module whose code is compressed; its record states `states` bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", script(b"c__torch__\nM\n)\x81}b"))
+        archive.writestr("x/code/__torch__.py", code, method)
+        archive.infolist()[1].file_size = len(code) if states is None else states
+    return path
+
+
+@attack
+def the_code_of_torchscript_of_sixteen_million_lines(tmp):
+    return convert(torchscript(tmp / "y.pt", "class M(Module):\n" + "\n" * (2**24 - 100)))
+
+
+@attack
+def the_code_of_torchscript_that_states_fewer_bytes_than_it_inflates_to(tmp):
+    return convert(torchscript(tmp / "y.pt", bytes(2**29), states=100))
+
+
+@attack
+def the_code_of_torchscript_that_bzip2_inflates_to_a_gigabyte(tmp):
+    return convert(torchscript(tmp / "y.pt", bytes(2**29), zipfile.ZIP_BZIP2, 100))
+
+
 @attack
 def modules_of_torchscript_that_share_their_children(tmp):
     path = tmp / "y.pt"
@@ -505,6 +546,22 @@ def a_safetensors_key_twice(tmp):
 @attack
 def a_safetensors_tensor_without_numbers_but_with_a_huge_shape(tmp):
     return convert(safetensors(tmp / "x.safetensors", {"w": one([0, 2**62], 0)}))
+
+
+@attack
+def a_safetensors_tensor_without_numbers_whose_side_is_no_64_bit_number(tmp):
+    return convert(safetensors(tmp / "x.safetensors", {"w": one([2**63, 0], 0)}))
+
+
+@attack
+def an_index_of_thousands_of_links_to_a_shard(tmp):
+    (tmp / "folder").mkdir()
+    safetensors(tmp / "folder" / "0.safetensors", {f"w{k}": one([0], 0) for k in range(4_000)})
+    for k in range(1, 4_000):
+        (tmp / "folder" / f"{k}.safetensors").symlink_to("0.safetensors")
+    index = {"weight_map": {f"w{k}": f"{k}.safetensors" for k in range(4_000)}}
+    (tmp / "folder" / "model.safetensors.index.json").write_text(json.dumps(index))
+    return convert(tmp / "folder")
 
 
 # What is no regular file
@@ -687,6 +744,38 @@ def a_distributed_part_that_asks_for_two_gigabytes(tmp):
     return arguments
 
 
+@attack
+def a_distributed_tensor_of_a_thousand_parts_under_nine_thousand_names(tmp):
+    from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
+
+    def change(metadata):
+        stored = metadata.state_dict_metadata["w"]
+        stored.size = torch.Size([32, 32])
+        stored.chunks = [
+            ChunkStorageMetadata(torch.Size([a, b]), torch.Size([1, 1])) for a in range(32) for b in range(32)
+        ]
+        metadata.state_dict_metadata = {f"w{k}": stored for k in range(9_000)}
+
+    return saved_distributed(tmp, change)
+
+
+@attack
+def distributed_tensors_whose_parts_lie_side_by_side_in_every_direction(tmp):
+    from itertools import product
+
+    from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
+
+    def change(metadata):
+        stored = metadata.state_dict_metadata["w"]
+        stored.size = torch.Size([2] * 10)
+        stored.chunks = [
+            ChunkStorageMetadata(torch.Size(place), torch.Size([1] * 10)) for place in product((0, 1), repeat=10)
+        ]
+        metadata.state_dict_metadata = {f"w{k}": stored for k in range(4)}
+
+    return saved_distributed(tmp, change)
+
+
 # Vocabularies and JSON
 
 
@@ -714,6 +803,75 @@ def a_vocabulary_of_a_million_empty_lines(tmp):
     return with_vocabulary(tmp, "vocab.txt", b"\n" * 1_000_000)
 
 
+def settings_beside(tmp: Path, name: str, content: Any) -> list[Any]:
+    folder = c.hf_clip.clip_folder(tmp / "folder")
+    (folder / name).write_text(json.dumps(content))
+    return convert(folder)
+
+
+@attack
+def settings_with_fifty_thousand_special_tokens(tmp):
+    tokens = [f"<t{k}>" for k in range(50_000)]
+    return settings_beside(tmp, "tokenizer_config.json", {"additional_special_tokens": tokens})
+
+
+@attack
+def a_map_of_fifty_thousand_special_tokens(tmp):
+    tokens = [f"<t{k}>" for k in range(50_000)]
+    return settings_beside(tmp, "special_tokens_map.json", {"additional_special_tokens": tokens})
+
+
+@attack
+def fifty_thousand_added_tokens(tmp):
+    return settings_beside(tmp, "added_tokens.json", {f"<t{k}>": 30_000 + k for k in range(50_000)})
+
+
+def unigram_with(tmp: Path, change: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """A text model whose tokenizer.json is changed."""
+    original = c.multilingual_clip.original(tmp)
+    file = original.source / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return convert(
+        original.source, *(part for name, value in original.arguments.items() for part in (f"--{name}", value))
+    )
+
+
+def normalizer(tokenizer: dict[str, Any], **step: Any) -> None:
+    tokenizer["normalizer"] = step
+
+
+@attack
+def a_piece_whose_tree_is_half_a_million_letters_deep(tmp):
+    return unigram_with(tmp, lambda content: content["model"]["vocab"].append(["a" * 500_000, -1.0]))
+
+
+@attack
+def a_character_map_that_states_two_gigabytes(tmp):
+    packed = base64.b64encode(struct.pack("<I", 2**31)).decode()
+    return unigram_with(tmp, lambda content: normalizer(content, type="Precompiled", precompiled_charsmap=packed))
+
+
+@attack
+def a_character_map_that_leads_out_of_its_bytes(tmp):
+    units = b"".join(struct.pack("<I", k * 2654435761 % 2**32) for k in range(1024))
+    packed = base64.b64encode(struct.pack("<I", len(units)) + units + b"a\0b\0").decode()
+    return unigram_with(tmp, lambda content: normalizer(content, type="Precompiled", precompiled_charsmap=packed))
+
+
+@attack
+def a_character_map_that_makes_a_text_sixty_thousand_times_as_long(tmp):
+    packed = base64.b64encode(unigram.character_map({each: "a" * 60_000 for each in "一猫狗的小只很长句子"})).decode()
+    return unigram_with(tmp, lambda content: normalizer(content, type="Precompiled", precompiled_charsmap=packed))
+
+
+@attack
+def two_spaces_that_become_a_megabyte(tmp):
+    step = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "a" * 900_000}
+    return unigram_with(tmp, lambda content: normalizer(content, **step))
+
+
 @cache
 def gzip_of_zeros(count: int) -> bytes:
     """Line ends, of which deflate makes a thousandth."""
@@ -733,6 +891,44 @@ def an_index_that_leaves_the_folder(tmp):
     (tmp / "folder").mkdir()
     (tmp / "folder" / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"w": "../../x.bin"}}))
     return convert(tmp / "folder")
+
+
+def clip_of(tmp: Path, side: int, patch: int) -> list[Any]:
+    """A CLIPModel for pictures of this side, whose patches' weights repeat one number."""
+    folder = c.hf_clip.clip_folder(tmp / "folder")
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"] |= {"image_size": side, "patch_size": patch}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").unlink()
+    width, tower = c.common.WIDTH, "vision_model.embeddings."
+    tensors = c.cn_clip.seeded_state_dict(c.hf_clip.hf_clip())
+    tensors[f"{tower}patch_embedding.weight"] = torch.full((1, 1, 1, 1), 0.01).expand(width, 3, patch, patch)
+    rows = (side // patch) ** 2 + 1
+    tensors[f"{tower}position_embedding.weight"] = torch.full((1, 1), 0.01).expand(rows, width)
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return convert(folder)
+
+
+@attack
+def a_model_for_pictures_of_a_megapixel(tmp):
+    return clip_of(tmp, 1024, 128)
+
+
+@attack
+def a_model_whose_patches_are_single_pixels(tmp):
+    return clip_of(tmp, 224, 1)
+
+
+@attack
+def a_model_of_three_hundred_layers_that_share_their_weights(tmp):
+    folder = c.hf_clip.clip_folder(tmp / "folder", text={"num_hidden_layers": 300})
+    (folder / "model.safetensors").unlink()
+    tensors = c.cn_clip.seeded_state_dict(c.hf_clip.hf_clip())
+    layer = "text_model.encoder.layers."
+    for key in [key for key in tensors if key.startswith(f"{layer}1.")]:
+        tensors |= {key.replace(f"{layer}1.", f"{layer}{number_}."): tensors[key] for number_ in range(2, 300)}
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return convert(folder)
 
 
 # Data, recipes, pictures, features
@@ -771,6 +967,69 @@ def a_picture_that_states_a_gigapixel(tmp):
     return pictures(tmp, content + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
 
 
+def packed(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, kind, **options)
+    return file.getvalue()
+
+
+@attack
+def a_small_jpeg_of_thousands_of_scans(tmp):
+    content = packed("L", (3_000, 3_000), "JPEG", progressive=True, quality=5)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    return pictures(tmp, content[:-2] + scan * (900_000 // len(scan)) + b"\xff\xd9", "a.jpg")
+
+
+@attack
+def a_small_picture_whose_decoder_holds_it_six_times(tmp):
+    return pictures(tmp, packed("RGBA", (8_190, 8_190), "JPEG2000"), "a.jp2")
+
+
+@attack
+def a_small_picture_whose_decoder_holds_it_four_times(tmp):
+    return pictures(tmp, packed("RGB", (16_383, 4_090), "WEBP"), "a.webp")
+
+
+@attack
+def a_small_icon_that_holds_a_picture_of_a_hundred_and_sixty_million_pixels(tmp):
+    inner = png(20_000, 8_000)
+    entry = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
+    return pictures(tmp, entry + inner, "a.png")
+
+
+@attack
+def a_missing_picture_among_thousands_of_like_names(tmp):
+    (tmp / "data").mkdir()
+    for k in range(6_000):
+        (tmp / "data" / f"{k:0190b}.png").touch()
+    (tmp / "data" / "captions.csv").write_text("file_name,text\n" + "01" * 95 + ".png,x\n" + "10" * 45 + ".png,x\n")
+    return ["data", tmp / "data" / "captions.csv", tmp / "OUT", "--to", "tsv"]
+
+
+@attack
+def ids_that_collide(tmp):
+    ids = [k * (2**61 - 1) for k in range(1, 45_000)]
+    (tmp / "predictions.jsonl").write_text(json.dumps({"text_id": 1, "image_ids": ids}))
+    (tmp / "texts.jsonl").write_text(json.dumps({"text_id": 1, "text": "a", "image_ids": [1]}))
+    return ["evaluate", "--predictions", tmp / "predictions.jsonl", "--texts", tmp / "texts.jsonl"]
+
+
+@attack
+def a_parquet_of_one_text_in_three_hundred_thousand_rows(tmp):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    count = 300_000
+    pictures = pa.StructArray.from_arrays(
+        [pa.array([b"x"] * count), pa.array([None] * count, pa.string())], ["bytes", "path"]
+    )
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array(["a" * 50_000]))
+    features = {"image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"image": pictures, "text": texts}).replace_schema_metadata(told)
+    (tmp / "data").mkdir()
+    parquet.write_table(table, tmp / "data" / "a.parquet", compression="zstd", store_schema=False)
+    return ["data", tmp / "data", tmp / "OUT", "--to", "tsv"]
+
+
 @attack
 def a_csv_of_one_field(tmp):
     (tmp / "a.csv").write_text('file_name,text\n"' + "x" * 5_000_000)
@@ -789,10 +1048,17 @@ def a_line_of_json_that_is_nested_too_deep(tmp):
         ("\n".join(["a0: &a0 [x]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 40))]), "holds an alias"),
         ("learning_rate: 1\nlearning_rate: 2\n", "a name stands twice"),
         ("lora: {r: 1, r: 2}\n", "a name stands twice"),
-        ("a: " + "[" * 30_000, "is no YAML"),
+        ("a: " + "[" * 30_000, "is nested more than 100 deep"),
         ("a: " + "1:" * 20_000 + "1", "a whole number of 40001 digits"),
         ("9" * 60_000, "a whole number of 60000 digits"),
         ("a: x\n" * 20_000, "more than 65,536 bytes"),
+        ("a: " + "[" * 60_000, "is nested more than 100 deep"),
+        ("a: " + "{" * 60_000, "is nested more than 100 deep"),
+        ('a: !!int ""', "is no YAML: IndexError"),
+        ("a: !!float ''", "is no YAML: IndexError"),
+        ("a: !!bool x", "is no YAML: KeyError"),
+        ("a: !!timestamp x", "is no YAML: AttributeError"),
+        ("a: " + "1:" * 200 + "1.5", "is no YAML: OverflowError"),
     ],
 )
 def test_a_recipe_that_would_cost_much_or_says_two_things_is_refused(content, said, tmp_path):

@@ -19,7 +19,6 @@ from hf_zhclip.inference.loading import load_pair
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
 from tests.data import made
-from tests.fork_server import Server
 from tests.test_budget import MOST_MIB, MOST_SECONDS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks run in forked children")
@@ -31,13 +30,6 @@ def attack(change: Callable[[Path], None]) -> Callable[[Path], None]:
     """An attack: a function that changes a converted repo."""
     ATTACKS[change.__name__] = change
     return change
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +282,45 @@ def a_report_whose_words_forge_lines(folder):
         "conversion_report.json",
         lambda content: content["conversion"].update(architecture=words, command=words),
     )
+
+
+@attack
+def a_report_of_an_unknown_format(folder):
+    edit(folder, "conversion_report.json", lambda content: content["sources"][0].update(format="\x1b[2J"))
+
+
+@attack
+def a_report_that_records_another_config(folder):
+    edit(folder, "conversion_report.json", lambda content: content["conversion"]["config"].update(text_pooling=[3]))
+
+
+@attack
+def a_card_whose_metadata_is_nested_too_deep(folder):
+    (folder / "README.md").write_text("---\n" + "[" * 50_000 + "\n---\n")
+
+
+@attack
+def a_card_whose_metadata_is_long(folder):
+    (folder / "README.md").write_text("---\n" + "".join(f"a{n}: [x, {{y: z}}]\n" for n in range(40_000)) + "---\n")
+
+
+@attack
+def a_card_whose_metadata_stands_for_billions_of_items(folder):
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 35))]
+    (folder / "README.md").write_text("\n".join(["---", *lines, "base_model: *a34", "license: *a34", "---", ""]))
+
+
+@attack
+def a_card_that_is_a_pipe(folder):
+    (folder / "README.md").unlink()
+    os.mkfifo(folder / "README.md")
+
+
+@attack
+def tokens_that_hold_a_fence_and_an_escape(folder):
+    for path in folder.glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("[CLS]", "[C`\\n# forged <script>]\\u001b[2J"), encoding="utf-8")
 
 
 @attack

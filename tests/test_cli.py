@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 import hf_zhclip.conversion
 import zhclip_cli
@@ -560,6 +561,39 @@ def test_messages_do_not_get_into_the_output_where_the_stream_of_messages_is_clo
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=300)
 
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "no more was given"),
+        (ImportError("lib.so: failed to map segment from shared object"), "failed to map segment"),
+        (
+            RuntimeError("[enforce fail] not enough memory: you tried to allocate 9 bytes.\nframes"),
+            "allocate 9 bytes.",
+        ),
+    ],
+)
+def test_memory_that_does_not_suffice_is_told_in_a_line(error, reason, run, monkeypatch):
+    def fail(options, as_json):
+        raise error
+
+    monkeypatch.setattr("zhclip_cli.list.run", fail)
+    code, text, said = run("list")
+    assert (code, text, said.count("\n")) == (1, "", 1)
+    assert said.startswith("zhclip: the memory does not suffice: ") and reason in said
+
+
+def test_a_panic_of_a_package_is_told_in_a_line(run, monkeypatch):
+    def fail(options, as_json):
+        found = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+        found.pre_tokenizer = pre_tokenizers.Split(Regex("(a|a|aa)+$"), "isolated")
+        found.encode("a" * 60 + "!")
+
+    monkeypatch.setattr("zhclip_cli.list.run", fail)
+    code, text, said = run("list")
+    assert (code, text) == (1, "")
+    assert "zhclip: a package failed: Onig: Regex search error: retry-limit-in-match over. A tokenizer.json" in said
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")

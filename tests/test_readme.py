@@ -17,11 +17,12 @@ from PIL import Image
 
 import zhclip_cli
 from hf_zhclip.conversion.exports import exporting
+from hf_zhclip.conversion.exports.onnx import costs, writing
 from hf_zhclip.conversion.layouts.cn_clip import FIELDS
 from hf_zhclip.evaluation import lists
 
 from tests import checkpoints
-from tests.conversion.helpers import answer_here, save_time
+from tests.conversion.helpers import answer_here, list_operators_once, save_time
 from tests.loopback_hub import connect, serve
 from tests.newcomer import OF_ZHCLIP_ONNX, ROOT, clone, environment, environment_of, run_line
 
@@ -106,6 +107,9 @@ def home(tmp_path, monkeypatch, hub):
     save_time(monkeypatch)
     monkeypatch.setattr(lists, "_installed_lists", lambda: {"openai_templates": ["{}的照片"]})
     monkeypatch.setattr(exporting, "in_fresh_process", answer_here)
+    list_operators_once(monkeypatch)
+    monkeypatch.setattr(writing, "write_graph", once_for_each_repo(writing.write_graph))
+    monkeypatch.setattr(costs, "SECONDS", 0)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
@@ -113,6 +117,19 @@ def home(tmp_path, monkeypatch, hub):
     yield tmp_path
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def once_for_each_repo(write_graph):
+    """Exports a tower once: float32 and a lower precision begin with the same graph, which takes seconds."""
+    written: dict[tuple, bytes] = {}
+
+    def write(module, tower, repo, opset, file):
+        if (key := (repo.path, tower.name, opset)) not in written:
+            write_graph(module, tower, repo, opset, file)
+            written[key] = file.read_bytes()
+        file.write_bytes(written[key])
+
+    return write
 
 
 @pytest.fixture

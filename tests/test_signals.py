@@ -12,7 +12,7 @@ import pytest
 import zhclip_cli
 from hf_zhclip.staging import staging
 from zhclip_cli import list as command
-from zhclip_cli import signals
+from zhclip_cli import signals, streams
 
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import entries, save_time
@@ -90,6 +90,50 @@ def test_a_second_signal_does_not_stop_the_cleaning(tmp_path, monkeypatch):
     assert (tmp_path / "cleaned").exists()
 
 
+def test_a_second_signal_at_the_end_of_the_process_changes_neither_its_words_nor_its_code(tmp_path, monkeypatch):
+    tell = streams.tell
+
+    def run():
+        code = zhclip_cli.main()
+        os.kill(os.getpid(), signal.SIGTERM)  # while Python ends
+        return code
+
+    monkeypatch.setattr(sys, "argv", ["zhclip", "list"])
+    monkeypatch.setattr(command, "run", lambda options, as_json: os.kill(os.getpid(), signal.SIGHUP))
+    monkeypatch.setattr(streams, "tell", lambda line: os.kill(os.getpid(), signal.SIGTERM) or tell(line))
+
+    assert ended(tmp_path, run) == (1, "zhclip: ended by SIGHUP; no half-written file was left.\n")
+
+
+def test_a_signal_after_the_work_changes_neither_its_words_nor_its_code(tmp_path, monkeypatch):
+    def run():
+        code = zhclip_cli.main()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(os.getpid(), number)  # while Python ends
+        return code
+
+    monkeypatch.setattr(sys, "argv", ["zhclip", "list"])
+    monkeypatch.setattr(command, "run", lambda options, as_json: 0)
+
+    assert ended(tmp_path, run) == (0, "")
+
+
+def test_a_process_that_does_not_end_after_its_last_words_is_ended(tmp_path, monkeypatch):
+    def run():
+        zhclip_cli.main()
+        time.sleep(60)
+
+    monkeypatch.setattr(sys, "argv", ["zhclip", "list"])
+    monkeypatch.setattr(signals, "PATIENCE", 0.2)
+    monkeypatch.setattr(command, "run", lambda options, as_json: os.kill(os.getpid(), signal.SIGTERM))
+
+    begun = time.monotonic()
+    code, said = ended(tmp_path, run)
+
+    assert code == 1 and said.startswith("zhclip: ended by SIGTERM; no half-written file was left.\n")
+    assert time.monotonic() - begun < 30
+
+
 def test_a_signal_whose_exception_is_lost_ends_the_run_nevertheless(tmp_path, monkeypatch):
     def run(options, as_json):
         with staging(tmp_path / "OUT", 0, False):
@@ -136,6 +180,46 @@ def test_a_source_that_shrinks_while_it_is_read_is_told_in_a_line(original, tmp_
     Path(original[0]).write_bytes(whole)
     monkeypatch.setattr("zhclip_cli.convert.print_progress", lambda line: None)
     assert ended(tmp_path, lambda: zhclip_cli.main(["convert", *original])) == (0, "")
+
+
+def changed_meanwhile(original, tmp_path, monkeypatch, change):
+    """The exit code and the words of an export of a repo whose weights change before they are written."""
+    save_time(monkeypatch)
+    monkeypatch.setattr("zhclip_cli.convert.print_progress", lambda line: None)
+    repo = tmp_path / "repo"
+    assert zhclip_cli.main(["convert", original[0], str(repo), *original[2:]]) == 0
+
+    def changing(line):
+        if line.startswith("Writing"):
+            change(repo / "model.safetensors")
+
+    monkeypatch.setattr("zhclip_cli.export.print_progress", changing)
+
+    def run():
+        signal.alarm(60)
+        return zhclip_cli.main(["export", str(repo), str(tmp_path / "to" / "OUT"), "--to", "transformers"])
+
+    found = ended(tmp_path, run)
+    assert entries(tmp_path) == {"source", "said", "repo"}
+    return found
+
+
+def test_weights_that_shrink_while_they_are_copied_unchanged_are_told_in_a_line(original, tmp_path, monkeypatch):
+    code, said = changed_meanwhile(original, tmp_path, monkeypatch, lambda file: os.truncate(file, 100))
+
+    assert code == 1 and said.count("\n") == 1
+    assert said.startswith("zhclip: a file became shorter while it was read, or its disk failed. Fetch the file again")
+
+
+def test_weights_that_are_replaced_while_a_repo_is_exported_are_told_in_a_line(original, tmp_path, monkeypatch):
+    def replace(file):
+        (file.parent / "new").write_bytes(bytes(5000))
+        (file.parent / "new").rename(file)
+
+    code, said = changed_meanwhile(original, tmp_path, monkeypatch, replace)
+
+    assert code == 2 and said.count("\n") == 1
+    assert "repo does not load any more" in said and "Wait until nothing writes it, and try again." in said
 
 
 @pytest.mark.thorough

@@ -287,7 +287,7 @@ WALKED = {
             "conversion/proof/stated_modules.py _method",
             "conversion/proof/stated_modules.py _prompt: , which encode_query",
             "conversion/proof/stated_modules.py _prompt: , but does",
-            "conversion/proof/verification.py _check_formats",
+            "conversion/repos/report.py check_formats",
             "conversion/repos/own_code.py _way_out: ). REPO is",
             "conversion/repos/prepared.py check_tokenizer: , and padding",
             "conversion/repos/prepared.py check_tokenizer: ; wanted zeros,",
@@ -565,7 +565,7 @@ WALKED = {
         ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
         "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py _pool",),
-        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _parsed",),
+        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _check_events",),
         "bfloat16_on_the_processor_is_asked_for": (
             "src/hf_zhclip/training/arguments.py ContrastiveArguments._check_bfloat16",
         ),

@@ -30,7 +30,7 @@ from . import cn_clip_file, native_process, source_files
 from .natives import NATIVES, PIXELS, Native, about_padding, differences, native_for
 from .onnx import transformers_js, writing
 from .onnx.asking import TRANSFORMERS_JS, Asked, check_asked, read_proof
-from .quiet import without_bars
+from .quiet import loaded
 
 TRANSFORMERS = Kind(
     title="export to transformers",
@@ -371,8 +371,7 @@ def _request(native: Native, repo: Repo, folder: Path, place: Path) -> tuple[dic
 def _own_embeddings(repo: Repo, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     from transformers import AutoModel
 
-    with without_bars():
-        model = AutoModel.from_pretrained(repo.path, dtype=torch.float64, attn_implementation="sdpa").eval()
+    model = loaded(AutoModel, repo.path, torch.float64).eval()
     outputs = model(**{**inputs, "pixel_values": inputs["pixel_values"].double()})
     return {"text": outputs.text_embeds, "image": outputs.image_embeds, "logit_scale": model.logit_scale.detach()}
 

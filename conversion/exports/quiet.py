@@ -5,6 +5,13 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from ..errors import InputError
 
 
 @contextlib.contextmanager
@@ -36,3 +43,21 @@ def silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+def loaded(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """The model of a repo that was checked when it was read.
+
+    Args:
+        kind: the class whose `from_pretrained` loads it.
+
+    Raises:
+        InputError: the files changed since.
+    """
+    try:
+        with without_bars():
+            return kind.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{folder} does not load any more: {error}. Wait until nothing writes it, and try again."
+        ) from error

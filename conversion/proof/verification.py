@@ -30,7 +30,7 @@ from ..repos.own_code import own_code
 from ..repos.pieces import same_bits, write_safetensors
 from ..repos.prepared import check_tokenizer
 from ..repos.repo import Repo, read_repo
-from ..repos.report import FILE, Comparison, Level, Report, changed_files, read_report
+from ..repos.report import FILE, Comparison, Level, Report, changed_files, check_formats, read_report
 from ..repos.write import DTYPES, target_dtype, widest_float
 from ..sources import SOURCES
 from ..stated import Stated
@@ -87,7 +87,7 @@ def verify(
             f"{shlex.quote(str(out))} OUT` makes a converted repo. Then verify OUT."
         )
     before = read_report(out)
-    _check_formats(out, before)
+    check_formats(out, before)
     check_files(out)
     if against is not None:
         _refuse_original(out, before)
@@ -136,16 +136,6 @@ def _compare_code(out: Path) -> Iterator[Comparison]:
     elif code.version is not None:
         what = compared.CODE.filled(count=code.files)
         yield exact("code", what, compared.OWN_CODE.filled(version=code.version), 0)
-
-
-def _check_formats(out: Path, report: Report) -> None:
-    """Refuses a report with unknown source formats: it is false, or a later version wrote it."""
-    formats = [source["format"] for source in report.sources]
-    if not formats or any(each not in SOURCES for each in formats):
-        raise InputError(
-            f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; the known formats are "
-            f"{', '.join(sorted(SOURCES))}. {finish_it(out)}"
-        )
 
 
 def _refuse_original(out: Path, report: Report) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 import yaml
 from huggingface_hub import ModelCard
 
+from hf_zhclip.budget import MOST_RECIPE_BYTES
+from hf_zhclip.json_files import brief
+
 from ..errors import InputError
 from ..reading.hub import HUB_ID
 from .card_file import read_card
@@ -50,27 +53,37 @@ def header_of(path: Path, stated: Header) -> Header:
 def _check_header(header: Header, license: str, base_model: str, place: str) -> None:
     if header.license is not None and not (isinstance(header.license, str) and header.license in LICENSES):
         raise InputError(
-            f"{license} {header.license}{place} is no licence id of the hub. Examples of ids are apache-2.0, mit and "
-            "cc-by-nc-4.0; the list is at hf.co/docs/hub/repositories-licenses."
+            f"{license} {_told(header.license)}{place} is no licence id of the hub. Examples of ids are apache-2.0, "
+            "mit and cc-by-nc-4.0; the list is at hf.co/docs/hub/repositories-licenses."
         )
     for base in header.base_model or ():
-        match = HUB_ID.fullmatch(base)
+        match = HUB_ID.fullmatch(base) if isinstance(base, str) else None
         if match is None or match["file"]:
-            raise InputError(f"{base_model} {base}{place} is no model on the hub. Wanted: user/name.")
+            raise InputError(f"{base_model} {_told(base)}{place} is no model on the hub. Wanted: user/name.")
+
+
+def _told(value: object) -> str:
+    """A value for a message: YAML's aliases make a short text stand for billions of items."""
+    return value if isinstance(value, str) else brief(value)
 
 
 def _read_header(path: Path) -> Header:
     if not path.is_file():
         return NOTHING_STATED
     text = read_card(path)
+    if text.startswith("---") and len(text.partition("\n---")[0]) > MOST_RECIPE_BYTES:
+        raise InputError(
+            f"The metadata of {path} has more than {MOST_RECIPE_BYTES:,} characters; the metadata of a card was "
+            "wanted. Correct the metadata, or remove the file."
+        )
     try:
         data = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise InputError(
             f"The metadata of {path} can't be read: {error}. Correct the metadata, or remove the file."
         ) from error
     base = data.get("base_model")
-    bases = None if base is None else tuple(map(str, base if isinstance(base, list) else [base]))
+    bases = None if base is None else tuple(base if isinstance(base, list) else [base])
     return Header(data.get("license"), data.get("license_name"), data.get("license_link"), bases)
 
 

@@ -11,6 +11,7 @@ from ..repos.report import COSINE, DIFFERENCE, MEASURES, STEPS, Comparison, Repo
 from ..sources import SOURCES
 from ..words import SEMICOLON, Words, joined
 from .card_words import CHANGED_TENSORS, LEVELS, LINEAGE, NOT_COUNTED, TRAINED_LEVELS, UNCHANGED
+from .markdown import plain
 
 KEPT = Words("bit for bit the same as in the source", "与原文件逐位相同")
 AS_TRAINED = Words("as training saved them", "与训练保存的相同")
@@ -91,7 +92,9 @@ def _lineage_words(report: Report) -> Words | None:
         ]
         changed = joined(told)
     return LINEAGE.filled(
-        base=shown(hub["repo"] if hub else report.lineage["base"]), report=report.lineage["report"], changed=changed
+        base=plain(hub["repo"] if hub else report.lineage["base"]),
+        report=plain(report.lineage["report"]),
+        changed=changed,
     )
 
 

@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..reading import catalogue
 from ..reading.files import CARD
 from ..reading.namesakes import refuse_namesake
-from ..repos.report import FILE, Report, changed_files, read_report
+from ..repos.report import FILE, Report, changed_files, check_formats, read_report
 from ..ways_out import refuse_no_folder
 from .card_file import is_generated, read_card, write_whole
 from .card_header import NOTHING_STATED, header_of, header_stated
@@ -34,6 +34,8 @@ def card(out: str | Path, *, license: str | None = None, base_model: str | None 
     folder = Path(out)
     check_writable(folder, force)
     report = read_report(folder) if (folder / FILE).exists() else None
+    if report is not None:
+        check_formats(folder, report)
     changed = changed_files(folder, report) if report else []
     why = CHANGED_SINCE.filled(files=", ".join(changed)) if changed else None
     header = header_of(folder / CARD, header_stated(license, base_model))

@@ -18,7 +18,7 @@ from ..reading import catalogue
 from ..reading.catalogue import Entry
 from ..reading.files import CARD
 from ..repos.doors import SENTENCE_TRANSFORMERS
-from ..repos.report import FILE, Report, changed_files, read_report
+from ..repos.report import FILE, Report, changed_files, check_formats, read_report
 from ..sources import SOURCES
 from ..ways_out import finishing
 from ..words import Words
@@ -43,6 +43,7 @@ from .card_words import (
     TEXT_ALONE,
     Language,
 )
+from .markdown import code, plain, sentence
 from .model_facts import Model, model_of_entry, model_of_folder
 from .unverified import NO_REPORT, why_unverified
 
@@ -76,6 +77,8 @@ def render(folder: Path, *, repo: str, unverified: Words | None = None) -> str:
     """
     report = _readable_report(folder, unverified)
     edited = report is not None and unverified is not None and bool(changed_files(folder, report))
+    if report is not None:
+        check_formats(folder, report)
     header = header_of(folder / CARD, NOTHING_STATED)
     return render_folder(folder, report, repo, why_unverified(report, unverified), header, edited)
 
@@ -208,7 +211,7 @@ def _words(model: Model, entry: Entry | None, report: Report | None, repo: str, 
         "positions": model.positions,
         "trained_length": report.conversion["trained_context_length"] if report else None,
         "lower_case": model.lower_case and not any(CASING in limit.en for limit in limits),
-        "limits": limits,
+        "limits": [Words(sentence(each.en), sentence(each.zh)) for each in limits],
         "ends": model.ends,
         "padding": PADDING[_padding(model.config)],
         "dtypes": ", ".join(model.dtypes),
@@ -253,19 +256,6 @@ def _door_words(repo: str, folder: str) -> dict[str, str]:
 
 def _entry_command(entry: Entry) -> str:
     return shlex.join(entry.command(entry.name))
-
-
-def plain(text: str) -> str:
-    """A text that Markdown shows unchanged."""
-    return re.sub(r"([\\`*\[\]<>|~#])", r"\\\1", shown(" ".join(str(text).split())))
-
-
-def code(text: str) -> str:
-    """A text as a code span: its fence is longer than every run of backticks in it (CommonMark 0.31, 6.1)."""
-    line = shown(text)
-    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
-    pad = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def _python(text: str | list[str]) -> str:

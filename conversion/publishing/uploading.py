@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_zhclip.hub import exchange
+from hf_zhclip.hub import NONSENSE, exchange
 
-from ..errors import InputError, WorkError
+from ..errors import InputError, WorkError, ZhclipError
 from ..reading.files import CARD
 from ..reading.hub_errors import explain, unclear
 from . import card_file
@@ -167,8 +167,10 @@ def _told(repo_id: str, state: str, state_if_unclear: str | None = None) -> Iter
 
     try:
         yield
-    # The client raises RuntimeError for a failed upload, and ValueError for a refused card.
-    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+    except ZhclipError:
+        raise
+    # The client raises RuntimeError for a failed upload, and ValueError for a refused card, too.
+    except (HTTPError, OSError, RuntimeError, *NONSENSE) as error:
         told = explain(error, repo_id)
         after = state_if_unclear if state_if_unclear and unclear(error) else state
         raise type(told)(f"{told} {after}") from error

@@ -14,14 +14,17 @@ from typing import Any, BinaryIO
 import torch
 
 from hf_zhclip.budget import MOST_KEYS, MOST_TEXT_BYTES
+from hf_zhclip.errors import is_memory
 
-from ..errors import InputError
-from .pickles import some
+from ..errors import InputError, WorkError
+from .pickles import reason, some
 
 LOCAL_HEADER = struct.Struct("<26xHH")
 """The lengths of the name and of the extra field in a zip entry's header."""
 
 ENCRYPTED = 0x1
+
+INFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Archive:
@@ -81,12 +84,18 @@ class Archive:
     def text(self, name: str) -> str:
         """A text that may be compressed; all texts together are bounded."""
         entry = self.records[name]
-        self._text_left -= entry.file_size  # zipfile gives no more bytes than this
+        if entry.compress_type not in INFLATED:  # zipfile inflates other methods whole, whatever the record states
+            raise zipfile.BadZipFile(f"its record {entry.filename} is compressed in a way that torch does not use")
+        self._text_left -= entry.file_size
         if self._text_left < 0:
             raise InputError(
                 f"{self.path} holds code of more than {MOST_TEXT_BYTES:,} bytes; the code of a model was wanted."
             )
-        return self._zip.read(entry).decode("utf-8")
+        with self._zip.open(entry) as file:
+            content = file.read(entry.file_size)  # without a number it would inflate a gigabyte at once
+            if len(content) < entry.file_size or file.read(1):
+                raise zipfile.BadZipFile(f"its record {entry.filename} has another length than it states")
+        return content.decode("utf-8")
 
     def flat(self, key: str, dtype: torch.dtype, count: int) -> torch.Tensor:
         """The numbers of `data/KEY` as a flat tensor `(count,)` of this dtype, on the file's own bytes."""
@@ -130,5 +139,14 @@ def _bytes_of(count: Any, dtype: torch.dtype) -> int:
 
 
 def mapped(path: Path, size: int) -> torch.UntypedStorage:
-    """A file's bytes as a storage; a change of them does not reach the file."""
-    return torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+    """A file's bytes as a storage; a change of them does not reach the file.
+
+    Raises:
+        WorkError: the system has no memory for it.
+    """
+    try:
+        return torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+    except RuntimeError as error:
+        if not is_memory(error):
+            raise
+        raise WorkError(f"{path} does not fit into memory: {reason(error)}.") from error

@@ -78,8 +78,10 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt") as file:
             _check_header(path)
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged or truncated: {error}. Fetch it again.") from error
+    except InputError:
+        raise
+    except (SafetensorError, *pickles.DAMAGE) as error:  # torch's words on a shape or a dtype that it does not make
+        raise InputError(f"{path} is damaged or truncated: {pickles.reason(error)}. Fetch it again.") from error
 
 
 def _check_header(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorProperties, TensorStorageMetadata
 
-from hf_zhclip.budget import MOST_SHARES, check_regular
+from hf_zhclip.budget import COMPARED_PER_BYTE, LEAST_SHARE, MIB, MOST_SHARES, check_regular
 
 from ..errors import InputError, WorkError
 from . import torch_pickle
@@ -48,6 +48,12 @@ OF_NO_USE = (
 """Names of data that is not used here; so are paths, as the place where another system saved the folder."""
 
 DTYPES = {name: maker for name, maker in torch_pickle.MAKERS.items() if name.endswith(" itself")}
+
+
+USABLE = frozenset(torch_pickle.DTYPES.values()) | {
+    getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name)
+}
+"""The types of tensors that are read."""
 
 
 def _description(values: Values, arguments: tuple[Any, ...], state: Any) -> Any:
@@ -137,7 +143,7 @@ def _read_metadata(folder: Path) -> _Metadata:
         top = Unpickler(io.BytesIO(content), len(content), _is_known).load()
         if type(top) is not Record or DESCRIPTIONS.get(top.path) != "Metadata":
             raise InputError(f"{path} holds {type(top).__name__}; torch's Metadata was wanted.")
-        found = _described(_Values(MAKERS, len(content)).of(top))
+        found = _described(_Values(MAKERS, len(content)).of(top), len(content))
     except Refused as error:
         raise InputError(
             f"{path} is no metadata of torch.distributed.checkpoint, or is damaged: it names {error}. None of its "
@@ -150,12 +156,15 @@ def _read_metadata(folder: Path) -> _Metadata:
             f"{path} is no metadata of torch.distributed.checkpoint, or is damaged: {reason(error)}. None of its code "
             "was run."
         ) from error
-    _check(found, folder)
+    _check(found, folder, len(content))
     return found
 
 
-def _described(fields: Mapping[str, Any]) -> _Metadata:
-    stored = {str(name): _stored(each) for name, each in fields["state_dict_metadata"].items()}
+def _described(fields: Mapping[str, Any], size: int) -> _Metadata:
+    described = fields["state_dict_metadata"]
+    if sum(len(each["chunks"]) for each in described.values() if type(each) is dict) > size // LEAST_SHARE + 1:
+        raise Foreign("more parts of tensors than it describes")  # one description under many names
+    stored = {str(name): _stored(each) for name, each in described.items()}
     parts = {}
     for key, each in fields["storage_data"].items():
         if type(key) is not tuple:
@@ -176,10 +185,12 @@ def _stored(fields: Any) -> TensorStorageMetadata | str:
     if type(fields) is not dict:
         return "…"
     dtype, size = fields["properties"]["dtype"], fields["size"]
+    if len(fields["chunks"]) > MOST_SHARES:
+        raise ValueError("a tensor of too many parts")
     chunks = [
         ChunkStorageMetadata(torch.Size(each["offsets"]), torch.Size(each["sizes"])) for each in fields["chunks"]
     ]
-    if not isinstance(dtype, torch.dtype) or not _is_size(size) or len(chunks) > MOST_SHARES:
+    if dtype not in USABLE or not _is_size(size):
         raise ValueError("a tensor without a type or a size")
     if any(len(each.offsets) != len(size) or len(each.sizes) != len(size) for each in chunks):
         raise ValueError("a part of a tensor with another number of dimensions")
@@ -297,14 +308,19 @@ def _put(top: dict[Any, Any], place: Iterable[Any], value: Any) -> None:
     top[last] = value
 
 
-def _check(metadata: _Metadata, folder: Path) -> None:
-    """Checks the description of the files against the folder."""
+def _check(metadata: _Metadata, folder: Path, size: int) -> None:
+    """Checks the description of the files, which has `size` bytes, against the folder."""
     names = {place.file for place in metadata.parts.values()}
     if outside := sorted(name for name in names if not is_file_name(name)):
         raise InputError(f"{folder / METADATA} names {some(outside)}; files of its own folder were wanted.")
     if absent := sorted(name for name in names if not (folder / name).is_file()):
         raise InputError(f"{folder / METADATA} names missing files: {some(absent)}. Fetch these files and try again.")
-    wrong = [name for name, stored in metadata.stored.items() if not isinstance(stored, str) and not is_filled(stored)]
+    steps = Steps(size)
+    wrong = [
+        name
+        for name, stored in metadata.stored.items()
+        if not isinstance(stored, str) and not is_filled(stored, steps)
+    ]
     if wrong:
         raise InputError(
             f"{folder / METADATA} does not place all parts of {some(wrong)}: the share of a rank is missing, or two "
@@ -316,7 +332,21 @@ _Box = tuple[tuple[int, int], ...]
 """A part of a tensor: its start and end in each dimension."""
 
 
-def is_filled(stored: TensorStorageMetadata) -> bool:
+class Steps:
+    """The comparisons of parts that a description may cost: some for each of its bytes."""
+
+    def __init__(self, size: int):
+        self.left = COMPARED_PER_BYTE * size + MIB
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise InputError(
+                "The metadata of a torch.distributed.checkpoint folder holds too many parts side by side."
+            )
+
+
+def is_filled(stored: TensorStorageMetadata, steps: Steps | None = None) -> bool:
     """Whether each number of a tensor lies in exactly one of its parts."""
     # A rank without a share records an empty part.
     chunks = [chunk for chunk in stored.chunks if math.prod(chunk.sizes)]
@@ -328,16 +358,17 @@ def is_filled(stored: TensorStorageMetadata) -> bool:
         0 <= start <= end <= size for box in boxes for (start, end), size in zip(box, stored.size, strict=True)
     )
     as_many = sum(math.prod(chunk.sizes) for chunk in chunks) == math.prod(stored.size)
-    return inside and as_many and not _overlap(boxes)
+    return inside and as_many and not _overlap(boxes, steps or Steps(0))
 
 
-def _overlap(boxes: list[_Box]) -> bool:
+def _overlap(boxes: list[_Box], steps: Steps) -> bool:
     if len(boxes) < 2:
         return False
     # Along the dimension with the most divisions, few parts lie side by side.
     axis = max(range(len(boxes[0])), key=lambda axis: len({box[axis] for box in boxes}))
     beside: list[_Box] = []
     for box in sorted(boxes, key=lambda box: box[axis]):
+        steps.spend(len(beside))
         beside = [other for other in beside if other[axis][1] > box[axis][0]]
         if any(all(a < d and c < b for (a, b), (c, d) in zip(box, other, strict=True)) for other in beside):
             return True

@@ -14,13 +14,18 @@ REPORT = "conversion_report.json"
 STATED = "stated_config.json"
 """What the user stated of an original with --config, as `export --to source` writes it beside the weights."""
 
+MOST_FILE_NAME = 255
+"""The bytes of a file's name, by the file systems of every system."""
+
 CARD = "README.md"
 """The file that the hub shows as a repo's page."""
 
 
 def is_file_name(name: Any) -> bool:
     """Whether a foreign value is a plain name inside a folder: no path, and neither `.` nor `..`."""
-    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
+    if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
+        return False
+    return "\0" not in name and len(name.encode(errors="replace")) <= MOST_FILE_NAME
 
 
 def sha256(path: Path) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hf_zhclip.hub import exchange
+from hf_zhclip.hub import NONSENSE, exchange
 from hf_zhclip.telling import near
 
-from ..errors import InputError
+from ..errors import InputError, ZhclipError
 from . import catalogue, hub_modelscope, modules_json
 from .files import REPORT
 from .hints import WEIGHT_SUFFIXES, dangling
@@ -140,7 +140,9 @@ def _download(repo: str, file: str | None, revision: str | None) -> Path:
         wanted = f"file {file}" if file else "file that was listed a moment ago"
         raise InputError(f"{repo} has no {wanted}. Look at its files, and name a file as {repo}:FILE.") from error
     # HTTPError is httpx's or httpx2's, whichever this huggingface_hub uses. A system error here comes from the cache.
-    except (errors.HTTPError, OSError, RuntimeError) as error:
+    except ZhclipError:
+        raise
+    except (errors.HTTPError, OSError, RuntimeError, *NONSENSE) as error:
         told = explain(error, repo)
         raise type(told)(
             f"{repo} could not be downloaded, and is not in the cache. {told} If you meant a file or a folder: there "

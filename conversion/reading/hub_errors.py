@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from json import JSONDecodeError
 from typing import Any
 
 from ..errors import InputError, WorkError, ZhclipError
@@ -100,6 +101,9 @@ def _of_silence(error: BaseException, name: str) -> Told:
             return WorkError, f"The hub at {constants.ENDPOINT} did not answer, or stopped answering: {said}.", remedy
         case ValueError() if FULL.search(str(error)):
             return WorkError, f"The hub has no room for {name}: {' '.join(str(error).split())}.", _more_room(name)
+        case TypeError() | LookupError() | AttributeError() | JSONDecodeError() | UnicodeDecodeError():
+            found = f"The hub at {constants.ENDPOINT} gave an answer that its client does not understand: {said}."
+            return WorkError, found, "Check the network (HF_ENDPOINT, a login page), then run the command again."
         case _:
             return WorkError, f"The exchange with the hub failed for {name}: {said}.", "Run the command again."
 

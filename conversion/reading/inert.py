@@ -10,12 +10,9 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, BinaryIO, ClassVar
 
-from hf_zhclip.budget import MOST_DEPTH, MOST_INTEGER_BYTES, MOST_KEY_LENGTH, most_made
+from hf_zhclip.budget import HASHED_BY_VALUE, MOST_DEPTH, MOST_INTEGER_BYTES, most_made
 
 ATOMS = (str, bytes, int, float, bool, type(None))
-
-HASHED_BY_VALUE = 2**61 - 1
-"""A greater whole number can be made to collide with others in a dict, which would make each step slow."""
 
 
 class Refused(pickle.UnpicklingError):
@@ -44,6 +41,15 @@ class Record:
         self.path, self.arguments, self.state, self.made = path, arguments, None, None
 
 
+class Tuple:
+    """A tuple that is a key. It is hashed by identity, because tuples of numbers can be made to collide."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: tuple[Any, ...]):
+        self.items = items
+
+
 class Set(list):
     """The members of a set in a list, because a set would hash them."""
 
@@ -55,8 +61,7 @@ def _dict(*arguments: Any) -> dict[Any, Any]:
         raise pickle.UnpicklingError("a dict is made of several things")
     for content in arguments:
         for key, value in content.items() if type(content) is dict else content:
-            _check_key(key)
-            found[key] = value
+            found[_key(key)] = value
     return found
 
 
@@ -68,18 +73,14 @@ CONTAINERS: Mapping[str, Callable[..., Any]] = {
 """The names whose result later opcodes fill."""
 
 
-def _check_key(key: Any) -> None:
-    """Refuses a key of a dict that is expensive to hash, or can be made to collide."""
-    if type(key) is str or type(key) is Record:
-        return
+def _key(key: Any) -> Any:
+    """A key of a dict; refuses a key that is expensive to hash, or can be made to collide."""
+    if type(key) in (str, bytes, float, bool, type(None), Record):
+        return key
     if type(key) is int and -HASHED_BY_VALUE < key < HASHED_BY_VALUE:
-        return
-    if type(key) in (bytes, float, bool, type(None)):
-        return
-    if type(key) is tuple and len(key) <= MOST_KEY_LENGTH and all(type(each) is not tuple for each in key):
-        for each in key:
-            _check_key(each)
-        return
+        return key
+    if type(key) is tuple:
+        return Tuple(key)
     raise pickle.UnpicklingError(f"a dict has a {type(key).__name__} as a key; a text or a small number was wanted")
 
 
@@ -186,8 +187,7 @@ class Unpickler(pickle._Unpickler):
         target = self.stack[-1]  # type: ignore[attr-defined]
         if type(target) is not dict or len(items) % 2:
             raise pickle.UnpicklingError(f"items are set in a {type(target).__name__}")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            _check_key(key)
+        for key, value in zip(map(_key, items[::2]), items[1::2], strict=True):
             if key in target and target[key] is not value:
                 raise pickle.UnpicklingError(f"a dict has the key {key!r:.60} twice")
             target[key] = value

@@ -5,7 +5,6 @@ Tensors are memory-mapped: this module reads their headers, and a later computat
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -427,16 +426,20 @@ def _read_shards(index: Path) -> Checkpoint:
         raise InputError(f"{index}: weight_map names {some(wrong)}; wanted names of files in the index's own folder.")
     names = sorted(set(places.values()))
     if absent := [name for name in names if not (index.parent / name).is_file()]:
-        raise InputError(f"{index} names missing shards: {', '.join(absent)}. Fetch these files and try again.")
-    shards = [open_file(index.parent / name) for name in names]
-    counts = Counter(key for shard in shards for key in shard.top)
-    if twice := [key for key, count in counts.items() if count > 1]:
-        raise InputError(f"{index}: several shards hold {some(twice)}, so the shards are not from the same model.")
-    if wrong := sorted(map(str, counts.keys() ^ places.keys())):
+        raise InputError(f"{index} names missing shards: {some(absent)}. Fetch these files and try again.")
+    tensors: dict[Any, Any] = {}
+    for name in names:
+        shard = open_file(index.parent / name)
+        # At once, because thousands of links may lead to one shard.
+        if twice := [key for key in shard.top if key in tensors]:
+            raise InputError(f"{index}: several shards hold {some(twice)}, so the shards are not from the same model.")
+        if not shard.top:
+            raise InputError(f"{index} names {name}, which holds no tensors; a shard of the model was wanted.")
+        tensors |= shard.top
+    if wrong := sorted(map(str, tensors.keys() ^ places.keys())):
         raise InputError(f"{index} and its shards do not hold the same keys: {some(wrong)}.")
-    found = unwrap({key: tensor for shard in shards for key, tensor in shard.top.items()}, index)
     files = (index, *(index.parent / name for name in names))
-    return _checkpoint(index, files, f"{shards[0].kind}, {len(shards)} shards", found)
+    return _checkpoint(index, files, f"{shard.kind}, {len(names)} shards", unwrap(tensors, index))
 
 
 def _refuse_kinds(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -22,9 +22,9 @@ from .archive import Archive
 from .inert import Foreign, Maker, Record, Unpickler, Values
 from .torch_pickle import DTYPES, Stored
 
-CLASS = re.compile(r"^class (\w+)(?:\((\w*)\))?:\n((?:  .*\n|\n)*)", re.MULTILINE)
-TENSORS = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
-"""Finds the attributes that belong to the state_dict() in the text of a module's class."""
+CLASS = re.compile(r"class (\w+)(?:\((\w*)\))?:")
+TENSORS = re.compile(r"  __(?:parameters|buffers)__ = \[(.*)\]")
+"""The line of a module's class with the attributes that belong to the state_dict()."""
 
 WAY_OUT = (
     "If you trust the file, load it with torch.jit.load(FILE) and save its weights: "
@@ -141,11 +141,19 @@ class _Module:
 
 
 def _classes(code: str) -> dict[str, set[str] | None]:
+    """The classes of a file, line by line: an expression over whole classes would take memory for each line."""
     found: dict[str, set[str] | None] = {}
-    for name, base, body in CLASS.findall(code):
-        tensors = TENSORS.findall(body)
-        names = set(re.findall(r'"([^"]*)"', ",".join(tensors))) if base == "Module" else None
-        found.setdefault(name, names)
+    names: set[str] | None = None
+    for line in io.StringIO(code):
+        line = line.rstrip("\n")
+        if line.startswith("class ") and (head := CLASS.fullmatch(line)):
+            names = set() if head[2] == "Module" else None
+            if found.setdefault(head[1], names) is not names:
+                names = None  # the first class of a name counts
+        elif line and not line.startswith("  "):
+            names = None
+        elif names is not None and (tensors := TENSORS.fullmatch(line)):
+            names.update(each[1] for each in re.finditer(r'"([^"]*)"', tensors[1]))
     return found
 
 

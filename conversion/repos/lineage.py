@@ -1,5 +1,6 @@
 """The repo that a training started from (the base), and how the trained weights differ from its weights."""
 
+import copy
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ from ..reading.read import Checkpoint
 from ..ways_out import finishing
 from .pieces import same_bits
 from .provenance import published_at
-from .report import FILE, Report, changed_files, read_report
+from .repo import UNBUILDABLE
+from .report import FILE, Report, changed_files, check_formats, read_report
 
 TOWERS = {
     "text": ("text_model.", "text_projection."),
@@ -86,7 +88,7 @@ def base_named(named: str | Path) -> Base:
             f"--base {named} differs from the repo that its report describes ({why}). Name the repo in its state "
             f"before the training, or convert its original again (`{report.conversion['command']}`)."
         )
-    return Base(read.name, folder, published_at(read), report, read.tensors)
+    return _checked(Base(read.name, folder, published_at(read), report, read.tensors))
 
 
 def _left_in(trained: Checkpoint) -> Base:
@@ -113,7 +115,21 @@ def _left_in(trained: Checkpoint) -> Base:
             f"{', '.join(other)}. The folder does not show their former content. {command} finishes the folder; "
             f"{WHICH}. If no copy of REPO is left, convert the original again (`{report.conversion['command']}`)."
         )
-    return Base(trained.name, folder, published_at(trained), report, None)
+    return _checked(Base(trained.name, folder, published_at(trained), report, None))
+
+
+def _checked(base: Base) -> Base:
+    """Refuses a base whose report records no config or no known format: it may be a stranger's."""
+    from hf_zhclip import ZhCLIPConfig
+
+    check_formats(base.folder, base.report)
+    try:
+        ZhCLIPConfig.from_dict(copy.deepcopy(base.config))
+    except UNBUILDABLE as error:
+        raise InputError(
+            f"No model can be built from the config that {base.folder / FILE} records. {error}"
+        ) from error
+    return base
 
 
 def _may_change(name: str) -> bool:

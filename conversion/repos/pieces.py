@@ -70,7 +70,9 @@ def write_safetensors(
                 cast = piece.to(dtypes[key])
                 if not (allow_nonfinite or is_finite(cast)):
                     nonfinite.append(key)
-                file.write(_bytes(cast).numpy())
+                # torch copies without Python's lock. A read of a mapped file that became shorter stops the thread for
+                # ever, and with the lock also the thread that tells it.
+                file.write(_bytes(cast).clone().numpy())
                 advance(cast.nbytes)
     return list(dict.fromkeys(nonfinite))
 

@@ -121,6 +121,13 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
         )
 
 
+UNBUILDABLE = (
+    *(StrictDataclassError, ValueError, TypeError, RuntimeError, ArithmeticError),
+    *(LookupError, AttributeError, ImportError),
+)
+"""What transformers raises for a config of which no model can be built."""
+
+
 def build(path: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """The ZhCLIPConfig of a repo's config.json, and the keys and shapes of its model.
 
@@ -133,16 +140,7 @@ def build(path: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
         config = ZhCLIPConfig.from_pretrained(path)
         with torch.device("meta"):
             model = ZhCLIPModel(config) if config.vision_config is not None else ZhCLIPTextModel(config)
-    except (
-        StrictDataclassError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        ArithmeticError,
-        LookupError,
-        AttributeError,
-        ImportError,
-    ) as error:
+    except UNBUILDABLE as error:
         raise InputError(f"No model can be built from {path / 'config.json'}. {error}") from error
     return config, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 

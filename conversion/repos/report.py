@@ -343,6 +343,22 @@ def read_report(folder: Path) -> Report:
     return report
 
 
+def check_formats(out: Path, report: Report) -> None:
+    """Refuses a report with unknown source formats: it is false, or a later version wrote it.
+
+    Raises:
+        InputError: see above.
+    """
+    from ..sources import SOURCES  # whose modules use this one
+
+    formats = [source["format"] for source in report.sources]
+    if not formats or any(each not in SOURCES for each in formats):
+        raise InputError(
+            f"{out / FILE} names the formats {', '.join(map(repr, formats)) or 'none'}; the known formats are "
+            f"{', '.join(sorted(SOURCES))}. {finish_it(out)}"
+        )
+
+
 def write_beside(path: Path, report: Report, force: bool) -> None:
     """Writes a report outside of its repo, in one step.
 

@@ -12,6 +12,7 @@ from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
 from hf_zhclip.errors import is_fault
 from hf_zhclip.json_files import brief
+from hf_zhclip.tokenizer_files import check_added_tokens
 
 from ..errors import InputError
 from .mending import mending
@@ -333,6 +334,7 @@ def openai_clip_tokenizer(vocabulary: Path | None, context_length: int) -> PreTr
 @contextmanager
 def _read_by_the_library(place: Path) -> Iterator[None]:
     """Reports a library's errors about a vocabulary's files; the library also checks fields that are not read here."""
+    check_added_tokens(place if place.is_dir() else place.parent)
     try:
         yield
     except BaseException as error:

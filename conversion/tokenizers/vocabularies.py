@@ -13,6 +13,7 @@ from tokenizers import pre_tokenizers
 
 from hf_zhclip.budget import MOST_JSON_BYTES, MOST_ROWS, MOST_TEXT_BYTES
 from hf_zhclip.json_files import Field, brief, check_each, check_fields, is_kind, parse_json
+from hf_zhclip.tokenizer_files import check_lengths, check_steps
 
 from ..errors import InputError
 from .mending import MENDING_STEPS
@@ -475,6 +476,7 @@ def _checked_tokenizer(content: dict, file: Path) -> tuple[dict, dict, list[dict
     check_fields(content, TOKENIZER, str(file))
     added = content.get("added_tokens", [])
     check_each(added, ADDED_TOKEN, f"{file}, added_tokens")
+    check_steps(content, file)
     return content, content.get("model") or {}, added
 
 
@@ -498,7 +500,8 @@ def bert_normalizer(folder: Path) -> dict:
 
 
 def _check_ids(ids: Mapping[str, Any], file: Path) -> None:
-    """Refuses ids that are no rows of an embedding, and an id that two tokens share."""
+    """Refuses ids that are no rows of an embedding, an id that two tokens share, and tokens that are no words."""
+    check_lengths(ids, file)
     for token, number in ids.items():
         if not is_kind(number, (int,)) or not 0 <= number < MOST_ROWS:
             raise InputError(
@@ -511,6 +514,7 @@ def _check_ids(ids: Mapping[str, Any], file: Path) -> None:
 
 
 def check_vocabulary(vocab: Sequence[str], file: Path | str = "the vocabulary") -> None:
+    check_lengths(vocab, file)
     if absent := [token for token in SPECIAL_TOKENS.values() if token not in vocab]:
         raise InputError(
             f"found no {', '.join(absent)} among the {len(vocab)} tokens of {file}; wanted a BERT vocabulary, "

@@ -27,8 +27,16 @@ MOST_NAME_LENGTH = 1_000
 MOST_KEYS = 50_000
 """The storages, records or modules of one file, beside the model's: an optimizer has three for each weight."""
 
-MOST_SIDE = 2**13
-"""The side of a prepared picture in pixels: the largest known model takes 448."""
+MOST_SIDE = 768
+"""The side of a prepared picture in pixels: the largest known model takes 448. A proof at 1,024 takes 1.2 GB."""
+
+MOST_LAYERS, BYTES_PER_LAYER = 24, 2**23
+"""The layers of a tower, and one more for each 8 MB of weights: the proof runs a layer for 0.3 seconds or longer. The
+largest known model has 48 layers in 2 GB."""
+
+MOST_ATTENDED, ATTENDED_PER_BYTE = 2**24, 1 / 16
+"""The numbers of one attention: heads, times the square of the positions. For each byte of the weights there may be a
+sixteenth more: the largest known model, of 1.9 GB, has 17 million."""
 
 MOST_PREFIXES = 1_000
 """The beginnings of keys under which a known model is looked for: a large ViT has a hundred that ten keys share."""
@@ -51,20 +59,35 @@ MOST_SHARDS = 1_000_000
 MOST_SHARES = 1_024
 """The parts of a tensor in a distributed checkpoint, which are compared with each other: one for each rank."""
 
+LEAST_SHARE, COMPARED_PER_BYTE = 16, 1
+"""A part of a tensor takes at least 16 bytes of the description; its parts are compared once for each byte."""
+
 MOST_DIGITS = 100
 """The most digits of a whole number in JSON: transformers writes 10^30 for "no limit"."""
 
 MOST_INTEGER_BYTES = 32
 """A whole number in a pickle: the state of numpy's generators has 16 bytes."""
 
-MOST_KEY_LENGTH = 16
-"""The items of a tuple that is a key in a pickle: hashing a tuple hashes all of its items again, each time."""
+HASHED_BY_VALUE = 2**61 - 1
+"""Whole numbers that are keys or ids lie below: greater numbers can be made to collide, so that each step is slow."""
 
 MOST_ROWS = 2**22
 """The rows of an embedding: a vocabulary of 1.2 million words is the largest known."""
 
+MOST_ADDED_TOKENS = 2_000
+"""The tokens that are added to a vocabulary, which transformers compares with each other: XLM-R has five."""
+
+MOST_TOKEN_LENGTH = 1_000
+"""The characters of a token: the longest of XLM-R has 16. Libraries build a tree as deep as the longest."""
+
+MOST_REPLACEMENT, MOST_MAP_DEPTH = 1_024, 64
+"""The bytes of a replacement in a character map, of which XLM-R's longest has 33; and of what is replaced, 18."""
+
 MADE_PER_BYTE, SPARE_BYTES = 4, 64 * MIB
 """What a file's content may take in memory or on disk: a few times its size, as tied weights do, and a little more."""
+
+ROWS_PER_BYTE = 16
+"""The bytes that a parquet's rows may take for each byte of the file: five captions repeat a picture four times."""
 
 
 def most_made(size: int) -> int:

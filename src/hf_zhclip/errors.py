@@ -25,9 +25,19 @@ class InputError(ZhclipError, ValueError):
     exit_code = 2
 
 
-def is_fault(error: BaseException) -> bool:
-    """Whether an exception tells a fault: an Exception, or a panic of Rust code, which is none.
+def is_memory(error: BaseException) -> bool:
+    """Whether memory ran out: a card's, or the processor's; torch and imports say so in errors of other classes."""
+    words = ("not enough memory", "allocate memory", "out of memory", "failed to map segment")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and any(each in str(error) for each in words)
+    )
 
-    The class of panics (PyO3's) cannot be imported.
-    """
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an exception is a panic of Rust code, whose class (PyO3's) cannot be imported."""
+    return type(error).__name__ == "PanicException"
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception tells a fault: an Exception, or a panic of Rust code, which is none."""
+    return isinstance(error, Exception) or is_panic(error)

@@ -1,8 +1,11 @@
 """An exchange with the Hugging Face hub: its amounts go to a terminal alone, and a silent hub is given up."""
 
+import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from huggingface_hub import set_client_factory
@@ -15,6 +18,15 @@ SILENCE = 60.0
 TRIES = 2
 """Requests that a thread makes to a hub that answers none of them; the client itself makes up to seven."""
 
+LONGEST_WAIT = 300.0
+"""Seconds; the Hugging Face hub counts requests in windows of this length."""
+
+LIMIT = re.compile(r";\s*t=(?P<seconds>\d{1,9})")
+"""The hub's header ratelimit: `"api";r=0;t=55`."""
+
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError)
+"""What the client raises for an answer of another kind than it expects, as a login page of a network is."""
+
 _unanswered = threading.local()
 
 
@@ -24,6 +36,7 @@ def exchange() -> Iterator[None]:
     from huggingface_hub.utils import _http  # here, because a release may move it, and most runs ask no hub
 
     _unanswered.count = 0
+    _ask_for_no_agents()
     before = _http._GLOBAL_CLIENT_FACTORY  # no function gives it
     set_client_factory(_patient(before))
     try:
@@ -31,6 +44,17 @@ def exchange() -> Iterator[None]:
             yield
     finally:
         set_client_factory(before)
+
+
+def _ask_for_no_agents() -> None:
+    """Keeps newer clients from a request of their own: they ask each hub for a list of programs, and keep the answer.
+
+    An answer that is no such list would end every request of every program for a day in a traceback.
+    """
+    with suppress(ImportError):
+        from huggingface_hub.utils import _detect_agent
+
+        _detect_agent._registry = _detect_agent._EMPTY_REGISTRY
 
 
 def _patient(factory: Callable[[], Any]) -> Callable[[], Any]:
@@ -63,4 +87,25 @@ def _limit(request: Any) -> None:
 
 
 def _answered(response: Any) -> None:
+    """Counts an answer, and ends a request that the client would repeat after a long wait.
+
+    Raises:
+        HfHubHTTPError: the hub wants the client to wait for longer than `LONGEST_WAIT`.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
     _unanswered.count = 0
+    if response.status_code >= 400 and (wait := _wait(response.headers)) > LONGEST_WAIT:
+        raise HfHubHTTPError(f"it wants {wait:.0f} seconds to pass before the next request", response=response)
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    """The seconds that a hub wants its client to wait; 0 where it states none."""
+    limit, after = LIMIT.search(headers.get("ratelimit", "")), headers.get("Retry-After", "").strip()
+    seconds = float(limit["seconds"]) if limit else 0.0
+    if after.isdecimal():
+        return max(seconds, float(after))
+    try:
+        return max(seconds, parsedate_to_datetime(after).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):  # no date; the client does not heed it
+        return seconds

@@ -81,12 +81,28 @@ A small file may state any size. Pillow alone would take a file of 1 MB whose pi
 MOST_SIDE = 2**20
 """The longer side of a picture in pixels: for each of them, Pillow's filters take up to 48 bytes."""
 
+COPIES = {"AVIF": 2, "WEBP": 3, "JPEG2000": 4}
+"""Formats whose decoders hold a picture several times: a part of these pixels is the most."""
+
+MOST_SCANS, MOST_SCANNED = 16, 2**32
+"""A JPEG may have 16 scans; or more, if all of them pass over 4 billion pixels at most. Usual are 1 and 10."""
+
+SCAN = b"\xff\xda"
+
+HOLDERS = {
+    **{b"\0\0\1\0": "ICO", b"icns": "ICNS", b"BLP": "BLP", b"SIMPLE": "FITS"},
+    **{bytes((0x1C, record)): "IPTC" for record in range(1, 10)},
+}
+"""The first bytes of formats that hold a picture of another format, or packed bytes, whose size shows when it fills
+memory."""
+
 
 def _check_size(image: PIL.Image.Image, file: BinaryIO | BytesIO, shown: str) -> None:
     place = file.tell()
-    most = MOST_PIXELS + PIXELS_PER_BYTE * file.seek(0, os.SEEK_END)
-    file.seek(place)
-    if image.width * image.height > most:
+    size = file.seek(0, os.SEEK_END)
+    most = (MOST_PIXELS + PIXELS_PER_BYTE * size) // COPIES.get(image.format or "", 1)
+    pixels = image.width * image.height
+    if pixels > most:
         raise ValueError(
             f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
             "for a file of this size."
@@ -96,6 +112,32 @@ def _check_size(image: PIL.Image.Image, file: BinaryIO | BytesIO, shown: str) ->
             f"found {shown}, a picture of {image.width} x {image.height} pixels; a side of at most {MOST_SIDE:,} was "
             "wanted."
         )
+    if image.format in ("JPEG", "MPO") and (scans := _scans(file)) > MOST_SCANS and scans * pixels > MOST_SCANNED:
+        raise ValueError(
+            f"found {shown}, a JPEG of {scans:,} scans over {image.width} x {image.height} pixels; at most "
+            f"{MOST_SCANS} scans were wanted for a picture of this size."
+        )
+    file.seek(place)
+
+
+def _scans(file: BinaryIO | BytesIO) -> int:
+    """The scans of a JPEG: no other place of its picture holds these two bytes."""
+    file.seek(0)
+    count, last = 0, b""
+    while block := file.read(2**20):
+        count += block.count(SCAN) + ((last + block[:1]) == SCAN)
+        last = block[-1:]
+    return count
+
+
+def _check_holder(file: BinaryIO | BytesIO, shown: str) -> None:
+    place = file.tell()
+    head = file.read(8)
+    file.seek(place)
+    if kind := next((kind for start, kind in HOLDERS.items() if head.startswith(start)), None):
+        raise ValueError(
+            f"found {shown}, a file of the type {kind}, which is not read; a PNG, a JPEG or the like was wanted."
+        )
 
 
 def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTURE) -> PIL.Image.Image:
@@ -104,6 +146,7 @@ def read_picture(file: BinaryIO | BytesIO, shown: str, unknown: str = _NO_PICTUR
     Raises:
         ValueError: the file holds no picture, or cannot be read to its end.
     """
+    _check_holder(file, shown)
     try:
         image = PIL.Image.open(file)
     except PIL.UnidentifiedImageError as error:

@@ -11,6 +11,7 @@ from typing import Any
 from .budget import MOST_KEYS, MOST_ROWS, MOST_SIDE, check_regular
 from .errors import InputError
 from .json_files import Field, brief, check_each, check_fields, is_kind, read_any_json
+from .tokenizer_files import check_added_tokens, check_lengths, check_steps
 
 AGAIN = "Convert the original again, or take the repo from a place that you trust."
 
@@ -50,6 +51,7 @@ def check_files(folder: Path) -> None:
     _check_config(found.get("config.json", {}), folder)
     _check_weights(folder, found.get(INDEX))
     _check_tokenizer(folder / "tokenizer.json", found.get("tokenizer.json"))
+    check_added_tokens(folder)
     for name in ("processor_config.json", "preprocessor_config.json"):
         _check_pictures(folder / name, found.get(name))
 
@@ -105,8 +107,16 @@ def _check_tokenizer(file: Path, content: Any) -> None:
     ids += [token["id"] for token in content.get("added_tokens", ())]
     if wrong := [each for each in ids if not is_kind(each, (int,)) or not 0 <= each < MOST_ROWS]:
         raise InputError(f"found the id {brief(wrong[0])} in {file}; wanted a whole number from 0 to {MOST_ROWS - 1}.")
+    check_lengths(vocabulary if isinstance(vocabulary, dict) else _pieces(vocabulary), file)
+    check_steps(content, file)
     for template in _templates(content.get("post_processor")):
         _check_template(template, file)
+
+
+def _pieces(vocabulary: Any) -> Iterator[Any]:
+    """The pieces of a unigram model."""
+    for each in vocabulary if isinstance(vocabulary, list) else ():
+        yield each[0] if isinstance(each, list) and each else None
 
 
 def _templates(processor: Any) -> Iterator[Mapping[str, Any]]:

@@ -238,7 +238,7 @@ def _recover(out: Path) -> None:
 
 
 def _remove(staged: Path) -> None:
-    if staged.is_dir():
+    if staged.is_dir() and not staged.is_symlink():
         shutil.rmtree(staged)
     elif os.path.lexists(staged):
         staged.unlink()

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 
 HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: a terminal obeys them
@@ -48,8 +49,15 @@ def masked(text: str) -> str:
     return TOKEN.sub(r"\1\2\3***", USER_INFO.sub("***@", text))
 
 
+LONGEST_NAME, MOST_NAMES = 100, 1_000
+"""A longer name is no typing error; comparing takes a millisecond for each known name of this length."""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """A sentence that proposes the known names nearest to a mistyped name, with a space before it; or nothing."""
-    names = {each.casefold(): each for each in known}
+    if len(name) > LONGEST_NAME:
+        return ""
+    known = islice(known, MOST_NAMES)
+    names = {each.casefold(): each for each in known if len(each) <= LONGEST_NAME}
     found = [names[each] for each in get_close_matches(name.casefold(), names, n=3, cutoff=0.75)]
     return f" Did you mean {' or '.join(found)}?" if found else ""

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from . import signals  # here and below, so that an interrupt meanwhile is told in words
 
-        with signals.raised():
+        with signals.raised(to_the_end=arguments is None):
             from . import command_line
 
             return command_line.main(arguments)

@@ -58,15 +58,33 @@ def _run(arguments: Sequence[str] | None) -> int:
         as_json = options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from hf_zhclip.errors import ZhclipError  # loads transformers
-
         try:
             return command(options, as_json)
-        except ZhclipError as error:
-            streams.tell(f"zhclip: {error}")
-            return error.exit_code
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of Rust code is no Exception
+            if (told := _told(error)) is None:
+                raise
+            streams.tell(f"zhclip: {told}")
+            return told.exit_code
     finally:
         sys.stdout.flush()  # here, so that main notices a reader that went away
+
+
+def _told(error: BaseException) -> Any:
+    """The error that is told in words, a ZhclipError; None where a traceback is due."""
+    from hf_zhclip.errors import ZhclipError, is_memory, is_panic  # loads transformers
+
+    first = str(error).strip().partition("\n")[0]
+    if is_memory(error):
+        return ZhclipError(
+            f"the memory does not suffice: {first or 'no more was given'}. No half-written file was left."
+        )
+    if is_panic(error):
+        return ZhclipError(
+            f"a package failed: {first}. A tokenizer.json that somebody changed makes the package tokenizers fail so."
+        )
+    return error if isinstance(error, ZhclipError) else None
 
 
 def _options(arguments: Sequence[str] | None) -> dict[str, Any]:

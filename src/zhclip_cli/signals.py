@@ -21,12 +21,16 @@ class Ended(KeyboardInterrupt):
 
 
 @contextmanager
-def raised() -> Iterator[None]:
+def raised(to_the_end: bool = False) -> Iterator[None]:
     """Raises `Ended` in the main thread at the first signal, and ignores further signals, so that nothing stays.
 
     A signal that was ignored before, as by `nohup`, is ignored still. A thread ends the process where an exception
     cannot: where a library holds the main thread for too long, and where a file became shorter under a memory map, so
     that the system sends SIGBUS for each try to read it.
+
+    Args:
+        to_the_end: nothing else follows in this process: from the first signal or the block's end on, a signal changes
+            neither its last words nor its exit code. The thread still ends a process that does not end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets no other thread handle signals
@@ -45,11 +49,16 @@ def raised() -> Iterator[None]:
         _abandon()
         raise
     finally:
-        over.set()
-        signal.set_wakeup_fd(woken)
         for number in handled:
-            signal.signal(number, before[number])
-        os.close(writer)  # the thread reads the end, and ends
+            signal.signal(number, _noted if to_the_end else before[number])
+        if not to_the_end:
+            over.set()
+            signal.set_wakeup_fd(woken)
+            os.close(writer)  # the thread reads the end, and ends
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """Does nothing: Python has written the number to the thread."""
 
 
 def _number(name: str) -> int | None:

@@ -63,6 +63,13 @@ def answer_here(request: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(native_process.compute(json.loads(json.dumps(request)))))
 
 
+def list_operators_once(patch: pytest.MonkeyPatch) -> None:
+    """Lets torch's exporter list its operators once a process: for each graph this takes half a second."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+
+
 def save_time(patch: pytest.MonkeyPatch) -> None:
     """Verifies as `verify_here`, and writes a card of one line: a card reads the whole folder again."""
     verify_here(patch)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import sys
@@ -11,11 +12,11 @@ import lmdb
 import pytest
 
 import zhclip_cli
-from hf_zhclip.data import FORMATS, WRITERS, Text, prepare, read
+from hf_zhclip.data import FORMATS, WRITERS, Text, prepare, preparing, read
 from hf_zhclip.data.writers import lmdb_folder, parquet_files
 from hf_zhclip.errors import InputError, WorkError
 
-from tests.conversion.helpers import contents
+from tests.conversion.helpers import contents, entries
 from tests.data.made import colours, picture, tsv, write
 
 
@@ -426,3 +427,38 @@ def test_the_help_names_every_format():
     from zhclip_cli import data
 
     assert (data.FORMATS, data.WRITERS) == (tuple(FORMATS), tuple(WRITERS))
+
+
+# Data that change meanwhile
+
+
+def a_folder(place):
+    write(place, **{"1猫.png": picture(), "2狗.png": picture("blue")})
+    return place / "1猫.png"
+
+
+def a_tsv(place):
+    return tsv(place) / "valid_imgs.tsv"
+
+
+def an_lmdb(place):
+    prepare(tsv(place.with_name("before")), place, to="lmdb")
+    return place / "valid" / "imgs" / "data.mdb"
+
+
+@pytest.mark.parametrize("make", [a_folder, a_tsv, an_lmdb])
+@pytest.mark.parametrize("change", [lambda file: os.truncate(file, 40), lambda file: file.write_bytes(bytes(9000))])
+def test_pictures_that_change_after_they_were_checked_are_not_written(make, change, tmp_path, monkeypatch):
+    file = make(tmp_path / "in")
+    before = entries(tmp_path)
+    check = preparing.cleaned
+
+    def changing(*given, **named):
+        found = check(*given, **named)
+        change(file)
+        return found
+
+    monkeypatch.setattr(preparing, "cleaned", changing)
+    with pytest.raises(InputError, match="changed after it was checked|cannot be read any more"):
+        prepare(tmp_path / "in", tmp_path / "OUT", to="tsv")
+    assert entries(tmp_path) == before

@@ -10,6 +10,7 @@ from pathlib import Path
 ENVIRONMENT = {
     **{"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"},
     **{"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONWARNINGS": "ignore"},
+    **{"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"},
 }
 
 

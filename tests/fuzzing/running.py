@@ -145,7 +145,10 @@ def _watch(event: str, given: tuple) -> None:
     if isinstance(path, int):
         return
     path = os.path.abspath(os.fsdecode(path))
-    if path != str(place) and not path.startswith((f"{place}{os.sep}", "/dev/")):
+    # The package datasets keeps its copies in the cache.
+    if path != str(place) and not path.startswith(
+        (f"{place}{os.sep}", f"{os.environ.get('HF_HOME', place)}", "/dev/")
+    ):
         _watched["seen"].append(f"{event} {path}")
 
 

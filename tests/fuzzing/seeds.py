@@ -87,6 +87,28 @@ def of_vocabulary(folder: Path) -> Original:
     return Original(original.source, {**original.arguments, "tokenizer": folder / "vocab.txt"})
 
 
+def of_base(folder: Path) -> Original:
+    """Trained weights, and the repo that their training started from."""
+    import pytest
+    from safetensors.torch import load_file, save_file
+
+    from hf_zhclip.conversion import convert
+
+    from tests.conversion.helpers import save_time
+
+    (folder / "original").mkdir()
+    original = FAMILIES["cn_clip_vit"](folder / "original")
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        convert(original.source, folder / "base", **original.arguments)
+    shutil.rmtree(folder / "original")
+    shutil.copytree(folder / "base", folder / "trained", ignore=shutil.ignore_patterns("*report.json", "*.md", "*.py"))
+    weights = load_file(folder / "base" / "model.safetensors")
+    trained = {name: tensor * 1.01 for name, tensor in weights.items()}
+    save_file(trained, folder / "trained" / "model.safetensors", {"format": "pt"})
+    return Original(folder / "trained", {"base": folder / "base"})
+
+
 CONTAINERS: dict[str, Callable[[Path], Original]] = {
     "old torch": of_old_torch,
     "half": of_half,
@@ -94,6 +116,7 @@ CONTAINERS: dict[str, Callable[[Path], Original]] = {
     "distributed": of_distributed,
     "shards": of_shards,
     "vocabulary": of_vocabulary,
+    "base": of_base,
 }
 
 
@@ -120,6 +143,20 @@ def of_lmdb(folder: Path) -> None:
 
     prepare(made.tsv(folder / "tsv"), folder / "data", to="lmdb")
     shutil.rmtree(folder / "tsv")
+
+
+def of_taiyi(folder: Path) -> None:
+    made.write(folder, **{f"{key}.jpg": made.picture(format="JPEG") for key in ("100", "b")})
+    lines = ("100#0\t一只猫", "100#1\t红色", "b#0\t狗")
+    (folder / "captions.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def of_parquet(folder: Path) -> None:
+    import datasets
+
+    features = {"image": datasets.Image(), "text": datasets.Value("string")}
+    rows = {"image": [{"bytes": made.picture(), "path": None}] * 2, "text": ["一只猫", "狗"]}
+    datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(folder / "train.parquet")
 
 
 def of_recipe(folder: Path) -> None:
@@ -212,6 +249,8 @@ SEEDS: dict[str, Callable[[Path], Any]] = {
     "data folder": of_folder,
     "data jsonl": of_json_lines,
     "data lmdb": of_lmdb,
+    "data taiyi": of_taiyi,
+    "data parquet": of_parquet,
     "recipe": of_recipe,
     "notes": of_notes,
     "export": of_export,

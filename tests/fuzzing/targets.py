@@ -12,38 +12,41 @@ STAGES = ("read", "detect", "describe", "map", "write")
 """The steps of a conversion, of which each has to be reached by many cases."""
 
 
+PATHS = ("source", "config", "vision", "tokenizer", "base")
+"""The arguments of a conversion that are places in the seed."""
+
+
 class Reached(Exception):
     """The end of what is tried: the proof, which works in a process of its own."""
 
 
 def convert(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:
     """`convert` up to the proof, whose steps are named by what the pipeline calls."""
-    from hf_zhclip.conversion import pipeline
+    from hf_zhclip.conversion import finetuned, pipeline
     from hf_zhclip.conversion.detection import parts
 
     asked = json.loads((folder.parent / "asked.json").read_text(encoding="utf-8"))
-    paths = {
-        name: folder / value for name, value in asked.items() if name in ("source", "config", "vision", "tokenizer")
-    }
+    paths = {name: folder / value for name, value in asked.items() if name in PATHS}
     steps = {
         (parts, "read_source"): "read",
         (parts, "detect_published"): "detect",
         (pipeline, "describe"): "describe",
         (pipeline, "prepare"): "map",
         (pipeline, "write_weights"): "write",
+        (finetuned, "base_of"): "base",
+        (finetuned, "write_weights"): "base: write",
     }
     kept = {(module, name): getattr(module, name) for module, name in steps}
     for (module, name), step in steps.items():
         setattr(module, name, _named(kept[module, name], step, reach))
-    kept |= {(pipeline, "_prove"): pipeline._prove}
-    waiting, pipeline.verification.waiting_process = pipeline.verification.waiting_process, nullcontext
-    pipeline._prove = _stop
+    proof = pipeline.verification
+    kept |= {(proof, name): getattr(proof, name) for name in ("waiting_process", "in_fresh_process")}
+    proof.waiting_process, proof.in_fresh_process = nullcontext, _stop
     try:
         pipeline.convert(**{**asked, **paths}, out=out, progress=say)
     except Reached:
         pass
     finally:
-        pipeline.verification.waiting_process = waiting
         for (module, name), value in kept.items():
             setattr(module, name, value)
 
@@ -64,9 +67,8 @@ def inspect(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -
     from hf_zhclip.conversion import inspect
 
     asked = json.loads((folder.parent / "asked.json").read_text(encoding="utf-8"))
-    paths = {
-        name: folder / value for name, value in asked.items() if name in ("source", "config", "vision", "tokenizer")
-    }
+    asked.pop("base", None)
+    paths = {name: folder / value for name, value in asked.items() if name in PATHS}
     reach("inspect")
     found = inspect(**{**asked, **paths})
     say(found.text())
@@ -77,7 +79,8 @@ def data(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> N
     from hf_zhclip.data.preparing import prepare
 
     reach("data: read and write")
-    prepare(folder / "data", out, to="tsv", progress=say)
+    files = (folder / name for name in ("captions.txt", "train.parquet"))
+    prepare(next(filter(Path.exists, files), folder / "data"), out, to="tsv", progress=say)
 
 
 def recipe(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...repos.repo import Repo
-from ..quiet import without_bars
+from ..quiet import loaded
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,6 @@ def load_tower(repo: Repo, tower: Tower) -> Vectors:
     import hf_zhclip
 
     kind: Any = getattr(hf_zhclip, CLASSES[tower.name, "alone" if repo.is_text_alone else "pair"])
-    with without_bars():
-        model = kind.from_pretrained(repo.path, dtype=torch.float32, attn_implementation="sdpa")
+    model = loaded(kind, repo.path, torch.float32)
     # The wrapper, too: an exporter that restores the wrapper's training flag restores it in the whole model.
     return Vectors(model, tower).eval()

@@ -125,6 +125,6 @@ def _read_as_gbk(file: str) -> str:
         return ""
 
 
-def _names(folder: Path, most: int = 10_000) -> list[str]:
+def _names(folder: Path, most: int = 1_000) -> list[str]:
     with os.scandir(folder) as entries:
         return [entry.name for entry, _ in zip(entries, range(most), strict=False)]

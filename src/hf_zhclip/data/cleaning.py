@@ -3,15 +3,17 @@
 import hashlib
 import itertools
 import warnings
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from zlib import crc32
 
 from ..amounts import shown_amount
 from ..errors import InputError
 from ..extras import extra
-from .split import Id, Split, Text, opened
+from .split import Id, Pictures, Split, Store, Text, opened
 
 AT_ONCE = 64
 """Pictures that are decoded side by side."""
@@ -50,7 +52,7 @@ def cleaned(split: Split, *, pairs_alone: bool) -> Cleaned:
     Raises:
         InputError: no picture is left.
     """
-    sizes, broken = _decoded(split)
+    sizes, broken, checksums = _decoded(split)
     if not sizes:
         raise InputError(
             f"All {len(broken)} pictures of {split.name} are broken; the first: {next(iter(broken.values()), 'none')}"
@@ -65,7 +67,7 @@ def cleaned(split: Split, *, pairs_alone: bool) -> Cleaned:
     named = {each for text in texts for each in text.image_ids}
     numbers = [number for number in sizes if not pairs_alone or split.image_ids[number] in named]
     return Cleaned(
-        replace(split, texts=texts, pictures=split.pictures.only(numbers)),
+        replace(split, texts=texts, pictures=_as_checked(split.pictures.only(numbers), checksums, numbers)),
         broken,
         empty=len(split.texts) - len(full),
         texts_alone=len(full) - len(texts),
@@ -74,21 +76,50 @@ def cleaned(split: Split, *, pairs_alone: bool) -> Cleaned:
     )
 
 
-def _decoded(split: Split) -> tuple[dict[int, int], dict[Id, str]]:
-    """The size in bytes of each whole picture by its number, and the fault of each broken picture by its id."""
+@dataclass(frozen=True)
+class _AsChecked:
+    """The pictures of a store that were checked: what changes between the check and the writing is refused."""
+
+    store: Store
+    rows: Sequence[int]
+    checksums: Sequence[int]
+
+    def content(self, row: int) -> bytes:
+        try:
+            content = self.store.content(self.rows[row])
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.where(row)} cannot be read any more: {error}.") from error
+        if crc32(content) != self.checksums[row]:
+            raise InputError(
+                f"{self.where(row)} changed after it was checked. Wait until nothing writes the data, and try again."
+            )
+        return content
+
+    def where(self, row: int) -> str:
+        return self.store.where(self.rows[row])
+
+
+def _as_checked(pictures: Pictures, checksums: Sequence[int], numbers: Sequence[int]) -> Pictures:
+    kept = array("L", (checksums[number] for number in numbers))
+    return Pictures.all_of(pictures.ids, _AsChecked(pictures.store, pictures.rows, kept))
+
+
+def _decoded(split: Split) -> tuple[dict[int, int], dict[Id, str], Sequence[int]]:
+    """The size in bytes of each whole picture by its number, the fault of each broken picture by its id, checksums."""
     sizes: dict[int, int] = {}
+    checksums = array("L", bytes(array("L").itemsize * len(split.pictures)))
     broken: dict[Id, str] = {}
     amount = shown_amount("Checking pictures", len(split.pictures), "pictures")
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool, amount as done:
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and of damaged metadata
         for some in _batches(range(len(split.pictures))):
             for number, found in zip(some, pool.map(lambda each: _fault(split, each), some), strict=True):
-                if isinstance(found, int):
-                    sizes[number] = found
+                if isinstance(found, tuple):
+                    sizes[number], checksums[number] = found
                 else:
                     broken[split.image_ids[number]] = found
                 done(1)
-    return sizes, broken
+    return sizes, broken, checksums
 
 
 def _batches(numbers: Iterable[int]) -> Iterator[list[int]]:
@@ -97,13 +128,14 @@ def _batches(numbers: Iterable[int]) -> Iterator[list[int]]:
         yield some
 
 
-def _fault(split: Split, number: int) -> int | str:
+def _fault(split: Split, number: int) -> tuple[int, int] | str:
+    """A picture's size and checksum, or what is wrong with it."""
     try:
         content = split.pictures.content(number)
         opened(content, split.pictures.where(number))
     except InputError as error:
         return str(error)
-    return len(content)
+    return len(content), crc32(content)
 
 
 # Simplified characters

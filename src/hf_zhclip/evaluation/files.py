@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..budget import HASHED_BY_VALUE
 from ..errors import InputError
 from ..json_files import Field, brief, check_fields, read_json_lines
 from .recall import DEPTH, Id
@@ -153,10 +154,18 @@ def write_predictions(path: Path, query: Side, predicted: Mapping[Id, Sequence[I
 def _ids(values: Sequence[Any], field: str, where: str) -> list[Id]:
     if wrong := [each for each in values if not isinstance(each, int) or isinstance(each, bool)]:
         raise InputError(f"{where} has {brief(wrong[0])} in {field}; whole numbers were wanted.")
+    for each in values:
+        _check_size(each, field, where)
     return list(values)
 
 
+def _check_size(each: Any, field: str, where: str) -> None:
+    if not -HASHED_BY_VALUE < each < HASHED_BY_VALUE:
+        raise InputError(f"{where} has {brief(each)} in {field}; a whole number of at most 18 digits was wanted.")
+
+
 def _check_new(each: Id, known: Mapping[Id, Any], field: str, where: str) -> None:
+    _check_size(each, field, where)
     if each in known:
         raise InputError(f"{where} has the {field} {each} for the second time. Each id stands once.")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ..budget import MOST_DIGITS, MOST_RECIPE_BYTES
+from ..budget import MOST_DEPTH, MOST_DIGITS, MOST_RECIPE_BYTES
 from ..errors import InputError
 from ..json_files import brief
 from ..telling import near
@@ -63,16 +63,26 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
+def _check_events(text: str, where: str) -> None:
+    """Refuses aliases, and deep nesting, whose parsing takes time with the square of the depth."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"{where} holds an alias (*name), which can stand for any amount. Write the value out.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+
+
 def _parsed(content: bytes, where: str) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InputError(f"{where} holds an alias (*name), which can stand for any amount. Write the value out.")
+        _check_events(text, where)
         value = yaml.load(text, Loader=_Loader)
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{where} is no YAML: {error}.") from error
+    except Exception as error:  # a stated tag (!!int "") makes the parser raise errors of many kinds
+        raise InputError(f"{where} is no YAML: {type(error).__name__}: {error}.") from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise InputError(f"{where} holds {brief(value)}; a value for each argument's name was wanted.")
     if not isinstance(value.get("lora", {}), dict):

@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from ..budget import check_regular
 from ..data import Split, read
 from ..data.reading import check_outside
-from ..errors import InputError, WorkError
+from ..errors import InputError, WorkError, is_memory
 from ..inference.loading import load_pair
 from ..json_files import brief, read_json
 from ..staging import check_parents
@@ -455,7 +455,8 @@ def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
 def _begin(folder: Path, start: Mapping[str, Any]) -> None:
     """Notes what the training starts from, and removes checkpoints that a full disk cut off."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / STARTED).write_text(json.dumps(start), encoding="utf-8")
+    if not checkpoints(folder):  # to go on, the other processes read the note now, and a kill must not cut it off
+        (folder / STARTED).write_text(json.dumps(start), encoding="utf-8")
     for place in set(folder.glob("checkpoint-*")) - set(checkpoints(folder)):
         shutil.rmtree(place)
 
@@ -496,11 +497,15 @@ def _worded(args: ContrastiveArguments, batch_norm: bool, tell: Callable[[str], 
             stay = f" {_STAY.format(args.output_dir)}"
         if isinstance(error, InputError):
             raise InputError(f"{error}{stay}") from error
-        if _is_memory(error):
+        if isinstance(error, torch.OutOfMemoryError) or is_memory(error):
             batch = args.cache_chunk or args.per_device_train_batch_size
             raise InputError(
                 f"{batch} pairs do not fit into the memory at once. {_less_memory(args, batch, batch_norm)}{stay}"
             ) from error
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            raise WorkError(
+                f"A process that reads the data was killed, perhaps for lack of memory: {error}.{stay}"
+            ) from (error)
         if not _is_writing(error):
             raise
         if isinstance(error, OSError) and error.errno not in FULL:
@@ -521,14 +526,6 @@ def _less_memory(args: ContrastiveArguments, batch: int, batch_norm: bool) -> st
     if not getattr(args, CHECKPOINTING):
         ways.append("Give --gradient_checkpointing: more time, and less memory.")
     return " ".join(ways) or "A smaller model, or a device with more memory, is needed."
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Whether memory ran out: a card's, or the processor's, of which torch says so in a RuntimeError."""
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
-    )
 
 
 def _is_writing(error: BaseException) -> bool:

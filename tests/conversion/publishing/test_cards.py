@@ -29,7 +29,7 @@ def test_a_folder_that_is_no_repo_and_a_header_that_is_none_are_refused(copy, tm
     with pytest.raises(InputError, match="no converted repo"):
         card(tmp_path)
     folder = copy()
-    for broken in ("- a", "license: [", "1: a"):
+    for broken in ("- a", "license: [", "1: a", "license: " + "[" * 2_000):
         (folder / "README.md").write_text(f"---\n{broken}\n---\n", encoding="utf-8")
         with pytest.raises(InputError, match="metadata of .* can't be read"):
             card(folder, force=True)

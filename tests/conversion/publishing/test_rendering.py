@@ -14,6 +14,7 @@ from hf_zhclip.conversion import card
 from hf_zhclip.conversion.publishing import rendering
 from hf_zhclip.conversion.publishing.card_header import NOTHING_STATED
 from hf_zhclip.conversion.publishing.cards import write_card
+from hf_zhclip.conversion.publishing.markdown import sentence
 from hf_zhclip.conversion.publishing.model_facts import model_of_folder
 from hf_zhclip.conversion.publishing.rendering import render, render_entry
 from hf_zhclip.conversion.publishing.unverified import FAILED
@@ -268,6 +269,41 @@ def test_a_name_with_a_fence_ends_no_block(copy):
     assert line_count(text_of(folder)) <= LONGEST
     assert [line for line in lines if line.startswith("# forged")] == []
     assert len([line for line in lines if line == "```"]) == len([line for line in lines if re.match("```.", line)])
+
+
+def test_no_text_of_a_report_is_markup_on_the_card(copy):
+    """Every text that a stranger may write into a report: HTML, links, pictures, headings, fences, escapes."""
+    hostile = "x`\n```\n---\n# forged\n<script>x</script> [a](javascript:x) ![b](http://x/y) \x1b[2J {{ 7 * 7 }}"
+    folder = copy()
+    report = read_report(folder)
+    place = {"repo": "user/name", "file": hostile, "revision": hostile}
+    words = rendering.Words(hostile, hostile)
+    fields = {
+        "sources": [
+            {**each, "name": hostile, "hub": place, "files": dict.fromkeys((hostile, "a"), hostile)}
+            for each in report.sources
+        ],
+        "conversion": {
+            **report.conversion,
+            **{"architecture": hostile, "limits": [words, rendering.Words(f"`a` {hostile}", f"``a`` {hostile}")]},
+            "command": shlex.join(["zhclip", "convert", hostile]),
+        },
+        "comparisons": [replace(each, what=words, witness=words) for each in report.comparisons],
+        "versions": dict.fromkeys(report.versions, hostile) | {hostile: "1"},
+        "lineage": {"base": hostile, "hub": None, "report": hostile, "towers": None, "former": None},
+    }
+    write_card(folder, replace(report, **fields), "name")
+    text = text_of(folder)
+    outside = re.sub(r"(?<!`)(`+)(?!`)(.*?)(?<!`)\1(?!`)", "", re.sub(r"\\.", "", text))
+
+    assert "\x1b" not in text and "{{ 7 * 7 }}" in text
+    assert [line for line in text.splitlines() if line.startswith(("# forged", "<script", "---"))] == ["---", "---"]
+    assert "<script" not in outside and "](javascript" not in outside and "](http://x" not in outside
+
+
+def test_a_limit_keeps_its_code_and_shows_the_names_of_tokens():
+    assert sentence("`a<b` and <start> of [CLS], [x] (y)") == "`a<b` and \\<start> of [CLS], [x] (y)"
+    assert sentence("``a` <b>`") == "\\`\\`a\\` \\<b\\>\\`"
 
 
 @pytest.mark.quick(5)

@@ -461,3 +461,14 @@ def test_a_pickle_with_code_is_refused_with_all_the_names(options, tmp_path):
 
     names = re.search(r"The pickle names: (.*)\. If", str(error.value))[1].split(", ")
     assert names == [f"pathlib.{type(Path()).__name__}", f"{Custom.__module__}.Custom"]
+
+
+def test_a_file_that_is_whole_and_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch):
+    torch.save({"a": torch.ones(2)}, tmp_path / "x.pt")
+
+    def refuse(*_, **__):
+        raise RuntimeError("unable to mmap 9 bytes from file <x.pt>: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", refuse)
+    with pytest.raises(WorkError, match=r"x.pt does not fit into memory: unable to mmap 9 bytes"):
+        read(tmp_path / "x.pt")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...budget import check_regular
+from ...budget import ROWS_PER_BYTE, SPARE_BYTES, check_regular
 from ...errors import InputError, WorkError
 from ...extras import extra
 from ...hub import exchange
@@ -22,6 +22,7 @@ from .captions_file import TEXT
 
 ON_DISK = ("state.json", "dataset_dict.json")
 TEXTS = (*TEXT, "captions")
+ROWS_AT_ONCE = 64
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -57,6 +58,33 @@ def _check_files(path: Path) -> None:
     for each in path.rglob("*") if path.is_dir() else (path,):
         if each.exists() and not each.is_dir():
             check_regular(each, "a file of a data set")
+            if each.suffix == ".parquet":
+                _check_parquet(each)
+
+
+def _check_parquet(path: Path) -> None:
+    """Refuses a parquet whose rows take far more than the file: a value that stands once may count for any rows.
+
+    The package datasets would write all rows to the disk before it gives one.
+    """
+    import pyarrow.parquet
+
+    size = path.stat().st_size
+    left = ROWS_PER_BYTE * size + SPARE_BYTES
+    with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+        states = sum(file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
+        batches = file.iter_batches(ROWS_AT_ONCE) if states <= left and file.metadata.num_rows <= left else ()
+        for batch in batches:
+            left -= batch.nbytes
+            if left < 0:
+                break
+        else:
+            if batches:
+                return
+    raise InputError(
+        f"{path} holds rows of more than {ROWS_PER_BYTE * size + SPARE_BYTES:,} bytes in {size:,} bytes: values that "
+        "repeat. A data set of pictures was wanted."
+    )
 
 
 def _splits(place: str) -> Sequence[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from ...errors import InputError, WorkError
+from ...pictures_zhclip import HOLDERS
 from ...telling import shown
 from ..captioned import Files, split_of_rows
 from ..formats import Format
@@ -24,8 +25,11 @@ from ..split import Id, Pictures, Split, Text, as_id, checked
 from ..strings import Strings
 from .captions_file import is_captions, rows
 
-NO_PICTURES = ("EPS", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "WMF")
-"""Names of Pillow: PostScript is a program, which is not run; Pillow recognises the others and cannot read them."""
+NO_PICTURES = ("EPS", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", *HOLDERS.values())
+"""Names of Pillow: PostScript is a program, which is not run; Pillow recognises the others and cannot read them.
+
+Formats that hold a picture of another format are not read, either.
+"""
 
 SPLITS = ("train", "valid", "validation", "val", "dev", "test")
 METADATA = ("metadata.csv", "metadata.jsonl")

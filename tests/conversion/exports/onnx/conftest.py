@@ -9,8 +9,15 @@ from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.exports.exporting import export
 from hf_zhclip.examples import demo
 
-from tests.conversion.helpers import save_time
+from tests.conversion.helpers import list_operators_once, save_time
 from tests.sharing import made_once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators():
+    with pytest.MonkeyPatch.context() as patch:
+        list_operators_once(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

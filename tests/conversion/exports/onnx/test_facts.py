@@ -20,6 +20,7 @@ from hf_zhclip.inference.zhclip_onnx import STEPS, ZhCLIPOnnx
 
 from tests import checkpoints
 from tests.checkpoints import FAMILIES
+from tests.conversion.exports.onnx.alike import families
 from tests.image_modes import rgb
 from tests.inference.exported import without_graphs
 from tests.thorough import thorough
@@ -98,7 +99,7 @@ EXPORTED = "cn_clip_vit"
 """The family whose export other tests need, too: an export costs seconds."""
 
 
-@pytest.mark.parametrize("family", [family if family == EXPORTED else thorough(family) for family in FAMILIES])
+@pytest.mark.parametrize("family", families(EXPORTED))
 @torch.no_grad()
 def test_an_export_embeds_texts_and_picture_files_as_the_repo_does(repo, exported, family, tmp_path):
     path, model = repo(family).path, ZhCLIPOnnx(exported(family))

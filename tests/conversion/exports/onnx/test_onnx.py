@@ -16,7 +16,7 @@ from hf_zhclip.conversion.exports.onnx.towers import IMAGE, load_tower
 from hf_zhclip.conversion.repos.repo import read_repo
 
 from tests import checkpoints
-from tests.checkpoints import FAMILIES
+from tests.conversion.exports.onnx.alike import ALIKE, QUICK, families
 from tests.conversion.helpers import PICTURES, entries
 
 FILES = {
@@ -35,8 +35,16 @@ def run(path, **inputs):
     return output
 
 
-@pytest.mark.quick(2)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.thorough
+@pytest.mark.parametrize("family", ALIKE)
+def test_a_family_that_is_not_exported_has_the_config_of_one_that_is(family, repo):
+    configs = [json.loads((repo(each).path / "config.json").read_bytes()) for each in (family, ALIKE[family])]
+    for each in configs:
+        del each["vision_config"]["projection_dim"]  # CLIP's own, which our model does not read
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize("family", families(*QUICK))
 @torch.no_grad()
 def test_graphs_of_every_family_give_the_repos_embeddings(family, repo, exported):
     folder, path = exported(family), repo(family).path

@@ -20,8 +20,9 @@ from hf_zhclip.examples import demo
 from hf_zhclip.examples import scenes as drawn
 from hf_zhclip.inference import load_onnx
 
-from tests.checkpoints import FAMILIES
+from tests.conversion.exports.onnx.alike import families
 from tests.conversion.helpers import contents, entries
+from tests.thorough import thorough
 
 GALLERY = [scene for scene, _ in drawn.held_out_gallery()[:40]]
 
@@ -78,6 +79,7 @@ def test_a_lower_precision_gives_nearly_the_same_vectors_from_smaller_files(opti
     assert f"| text | {report['costs'][0]['bytes'] / 1e6:.1f} | 6.1 |" in readme
 
 
+@pytest.mark.any_version
 def test_two_exports_in_int8_are_the_same_graphs(lowered):
     first, second = (contents(lowered(name, precision="int8", accept_loss=True)) for name in ("A", "B"))
     measured = {"README.md", "zhclip_onnx_report.json"}  # they state seconds
@@ -99,6 +101,7 @@ def drawings(tmp_path_factory):
     return folder
 
 
+@pytest.mark.any_version
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_the_loss_of_int8_is_measured_on_the_users_data(kind, scenes, drawings, lowered):
     calibrate = {"calibrate": drawings / "others"} if kind == "static" else {}
@@ -130,6 +133,7 @@ def test_the_loss_of_int8_is_measured_on_the_users_data(kind, scenes, drawings, 
     assert str(drawings) not in readme and str(drawings) not in json.dumps(report)
 
 
+@pytest.mark.any_version
 def test_int8_says_that_its_loss_is_not_measured_until_it_is_measured_or_accepted(lowered, drawings, tmp_path):
     with pytest.raises(InputError) as said:
         export(tmp_path / "repo", tmp_path / "OUT", to="onnx", precision="int8")
@@ -142,6 +146,7 @@ def test_int8_says_that_its_loss_is_not_measured_until_it_is_measured_or_accepte
     lowered("C", precision="float16")
 
 
+@pytest.mark.any_version
 @pytest.mark.parametrize(("bound", "least"), [("LEAST_COSINE", 0.99999), ("LEAST_AGREEMENT", 0.999)])
 def test_too_large_a_loss_on_the_users_data_is_refused_with_its_figures_until_it_is_accepted(
     bound, least, lowered, drawings, tmp_path, monkeypatch
@@ -161,6 +166,7 @@ def test_too_large_a_loss_on_the_users_data_is_refused_with_its_figures_until_it
     lowered("B", precision="float16", check=drawings / "ours")
 
 
+@pytest.mark.any_version
 def test_too_large_a_loss_of_float16_is_refused_without_data_of_the_user_too(lowered, tmp_path, monkeypatch):
     monkeypatch.setattr(costs, "LEAST_COSINE", 0.99999999)
     with pytest.raises(InputError, match="float16 loses too much. .* smallest cosine is 0.99999. .text. and 0.99999"):
@@ -168,6 +174,7 @@ def test_too_large_a_loss_of_float16_is_refused_without_data_of_the_user_too(low
     assert entries(tmp_path) == set()
 
 
+@pytest.mark.any_version
 def test_too_little_data_is_refused_before_the_work(lowered, scenes, drawings, tmp_path):
     few = tmp_path / "few"
     few.mkdir()
@@ -217,6 +224,7 @@ def test_what_the_refused_options_name_is_exported(lowered, drawings):
 # Towers
 
 
+@pytest.mark.any_version
 def test_a_resnet_is_refused_in_dynamic_int8_and_taken_in_static(repo, exported, drawings, tmp_path, monkeypatch):
     float32 = exported("cn_clip_resnet")
     monkeypatch.setattr(
@@ -235,9 +243,9 @@ def test_a_resnet_is_refused_in_dynamic_int8_and_taken_in_static(repo, exported,
     assert sizes[0] < 0.4 * sizes[1]
 
 
-@pytest.mark.quick(1)
-@pytest.mark.parametrize("precision", ["float16", "int8"])
-@pytest.mark.parametrize("family", [each for each in FAMILIES if "resnet" not in each])
+@pytest.mark.any_version
+@pytest.mark.parametrize("precision", [thorough("float16"), "int8"])
+@pytest.mark.parametrize("family", [each for each in families("hf_clip") if each != thorough("cn_clip_resnet")])
 def test_every_family_takes_a_lower_precision(family, precision, repo, exported, tmp_path, monkeypatch):
     float32 = exported(family)
     monkeypatch.setattr(

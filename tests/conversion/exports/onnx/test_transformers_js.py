@@ -98,6 +98,7 @@ def read(path):
 # Files and graphs
 
 
+@pytest.mark.any_version
 def test_chinese_clip_is_a_graph_of_both_towers_as_its_class_takes_it(for_js):
     path, folder = for_js("cn_clip_vit")
     assert entries(folder) == FILES and entries(folder / "onnx") == {"model.onnx"}
@@ -120,6 +121,7 @@ def test_chinese_clip_is_a_graph_of_both_towers_as_its_class_takes_it(for_js):
     )
 
 
+@pytest.mark.any_version
 def test_no_file_names_a_place_of_its_maker(for_js):
     path, folder = for_js("cn_clip_vit")
     places = {
@@ -137,6 +139,7 @@ def test_no_file_names_a_place_of_its_maker(for_js):
 
 
 @torch.no_grad()
+@pytest.mark.any_version
 def test_the_graph_of_both_towers_gives_what_the_repo_gives_also_for_one_side_and_for_a_text_without_its_end(for_js):
     path, folder = for_js("cn_clip_vit")
     model = AutoModel.from_pretrained(path, dtype=torch.float64).eval()
@@ -198,6 +201,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("what", PLANTED)
+@pytest.mark.any_version
 def test_a_wrong_scale_or_a_wrong_end_of_a_text_leaves_nothing(what, for_js, tmp_path, monkeypatch):
     path, folder = for_js("cn_clip_vit")
 
