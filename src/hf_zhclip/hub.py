@@ -51,7 +51,7 @@ def _ask_for_no_agents() -> None:
 
     An answer that is no such list would end every request of every program for a day in a traceback.
     """
-    with suppress(ImportError):
+    with suppress(ImportError, AttributeError):  # other releases keep no such list
         from huggingface_hub.utils import _detect_agent
 
         _detect_agent._registry = _detect_agent._EMPTY_REGISTRY
