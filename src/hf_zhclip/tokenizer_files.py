@@ -99,6 +99,8 @@ MOST_REPEATS = 2
 
 def _may_take_long(pattern: str) -> bool:
     """Whether a search may try very many ways: a repeated group that repeats something, or many repetitions."""
+    if len(pattern) > MOST_TOKEN_LENGTH:
+        return True
     groups, closed = [[0, 0]], 0  # per open group: repetitions of this alternative, and the most of the others
     for found in TOKEN.finditer(pattern):
         kind, group = found.lastgroup, groups[-1]
