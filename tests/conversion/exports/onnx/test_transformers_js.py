@@ -305,7 +305,7 @@ def test_another_precision_is_refused_there_and_without_it_the_export_goes_on(tm
     with pytest.raises(InputError, match="writes float32. Leave --precision float16 or --layout out."):
         export(tmp_path / "OUT", tmp_path / "x", precision="float16", **LAYOUT)
     for arguments in (LAYOUT, {"to": "onnx", "precision": "float16"}):
-        with pytest.raises(InputError, match="OUT is no converted repo"):  # the next thing that is looked at
+        with pytest.raises(InputError, match="OUT does not exist"):  # the next thing that is looked at
             export(tmp_path / "OUT", tmp_path / "x", **arguments)
 
 
