@@ -44,9 +44,14 @@ for kind in (torch.nn.Linear, torch.nn.Embedding):
 jinja2.Environment.compile = functools.lru_cache(jinja2.Environment.compile)
 
 
+FORKING = ("test_kills.py", "test_signals.py", "test_fuzzing.py", "test_killed_pushes.py")
+"""These fork the process that runs them hundreds of times, which takes long once it has grown to gigabytes."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     leave_to_thorough(items)
+    items.sort(key=lambda item: item.path.name not in FORKING)
 
 
 def pytest_collection_finish() -> None:
