@@ -98,6 +98,22 @@ def test_a_repo_in_the_cache_loads_in_offline_mode(small, hub, monkeypatch):
     assert load_pair("user/repo")[0].config.projection_dim and len(hub.requests) == asked
 
 
+def test_a_repo_that_is_not_in_the_cache_is_told_in_offline_mode_and_loads_without(small, hub, monkeypatch):
+    hub.add("user/repo", small)
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(InputError, match="HF_HUB_OFFLINE forbids to fetch it"):
+            load_pair("user/repo")
+    assert load_pair("user/repo")[0].config.projection_dim
+
+
+def test_a_commit_in_the_cache_loads_in_offline_mode(small, hub, monkeypatch):
+    commit = hub.add("user/repo", small)
+    load_pair("user/repo")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert located("user/repo", commit)[1] == commit
+
+
 def test_a_repo_that_transformers_fetched_loads_in_offline_mode(small, hub, monkeypatch):
     from hf_zhclip import ZhCLIPModel, ZhCLIPProcessor
 

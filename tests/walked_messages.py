@@ -603,6 +603,11 @@ WALKED = {
             "src/hf_zhclip/typed_inputs_zhclip.py NO_PROCESSOR",
         ),
     },
+    "tests/test_repos_on_the_hub.py": {
+        "test_a_repo_that_is_not_in_the_cache_is_told_in_offline_mode_and_loads_without": (
+            "src/hf_zhclip/inference/loading.py _asking: HF_HUB_OFFLINE forbids",
+        ),
+    },
     "tests/test_signals.py": {
         "test_a_source_that_shrinks_while_it_is_read_is_told_in_a_line": ("src/zhclip_cli/signals.py _watch",),
     },

@@ -156,8 +156,9 @@ def _words(tokenizer: Mapping[str, Any]) -> set[str]:
     """The vocabulary and the tokens that were added to it, each with its id or its score."""
     model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
     vocab = model.get("vocab") if isinstance(model, Mapping) else None
-    words = vocab.items() if isinstance(vocab, Mapping) else enumerate(vocab or ())
-    tokens = [(each.get("content"), each.get("id")) for each in added or () if isinstance(each, Mapping)]
+    words = vocab.items() if isinstance(vocab, Mapping) else enumerate(vocab if isinstance(vocab, list) else ())
+    added = added if isinstance(added, list) else []
+    tokens = [(each.get("content"), each.get("id")) for each in added if isinstance(each, Mapping)]
     return {str(each) for each in (*words, *tokens)}
 
 
@@ -166,7 +167,8 @@ def _processors(trained: Path, base: Path) -> Iterator[Difference]:
     if isinstance(found, Mapping) and isinstance(own, Mapping):
         yield from _differing("processor_config.json", found, own, IMAGE_PROCESSOR)
     found, own = (_read(folder / "config_sentence_transformers.json") for folder in (trained, base))
-    if any(found.get("prompts", {}).values()) or found.get("default_prompt_name"):
+    prompts = found.get("prompts")
+    if any(prompts.values() if isinstance(prompts, Mapping) else [prompts]) or found.get("default_prompt_name"):
         yield from _differing("config_sentence_transformers.json", found, own, ("prompts", "default_prompt_name"))
 
 

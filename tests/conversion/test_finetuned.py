@@ -416,6 +416,20 @@ def test_a_file_that_differs_from_the_base_s_is_refused_with_its_field(file, fie
     assert f"\n  {file} {field}: " in refused(trained, tmp_path / "OUT", base=base)
 
 
+OTHER_KINDS = {
+    ("config_sentence_transformers.json", "prompts"): lambda value: value.update(prompts=3),
+    ("tokenizer.json", "vocabulary"): lambda value: value["model"].update(vocab=3),
+}
+
+
+@pytest.mark.parametrize(("file", "field"), OTHER_KINDS)
+def test_a_field_of_another_kind_than_the_base_s_is_refused_with_its_name(file, field, base, trained, tmp_path):
+    shutil.copyfile(base / file, trained / file)
+    edit(trained / file, OTHER_KINDS[file, field])
+
+    assert f"\n  {file} {field}: " in refused(trained, tmp_path / "OUT", base=base)
+
+
 def test_a_processor_that_training_saved_again_is_no_difference(base, trained, tmp_path):
     processor = AutoProcessor.from_pretrained(base)
     processor(text=["一只猫", "两只狗"], padding="max_length", truncation=True, max_length=10)

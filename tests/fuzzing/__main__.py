@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, metavar="CASE", help="repeats one case, and shows what it says")
     parser.add_argument("--seconds", type=float, help="ends after so long, whatever is left")
     options = parser.parse_args()
+    sys.dont_write_bytecode = True  # a case may be the first to import a module
     os.environ.update(ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="zhclip_fuzz_") as place:
         os.environ["HF_HOME"] = str(Path(place) / "home")

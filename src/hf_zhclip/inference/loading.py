@@ -16,7 +16,8 @@ from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError, WorkError, ZhclipError, is_fault
 from ..hub import exchange
 from ..json_files import brief, is_kind, read_json
-from ..repo_files import check_files
+from ..repo_files import INDEX, check_files
+from ..repo_files import WEIGHTS as WHOLE
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
@@ -98,14 +99,26 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     check_place(repo)
     if Path(repo).exists():
         return Path(repo), None
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     with _loading(repo), _asking(repo), exchange():
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(TEXTS)))
+        # Some releases ask for the files of a commit in offline mode, too, unless they are told.
+        offline = constants.HF_HUB_OFFLINE
+        place = snapshot_download(repo, revision=revision, allow_patterns=list(TEXTS), local_files_only=offline)
+        folder = Path(place)
         _is_ours(folder)  # our reader's limits come first: transformers has none
         _config(repo, folder)  # before the weights are fetched
-        snapshot_download(repo, revision=folder.name, allow_patterns=list(WEIGHTS))
+        if not _has_weights(folder):
+            snapshot_download(repo, revision=folder.name, allow_patterns=list(WEIGHTS), local_files_only=offline)
     return folder, folder.name
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether the weights lie in the cache already; then nobody is asked for them."""
+    index = folder / INDEX
+    content = read_json(index).get("weight_map") if index.is_file() else None
+    names = content.values() if isinstance(content, dict) else (WHOLE,)
+    return all((folder / str(name)).is_file() for name in names)
 
 
 @contextmanager
@@ -113,14 +126,20 @@ def _asking(repo: str) -> Iterator[None]:
     """Tells a hub that gave no answer; `_loading` tells what the hub said.
 
     Raises:
+        InputError: the repo is not in the cache, and offline mode is on.
         WorkError: the hub did not answer, or stopped answering.
     """
     from huggingface_hub import constants
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
     try:
         yield
     except Exception as error:
+        if constants.HF_HUB_OFFLINE and isinstance(error, LocalEntryNotFoundError):
+            raise InputError(
+                f"{repo} is no path here, and does not lie in the hub's cache; HF_HUB_OFFLINE forbids to fetch it. "
+                "Name a folder, or run the command once without HF_HUB_OFFLINE."
+            ) from error
         chain: list[BaseException] = [error]
         while chain[-1].__cause__ is not None:
             chain.append(chain[-1].__cause__)
