@@ -47,6 +47,7 @@ OF_ANY_VERSION := tests/test_amounts.py tests/test_cli.py tests/test_contributin
 ROUNDING := tests/test_modeling_zhclip.py tests/test_modeling_zhclip_resnet.py tests/test_device_map.py \
 	tests/conversion/test_pipeline.py tests/conversion/test_upgrade.py tests/conversion/sources \
 	tests/conversion/proof tests/conversion/exports tests/conversion/repos/test_doors.py \
+	tests/inference/test_fused.py tests/inference/test_embedder.py \
 	tests/examples/test_evaluate.py tests/examples/test_shipped_model.py
 
 .PHONY: demo test test-thorough test-floor test-rounding test-js test-page fuzz chromium check style code-hashes cards parity parity-large releases bench hub clean
