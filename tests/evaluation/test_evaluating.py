@@ -235,7 +235,7 @@ def repos(tmp_path, repo):
         ("foreign", "foreign does not load"),
         ("typeless", "key in its config.json. A repo"),
         ("tower", "holds the model 'ZhCLIPTextModelWithProjection'"),
-        ("user/missing", "user/missing does not load"),
+        ("user/missing", "user/missing is no path here, and does not lie in the hub"),
     ],
 )
 def test_what_is_no_repo_with_both_towers_is_refused(name, match, repo, data, run, tmp_path, never_loads):

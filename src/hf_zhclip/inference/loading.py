@@ -138,7 +138,7 @@ def _asking(repo: str) -> Iterator[None]:
         if constants.HF_HUB_OFFLINE and isinstance(error, LocalEntryNotFoundError):
             raise InputError(
                 f"{repo} is no path here, and does not lie in the hub's cache; HF_HUB_OFFLINE forbids to fetch it. "
-                "Name a folder, or run the command once without HF_HUB_OFFLINE."
+                "Name a folder that `zhclip convert SOURCE OUT` made, or run the command once without HF_HUB_OFFLINE."
             ) from error
         chain: list[BaseException] = [error]
         while chain[-1].__cause__ is not None:
