@@ -346,8 +346,8 @@ class Steps:
             )
 
 
-def is_filled(stored: TensorStorageMetadata, steps: Steps | None = None) -> bool:
-    """Whether each number of a tensor lies in exactly one of its parts."""
+def is_filled(stored: TensorStorageMetadata, steps: Steps) -> bool:
+    """Whether each number of a tensor lies in exactly one of its parts; to compare the parts spends `steps`."""
     # A rank without a share records an empty part.
     chunks = [chunk for chunk in stored.chunks if math.prod(chunk.sizes)]
     boxes = [
@@ -358,7 +358,7 @@ def is_filled(stored: TensorStorageMetadata, steps: Steps | None = None) -> bool
         0 <= start <= end <= size for box in boxes for (start, end), size in zip(box, stored.size, strict=True)
     )
     as_many = sum(math.prod(chunk.sizes) for chunk in chunks) == math.prod(stored.size)
-    return inside and as_many and not _overlap(boxes, steps or Steps(0))
+    return inside and as_many and not _overlap(boxes, steps)
 
 
 def _overlap(boxes: list[_Box], steps: Steps) -> bool:

@@ -56,7 +56,8 @@ def check_steps(content: Mapping[str, Any], file: Path) -> None:
         pattern = step["pattern"].get("Regex") if isinstance(step.get("pattern"), dict) else None
         if isinstance(pattern, str) and _may_take_long(pattern):
             raise InputError(
-                f"found the pattern {brief(pattern)} in {file}, whose search may take minutes for a single text."
+                f"found the pattern {brief(pattern)} in {file}, whose search may take minutes for a single text; a "
+                "pattern of few repetitions was wanted."
             )
 
 

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.reading import torch_pickle
-from hf_zhclip.conversion.reading.distributed import is_filled
+from hf_zhclip.conversion.reading.distributed import Steps, is_filled
 from hf_zhclip.conversion.reading.read import choose, read
 
 from tests.conversion.test_bad_input import Evil
@@ -153,9 +153,9 @@ def test_shares_in_both_directions_and_without_numbers_fill_a_tensor():
     ]
     chunks = [chunk([start for start, _ in box], [end - start for start, end in box]) for box in boxes]
 
-    assert is_filled(TensorStorageMetadata(None, torch.Size([4, 3]), chunks))
-    assert is_filled(TensorStorageMetadata(None, torch.Size([]), [chunk([], [])]))
-    assert not is_filled(TensorStorageMetadata(None, torch.Size([4, 3]), chunks[1:]))
+    assert is_filled(TensorStorageMetadata(None, torch.Size([4, 3]), chunks), Steps(0))
+    assert is_filled(TensorStorageMetadata(None, torch.Size([]), [chunk([], [])]), Steps(0))
+    assert not is_filled(TensorStorageMetadata(None, torch.Size([4, 3]), chunks[1:]), Steps(0))
 
 
 class Holder:
