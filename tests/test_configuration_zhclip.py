@@ -256,6 +256,7 @@ def test_an_unconverted_hub_repository_is_refused_with_its_family(tmp_path):
     [
         ("attn_implementation", "stranger/kernel", "makes transformers run code from the hub"),
         ("_attn_implementation", {"text_config": "stranger/kernel"}, "makes transformers run code from the hub"),
+        ("_experts_implementation_internal", "stranger/kernel", "makes transformers run code from the hub"),
         ("transformers_weights", "other.safetensors", "holds its weights in model.safetensors"),
     ],
 )

@@ -222,7 +222,7 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
         """
         for part in (config_dict, *(config_dict.get(name) for name in ("text_config", "vision_config"))):
             stated = part if isinstance(part, Mapping) else {}
-            if wrong := [name for name in _LOADING if "/" in str(stated.get(name) or "")]:
+            if wrong := [name for name in KERNELS if "/" in str(stated.get(name) or "")]:
                 raise ValueError(
                     f"config.json states {wrong[0]} {stated[wrong[0]]!r}, which makes transformers run code from the "
                     "hub. If you trust this code, give attn_implementation to from_pretrained, and take the field out "
@@ -354,7 +354,10 @@ class ZhCLIPConfig(SavesConfigCode, PreTrainedConfig):
             )
 
 
-_LOADING = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
+KERNELS = (
+    *("attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+    *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
+)
 """Fields whose value may name a kernel on the hub, `user/name`."""
 
 

@@ -78,7 +78,7 @@ MOST_PIXELS, PIXELS_PER_BYTE = 2**26, 32
 A small file may state any size. Pillow alone would take a file of 1 MB whose picture fills several gigabytes.
 """
 
-MOST_SIDE = 2**20
+MOST_LONG = 2**20
 """The longer side of a picture in pixels: for each of them, Pillow's filters take up to 48 bytes."""
 
 COPIES = {"AVIF": 2, "WEBP": 3, "JPEG2000": 4}
@@ -107,9 +107,9 @@ def _check_size(image: PIL.Image.Image, file: BinaryIO | BytesIO, shown: str) ->
             f"found {shown}, a picture of {image.width} x {image.height} pixels; at most {most:,} pixels were wanted "
             "for a file of this size."
         )
-    if max(image.size) > MOST_SIDE:
+    if max(image.size) > MOST_LONG:
         raise ValueError(
-            f"found {shown}, a picture of {image.width} x {image.height} pixels; a side of at most {MOST_SIDE:,} was "
+            f"found {shown}, a picture of {image.width} x {image.height} pixels; a side of at most {MOST_LONG:,} was "
             "wanted."
         )
     if image.format in ("JPEG", "MPO") and (scans := _scans(file)) > MOST_SCANS and scans * pixels > MOST_SCANNED:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .budget import MOST_KEYS, MOST_ROWS, MOST_SIDE, check_regular
+from .configuration_zhclip import KERNELS
 from .errors import InputError
 from .json_files import Field, brief, check_each, check_fields, is_kind, read_any_json
 from .tokenizer_files import check_added_tokens, check_lengths, check_steps
@@ -24,11 +25,7 @@ FOREIGN = {
 }
 """Files that no converted repo holds, and that transformers would read."""
 
-FIELDS = (
-    *("quantization_config", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
-    *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
-    *("transformers_weights", "fusion_config", "distributed_config"),
-)
+FIELDS = ("quantization_config", *KERNELS, "transformers_weights", "fusion_config", "distributed_config")
 """Fields of config.json that make transformers import, fetch or read something else; a converted repo states none."""
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
