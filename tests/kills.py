@@ -31,7 +31,8 @@ def points(run: Callable[[], Any], place: Path) -> list[str]:
     os.close(writer)
     with os.fdopen(reader) as told:
         names = told.read().splitlines()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the run itself fails"
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, f"the run itself fails with {code}: {_said(place).read_text()}"
     return names
 
 
@@ -69,7 +70,7 @@ def _child(run: Callable[[], Any], place: Path, seen: Callable[[str], Any]) -> N
         if os.getpid() == main and (path := _changed(event, given)) and path.startswith(f"{place}{os.sep}"):
             seen(f"{event} {os.path.relpath(path, place)}")
 
-    sys.stdout = sys.stderr = open(place.with_name(f"{place.name}.said"), "w", buffering=1)  # for who reads a failure
+    sys.stdout = sys.stderr = open(_said(place), "w", buffering=1)  # for who reads a failure
     sys.addaudithook(hook)
     _points.append(seen)
     code = 98
@@ -77,6 +78,11 @@ def _child(run: Callable[[], Any], place: Path, seen: Callable[[str], Any]) -> N
         code = int(run() or 0)
     finally:
         os._exit(code)
+
+
+def _said(place: Path) -> Path:
+    """Where a child writes what it says."""
+    return place.with_name(f"{place.name}.said")
 
 
 def _changed(event: str, given: tuple) -> str | None:
