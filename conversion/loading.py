@@ -13,6 +13,7 @@ from huggingface_hub.constants import HF_HOME
 
 from hf_zhclip.configuration_zhclip import ZhCLIPConfig
 from hf_zhclip.json_files import read_json
+from hf_zhclip.paths import resolved
 
 from .detection.beside import PACKAGED, is_packaged
 from .errors import InputError
@@ -123,7 +124,7 @@ def _content(place: Path, weights: bool = True) -> list[str]:
 def _hash(file: Path) -> str:
     """The file's SHA-256; it is cached by the file's size and times, so that a second call does not read the file."""
     stat = file.stat()
-    identity = [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    identity = [str(resolved(file)), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     note = _cache() / "hashes" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, LookupError):  # missing, or half written by another process
         return read_json(note)["sha256"]

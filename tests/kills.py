@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def _child(run: Callable[[], Any], place: Path, seen: Callable[[str], Any]) -> N
     code = 98
     try:
         code = int(run() or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

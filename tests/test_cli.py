@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from hf_zhclip.conversion.proof import verification
 from hf_zhclip.conversion.repos import report
 from hf_zhclip.conversion.sources import SOURCES
 from zhclip_cli import common
+from zhclip_cli import list as list_command
 
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
@@ -451,7 +453,7 @@ def test_a_repo_that_cannot_be_read_ends_with_1_in_words(out, run, monkeypatch):
     code, text, said = run("verify", out)
 
     assert (code, text) == (1, "")
-    assert said.splitlines()[-1] == "zhclip: [Errno 13] Permission denied: 'config.json'"
+    assert said.splitlines()[-1] == "zhclip: config.json: Permission denied."
 
 
 @posix
@@ -464,6 +466,18 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(original, monkeypatch
 
     assert code == 1
     assert capsys.readouterr().err == ""
+
+
+def test_what_pillow_warns_of_is_not_printed(monkeypatch):
+    def warning(options, as_json):
+        warnings.warn_explicit("Corrupt EXIF data", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+        warnings.warn_explicit("ours", UserWarning, "x.py", 1, module="x")
+        return 0
+
+    monkeypatch.setattr(list_command, "run", warning)
+    with warnings.catch_warnings(record=True) as told:
+        assert zhclip_cli.main(["list"]) == 0
+    assert [str(each.message) for each in told] == ["ours"]
 
 
 def test_an_interrupt_ends_with_1_and_leaves_nothing(original, run, tmp_path, monkeypatch):

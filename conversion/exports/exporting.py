@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load, save_file
 
+from hf_zhclip.paths import resolved
 from hf_zhclip.replacing import TOKENIZER, WEIGHTS, Kind
 from hf_zhclip.staging import check_absent, check_absent_file, check_apart, staging, staging_file
 
@@ -413,7 +414,7 @@ def _to_cn_clip(repo: Repo, destination: Path, ddp: bool, force: bool, progress:
     with staging_file(destination, total_bytes(repo.tensors, "keep") + SPARE_BYTES, force) as file:
         progress(f"Writing {len(repo.tensors)} tensors")
         state_dict = cn_clip_file.state_dict(repo, ddp)
-        cn_clip_file.write(file, state_dict, repo.path.resolve().name)
+        cn_clip_file.write(file, state_dict, resolved(repo.path).name)
         progress("Reading the tensors back")
         cn_clip_file.check_written(file, repo)
     return Exported(

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from hf_zhclip.json_files import read_json
+from hf_zhclip.paths import resolved
 
 from ..errors import InputError
 from ..reading import catalogue
@@ -39,7 +40,7 @@ def card(out: str | Path, *, license: str | None = None, base_model: str | None 
     changed = changed_files(folder, report) if report else []
     why = CHANGED_SINCE.filled(files=", ".join(changed)) if changed else None
     header = header_of(folder / CARD, header_stated(license, base_model))
-    text = render_folder(folder, report, folder.resolve().name, why_unverified(report, why), header, bool(changed))
+    text = render_folder(folder, report, resolved(folder).name, why_unverified(report, why), header, bool(changed))
     write_whole(folder / CARD, text)
     return folder / CARD
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from hf_zhclip.paths import resolved
+
 from ..errors import InputError
 from .card_measured import check_figures, note
 from .cards import card, check_writable
@@ -51,7 +53,7 @@ def note_on_card(options: Mapping[str, Any], result: Mapping[str, Any]) -> Path:
 def dataset_of(data: str) -> str:
     """The name of data for a card: a folder's name, the name at the end of an absolute path, or what was given."""
     place = Path(data)
-    return place.resolve().name if place.is_dir() else _shown(data)
+    return resolved(place).name if place.is_dir() else _shown(data)
 
 
 def is_path(place: str) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hf_zhclip.paths import resolved
+
 from ..errors import InputError
 from ..reading.files import CARD, sha256
 from ..reading.namesakes import refuse_namesake
@@ -116,7 +118,7 @@ def _listing(folder: Path) -> tuple[dict[str, Path], list[str]]:
         for name in names:
             path = base / name
             shown = path.relative_to(folder).as_posix()
-            inside = path.is_file() and path.resolve().is_relative_to(folder.resolve())
+            inside = path.is_file() and resolved(path).is_relative_to(resolved(folder))
             if inside and not name.startswith("."):
                 there[shown] = path
             else:

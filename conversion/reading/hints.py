@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
+from hf_zhclip.paths import resolved
+
 from .pickles import some
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl")
@@ -28,7 +30,7 @@ def in_place_of(folder: Path, is_model: Callable[[Path], bool]) -> str:
     Args:
         is_model: whether a folder's file names show a whole model.
     """
-    if found := CACHED.fullmatch(folder.resolve().name):
+    if found := CACHED.fullmatch(resolved(folder).name):
         return _of_cache(folder, f"{found['owner']}/{found['name']}", is_model)
     names = sorted(path.name for path in folder.iterdir())
     files = [name for name in names if name.endswith(WEIGHT_SUFFIXES) and not OF_TRAINING.fullmatch(name)]

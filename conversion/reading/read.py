@@ -15,6 +15,7 @@ import torch
 
 from hf_zhclip.budget import check_regular, most_made
 from hf_zhclip.json_files import read_json, read_python_json
+from hf_zhclip.paths import resolved
 
 from ..errors import InputError, WorkError
 from .companions import companions
@@ -310,7 +311,7 @@ def _read_deepspeed(folder: Path) -> Checkpoint:
         tag = (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
         if not is_file_name(tag) or not (step := folder / tag).is_dir():
             raise InputError(f"{folder / 'latest'} names {tag!r}, but {folder} holds no such folder.")
-    home = folder if any((folder / name).is_file() for name in DEEPSPEED_HOME) else folder.resolve().parent
+    home = folder if any((folder / name).is_file() for name in DEEPSPEED_HOME) else resolved(folder).parent
     states = sorted(path.name for path in step.glob("*_model_states.pt"))
     if any(name.startswith("zero_pp_rank_") for name in states):
         raise InputError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import InputError, WorkError, ZhclipError
+from .paths import resolved
 from .replacing import REPO, Kind, Obstacle
 from .replacing import obstacle as not_replaced
 
@@ -148,7 +149,7 @@ def check_apart(out: Path, *places: str | Path | None) -> None:
     """
     if not out.exists():
         return
-    for place in (Path(place).resolve() for place in places if place is not None):
+    for place in (resolved(place) for place in places if place is not None):
         if any(parent.exists() and parent.samefile(out) for parent in (place, *place.parents)):
             raise InputError(f"{out} holds {place}, and --force would delete both. Choose another place.")
 

@@ -1,8 +1,10 @@
 """The code around every subcommand: the parser, the errors that end a run, and the exit codes."""
 
 import argparse
+import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -33,6 +35,9 @@ the result and returns the exit code. It may have `refusal(options)`, which impo
 wrong with the words, or None.
 """
 
+OF_A_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
+"""The system's errors whose cause is a path itself, which somebody gave."""
+
 
 def main(arguments: Sequence[str] | None) -> int:
     """Runs a command; see the package's `main`, which also tells an interrupt."""
@@ -42,8 +47,9 @@ def main(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return 1  # nobody reads a message any more
     except OSError as error:
-        streams.tell(f"zhclip: {error}")
-        return 1
+        named = isinstance(error.filename, str) and error.strerror is not None
+        streams.tell(f"zhclip: {f'{error.filename}: {error.strerror}.' if named else error}")
+        return 2 if error.errno in OF_A_NAME else 1
     finally:
         streams.drop_unwritten()
 
@@ -59,7 +65,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         try:
-            return command(options, as_json)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata and of many pixels
+                return command(options, as_json)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic of Rust code is no Exception

@@ -96,13 +96,13 @@ def _is_missing(place: Path) -> bool:
 def run(options: dict[str, Any], as_json: bool) -> int:
     from transformers.utils.logging import disable_progress_bar
 
-    from hf_zhclip.inference.embedding import GO_ON, embed
+    from hf_zhclip.inference.embedding import embed, left
 
     disable_progress_bar()  # transformers shows it also where stderr is no terminal
     try:
         result = embed(**options, tell=print_progress)
     except KeyboardInterrupt:
-        print_progress(GO_ON)
+        print_progress(left(options["out"]))
         raise
     if result.told_here:
         print_result(result.to_json(), result.text, as_json)

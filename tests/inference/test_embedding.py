@@ -289,13 +289,14 @@ def test_a_repo_s_dtype_and_hashes_are_noted(repo, pictures, tmp_path):
 def test_a_broken_picture_is_noted_with_its_reason_and_has_no_row(repo, small, pictures, tmp_path):
     write(pictures, **{"0002.jpg": BROKEN, "ps.png": b"%!PS\n"})
     (pictures / "gone.png").symlink_to(pictures / "nowhere")
+    (pictures / "loop.png").symlink_to("loop.png")
     told = []
 
     found = embedded(repo, pictures, tmp_path / "OUT", tell=told.append)
 
-    wanted = ["0002.jpg", "gone.png", "ps.png"]
+    wanted = ["0002.jpg", "gone.png", "loop.png", "ps.png"]
     assert [each.path for each in found.failed] == [each.id for each in found.failed] == wanted
-    assert "0002.jpg" in found.failed[0].why and "PostScript" in found.failed[2].why
+    assert "0002.jpg" in found.failed[0].why and "PostScript" in found.failed[3].why
     assert told == [NOT_TAKEN.format(pictures), *(f"Left out: {each.why}" for each in found.failed)]
     assert read_manifest(tmp_path / "OUT").sides["image"].failed == found.failed
     left = list(Corpus.open(tmp_path / "OUT").paths)
@@ -825,6 +826,18 @@ def test_an_interrupt_says_that_the_same_command_goes_on(repo, pictures, tmp_pat
     assert code == 1 and "the same command goes on from there" in said
     assert os.listdir(tmp_path / "OUT") == [MANIFEST]
     assert run(capsys, *words)[0] == 0
+
+
+def test_an_interrupt_before_the_first_file_says_that_nothing_was_written(
+    repo, pictures, tmp_path, capsys, monkeypatch
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedding, "listed", interrupted)
+    code, _, said = run(capsys, repo, pictures, tmp_path / "OUT")
+    assert code == 1 and "Nothing was written." in said and "stays" not in said
+    assert not (tmp_path / "OUT").exists()
 
 
 def test_every_option_of_the_command_is_an_argument_of_the_function(monkeypatch, capsys):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_zhclip.paths import resolved
+
 from ...errors import InputError
 from ...repos.report import FILE, Report, read_report
 from .checking import BOUNDS
@@ -95,7 +97,7 @@ def _check_loss_asked(asked: Asked) -> None:
 
 
 def _same(a: str, b: str) -> bool:
-    return Path(a).resolve() == Path(b).resolve()
+    return resolved(a) == resolved(b)
 
 
 def read_proof(out: Path) -> Report | None:

@@ -33,9 +33,9 @@ class Files:
         path = self.folder / self.names[row]
         if why := self.wrong.get(self.names[row]):
             raise InputError(f"{path} {why}")
-        if not path.is_file():  # a pipe would block the reader
-            raise InputError(f"{path} is no file; a picture was wanted.")
         try:
+            if not path.is_file():  # a pipe would block the reader
+                raise InputError(f"{path} is no file; a picture was wanted.")
             return path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from error

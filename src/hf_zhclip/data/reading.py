@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..paths import resolved
 from ..telling import near
 from .formats import Format
 from .readers import captions_file, hub_datasets, lmdb_folder, picture_folder, taiyi_captions, tsv_files
@@ -116,7 +117,7 @@ def check_outside(out: str | os.PathLike[str], place: str | os.PathLike[str], fo
     Raises:
         InputError: see above; or no format or several formats claim the place.
     """
-    inside = Path(place).resolve() in Path(out).resolve().parents
+    inside = resolved(place) in resolved(out).parents
     if inside and FORMATS[format_of(os.fspath(place), format)].below:
         raise InputError(
             f"{out} lies in {place}, whose inner folders are read, too: it would become a part of the data. Choose a "

@@ -19,6 +19,7 @@ from ..budget import check_regular
 from ..data.split import opened
 from ..errors import InputError
 from ..json_files import brief
+from ..paths import folders_in
 from ..telling import shown
 from .encoding import Encoder, encode_pictures
 from .lists import GAP
@@ -68,7 +69,7 @@ def read_labelled(folder: Path) -> Labelled:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; a folder with a folder of pictures for each class was wanted.")
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(name for name in folders_in(folder) if not name.startswith("."))
     if not classes:
         raise InputError(f"{folder} holds no folders; a folder of pictures for each class was wanted.")
     paths, labels = [], []

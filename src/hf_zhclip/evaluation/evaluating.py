@@ -10,6 +10,7 @@ import torch
 
 from ..data.split import Id, opened
 from ..errors import InputError
+from ..paths import resolved
 from ..replacing import Kind
 from ..staging import check_absent, check_apart, staging
 from . import charts
@@ -161,7 +162,7 @@ def _check_outside(out: Path, asked: Asked) -> None:
     """Refuses an `out` that would become a part of the data, as another class or as more pictures."""
     from ..data.reading import check_outside
 
-    if asked.classes is not None and asked.data is not None and Path(asked.data).resolve() in out.resolve().parents:
+    if asked.classes is not None and asked.data is not None and resolved(asked.data) in resolved(out).parents:
         raise InputError(f"{out} lies in {asked.data}, where it would become another class. Choose a place outside.")
     if asked.classes is None and asked.data is not None:
         check_outside(out, asked.data)
@@ -313,7 +314,7 @@ def _classification(asked: Asked, tell: Callable[[str], None]) -> Found:
     check_names(labelled, names)
     encoder = asked.encoder()
     result = classify(encoder, labelled, names, templates, tell)
-    dataset = Path(asked.data).resolve().name
+    dataset = resolved(asked.data).name
     sizes = [sum(weight.numel() for weight in part.parameters()) for part in (encoder.model, _visual(encoder.model))]
     return Found(
         result,

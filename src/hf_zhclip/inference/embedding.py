@@ -240,8 +240,12 @@ def _written_to(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        then = GO_ON if (out / MANIFEST).exists() else "Nothing was written."
-        raise WorkError(f"{out} could not be written: {error.strerror or error}. {then}") from error
+        raise WorkError(f"{out} could not be written: {error.strerror or error}. {left(out)}") from error
+
+
+def left(out: str | os.PathLike[str]) -> str:
+    """A sentence about what a run that ended early left in its corpus."""
+    return GO_ON if os.path.exists(os.path.join(out, MANIFEST)) else "Nothing was written."
 
 
 # Several processes in one folder

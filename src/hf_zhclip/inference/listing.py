@@ -13,6 +13,7 @@ from ..data.captioned import Files
 from ..data.reading import format_of, read, read_pictures
 from ..data.split import Id, Pictures, Split, Text, opened
 from ..errors import InputError
+from ..paths import resolved
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _root(pictures: Pictures, place: str) -> tuple[str | None, str]:
     """The folder that paths are relative to, and what stands before the name of each picture there."""
     if not isinstance(pictures.store, Files):
         return None, ""
-    folder, outer = pictures.store.folder.resolve(), Path(place).resolve()
+    folder, outer = resolved(pictures.store.folder), resolved(place)
     if not folder.is_relative_to(outer):
         return os.path.abspath(pictures.store.folder), ""
     inner = folder.relative_to(outer).as_posix()

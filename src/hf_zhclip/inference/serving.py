@@ -19,6 +19,7 @@ from ..data.reading import read_pictures
 from ..data.split import opened
 from ..errors import InputError, ZhclipError
 from ..extras import extra
+from ..paths import resolved
 from .corpus import Corpus
 from .embedder import check_counts
 from .searching import TOP_K, Index, check_threshold
@@ -174,8 +175,8 @@ def _opener(corpus: Corpus, tell: Callable[[str], None]) -> Callable[[int], PIL.
 
 def _file(root: Path, path: str) -> PIL.Image.Image:
     """A picture below a folder; links that lead out of the folder are not followed."""
-    file = (root / path).resolve()
-    if not path or not file.is_relative_to(root.resolve()):
+    file = resolved(root / path)
+    if not path or not file.is_relative_to(resolved(root)):
         raise InputError(f"{path!r} is no path below {root}.")
     check_regular(file, "a picture")
     try:

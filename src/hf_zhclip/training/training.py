@@ -28,6 +28,7 @@ from ..data.reading import check_outside
 from ..errors import InputError, WorkError, is_memory
 from ..inference.loading import load_pair
 from ..json_files import brief, read_json
+from ..paths import resolved
 from ..staging import check_parents
 from ..telling import near
 from .arguments import CHECKPOINTING, RENAMED, ContrastiveArguments
@@ -111,7 +112,7 @@ def train(
     args = _arguments(place, given, validation is not None)
     check_outside(place, data)
     for each in (repo, data):
-        if Path(each).resolve() in place.resolve().parents:
+        if resolved(each) in resolved(place).parents:
             raise InputError(f"{place} lies in {each}, which a training only reads. Choose a place outside.")
     pairs = Pairs(read(data, split=split), tell)
     pool = None if validation is None else _pool(data, validation)

@@ -16,6 +16,7 @@ from ...errors import InputError, WorkError
 from ...extras import extra
 from ...hub import exchange
 from ...json_files import brief
+from ...paths import resolved
 from ..formats import Format
 from ..split import Id, Pictures, Split, Text, as_id, checked
 from .captions_file import TEXT
@@ -132,8 +133,8 @@ class Rows:
         """Whether a path leads into the data set or into the hub's caches: a foreign file could name any other."""
         config = extra("datasets", "This data set").config
         folders = (self.place, config.HF_CACHE_HOME, config.HF_DATASETS_CACHE)
-        inside = Path(path).resolve()
-        return inside.is_file() and any(inside.is_relative_to(Path(each).resolve()) for each in map(str, folders))
+        inside = resolved(path)
+        return inside.is_file() and any(inside.is_relative_to(resolved(each)) for each in map(str, folders))
 
 
 def read(place: str, split: str, pictures: Path | None = None) -> Split:

@@ -9,7 +9,6 @@ which cn_clip's extract_features.py reads them.
 import base64
 import binascii
 import io
-import os
 import pickle
 from array import array
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 from ...amounts import shown_amount
 from ...errors import InputError
 from ...json_files import brief
+from ...paths import folders_in, resolved
 from ..formats import Format
 from ..lmdb_file import Entry, entries
 from ..split import Id, Pictures, Split, Text, as_id, check_once, checked
@@ -39,10 +39,8 @@ def _splits(place: str) -> Sequence[str]:
     if not folder.is_dir():
         return ()
     if _is_split(folder):
-        return (folder.resolve().name,)
-    with os.scandir(folder) as entries:  # which knows the folders among a million pictures
-        folders = [each.name for each in entries if each.is_dir()]
-    return sorted(name for name in folders if _is_split(folder / name))
+        return (resolved(folder).name,)
+    return sorted(name for name in folders_in(folder) if _is_split(folder / name))
 
 
 def read(place: str, split: str, pictures: Path | None = None) -> Split:
