@@ -8,8 +8,9 @@ import io
 import math
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import torch
@@ -205,8 +206,8 @@ CYCLE = "…"
 
 
 class _Unpickler(Unpickler):
-    def __init__(self, file: BinaryIO, size: int, load: Callable[..., Stored]):
-        super().__init__(file, size, KNOWN.__contains__)
+    def __init__(self, file: BinaryIO, size: int, load: Callable[..., Stored], more: Container[str] = ()):
+        super().__init__(file, size, lambda name: name in KNOWN or name in more)
         self._load = load
 
     def persistent_load(self, place: Any) -> Stored:
@@ -218,16 +219,20 @@ class _Unpickler(Unpickler):
         return self._load(STORAGES[kind.path], key, count, *view)
 
 
-def of_archive(archive: Archive) -> Any:
-    """The value that `torch.save` wrote into a zip; tensors lie on the archive's own bytes."""
+def of_archive(archive: Archive, more: Mapping[str, Maker] = MappingProxyType({})) -> Any:
+    """The value that `torch.save` wrote into a zip; tensors lie on the archive's own bytes.
+
+    Args:
+        more: names that this file may use beside those of weights, and the functions that make their values.
+    """
     archive.check_byte_order()
     content = archive.stored("data.pkl")
 
     def load(dtype: torch.dtype, key: str, count: int) -> Stored:
         return Stored(dtype, count, archive.flat(key, dtype, count))
 
-    top = _Unpickler(io.BytesIO(content), len(content), load).load()
-    return Values(MAKERS, archive.size, CYCLE).of(top)
+    top = _Unpickler(io.BytesIO(content), len(content), load, more).load()
+    return Values({**MAKERS, **more}, archive.size, CYCLE).of(top)
 
 
 def names_in_archive(archive: Archive) -> set[str]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,7 @@ from .parts import (
     rate,
     without_decay,
 )
+from .resuming import check_optimizer, check_schedule, loading
 from .sharding import make_shardable, whole, with_scalar
 from .validation import recall_of_split
 
@@ -69,6 +71,7 @@ class ContrastiveTrainer(Trainer):
         if self.is_fsdp_enabled:
             make_shardable(inner(model), self.accelerator.state.fsdp_plugin)
         self.add_callback(ClampsScale())
+        self.add_callback(KnowsItsEnd())
         self._tell, self._broken = tell, set[Id]()
         if args.gradient_accumulation_steps > 1:
             tell(
@@ -181,6 +184,26 @@ class ContrastiveTrainer(Trainer):
             self._tell(f"{broken[each]} The recall of the validation does not count it.")
         self._broken |= broken.keys()
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, *more, **named):
+        with loading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, *more, **named)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        with loading(checkpoint):
+            if checkpoint is not None:
+                if not self.is_fsdp_enabled:  # whose optimizer is gathered only while it is read
+                    check_optimizer(Path(checkpoint), self.optimizer)
+                check_schedule(Path(checkpoint), self.lr_scheduler)
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_scaler(self, checkpoint):
+        with loading(checkpoint):
+            super()._load_scaler(checkpoint)
+
+    def _load_rng_state(self, checkpoint):
+        with loading(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def gathered(self) -> dict[str, torch.Tensor]:
         """The trained weights on the first process; all processes have to ask."""
         return with_scalar(self.accelerator.get_state_dict(self.model))
@@ -208,6 +231,17 @@ class ClampsScale(TrainerCallback):
         scale = inner(model).logit_scale
         if scale.requires_grad:
             scale.data.clamp_(0, LARGEST_SCALE)
+
+
+class KnowsItsEnd(TrainerCallback):
+    """Refuses a checkpoint of more steps than the training has."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step > state.max_steps:
+            raise InputError(
+                f"found a checkpoint of {state.global_step} steps, but the training has {state.max_steps} steps. Give "
+                f"--max_steps {state.global_step} or more."
+            )
 
 
 def inner(model: Any) -> Any:

@@ -36,6 +36,7 @@ from .augmentation import of_processor
 from .pairs import Collator, Pairs, silent
 from .parts import freeze, trains_batch_norm
 from .recipes import FIELDS, read_recipe
+from .resuming import CheckpointError, check_checkpoint, checkpoints, way_without
 from .space import check_space
 from .trainer import ContrastiveTrainer, DivergedError, inner
 
@@ -124,6 +125,8 @@ def train(
     if "lora" in values:
         model = _with_lora(model, values["lora"])
     freeze(inner(model), args.freeze)
+    if checkpoint is not None:
+        check_checkpoint(Path(checkpoint), model, args)
     if not args.process_index:
         check_space(place, model, args, len(pairs), len(checkpoints(place)), repository)
         _begin(place, start)
@@ -441,10 +444,7 @@ def _check_whole(found: Sequence[Path], args: ContrastiveArguments) -> None:
             elif file.suffix in (".pt", ".bin", ".pth"):
                 zipfile.ZipFile(file).close()
         except (SafetensorError, *_OF_ZIPS) as error:
-            way = f"goes on from {found[-2]}" if len(found) > 1 else "is then left out, and the training begins again"
-            raise InputError(
-                f"{file} is damaged or cut off: {error}. Remove the folder {last}: --resume {way}."
-            ) from error
+            raise InputError(f"{file} is damaged or cut off: {error}. {way_without(last)}") from error
     steps = int(last.name.removeprefix("checkpoint-"))
     if 0 < args.max_steps < steps:
         raise InputError(
@@ -462,20 +462,6 @@ def _begin(folder: Path, start: Mapping[str, Any]) -> None:
         shutil.rmtree(place)
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints of a training, the newest last; Trainer writes the state's file at the end."""
-    found = []
-    for place in folder.glob("checkpoint-*"):
-        step = place.name.removeprefix("checkpoint-")
-        if step.isdecimal() and (place / "trainer_state.json").is_file():
-            try:
-                read_json(place / "trainer_state.json")
-            except InputError:
-                continue  # cut off by a full disk
-            found.append((int(step), place))
-    return [place for _, place in sorted(found)]
-
-
 _STAY = "The checkpoints in {} stay; --resume goes on from the last one."
 
 
@@ -484,8 +470,8 @@ def _worded(args: ContrastiveArguments, batch_norm: bool, tell: Callable[[str], 
     """Says in words why a training ended; its checkpoints stay."""
     try:
         yield
-    except DivergedError:
-        raise  # a checkpoint of this training would diverge again
+    except (DivergedError, CheckpointError):
+        raise  # a checkpoint of this training would end again in this way
     except KeyboardInterrupt:
         if checkpoints(Path(args.output_dir)):
             tell(_STAY.format(args.output_dir))
