@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from hf_zhclip.errors import InputError
 from hf_zhclip.training import resuming
 
+from tests.data.made import tsv
 from tests.training.test_training import again, pictures, repo, run  # noqa: F401  the fixture
 
 
@@ -191,7 +192,10 @@ def test_the_checkpoint_before_goes_on_once_a_bad_one_is_removed(two, repo, tmp_
     folder = shutil.copytree(two[0], tmp_path / "T")
     noted(unknown=1)(folder / "checkpoint-2")
     noted(unknown=1)(folder / "checkpoint-1")
-    for last, way in ((2, f"goes on from {folder / 'checkpoint-1'}."), (1, "is then left out, and the training begin")):
+    for last, way in (
+        (2, f"goes on from {folder / 'checkpoint-1'}."),
+        (1, "is then left out, and the training begin"),
+    ):
         with pytest.raises(InputError, match=way):
             run(**again(repo, two[1], folder))
         shutil.rmtree(folder / f"checkpoint-{last}")
@@ -213,7 +217,7 @@ def test_weights_beside_an_adapter_would_be_read_instead_of_it_and_are_refused(a
         run(**again(repo, adapted[1], folder, recipe="lora"))
 
 
-def test_an_adapter_and_every_schedule_and_optimizer_of_torch_go_on(adapted, repo, tmp_path):  # noqa: F811
+def test_an_adapter_goes_on_from_its_own_checkpoint(adapted, repo, tmp_path):  # noqa: F811
     folder = shutil.copytree(adapted[0], tmp_path / "T")
     assert run(**again(repo, adapted[1], folder, recipe="lora", max_steps=3)).steps == 3
 
@@ -227,17 +231,26 @@ def test_an_adapter_and_every_schedule_and_optimizer_of_torch_go_on(adapted, rep
         {"optim": "rmsprop", "lr_scheduler_type": "cosine_with_restarts"},
         {"optim": "adagrad", "lr_scheduler_type": "polynomial"},
         {"optim": "adamw_torch", "lr_scheduler_type": "inverse_sqrt"},
-        {"lr_scheduler_type": "reduce_lr_on_plateau", "validation": "valid"},
     ],
 )
 def test_each_optimizer_and_schedule_goes_on_from_its_own_checkpoint(given, repo, tmp_path):  # noqa: F811
     data = pictures(tmp_path / "data")
-    given = {name: each for name, each in given.items() if name != "validation"}
-    if given.get("lr_scheduler_type") == "reduce_lr_on_plateau":
-        pytest.skip("it asks for a validation")
     run(repo, data, tmp_path / "T", **saved(**given))
     shutil.rmtree(tmp_path / "T" / "trained")
     assert run(**again(repo, data, tmp_path / "T", max_steps=3, **given)).steps == 3
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("schedule", ["cosine", "reduce_lr_on_plateau"])
+def test_a_training_with_a_validation_goes_on_and_keeps_its_best_weights(schedule, repo, tmp_path):  # noqa: F811
+    data = tsv(tmp_path / "data")
+    given = {"split": "valid", "validation": "valid", "lr_scheduler_type": schedule}
+    run(repo, data, tmp_path / "T", **saved(eval_strategy="steps", eval_steps=1, **given))
+    shutil.rmtree(tmp_path / "T" / "trained")
+    found = run(
+        **again(repo, data, tmp_path / "T", max_steps=3, eval_strategy="steps", eval_steps=1, save_steps=1, **given)
+    )
+    assert found.best is not None
 
 
 def test_weights_in_shards_are_compared_and_lie_in_the_checkpoint_alone(two, repo, tmp_path):  # noqa: F811
