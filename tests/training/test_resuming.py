@@ -213,7 +213,7 @@ def test_an_adapter_that_is_not_the_training_s_is_refused(change, adapted, repo,
 def test_weights_beside_an_adapter_would_be_read_instead_of_it_and_are_refused(adapted, repo, tmp_path):  # noqa: F811
     folder = shutil.copytree(adapted[0], tmp_path / "T")
     shutil.copy(repo / "model.safetensors", folder / "checkpoint-2")
-    with pytest.raises(InputError, match="the weights of this training are in a adapter_model.safetensors"):
+    with pytest.raises(InputError, match="the weights of this training lie in adapter_model.safetensors"):
         run(**again(repo, adapted[1], folder, recipe="lora"))
 
 

@@ -51,6 +51,14 @@ LEAST: dict[str, tuple[float, bool]] = {
 }
 """By argument, the least number, and whether that number itself is allowed."""
 
+MOST: dict[str, int] = {
+    "dataloader_num_workers": max(64, 4 * (os.cpu_count() or 1)),
+    "dataloader_prefetch_factor": 64,
+    "seed": 2**32 - 1,
+    "data_seed": 2**32 - 1,
+}
+"""By argument, the greatest number: each worker is a process with batches in its memory; numpy takes such seeds."""
+
 
 @dataclass
 class ContrastiveArguments(TrainingArguments):
@@ -170,6 +178,9 @@ class ContrastiveArguments(TrainingArguments):
             if found < least or (found == least and not allowed):
                 wanted = f"{least:g} or more" if allowed else f"more than {least:g}"
                 raise InputError(f"found {name} {found}; {wanted} was wanted.")
+        for name, most in MOST.items():
+            if (getattr(self, name) or 0) > most:
+                raise InputError(f"found {name} {getattr(self, name)}; at most {most} was wanted.")
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"found {name} {getattr(self, name)}; a number from 0 to below 1 was wanted.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..errors import InputError
 from .arguments import FREEZES, ContrastiveArguments
@@ -140,3 +141,22 @@ def rate(step: int, warmup: int, steps: int, restart_every: int = 0) -> float:
     if restart_every:
         done, length = done % restart_every, restart_every
     return 0.5 * (1 + math.cos(math.pi * done / length))
+
+
+def check_curves(schedule: Any, warmup: int, steps: int) -> None:
+    """Computes a schedule's rates at the steps where its curve may bend: its settings are used only there.
+
+    Raises:
+        ValueError: a rate is no number of 0 or more.
+        TypeError: a setting is no number.
+    """
+    bends = {0, warmup - 1, warmup, warmup + 1, (warmup + steps) // 2, steps - 1, steps}
+    for curve in filter(None, getattr(schedule, "lr_lambdas", ())):
+        for step in sorted(each for each in bends if each >= 0):
+            found = curve(step)
+            if not isinstance(found, int | float) or not 0 <= found < math.inf:
+                raise ValueError(f"step {step} has {found} times the learning rate")
+    if isinstance(schedule, ReduceLROnPlateau):
+        for name in ("patience", "cooldown", "threshold", "eps", "factor"):
+            if not isinstance(found := getattr(schedule, name), int | float):
+                raise ValueError(f"{name} is {found!r:.60}, which is no number")

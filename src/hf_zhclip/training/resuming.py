@@ -206,7 +206,7 @@ def _check_weights(checkpoint: Path, model: Any, sharded: bool) -> None:
     wanted, name = (_of_adapter(model), OF_ADAPTER) if adapter else (model.state_dict(), FULL)
     others = (FULL, INDEX) if adapter else (OF_ADAPTER,)
     if strange := [each for each in others if (checkpoint / each).exists()]:
-        raise InputError(f"found {checkpoint / strange[0]}; the weights of this training are in a {name}.")
+        raise InputError(f"found {checkpoint / strange[0]}; the weights of this training lie in {name}.")
     if (checkpoint / name).exists():
         found = _shapes(checkpoint / name)
     elif not adapter and (checkpoint / INDEX).exists():

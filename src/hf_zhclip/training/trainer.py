@@ -1,7 +1,8 @@
 """transformers' Trainer with the contrastive loss of all processes, cached gradients, and recall as its evaluation."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +16,14 @@ from transformers import Trainer, TrainerCallback
 from ..data.split import Id
 from ..errors import InputError
 from ..evaluation.encoding import Encoder
+from ..json_files import brief
 from .arguments import ContrastiveArguments
 from .caching import Inputs, Step, Vectors, cached_step, cached_step_as_cn_clip, in_chunks
 from .loss import loss_of_pairs
 from .parts import (
     LARGEST_SCALE,
     check_chunks,
+    check_curves,
     check_patches,
     freeze,
     keep_statistics,
@@ -147,10 +150,18 @@ class ContrastiveTrainer(Trainer):
         exempt = set(without_decay(model, self.args.decay))
         return [name for name, _ in model.named_parameters() if name not in exempt]
 
+    def create_optimizer(self, *given, **named):
+        """The optimizer that the arguments name."""
+        with _of_arguments("optim", "optim_args", self.args):
+            return super().create_optimizer(*given, **named)
+
     def create_scheduler(self, num_training_steps, optimizer=None):
         """cn_clip's warm-up and half cosine; other schedules are transformers' own."""
         if self.args.lr_scheduler_type != "cosine":
-            return super().create_scheduler(num_training_steps, optimizer)
+            with _of_arguments("lr_scheduler_type", "lr_scheduler_kwargs", self.args):
+                found = super().create_scheduler(num_training_steps, optimizer)
+                check_curves(found, self.args.get_warmup_steps(num_training_steps), num_training_steps)
+            return found
         if self.lr_scheduler is None:
             warmup = self.args.get_warmup_steps(num_training_steps)
             curve = partial(rate, warmup=warmup, steps=num_training_steps, restart_every=self.args.restart_every)
@@ -222,6 +233,18 @@ class ContrastiveTrainer(Trainer):
             _input_device=lambda: args.device,
         )
         return Encoder(forwarded, self.processing_class, args.per_device_eval_batch_size, args.context_length, False)
+
+
+@contextmanager
+def _of_arguments(kind: str, more: str, args: ContrastiveArguments) -> Iterator[None]:
+    """Says in words that torch or transformers does not take the values of two arguments."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
+        value = getattr(getattr(args, kind), "value", getattr(args, kind))
+        raise InputError(
+            f"found {kind} {value} with {more} {brief(getattr(args, more))}, which cannot be used: {error}."
+        ) from error
 
 
 class ClampsScale(TrainerCallback):

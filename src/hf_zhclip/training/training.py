@@ -31,6 +31,7 @@ from ..json_files import brief, read_json
 from ..paths import resolved
 from ..staging import check_parents
 from ..telling import near
+from .adapters import with_lora
 from .arguments import CHECKPOINTING, RENAMED, ContrastiveArguments
 from .augmentation import of_processor
 from .pairs import Collator, Pairs, silent
@@ -123,7 +124,7 @@ def train(
     checkpoint = _checkpoint(place, args, start, resume)
     set_seed(args.seed)  # before the adapter gets its first weights
     if "lora" in values:
-        model = _with_lora(model, values["lora"])
+        model = with_lora(model, values["lora"])
     freeze(inner(model), args.freeze)
     if checkpoint is not None:
         check_checkpoint(Path(checkpoint), model, args)
@@ -344,17 +345,6 @@ def _check_sizes(args: ContrastiveArguments, pairs: int, tell: Callable[[str], N
         )
     if pairs > batch and pairs % batch == 1 and not args.dataloader_drop_last:
         tell("The last batch of each epoch has 1 pair, which teaches nothing; --dataloader_drop_last leaves it out.")
-
-
-def _with_lora(model: Any, fields: Mapping[str, Any]) -> Any:
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise InputError('this recipe trains an adapter with PEFT: pip install "hf-zhclip[train]".') from error
-    try:
-        return get_peft_model(model, LoraConfig(**fields))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the recipe's lora is {brief(fields)}, which PEFT does not take: {error}") from error
 
 
 def identity(model: Any) -> str:
