@@ -560,11 +560,16 @@ WALKED = {
     "tests/page/test_page.py": {
         "test_a_port_in_use_is_told_and_any_other_is_the_way_out": ("src/hf_zhclip/inference/serving.py _listening",),
     },
+    "tests/training/test_resuming.py": {
+        "test_a_checkpoint_of_more_steps_than_the_epochs_have_is_refused": (
+            "src/hf_zhclip/training/trainer.py KnowsItsEnd.on_train_begin",
+        ),
+        "test_the_checkpoint_before_goes_on_once_a_bad_one_is_removed": (
+            "src/hf_zhclip/training/resuming.py way_without",
+        ),
+    },
     "tests/training/test_training.py": {
         "a_split_to_validate_on_is_named": ("src/hf_zhclip/training/training.py _arguments: split to validate on",),
-        "test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on": (
-            "src/hf_zhclip/training/training.py _check_whole: is damaged or cut off",
-        ),
         "test_a_training_that_diverges_ends_in_words_and_leaves_no_weights": (
             "src/hf_zhclip/training/trainer.py DivergedError.__init__",
         ),
