@@ -43,6 +43,8 @@ def read_training_state(path: Path) -> Any:
             if "data.pkl" not in archive.records:
                 raise InputError(f"{path} is a zip file without a data.pkl; a file of torch.save was wanted.")
             return torch_pickle.of_archive(archive, ARRAYS)
+    except InputError:
+        raise
     except Refused as error:
         raise InputError(
             f"{path} is a pickle that needs code to be read: {str(error):.200}. Code in a file is never run here."

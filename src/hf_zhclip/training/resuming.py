@@ -20,7 +20,7 @@ from transformers.trainer_callback import TrainerState
 
 from ..budget import check_regular
 from ..errors import InputError, is_memory
-from ..json_files import Field, brief, check_fields, read_json
+from ..json_files import FETCH, Field, brief, check_fields, read_json
 
 STATE = "trainer_state.json"
 
@@ -72,7 +72,8 @@ class CheckpointError(InputError):
     """The last checkpoint of a training holds what no training goes on from."""
 
     def __init__(self, found: object, checkpoint: Path):
-        super().__init__(f"{found} {way_without(checkpoint)}")
+        # Nobody can fetch the state of a training again.
+        super().__init__(f"{str(found).removesuffix(f' {FETCH}')} {way_without(checkpoint)}")
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -331,7 +332,7 @@ def check_optimizer(checkpoint: Path, optimizer: Any) -> None:
             raise InputError(f"a group in {file} has other parameters than the training.")
         _check_like({name: each for name, each in group.items() if name in settings}, settings, f"a group of {file}")
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    is_adam = isinstance(getattr(optimizer, "optimizer", optimizer), torch.optim.Adam)
+    is_adam = isinstance(getattr(optimizer, "optimizer", optimizer), torch.optim.Adam | torch.optim.AdamW)
     for number, entry in content["state"].items():
         if type(number) is not int or not 0 <= number < len(parameters) or not isinstance(entry, dict):
             raise InputError(f"{file} holds a state of {brief(number)}, which is no parameter.")
