@@ -18,6 +18,7 @@ from ..hub import exchange
 from ..json_files import brief, is_kind, read_json
 from ..repo_files import INDEX, check_files
 from ..repo_files import WEIGHTS as WHOLE
+from ..steady import steady
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
@@ -172,7 +173,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 def _sha256(file: Path) -> str:
     found = hashlib.sha256()
-    with file.open("rb", buffering=0) as content, shown_amount(f"Hashing {file.name}", file.stat().st_size) as advance:
+    with steady(file) as content, shown_amount(f"Hashing {file.name}", file.stat().st_size) as advance:
         while block := content.read(2**22):
             found.update(block)
             advance(len(block))
