@@ -63,8 +63,8 @@ def check_room(repo: str, sizes: Sequence[int], folder: str | os.PathLike[str]) 
         place = place.parent
     if (wanted := sum(sizes)) > (free := shutil.disk_usage(place).free):
         raise WorkError(
-            f"{repo} has {wanted:,} bytes to download, but the disk of {folder} has room for {free:,}. Make room there, "
-            "or choose a folder on another disk with HF_HOME; then run the command again."
+            f"{repo} has {wanted:,} bytes to download, but the disk of {folder} has room for {free:,}. Make room "
+            "there, or choose a folder on another disk with HF_HOME; then run the command again."
         )
 
 
