@@ -12,6 +12,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from hf_zhclip import hub
 from hf_zhclip.errors import is_fault
+from hf_zhclip.pace import PacedSocket
 
 from ..errors import InputError, WorkError
 
@@ -56,7 +57,7 @@ MOST_REQUESTS = 10_000
 
 @contextmanager
 def _exchange() -> Iterator[None]:
-    """Within it, the package's requests have the limits of `hf_zhclip.hub`: a silent server is given up."""
+    """Within it, the package's requests have the limits of `hf_zhclip.hub`: a server that holds it up is given up."""
     try:
         adapter = importlib.import_module("requests.adapters").HTTPAdapter
     except ImportError:  # of a package that asks in another way
@@ -77,13 +78,37 @@ def _exchange() -> Iterator[None]:
             seen["unanswered"] += 1
             raise
         seen["unanswered"] = 0
+        if not stream:
+            answer.raw.stream = hub.bounded(answer.raw.stream)  # which reads the content
         return answer
 
     adapter.send = send
     try:
-        yield
+        with _paced():
+            yield
     finally:
         adapter.send = before
+
+
+@contextmanager
+def _paced() -> Iterator[None]:
+    """Within it, the package's connections are held to the least rate of `hf_zhclip.pace`."""
+    connection = importlib.import_module("urllib3.connection").HTTPConnection  # which requests brings
+    before = connection.getresponse
+
+    def getresponse(self: Any) -> Any:
+        sock, self.sock = self.sock, PacedSocket(self.sock)
+        try:
+            return before(self)
+        finally:
+            if isinstance(self.sock, PacedSocket):  # and not closed
+                self.sock = sock
+
+    connection.getresponse = getresponse
+    try:
+        yield
+    finally:
+        connection.getresponse = before
 
 
 def _limited(timeout: Any) -> Any:

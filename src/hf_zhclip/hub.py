@@ -41,7 +41,7 @@ def exchange() -> Iterator[None]:
     """Within it, a hub that holds its client up is given up.
 
     It is silent: each request is given up after `SILENCE` or its own limit, and all after `TRIES`. It sends too
-    slowly: see `pace`. Its answers last too long or are too large: see `_bounded`. It sends more than it stated: see
+    slowly: see `pace`. Its answers last too long or are too large: see `bounded`. It sends more than it stated: see
     `hub_files`.
     """
     from huggingface_hub.utils import _http  # here, because a release may move it, and most runs ask no hub
@@ -122,13 +122,18 @@ def _answered(response: Any) -> None:
     if response.status_code >= 400 and (wait := _wait(response.headers)) > LONGEST_WAIT:
         raise HfHubHTTPError(f"it wants {wait:.0f} seconds to pass before the next request", response=response)
     if not (response.request.extensions.get("is_file") and response.status_code in (200, 206)):
-        response.iter_bytes = _bounded(response.iter_bytes)  # which read() uses
+        response.iter_bytes = bounded(response.iter_bytes)  # which read() uses
 
 
-def _bounded(iter_bytes: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
-    """Ends an answer that is no file and goes on for too long, which the client would keep in memory."""
+def bounded(iter_bytes: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+    """Ends an answer that is no file and goes on for too long, which the client would keep in memory.
 
-    def bounded(*given: Any, **named: Any) -> Iterator[bytes]:
+    Raises:
+        ValueError: while it is read: it is larger than any JSON of a model.
+        TimeoutError: while it is read: it lasts longer than `LONGEST_ANSWER`.
+    """
+
+    def pieces(*given: Any, **named: Any) -> Iterator[bytes]:
         end, size = time.monotonic() + LONGEST_ANSWER, 0
         for piece in iter_bytes(*given, **named):
             size += len(piece)
@@ -138,7 +143,7 @@ def _bounded(iter_bytes: Callable[..., Iterator[bytes]]) -> Callable[..., Iterat
                 raise TimeoutError(f"an answer lasted longer than {LONGEST_ANSWER:.0f} seconds")
             yield piece
 
-    return bounded
+    return pieces
 
 
 def _wait(headers: Mapping[str, str]) -> float:
