@@ -47,13 +47,14 @@ def bounded_files() -> Iterator[None]:
             setattr(module, name, function)
 
 
-def check_room(repo: str, sizes: Sequence[int], folder: str | os.PathLike[str]) -> None:
+def check_room(repo: str, sizes: Sequence[int], folder: str | os.PathLike[str], variable: str = "HF_HOME") -> None:
     """Refuses files that the disk cannot hold, before the first of them is fetched.
 
     Args:
         repo: what the files are of, for the message.
         sizes: the bytes of each file, as the hub states them.
         folder: where they would lie; it may not exist yet.
+        variable: the variable of the environment that names this place.
 
     Raises:
         WorkError: see above.
@@ -64,7 +65,7 @@ def check_room(repo: str, sizes: Sequence[int], folder: str | os.PathLike[str]) 
     if (wanted := sum(sizes)) > (free := shutil.disk_usage(place).free):
         raise WorkError(
             f"{repo} has {wanted:,} bytes to download, but the disk of {folder} has room for {free:,}. Make room "
-            "there, or choose a folder on another disk with HF_HOME; then run the command again."
+            f"there, or choose a folder on another disk with {variable}; then run the command again."
         )
 
 

@@ -67,22 +67,28 @@ def pace_stream(stream: Any) -> None:
 
 
 class PacedSocket:
-    """A socket whose file, which `http.client` reads an answer from, is held to the least rate."""
+    """A socket whose file, which `http.client` reads an answer from, is held to the least rate and to a size.
 
-    def __init__(self, socket: Any):
-        self.socket = socket
+    Attributes:
+        most: the most bytes of an answer; None if its size is stated, which `http.client` keeps to.
+        faults: what was wrong, in words, because packages replace the errors that they meet.
+    """
+
+    def __init__(self, socket: Any, faults: list[str]):
+        self.socket, self.faults = socket, faults
+        self.most: int | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.socket, name)
 
     def makefile(self, mode: str) -> BinaryIO:
         """The file of one answer."""
-        return io.BufferedReader(_PacedFile(self.socket.makefile(mode, buffering=0)))
+        return io.BufferedReader(_PacedFile(self, self.socket.makefile(mode, buffering=0)))
 
 
 class _PacedFile(io.RawIOBase):
-    def __init__(self, file: Any):
-        self.file, self.pace = file, Pace()
+    def __init__(self, socket: PacedSocket, file: Any):
+        self.socket, self.file, self.pace, self.count = socket, file, Pace(), 0
 
     def readable(self) -> bool:
         return True
@@ -90,7 +96,14 @@ class _PacedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         start = time.monotonic()
         count: int | None = self.file.readinto(buffer)
-        self.pace.moved(time.monotonic() - start, count or 0)
+        self.count += count or 0
+        try:
+            self.pace.moved(time.monotonic() - start, count or 0)
+            if self.socket.most is not None and self.count > self.socket.most:
+                raise TimeoutError(f"it sent more than {self.socket.most:,} bytes of an answer of no stated size")
+        except TimeoutError as error:
+            self.socket.faults.append(str(error))
+            raise
         return count
 
     def close(self) -> None:
