@@ -1,5 +1,6 @@
 """A hub that stays silent, or answers nonsense."""
 
+import contextlib
 import http.server
 import json
 import shutil
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 
 import datasets.config
 import pytest
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants, file_download, hf_api
 from huggingface_hub.utils import get_session
 
 import zhclip_cli
@@ -32,7 +33,7 @@ def silent(monkeypatch, tmp_path):
         monkeypatch.setattr(hub, "SILENCE", 0.2)
         monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
         monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.2, raising=False)  # of newer clients
-        yield listening
+        yield
 
 
 @pytest.mark.parametrize("words", [["inspect", "user/repo"], ["convert", "user/repo:x.pt", "OUT"]])
@@ -178,23 +179,8 @@ def test_a_hub_that_sends_a_byte_now_and_then_is_given_up(words, request_, serve
     assert len(served.asked(request_)) <= 2
 
 
-def test_a_hub_that_sends_a_byte_of_a_header_now_and_then_is_given_up(silent, capsys, monkeypatch, tmp_path):
-    def trickle(listening):
-        while True:
-            connection, _ = listening.accept()
-            threading.Thread(target=send, args=(connection,), daemon=True).start()
-
-    def send(connection):
-        try:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-            while True:
-                time.sleep(0.05)
-                connection.sendall(b"x")
-        except OSError:
-            pass
-
-    threading.Thread(target=trickle, args=(silent,), daemon=True).start()
-    monkeypatch.setattr(pace, "WINDOW", 0.3)
+def test_a_hub_that_sends_a_byte_of_a_header_now_and_then_is_given_up(trickling, served, capsys, monkeypatch):
+    monkeypatch.setattr(hf_api.api, "endpoint", trickling)
     assert zhclip_cli.main(["inspect", "user/repo"]) == 1
     assert TOO_SLOW in capsys.readouterr().err
 
@@ -262,6 +248,41 @@ def test_files_that_the_disk_cannot_hold_are_not_fetched(words, name, served, ca
     said = capsys.readouterr().err
     assert "bytes to download, but the disk of" in said and "has room for 4,999" in said and name in said
     assert not served.asked("GET /user/.*(safetensors|pt)")
+
+
+@pytest.fixture
+def trickling():
+    """A server that sends a byte of a header now and then."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def accept():
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=send, args=(connection,), daemon=True).start()
+
+    def send(connection):
+        with contextlib.suppress(OSError):  # the client went away
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while True:
+                time.sleep(0.05)
+                connection.sendall(b"x")
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listening.close()
+
+
+def test_a_server_of_xet_that_sends_a_byte_now_and_then_is_given_up(trickling, nonsense, capsys, monkeypatch):
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(pace, "WINDOW", 1.0)
+    nonsense.headers = {
+        **{"ETag": '"abc"', "X-Repo-Commit": "0" * 40, "X-Linked-Size": "5000", "X-Linked-ETag": '"abc"'},
+        **{"X-Xet-Hash": "a" * 64, "X-Xet-Refresh-Route": f"{nonsense.endpoint}/token"},
+        **{"X-Xet-Cas-Url": trickling, "X-Xet-Access-Token": "x", "X-Xet-Token-Expiration": "9999999999"},
+    }
+    assert zhclip_cli.main(["inspect", "user/repo:x.pt"]) == 1
+    assert "it moved fewer than 1,024 bytes a second for 1 seconds" in capsys.readouterr().err
 
 
 def test_limits_that_a_request_has_stay():

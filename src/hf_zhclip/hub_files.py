@@ -146,9 +146,9 @@ def _watched(xet_get: Callable[..., None], counted: Sequence[int]) -> Callable[.
         watcher.start()
         try:
             xet_get(incomplete_path=incomplete_path, expected_size=expected_size, **named)
-        except BaseException as error:
-            if slow.is_set():
-                raise TimeoutError(pace.too_slow()) from error
+        except BaseException:
+            if slow.is_set():  # the package itself only says that it was cancelled
+                raise TimeoutError(pace.too_slow()) from None
             raise
         finally:
             done.set()
