@@ -106,7 +106,7 @@ def _equal_lines(equal: EqualCaptions) -> list[str]:
         return []
     examples = ", ".join(f"{text} ({number})" for text, number in equal.examples.items())
     return [
-        f"  {equal.captions} captions stand in {equal.texts} texts, each more than once: {examples}",
+        f"  captions that stand more than once: {equal.captions}, in {equal.texts} texts: {examples}",
         "  In training, equal captions in a batch count as wrong answers to each other's pictures.",
     ]
 
