@@ -185,6 +185,16 @@ def test_a_hub_that_sends_a_byte_of_a_header_now_and_then_is_given_up(trickling,
     assert TOO_SLOW in capsys.readouterr().err
 
 
+def test_a_hub_of_data_that_sends_a_byte_now_and_then_is_given_up(trickling, served, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    served.endpoint = trickling
+    connect(monkeypatch, served, "hf_writer", tmp_path / "home")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", trickling)
+    assert zhclip_cli.main(["data", "user/name", "OUT", "--to", "tsv"]) == 1
+    assert TOO_SLOW in capsys.readouterr().err
+
+
 def test_a_hub_that_ends_each_answer_after_some_bytes_is_given_up(served, capsys, monkeypatch):
     served.plan("GET /user/repo/resolve", drop_after=150)  # the client asks for the rest, as often as it gets a chunk
     monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(0.05)))
