@@ -94,8 +94,8 @@ class Embedded:
         """The summary for people."""
         if self.missing:
             return (
-                f"{shown(self.out)}: rank {self.rank} of {self.ranks} has written its share; {self.missing} shards of other "
-                "ranks are missing."
+                f"{shown(self.out)}: rank {self.rank} of {self.ranks} has written its share; {self.missing} shards of "
+                "other ranks are missing."
             )
         told = " and ".join(f"{rows} of {self.items[name]} {WORDS[name]}" for name, rows in self.rows.items())
         return f"{shown(self.out)}: {told} are embedded. New shards: {self.written}.{self.failures()}"
