@@ -1,6 +1,7 @@
 """A hub that stays silent, or answers nonsense."""
 
 import contextlib
+import gzip
 import http.server
 import json
 import shutil
@@ -236,6 +237,16 @@ def test_a_hub_that_sends_more_than_it_stated_is_stopped(words, served, capsys, 
     size = {"inspect": "5,000", "embed": "2"}[words[0]]
     assert f"The hub sent more than the {size} bytes that it stated of a file" in capsys.readouterr().err
     assert not list((tmp_path / "home").rglob("*.incomplete"))
+
+
+def test_a_hub_that_sends_compressed_bytes_that_grow_is_stopped(nonsense, capsys):
+    nonsense.answer = gzip.compress(b"x" * 10**6)
+    nonsense.headers = {
+        **{"ETag": '"abc"', "X-Repo-Commit": "0" * 40, "X-Linked-Size": "5000", "X-Linked-ETag": '"abc"'},
+        "Content-Encoding": "gzip",
+    }
+    assert zhclip_cli.main(["inspect", "user/repo:x.pt"]) == 1
+    assert "The hub sent more than the 5,000 bytes that it stated of a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
