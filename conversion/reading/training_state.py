@@ -3,6 +3,7 @@
 `torch.load` would give each record of the zip, and each view of a tensor, the size that the file states.
 """
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -53,5 +54,9 @@ def read_training_state(path: Path) -> Any:
         raise InputError(f"{path} holds {error}; the state of a training was wanted.") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, *DAMAGE) as error:
         raise InputError(f"{path} is damaged or cut off: {reason(error)}.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a place before the file's first byte
+            raise
+        raise InputError(f"{path} is damaged or cut off: it states a place outside of itself.") from error
     except MemoryError as error:
         raise WorkError(f"{path} does not fit into memory, or is damaged.") from error

@@ -1,13 +1,17 @@
 """The real files that the cases change: every family, container and format, each in a folder of its own."""
 
 import json
+import random
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from hf_zhclip.training.parts import rate
 
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
@@ -177,13 +181,31 @@ def of_notes(folder: Path) -> None:
     last = folder / "out" / "checkpoint-3"
     last.mkdir(parents=True)
     (folder / "out" / STARTED).write_text(json.dumps(START), encoding="utf-8")
-    state = {"epoch": 1.5, "global_step": 3, "log_history": [{"loss": 0.5, "step": 1}]}
+    state = {"epoch": 1.5, "global_step": 3, "log_history": [{"loss": 0.5, "step": 1}], "logging_steps": 50}
     (last / "trainer_state.json").write_text(json.dumps(state), encoding="utf-8")
     from safetensors.torch import save_file
 
-    save_file({"w": torch.ones(3)}, last / "model.safetensors")
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        torch.save({"w": torch.ones(3)}, last / name)
+    model, optimizer, schedule = small_training()
+    save_file(model.state_dict(), last / "model.safetensors")
+    step_of(model, optimizer, schedule)
+    torch.save(optimizer.state_dict(), last / "optimizer.pt")
+    torch.save(schedule.state_dict(), last / "scheduler.pt")
+    states = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.get_rng_state()}
+    torch.save(states, last / "rng_state.pth")
+
+
+def small_training() -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """A model of one layer, its optimizer and its schedule, as a Trainer has them."""
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW([{"params": [model.weight]}, {"params": [model.bias], "weight_decay": 0.0}])
+    return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, warmup=2, steps=9))
+
+
+def step_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
+    for each in model.parameters():
+        each.grad = torch.ones_like(each)
+    optimizer.step()
+    schedule.step()
 
 
 def of_export(folder: Path) -> None:

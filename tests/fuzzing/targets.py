@@ -1,10 +1,14 @@
 """What reads a changed seed, step by step: a target calls the package as its command does, and names each step."""
 
 import json
+import random
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 Reach = Callable[[str], None]
 
@@ -94,13 +98,43 @@ def recipe(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) ->
 
 
 def notes(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:
+    from transformers.trainer_callback import TrainerState
+
+    from hf_zhclip.training import resuming
     from hf_zhclip.training.arguments import ContrastiveArguments
     from hf_zhclip.training.training import _checkpoint
 
-    from .seeds import START
+    from .seeds import START, small_training, step_of
 
     reach("training: notes")
-    _checkpoint(folder / "out", ContrastiveArguments(output_dir=str(out), use_cpu=True, report_to=[]), START, True)
+    args = ContrastiveArguments(output_dir=str(out), use_cpu=True, report_to=[])
+    last = Path(_checkpoint(folder / "out", args, START, True))
+    model, optimizer, schedule = small_training()
+    resuming.check_checkpoint(last, model, args)
+    reach("training: checkpoint")
+    with resuming.loading(str(last)):
+        resuming.check_optimizer(last, optimizer)
+        resuming.check_schedule(last, schedule)
+        _load_as_trainer(last, model, optimizer, schedule)
+    reach("training: step")
+    step_of(model, optimizer, schedule)
+    state = TrainerState.load_from_json(str(last / "trainer_state.json"))
+    assert state.global_step % state.logging_steps >= 0
+
+
+def _load_as_trainer(last: Path, model: Any, optimizer: Any, schedule: Any) -> None:
+    """What transformers does with the files of a checkpoint."""
+    from safetensors.torch import load_file
+    from transformers.trainer import safe_globals
+
+    model.load_state_dict(load_file(last / "model.safetensors"), False)
+    optimizer.load_state_dict(torch.load(last / "optimizer.pt", weights_only=True))
+    schedule.load_state_dict(torch.load(last / "scheduler.pt", weights_only=True))
+    with safe_globals():
+        states = torch.load(last / "rng_state.pth", weights_only=True)
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["cpu"])
 
 
 def export(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:

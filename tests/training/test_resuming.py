@@ -95,6 +95,24 @@ def inflating(checkpoint):
         new.writestr("archive/unused", bytes(2**24), zipfile.ZIP_DEFLATED)
 
 
+def before_the_file(checkpoint):
+    """A zip whose list of records is said to begin later than it does, so that each record lies before the file."""
+    file = checkpoint / "scheduler.pt"
+    content = bytearray(file.read_bytes())
+    for mark, at, size in ((b"PK\x05\x06", 16, 4), (b"PK\x06\x06", 48, 8)):  # the end of a zip, and of a large zip
+        at += content.rindex(mark)
+        place = int.from_bytes(content[at : at + size], "little")
+        content[at : at + size] = (place + 40).to_bytes(size, "little")
+    file.write_bytes(content)
+
+
+def repeated(top):
+    name = next(number for number, each in top["state"].items() if each["exp_avg"].dim() == 2)
+    shape = top["state"][name]["exp_avg"].shape
+    top["state"][name]["exp_avg"] = torch.zeros(shape[1]).expand(shape)
+    return top
+
+
 def weights(change):
     def tamper(checkpoint):
         file = next(checkpoint.glob("*model.safetensors"))
@@ -141,6 +159,13 @@ TAMPERED = {
     ),
     "state_that_lacks_a_part": (changed("optimizer.pt", item("state", 0, value={"step": 1})), "lacks exp_avg"),
     "state_of_no_parameter": (changed("optimizer.pt", item("state", 10**6, value={})), "which is no parameter"),
+    "state_that_repeats_numbers": (
+        changed("optimizer.pt", repeated),
+        "whose numbers share their places",
+    ),
+    "beta_above_1": (changed("optimizer.pt", item(*GROUP, "betas", value=(3.0, 0.9))), "has the beta 3.0; 0 to 1"),
+    "step_below_0": (changed("optimizer.pt", item("state", 0, "step", value=torch.tensor(-1e9))), "has 'step' of"),
+    "place_before_the_file": (before_the_file, "is damaged or cut off"),
     "step_of_text": (changed("optimizer.pt", item("state", 0, "step", value="x")), "has 'step' 'x'"),
     "schedule_of_a_list": (put("scheduler.pt", [1]), "a dict was wanted"),
     "schedule_of_texts": (changed("scheduler.pt", item("last_epoch", value="x")), "found 'x' in"),
@@ -184,7 +209,7 @@ def test_a_checkpoint_that_was_tampered_with_ends_in_words(name, two, repo, tmp_
         run(**again(repo, two[1], folder, max_steps=3))
     assert told in str(said.value)
     way = f"Remove the folder {folder / 'checkpoint-2'}: --resume goes on from {folder / 'checkpoint-1'}."
-    assert str(said.value).endswith(way) and "Fetch" not in str(said.value) and ".." not in str(said.value)
+    assert str(said.value).endswith(way) and "Fetch" not in str(said.value) and ".. " not in str(said.value)
     assert not (tmp_path / "attacked").exists() and not (folder / "trained").exists()
 
 

@@ -5,6 +5,7 @@ training goes on from a checkpoint.
 """
 
 import dataclasses
+import errno
 import math
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +59,9 @@ PICKLED = (".pt", ".pth", ".bin")
 
 OF_PARAMETER = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "acc_delta"}
 """What optimizers keep for each number of a parameter."""
+
+MOST_STEPS = 2**53
+"""The greatest number of steps that a float64 counts."""
 
 OF_ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
@@ -298,9 +302,9 @@ def loading(checkpoint: str | None) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except UNLOADABLE as error:
-        if checkpoint is None or is_memory(error):
-            raise
+    except (OSError, *UNLOADABLE) as error:
+        if checkpoint is None or is_memory(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
+            raise  # EINVAL: of a place before the file's first byte, which a damaged zip states
         told = (
             error
             if isinstance(error, InputError)
@@ -331,6 +335,8 @@ def check_optimizer(checkpoint: Path, optimizer: Any) -> None:
         if group["params"] != settings["params"]:
             raise InputError(f"a group in {file} has other parameters than the training.")
         _check_like({name: each for name, each in group.items() if name in settings}, settings, f"a group of {file}")
+        if wrong := [each for each in group.get("betas") or () if each is not None and not 0 <= each <= 1]:
+            raise InputError(f"a group in {file} has the beta {wrong[0]}; 0 to 1 was wanted.")
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     is_adam = isinstance(getattr(optimizer, "optimizer", optimizer), torch.optim.Adam | torch.optim.AdamW)
     for number, entry in content["state"].items():
@@ -347,8 +353,11 @@ def _check_entry(entry: Mapping[Any, Any], parameter: torch.Tensor, is_adam: boo
         is_tensor = isinstance(value, torch.Tensor)
         if is_tensor and (value.layout != torch.strided or value.is_quantized or value.is_meta):
             raise InputError(f"{where} has {brief(name)} in another form than plain numbers.")
+        if is_tensor and not _is_spread(value):
+            raise InputError(f"{where} has {brief(name)} whose numbers share their places.")
         if name == "step":
-            fits = value.numel() == 1 if is_tensor else type(value) in (int, float)
+            is_number = value.numel() == 1 if is_tensor else type(value) in (int, float)
+            fits = is_number and 0 <= float(value) < MOST_STEPS
         elif name in OF_PARAMETER:
             fits = value.shape == parameter.shape if is_tensor else value is None and not is_adam
         else:
@@ -356,6 +365,16 @@ def _check_entry(entry: Mapping[Any, Any], parameter: torch.Tensor, is_adam: boo
         if not fits:
             shown = f"of shape {tuple(value.shape)}" if is_tensor else brief(value)
             raise InputError(f"{where} has {brief(name)} {shown}; the parameter has shape {tuple(parameter.shape)}.")
+
+
+def _is_spread(value: torch.Tensor) -> bool:
+    """Whether each number of a tensor has a place of its own, so that a step may write into it."""
+    least = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size > 1 and stride < least:
+            return False
+        least = max(least, stride * size)
+    return True
 
 
 def check_schedule(checkpoint: Path, schedule: Any) -> None:
