@@ -148,14 +148,21 @@ def _run(app: Any, listening: socket.socket) -> None:
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells the owner of a client's mistakes
     # The page keeps a connection open, for which the server would wait at its end.
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, name=THREAD, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
+    ended = threading.Event()  # an interrupt of `Thread.join` makes Python 3.11 believe that the thread has ended
+
+    def answer() -> None:
+        try:
+            server.run(sockets=[listening])
+        finally:
+            ended.set()
+
+    threading.Thread(target=answer, name=THREAD, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)  # on Windows, a signal does not end a longer wait
+        while not ended.wait(0.2):  # on Windows, a signal does not end a longer wait
+            pass
     finally:
         server.should_exit = True
-        thread.join(ENDING)
+        ended.wait(ENDING)
 
 
 def _app(
