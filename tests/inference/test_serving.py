@@ -231,7 +231,7 @@ def test_no_address_takes_a_body_that_nobody_needs(ask, monkeypatch):
     assert ask("GET", "/", pieces=[b"x" * 100, b"x"], headers={"content-length": None})[0] == 413
 
 
-def test_an_answer_that_the_page_began_is_not_followed_by_another(uploads, monkeypatch):
+def test_an_application_that_fails_for_a_body_that_is_too_large_does_not_answer_itself(uploads, monkeypatch):
     """Frameworks answer 500 where a body ends too early; the gate's own words come instead."""
     monkeypatch.setattr(serving, "MOST_UPLOAD", 10)
     answers = []
@@ -298,6 +298,26 @@ def test_a_value_of_another_kind_is_refused_in_one_escaped_line_and_nothing_is_p
     words = json.loads(told)["detail"]
     assert 0 < len(words) < 400 and words.isprintable()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/gradio_api/upload", 400), ("/pictures/0", 500)])
+def test_an_upload_that_cannot_be_read_is_the_mistake_of_its_client(path, status, uploads):
+    answers = []
+
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"trouble"})
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        answers.append(message)
+
+    method = "POST" if "upload" in path else "GET"
+    scope = {"type": "http", "method": method, "path": path, "headers": [(b"host", b"localhost")]}
+    asyncio.run(serving._Gate(page, uploads, EVENTS)(scope, receive, send))
+    assert [each.get("status") for each in answers] == [status, None]
 
 
 def test_a_client_that_leaves_gets_no_answer(uploads):

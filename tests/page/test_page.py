@@ -342,6 +342,13 @@ def file_data(path: str) -> dict:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
+def test_a_foreign_page_shows_no_picture_of_the_corpus(address):
+    """Also in a browser that does not say who asks: the size of a picture would tell which picture it is."""
+    with urllib.request.urlopen(f"{address}/pictures/0", timeout=20) as answer:
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert answered(f"{address}/pictures/0", {"Sec-Fetch-Site": "same-site"})[0] == 403
+
+
 def test_an_address_in_the_place_of_a_picture_is_not_fetched(address):
     """The fixture of the server fails if the server asked for it."""
     status, told = joined(address, "by_picture", [file_data("http://example.com/a.png"), 10, -1], "abc")

@@ -45,6 +45,8 @@ POLICY = (
 )
 """What the browser may ask for: this server alone. Gradio's page needs scripts inside of the page."""
 
+HEADERS = ((b"content-security-policy", POLICY.encode()), (b"cross-origin-resource-policy", b"same-origin"))
+
 JOIN, UPLOAD, FILE = "/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/file="
 """Where the page asks for an event, sends a picture, and shows the picture that was sent."""
 
@@ -208,7 +210,7 @@ def _app(
 
 
 class _OnlyHere:
-    """Tells the browser to ask nobody else."""
+    """Tells the browser to ask nobody else, and to give no other page what it was given."""
 
     def __init__(self, app: Any):
         self.app = app
@@ -216,7 +218,7 @@ class _OnlyHere:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def sent(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+                message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
         await self.app(scope, receive, sent)
@@ -433,7 +435,7 @@ async def _bounded(app: Any, most: int, scope: Any, receive: Any, send: Any) -> 
 
     async def sent(message: Any) -> None:
         nonlocal began, refused
-        if message["type"] == "http.response.start" and message["status"] >= 500 and scope["method"] == "POST":
+        if message["type"] == "http.response.start" and message["status"] >= 500 and scope["path"] == UPLOAD:
             refused = refused or _Refused(400, "The upload cannot be read, or there is no room for it.")
         if refused is None or began:  # a framework answers the error of its own accord
             began = True
