@@ -20,6 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from . import graphs
+
 NUMBERS = (
     *(0, 1, -1, 2, 3, 7, 255, 256, 1024, 2**16, 2**31 - 1, 2**31, 2**32, 2**40, 2**63, 2**64, 10**30),
     0.5,
@@ -441,6 +443,12 @@ def of_lmdb(content: bytes, draw: Random, gentle: bool) -> bytes:
         return (Path(place) / "data.mdb").read_bytes()
 
 
+def of_graph(content: bytes, draw: Random, gentle: bool) -> bytes:
+    """Another ONNX graph."""
+    changed = graphs.of_graph(content, draw, gentle)
+    return of_bytes(content, draw, gentle) if changed is None else changed
+
+
 def change_entries(entries: list[tuple[bytes, bytes]], draw: Random, gentle: bool) -> None:
     if not entries:
         return
@@ -471,11 +479,14 @@ KINDS: dict[str, Callable[[bytes, Random, bool], bytes]] = {
     "png": of_png,
     "gzip": of_gzip,
     "lmdb": of_lmdb,
+    "graph": of_graph,
+    "numbers": of_numbers,
 }
 
 SUFFIXES = {
     **{".json": "json", ".jsonl": "json lines", ".safetensors": "safetensors"},
     **{".tsv": "lines", ".csv": "lines", ".txt": "lines", ".yaml": "lines", ".py": "lines"},
+    **{".onnx": "graph", ".onnx_data": "numbers"},
 }
 
 

@@ -118,8 +118,8 @@ def prepared(seed: Path, folder: Path, draw: Random) -> str:
 
 
 def _may_change(path: Path) -> bool:
-    """Whether a file is one to change: what a graph computes is its author's, and LMDB's lock is never read."""
-    return path.is_file() and not path.is_symlink() and path.suffix != ".onnx" and path.name != "lock.mdb"
+    """Whether a file is one to change: LMDB's lock is never read."""
+    return path.is_file() and not path.is_symlink() and path.name != "lock.mdb"
 
 
 # In a child
@@ -178,7 +178,7 @@ def run_case(seed: int, case: int, seeds: dict[str, Path], place: Path, tell: Ca
         tell({"outcome": "unmade", "finding": f"the mutator failed:\n{traceback.format_exc()[-3000:]}"})
         return
     tell({"case": case, "what": f"{name}, {target.__name__}: {told}"})
-    before = _listing(folder / "source")
+    before, printed = _listing(folder / "source"), os.fstat(1).st_size
     os.chdir(folder / "work")
     said: list[str] = []
     caught, start, usage = io.StringIO(), _lowered_peak(), time.process_time()
@@ -193,10 +193,17 @@ def run_case(seed: int, case: int, seeds: dict[str, Path], place: Path, tell: Ca
     finally:
         _watched["place"] = None
     end |= {"mib": max(0.0, _status("VmHWM") - start), "seconds": time.process_time() - usage}
-    wrong = [end.get("finding"), *_wrong(folder, before, [*said, caught.getvalue()], end)]
+    wrong = [end.get("finding"), *_wrong(folder, before, [*said, caught.getvalue(), _printed(printed)], end)]
     tell({**end, "said": end.get("said", "")[:300], "finding": next(filter(None, wrong), None)})
     os.chdir(place)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _printed(start: int) -> str:
+    """What libraries that are no Python printed since then: stdout and stderr of a child are one file."""
+    with Path("/proc/self/fd/1").open("rb") as file:
+        file.seek(start)
+        return file.read(2**20).decode("utf-8", "replace")
 
 
 def _end(error: BaseException) -> dict[str, Any]:

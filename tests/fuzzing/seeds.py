@@ -189,7 +189,47 @@ def of_notes(folder: Path) -> None:
 def of_export(folder: Path) -> None:
     from tests.inference.exported import export, small_repo
 
-    export(folder / "export", small_repo())
+    _without_marks(export(folder / "export", small_repo()))
+
+
+def of_export_with_data(folder: Path) -> None:
+    """An export whose weights lie beside the graphs, as those of large models do."""
+    import onnx
+
+    of_export(folder)
+    for path in (folder / "export").glob("*.onnx"):
+        beside = {"save_as_external_data": True, "location": f"{path.name}_data", "size_threshold": 0}
+        onnx.save(onnx.load(path), path, **beside)
+
+
+def of_real_export(folder: Path) -> None:
+    """What `zhclip export --to onnx` writes of a small model; the graph of the pictures becomes int8."""
+    import pytest
+    from onnxruntime.quantization import quantize_dynamic
+
+    from hf_zhclip.conversion import convert
+    from hf_zhclip.conversion.exports.exporting import export
+    from hf_zhclip.examples import demo
+
+    from tests.conversion.helpers import save_time
+
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        convert(demo.CHECKPOINT, folder / "repo", config=demo.MODEL_CONFIG, skip_verify=True)
+    export(folder / "repo", folder / "export", to="onnx")
+    shutil.rmtree(folder / "repo")
+    for path in (folder / "export").iterdir():
+        if path.name not in ("zhclip_onnx.json", "tokenizer.json", "text_model.onnx", "vision_model.onnx"):
+            path.unlink()
+    vision = folder / "export" / "vision_model.onnx"
+    quantize_dynamic(vision, vision)
+    _without_marks(folder / "export")
+
+
+def _without_marks(export: Path) -> None:
+    """An export whose facts hold no marks of its files: who changes a graph can change its mark."""
+    facts = json.loads((export / "zhclip_onnx.json").read_text(encoding="utf-8"))
+    (export / "zhclip_onnx.json").write_text(json.dumps({**facts, "files": None}), encoding="utf-8")
 
 
 def of_corpus(folder: Path) -> None:
@@ -254,6 +294,8 @@ SEEDS: dict[str, Callable[[Path], Any]] = {
     "recipe": of_recipe,
     "notes": of_notes,
     "export": of_export,
+    "export data": of_export_with_data,
+    "export real": of_real_export,
     "corpus": of_corpus,
     "features": of_features,
     "picture": of_picture,
