@@ -7,8 +7,25 @@ from typing import Any
 INTEGERS = (0, 1, -1, 2, 7, 255, 2**15, 2**31 - 1, -(2**31), 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))
 TEXTS = ("", "x", "猫", "\x1b[2J\rverified", "a" * 5000, "com.microsoft", "ai.onnx.ml", "stranger", "input_ids", "sum")
 LOCATIONS = (
-    *("", ".", "..", "../work", "/etc/passwd", "/proc/self/mem", "/dev/zero", "*/_ORT_MEM_ADDR_/*", "x\0y", "x" * 5000),
-    *("zhclip_onnx.json", "tokenizer.json", "text_model.onnx", "text_model.onnx_data", "../source/export/text_model.onnx"),
+    *(
+        "",
+        ".",
+        "..",
+        "../work",
+        "/etc/passwd",
+        "/proc/self/mem",
+        "/dev/zero",
+        "*/_ORT_MEM_ADDR_/*",
+        "x\0y",
+        "x" * 5000,
+    ),
+    *(
+        "zhclip_onnx.json",
+        "tokenizer.json",
+        "text_model.onnx",
+        "text_model.onnx_data",
+        "../source/export/text_model.onnx",
+    ),
 )
 OPERATORS = (
     *("Add", "Cast", "Concat", "ConstantOfShape", "Expand", "Gather", "GatherND", "Gemm", "If", "Loop", "MatMul"),

@@ -361,7 +361,8 @@ class ZhCLIPOnnx:
 # Graphs
 
 
-_MOST_PARTS = 100_000  # nodes, attributes and tensors of a graph; a tower of 48 layers has about 10,000
+_MOST_PARTS = 50_000  # nodes, attributes and tensors of a graph; a tower of 48 layers has about 6,000
+_MOST_NODES, _BYTES_PER_NODE = 3_000, 2**12  # and a node more for so many bytes: some steps cost more behind others
 _MOST_NAME = 1_000  # bytes of a name that are looked at
 _SPARE_MEMORY, _MEMORY_PER_BYTE = 2**28, 64  # a graph of 2 KB may have large pictures to work on
 _TEXTS = 8  # the type of a tensor of texts
@@ -421,6 +422,7 @@ def _check_content(file: Path) -> None:
     """Refuses a graph that holds what no export has, before onnxruntime reads it."""
     if not file.stat().st_size:
         raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, "it is empty"))
+    nodes, most_nodes = 0, _MOST_NODES + _size(file) // _BYTES_PER_NODE
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[4:8] == b"ORTM":  # onnxruntime would give the file to another reader
             raise ValueError(_STRANGE.format(file, "a model in onnxruntime's own format"))
@@ -429,6 +431,9 @@ def _check_content(file: Path) -> None:
                 refuses, what = _REFUSED.get((kind, number), (None, ""))
                 if refuses is not None and refuses(value):
                     raise ValueError(_STRANGE.format(file, what))
+                nodes += (kind, number) == ("graph", 1)
+                if nodes > most_nodes:
+                    raise ValueError(_STRANGE.format(file, f"more than {most_nodes:,} nodes, too many for its size"))
         except IndexError as error:
             raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, "it ends early")) from error
         except OverflowError as error:
@@ -480,7 +485,7 @@ def _options(file: Path, is_quiet: bool) -> onnxruntime.SessionOptions:
         is_quiet: whether onnxruntime logs nothing: its log holds names of the graph as they are, which a terminal would
             obey, and an error says the same.
     """
-    options, most = onnxruntime.SessionOptions(), _most_memory(file)
+    options, most = onnxruntime.SessionOptions(), _SPARE_MEMORY + _MEMORY_PER_BYTE * _size(file)
     place = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
@@ -494,10 +499,9 @@ def _options(file: Path, is_quiet: bool) -> onnxruntime.SessionOptions:
     return options
 
 
-def _most_memory(file: Path) -> int:
-    """The bytes that a graph may take: in proportion to its file and to the file of its weights."""
-    beside = file.with_name(f"{file.name}_data")
-    return _SPARE_MEMORY + _MEMORY_PER_BYTE * sum(each.stat().st_size for each in (file, beside) if each.is_file())
+def _size(file: Path) -> int:
+    """The bytes of a graph and of the file of its weights."""
+    return sum(each.stat().st_size for each in (file, file.with_name(f"{file.name}_data")) if each.is_file())
 
 
 # Pictures
@@ -693,9 +697,12 @@ def mark(file: Path) -> str:
     return f"{size}-{digest.hexdigest()[:32]}"
 
 
+_MOST_SHOWN = 1_000  # characters
+
+
 def _shown(text: object) -> str:
-    """Text of a file that others wrote: what a terminal would obey is escaped."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
+    """The beginning of text of a file that others wrote: what a terminal would obey is escaped."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[:_MOST_SHOWN])
 
 
 _NOT_LOADED = (
