@@ -1046,7 +1046,7 @@ def a_line_of_json_that_is_nested_too_deep(tmp):
 
 
 def exported(tmp: Path, nodes: list[Any], held: dict[str, Any] | None = None, change: Any = None) -> list[Any]:
-    """An export whose picture graph takes `pixel_values` through these nodes to `image_embeds`, and its facts no marks."""
+    """An export without marks, whose graph of pictures takes `pixel_values` through these nodes to `image_embeds`."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -172,9 +172,8 @@ def _is_sparse(model: Any, draw: Random) -> None:
 
 def _grows(model: Any, draw: Random) -> None:
     """Steps before the end whose result is large: added to the vectors, so that they are computed."""
-    from onnx import helper, numpy_helper
-
     import numpy as np
+    from onnx import helper, numpy_helper
 
     output = model.graph.output[0].name
     last = next((node for node in model.graph.node if output in node.output), None)
@@ -228,9 +227,8 @@ def _has_a_loop(model: Any, draw: Random) -> None:
             outer.node.add().attribute.add().CopyFrom(helper.make_attribute("body", body))
             body = outer
     else:
-        from onnx import numpy_helper
-
         import numpy as np
+        from onnx import numpy_helper
 
         model.graph.initializer.append(numpy_helper.from_array(np.array(2**62), "loop_count"))
         model.graph.initializer.append(numpy_helper.from_array(np.array(True), "loop_go"))

@@ -71,6 +71,7 @@ WEIGHTS = {
     "export": 10,
     "repo": 12,
     "corpus": 16,
+    "searched": 14,
     "features": 14,
     "picture": 14,
 }

@@ -243,6 +243,25 @@ def of_corpus(folder: Path) -> None:
     write_corpus(folder / "corpus", rows, labels, texts=(rows, [f"猫 {n}" for n in range(6)]), failed=failed)
 
 
+def of_searched(folder: Path) -> None:
+    """A corpus with its pictures and its model, an export: it is loaded soon."""
+    from hf_zhclip.inference.loading import file_hashes
+
+    from tests.inference.corpora import write_corpus
+    from tests.inference.exported import WIDTH
+
+    of_export(folder)
+    (folder / "pictures").mkdir()
+    names = [f"{number}.{kind.lower()}" for number, kind in enumerate(("PNG", "JPEG", "WEBP", "TIFF"))]
+    for name in names:
+        (folder / "pictures" / name).write_bytes(made.picture(format=name[2:].upper(), size=(400, 30)))
+    (folder / "query.png").write_bytes(made.picture())
+    rows = np.eye(4, WIDTH, dtype=np.float32)
+    # A case's directory lies beside the folder of its files.
+    told = {"root": "../source/pictures", "path": "../source/pictures", "engine": "onnx"}
+    write_corpus(folder / "corpus", rows, names, shard_size=3, files=file_hashes(folder / "export"), **told)
+
+
 def of_features(folder: Path) -> None:
     vectors = [[0.6, 0.8, 0.0], [0.0, 1.0, 0.0]]
     for side in ("image", "text"):
@@ -297,6 +316,7 @@ SEEDS: dict[str, Callable[[Path], Any]] = {
     "export data": of_export_with_data,
     "export real": of_real_export,
     "corpus": of_corpus,
+    "searched": of_searched,
     "features": of_features,
     "picture": of_picture,
     "repo": of_repo,

@@ -30,7 +30,7 @@ def place(tmp_path_factory):
 def seeds(place):
     names = (
         *("convert hf_clip", "convert open_clip", "data tsv", "data lmdb", "recipe", "notes", "export", "corpus"),
-        *("features", "picture", "repo"),
+        *("export data", "searched", "features", "picture", "repo"),
     )
     return make_seeds(place / "seeds", names)
 
@@ -158,9 +158,26 @@ def test_a_step_that_too_few_cases_reach_is_named():
     assert any(line.startswith("read") for line in log.lines())
 
 
-@pytest.mark.parametrize("name", ["data lmdb", "recipe", "notes", "export", "corpus", "features", "picture", "repo"])
-def test_a_seed_is_accepted_as_it_is(name, seeds, tmp_path):
+ACCEPTED = (
+    "data lmdb",
+    "recipe",
+    "notes",
+    "export",
+    "export data",
+    "corpus",
+    "searched",
+    "features",
+    "picture",
+    "repo",
+)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_a_seed_is_accepted_as_it_is(name, seeds, tmp_path, monkeypatch):
     """So that what is refused is refused for its change."""
+    (tmp_path / "source").symlink_to(seeds[name])
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     steps: list[str] = []
     targets.TARGETS[name.split()[0]][0](seeds[name], tmp_path / "OUT", steps.append, steps.append)
     assert steps

@@ -414,8 +414,8 @@ _REFUSED: Mapping[tuple[str, int], tuple[Callable[[Any], bool], str]] = {
     ("tensor", 2): (_is_the_type_of_texts, "a tensor of texts"),
     ("entry", 2): (_leads_away, "weights in another folder"),
 }
-"""By kind and number of a field, which values no export has, and what they mean. A few bytes of these may cost any time
-and memory, or lead out of the folder."""
+"""By kind and number of a field, which values no export has, and what they mean. A few bytes of these may cost any
+time and memory, or lead out of the folder."""
 
 
 def _check_content(file: Path) -> None:
@@ -482,8 +482,8 @@ def _options(file: Path, is_quiet: bool) -> onnxruntime.SessionOptions:
 
     Args:
         file: the graph.
-        is_quiet: whether onnxruntime logs nothing: its log holds names of the graph as they are, which a terminal would
-            obey, and an error says the same.
+        is_quiet: whether onnxruntime logs nothing. Its log holds names of the graph as they are, which a terminal
+            would obey; an error says the same.
     """
     options, most = onnxruntime.SessionOptions(), _SPARE_MEMORY + _MEMORY_PER_BYTE * _size(file)
     place = onnxruntime.OrtMemoryInfo(
@@ -710,8 +710,8 @@ _NOT_LOADED = (
     "newer than onnxruntime: install a newer onnxruntime."
 )
 _STRANGE = (
-    "found {}, which holds {}; wanted a graph as `zhclip export --to onnx` writes it, which holds nothing of this kind. "
-    "Export the repository again."
+    "found {}, which holds {}; wanted a graph as `zhclip export --to onnx` writes it, which holds nothing of this "
+    "kind. Export the repository again."
 )
 _DAMAGED = "found {}, which cannot be read: {}. It may be cut off: copy the whole export again."
 _NOT_COMPUTED = (
