@@ -198,7 +198,7 @@ def of_export_with_data(folder: Path) -> None:
 
     of_export(folder)
     for path in (folder / "export").glob("*.onnx"):
-        beside = {"save_as_external_data": True, "location": f"{path.name}_data", "size_threshold": 0}
+        beside = {"save_as_external_data": True, "location": f"{path.name}_data", "size_threshold": 100}
         onnx.save(onnx.load(path), path, **beside)
 
 
