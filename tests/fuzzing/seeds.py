@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tests import checkpoints as c
 from tests.checkpoints import FAMILIES
@@ -15,6 +16,9 @@ from tests.checkpoints.common import Original
 from tests.data import made
 
 CN_CLIP = {"config": "facts.json"}
+
+ORIENTATION = 0x0112
+"""The tag of EXIF by which a picture is turned before it is shown."""
 
 
 def convertible(folder: Path, make: Callable[[Path], Original]) -> None:
@@ -254,7 +258,12 @@ def of_searched(folder: Path) -> None:
     (folder / "pictures").mkdir()
     names = [f"{number}.{kind.lower()}" for number, kind in enumerate(("PNG", "JPEG", "WEBP", "TIFF"))]
     for name in names:
-        (folder / "pictures" / name).write_bytes(made.picture(format=name[2:].upper(), size=(400, 30)))
+        place = folder / "pictures" / name
+        place.write_bytes(made.picture(format=name[2:].upper(), size=(400, 30)))
+        with Image.open(place) as image:
+            image.load()
+            (notes := image.getexif())[ORIENTATION] = 6
+            image.save(place, exif=notes)
     (folder / "query.png").write_bytes(made.picture())
     rows = np.eye(4, WIDTH, dtype=np.float32)
     # A case's directory lies beside the folder of its files.
