@@ -43,6 +43,9 @@ BLOCK = 50
 FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that no message may hold: a terminal obeys them, or they change the order of a line."""
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What onnxruntime puts around a line of its log."""
+
 RUNS_CODE = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect")
 """Python's audit events of what no case may do."""
 
@@ -204,7 +207,7 @@ def _printed(start: int) -> str:
     """What libraries that are no Python printed since then: stdout and stderr of a child are one file."""
     with Path("/proc/self/fd/1").open("rb") as file:
         file.seek(start)
-        return file.read(2**20).decode("utf-8", "replace")
+        return COLOURS.sub("", file.read(2**20).decode("utf-8", "replace"))
 
 
 def _end(error: BaseException) -> dict[str, Any]:

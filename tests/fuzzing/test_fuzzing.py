@@ -7,6 +7,7 @@ import time
 import zipfile
 from random import Random
 
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -102,6 +103,10 @@ def prints_an_escape(folder, out, reach, say):
     print("\u202egnp", file=sys.stderr)
 
 
+def a_library_prints_an_escape(folder, out, reach, say):
+    os.write(2, b"\x1b[2J")
+
+
 @pytest.mark.parametrize(
     ("action", "found"),
     [
@@ -116,6 +121,7 @@ def prints_an_escape(folder, out, reach, say):
         (starts_a_process, "outside OUT"),
         (says_an_escape, "control character"),
         (prints_an_escape, "control character"),
+        (a_library_prints_an_escape, "control character"),
     ],
 )
 def test_a_fault_is_found_and_belongs_to_its_case(action, found, seeds, place, monkeypatch):
@@ -144,6 +150,14 @@ def test_changed_containers_have_right_checksums_and_lengths(tmp_path):
         path.write_bytes(mutations.of_zip(content, Random(number), True))
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
+
+
+def test_most_changed_graphs_can_be_parsed_and_differ(seeds):
+    content = (seeds["export"] / "export" / "text_model.onnx").read_bytes()
+    made = [mutations.of_graph(content, Random(number), False) for number in range(200)]
+    assert sum(each != content for each in made) > 170
+    for each in made:
+        onnx.load_model_from_string(each)
 
 
 def test_no_seed_is_changed(seeds, place):
