@@ -4,6 +4,7 @@ Each attack is a small file or folder. A command reads it in a child process und
 """
 
 import base64
+import gzip
 import io
 import json
 import os
@@ -1028,6 +1029,80 @@ def a_parquet_of_one_text_in_three_hundred_thousand_rows(tmp):
     (tmp / "data").mkdir()
     parquet.write_table(table, tmp / "data" / "a.parquet", compression="zstd", store_schema=False)
     return ["data", tmp / "data", tmp / "OUT", "--to", "tsv"]
+
+
+IMAGE_AND_TEXT = {"image": {"_type": "Image"}, "text": {"dtype": "string", "_type": "Value"}}
+
+
+def one_picture(size):
+    """A table of a picture of so many bytes and a text."""
+    pa = pytest.importorskip("pyarrow")
+    picture = pa.StructArray.from_arrays([pa.array([b"x" * size]), pa.array([None], pa.string())], ["bytes", "path"])
+    told = {"huggingface": json.dumps({"info": {"features": IMAGE_AND_TEXT}})}
+    return pa.table({"image": picture, "text": pa.array(["a"])}).replace_schema_metadata(told)
+
+
+@attack
+def a_parquet_that_states_less_than_it_inflates_to(tmp):
+    """Each number of the footer that states the size is written in as many bytes, as 1."""
+    table, parquet, file = one_picture(600_000_000), pytest.importorskip("pyarrow.parquet"), tmp / "a.parquet"
+    plain = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+    parquet.write_table(table, file, compression="zstd", **plain)
+    group = parquet.read_metadata(file).row_group(0)
+    sizes = {group.total_byte_size, *(group.column(n).total_uncompressed_size for n in range(group.num_columns))}
+    content = file.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[start:]
+    for size in (each for each in sizes if each > 10**8):
+        stated = varint(2 * size)
+        assert footer.count(stated) == 1
+        footer = footer.replace(stated, b"\x82" + b"\x80" * (len(stated) - 2) + b"\x00")
+    file.write_bytes(content[:start] + footer)
+    assert parquet.read_metadata(file).row_group(0).total_byte_size == 1
+    return ["data", file, tmp / "OUT", "--to", "tsv"]
+
+
+def varint(number):
+    found = []
+    while number:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found[:-1], found[-1] & 127])
+
+
+@attack
+def a_data_set_on_disk_whose_picture_inflates_to_gigabytes(tmp):
+    pa, table = pytest.importorskip("pyarrow"), one_picture(600_000_000)
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    (tmp / "in").mkdir()
+    with pa.ipc.new_stream(str(tmp / "in" / "data.arrow"), table.schema, options=options) as stream:
+        stream.write_table(table)
+    fields = {"_fingerprint": "x", "_format_columns": None, "_format_kwargs": {}, "_format_type": None}
+    state = {**fields, "_data_files": [{"filename": "data.arrow"}], "_output_all_columns": False, "_split": "train"}
+    (tmp / "in" / "state.json").write_text(json.dumps(state))
+    (tmp / "in" / "dataset_info.json").write_text(json.dumps({"features": IMAGE_AND_TEXT, "splits": {}}))
+    return ["data", tmp / "in", tmp / "OUT", "--to", "tsv"]
+
+
+@attack
+def a_parquet_beside_metadata_whose_aliases_stand_for_any_amount(tmp):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp / "in").mkdir()
+    parquet.write_table(one_picture(9), tmp / "in" / "a.parquet")
+    aliases = "\n".join(["a0: &a0 [x]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 40))])
+    (tmp / "in" / "README.md").write_text(f"---\n{aliases}\nconfigs: *a39\n---\n")
+    return ["data", tmp / "in", tmp / "OUT", "--to", "tsv"]
+
+
+@attack
+def a_parquet_beside_files_of_json_that_inflate(tmp):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp / "in").mkdir()
+    parquet.write_table(one_picture(9), tmp / "in" / "a.parquet")
+    for number in range(2):
+        with gzip.open(tmp / "in" / f"{number}.jsonl.gz", "wb") as file:
+            file.write(b'{"image": "x", "text": "' + b"a" * 200_000_000 + b'"}\n')
+    return ["data", tmp / "in", tmp / "OUT", "--to", "tsv"]
 
 
 @attack

@@ -176,7 +176,7 @@ WALKED = {
         "a_foreign_folder_is_moved_out_of_what_would_be_replaced": (
             "src/hf_zhclip/staging.py _refuse_existing: , so --force",
         ),
-        "a_place_around_the_report_is_another": ("src/hf_zhclip/staging.py check_apart",),
+        "a_place_around_the_report_is_another": ("src/hf_zhclip/staging.py check_apart: delete both",),
         "a_second_config_is_fetched": ("conversion/reading/read.py _config_files",),
         "a_setting_is_written_into_tokenizer_config_json": ("conversion/tokenizers/builders.py _check_bert_folder",),
         "a_shard_size_of_the_message_is_taken": ("conversion/repos/write.py check_shard_size",),
@@ -394,6 +394,11 @@ WALKED = {
             "conversion/tokenizers/builders.py slow_bert_tokenizer",
         ),
     },
+    "tests/data/test_preparing.py": {
+        "test_an_existing_folder_stays_without_force_and_a_foreign_folder_with_it": (
+            "src/hf_zhclip/staging.py check_apart: is read, too",
+        ),
+    },
     "tests/data/test_reading.py": {
         "test_of_several_splits_one_has_to_be_named": ("src/hf_zhclip/data/reading.py _one",),
     },
@@ -438,6 +443,9 @@ WALKED = {
         ),
     },
     "tests/evaluation/test_evaluating.py": {
+        "test_a_folder_that_an_evaluation_wrote_is_replaced_with_force_alone": (
+            "src/hf_zhclip/evaluation/evaluating.py evaluate: --force",
+        ),
         "test_a_feature_of_zeros_is_refused_and_scored_as_cn_clip_does_on_request": (
             "src/hf_zhclip/evaluation/files.py read_features",
         ),
@@ -568,7 +576,7 @@ WALKED = {
         ),
         "a_share_that_keeps_no_patch_becomes_smaller": ("src/hf_zhclip/training/parts.py check_patches",),
         "a_split_that_is_not_blind_is_named": ("src/hf_zhclip/training/training.py _pool",),
-        "an_alias_is_written_out": ("src/hf_zhclip/training/recipes.py _check_events",),
+        "an_alias_is_written_out": ("src/hf_zhclip/yaml_files.py _check_events",),
         "bfloat16_on_the_processor_is_asked_for": (
             "src/hf_zhclip/training/arguments.py ContrastiveArguments._check_bfloat16",
         ),

@@ -193,6 +193,8 @@ def _check_arguments(
             )
         check_absent_file(destination, force)
     check_apart(destination, out)
+    if resolved(out) in resolved(destination).parents:
+        raise InputError(f"{destination} lies in {out}, whose part it would become. Choose a place outside.")
 
 
 def _refuse_original(out: Path, report: Report, files: Sequence[Path], force: bool) -> None:

@@ -150,7 +150,9 @@ def check_apart(out: Path, *places: str | Path | None) -> None:
     if not out.exists():
         return
     for place in (resolved(place) for place in places if place is not None):
-        if any(parent.exists() and parent.samefile(out) for parent in (place, *place.parents)):
+        if place.exists() and place.samefile(out):
+            raise InputError(f"{out} is read, too, and --force would delete it. Choose another place.")
+        if any(parent.exists() and parent.samefile(out) for parent in place.parents):
             raise InputError(f"{out} holds {place}, and --force would delete both. Choose another place.")
 
 

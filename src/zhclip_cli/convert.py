@@ -30,13 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", metavar="PATH", help="also write the report to this file, even if the verification fails"
     )
-    parser.add_argument(
+    code = parser.add_mutually_exclusive_group()
+    code.add_argument(
         "--without-code",
         action="store_false",
         dest="with_code",
         help="leave out the model's code; the result then loads only where hf_zhclip is installed",
     )
-    parser.add_argument(
+    code.add_argument(
         "--with-code",
         action="store_true",
         default=True,

@@ -1,12 +1,15 @@
 """LMDB, Taiyi's captions and what the package datasets reads; pickles and databases may be hostile."""
 
 import base64
+import json
 import os
 import pickle
 import random
 import struct
+from types import SimpleNamespace
 
 import datasets
+import huggingface_hub
 import lmdb
 import pytest
 
@@ -332,13 +335,93 @@ def test_a_data_set_of_the_hub_is_read_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
     split = datasets.Dataset.from_dict(rows(), FEATURES)
-    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(name) or datasets.DatasetDict(valid=split))
+    builder = SimpleNamespace(download_and_prepare=lambda: None, as_dataset=lambda: datasets.DatasetDict(valid=split))
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: asked.append(name) or builder)
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["valid"])
 
     found = read("user/name")
 
     assert (found.name, len(found.texts), len(found.pictures)) == ("valid", 3, 2)
     assert set(asked) == {"user/name"}
+
+
+def parquet_folder(folder):
+    folder.mkdir(parents=True)
+    datasets.Dataset.from_dict(rows(), FEATURES).to_parquet(folder / "a.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("{secret}", "/secret/a.parquet"),
+        ("../secret/a.parquet", "'../secret/a.parquet'"),
+        ("x/../../secret/*", "'x/../../secret/*'"),
+        ("~/a.parquet", "'~/a.parquet'"),
+        ("http://127.0.0.1:9/a.parquet", "'http://127.0.0.1:9/a.parquet'"),
+        ("hf://datasets/user/name/a.parquet", "'hf://datasets/user/name/a.parquet'"),
+        ("zip://a.parquet::b.zip", "'zip://a.parquet::b.zip'"),
+    ],
+)
+@pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
+def test_metadata_that_name_files_elsewhere_are_refused(file, named, found, tmp_path):
+    secret = parquet_folder(tmp_path / "secret") / "a.parquet"
+    place = parquet_folder(tmp_path / "in")
+    split = {"split": "train", "path": [named.format(secret=secret)]}
+    block = json.dumps({"configs": [{"config_name": "default", "data_files": [split]}]})
+    (place / file).write_text(f"---\n{block}\n---\n" if file == "README.md" else block)
+    refused(place, file, found, "Name its parquet file instead")
+    assert len(read(place / "a.parquet").texts) == 3
+
+
+def test_metadata_may_name_the_splits_of_a_folder(tmp_path):
+    place = parquet_folder(tmp_path / "in")
+    block = "configs:\n- config_name: default\n  data_files:\n  - split: odd\n    path: a*.parquet\n"
+    (place / "README.md").write_text(f"---\n{block}---\n")
+    assert read(place).name == "odd"
+
+
+def test_a_data_set_of_the_hub_whose_metadata_name_a_file_here_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("---\nconfigs:\n- data_files: /etc/passwd\n---\n")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "README.md"))
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["train"])
+    refused("user/name", "names '/etc/passwd' in its configs")
+
+
+def test_other_data_beside_parquet_files_are_not_read_instead_of_them(tmp_path):
+    place = parquet_folder(tmp_path / "in")
+    for number in range(3):
+        (place / f"{number}.json").write_text('{"text": "x"}\n')
+    refused(place, "would read instead", "0.json", "Name the parquet file, or remove the other files")
+    assert len(read(place / "a.parquet").texts) == 3
+
+
+@pytest.mark.parametrize("name", ["../a/data.arrow", "/etc/passwd", "..", "", 3, "a\\b", "C:x"])
+def test_a_data_set_on_disk_that_names_files_elsewhere_is_refused(name, tmp_path):
+    datasets.Dataset.from_dict(rows(), FEATURES).save_to_disk(tmp_path / "one")
+    state = json.loads((tmp_path / "one" / "state.json").read_text())
+    (tmp_path / "one" / "state.json").write_text(json.dumps({**state, "_data_files": [{"filename": name}]}))
+    refused(tmp_path / "one", "state.json", "wanted")
+
+
+def test_splits_on_disk_that_lie_elsewhere_are_refused(tmp_path):
+    datasets.DatasetDict(a=datasets.Dataset.from_dict(rows(), FEATURES)).save_to_disk(tmp_path / "in")
+    (tmp_path / "in" / "dataset_dict.json").write_text('{"splits": ["../in/a"]}')
+    refused(tmp_path / "in", "dataset_dict.json names '../in/a'")
+
+
+@pytest.mark.parametrize("file", ["a.parquet", "data-00000-of-00001.arrow"])
+def test_a_damaged_table_is_told_in_a_line(file, tmp_path):
+    place = tmp_path / "in"
+    if file == "a.parquet":
+        parquet_folder(place)
+    else:
+        datasets.Dataset.from_dict(rows(), FEATURES).save_to_disk(place)
+    content = bytearray((place / file).read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    (place / file).write_bytes(content)
+    refused(place, file, "cannot be read")
 
 
 def test_a_name_that_the_hub_does_not_know_is_no_input(tmp_path, monkeypatch):

@@ -214,7 +214,7 @@ def test_empty_texts_are_left_out_and_equal_captions_are_counted(tmp_path):
     equal = found.splits["valid"].equal_captions
     assert (equal.captions, equal.texts, equal.examples) == (2, 5, {"猫": 3, "狗": 2})
     assert found.left_out["valid"].empty_texts == 1
-    assert "2 captions stand in 5 texts, each more than once: 猫 (3), 狗 (2)" in found.text()
+    assert "captions that stand more than once: 2, in 5 texts: 猫 (3), 狗 (2)" in found.text()
     assert "left out of valid: empty texts (1)" in found.text()
 
 
@@ -325,7 +325,7 @@ def test_an_existing_folder_stays_without_force_and_a_foreign_folder_with_it(tmp
         force=True,
     )
     shutil.rmtree(tmp_path / "OUT" / "lmdb")
-    refused("would delete both", input=place, out=tmp_path / "in", to="lmdb", force=True)
+    refused("in is read, too, and --force would delete it", input=place, out=tmp_path / "in", to="lmdb", force=True)
     prepare(place, tmp_path / "OUT", to="lmdb", force=True)
     assert not (tmp_path / "OUT" / "valid_imgs.tsv").exists()
 
@@ -407,7 +407,7 @@ def test_the_command_prints_a_summary_and_lists_broken_pictures_apart(tmp_path, 
         f"{tmp_path / 'OUT'}: written as tsv.",
         "left out of train: broken pictures (1), texts without a picture (1)",
         "train: 2 pictures, 2 texts, 2 pairs",
-        "  1 captions stand in 2 texts, each more than once: 猫 (2)",
+        "  captions that stand more than once: 1, in 2 texts: 猫 (2)",
         "  In training, equal captions in a batch count as wrong answers to each other's pictures.",
     ]
     assert re.search("Left out: .*3狗.png", said)

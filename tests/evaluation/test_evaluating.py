@@ -148,6 +148,8 @@ def test_a_folder_that_an_evaluation_wrote_is_replaced_with_force_alone(of_files
     code, _, told = run(*of_files, "--out", tmp_path / "out", "--force")
     assert code == 2 and "out holds my notes.txt, which no evaluation holds" in told
     (tmp_path / "out" / "my notes.txt").unlink()
+    refused_without = run(*of_files, "--force")
+    assert refused_without[0] == 2 and "no out is given. Name one." in refused_without[2]
     assert run(*of_files, "--out", tmp_path / "out", "--force")[0] == 0
     assert contents(tmp_path / "out") == before
 

@@ -145,6 +145,8 @@ def evaluate(
         as_cn_clip, batch_size, device, context_length,
     )  # fmt: skip
     work = _work(asked)
+    if out is None and force:
+        raise InputError("force (--force) replaces the folder of out (--out), but no out is given. Name one.")
     if out is None:
         return work(asked, tell).result
     check_apart(Path(out), repo, data, image_features, text_features, texts, *predictions)

@@ -4,12 +4,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..budget import MOST_DEPTH, MOST_DIGITS, MOST_RECIPE_BYTES
+from ..budget import MOST_RECIPE_BYTES
 from ..errors import InputError
 from ..json_files import brief
 from ..telling import near
+from ..yaml_files import parse_yaml
 
 PLACE = "hf_zhclip.examples"
 """The package whose folder `recipes` holds the recipes that ship."""
@@ -45,44 +44,8 @@ def read_recipe(recipe: str) -> dict[str, Any]:
     return _parsed(path.read_bytes(), recipe)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which takes a name once, and whole numbers that a program can use."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        found = super().construct_mapping(node, deep=deep)
-        if len(found) < len(node.value):
-            raise ValueError("a name stands twice in it")
-        return found
-
-    def construct_yaml_int(self, node: Any) -> int:
-        if len(node.value) > MOST_DIGITS:
-            raise ValueError(f"a whole number of {len(node.value)} digits was found")
-        return super().construct_yaml_int(node)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
-
-
-def _check_events(text: str, where: str) -> None:
-    """Refuses aliases, and deep nesting, whose parsing takes time with the square of the depth."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise InputError(f"{where} holds an alias (*name), which can stand for any amount. Write the value out.")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_DEPTH:
-            raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
-
-
 def _parsed(content: bytes, where: str) -> dict[str, Any]:
-    try:
-        text = content.decode("utf-8-sig")
-        _check_events(text, where)
-        value = yaml.load(text, Loader=_Loader)
-    except InputError:
-        raise
-    except Exception as error:  # a stated tag (!!int "") makes the parser raise errors of many kinds
-        raise InputError(f"{where} is no YAML: {type(error).__name__}: {error}.") from error
+    value = parse_yaml(content, where)
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise InputError(f"{where} holds {brief(value)}; a value for each argument's name was wanted.")
     if not isinstance(value.get("lora", {}), dict):

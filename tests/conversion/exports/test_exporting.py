@@ -554,6 +554,8 @@ def test_an_export_of_an_unverified_repo_says_so(repo, tmp_path):
         ("x", {"to": "transformers", "ddp": True}, "--ddp writes keys as cn_clip's training does"),
         ("x.pt", {"to": "transformers"}, "x.pt looks like a file, but --to transformers writes a folder"),
         ("x", {"to": "transformers", "max_shard_size": "5 GB"}, "--max-shard-size '5 GB' is no size"),
+        ("OUT/x", {"to": "transformers"}, "x lies in .*OUT, whose part it would become"),
+        ("OUT/x.pt", {"to": "cn_clip"}, "x.pt lies in .*OUT, whose part it would become"),
         ("x.onnx", {"to": "onnx"}, "x.onnx looks like a file, but --to onnx writes a folder"),
         ("x", {"to": "cn_clip"}, r"x does not end in .pt or .pth, like cn_clip's files"),
         ("x.pt", {"to": "cn_clip", "also_legacy": True}, "--also-legacy writes files for older transformers"),

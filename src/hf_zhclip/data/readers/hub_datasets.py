@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...budget import ROWS_PER_BYTE, SPARE_BYTES, check_regular
+from ...budget import check_regular
 from ...errors import InputError, WorkError
 from ...extras import extra
 from ...hub import exchange
@@ -20,10 +20,10 @@ from ...paths import resolved
 from ..formats import Format
 from ..split import Id, Pictures, Split, Text, as_id, checked
 from .captions_file import TEXT
+from .foreign_tables import METADATA, README, SAVED, SEVERAL, check_metadata, check_rows, saved_files
 
-ON_DISK = ("state.json", "dataset_dict.json")
+ON_DISK = (SAVED, SEVERAL)
 TEXTS = (*TEXT, "captions")
-ROWS_AT_ONCE = 64
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -44,48 +44,48 @@ def _loaded(place: str) -> dict[str, Any]:
     datasets = extra("datasets", "This data set")
     path = Path(place)
     with _errors(place, path.exists()):
-        _check_files(path)
+        for each in path.rglob("*") if path.is_dir() else (path,) if path.exists() else ():
+            if not each.is_dir():  # the package would open a pipe or a device
+                check_regular(each, "a file of a data set")
         if path.is_dir() and any((path / name).is_file() for name in ON_DISK):
+            check_rows(saved_files(path))
             found = datasets.load_from_disk(place)
-        elif path.is_file():
-            found = datasets.load_dataset("parquet", data_files=place)
         else:
-            found = datasets.load_dataset(place)
+            found = _prepared(place)
     return dict(found) if isinstance(found, dict) else {str(found.split or "train"): found}
 
 
-def _check_files(path: Path) -> None:
-    """Refuses a pipe or a device among the files, which the package would open."""
-    for each in path.rglob("*") if path.is_dir() else (path,):
-        if each.exists() and not each.is_dir():
-            check_regular(each, "a file of a data set")
-            if each.suffix == ".parquet":
-                _check_parquet(each)
+def _prepared(place: str) -> Any:
+    """The splits of a parquet file, of a folder of such files, or of a data set on the hub."""
+    datasets = extra("datasets", "This data set")
+    path = Path(place)
+    if path.is_file():
+        builder = datasets.load_dataset_builder("parquet", data_files=place)
+    else:
+        for name in (README, METADATA):
+            check_metadata(path / name if path.exists() else _on_the_hub(place, name), name)
+        builder = datasets.load_dataset_builder(place)
+    if path.exists():
+        files = [Path(str(each)) for some in builder.config.data_files.values() for each in some]
+        if other := [each for each in files if each.suffix != ".parquet"]:
+            raise InputError(
+                f"{place} holds other data beside its parquet files, which the package datasets would read instead: "
+                f"{other[0].name}. Name the parquet file, or remove the other files."
+            )
+        check_rows(files)
+    builder.download_and_prepare()
+    return builder.as_dataset()
 
 
-def _check_parquet(path: Path) -> None:
-    """Refuses a parquet whose rows take far more than the file: a value that stands once may count for any rows.
+def _on_the_hub(place: str, name: str) -> Path:
+    """A file of a data set on the hub; a path that does not exist where it has none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
-    The package datasets would write all rows to the disk before it gives one.
-    """
-    import pyarrow.parquet
-
-    size = path.stat().st_size
-    left = ROWS_PER_BYTE * size + SPARE_BYTES
-    with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
-        states = sum(file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
-        batches = file.iter_batches(ROWS_AT_ONCE) if states <= left and file.metadata.num_rows <= left else ()
-        for batch in batches:
-            left -= batch.nbytes
-            if left < 0:
-                break
-        else:
-            if batches:
-                return
-    raise InputError(
-        f"{path} holds rows of more than {ROWS_PER_BYTE * size + SPARE_BYTES:,} bytes in {size:,} bytes: values that "
-        "repeat. A data set of pictures was wanted."
-    )
+    try:
+        return Path(hf_hub_download(place, name, repo_type="dataset"))
+    except EntryNotFoundError:  # also where it is not in the cache and the hub cannot be asked
+        return Path(place) / name
 
 
 def _splits(place: str) -> Sequence[str]:
