@@ -45,16 +45,16 @@ def of_graph(content: bytes, draw: Random, gentle: bool) -> bytes | None:
         model = onnx.load_model_from_string(content)
     except DecodeError:
         return None
-    for _ in range(1 if gentle else draw.choice((1, 1, 2, 3))):
-        if gentle:
-            change_gently(model, draw)
-        elif draw.random() < 0.5:
-            change_field(draw.choice(list(_messages(model))), draw)
-        else:
-            draw.choice(CHANGES)(model, draw)
     try:
+        for _ in range(1 if gentle else draw.choice((1, 1, 2, 3))):
+            if gentle:
+                change_gently(model, draw)
+            elif draw.random() < 0.5:
+                change_field(draw.choice(list(_messages(model))), draw)
+            else:
+                draw.choice(CHANGES)(model, draw)
         return model.SerializeToString()
-    except ValueError:  # nested too deep for protobuf's writer
+    except (DecodeError, LookupError, ValueError):  # nested too deep for protobuf, or nothing left to change
         return content
 
 
