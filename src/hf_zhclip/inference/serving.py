@@ -20,6 +20,7 @@ from ..data.split import opened
 from ..errors import InputError, ZhclipError
 from ..extras import extra
 from ..paths import resolved
+from ..steady import whole
 from .corpus import Corpus
 from .embedder import check_counts
 from .searching import TOP_K, Index, check_threshold
@@ -180,7 +181,7 @@ def _file(root: Path, path: str) -> PIL.Image.Image:
         raise InputError(f"{path!r} is no path below {root}.")
     check_regular(file, "a picture")
     try:
-        return opened(file.read_bytes(), path)
+        return opened(whole(file), path)
     except OSError as error:
         raise InputError(f"{path} is gone.") from error
 
