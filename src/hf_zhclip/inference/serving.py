@@ -191,16 +191,22 @@ def _refused(what: Any) -> PIL.Image.Image:
 
 
 def _answer(open_picture: Callable[[int], PIL.Image.Image], row: int, large: bool) -> Any:
-    """A picture, made anew from its pixels: the bytes of a file could be anything to a browser."""
+    """A picture for the browser."""
     from starlette.responses import Response
 
     try:
-        picture = PIL.ImageOps.exif_transpose(open_picture(row))
+        content = _drawn(open_picture(row), large)
     except (ZhclipError, IndexError):
         return Response("gone", 404, media_type="text/plain")
+    return Response(content, media_type="image/webp", headers={"Cache-Control": "max-age=3600"})
+
+
+def _drawn(picture: PIL.Image.Image, large: bool) -> bytes:
+    """A picture's WebP, made anew from its pixels: the bytes of a file could be anything to a browser."""
+    picture = PIL.ImageOps.exif_transpose(picture)
     small = max(picture.size) <= SMALL
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.thumbnail((LARGE, LARGE) if large else (SMALL, SMALL))
     content = BytesIO()
     picture.save(content, "WEBP", lossless=small, quality=90)
-    return Response(content.getvalue(), media_type="image/webp", headers={"Cache-Control": "max-age=3600"})
+    return content.getvalue()
