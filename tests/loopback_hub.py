@@ -43,6 +43,12 @@ class Fault:
     lose_answer: bool = False
     """Does what was asked and cuts the connection before the answer."""
     delay: float = 0.0
+    byte_delay: float = 0.0
+    """Seconds before each byte of the response's body."""
+    endless: bool = False
+    """Sends the response's body again and again, without an end; HEAD states the true size."""
+    reader_delay: float = 0.0
+    """Seconds before each 64 KB at most that are read of the request's body."""
     first: int = 1
     times: int = 10**9
     seen: int = 0
@@ -219,10 +225,13 @@ class _Handler(BaseHTTPRequestHandler):
             hit = [fault for fault in self.server.faults if fault.hits(request)]
         fault = hit[0] if hit else Fault("")
         time.sleep(fault.delay)
+        self.fault = fault
         self.drop_after = fault.drop_after if self.command == "GET" else None
         if self.command in ("PUT", "POST") and fault.drop_after is not None:
             self.rfile.read1(fault.drop_after)
             return self._cut()
+        if fault.reader_delay:
+            return self._read_slowly(fault.reader_delay)
         self.content = b"".join(self._body())
         try:
             if fault.status is not None:
@@ -254,14 +263,39 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        endless = self.fault.endless and self.command != "HEAD"
+        self.send_header(*(("Transfer-Encoding", "chunked") if endless else ("Content-Length", str(len(body)))))
         self.end_headers()
         if self.command == "HEAD":
             return None
+        if endless:
+            return self._send_for_ever(body)
+        if self.fault.byte_delay:
+            return self._send_slowly(body, self.fault.byte_delay)
         if self.drop_after is not None and status < 300:
             self.wfile.write(body[: self.drop_after])
             return self._cut()
         self.wfile.write(body)
+
+    def _send_for_ever(self, body: bytes) -> None:
+        self.close_connection = True
+        body = (body or b"x") * 1_000
+        with contextlib.suppress(OSError):  # the client went away
+            while True:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
+
+    def _send_slowly(self, body: bytes, delay: float) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            for each in body:
+                time.sleep(delay)
+                self.wfile.write(bytes([each]))
+
+    def _read_slowly(self, delay: float) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            while self.rfile.read1(2**16):
+                time.sleep(delay)
 
     def _cut(self) -> None:
         self.wfile.flush()

@@ -1,16 +1,22 @@
 """A hub that stays silent, or answers nonsense."""
 
+import contextlib
+import gzip
 import http.server
+import json
+import shutil
 import socket
 import threading
+import time
+from types import SimpleNamespace
 
 import datasets.config
 import pytest
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants, file_download, hf_api
 from huggingface_hub.utils import get_session
 
 import zhclip_cli
-from hf_zhclip import hub
+from hf_zhclip import ZhCLIPConfig, hub, hub_files, pace
 
 from tests.conversion.publishing.pushing import FILES, TOKENS, repo_of
 from tests.data.made import picture, write
@@ -138,6 +144,166 @@ def test_the_client_s_own_list_is_not_taken_from_a_hub(nonsense, capsys, tmp_pat
     monkeypatch.setattr(agents, "_registry", None)
     with hub.exchange():
         assert agents.detect_agent() is None
+
+
+@pytest.fixture
+def served(monkeypatch, tmp_path):
+    """A hub that has the repo user/repo; its client wants 1,024 bytes a second over 0.3 seconds."""
+    with serve(tmp_path / "server", TOKENS) as served:
+        served.add("user/repo", {"config.json": b"{}", "x.pt": b"x" * 5_000})
+        connect(monkeypatch, served, "hf_writer", tmp_path / "home")
+        monkeypatch.setattr(pace, "WINDOW", 0.3)
+        yield served
+
+
+TOO_SLOW = "it moved fewer than 1,024 bytes a second for 0 seconds"
+
+
+@pytest.mark.parametrize(
+    ("words", "request_"),
+    [
+        (["inspect", "user/repo"], "GET /api/models"),
+        (["inspect", "user/repo:x.pt"], "GET /user/repo/resolve"),
+        (["embed", "user/repo", "PICTURES", "OUT"], "GET /user/repo/resolve/.*config.json"),
+        (["push", "OUT", "user/repo"], "GET /api/models"),
+    ],
+)
+def test_a_hub_that_sends_a_byte_now_and_then_is_given_up(words, request_, served, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "PICTURES", **{"1.png": picture()})
+    if words[0] == "push":
+        repo_of(tmp_path / "OUT", FILES)
+    served.add("user/repo", {"config.json": json.dumps({"x": "x" * 1_000}).encode()})
+    served.plan(request_, byte_delay=0.05)
+    assert zhclip_cli.main(words) == 1
+    assert TOO_SLOW in capsys.readouterr().err
+    assert len(served.asked(request_)) <= 2
+
+
+def test_a_hub_that_sends_a_byte_of_a_header_now_and_then_is_given_up(trickling, served, capsys, monkeypatch):
+    monkeypatch.setattr(hf_api.api, "endpoint", trickling)
+    assert zhclip_cli.main(["inspect", "user/repo"]) == 1
+    assert TOO_SLOW in capsys.readouterr().err
+
+
+def test_a_hub_of_data_that_sends_a_byte_now_and_then_is_given_up(trickling, served, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    served.endpoint = trickling
+    connect(monkeypatch, served, "hf_writer", tmp_path / "home")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", trickling)
+    assert zhclip_cli.main(["data", "user/name", "OUT", "--to", "tsv"]) == 1
+    assert TOO_SLOW in capsys.readouterr().err
+
+
+def test_a_hub_that_ends_each_answer_after_some_bytes_is_given_up(served, capsys, monkeypatch):
+    served.plan("GET /user/repo/resolve", drop_after=150)  # the client asks for the rest, as often as it gets a chunk
+    monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(0.05)))
+    monkeypatch.setattr(hub_files, "CHUNK", 100)
+    monkeypatch.setattr(pace, "LEAST_RATE", 10**6)
+    assert zhclip_cli.main(["inspect", "user/repo:x.pt"]) == 1
+    assert "it moved fewer than 1,000,000 bytes a second" in capsys.readouterr().err
+    assert len(served.asked("GET /user/repo/resolve")) < 20
+
+
+def test_a_hub_that_takes_a_push_slowly_is_given_up(served, capsys, tmp_path, monkeypatch):
+    folder = repo_of(tmp_path / "OUT", {**FILES, "model.safetensors": b"x" * 20_000_000})  # more than buffers take
+    monkeypatch.setattr(pace, "LEAST_RATE", 10**7)
+    served.plan("PUT /storage", reader_delay=0.02)
+    assert zhclip_cli.main(["push", str(folder), "user/repo"]) == 1
+    assert "it moved fewer than 10,000,000 bytes a second" in capsys.readouterr().err
+
+
+def test_an_answer_that_has_no_end_is_given_up(served, capsys, monkeypatch):
+    monkeypatch.setattr(hub, "MOST_JSON_BYTES", 10**6)
+    served.plan("GET /api/models", endless=True)
+    assert zhclip_cli.main(["inspect", "user/repo"]) == 1
+    assert "an answer of more than 1,000,000 bytes" in capsys.readouterr().err
+
+
+def test_an_answer_that_lasts_too_long_is_given_up(served, capsys, monkeypatch):
+    monkeypatch.setattr(hub, "LONGEST_ANSWER", 0.2)
+    served.plan("GET /api/models", endless=True)
+    assert zhclip_cli.main(["inspect", "user/repo"]) == 1
+    assert "an answer lasted longer than 0 seconds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["inspect", "user/repo:x.pt"], ["embed", "user/repo", "PICTURES", "OUT"]])
+def test_a_hub_that_sends_more_than_it_stated_is_stopped(words, served, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "PICTURES", **{"1.png": picture()})
+    served.plan("GET /user/repo/resolve", endless=True)
+    assert zhclip_cli.main(words) == 1
+    size = {"inspect": "5,000", "embed": "2"}[words[0]]
+    assert f"The hub sent more than the {size} bytes that it stated of a file" in capsys.readouterr().err
+    assert not list((tmp_path / "home").rglob("*.incomplete"))
+
+
+def test_a_hub_that_sends_compressed_bytes_that_grow_is_stopped(nonsense, capsys):
+    nonsense.answer = gzip.compress(b"x" * 10**6)
+    nonsense.headers = {
+        **{"ETag": '"abc"', "X-Repo-Commit": "0" * 40, "X-Linked-Size": "5000", "X-Linked-ETag": '"abc"'},
+        "Content-Encoding": "gzip",
+    }
+    assert zhclip_cli.main(["inspect", "user/repo:x.pt"]) == 1
+    assert "The hub sent more than the 5,000 bytes that it stated of a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["inspect", "user/repo:x.pt"], "x.pt"),
+        (["inspect", "user/whole"], "user/whole"),
+        (["embed", "user/whole", "PICTURES", "OUT"], "user/whole"),
+    ],
+)
+def test_files_that_the_disk_cannot_hold_are_not_fetched(words, name, served, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "PICTURES", **{"1.png": picture()})
+    config = ZhCLIPConfig(architectures=["ZhCLIPModel"]).to_json_string()
+    weights = {"config.json": config.encode(), "model.safetensors": b"x" * 5_000}
+    served.add("user/whole", weights)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(hub_files.shutil, "disk_usage", lambda place: usage._replace(free=4_999))
+    assert zhclip_cli.main(words) == 1
+    said = capsys.readouterr().err
+    assert "bytes to download, but the disk of" in said and "has room for 4,999" in said and name in said
+    assert not served.asked("GET /user/.*(safetensors|pt)")
+
+
+@pytest.fixture
+def trickling():
+    """A server that sends a byte of a header now and then."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def accept():
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=send, args=(connection,), daemon=True).start()
+
+    def send(connection):
+        with contextlib.suppress(OSError):  # the client went away
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while True:
+                time.sleep(0.05)
+                connection.sendall(b"x")
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listening.close()
+
+
+def test_a_server_of_xet_that_sends_a_byte_now_and_then_is_given_up(trickling, nonsense, capsys, monkeypatch):
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(pace, "WINDOW", 1.0)
+    nonsense.headers = {
+        **{"ETag": '"abc"', "X-Repo-Commit": "0" * 40, "X-Linked-Size": "5000", "X-Linked-ETag": '"abc"'},
+        **{"X-Xet-Hash": "a" * 64, "X-Xet-Refresh-Route": f"{nonsense.endpoint}/token"},
+        **{"X-Xet-Cas-Url": trickling, "X-Xet-Access-Token": "x", "X-Xet-Token-Expiration": "9999999999"},
+    }
+    assert zhclip_cli.main(["inspect", "user/repo:x.pt"]) == 1
+    assert "it moved fewer than 1,024 bytes a second for 1 seconds" in capsys.readouterr().err
 
 
 def test_limits_that_a_request_has_stay():

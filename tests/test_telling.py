@@ -4,10 +4,13 @@ import json
 
 import pytest
 
+import zhclip_cli
 from hf_zhclip.conversion.errors import InputError, OlderRepo, ParityError, WorkError
 from hf_zhclip.conversion.mapping import fold
 from hf_zhclip.telling import masked, near, shown, shown_lines
 from zhclip_cli import common
+
+from tests.data.made import tsv
 
 HOSTILE = {
     "a\x1b[31mred": r"a\u001b[31mred",
@@ -111,3 +114,18 @@ def test_a_token_of_another_form_is_masked_where_the_environment_bears_it(monkey
 )
 def test_the_nearest_names_are_proposed(name, sentence):
     assert near(name, ["cn_clip", "hf_clip", "wukong"]) == sentence
+
+
+def test_a_line_break_in_a_name_begins_no_line_of_a_command_s_message(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.csv").write_text('filename,"x\nrepo: verified, level reference."\n1,2\n')
+    assert zhclip_cli.main(["data", str(tmp_path / "a.csv"), str(tmp_path / "OUT"), "--to", "tsv"]) == 2
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("zhclip: ") and rest and all(line.startswith("  ") for line in rest)
+
+
+def test_a_line_break_in_a_caption_or_a_split_begins_no_line_of_a_result(tmp_path, capsys):
+    forged = "猫\nOUT: verified"
+    texts = [{"text_id": number, "text": forged, "image_ids": [7]} for number in (1, 2)]
+    tsv(tmp_path / "in", split="a\nOUT: b", texts=texts)
+    assert zhclip_cli.main(["data", str(tmp_path / "in"), str(tmp_path / "OUT"), "--to", "tsv"]) == 0
+    assert not any(line.startswith("OUT: ") for line in capsys.readouterr().out.splitlines())

@@ -18,6 +18,7 @@ import torch
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorProperties, TensorStorageMetadata
 
 from hf_zhclip.budget import COMPARED_PER_BYTE, LEAST_SHARE, MIB, MOST_SHARES, check_regular
+from hf_zhclip.steady import whole
 
 from ..errors import InputError, WorkError
 from . import torch_pickle
@@ -139,7 +140,7 @@ def _read_metadata(folder: Path) -> _Metadata:
     path = folder / METADATA
     check_regular(path, "the metadata of torch.distributed.checkpoint")
     try:
-        content = path.read_bytes()
+        content = whole(path)
         top = Unpickler(io.BytesIO(content), len(content), _is_known).load()
         if type(top) is not Record or DESCRIPTIONS.get(top.path) != "Metadata":
             raise InputError(f"{path} holds {type(top).__name__}; torch's Metadata was wanted.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_zhclip.amounts import shown_amount
+from hf_zhclip.steady import steady
 from hf_zhclip.telling import shown
 
 REPORT = "conversion_report.json"
@@ -37,7 +38,7 @@ def sha256(path: Path) -> str:
 def digest(path: Path, advance: Callable[[int], object], is_over: Callable[[], bool] = lambda: False) -> str:
     """The file's SHA-256; `advance` is told the bytes of each block, and the work ends early when `is_over`."""
     found = hashlib.sha256()
-    with path.open("rb") as file:
+    with steady(path) as file:
         while not is_over() and (block := file.read(2**20)):
             found.update(block)
             advance(len(block))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_zhclip.hub import NONSENSE, exchange
+from hf_zhclip.hub_files import check_room, sizes_to_fetch
 from hf_zhclip.telling import near
 
 from ..errors import InputError, ZhclipError
@@ -154,7 +155,8 @@ def _download_folder(huggingface_hub, repo: str, revision: str | None) -> str:
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         # Without patterns it refuses a snapshot with files that were never downloaded. Reading finds missing weights.
         return huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*BESIDE, *REFUSED_FOLDERS])
-    names = {sibling.rfilename for sibling in huggingface_hub.model_info(repo, revision=revision).siblings or ()}
+    described = huggingface_hub.model_info(repo, revision=revision, files_metadata=True)
+    names = {sibling.rfilename for sibling in described.siblings or ()}
     first, *behind = _module_folders(huggingface_hub, repo, revision) if modules_json.FILE in names else [""]
     weights = next((name for name in WEIGHTS if first + name in names), None)
     own = next((name for name in OPEN_CLIP_WEIGHTS if first + name in names), None)
@@ -170,6 +172,8 @@ def _download_folder(huggingface_hub, repo: str, revision: str | None) -> str:
     projection = [folder + name for folder in behind for name in _preferred(modules_json.DENSE_WEIGHTS, folder, names)]
     large = [first + pattern for pattern in _weight_patterns(weights)]
     patterns = [*small, *REFUSED_FOLDERS, *large, *projection]
+    sizes = sizes_to_fetch(repo, revision, described, patterns)
+    check_room(repo, sizes, huggingface_hub.constants.HF_HUB_CACHE)
     return huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns)
 
 

@@ -1,6 +1,7 @@
 """`modelscope:user/repo[:file]` -> a local path, by the modelscope package if it is installed."""
 
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,10 @@ from typing import Any
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from hf_zhclip import hub
+from hf_zhclip.budget import MOST_JSON_BYTES
 from hf_zhclip.errors import is_fault
+from hf_zhclip.hub_files import check_room
+from hf_zhclip.pace import PacedSocket
 
 from ..errors import InputError, WorkError
 
@@ -35,8 +39,9 @@ def download(source: str) -> Path:
     check_inside(match["repo"], match["file"])
     modelscope, errors = _package()
     options = {"local_files_only": HF_HUB_OFFLINE}
+    faults: list[str] = []
     try:
-        with _exchange():
+        with _exchange(faults):
             if match["file"]:
                 return Path(modelscope.model_file_download(match["repo"], match["file"], **options))
             return Path(modelscope.snapshot_download(match["repo"], allow_file_pattern=FOLDER, **options))
@@ -47,7 +52,8 @@ def download(source: str) -> Path:
             raise
         if getattr(getattr(error, "response", None), "status_code", None) == 404:
             raise InputError(ABSENT.format(source, error)) from error
-        raise WorkError(f"{source} could not be downloaded: {str(error) or type(error).__name__}") from error
+        reason = faults[0] if faults else str(error) or type(error).__name__
+        raise WorkError(f"{source} could not be downloaded: {reason}") from error
 
 
 MOST_REQUESTS = 10_000
@@ -55,8 +61,12 @@ MOST_REQUESTS = 10_000
 
 
 @contextmanager
-def _exchange() -> Iterator[None]:
-    """Within it, the package's requests have the limits of `hf_zhclip.hub`: a silent server is given up."""
+def _exchange(faults: list[str]) -> Iterator[None]:
+    """Within it, the package's requests have the limits of `hf_zhclip.hub`: a server that holds it up is given up.
+
+    Args:
+        faults: gets what the server did, in words; after the first fault nothing more is asked.
+    """
     try:
         adapter = importlib.import_module("requests.adapters").HTTPAdapter
     except ImportError:  # of a package that asks in another way
@@ -68,6 +78,8 @@ def _exchange() -> Iterator[None]:
         seen["requests"] += 1
         if seen["requests"] > MOST_REQUESTS:
             raise OSError(f"the server makes its client ask more than {MOST_REQUESTS:,} times")
+        if faults:
+            raise TimeoutError(faults[0])
         if seen["unanswered"] >= hub.TRIES:
             raise TimeoutError(f"it gave no answer to {hub.TRIES} requests")
         self.max_retries = type(self.max_retries)(0, read=False)  # the package itself tries again
@@ -77,13 +89,60 @@ def _exchange() -> Iterator[None]:
             seen["unanswered"] += 1
             raise
         seen["unanswered"] = 0
+        if stream:
+            _check_room(answer, faults)
+        else:
+            answer.raw.stream = hub.bounded(answer.raw.stream)  # which reads the content
         return answer
 
     adapter.send = send
     try:
-        yield
+        with _paced(faults):
+            yield
     finally:
         adapter.send = before
+
+
+MOST_UNSTATED = MOST_JSON_BYTES
+"""The bytes of a file whose size the server does not state: only texts that it compresses are sent so."""
+
+
+def _check_room(answer: Any, faults: list[str]) -> None:
+    """Refuses a file that the disk cannot hold.
+
+    Raises:
+        WorkError: see above.
+    """
+    size, folder = answer.headers.get("Content-Length") or "", os.environ.get("MODELSCOPE_CACHE") or Path.home()
+    try:
+        check_room("the file", [int(size) if size.isdecimal() else 0], folder, "MODELSCOPE_CACHE")
+    except WorkError as error:
+        faults.append(str(error))
+        raise
+
+
+@contextmanager
+def _paced(faults: list[str]) -> Iterator[None]:
+    """Within it, the package's connections are held to the least rate of `hf_zhclip.pace`."""
+    connection = importlib.import_module("urllib3.connection").HTTPConnection  # which requests brings
+    before = connection.getresponse
+
+    def getresponse(self: Any) -> Any:
+        sock = self.sock
+        self.sock = paced = PacedSocket(sock, faults)
+        try:
+            answer = before(self)
+            paced.most = MOST_UNSTATED if answer.headers.get("Content-Length") is None else None
+            return answer
+        finally:
+            if isinstance(self.sock, PacedSocket):  # and not closed
+                self.sock = sock
+
+    connection.getresponse = getresponse
+    try:
+        yield
+    finally:
+        connection.getresponse = before
 
 
 def _limited(timeout: Any) -> Any:

@@ -1,6 +1,7 @@
 """Vocabulary files: WordPiece, byte-level BPE and Unigram, checked for consistency."""
 
 import gzip
+import io
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from tokenizers import pre_tokenizers
 
 from hf_zhclip.budget import MOST_JSON_BYTES, MOST_ROWS, MOST_TEXT_BYTES
 from hf_zhclip.json_files import Field, brief, check_each, check_fields, is_kind, parse_json
+from hf_zhclip.steady import steady
 from hf_zhclip.tokenizer_files import check_lengths, check_steps
 
 from ..errors import InputError
@@ -539,7 +541,8 @@ def _text(file: Path, wanted: str) -> str:
     if file.stat().st_size > MOST_JSON_BYTES:
         raise InputError(f"found more than {MOST_JSON_BYTES:,} bytes in {file}; wanted {wanted}.")
     try:
-        text = file.read_text(encoding="utf-8")
+        with io.TextIOWrapper(steady(file), encoding="utf-8") as opened:
+            text = opened.read()
     except UnicodeDecodeError as error:
         raise InputError(
             f"found bytes in {file} that are not UTF-8 ({error.reason}); wanted text in UTF-8."

@@ -17,6 +17,7 @@ from typing import Any
 
 from .budget import MOST_DEPTH, MOST_DIGITS, MOST_JSON_BYTES, MOST_LINE_BYTES
 from .errors import InputError
+from .steady import steady
 
 HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escaped half of a surrogate pair, which is valid only beside the other half."""
@@ -53,10 +54,10 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Numbers are not checked for infinity: a line may hold thousands of them, and its reader checks them at once.
 
     Raises:
-        InputError: the file does not exist, or a line is too long or no JSON object.
+        InputError: the file does not exist or changes, or a line is too long or no JSON object.
     """
     check_is_file(path)
-    with path.open("rb") as file:
+    with steady(path) as file:
         for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
             where = f"{path}, line {number}"
             if len(line) > MOST_LINE_BYTES:
@@ -119,7 +120,7 @@ def check_is_file(path: Path) -> None:
 
 def _bytes(path: Path) -> bytes:
     check_is_file(path)
-    with path.open("rb") as file:
+    with steady(path) as file:
         content = file.read(MOST_JSON_BYTES + 1)
     if len(content) > MOST_JSON_BYTES:
         raise InputError(f"{path} has more than {MOST_JSON_BYTES:,} bytes; the JSON of a model was wanted. {FETCH}")

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def resolved(path: str | Path) -> Path:
+def resolved(path: str | os.PathLike[str]) -> Path:
     """The path without links; links that go round stay, where `Path.resolve` of Python 3.12 raises RuntimeError."""
     return Path(os.path.realpath(path))
 

@@ -64,6 +64,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         as_json = options.pop("json", False)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        if not sys.stderr.isatty():
+            os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata and of many pixels
@@ -73,7 +75,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         except BaseException as error:  # a panic of Rust code is no Exception
             if (told := _told(error)) is None:
                 raise
-            streams.tell(f"zhclip: {told}")
+            # Indented, so that a line break in a stranger's name begins no line that looks like ours.
+            streams.tell(f"zhclip: {told}".replace("\n", "\n  "))
             return told.exit_code
     finally:
         sys.stdout.flush()  # here, so that main notices a reader that went away

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_zhclip.errors import InputError
+from hf_zhclip.evaluation import threshold
 from hf_zhclip.evaluation.files import Features
 from hf_zhclip.evaluation.threshold import cosines_of, fit, holds_pairs, pairs_of_split, read_pairs
 
@@ -73,6 +75,21 @@ def test_pairs_that_do_not_fit_name_no_picture_of_an_equal_text():
 def test_a_split_in_which_everything_fits_is_refused():
     with pytest.raises(InputError, match="no pair is left that does not fit"):
         pairs_of_split({1: [5], 2: [5]}, {1: "a", 2: "b"}, 0)
+
+
+def test_other_pairs_cost_few_draws_where_each_text_names_all_pictures_but_one(monkeypatch):
+    drawn = []
+
+    class Counting(random.Random):
+        def choice(self, pool):
+            drawn.append(len(pool))
+            return super().choice(pool)
+
+    monkeypatch.setattr(threshold.random, "Random", Counting)
+    answers = {text: [image for image in range(60) if image != text] for text in range(60)}
+    pairs, fits = pairs_of_split(answers, {text: str(text) for text in range(60)}, 0)
+    assert len(drawn) == 60 * 59
+    assert {pair for pair, fit in zip(pairs, fits, strict=True) if not fit} == {(text, text) for text in range(60)}
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,11 @@ def test_broken_pictures_are_noted_in_a_dict_alone(small):
         small.encode_images([noise(1)], broken=[])
 
 
+def test_a_batch_may_be_larger_than_any_list(small):
+    large = Embedder(small.model, small.processor, 10**30)
+    assert large.encode_texts(["猫"]).shape == large.encode_images([Image.new("RGB", (4, 4))]).shape == (1, 16)
+
+
 def test_a_batch_size_is_checked_where_a_model_is_given_too(small):
     with pytest.raises(InputError, match="found batch_size=0; 1 or more was wanted"):
         Embedder(small.model, small.processor, batch_size=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import InputError
+from ..steady import whole
 from ..telling import near
 from .split import Id, Pictures, Split, Text, checked
 
@@ -36,7 +37,7 @@ class Files:
         try:
             if not path.is_file():  # a pipe would block the reader
                 raise InputError(f"{path} is no file; a picture was wanted.")
-            return path.read_bytes()
+            return whole(path)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..extras import extra
 from ..replacing import Kind
 from ..staging import check_absent, check_apart, staging
-from ..telling import near
+from ..telling import near, shown
 from .cleaning import Cleaned, EqualCaptions, Numbering, cleaned, divided, equal_captions, numbered, simplifier
 from .reading import check_outside, read_splits
 from .split import Id, Split
@@ -93,10 +93,12 @@ class Prepared:
 
     def text(self) -> str:
         """The summary for people."""
-        lines = [f"{self.out}: written as {self.to}."]
-        lines += [f"left out of {name}: {what}" for name, left in self.left_out.items() if (what := left.text())]
+        lines = [f"{shown(self.out)}: written as {self.to}."]
+        lines += [
+            f"left out of {shown(name)}: {what}" for name, left in self.left_out.items() if (what := left.text())
+        ]
         for name, split in self.splits.items():
-            lines.append(f"{name}: {split.pictures} pictures, {split.texts} texts, {split.pairs} pairs")
+            lines.append(f"{shown(name)}: {split.pictures} pictures, {split.texts} texts, {split.pairs} pairs")
             lines += _equal_lines(split.equal_captions)
         return "\n".join(lines)
 
@@ -104,7 +106,7 @@ class Prepared:
 def _equal_lines(equal: EqualCaptions) -> list[str]:
     if not equal.captions:
         return []
-    examples = ", ".join(f"{text} ({number})" for text, number in equal.examples.items())
+    examples = ", ".join(f"{shown(text)} ({number})" for text, number in equal.examples.items())
     return [
         f"  captions that stand more than once: {equal.captions}, in {equal.texts} texts: {examples}",
         "  In training, equal captions in a batch count as wrong answers to each other's pictures.",

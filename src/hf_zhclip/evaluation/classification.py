@@ -20,6 +20,7 @@ from ..data.split import opened
 from ..errors import InputError
 from ..json_files import brief
 from ..paths import folders_in
+from ..steady import whole
 from ..telling import shown
 from .encoding import Encoder, encode_pictures
 from .lists import GAP
@@ -55,7 +56,7 @@ class Labelled:
         for path in self.paths:
             try:
                 check_regular(path, "a picture")  # a pipe would block the reader
-                picture = opened(path.read_bytes(), str(path))
+                picture = opened(whole(path), str(path))
             except InputError as error:
                 raise InputError(f"{error} Remove it from its class folder, or replace it.") from error
             yield picture.convert("RGB") if to_rgb else picture

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..paths import resolved
 from ..replacing import Kind
 from ..staging import check_absent, check_apart, staging
+from ..steady import whole
 from . import charts
 from .classification import Classification, check_names, classify, elevater, read_labelled
 from .encoding import Encoder, encode_pictures, encode_split, encode_texts, load_encoder, texts_of
@@ -355,7 +356,7 @@ def _of_labelled_pairs(asked: Asked) -> Threshold:
     images = list(dict.fromkeys(pair.image for pair in pairs))
     of_texts = encode_texts(encoder, texts, texts)
     of_images = encode_pictures(
-        encoder, [str(path) for path in images], (opened(path.read_bytes(), str(path)) for path in images)
+        encoder, [str(path) for path in images], (opened(whole(path), str(path)) for path in images)
     )
     cosines = cosines_of([(pair.text, str(pair.image)) for pair in pairs], of_texts, of_images)
     return fit(cosines, torch.tensor([pair.fits for pair in pairs]))

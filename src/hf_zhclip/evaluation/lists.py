@@ -5,6 +5,7 @@ Source: cn_clip/eval/cvinw_zeroshot_templates.py (sets such as `openai_templates
 """
 
 import ast
+import io
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from ..budget import MOST_TEXT_BYTES, check_regular
 from ..errors import InputError
 from ..json_files import brief
+from ..steady import steady
 from ..telling import near
 
 PACKAGE = "cn_clip"
@@ -70,7 +72,8 @@ def _text(path: Path) -> str:
     if path.stat().st_size > MOST_TEXT_BYTES:
         raise InputError(f"{path} has more than {MOST_TEXT_BYTES:,} bytes; a list of names or templates was wanted.")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with io.TextIOWrapper(steady(path), encoding="utf-8-sig") as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text in UTF-8. Save it as UTF-8.") from error
 

@@ -156,11 +156,17 @@ def pairs_of_split(
     pool = list(turned(answers))
     own = [(text, image) for text, images in answers.items() for image in dict.fromkeys(images)]
     draw = random.Random(seed)
+    # Where most pictures are right, a draw rarely finds another: the others are listed, once for each caption.
+    listed = {
+        caption: [image for image in pool if image not in right]
+        for caption, right in of_caption.items()
+        if 2 * len(right) > len(pool)
+    }
     others = []
     for text, _ in own:
-        right = of_caption[texts[text]]
-        if len(right) < len(pool):
-            while (image := draw.choice(pool)) in right:
+        right, candidates = of_caption[texts[text]], listed.get(texts[text], pool)
+        if candidates:
+            while (image := draw.choice(candidates)) in right:
                 pass
             others.append((text, image))
     if not others:

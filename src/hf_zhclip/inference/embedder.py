@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -292,7 +293,7 @@ def _readable(
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of `size` items; the last one may be shorter."""
-    rest = iter(items)
+    rest, size = iter(items), min(size, sys.maxsize)
     while batch := list(islice(rest, size)):
         yield batch
 

@@ -23,6 +23,7 @@ from ..data.reading import check_outside, format_of
 from ..data.split import some
 from ..errors import InputError, WorkError
 from ..staging import check_parents
+from ..telling import shown
 from .corpus import (
     MANIFEST,
     Failure,
@@ -93,11 +94,11 @@ class Embedded:
         """The summary for people."""
         if self.missing:
             return (
-                f"{self.out}: rank {self.rank} of {self.ranks} has written its share; {self.missing} shards of other "
-                "ranks are missing."
+                f"{shown(self.out)}: rank {self.rank} of {self.ranks} has written its share; {self.missing} shards of "
+                "other ranks are missing."
             )
         told = " and ".join(f"{rows} of {self.items[name]} {WORDS[name]}" for name, rows in self.rows.items())
-        return f"{self.out}: {told} are embedded. New shards: {self.written}.{self.failures()}"
+        return f"{shown(self.out)}: {told} are embedded. New shards: {self.written}.{self.failures()}"
 
     def failures(self) -> str:
         """Sentences about what failed, with a space before them; or nothing."""
@@ -105,7 +106,7 @@ class Embedded:
             return ""
         return (
             f" {len(self.failed)} failed, the first because: {self.failed[0].why.rstrip('.')}. To try again, remove "
-            f"{some(self.failing)} from {self.out}, and run the same command."
+            f"{some(self.failing)} from {shown(self.out)}, and run the same command."
         )
 
 

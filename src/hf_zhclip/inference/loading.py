@@ -15,9 +15,11 @@ from ..amounts import shown_amount
 from ..configuration_zhclip import ZhCLIPConfig
 from ..errors import InputError, WorkError, ZhclipError, is_fault
 from ..hub import exchange
+from ..hub_files import check_room, sizes_to_fetch
 from ..json_files import brief, is_kind, read_json
 from ..repo_files import INDEX, check_files
 from ..repo_files import WEIGHTS as WHOLE
+from ..steady import steady
 
 WANTED = "ZhCLIPModel"
 """The class of a repo with both towers."""
@@ -99,7 +101,7 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
     check_place(repo)
     if Path(repo).exists():
         return Path(repo), None
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants, model_info, snapshot_download
 
     with _loading(repo), _asking(repo), exchange():
         # Some releases ask for the files of a commit in offline mode, too, unless they are told.
@@ -109,6 +111,10 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
         _is_ours(folder)  # our reader's limits come first: transformers has none
         _config(repo, folder)  # before the weights are fetched
         if not _has_weights(folder):
+            if not offline:
+                described = model_info(repo, revision=folder.name, files_metadata=True)
+                sizes = sizes_to_fetch(repo, folder.name, described, WEIGHTS)
+                check_room(repo, sizes, constants.HF_HUB_CACHE)
             snapshot_download(repo, revision=folder.name, allow_patterns=list(WEIGHTS), local_files_only=offline)
     return folder, folder.name
 
@@ -172,7 +178,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 def _sha256(file: Path) -> str:
     found = hashlib.sha256()
-    with file.open("rb", buffering=0) as content, shown_amount(f"Hashing {file.name}", file.stat().st_size) as advance:
+    with steady(file) as content, shown_amount(f"Hashing {file.name}", file.stat().st_size) as advance:
         while block := content.read(2**22):
             found.update(block)
             advance(len(block))

@@ -19,6 +19,7 @@ from ..budget import check_regular
 from ..data.split import Id, opened
 from ..errors import InputError
 from ..evaluation.nearest import nearest
+from ..steady import whole
 from ..telling import shown
 from .corpus import MANIFEST, Corpus, is_weights
 from .embedder import Embedder, check_counts
@@ -150,7 +151,7 @@ class Index:
         place = Path(picture)
         check_regular(place, PICTURE)
         try:
-            content = place.read_bytes()
+            content = whole(place)
         except OSError as error:
             raise InputError(f"{picture} cannot be read: {error.strerror}; {PICTURE} was wanted.") from error
         return torch.from_numpy(self.embedder.encode_images([opened(content, str(picture))])[0])

@@ -28,6 +28,7 @@ from ..errors import InputError, ZhclipError
 from ..extras import extra
 from ..json_files import Field, brief, check_fields, is_kind, parse_json
 from ..paths import resolved
+from ..steady import whole
 from ..telling import shown
 from .corpus import Corpus
 from .embedder import check_counts
@@ -273,7 +274,7 @@ class _Gate:
         try:
             most = self._most(scope["method"], scope["path"], headers)
             if scope["path"] == JOIN:
-                content = await _whole(heard, most)
+                content = await _body(heard, most)
                 await _bounded(self.app, most, *_replaced(scope, heard, self._checked(content)), send)
                 return
             if scope["path"] == UPLOAD:
@@ -387,7 +388,7 @@ def _too_large(most: int, is_read: bool = True) -> _Refused:
     return _Refused(413, told, MOST_UNREAD if is_read else 0)
 
 
-async def _whole(receive: Any, most: int) -> bytes:
+async def _body(receive: Any, most: int) -> bytes:
     content = bytearray()
     while True:
         message = await receive()
@@ -536,7 +537,7 @@ def _file(root: Path, path: str) -> PIL.Image.Image:
         raise InputError(f"{path!r} is no path below {root}.")
     check_regular(file, "a picture")
     try:
-        return opened(file.read_bytes(), path)
+        return opened(whole(file), path)
     except OSError as error:
         raise InputError(f"{path} is gone.") from error
 
@@ -546,16 +547,22 @@ def _refused(what: Any) -> PIL.Image.Image:
 
 
 def _answer(open_picture: Callable[[int], PIL.Image.Image], row: int | None, large: bool) -> Any:
-    """A picture, made anew from its pixels: the bytes of a file could be anything to a browser."""
+    """A picture for the browser."""
     from starlette.responses import Response
 
     try:
-        picture = PIL.ImageOps.exif_transpose(_refused(row) if row is None else open_picture(row))
+        content = _drawn(_refused(row) if row is None else open_picture(row), large)
     except (ZhclipError, IndexError):
         return Response("gone", 404, media_type="text/plain")
+    return Response(content, media_type="image/webp", headers={"Cache-Control": "max-age=3600"})
+
+
+def _drawn(picture: PIL.Image.Image, large: bool) -> bytes:
+    """A picture's WebP, made anew from its pixels: the bytes of a file could be anything to a browser."""
+    picture = PIL.ImageOps.exif_transpose(picture)
     small = max(picture.size) <= SMALL
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.thumbnail((LARGE, LARGE) if large else (SMALL, SMALL))
     content = BytesIO()
     picture.save(content, "WEBP", lossless=small, quality=90)
-    return Response(content.getvalue(), media_type="image/webp", headers={"Cache-Control": "max-age=3600"})
+    return content.getvalue()

@@ -21,8 +21,8 @@ def hub(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     hub = SimpleNamespace(calls=calls, names=names)
 
-    def model_info(repo, revision=None):
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in hub.names])
+    def model_info(repo, revision=None, files_metadata=False):
+        return SimpleNamespace(sha=None, siblings=[SimpleNamespace(rfilename=name, size=1) for name in hub.names])
 
     def note(kind):
         def call(*arguments, revision=None, **options):

@@ -1,9 +1,17 @@
+import contextlib
+import http.client
+import itertools
+import shutil
+import socket
 import sys
+import threading
+import time
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_zhclip import hub, pace
 from hf_zhclip.conversion import convert
 from hf_zhclip.conversion.errors import InputError, WorkError
 from hf_zhclip.conversion.reading import hub_modelscope
@@ -135,9 +143,18 @@ def asked(package, monkeypatch):
             limits.append((timeout, self.max_retries))
             if request == "silence":
                 raise OSError("timed out")
+            headers = {"Content-Length": "5000"}
+            return SimpleNamespace(
+                headers=headers, raw=SimpleNamespace(stream=lambda *given: itertools.repeat(b"x" * 1_000))
+            )
+
+    class HTTPConnection(http.client.HTTPConnection):
+        """As urllib3's, whose class is made from the same class."""
 
     adapters.HTTPAdapter = HTTPAdapter
-    for module in (ModuleType("requests"), adapters):
+    connection = ModuleType("urllib3.connection")
+    connection.HTTPConnection = adapters.HTTPConnection = HTTPConnection
+    for module in (ModuleType("requests"), adapters, ModuleType("urllib3"), connection):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(HTTPAdapter, "max_retries", _Retries(5))
     adapters.limits = limits
@@ -177,6 +194,77 @@ def test_a_server_of_modelscope_that_lists_without_end_is_given_up(package, aske
     with pytest.raises(WorkError, match="makes its client ask more than 20 times"):
         locate("modelscope:damo/model")
     assert asked.limits == [((60.0, 60.0), 0)] * 20
+
+
+def test_an_answer_of_modelscope_that_has_no_end_is_given_up(package, asked, monkeypatch):
+    def read(repo, **options):
+        return b"".join(asked.HTTPAdapter().send("page").raw.stream(10_240))
+
+    monkeypatch.setattr(package, "snapshot_download", read)
+    monkeypatch.setattr(hub, "MOST_JSON_BYTES", 10**6)
+    with pytest.raises(WorkError, match="could not be downloaded: an answer of more than 1,000,000 bytes"):
+        locate("modelscope:damo/model")
+
+
+def test_a_file_of_modelscope_that_the_disk_cannot_hold_is_not_fetched(package, asked, monkeypatch, tmp_path):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=4_999))
+    monkeypatch.setattr(package, "snapshot_download", lambda repo, **_: asked.HTTPAdapter().send("file", stream=True))
+    with pytest.raises(WorkError, match="has 5,000 bytes to download, but .* another disk with MODELSCOPE_CACHE"):
+        locate("modelscope:damo/model")
+
+
+def test_a_file_of_modelscope_that_has_no_end_is_given_up(package, asked, monkeypatch):
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def send():
+        connection, _ = listening.accept()
+        with contextlib.suppress(OSError):  # the client went away
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                connection.sendall(b"3e8\r\n" + b"x" * 1_000 + b"\r\n")
+
+    def read(repo, **options):
+        connection = asked.HTTPConnection(*listening.getsockname(), timeout=10)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        with pytest.raises(TimeoutError):
+            while answer.read(10_000):
+                pass
+        asked.HTTPAdapter().send("the rest", stream=True)
+
+    threading.Thread(target=send, daemon=True).start()
+    monkeypatch.setattr(package, "snapshot_download", read)
+    monkeypatch.setattr(hub_modelscope, "MOST_UNSTATED", 10**6)
+    with listening, pytest.raises(WorkError, match="it sent more than 1,000,000 bytes of an answer of no stated size"):
+        locate("modelscope:damo/model")
+    assert not asked.limits
+
+
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_a_server_of_modelscope_that_sends_a_byte_now_and_then_is_given_up(begin, package, asked, monkeypatch):
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def trickle():
+        connection, _ = listening.accept()
+        with contextlib.suppress(OSError):  # the client went away
+            connection.sendall(begin)
+            while True:
+                time.sleep(0.05)
+                connection.sendall(b"x")
+
+    def read(repo, **options):
+        connection = asked.HTTPConnection(*listening.getsockname(), timeout=10)
+        connection.request("GET", "/")
+        return connection.getresponse().read()
+
+    threading.Thread(target=trickle, daemon=True).start()
+    before = asked.HTTPConnection.getresponse
+    monkeypatch.setattr(package, "snapshot_download", read)
+    monkeypatch.setattr(pace, "WINDOW", 0.3)
+    with listening, pytest.raises(WorkError, match="it moved fewer than 1,024 bytes a second"):
+        locate("modelscope:damo/model")
+    assert asked.HTTPConnection.getresponse is before
 
 
 @pytest.mark.parametrize("source", ["modelscope:", "modelscope:model", "modelscope:a/b/c", "modelscope:a/b:"])

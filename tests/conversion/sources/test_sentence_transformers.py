@@ -325,8 +325,8 @@ def hub(monkeypatch, tmp_path):
         found.patterns = allow_patterns
         return str(tmp_path)
 
-    def model_info(repo, revision=None):
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in found.names])
+    def model_info(repo, revision=None, files_metadata=False):
+        return SimpleNamespace(sha=None, siblings=[SimpleNamespace(rfilename=name, size=1) for name in found.names])
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     for call in (hf_hub_download, snapshot_download, model_info):

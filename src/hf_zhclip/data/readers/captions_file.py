@@ -9,12 +9,14 @@ encodes each picture again, which changes the pixels of a JPEG; and it divides b
 """
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
 from ...json_files import Field, brief, check_fields, read_json_lines
+from ...steady import steady
 from ..captioned import Row, check_captions, split_of_rows
 from ..formats import Format
 from ..split import Id, Split, as_id
@@ -88,7 +90,7 @@ def _stated(values: Mapping[str, Any], name: str, where: str) -> Id | None:
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     limit = csv.field_size_limit(MOST_FIELD)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with io.TextIOWrapper(steady(path), encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             header = next(reader, [])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import InputError
+from ...steady import steady
 from ..captioned import Row, check_captions, split_of_rows
 from ..formats import Format
 from ..split import Split, as_id
@@ -44,7 +45,7 @@ def read(place: str, split: str, pictures: Path | None = None) -> Split:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
+    with steady(path) as file:
         for number, content in enumerate(iter(lambda: file.readline(MOST_LINE), b""), start=1):
             where = f"{path}, line {number}"
             try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from ...amounts import shown_amount
 from ...errors import InputError
 from ...json_files import Field, brief, check_fields, read_json_lines
+from ...steady import steady
 from ..formats import Format
 from ..split import Id, Pictures, Split, Text, as_id, check_once, checked
 
@@ -128,7 +129,7 @@ def _scanned(path: Path) -> tuple[list[Id], Lines]:
     """The pictures' ids and places; of the pictures only the alphabet is checked."""
     ids: list[Id] = []
     lines = Lines(path, array("q"), array("q"), array("q"))
-    with path.open("rb") as file, shown_amount(f"Reading {path.name}", path.stat().st_size) as done:
+    with steady(path) as file, shown_amount(f"Reading {path.name}", path.stat().st_size) as done:
         start = 0
         for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
             where = f"{path}, line {number}"
