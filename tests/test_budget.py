@@ -1117,6 +1117,149 @@ def a_line_of_json_that_is_nested_too_deep(tmp):
     return ["data", tmp / "a.jsonl", tmp / "OUT", "--to", "tsv"]
 
 
+# ONNX graphs
+
+
+def exported(tmp: Path, nodes: list[Any], held: dict[str, Any] | None = None, change: Any = None) -> list[Any]:
+    """An export without marks, whose graph of pictures takes `pixel_values` through these nodes to `image_embeds`."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from tests.inference.exported import WIDTH, export, small_repo
+
+    (tmp / "pictures").mkdir()
+    (tmp / "pictures" / "a.png").write_bytes(png(8, 8))
+    folder = export(tmp / "export", small_repo())
+    facts = json.loads((folder / "zhclip_onnx.json").read_text(encoding="utf-8"))
+    (folder / "zhclip_onnx.json").write_text(json.dumps({**facts, "files": None}), encoding="utf-8")
+    tensors = [numpy_helper.from_array(value, name) for name, value in (held or {}).items()]
+    given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "height", "width"])
+    output = helper.make_tensor_value_info("image_embeds", TensorProto.FLOAT, ["n", WIDTH])
+    graph = helper.make_graph(nodes, "graph", [given], [output], initializer=tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    if change is not None:
+        change(model)
+    onnx.save(model, folder / "vision_model.onnx")
+    return ["embed", folder, tmp / "pictures", tmp / "OUT", "--engine", "onnx"]
+
+
+def node(kind: str, inputs: str, outputs: str, **attributes: Any) -> Any:
+    from onnx import helper
+
+    return helper.make_node(kind, inputs.split(), outputs.split(), **attributes)
+
+
+def numbers(*values: int) -> Any:
+    import numpy as np
+
+    return np.array(values, np.int64)
+
+
+@attack
+def a_graph_with_an_endless_loop(tmp):
+    from onnx import TensorProto, helper
+
+    given = (("step", TensorProto.INT64, []), ("go", TensorProto.BOOL, []), ("x", TensorProto.FLOAT, None))
+    body = helper.make_graph(
+        [node("Identity", "go", "goes"), node("Identity", "x", "same")],
+        "body",
+        [helper.make_tensor_value_info(*each) for each in given],
+        [
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("same", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [node("Equal", "count count", "true"), node("Loop", "count true pixel_values", "image_embeds", body=body)]
+    return exported(tmp, nodes, {"count": numbers(2**62)[0]})
+
+
+@attack
+def a_graph_whose_functions_call_each_other_twice(tmp):
+    from onnx import helper
+
+    def change(model):
+        imported = [helper.make_opsetid("", 18), helper.make_opsetid("x", 1)]
+        model.opset_import.append(imported[1])
+        for level in range(30):
+            inner = {"kind": "Identity"} if level == 0 else {"kind": f"F{level - 1}", "domain": "x"}
+            steps = [node(inputs="a", outputs="b", **inner), node(inputs="b", outputs="c", **inner)]
+            model.functions.append(helper.make_function("x", f"F{level}", ["a"], ["c"], steps, imported))
+
+    return exported(tmp, [node("F29", "pixel_values", "image_embeds", domain="x")], change=change)
+
+
+@attack
+def a_graph_of_sparse_weights_that_state_two_gigabytes(tmp):
+    import numpy as np
+    from onnx import numpy_helper
+
+    def change(model):
+        sparse = model.graph.sparse_initializer.add()
+        sparse.values.CopyFrom(numpy_helper.from_array(np.ones(1, np.float32), "w"))
+        sparse.indices.CopyFrom(numpy_helper.from_array(numbers(0), "i"))
+        sparse.dims.extend([2**14, 2**15])
+
+    return exported(tmp, [node("Identity", "w", "image_embeds")], change=change)
+
+
+@attack
+def a_graph_that_makes_a_gigabyte_when_it_is_loaded(tmp):
+    return exported(tmp, [node("ConstantOfShape", "size", "image_embeds")], {"size": numbers(2**28)})
+
+
+@attack
+def a_graph_that_doubles_a_picture_thirty_times(tmp):
+    names = ["pixel_values", *(f"x{number}" for number in range(29)), "image_embeds"]
+    steps = zip(names, names[1:], strict=False)
+    return exported(tmp, [node("Concat", f"{one} {one}", other, axis=0) for one, other in steps])
+
+
+@attack
+def a_graph_that_repeats_a_text_of_a_megabyte(tmp):
+    import numpy as np
+
+    held = {"text": np.array(["a" * 10**6], object), "size": numbers(10**4)}
+    return exported(tmp, [node("Tile", "text size", "image_embeds")], held)
+
+
+@attack
+def a_graph_of_sixteen_thousand_dimensions(tmp):
+    names = ["pixel_values", *(f"x{number}" for number in range(16_000)), "image_embeds"]
+    steps = zip(names, names[1:], strict=False)
+    return exported(tmp, [node("Unsqueeze", f"{one} axis", other) for one, other in steps], {"axis": numbers(0)})
+
+
+@attack
+def a_graph_of_a_hundred_thousand_weights(tmp):
+    held = {f"{number:x}": numbers()[:0] for number in range(100_000)}
+    return exported(tmp, [node("Identity", "pixel_values", "image_embeds")], held)
+
+
+@attack
+def a_graph_whose_weights_lie_in_another_folder(tmp):
+    def change(model):
+        weights = model.graph.initializer.add(name="w", data_type=1, dims=[4], data_location=1)
+        weights.external_data.add(key="location", value="../elsewhere")
+
+    (tmp / "elsewhere").write_bytes(bytes(16))
+    return exported(tmp, [node("Identity", "w", "image_embeds")], change=change)
+
+
+@attack
+def a_graph_whose_names_a_terminal_obeys(tmp):
+    held = {"weights\x1b[2J": numbers(1), "sizes\u202egnp": numbers(2**40, -3)}
+    nodes = [node("Identity", "pixel_values", "x"), node("Reshape", "x sizes\u202egnp", "image_embeds")]
+    nodes[1].name = "step\x1b[2J"
+    return exported(tmp, nodes, held)
+
+
+@attack
+def a_graph_in_the_format_of_another_reader(tmp):
+    words = exported(tmp, [node("Identity", "pixel_values", "image_embeds")])
+    (tmp / "export" / "vision_model.onnx").write_bytes(b"\x12\x0a\0\0ORTM" + bytes(200))
+    return words
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -1201,4 +1344,5 @@ def test_an_attack_ends_in_a_word_and_costs_no_more_than_is_promised(name, serve
     assert ending.output.splitlines()[-1] and "zhclip" in ending.output, ending.output
     assert not any(ord(character) < 32 and character != "\n" for character in ending.output), ending.output
     assert ending.mib <= MOST_MIB and ending.seconds <= MOST_SECONDS, ending
-    assert not (tmp_path / "OUT").exists()
+    assert not list((tmp_path / "OUT").rglob("*.safetensors"))
+    assert not (tmp_path / "OUT").exists() or arguments[0] == "embed"  # which goes on with what it began

@@ -20,31 +20,39 @@ CHUNK = 2**16
 def bounded_files() -> Iterator[None]:
     """Within it, the client's functions that fetch a file keep to the size that was stated, and to the least rate."""
     from huggingface_hub import constants, file_download, hf_file_system  # here, because most runs ask no hub
-    from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter as Reporter
 
     counted = [0]
     bounds: Mapping[str, Callable[..., Any]] = {
         "http_get": _bounded,
-        "xet_get": lambda function: _watched(function, counted),
         "_check_disk_space": lambda function: lambda *given, **named: None,  # it only warns
+        "DOWNLOAD_CHUNK_SIZE": lambda size: CHUNK,
     }
-    before = [
-        (module, name, getattr(module, name))
-        for module in (file_download, hf_file_system)
-        for name in bounds
-        if hasattr(module, name)
-    ]
-    update, chunk = Reporter.update_progress, constants.DOWNLOAD_CHUNK_SIZE
-    constants.DOWNLOAD_CHUNK_SIZE = CHUNK
-    for module, name, function in before:
-        setattr(module, name, bounds[name](function))
-    Reporter.update_progress = _counting(update, counted)
+    owners: list[Any] = [file_download, hf_file_system, constants]
+    if (reporter := _xet_reporter()) is not None:
+        owners.append(reporter)
+        bounds = {
+            **bounds,
+            "xet_get": lambda function: _watched(function, counted),
+            "update_progress": lambda function: _counting(function, counted),
+        }
+    # Names of the client's own, which a release may lack.
+    before = [(owner, name, getattr(owner, name)) for owner in owners for name in bounds if hasattr(owner, name)]
+    for owner, name, value in before:
+        setattr(owner, name, bounds[name](value))
     try:
         yield
     finally:
-        Reporter.update_progress, constants.DOWNLOAD_CHUNK_SIZE = update, chunk
-        for module, name, function in before:
-            setattr(module, name, function)
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _xet_reporter() -> Any:
+    """The class that learns how much the package hf_xet has fetched; None in a release without it."""
+    try:
+        from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
+    except ImportError:
+        return None
+    return XetDownloadProgressReporter
 
 
 def check_room(repo: str, sizes: Sequence[int], folder: str | os.PathLike[str], variable: str = "HF_HOME") -> None:

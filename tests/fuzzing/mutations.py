@@ -20,6 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from . import graphs
+
 NUMBERS = (
     *(0, 1, -1, 2, 3, 7, 255, 256, 1024, 2**16, 2**31 - 1, 2**31, 2**32, 2**40, 2**63, 2**64, 10**30),
     0.5,
@@ -441,6 +443,64 @@ def of_lmdb(content: bytes, draw: Random, gentle: bool) -> bytes:
         return (Path(place) / "data.mdb").read_bytes()
 
 
+def of_graph(content: bytes, draw: Random, gentle: bool) -> bytes:
+    """Another ONNX graph."""
+    changed = graphs.of_graph(content, draw, gentle)
+    return of_bytes(content, draw, gentle) if changed is None else changed
+
+
+def of_parquet(content: bytes, draw: Random, gentle: bool) -> bytes:
+    """Another column, type, cell or note, in a file that Arrow's own library writes."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(io.BytesIO(content))
+        changed = change_table(table, draw, gentle)
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError):
+        return of_bytes(content, draw, gentle)  # an earlier change damaged it, or Arrow has no such column
+    made = io.BytesIO()
+    parquet.write_table(changed, made, compression=draw.choice(("none", "snappy", "zstd")))
+    return made.getvalue()
+
+
+def change_table(table: Any, draw: Random, gentle: bool) -> Any:
+    """Changes a table of Arrow: a column, or what is noted of all."""
+    import pyarrow
+
+    if table.num_columns == 0:
+        return table
+    number, way = draw.randrange(table.num_columns), 0 if gentle else draw.randrange(7)
+    name, column = table.schema.names[number], table.column(number)
+    if way == 1:
+        return table.remove_column(number)
+    if way == 2:
+        return table.rename_columns([draw.choice((*TEXTS[:5], *table.schema.names)) for _ in table.schema.names])
+    if way == 3:
+        notes = dict(table.schema.metadata or {})
+        known = draw.choice(sorted(notes) or [b"huggingface"])
+        return table.replace_schema_metadata({**notes, known: of_json(notes.get(known, b"{}"), draw, gentle)})
+    if way == 4:
+        rows = column.to_pylist()
+        other = draw.choice((rows, [rows] * len(rows), [None] * len(rows), [draw.choice(VALUES)] * len(rows)))
+        return table.set_column(number, name, pyarrow.array(other))
+    if way == 5:
+        return pyarrow.concat_tables([table] * draw.choice((0, 2, 100)) or [table.slice(0, 0)])
+    cells = column.to_pylist()
+    place = draw.randrange(len(cells) or 1)
+    cells[place] = _other_cell(cells[place], draw, gentle)
+    return table.set_column(number, name, pyarrow.array(cells, column.type))
+
+
+def _other_cell(value: Any, draw: Random, gentle: bool) -> Any:
+    if isinstance(value, dict):
+        key = draw.choice(sorted(value))
+        return {**value, key: _other_cell(value[key], draw, gentle)}
+    if isinstance(value, bytes):
+        return of_png(value, draw, gentle)
+    return near(value, draw) if gentle else draw.choice((None, *TEXTS))
+
+
 def change_entries(entries: list[tuple[bytes, bytes]], draw: Random, gentle: bool) -> None:
     if not entries:
         return
@@ -471,11 +531,15 @@ KINDS: dict[str, Callable[[bytes, Random, bool], bytes]] = {
     "png": of_png,
     "gzip": of_gzip,
     "lmdb": of_lmdb,
+    "graph": of_graph,
+    "parquet": of_parquet,
+    "numbers": of_numbers,
 }
 
 SUFFIXES = {
     **{".json": "json", ".jsonl": "json lines", ".safetensors": "safetensors"},
     **{".tsv": "lines", ".csv": "lines", ".txt": "lines", ".yaml": "lines", ".py": "lines"},
+    **{".onnx": "graph", ".onnx_data": "numbers", ".parquet": "parquet"},
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from hf_zhclip.training.parts import rate
 
@@ -19,6 +20,9 @@ from tests.checkpoints.common import Original
 from tests.data import made
 
 CN_CLIP = {"config": "facts.json"}
+
+ORIENTATION = 0x0112
+"""The tag of EXIF by which a picture is turned before it is shown."""
 
 
 def convertible(folder: Path, make: Callable[[Path], Original]) -> None:
@@ -211,7 +215,47 @@ def step_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer, schedule: 
 def of_export(folder: Path) -> None:
     from tests.inference.exported import export, small_repo
 
-    export(folder / "export", small_repo())
+    _without_marks(export(folder / "export", small_repo()))
+
+
+def of_export_with_data(folder: Path) -> None:
+    """An export whose weights lie beside the graphs, as those of large models do."""
+    import onnx
+
+    of_export(folder)
+    for path in (folder / "export").glob("*.onnx"):
+        beside = {"save_as_external_data": True, "location": f"{path.name}_data", "size_threshold": 100}
+        onnx.save(onnx.load(path), path, **beside)
+
+
+def of_real_export(folder: Path) -> None:
+    """What `zhclip export --to onnx` writes of a small model; the graph of the pictures becomes int8."""
+    import pytest
+    from onnxruntime.quantization import quantize_dynamic
+
+    from hf_zhclip.conversion import convert
+    from hf_zhclip.conversion.exports.exporting import export
+    from hf_zhclip.examples import demo
+
+    from tests.conversion.helpers import save_time
+
+    with pytest.MonkeyPatch.context() as patch:
+        save_time(patch)
+        convert(demo.CHECKPOINT, folder / "repo", config=demo.MODEL_CONFIG, skip_verify=True)
+    export(folder / "repo", folder / "export", to="onnx")
+    shutil.rmtree(folder / "repo")
+    for path in (folder / "export").iterdir():
+        if path.name not in ("zhclip_onnx.json", "tokenizer.json", "text_model.onnx", "vision_model.onnx"):
+            path.unlink()
+    vision = folder / "export" / "vision_model.onnx"
+    quantize_dynamic(vision, vision)
+    _without_marks(folder / "export")
+
+
+def _without_marks(export: Path) -> None:
+    """An export whose facts hold no marks of its files: who changes a graph can change its mark."""
+    facts = json.loads((export / "zhclip_onnx.json").read_text(encoding="utf-8"))
+    (export / "zhclip_onnx.json").write_text(json.dumps({**facts, "files": None}), encoding="utf-8")
 
 
 def of_corpus(folder: Path) -> None:
@@ -223,6 +267,30 @@ def of_corpus(folder: Path) -> None:
     failed = [Failure("z.png", "z.png", "it is broken")]
     labels = [f"{number}.png" for number in range(6)]
     write_corpus(folder / "corpus", rows, labels, texts=(rows, [f"猫 {n}" for n in range(6)]), failed=failed)
+
+
+def of_searched(folder: Path) -> None:
+    """A corpus with its pictures and its model, an export: it is loaded soon."""
+    from hf_zhclip.inference.loading import file_hashes
+
+    from tests.inference.corpora import write_corpus
+    from tests.inference.exported import WIDTH
+
+    of_export(folder)
+    (folder / "pictures").mkdir()
+    names = [f"{number}.{kind.lower()}" for number, kind in enumerate(("PNG", "JPEG", "WEBP", "TIFF"))]
+    for name in names:
+        place = folder / "pictures" / name
+        place.write_bytes(made.picture(format=name[2:].upper(), size=(400, 30)))
+        with Image.open(place) as image:
+            image.load()
+            (notes := image.getexif())[ORIENTATION] = 6
+            image.save(place, exif=notes)
+    (folder / "query.png").write_bytes(made.picture())
+    rows = np.eye(4, WIDTH, dtype=np.float32)
+    # A case's directory lies beside the folder of its files.
+    told = {"root": "../source/pictures", "path": "../source/pictures", "engine": "onnx"}
+    write_corpus(folder / "corpus", rows, names, shard_size=3, files=file_hashes(folder / "export"), **told)
 
 
 def of_features(folder: Path) -> None:
@@ -276,7 +344,10 @@ SEEDS: dict[str, Callable[[Path], Any]] = {
     "recipe": of_recipe,
     "notes": of_notes,
     "export": of_export,
+    "export data": of_export_with_data,
+    "export real": of_real_export,
     "corpus": of_corpus,
+    "searched": of_searched,
     "features": of_features,
     "picture": of_picture,
     "repo": of_repo,

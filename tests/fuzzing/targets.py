@@ -168,6 +168,27 @@ def corpus(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) ->
             say(json.dumps([found.ids[row], found.labels[row]]))
 
 
+def searched(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:
+    """A sentence and a picture in a corpus, and the pictures that the page draws of what was found."""
+    from hf_zhclip.errors import InputError
+    from hf_zhclip.inference.searching import Index
+    from hf_zhclip.inference.serving import _drawn, _opener
+
+    reach("searched: open")
+    index = Index.open(folder / "corpus", folder / "export", "cpu", say)
+    reach("searched: found")
+    for row in (index.row(query="猫"), index.row(picture=folder / "query.png")):
+        found = index.found(row, 3, 0.1)
+        say(found.text())
+        json.dumps(found.to_json())
+    open_picture = _opener(index.corpus, say)
+    for row in found.rows:
+        try:
+            _drawn(open_picture(row), row % 2 == 0)
+        except InputError as error:
+            say(str(error))
+
+
 def features(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> None:
     from hf_zhclip.errors import InputError
     from hf_zhclip.evaluation import files, lists
@@ -216,7 +237,7 @@ def repo(folder: Path, out: Path, reach: Reach, say: Callable[[str], None]) -> N
 TARGETS = {
     "convert": (convert, inspect),
     "data": (data,),
-    **{"recipe": (recipe,), "notes": (notes,), "export": (export,), "corpus": (corpus,)},
+    **{"recipe": (recipe,), "notes": (notes,), "export": (export,), "corpus": (corpus,), "searched": (searched,)},
     **{"features": (features,), "picture": (picture,), "repo": (repo,)},
 }
 """The readers of a seed, by its first word; a case takes one of them."""

@@ -31,6 +31,7 @@ def write_corpus(
     shard_size: int = 4,
     repo: str = "repo",
     files: dict[str, str] | None = None,
+    engine: str = "torch",
     **given_input: str | None,
 ) -> Manifest:
     """Writes a complete corpus as `zhclip embed` does.
@@ -45,6 +46,7 @@ def write_corpus(
         shard_size: the items of a shard.
         repo: the manifest's `model.repo`.
         files: the manifest's `model.files`.
+        engine: the manifest's `engine`.
         given_input: other fields of the manifest's `input`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,7 @@ def write_corpus(
     model = {"repo": repo, "revision": None, "files": files or {"model.safetensors": "1" * 64}}
     stated = Manifest(
         model,
-        "torch",
+        engine,
         "float32",
         rows.shape[1],
         32,

@@ -315,6 +315,15 @@ def test_an_argument_of_another_type_is_refused(given, told, home):
         search(**{"out": home / "OUT", **given})
 
 
+def test_a_sentence_beyond_all_contexts_is_refused_before_the_model_is_loaded(run, monkeypatch):
+    """A tokenizer reads all of it: 3 million characters took 17 seconds and a gigabyte."""
+    monkeypatch.setattr("hf_zhclip.inference.searching.Index", None)
+    for sentence in ("狗" * 10_001, " " * 10_000 + "狗"):
+        code, text, said = run("OUT", sentence)
+        assert (code, text) == (2, "")
+        assert "found a sentence of 10,001 characters; 10,000 at most were wanted" in said and len(said) < 200
+
+
 def test_a_sentence_that_is_too_long_is_cut_and_told_with_what_its_user_can_do(run, caplog):
     with caplog.at_level("WARNING"):
         assert run("OUT", "狗" * 10_000)[0] == 0

@@ -56,6 +56,12 @@ def edit(folder: Path, side: str | None = None, **fields) -> None:
     (folder / FACTS).write_text(json.dumps(content), encoding="utf-8")
 
 
+def outside(model: onnx.ModelProto, location: str) -> None:
+    """Adds weights that lie in a file."""
+    tensor = model.graph.initializer.add(name="w", data_type=1, dims=[1], data_location=1)
+    tensor.external_data.add(key="location", value=location)
+
+
 def of_any_mode(mode: str, width: int, height: int) -> Image.Image:
     if mode == "F":
         return rgb(width, height).convert("F")
@@ -361,6 +367,90 @@ class TestFolder:
         edit(own, files=None)
         assert ZhCLIPOnnx(own).encode_text("狗").shape == (1, WIDTH)
 
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (
+                lambda model: model.graph.node[0].attribute.add(name="body").g.SetInParent(),
+                "a loop, a branch or another",
+            ),
+            (lambda model: model.graph.node[0].attribute.add(name="x").graphs.add(), "a loop, a branch or another"),
+            (lambda model: model.functions.add(), "functions of its own"),
+            (lambda model: model.training_info.add(), "a graph for training"),
+            (lambda model: model.graph.sparse_initializer.add(), "sparse weights"),
+            (lambda model: model.graph.node[0].attribute.add(name="x").sparse_tensor.SetInParent(), "sparse weights"),
+            (lambda model: model.graph.initializer.add(name="x", data_type=TensorProto.STRING), "a tensor of texts"),
+            (lambda model: model.graph.node[0].attribute.add(name="value_strings"), "a constant text"),
+            (lambda model: model.graph.node.add(op_type="Add", domain="stranger"), "an operator that is neither"),
+            (lambda model: outside(model, "../x"), "weights in another folder"),
+            (lambda model: outside(model, ".."), "weights in another folder"),
+            (lambda model: outside(model, "/etc/passwd"), "weights in another folder"),
+            (lambda model: outside(model, "*/_ORT_MEM_ADDR_/*"), "weights in another folder"),
+            (
+                lambda model: model.graph.node.extend([helper.make_node("Abs", ["x"], ["y"])] * 3050),
+                "more than 3,0.. nodes",
+            ),
+            (lambda model: [model.graph.initializer.add() for _ in range(50_001)], "more than 50,000 nodes, attri"),
+        ],
+    )
+    def test_what_no_export_holds_is_refused_before_onnxruntime_reads_it(self, own, folder, change, told):
+        model = onnx.load(own / "text_model.onnx")
+        change(model)
+        (own / "text_model.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(
+            ValueError, match=f"text_model.onnx, which holds {told}.*; wanted a graph as `zhclip export"
+        ):
+            ZhCLIPOnnx(own).encode_text("猫")
+        shutil.copytree(folder, own, dirs_exist_ok=True)  # a new export
+        assert ZhCLIPOnnx(own).encode_text("猫").shape == (1, WIDTH)
+
+    def test_onnxruntime_s_own_format_is_refused_by_its_content_and_by_its_name(self, own):
+        (own / "text_model.onnx").write_bytes(b"\x12\x0a\0\0ORTM" + bytes(99))
+        with pytest.raises(ValueError, match="which holds a model in onnxruntime's own format"):
+            ZhCLIPOnnx(own).encode_text("猫")
+        (own / "text_model.onnx").rename(own / "text_model.ort")
+        edit(own, "text", model="text_model.ort")
+        with pytest.raises(ValueError, match="which cannot be read: model is 'text_model.ort'"):
+            ZhCLIPOnnx(own)
+
+    def test_weights_beside_a_graph_are_taken(self, own):
+        wanted = ZhCLIPOnnx(own).encode_text("猫狗")
+        path = own / "text_model.onnx"
+        beside = {"save_as_external_data": True, "location": f"{path.name}_data", "size_threshold": 100}
+        onnx.save(onnx.load(path), path, **beside)
+        assert (own / "text_model.onnx_data").stat().st_size > 400
+        edit(own, files=None)
+        assert np.array_equal(ZhCLIPOnnx(own).encode_text("猫狗"), wanted)
+
+    def test_a_graph_takes_no_more_memory_than_its_size_allows_and_options_of_the_caller_decide(self, own):
+        path = own / "text_model.onnx"
+        model = onnx.load(path)
+        size = numpy_helper.from_array(np.array([100 * 2**20]), "size")  # 400 MiB
+        model.graph.initializer.append(size)
+        model.graph.node[-1].output[0] = "small"
+        model.graph.node.extend(
+            [
+                helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+                helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+                helper.make_node("Add", ["small", "zero"], ["text_embeds"]),
+            ]
+        )
+        onnx.save(model, path)
+        edit(own, files=None)
+        with pytest.raises(ValueError, match="onnxruntime cannot compute text_embeds .*take a smaller batch"):
+            ZhCLIPOnnx(own).encode_text("猫")
+        options = onnxruntime.SessionOptions()
+        assert ZhCLIPOnnx(own, session_options=options).encode_text("猫").shape == (1, WIDTH)
+
+    def test_onnxruntime_s_log_does_not_repeat_names_of_a_graph(self, own, capfd):
+        path = own / "text_model.onnx"
+        model = onnx.load(path)
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1.0]), "unused\x1b[2J"))
+        onnx.save(model, path)
+        edit(own, files=None)
+        ZhCLIPOnnx(own).encode_text("猫")
+        assert "\x1b[2J" not in capfd.readouterr().err
+
     def test_the_mark_of_a_large_file_tells_its_size_its_ends_and_its_parts(self, tmp_path):
         file, content = tmp_path / "x", bytearray(6 * 2**20)
         file.write_bytes(content)
@@ -377,7 +467,7 @@ class TestFolder:
             ({"output": "other\x1b[2J"}, r"which gives other\\x1b\[2J; wanted a graph that gives text_embeds"),
             ({"kind": TensorProto.INT64}, r"found text_embeds of .*: int64, \(1, 16\); floats of the shape"),
             ({"keep": 1}, r"found text_embeds of .*: float32, \(1, 1, 16\); floats of the shape \(1, 16\)"),
-            ({"node": "NoSuch", "domain": "stranger"}, "which onnxruntime .* cannot load"),
+            ({"node": "NoSuch", "domain": "com.microsoft"}, "which onnxruntime .* cannot load"),
             ({"node": "ReduceSum", "first": "sum"}, "which onnxruntime .* cannot load"),
             ({"rows": 2}, "onnxruntime cannot compute text_embeds of .*: .*"),
         ],
@@ -403,7 +493,7 @@ class TestFolder:
             [helper.make_tensor_value_info(name, change.get("kind", TensorProto.FLOAT), None)],
             initializer=[numpy_helper.from_array(value, each) for each, value in held.items()],
         )
-        opsets = [helper.make_opsetid("", 18), helper.make_opsetid("stranger", 1)]
+        opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
         onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), own / "text_model.onnx")
         edit(own, files=None)
         with pytest.raises(ValueError, match=told) as caught:

@@ -1,5 +1,6 @@
 """The page of `zhclip search --serve`, as a user sees it in Chromium; neither browser nor server asks another host."""
 
+import http.client
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -294,7 +296,14 @@ def test_the_server_gives_pictures_of_the_corpus_by_number_and_no_other_file(hom
     names = rows_and_names(home)[1]
     inside = home / "pictures" / names[0]
     assert status(f"{address}/pictures/0") == 200
-    refused = ["-1", str(len(names)), "9" * 40, quote("../../etc/passwd", safe=""), quote(str(inside), safe="")]
+    refused = [
+        "-1",
+        str(len(names)),
+        "9" * 18,
+        "9" * 40,
+        quote("../../etc/passwd", safe=""),
+        quote(str(inside), safe=""),
+    ]
     refused += [str(number) for number in range(len(names) - 4, len(names))]
     for each in refused:
         assert status(f"{address}/pictures/{each}") == 404, each
@@ -309,17 +318,92 @@ def test_a_page_under_another_name_is_refused(address):
     assert status(address, host="example.com") == 400
 
 
-def test_an_address_in_the_place_of_a_picture_is_not_fetched(address):
-    """The fixture of the server fails if the server asked for it."""
-    picture = {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}}
+def joined(address, api_name: str, data: list, session: str) -> tuple[int, str]:
+    """Asks for an event as the page does: the status, and what the server then told."""
     with urllib.request.urlopen(f"{address}/config", timeout=20) as config:
         events = json.loads(config.read())["dependencies"]
-    (number,) = [event["id"] for event in events if event["api_name"] == "by_picture"]
-    body = {"data": [picture, 10, -1], "fn_index": number, "session_hash": "abc"}
-    assert status(f"{address}/gradio_api/queue/join", data=json.dumps(body).encode()) == 200
-    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash=abc", timeout=20) as stream:
-        told = stream.read().decode()
-    assert '"success":false' in told and "An address is not fetched" in told
+    number = next(event["id"] for event in events if event["api_name"] == api_name)
+    body = json.dumps({"data": data, "fn_index": number, "session_hash": session}).encode()
+    found, told = answered(f"{address}/gradio_api/queue/join", {"Content-Type": "application/json"}, body)
+    if found != 200:
+        return found, told
+    return answered(f"{address}/gradio_api/queue/data?session_hash={session}")
+
+
+def answered(url: str, headers: dict[str, str] | None = None, data: bytes | None = None) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers or {}), timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def uploaded(address, name: str, content: bytes, **headers: str) -> tuple[int, str]:
+    start = f'--x1\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    body = start.encode() + content + b"\r\n--x1--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x1"}
+    return answered(f"{address}/gradio_api/upload", {**kind, **headers}, body)
+
+
+def file_data(path: str) -> dict:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_a_foreign_page_shows_no_picture_of_the_corpus(address):
+    """Also in a browser that does not say who asks: the size of a picture would tell which picture it is."""
+    with urllib.request.urlopen(f"{address}/pictures/0", timeout=20) as answer:
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert answered(f"{address}/pictures/0", {"Sec-Fetch-Site": "same-site"})[0] == 403
+
+
+def test_an_address_in_the_place_of_a_picture_is_not_fetched(address):
+    """The fixture of the server fails if the server asked for it."""
+    status, told = joined(address, "by_picture", [file_data("http://example.com/a.png"), 10, -1], "abc")
+    assert status == 422 and "No address and no path is opened" in json.loads(told)["detail"]
+
+
+def test_a_file_that_a_client_names_is_neither_opened_nor_copied(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with served(home) as (address, said, _):
+        for number, place in enumerate(("/dev/zero", "/etc/passwd", str(home / "secret.png"), "/none")):
+            for event in ("by_picture", "by_sentence"):
+                assert joined(address, event, [file_data(place), 3, -1], f"{event}{number}")[0] == 422
+        assert not list(tmp_path.rglob("*.png")) + list(tmp_path.rglob("passwd"))
+
+        secret = (home / "secret.png").read_bytes()
+        for headers in ({"Origin": "http://example.com"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert uploaded(address, "a.png", secret, **headers)[0] == 403
+        for name in ("../../a.png", "a" * 3_000 + ".png", "a%00\x01.png", ""):
+            assert uploaded(address, name, secret)[0] in (200, 400), name
+        assert not [each for each in tmp_path.rglob("*.png") if "zhclip_search_" not in str(each)]
+
+        status, told = uploaded(address, "a.png", secret)
+        (path,) = json.loads(told)
+        assert status == 200
+        status, told = joined(address, "by_picture", [file_data(path), 1, -1], "good")
+        assert status == 200 and '"success":true' in told and "pictures/" in told
+        status, told = joined(address, "by_sentence", ["狗" * 20_000, 1, -1], "long")
+        assert status == 200 and "found a sentence of 20,000 characters" in told
+        assert joined(address, "by_sentence", ["狗" * 1_000_000, 1, -1], "longer")[0] == 413
+        assert answered(f"{address}/pictures/{'9' * 5_000}")[0] == 404
+        for headers in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "multipart/form-data; boundary=x"}):
+            assert answered(f"{address}/gradio_api/upload", headers, b"no form")[0] in (400, 422), headers
+        assert answered(f"{address}/gradio_api/queue/join", {"Content-Type": "text/plain"}, b"[")[0] == 422
+        large = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
+        large.putrequest("POST", "/gradio_api/upload")
+        for name, value in (("Content-Type", "multipart/form-data; boundary=x1"), ("Transfer-Encoding", "chunked")):
+            large.putheader(name, value)
+        large.endheaders()
+        start = b'--x1\r\nContent-Disposition: form-data; name="files"; filename="b.png"\r\n\r\n'
+        for piece in (start, *[bytes(2**20)] * (serving.MOST_UPLOAD // 2**20 + 2), b""):
+            large.send(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        assert large.getresponse().status == 413
+        assert status_of_page(address) == 200
+    assert said[1:] == [] and not list(tmp_path.glob("zhclip_search_*"))
+
+
+def status_of_page(address) -> int:
+    return answered(address)[0]
 
 
 def test_pictures_that_are_no_files_come_from_their_reader(home):
@@ -365,6 +449,36 @@ def test_a_port_in_use_is_told_and_any_other_is_the_way_out(home, capsys):
 def test_a_port_that_is_none_is_told(home, port, capsys):
     assert zhclip_cli.main(["search", str(home / "pokemon-vectors"), "--serve", "--port", port]) == 2
     assert f"found --port {port}, which cannot be opened" in capsys.readouterr().err
+
+
+def test_a_signal_ends_a_server_that_hangs(monkeypatch):
+    """So that `serve` removes the folder of uploads."""
+    monkeypatch.setattr(serving, "ENDING", 0.1)
+    hangs, free = threading.Event(), threading.Event()
+
+    async def page(scope, receive, send):
+        if scope["type"] == "http":
+            hangs.set()
+            free.wait(20)  # it holds the server's only loop
+
+    def interrupt():
+        client = http.client.HTTPConnection(*listening.getsockname(), timeout=20)
+        client.request("GET", "/")
+        hangs.wait(20)
+        os.kill(os.getpid(), 2)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=interrupt, daemon=True).start()
+        began = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                serving._run(page, listening)
+            assert time.monotonic() - began < 10
+        finally:
+            free.set()
+            for each in threading.enumerate():
+                if each.name == serving.THREAD:
+                    each.join(20)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

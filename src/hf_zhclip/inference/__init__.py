@@ -43,7 +43,8 @@ def load_onnx(
     Args:
         folder: the export.
         providers: onnxruntime's execution providers; by default the CPU alone.
-        session_options: an `onnxruntime.SessionOptions`.
+        session_options: an `onnxruntime.SessionOptions`; without it, the memory of a graph is bounded in proportion to
+            its size.
 
     Raises:
         InputError: onnxruntime is not installed.

@@ -27,6 +27,9 @@ from .loading import check_device, check_path, file_hashes, located
 
 TOP_K = 10
 
+MOST_CHARACTERS = 10_000
+"""A sentence: the longest context of a known model takes a fifth. A tokenizer reads all of it before it is cut."""
+
 PICTURE = "a file with a picture"
 """What a query may be instead of a sentence."""
 
@@ -228,7 +231,7 @@ def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> di
     """The given one of the two.
 
     Raises:
-        InputError: both or neither are given, the sentence is empty or no text, or the picture is no file.
+        InputError: both or neither are given, the sentence is empty, too long or no text, or the picture is no file.
     """
     if (query is None) == (picture is None):
         found = "neither query nor picture" if query is None else "both query and picture"
@@ -239,6 +242,11 @@ def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> di
         return {"picture": place}
     if not isinstance(query, str):
         raise InputError(f"found query of the type {type(query).__name__}; a sentence was wanted, as a text.")
+    if len(query) > MOST_CHARACTERS:
+        raise InputError(
+            f"found a sentence of {len(query):,} characters; {MOST_CHARACTERS:,} at most were wanted. A model reads "
+            "the first of them."
+        )
     if all(map(_is_invisible, query)):
         raise InputError("found an empty sentence; wanted words that say what to find.")
     try:

@@ -21,6 +21,7 @@ import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -126,7 +127,8 @@ class ZhCLIPOnnx:
     Args:
         folder: the export.
         providers: onnxruntime's execution providers, such as "CUDAExecutionProvider"; by default the CPU alone.
-        session_options: onnxruntime's options, such as the number of threads.
+        session_options: onnxruntime's options, such as the number of threads. Without them, the memory of a graph is
+            bounded in proportion to the size of its file, and on the CPU onnxruntime logs nothing.
 
     Attributes:
         logit_scale: the logarithm of the factor between cosines and logits, as the repository holds it: the logits
@@ -296,8 +298,10 @@ class ZhCLIPOnnx:
 
     def _session(self, side: str, name: str, inputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
         file = self.folder / name
+        _check_content(file)
+        options = self._session_options or _options(file, _names(self._providers) <= {"CPUExecutionProvider"})
         try:
-            session = onnxruntime.InferenceSession(str(file), self._session_options, providers=self._providers)
+            session = onnxruntime.InferenceSession(str(file), options, providers=self._providers)
         except Exception as error:  # onnxruntime's errors share no other class
             raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, _shown(error))) from error
         # onnxruntime goes on with the CPU if, for example, CUDA's libraries are of another version.
@@ -352,6 +356,152 @@ class ZhCLIPOnnx:
                 count,
                 self._text.context_length,
             )
+
+
+# Graphs
+
+
+_MOST_PARTS = 50_000  # nodes, attributes and tensors of a graph; a tower of 48 layers has about 6,000
+_MOST_NODES, _BYTES_PER_NODE = 3_000, 2**12  # and a node more for so many bytes: some steps cost more behind others
+_MOST_NAME = 1_000  # bytes of a name that are looked at
+_SPARE_MEMORY, _MEMORY_PER_BYTE = 2**28, 64  # a graph of 2 KB may have large pictures to work on
+_TEXTS = 8  # the type of a tensor of texts
+_DOMAINS = (b"", b"ai.onnx", b"com.microsoft", b"com.microsoft.nchwc")  # onnxruntime's optimizer uses the last two
+
+_WITHIN: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph"},
+    "graph": {1: "node", 5: "tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 10: "tensor"},
+    "tensor": {13: "entry"},
+    "entry": {},
+}
+"""By the kind of a message in an ONNX file, the numbers of the fields that are messages, and their kinds."""
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _is_a_constant_text(value: Any) -> bool:
+    return value in (b"value_string", b"value_strings")
+
+
+def _is_the_type_of_texts(value: Any) -> bool:
+    return isinstance(value, int) and value % 2**32 == _TEXTS  # protobuf leaves out the higher bits, too
+
+
+def _is_of_a_stranger(value: Any) -> bool:
+    return value not in _DOMAINS
+
+
+def _leads_away(value: Any) -> bool:
+    return not isinstance(value, bytes) or value == b".." or bool(set(value) & set(b"/\\:\0"))
+
+
+_LOOP = (_is_any, "a loop, a branch or another graph within")
+_SPARSE = (_is_any, "sparse weights, which grow when they are loaded")
+_REFUSED: Mapping[tuple[str, int], tuple[Callable[[Any], bool], str]] = {
+    ("model", 20): (_is_any, "a graph for training"),
+    ("model", 25): (_is_any, "functions of its own"),
+    ("graph", 15): _SPARSE,
+    ("node", 7): (_is_of_a_stranger, "an operator that is neither ONNX's nor onnxruntime's"),
+    ("attribute", 1): (_is_a_constant_text, "a constant text"),
+    ("attribute", 6): _LOOP,
+    ("attribute", 11): _LOOP,
+    ("attribute", 22): _SPARSE,
+    ("attribute", 23): _SPARSE,
+    ("tensor", 2): (_is_the_type_of_texts, "a tensor of texts"),
+    ("entry", 2): (_leads_away, "weights in another folder"),
+}
+"""By kind and number of a field, which values no export has, and what they mean. A few bytes of these may cost any
+time and memory, or lead out of the folder."""
+
+
+def _check_content(file: Path) -> None:
+    """Refuses a graph that holds what no export has, before onnxruntime reads it."""
+    if not file.stat().st_size:
+        raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, "it is empty"))
+    nodes, most_nodes = 0, _MOST_NODES + _size(file) // _BYTES_PER_NODE
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[4:8] == b"ORTM":  # onnxruntime would give the file to another reader
+            raise ValueError(_STRANGE.format(file, "a model in onnxruntime's own format"))
+        try:
+            for kind, number, value in _content(content):
+                refuses, what = _REFUSED.get((kind, number), (None, ""))
+                if refuses is not None and refuses(value):
+                    raise ValueError(_STRANGE.format(file, what))
+                nodes += (kind, number) == ("graph", 1)
+                if nodes > most_nodes:
+                    raise ValueError(_STRANGE.format(file, f"more than {most_nodes:,} nodes, too many for its size"))
+        except IndexError as error:
+            raise ValueError(_NOT_LOADED.format(file, onnxruntime.__version__, "it ends early")) from error
+        except OverflowError as error:
+            raise ValueError(_STRANGE.format(file, error)) from error
+
+
+def _content(content: mmap.mmap) -> Iterator[tuple[str, int, int | bytes]]:
+    """The fields of an ONNX file: the kind of the message, the field's number, and its number or its first bytes.
+
+    Raises:
+        IndexError: a field is longer than its message, or is none of protobuf's.
+        OverflowError: there are too many messages.
+    """
+    waiting, parts = [("model", 0, len(content))], 1
+    while waiting:
+        kind, place, end = waiting.pop()
+        while place < end:
+            key, place = _varint(content, place)
+            number, way = key % 2**32 >> 3, key & 7
+            value, start = _varint(content, place) if way in (0, 2) else (0, place)
+            place = start + {0: 0, 1: 8, 2: value, 5: 4}.get(way, end)
+            if place > end:
+                raise IndexError
+            if way == 2 and number in _WITHIN[kind]:
+                waiting.append((_WITHIN[kind][number], start, place))
+                parts += 1
+                if parts > _MOST_PARTS:
+                    raise OverflowError(f"more than {_MOST_PARTS:,} nodes, attributes and tensors")
+            yield kind, number, value if way == 0 else content[start : min(place, start + _MOST_NAME)]
+
+
+def _varint(content: mmap.mmap, place: int) -> tuple[int, int]:
+    """A number of protobuf, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = content[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+    raise IndexError
+
+
+def _options(file: Path, is_quiet: bool) -> onnxruntime.SessionOptions:
+    """Options that bound what a graph takes.
+
+    Args:
+        file: the graph.
+        is_quiet: whether onnxruntime logs nothing. Its log holds names of the graph as they are, which a terminal
+            would obey; an error says the same.
+    """
+    options, most = onnxruntime.SessionOptions(), _SPARE_MEMORY + _MEMORY_PER_BYTE * _size(file)
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    # A session keeps the allocator that it began with; the next session gets its own under the same name.
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(most, -1, -1, -1))
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # What onnxruntime computes while it loads a graph lies elsewhere.
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(most // 4))
+    if is_quiet:
+        options.log_severity_level = 4
+    return options
+
+
+def _size(file: Path) -> int:
+    """The bytes of a graph and of the file of its weights."""
+    return sum(each.stat().st_size for each in (file, file.with_name(f"{file.name}_data")) if each.is_file())
 
 
 # Pictures
@@ -547,19 +697,26 @@ def mark(file: Path) -> str:
     return f"{size}-{digest.hexdigest()[:32]}"
 
 
+_MOST_SHOWN = 1_000  # characters
+
+
 def _shown(text: object) -> str:
-    """Text of a file that others wrote: what a terminal would obey is escaped."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
+    """The beginning of text of a file that others wrote: what a terminal would obey is escaped."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[:_MOST_SHOWN])
 
 
 _NOT_LOADED = (
     "found {}, which onnxruntime {} cannot load: {}. It may be cut off: copy the whole export again. Or the graph is "
     "newer than onnxruntime: install a newer onnxruntime."
 )
+_STRANGE = (
+    "found {}, which holds {}; wanted a graph as `zhclip export --to onnx` writes it, which holds nothing of this "
+    "kind. Export the repository again."
+)
 _DAMAGED = "found {}, which cannot be read: {}. It may be cut off: copy the whole export again."
 _NOT_COMPUTED = (
     "onnxruntime cannot compute {} of {}: {}. The files may be of two exports, or the batch is too large for the "
-    "memory."
+    "memory: take a smaller batch."
 )
 _MIXED = "The files may be of two exports: copy the whole export again."
 _OTHER_FIELDS = (
@@ -621,10 +778,6 @@ def _checked_facts(text: Any, vision: Any, **content: Any) -> Facts:
     return facts
 
 
-def _is_any(value: Any) -> bool:
-    return True
-
-
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
@@ -646,6 +799,7 @@ _KINDS: Mapping[Any, Callable[[Any], bool]] = {
 """By the type of a field, whether a value from `FACTS` fits it."""
 
 _VALUES: Mapping[str, Callable[[Any], bool]] = {
+    "model": lambda value: value.endswith(".onnx"),  # by another ending, onnxruntime takes another reader
     "divisor": lambda value: value > 0,
     "embedding_size": lambda value: 0 < value <= 2**17,
     **dict.fromkeys(("height", "width"), lambda value: 0 < value <= 2**13),
