@@ -6,14 +6,14 @@ import os
 
 import pytest
 
-from hf_zhclip.inference import serving
+from hf_zhclip.inference import gate, serving
 
 HOST = "127.0.0.1:7860"
-COUNT, COSINE = serving._number_of(1, 100), serving._number_of(-1, 1)
+COUNT, COSINE = gate._number_of(1, 100), gate._number_of(-1, 1)
 EVENTS = {
-    0: [serving._sentence, COUNT, COSINE],
-    2: [serving._picture, COUNT, COSINE],
-    3: [serving._state, COUNT, COSINE],
+    0: [gate._sentence, COUNT, COSINE],
+    2: [gate._picture, COUNT, COSINE],
+    3: [gate._state, COUNT, COSINE],
 }
 
 
@@ -55,7 +55,7 @@ async def _ask(uploads, method, path, body=b"", headers=None, pieces=None):
     found = {"host": HOST, "content-length": str(len(body)), **(headers or {})}
     raw = [(name.encode(), value.encode()) for name, value in found.items() if value is not None]
     scope = {"type": "http", "method": method, "path": path, "headers": raw}
-    await serving._Gate(page, uploads, EVENTS)(scope, receive, send)
+    await gate.Gate(page, uploads, EVENTS)(scope, receive, send)
     assert [each["type"] for each in answers] == ["http.response.start", "http.response.body"]
     return answers[0]["status"], answers[1]["body"].decode(), given[0] if given else None
 
@@ -119,7 +119,7 @@ def test_a_path_in_the_folder_of_uploads_is_refused_unless_it_is_a_file_there(as
     if hasattr(os, "mkfifo"):
         os.mkfifo(uploads / "pipe.png")
         refused.append("pipe.png")
-    monkeypatch.setattr(serving, "MOST_UPLOAD", 4)
+    monkeypatch.setattr(gate, "MOST_UPLOAD", 4)
     monkeypatch.chdir(uploads)
     for each in [f"{uploads}/{name}" for name in refused] + ["abc/a.png", f"{uploads}-2/a.png"]:
         picture = {"path": each, "meta": {"_type": "gradio.FileData"}}
@@ -200,9 +200,9 @@ def test_a_link_on_a_foreign_page_opens_the_page(ask):
 
 @pytest.mark.parametrize("path", [JOIN, "/gradio_api/upload"])
 def test_a_body_is_bounded_whether_it_states_its_length_or_not(path, ask, monkeypatch):
-    monkeypatch.setattr(serving, "MOST_BODY", 100)
-    monkeypatch.setattr(serving, "MOST_UPLOAD", 100)
-    most = 100 + serving.AROUND * ("upload" in path)
+    monkeypatch.setattr(gate, "MOST_BODY", 100)
+    monkeypatch.setattr(gate, "MOST_UPLOAD", 100)
+    most = 100 + gate.AROUND * ("upload" in path)
     for length in (str(most + 1), "9" * 5_000):
         assert ask("POST", path, b"", {"content-length": length})[::2] == (413, None)
     assert ask("POST", path, pieces=[b"x" * most, b"x", b"x"], headers={"content-length": None})[0] == 413
@@ -217,8 +217,8 @@ def test_a_body_is_bounded_whether_it_states_its_length_or_not(path, ask, monkey
 
 def test_a_body_that_is_too_large_is_dropped_before_the_answer_up_to_a_bound(ask, monkeypatch):
     """A browser shows the answer only then."""
-    monkeypatch.setattr(serving, "MOST_BODY", 10)
-    monkeypatch.setattr(serving, "MOST_UNREAD", 50)
+    monkeypatch.setattr(gate, "MOST_BODY", 10)
+    monkeypatch.setattr(gate, "MOST_UNREAD", 50)
     for length, read in (("20", 20), ("50", 50), ("51", 0), (None, 70), ("0", 70)):
         pieces = [b"x" * 10] * (int(length or 0) // 10 or 20)
         before = len(pieces)
@@ -227,13 +227,13 @@ def test_a_body_that_is_too_large_is_dropped_before_the_answer_up_to_a_bound(ask
 
 
 def test_no_address_takes_a_body_that_nobody_needs(ask, monkeypatch):
-    monkeypatch.setattr(serving, "MOST_BODY", 100)
+    monkeypatch.setattr(gate, "MOST_BODY", 100)
     assert ask("GET", "/", pieces=[b"x" * 100, b"x"], headers={"content-length": None})[0] == 413
 
 
 def test_an_application_that_fails_for_a_body_that_is_too_large_does_not_answer_itself(uploads, monkeypatch):
     """Frameworks answer 500 where a body ends too early; the gate's own words come instead."""
-    monkeypatch.setattr(serving, "MOST_UPLOAD", 10)
+    monkeypatch.setattr(gate, "MOST_UPLOAD", 10)
     answers = []
 
     async def page(scope, receive, send):
@@ -250,7 +250,7 @@ def test_an_application_that_fails_for_a_body_that_is_too_large_does_not_answer_
         answers.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": [(b"host", b"localhost")]}
-    asyncio.run(serving._Gate(page, uploads, EVENTS)(scope, receive, send))
+    asyncio.run(gate.Gate(page, uploads, EVENTS)(scope, receive, send))
     assert [each.get("status") for each in answers] == [413, None]
 
 
@@ -316,7 +316,7 @@ def test_an_upload_that_cannot_be_read_is_the_mistake_of_its_client(path, status
 
     method = "POST" if "upload" in path else "GET"
     scope = {"type": "http", "method": method, "path": path, "headers": [(b"host", b"localhost")]}
-    asyncio.run(serving._Gate(page, uploads, EVENTS)(scope, receive, send))
+    asyncio.run(gate.Gate(page, uploads, EVENTS)(scope, receive, send))
     assert [each.get("status") for each in answers] == [status, None]
 
 
@@ -325,12 +325,12 @@ def test_a_client_that_leaves_gets_no_answer(uploads):
         return {"type": "http.disconnect"}
 
     scope = {"type": "http", "method": "POST", "path": JOIN, "headers": [(b"host", b"localhost")]}
-    asyncio.run(serving._Gate(None, uploads, EVENTS)(scope, receive, None))
+    asyncio.run(gate.Gate(None, uploads, EVENTS)(scope, receive, None))
 
 
 def test_the_oldest_uploads_go_where_they_take_too_much(ask, uploads, monkeypatch):
-    monkeypatch.setattr(serving, "MOST_STORED", 10)
-    monkeypatch.setattr(serving, "MOST_FILES", 3)
+    monkeypatch.setattr(gate, "MOST_STORED", 10)
+    monkeypatch.setattr(gate, "MOST_FILES", 3)
     for number, size in enumerate([1, 5, 1, 4, 4]):
         file = uploads / str(number) / "a.png"
         file.parent.mkdir()

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import zhclip_cli
-from hf_zhclip.inference import Embedder, serving
+from hf_zhclip.inference import Embedder, gate, serving
 from hf_zhclip.inference.corpus import Corpus
 
 from tests.inference.corpora import write_corpus
@@ -395,7 +395,7 @@ def test_a_file_that_a_client_names_is_neither_opened_nor_copied(home, tmp_path,
             large.putheader(name, value)
         large.endheaders()
         start = b'--x1\r\nContent-Disposition: form-data; name="files"; filename="b.png"\r\n\r\n'
-        for piece in (start, *[bytes(2**20)] * (serving.MOST_UPLOAD // 2**20 + 2), b""):
+        for piece in (start, *[bytes(2**20)] * (gate.MOST_UPLOAD // 2**20 + 2), b""):
             large.send(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
         assert large.getresponse().status == 413
         assert status_of_page(address) == 200
