@@ -969,7 +969,10 @@ def said_by_inspect(arguments: list[Any], capsys) -> str:
     """What `inspect` says that convert would print; where it can't read the input at all, what it prints itself."""
     code, out, err = run("inspect", [*arguments, "--json"], capsys)
     assert code == 2
-    return f"zhclip: {json.loads(out)['refusal']}\n" if out else err
+    if not out:
+        return err
+    lines = f"zhclip: {json.loads(out)['refusal']}".split("\n")
+    return "\n  ".join(lines) + "\n"  # as a command indents what it says
 
 
 def test_the_command_in_these_tests_would_have_run(tmp_path):

@@ -377,9 +377,10 @@ BOTH = ["config.json", "open_clip_config.json", "open_clip_pytorch_model.bin", "
 )
 def test_of_a_repository_those_weights_are_fetched_that_are_read(names, config, fetched, monkeypatch, tmp_path):
     asked = []
-    siblings = [SimpleNamespace(rfilename=name) for name in names]
+    siblings = [SimpleNamespace(rfilename=name, size=9) for name in names]
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=siblings))
+    described = SimpleNamespace(siblings=siblings, sha="0" * 40)
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: described)
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda *_, **options: asked.append(options) or str(tmp_path)
     )
