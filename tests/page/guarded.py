@@ -1,6 +1,7 @@
 """`zhclip` in a process that may connect to this machine alone; an attempt to reach another is printed and refused."""
 
 import ipaddress
+import signal
 import sys
 
 import zhclip_cli
@@ -30,5 +31,6 @@ def guard(event: str, arguments: tuple) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
     sys.addaudithook(guard)
     sys.exit(zhclip_cli.main())

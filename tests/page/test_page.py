@@ -454,6 +454,7 @@ def test_a_port_that_is_none_is_told(home, port, capsys):
 def test_a_signal_ends_a_server_that_hangs(monkeypatch):
     """So that `serve` removes the folder of uploads."""
     monkeypatch.setattr(serving, "ENDING", 0.1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
     hangs, free = threading.Event(), threading.Event()
 
     async def page(scope, receive, send):
@@ -475,6 +476,7 @@ def test_a_signal_ends_a_server_that_hangs(monkeypatch):
                 serving._run(page, listening)
             assert time.monotonic() - began < 10
         finally:
+            signal.signal(signal.SIGINT, before)
             free.set()
             for each in threading.enumerate():
                 if each.name == serving.THREAD:
