@@ -385,7 +385,7 @@ def test_a_data_set_of_the_hub_whose_metadata_name_a_file_here_is_refused(tmp_pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "README.md").write_text("---\nconfigs:\n- data_files: /etc/passwd\n---\n")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "README.md"))
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["train"])
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: pytest.fail("it was read"))
     refused("user/name", "names '/etc/passwd' in its configs")
 
 

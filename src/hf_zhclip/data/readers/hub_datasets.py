@@ -62,8 +62,7 @@ def _prepared(place: str) -> Any:
     if path.is_file():
         builder = datasets.load_dataset_builder("parquet", data_files=place)
     else:
-        for name in (README, METADATA):
-            check_metadata(path / name if path.exists() else _on_the_hub(place, name), name)
+        _check_metadata(place)
         builder = datasets.load_dataset_builder(place)
     if path.exists():
         files = [Path(str(each)) for some in builder.config.data_files.values() for each in some]
@@ -75,6 +74,12 @@ def _prepared(place: str) -> Any:
         check_rows(files)
     builder.download_and_prepare()
     return builder.as_dataset()
+
+
+def _check_metadata(place: str) -> None:
+    path = Path(place)
+    for name in (README, METADATA):
+        check_metadata(path / name if path.exists() else _on_the_hub(place, name), name)
 
 
 def _on_the_hub(place: str, name: str) -> Path:
@@ -92,6 +97,7 @@ def _splits(place: str) -> Sequence[str]:
     if not Path(place).exists():
         datasets = extra("datasets", "A data set on the hub")
         with _errors(place, False):
+            _check_metadata(place)
             return datasets.get_dataset_split_names(place)
     return list(_loaded(place))
 
