@@ -273,7 +273,7 @@ def a_vocabulary_that_is_too_large_is_another(tmp, words, said):
 
 @walk(bad.a_size_that_nobody_published)
 def facts_of_a_cn_clip_are_written_into_a_file(tmp, words, said):
-    fields = re.findall(r"^  (\w+): ", said, re.MULTILINE)
+    fields = re.findall(r"^ +(\w+): ", said, re.MULTILINE)
     assert "Pass --config FILE" in said
     (tmp / "facts.json").write_text(json.dumps({field: c.cn_clip.CN_CLIP_FACTS[field] for field in fields}))
     return named(words, "--config", tmp / "facts.json", said)
@@ -342,7 +342,7 @@ def a_prd2_of_no_published_size(tmp):
 
 @walk(a_prd2_of_no_published_size)
 def facts_of_a_prd2_are_written_into_a_file(tmp, words, said):
-    fields = [field.split(".") for field in re.findall(r"^  (\w+\.\w+)$", said, re.MULTILINE)]
+    fields = [field.split(".") for field in re.findall(r"^ +(\w+\.\w+)$", said, re.MULTILINE)]
     facts = {}
     for side, name in fields:
         facts.setdefault(side, {})[name] = c.prd2.PRD2_FACTS[side][name]
