@@ -523,7 +523,7 @@ def a_bert_clip_file_without_its_config(tmp):
 @case(
     "config.json names CLIPModel",
     "is not Hugging Face CLIPModel",
-    "that are missing here:\n  text_model.embeddings.token",
+    "that are missing here:\n    text_model.embeddings.token",
 )
 def another_model_of_bert_clip_s_keys(tmp):
     return edited_config(tmp, architectures=["CLIPModel"])
