@@ -14,6 +14,7 @@ import lmdb
 import pytest
 
 from hf_zhclip.data import Text, lmdb_file, prepare, read
+from hf_zhclip.data.readers import foreign_tables
 from hf_zhclip.errors import InputError
 
 from tests.data.made import RED_AND_BLUE, colours, picture, tsv, write
@@ -379,6 +380,20 @@ def test_metadata_may_name_the_splits_of_a_folder(tmp_path):
     block = "configs:\n- config_name: default\n  data_files:\n  - split: odd\n    path: a*.parquet\n"
     (place / "README.md").write_text(f"---\n{block}---\n")
     assert read(place).name == "odd"
+
+
+def test_rows_of_many_gigabytes_in_a_file_of_that_size_are_taken(tmp_path, monkeypatch):
+    file = parquet_folder(tmp_path / "in") / "a.parquet"
+    monkeypatch.setattr(foreign_tables, "ROWS_PER_BYTE", 10**9)
+    monkeypatch.setattr(foreign_tables, "_answers", lambda most: [{"bytes": 10**10} for _ in most])
+    foreign_tables.check_rows([file])
+
+
+def test_a_file_may_belong_to_two_splits(tmp_path):
+    place = parquet_folder(tmp_path / "in")
+    files = "".join(f"  - split: {name}\n    path: a.parquet\n" for name in ("train", "test"))
+    (place / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n")
+    assert [len(read(place, name).texts) for name in ("train", "test")] == [3, 3]
 
 
 def test_a_data_set_of_the_hub_whose_metadata_name_a_file_here_is_refused(tmp_path, monkeypatch):

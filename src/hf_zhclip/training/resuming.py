@@ -22,6 +22,7 @@ from transformers.trainer_callback import TrainerState
 from ..budget import check_regular
 from ..errors import InputError, is_memory
 from ..json_files import FETCH, Field, brief, check_fields, read_json
+from ..paths import resolved
 
 STATE = "trainer_state.json"
 
@@ -173,10 +174,10 @@ def _best(named: str | None, checkpoint: Path, file: Path) -> Path | None:
     try:
         if not Path(named).is_dir():
             return None  # transformers ignores it, too
-        found = Path(named).resolve()
+        found = resolved(named)
     except (OSError, ValueError) as error:
         raise InputError(f"found best_model_checkpoint {brief(named)} in {file}, which is no path.") from error
-    if found.parent != checkpoint.parent.resolve() or not found.name.startswith("checkpoint-"):
+    if found.parent != resolved(checkpoint.parent) or not found.name.startswith("checkpoint-"):
         raise InputError(
             f"found best_model_checkpoint {brief(named)} in {file}; a checkpoint in {checkpoint.parent} was wanted."
         )

@@ -1,9 +1,9 @@
 """Runs as a file, in a process of its own: reads tables to their end within a limit of memory.
 
 A page of a few kilobytes may inflate to gigabytes, whatever the file says of itself, and no option of pyarrow bounds
-that. It imports nothing from this package, whose imports take seconds. It takes a JSON object from its arguments:
-`files`, and by file the most bytes of its rows. For each file it prints a line of JSON, the bytes of the rows that
-were read before they were too many; an error is printed as a line of JSON, too.
+that. It imports nothing from this package, whose imports take seconds. It takes a JSON object from its standard input:
+`files`, and by file the most bytes of its rows. For each file it prints a line of JSON: the bytes of the rows that were
+read before they were too many, that the memory did not suffice, or an error.
 """
 
 import json
@@ -67,7 +67,7 @@ def main(request: str) -> None:
         try:
             print(json.dumps({"bytes": counted(path, most)}), flush=True)
         except MemoryError:  # of pyarrow, too
-            print(json.dumps({"bytes": MEMORY}), flush=True)
+            print(json.dumps({"memory": MEMORY}), flush=True)
         except Exception as error:  # pyarrow raises errors of many kinds
             print(json.dumps({"error": str(error)}), flush=True)
 
