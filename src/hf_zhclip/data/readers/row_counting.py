@@ -2,8 +2,8 @@
 
 A page of a few kilobytes may inflate to gigabytes, whatever the file says of itself, and no option of pyarrow bounds
 that. It imports nothing from this package, whose imports take seconds. It takes a JSON object from its standard input:
-`files`, and by file the most bytes of its rows. For each file it prints a line of JSON: the bytes of the rows that were
-read before they were too many, that the memory did not suffice, or an error.
+`files`, and by file the most bytes of its rows. For each file it prints a line of JSON: the bytes of the rows that
+were read before they were too many, that the memory did not suffice, or an error.
 """
 
 import json
