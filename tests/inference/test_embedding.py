@@ -304,6 +304,11 @@ def test_a_broken_picture_is_noted_with_its_reason_and_has_no_row(repo, small, p
     assert np.abs(rows(tmp_path / "OUT") - small.encode_images([pictures / each for each in left])).max() < 1e-5
 
 
+def test_a_line_break_in_a_broken_picture_s_name_begins_no_line_of_the_result(repo, pictures, tmp_path):
+    write(pictures, **{"a\nzhclip: done.png": BROKEN})
+    assert "\n" not in embedded(repo, pictures, tmp_path / "OUT").text()
+
+
 def test_a_strict_run_ends_at_a_broken_picture_and_goes_on_without_the_option(repo, pictures, tmp_path):
     """Walks both sentences of the message."""
     write(pictures, **{"z.bmp": BROKEN})

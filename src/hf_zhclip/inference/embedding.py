@@ -104,8 +104,9 @@ class Embedded:
         """Sentences about what failed, with a space before them; or nothing."""
         if not self.failed:
             return ""
+        why = shown(self.failed[0].why).rstrip(".")  # it names a file
         return (
-            f" {len(self.failed)} failed, the first because: {self.failed[0].why.rstrip('.')}. To try again, remove "
+            f" {len(self.failed)} failed, the first because: {why}. To try again, remove "
             f"{some(self.failing)} from {shown(self.out)}, and run the same command."
         )
 
