@@ -35,6 +35,7 @@ def test_ties_and_duplicates_keep_the_order_of_the_pool_whatever_the_blocks_are(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "POOL_BLOCK", block)
         patch.setattr(module, "QUERY_BLOCK", 2)
+        patch.setattr(module, "MOST_SCORES", 40 * block)
         assert nearest(queries, pool, k).tolist() == sorted_by_score(queries, pool, k)
 
 

@@ -5,6 +5,9 @@ import torch
 QUERY_BLOCK, POOL_BLOCK = 1024, 8192
 """Rows of one matrix product. Its scores take 32 MiB, however large the pool is."""
 
+MOST_SCORES = 2**20
+"""Scores in float64 at once."""
+
 SPARE = 22
 """Candidates beyond the wanted ones, so that float32's rounding rarely decides who is a candidate."""
 
@@ -41,7 +44,7 @@ def _of_block(queries: torch.Tensor, pool: torch.Tensor, k: int, wanted: int, lo
     rows = rows[:, : max(near.tolist(), default=k)]
     best = _ordered(queries, pool[rows], rows)[:, :k]
     if wanted < len(pool):
-        for unsure in (near == wanted).nonzero().flatten().tolist():
+        for unsure in (near == wanted).nonzero().flatten().split(max(1, MOST_SCORES // len(pool))):
             best[unsure] = _of_whole_pool(queries[unsure], pool, k)
     return best
 
@@ -66,6 +69,13 @@ def _ordered(queries: torch.Tensor, vectors: torch.Tensor, rows: torch.Tensor) -
     return rows.gather(1, scores.sort(dim=1, descending=True, stable=True).indices)
 
 
-def _of_whole_pool(query: torch.Tensor, pool: torch.Tensor, k: int) -> torch.Tensor:
-    scores = torch.cat([block.double() @ query.double() for block in pool.split(POOL_BLOCK)]).float()
-    return scores.sort(descending=True, stable=True).indices[:k]
+def _of_whole_pool(queries: torch.Tensor, pool: torch.Tensor, k: int) -> torch.Tensor:
+    """The row numbers `(n, k)` of the best, by score and then by row number."""
+    wide = queries.double()
+    scores = torch.cat([(wide @ block.double().T).float() for block in pool.split(POOL_BLOCK)], dim=1)
+    # A whole number of 64 bits holds both: above the score, whose bits have the order of the numbers once those of
+    # negative numbers are turned round, and below the place from the end. To sort all scores would take twice as long.
+    bits = scores.add_(0.0).view(torch.int32)  # -0.0 becomes 0.0
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    places = torch.arange(len(pool) - 1, -1, -1)
+    return bits.long().bitwise_left_shift_(32).add_(places).topk(k, dim=1).indices
