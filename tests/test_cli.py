@@ -598,6 +598,22 @@ def test_memory_that_does_not_suffice_is_told_in_a_line(error, reason, run, monk
     assert said.startswith("zhclip: the memory does not suffice: ") and reason in said
 
 
+@pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "TQDM_MININTERVAL"])
+def test_a_setting_in_the_environment_that_a_package_cannot_read_is_named(name):
+    settings = {**os.environ, name: "ten seconds"}
+    ended = subprocess.run([*COMMAND, "list"], env=settings, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert f"zhclip: found a wrong value of {name} in the environment: " in ended.stderr
+    del settings[name]
+    assert subprocess.run([*COMMAND, "list"], env=settings, capture_output=True).returncode == 0
+
+
+def test_a_process_of_a_training_whose_number_is_none_ends_with_2(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "first")
+    code, text, said = run("train", "repo", "data", str(tmp_path / "OUT"), "--recipe", "full")
+    assert (code, text) == (2, "") and "found RANK='first' in the environment; a whole number was wanted." in said
+
+
 def test_a_panic_of_a_package_is_told_in_a_line(run, monkeypatch):
     def fail(options, as_json):
         found = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))

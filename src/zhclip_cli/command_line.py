@@ -66,6 +66,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         if not sys.stderr.isatty():
             os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        if trouble := _refused_setting():
+            streams.tell(f"zhclip: {trouble}")
+            return 2
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata and of many pixels
@@ -80,6 +83,19 @@ def _run(arguments: Sequence[str] | None) -> int:
             return told.exit_code
     finally:
         sys.stdout.flush()  # here, so that main notices a reader that went away
+
+
+def _refused_setting() -> str | None:
+    """What is wrong with a variable of the environment that a package reads while it is imported."""
+    try:
+        import hf_zhclip  # noqa: F401 (it imports these packages; every command does)
+    except ValueError as error:
+        names = [name for name, value in os.environ.items() if str(error).endswith(f": {value!r}")]
+        if not names:
+            raise
+        named = " or ".join(names)
+        return f"found a wrong value of {named} in the environment: {error}. Unset {named}, or correct it."
+    return None
 
 
 def _told(error: BaseException) -> Any:

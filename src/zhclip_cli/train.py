@@ -37,12 +37,13 @@ def run(options: dict[str, Any], as_json: bool) -> int:
     from transformers.utils.logging import disable_progress_bar
 
     from hf_zhclip.errors import InputError
+    from hf_zhclip.ranks import ranks
     from hf_zhclip.training import train
     from hf_zhclip.training.pairs import silent
     from hf_zhclip.training.training import parse_arguments
 
     disable_progress_bar()  # transformers shows it also where stderr is no terminal
-    first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun or `accelerate launch`
+    first = ranks().rank == 0  # of the processes of torchrun or `accelerate launch`
     out = Path(options.pop("out"))
     if out.name in ("", ".."):
         raise InputError(f"{out} was found as OUT; the name of a new folder was wanted.")

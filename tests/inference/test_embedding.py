@@ -21,7 +21,7 @@ from hf_zhclip.data import prepare, read
 from hf_zhclip.errors import InputError, WorkError
 from hf_zhclip.inference import Corpus, Embedder, embed, embedding
 from hf_zhclip.inference.corpus import MANIFEST, is_weights, read_manifest, read_shard, write_shard
-from hf_zhclip.inference.ranks import ranks
+from hf_zhclip.ranks import ranks
 from zhclip_cli import embed as embed_command
 from zhclip_cli import search as search_command
 

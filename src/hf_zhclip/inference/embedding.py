@@ -22,6 +22,7 @@ from ..amounts import Advance, shown_amount
 from ..data.reading import check_outside, format_of
 from ..data.split import some
 from ..errors import InputError, WorkError
+from ..ranks import Ranks, ranks
 from ..staging import check_parents
 from ..telling import shown
 from .corpus import (
@@ -40,7 +41,6 @@ from .corpus import (
 from .embedder import ENGINES, Embedder, collected
 from .listing import Listing, listed
 from .loading import check_device, check_path, check_place, file_hashes, located
-from .ranks import Ranks, ranks
 
 OURS = ".rank-"
 """How the names of the files begin that lie in the folder during the work."""
