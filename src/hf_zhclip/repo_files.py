@@ -106,37 +106,12 @@ def _check_tokenizer(file: Path, content: Any) -> None:
         raise InputError(f"found the id {brief(wrong[0])} in {file}; wanted a whole number from 0 to {MOST_ROWS - 1}.")
     check_lengths(vocabulary if isinstance(vocabulary, dict) else _pieces(vocabulary), file)
     check_steps(content, file)
-    for template in _templates(content.get("post_processor")):
-        _check_template(template, file)
 
 
 def _pieces(vocabulary: Any) -> Iterator[Any]:
     """The pieces of a unigram model."""
     for each in vocabulary if isinstance(vocabulary, list) else ():
         yield each[0] if isinstance(each, list) and each else None
-
-
-def _templates(processor: Any) -> Iterator[Mapping[str, Any]]:
-    """The templates of a post-processor, which put the first and the last token around a text."""
-    if isinstance(processor, dict) and processor.get("type") == "TemplateProcessing":
-        yield processor
-    elif isinstance(processor, dict) and isinstance(processor.get("processors"), list):
-        for each in processor["processors"]:
-            yield from _templates(each)
-
-
-def _check_template(template: Mapping[str, Any], file: Path) -> None:
-    """Refuses a template with a token that it does not define: the tokenizers library panics when it is used."""
-    lists = [each for each in (template.get("single"), template.get("pair")) if isinstance(each, list)]
-    pieces = [piece for each in lists for piece in each if isinstance(piece, dict)]
-    tokens = [piece["SpecialToken"] for piece in pieces if isinstance(piece.get("SpecialToken"), dict)]
-    known = template.get("special_tokens")
-    for token in tokens:
-        if not isinstance(known, dict) or str(token.get("id")) not in known:
-            raise InputError(
-                f"found a post_processor in {file} whose special_tokens lack {brief(token.get('id'))}, which it puts "
-                f"around a text. {AGAIN}"
-            )
 
 
 def _check_pictures(file: Path, content: Any) -> None:

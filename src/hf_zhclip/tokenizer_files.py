@@ -7,13 +7,13 @@ leads out of its bytes, or where a token is so long that its tree is too deep.
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .budget import MOST_ADDED_TOKENS, MOST_MAP_DEPTH, MOST_REPLACEMENT, MOST_TOKEN_LENGTH
+from .budget import MOST_ADDED_TOKENS, MOST_AROUND, MOST_GROWTH, MOST_MAP_DEPTH, MOST_STEPS, MOST_TOKEN_LENGTH
 from .errors import InputError
 from .json_files import brief, read_any_json
 
@@ -38,7 +38,7 @@ def check_added_tokens(folder: Path) -> None:
 
 
 def check_steps(content: Mapping[str, Any], file: Path) -> None:
-    """Refuses a tokenizer.json with too many added tokens, or with a step that would end the process.
+    """Refuses a tokenizer.json with too many added tokens, or with steps that take far more than a text has.
 
     Raises:
         InputError: see above.
@@ -47,18 +47,16 @@ def check_steps(content: Mapping[str, Any], file: Path) -> None:
     if isinstance(added, list) and len(added) > MOST_ADDED_TOKENS:
         raise InputError(f"found {len(added):,} added tokens in {file}; at most {MOST_ADDED_TOKENS:,} were wanted.")
     check_lengths((each.get("content") for each in added or () if isinstance(each, dict)), file)
-    for step in _steps(content.get("normalizer")):
-        if isinstance(text := step.get("content"), str) and len(text.encode(errors="replace")) > MOST_REPLACEMENT:
-            raise InputError(f"found a normalizer in {file} that replaces something by {len(text):,} characters.")
-        if isinstance(text := step.get("precompiled_charsmap"), str) and (fault := _fault_of_map(text)):
-            raise InputError(f"found a character map in {file} that {fault}; wanted SentencePiece's.")
-    for step in (*_steps(content.get("normalizer")), *_steps(content.get("pre_tokenizer"))):
+    steps = [*_steps(content.get("normalizer"), file), *_steps(content.get("pre_tokenizer"), file)]
+    _check_growth(steps, file)
+    for step in steps:
         pattern = step["pattern"].get("Regex") if isinstance(step.get("pattern"), dict) else None
         if isinstance(pattern, str) and _may_take_long(pattern):
             raise InputError(
                 f"found the pattern {brief(pattern)} in {file}, whose search may take minutes for a single text; a "
                 "pattern of few repetitions was wanted."
             )
+    _check_templates(list(_templates(content.get("post_processor"), file)), file)
 
 
 def check_lengths(tokens: Iterable[Any], file: Path | str) -> None:
@@ -74,17 +72,205 @@ def check_lengths(tokens: Iterable[Any], file: Path | str) -> None:
         )
 
 
-def _steps(step: Any) -> Iterator[Mapping[str, Any]]:
-    """The steps of a normaliser or of a pre-tokenizer, those of its sequences included.
+def _steps(step: Any, file: Path) -> Iterator[Mapping[str, Any]]:
+    """The steps of a normaliser or of a pre-tokenizer, those of its sequences in its place.
 
     JSON is not nested deep enough to exhaust the stack.
+
+    Raises:
+        InputError: a step is of no known type. The tokenizers library would look for one with the same fields.
     """
-    if isinstance(step, dict):
-        yield step
+    if step is None:
+        return
+    kind = step.get("type") if isinstance(step, dict) else None
+    if kind == "Sequence":
         for name in ("normalizers", "pretokenizers"):
             for each in step[name] if isinstance(step.get(name), list) else ():
-                yield from _steps(each)
+                yield from _steps(each, file)
+    elif isinstance(kind, str) and kind in RULES:
+        yield step
+    else:
+        raise InputError(
+            f"found {brief(step if kind is None else kind)} among the steps of {file}; wanted types that are known "
+            f"here: {', '.join(sorted(RULES))}."
+        )
 
+
+# What is put around a text
+
+
+def _templates(processor: Any, file: Path) -> Iterator[Mapping[str, Any]]:
+    """The templates of a post-processor; the tokenizers library knows them by their fields, whatever their type says.
+
+    Raises:
+        InputError: a part is no object; the library would take a list for a template, too.
+    """
+    if processor is None:
+        return
+    if not isinstance(processor, dict):
+        raise InputError(f"found {brief(processor)} as a post_processor in {file}; an object was wanted.")
+    for each in processor["processors"] if isinstance(processor.get("processors"), list) else ():
+        yield from _templates(each, file)
+    if {"single", "pair", "special_tokens"} & processor.keys():
+        yield processor
+
+
+def _check_templates(templates: Iterable[Mapping[str, Any]], file: Path) -> None:
+    """Refuses templates that repeat a text, put many tokens around it, or name one that they do not define."""
+    around = 0
+    for template in templates:
+        known = template.get("special_tokens")
+        ids = {name: each.get("ids") for name, each in known.items()} if _is_all_objects(known) else {}
+        for side, texts in (("single", 1), ("pair", 2)):
+            found = template.get(side, [])
+            pieces = [_piece(each, file) for each in (found if isinstance(found, list) else [found])]
+            tokens = [name for kind, name in pieces if kind == "SpecialToken"]
+            if len(pieces) - len(tokens) > texts:
+                raise InputError(f"found a post_processor in {file} that repeats a text; once was wanted.")
+            if lacking := [name for name in tokens if not isinstance(ids.get(name), list)]:
+                raise InputError(
+                    f"found a post_processor in {file} whose special_tokens lack {brief(lacking[0])}, which it puts "
+                    "around a text. Copy the file again from where it comes."
+                )
+            around += sum(len(ids[name]) for name in tokens)
+    if around > MOST_AROUND:
+        raise InputError(
+            f"found a post_processor in {file} that puts {around:,} tokens around texts; at most {MOST_AROUND} were "
+            "wanted."
+        )
+
+
+def _is_all_objects(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+
+
+def _piece(piece: Any, file: Path) -> tuple[str, str]:
+    """What a piece of a template is, Sequence or SpecialToken, and its name."""
+    if isinstance(piece, dict) and len(piece) == 1:
+        (kind, content), *_ = piece.items()
+        if kind in ("Sequence", "SpecialToken") and isinstance(content, dict) and isinstance(content.get("id"), str):
+            return kind, content["id"]
+    raise InputError(f"found {brief(piece)} in the post_processor of {file}; a text's or a token's place was wanted.")
+
+
+# How much longer a text becomes
+
+Growth = dict[str | None, float]
+"""How many times as many bytes a character may become by the steps from one on; under None that of all others."""
+
+Rule = Callable[[Mapping[str, Any], Growth], Growth]
+"""Takes a step, and the growth by the steps behind it; gives the growth by both."""
+
+
+def _check_growth(steps: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Refuses steps that make a text far longer together: each next one works on what the last one made."""
+    if len(steps) > MOST_STEPS:
+        raise InputError(f"found {len(steps):,} steps in {file}; at most {MOST_STEPS:,} were wanted.")
+    try:
+        times = growth_of(steps)
+    except ValueError as error:
+        raise InputError(f"found a character map in {file} that {error}; wanted SentencePiece's.") from error
+    if times > MOST_GROWTH:
+        raise InputError(
+            f"found steps in {file} that may make a text {times:,.4g} times as long; {MOST_GROWTH} times at most were "
+            "wanted."
+        )
+
+
+def growth_of(steps: Sequence[Mapping[str, Any]]) -> float:
+    """How many times as many bytes a text may have after these steps at most; a text has at least one byte.
+
+    Raises:
+        ValueError: a character map is damaged.
+    """
+    growth: Growth = {None: 1.0}
+    for step in reversed(steps):
+        growth = RULES[step["type"]](step, growth)
+    return max(growth.values())
+
+
+def _becomes(text: Any, growth: Growth) -> float:
+    """The bytes that a text of a step may become by the steps behind it."""
+    others = growth[None]
+    return sum(len(each.encode(errors="replace")) * growth.get(each, others) for each in _text(text))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""  # the library refuses anything else
+
+
+def _longer(growth: Growth, more: float) -> Growth:
+    """Something is put before each character."""
+    return {each: times + more for each, times in growth.items()}
+
+
+def _instead(growth: Growth, character: str, length: float) -> Growth:
+    """A character may become something else."""
+    times = length / len(character.encode(errors="replace"))
+    return {**growth, character: max(growth.get(character, growth[None]), times)}
+
+
+def _same(step: Mapping[str, Any], growth: Growth) -> Growth:
+    return growth
+
+
+def _times(factor: float) -> Rule:
+    """Any character may become any others, of so many times its bytes."""
+    return lambda step, growth: {None: factor * max(growth.values())}
+
+
+def _of_replace(step: Mapping[str, Any], growth: Growth) -> Growth:
+    length = _becomes(step.get("content"), growth)
+    pattern = step.get("pattern")
+    found = pattern if isinstance(pattern, dict) else {}
+    text, expression = _text(found.get("String")), _text(found.get("Regex"))
+    if literal := text or (LITERAL.fullmatch(expression) and expression):
+        return _instead(growth, literal[0], length)
+    if expression and _takes_a_character(expression):
+        return {each: max(times, length) for each, times in growth.items()}
+    return _longer(growth, 2 * length)  # and behind the last character
+
+
+def _of_byte_level(step: Mapping[str, Any], growth: Growth) -> Growth:
+    others = 2 * max(growth.values())
+    return {None: 2 * others if step.get("add_prefix_space") else others}
+
+
+def _of_metaspace(step: Mapping[str, Any], growth: Growth) -> Growth:
+    length = _becomes(step.get("replacement"), growth)
+    return _longer(_instead(growth, " ", length), length)
+
+
+def _of_prepend(step: Mapping[str, Any], growth: Growth) -> Growth:
+    return _longer(growth, _becomes(step.get("prepend"), growth))
+
+
+def _of_map(step: Mapping[str, Any], growth: Growth) -> Growth:
+    content = step.get("precompiled_charsmap")
+    return {None: max(1.0, _growth_of_map(content)) * max(growth.values())} if content else growth
+
+
+RULES: Mapping[str, Rule] = {
+    "NFC": _times(3),  # these four: Unicode Standard Annex 15, in UTF-8
+    "NFD": _times(3),
+    "NFKC": _times(11),
+    "NFKD": _times(11),
+    "Lowercase": _times(1.5),
+    "BertNormalizer": _times(3 * 1.5 * 5 / 3),  # NFD, lower case, and spaces around a character of three bytes
+    "Nmt": _times(1),
+    "Precompiled": _of_map,
+    "Replace": _of_replace,
+    "Prepend": _of_prepend,
+    "ByteLevel": _of_byte_level,
+    "Metaspace": _of_metaspace,
+    **dict.fromkeys(("Strip", "StripAccents"), _same),
+    **dict.fromkeys(("BertPreTokenizer", "CharDelimiterSplit", "Digits", "FixedLength", "Punctuation"), _same),
+    **dict.fromkeys(("Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit"), _same),
+}
+"""The types of steps that the tokenizers library has."""
+
+
+# Patterns
 
 TOKEN = re.compile(
     r"""(?P<skipped>\\[pPxuUkg]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|\[:[^\]]*:\]|[^\]\\])*\])
@@ -96,6 +282,34 @@ TOKEN = re.compile(
 
 MOST_REPEATS = 2
 """The repetitions that one alternative of a pattern may hold: those of CLIP, GPT-4 and Qwen hold one or two."""
+
+
+LITERAL = re.compile(r"[^\\\[\](){}.*+?|^$]+")
+
+STRANGE = re.compile(r"\(\?[^:=!<>]|\\(?![pP]\{)[a-zA-Z0-9]")
+"""Options, and escapes, of which some take no character or belong to what follows."""
+
+MANDATORY = re.compile(r"\+.?|\{[1-9][0-9,]*\}\+?")
+
+
+def _takes_a_character(pattern: str) -> bool:
+    """Whether each alternative surely takes a character: what may take none could be found before each character."""
+    if STRANGE.search(pattern):
+        return False
+    depth, taken, pending = 0, False, False  # pending: a part that takes one, unless it is optional
+    for found in TOKEN.finditer(pattern):
+        kind, text = found.lastgroup, found[0]
+        if kind == "repeat" or text == "?":
+            pending = pending and MANDATORY.fullmatch(text) is not None
+            continue
+        taken = taken or pending
+        if kind == "either" and depth == 0:
+            if not taken:
+                return False
+            taken = False
+        depth += (kind == "open") - (kind == "close")
+        pending = depth == 0 and kind in ("skipped", "other") and text not in "^$"
+    return taken or pending
 
 
 def _may_take_long(pattern: str) -> bool:
@@ -120,70 +334,75 @@ def _may_take_long(pattern: str) -> bool:
     return False
 
 
-def _fault_of_map(text: str) -> str | None:
-    """What would make a lookup in a character map fail, whatever text is looked up; or None.
+def _growth_of_map(text: Any) -> float:
+    """How many times as many bytes a text may have after a character map.
 
     Source: spm_precompiled/src/lib.rs and s-yata/darts-clone. A unit of 32 bits holds the byte that leads to it, an
     offset to its children, and whether a value lies among them.
+
+    Raises:
+        ValueError: a lookup would fail, whatever text is looked up.
     """
     try:
         content = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        return f"is no base64 ({error})"
+    except (binascii.Error, TypeError) as error:
+        raise ValueError(f"is no base64 ({error})") from error
     size = int.from_bytes(content[:4], "little")
     if size < 4 or size % 4 or len(content) < 4 + size:
-        return f"has {len(content)} bytes and states {size} bytes of units"
-    units = np.frombuffer(content, "<u4", size // 4, 4).astype(np.int64)
-    return _fault_of_values(_values(units), content[4 + size :])
+        raise ValueError(f"has {len(content)} bytes and states {size} bytes of units")
+    units, replacements = np.frombuffer(content, "<u4", size // 4, 4).astype(np.int64), content[4 + size :]
+    try:
+        replacements.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError("holds replacements that are no UTF-8") from error
+    letters = np.frombuffer(replacements, np.uint8)
+    return max((_longest(found, letters) / depth for depth, found in _values(units) if len(found)), default=1.0)
 
 
-def _values(units: np.ndarray) -> np.ndarray | None:
-    """The values that lookups find, level by level of the tree; None if a lookup would lead out of the units."""
+def _values(units: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The values that lookups find, level by level of the tree: the bytes that lead to them, and the values.
+
+    Raises:
+        ValueError: a lookup would lead out of the units.
+    """
     letters = np.arange(1, 256)
     bases = _offsets(units[:1])
     seen = np.zeros(len(units) + 256, dtype=bool)
-    values = [np.zeros(0, dtype=np.int64)]
-    for _ in range(MOST_MAP_DEPTH):
+    for depth in range(1, MOST_MAP_DEPTH + 1):
         if not len(bases):
-            return np.concatenate(values)
-        if (bases | 255).max() >= len(units):
-            return None
+            return
+        _check_inside(bases | 255, units)
         seen[bases] = True
-        found = []
+        found, values = [], []
         for part in np.array_split(bases, len(bases) // 4096 + 1):
             places = part[:, None] ^ letters
             is_child = (units[places] & 0x800000FF) == letters
             children = places[is_child]
             inner = children ^ _offsets(units[children])
             leaves = inner[(units[children] >> 8 & 1) == 1]
-            if len(leaves) and leaves.max() >= len(units):
-                return None
+            _check_inside(leaves, units)
             values.append(units[leaves] & 0x7FFFFFFF)
             found.append(inner)
+        yield depth, np.concatenate(values)
         inner = np.unique(np.concatenate(found))
-        if len(inner) and inner.max() >= len(units):
-            return None
+        _check_inside(inner, units)
         bases = inner[~seen[inner]]
-    return None
+    if len(bases):
+        raise ValueError(f"replaces more than {MOST_MAP_DEPTH} bytes at once")
+
+
+def _check_inside(places: np.ndarray, units: np.ndarray) -> None:
+    if len(places) and places.max() >= len(units):
+        raise ValueError("leads out of its own bytes")
 
 
 def _offsets(units: np.ndarray) -> np.ndarray:
     return units >> 10 << ((units & 0x200) >> 6)
 
 
-def _fault_of_values(values: np.ndarray | None, replacements: bytes) -> str | None:
-    if values is None:
-        return "leads out of its own bytes"
-    try:
-        replacements.decode("utf-8")
-    except UnicodeDecodeError:
-        return "holds replacements that are no UTF-8"
-    if not len(values):
-        return None
-    letters = np.frombuffer(replacements, np.uint8)
+def _longest(values: np.ndarray, letters: np.ndarray) -> int:
+    """The bytes of the longest replacement; a value is the place where one begins, and a zero byte ends it."""
     if values.max() >= len(letters) or ((letters[values] & 0xC0) == 0x80).any():
-        return "leads out of its replacements"
+        raise ValueError("leads out of its replacements")
     ends = np.append(np.flatnonzero(letters == 0), len(letters))
-    if (ends[np.searchsorted(ends, values)] - values).max() > MOST_REPLACEMENT:
-        return f"replaces a character by more than {MOST_REPLACEMENT} bytes"
-    return None
+    return int((ends[np.searchsorted(ends, values)] - values).max())
