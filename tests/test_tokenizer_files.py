@@ -140,6 +140,7 @@ GROWING = {
     "a step without a type": ({"normalizer": {"pattern": {"String": "a"}, "content": "aa"}}, "among the steps"),
     "a step of another type": ({"normalizer": {**DOUBLED, "type": "Twice"}}, "found 'Twice' among the steps"),
     "a step as a list": ({"normalizer": steps([DOUBLED])}, "found .* among the steps"),
+    "a word of any length": ({"model": {"max_input_chars_per_word": 10**12}}, "max_input_chars_per_word 1e.12 in"),
     "a text twice": ({"post_processor": template(TEXT, TEXT)}, "repeats a text"),
     "a text twice under another type": ({"post_processor": template(TEXT, TEXT, type="ByteLevel")}, "repeats a text"),
     "a text twice in a part": (

@@ -56,6 +56,12 @@ def check_steps(content: Mapping[str, Any], file: Path) -> None:
                 f"found the pattern {brief(pattern)} in {file}, whose search may take minutes for a single text; a "
                 "pattern of few repetitions was wanted."
             )
+    model = content.get("model")
+    longest = model.get("max_input_chars_per_word") if isinstance(model, dict) else None
+    if isinstance(longest, int) and longest > MOST_TOKEN_LENGTH:  # the search for its pieces takes its square
+        raise InputError(
+            f"found max_input_chars_per_word {longest:,.4g} in {file}; at most {MOST_TOKEN_LENGTH:,} were wanted."
+        )
     _check_templates(list(_templates(content.get("post_processor"), file)), file)
 
 

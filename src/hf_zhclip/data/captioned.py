@@ -75,7 +75,7 @@ def split_of_rows(name: str, rows: Iterable[Row], folder: Path, place: Path) -> 
     texts = []
     missing: dict[str, str] = {}
     for number, row in enumerate(rows):
-        file = inside(row.file, row.where)
+        file = row.file if row.file in ids else inside(row.file, row.where)
         if file not in ids and not os.path.lexists(folder / file):
             missing.setdefault(file, row.where)
         image_id = ids.setdefault(file, file if row.image_id is None else row.image_id)

@@ -10,8 +10,8 @@ from ...extras import extra
 from ..split import Split
 from .writer import Writer
 
-GROUP = 2**26
-"""Bytes of pictures in a row group, which is written and read at once."""
+GROUP, GROUP_ROWS = 2**26, 2**14
+"""Bytes of pictures, and rows, of a row group, which is written and read at once."""
 
 
 def write(splits: Sequence[Split], folder: Path, done: Callable[[int], object]) -> None:
@@ -43,16 +43,17 @@ def _names(splits: Sequence[Split]) -> list[str]:
 
 def _fill(writer, split: Split, schema, kinds: dict[str, Callable[..., Any]], done: Callable[[int], object]) -> None:
     rows: list[dict[str, Any]] = []
+    held: dict[int, bytes] = {}  # a picture of several rows is read once
     size = 0
     for text, number in split.pairs():
-        content = split.pictures.content(number)
+        content = held.get(number) or held.setdefault(number, split.pictures.content(number))
         ids = {"text_id": text.id, "image_id": split.image_ids[number]}
         stated = {name: kinds[name](each) for name, each in ids.items()}
         rows.append({"image": {"bytes": content, "path": None}, "text": text.text, **stated})
         size += len(content)
-        if size >= GROUP:
+        if size >= GROUP or len(rows) >= GROUP_ROWS:
             _put(writer, rows, schema)
-            rows, size = [], 0
+            rows, held, size = [], {}, 0
         done(1)
     _put(writer, rows, schema)
 
