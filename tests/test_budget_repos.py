@@ -19,7 +19,7 @@ from hf_zhclip.inference.loading import load_pair
 from tests.checkpoints import FAMILIES
 from tests.conversion.helpers import save_time
 from tests.data import made
-from tests.test_budget import MOST_MIB, MOST_SECONDS
+from tests.test_budget import MOST_MIB, MOST_PRINTED, MOST_SECONDS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks run in forked children")
 
@@ -239,6 +239,30 @@ def a_tokenizer_that_panics_when_it_is_used(folder):
 
 
 @attack
+def a_tokenizer_that_doubles_a_text_thirty_times(folder):
+    doubled = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    steps = {"type": "Sequence", "normalizers": [doubled] * 30}
+    edit(folder, "tokenizer.json", lambda content: content.update(normalizer=steps))
+
+
+@attack
+def a_tokenizer_that_writes_bytes_as_letters_thirty_times(folder):
+    step = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": False}
+    steps = {"type": "Sequence", "pretokenizers": [step] * 30}
+    edit(folder, "tokenizer.json", lambda content: content.update(pre_tokenizer=steps))
+
+
+@attack
+def a_template_that_puts_a_hundred_million_tokens_around_a_text(folder):
+    def put(content):
+        template = content["post_processor"]
+        template["special_tokens"]["[CLS]"].update(ids=[1] * 20_000, tokens=["a"] * 20_000)
+        template["single"] = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}] * 5_000
+
+    edit(folder, "tokenizer.json", put)
+
+
+@attack
 def a_tokenizer_config_of_wrong_types(folder):
     edit(folder, "tokenizer_config.json", lambda content: content.update(pad_token=3, model_max_length="x"))
 
@@ -390,6 +414,7 @@ def test_a_hostile_repo_ends_in_a_word_and_runs_nothing(name, command, repo, ser
     assert not (tmp_path / "CANARY").exists()
     assert "Traceback" not in ending.output, ending.output
     assert not any(ord(character) < 32 and character != "\n" for character in ending.output), ending.output
+    assert len(ending.output) <= MOST_PRINTED, len(ending.output)
     assert ending.mib <= MOST_MIB and ending.seconds <= MOST_SECONDS, ending
     assert ending.code in (0, 1, 2), ending
 

@@ -118,6 +118,39 @@ def test_a_signal_after_the_work_changes_neither_its_words_nor_its_code(tmp_path
     assert ended(tmp_path, run) == (0, "")
 
 
+LATE = """
+import ctypes, os, signal, sys
+from zhclip_cli import list, main
+
+libc = ctypes.CDLL(None)
+# The functions get the exit code first: kill(0, SIGTERM), which is for this group of processes, or raise(1), a SIGHUP.
+libc.on_exit(*LAST)
+list.run = lambda options, as_json: WORK
+sys.argv = ["zhclip", "list"]
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="on_exit of glibc")
+@pytest.mark.parametrize(
+    ("work", "last", "code", "said"),
+    [
+        ("0", "libc.kill, signal.SIGTERM", 0, ""),
+        (
+            "os.kill(os.getpid(), signal.SIGTERM)",
+            "libc['raise'], None",
+            1,
+            "zhclip: ended by SIGTERM; no half-written file was left.\n",
+        ),
+    ],
+)
+def test_a_signal_after_python_s_own_end_changes_neither_words_nor_code(work, last, code, said):
+    program = [sys.executable, "-c", LATE.replace("WORK", work).replace("*LAST", last)]
+    found = subprocess.run(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert (found.returncode, found.stderr) == (code, said)
+
+
 def test_a_process_that_does_not_end_after_its_last_words_is_ended(tmp_path, monkeypatch):
     def run():
         zhclip_cli.main()

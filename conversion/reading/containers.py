@@ -12,12 +12,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from hf_zhclip.budget import MOST_KEYS, check_regular
-from hf_zhclip.json_files import parse_json
+from hf_zhclip.json_files import brief, parse_json
 
 from ..errors import InputError, WorkError
 from . import inert, pickles, torch_pickle, torchscript
 from .archive import Archive, mapped
 from .hints import to_unpack
+from .numpy_pickle import MOST_DIMENSIONS
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
 """The first bytes of torch.save files before torch 1.6."""
@@ -92,6 +93,12 @@ def _check_header(path: Path) -> None:
     if not isinstance(header, dict) or len(header) > MOST_KEYS:
         found = f"{len(header):,} tensors" if isinstance(header, dict) else "no object"
         raise InputError(f"the header of {path} holds {found}; at most {MOST_KEYS:,} tensors were wanted.")
+    for key, stated in header.items():
+        shape = stated.get("shape") if isinstance(stated, dict) else None
+        if isinstance(shape, list) and len(shape) > MOST_DIMENSIONS:
+            raise InputError(
+                f"{path} holds {brief(key)} of {len(shape):,} dimensions; at most {MOST_DIMENSIONS} were wanted."
+            )
 
 
 def _load_zip(path: Path) -> Container:

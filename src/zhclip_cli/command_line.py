@@ -35,6 +35,9 @@ the result and returns the exit code. It may have `refusal(options)`, which impo
 wrong with the words, or None.
 """
 
+MOST_TOLD = 4_000
+"""Characters of a message, of which the end is kept: it says what to do."""
+
 OF_A_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 """The system's errors whose cause is a path itself, which somebody gave."""
 
@@ -79,7 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             if (told := _told(error)) is None:
                 raise
             # Indented, so that a line break in a stranger's name begins no line that looks like ours.
-            streams.tell(f"zhclip: {told}".replace("\n", "\n  "))
+            streams.tell(f"zhclip: {_shortened(str(told))}".replace("\n", "\n  "))
             return told.exit_code
     finally:
         sys.stdout.flush()  # here, so that main notices a reader that went away
@@ -96,6 +99,12 @@ def _refused_setting() -> str | None:
         named = " or ".join(names)
         return f"found a wrong value of {named} in the environment: {error}. Unset {named}, or correct it."
     return None
+
+
+def _shortened(message: str) -> str:
+    """A message without its middle, where a stranger's file made it long."""
+    half = MOST_TOLD // 2
+    return message if len(message) <= MOST_TOLD else f"{message[:half]} … {message[-half:]}"
 
 
 def _told(error: BaseException) -> Any:

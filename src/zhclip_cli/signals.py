@@ -1,6 +1,7 @@
 """Signals that end a run become exceptions, so that its locks, staging folders and processes go with it."""
 
 import _thread
+import atexit
 import os
 import signal
 import sys
@@ -51,10 +52,17 @@ def raised(to_the_end: bool = False) -> Iterator[None]:
     finally:
         for number in handled:
             signal.signal(number, _noted if to_the_end else before[number])
-        if not to_the_end:
+        if to_the_end:
+            atexit.register(_ignore, handled)  # after which Python gives its own handlers up
+        else:
             over.set()
             signal.set_wakeup_fd(woken)
             os.close(writer)  # the thread reads the end, and ends
+
+
+def _ignore(handled: list[int]) -> None:
+    for number in handled:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
@@ -75,8 +83,7 @@ def _handler(handled: list[int]) -> Callable[[int, FrameType | None], None]:
     def handle(number: int, frame: FrameType | None) -> None:
         if number == _number("SIGBUS"):
             return  # the thread ends the process
-        for each in handled:
-            signal.signal(each, signal.SIG_IGN)
+        _ignore(handled)
         raise Ended(f"ended by {signal.Signals(number).name}" if number != signal.SIGINT else "interrupted")
 
     return handle

@@ -154,6 +154,9 @@ def shard_name(side: str, number: int) -> str:
 
 # Reading the manifest
 
+ENGINES = ("torch", "compile", "onnx")
+"""The engines of an Embedder."""
+
 TOP = {
     "format_version": Field((int,)),
     "model": Field((dict,)),
@@ -205,6 +208,7 @@ def read_manifest(folder: Path) -> Manifest:
         _check(found[name] >= 1, f"{path} states {name} {found[name]}")
     files = found["model"]["files"]
     _check(all(isinstance(each, str) for each in files.values()), f"{path} states a hash that is no text")
+    _check(found["engine"] in ENGINES, f"{path} states the engine {found['engine']!r}")
     fields = {name: found[name] for name in TOP if name not in ("format_version", "sides")}
     sides = {name: _side(side, name, found, path) for name, side in found["sides"].items()}
     _check("image" in sides, f"{path} has no pictures")

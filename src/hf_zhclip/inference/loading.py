@@ -99,7 +99,7 @@ def located(repo: str, revision: str | None = None) -> tuple[Path, str | None]:
         WorkError: the hub cannot be asked.
     """
     check_place(repo)
-    if Path(repo).exists():
+    if os.path.exists(repo):  # not Path.exists, which raises for a name that is too long
         return Path(repo), None
     from huggingface_hub import constants, model_info, snapshot_download
 

@@ -252,7 +252,10 @@ def check_query(query: str | None, picture: str | os.PathLike[str] | None) -> di
     try:
         query.encode()
     except UnicodeEncodeError as error:
-        raise InputError("found half a character (a lone surrogate) in the sentence; wanted valid Unicode.") from error
+        raise InputError(
+            "found half a character (a lone surrogate) in the sentence; wanted valid Unicode, which a terminal whose "
+            "locale is POSIX does not give."
+        ) from error
     return {"query": query}
 
 
@@ -300,6 +303,10 @@ def _embedder(
         hashes = pool.submit(file_hashes, folder)  # while the weights are loaded
         embedder = Embedder.from_pretrained(folder, engine, device_map=device, dtype=dtype)
     _check_same(corpus, place, hashes.result(), tell)
+    if embedder.dim != manifest.dim:
+        raise InputError(
+            f"found vectors of {manifest.dim} numbers in {corpus.folder}; the {embedder.dim} of its model were wanted."
+        )
     return embedder
 
 
