@@ -114,6 +114,7 @@ def test_what_is_no_corpus_is_refused(tmp_path):
         (lambda found: found.update(format_version=2), ["format version 2", "Update"]),
         (lambda found: found.update(complete="yes"), ["complete 'yes'"]),
         (lambda found: found.update(shard_size=0), ["states shard_size 0"]),
+        (lambda found: found.update(engine="bogus"), ["states the engine 'bogus'"]),
         (lambda found: found.update(shard_size=5), ["does not list the shards"]),
         (lambda found: found["sides"].pop("image"), ["has no pictures"]),
         (lambda found: found["sides"].update(sound=found["sides"]["text"]), ["the side 'sound'"]),

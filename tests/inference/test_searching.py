@@ -379,6 +379,20 @@ def test_another_model_is_refused_and_the_corpus_s_own_is_the_way_out(home, tmp_
     assert run(tmp_path / "OUT", "狗", "--model", home / "repo")[0] == 0
 
 
+@pytest.mark.parametrize("dim", [1, 4096])
+def test_vectors_of_another_length_than_the_model_s_are_refused(dim, home, tmp_path, run):
+    files = file_hashes(home / "repo")
+    write_corpus(tmp_path / "OUT", unit(np.ones((2, dim))), ["a.png", "b.png"], repo=str(home / "repo"), files=files)
+    code, text, said = run(tmp_path / "OUT", "狗")
+    assert (code, text) == (2, "") and f"found vectors of {dim} numbers in " in said
+
+
+def test_a_model_whose_name_is_too_long_is_told_in_words(home, tmp_path):
+    write_corpus(tmp_path / "OUT", unit([[1, 0]]), ["a.png"], repo="x" * 5_000)
+    with pytest.raises(InputError):
+        search(tmp_path / "OUT", "狗")
+
+
 def test_a_model_on_the_hub_is_taken_at_the_commit_of_the_manifest(tmp_path, run, monkeypatch):
     manifest = write_corpus(tmp_path / "OUT", unit([[1, 0]]), ["a.png"], repo="user/model")
     stated = replace(manifest, model={**manifest.model, "revision": "abc"})

@@ -64,7 +64,7 @@ def check_place(repo: str) -> None:
     Raises:
         InputError: see above.
     """
-    if not Path(repo).exists() and repo.count("/") != 1:
+    if not os.path.exists(repo) and repo.count("/") != 1:
         raise InputError(
             f"{repo} does not exist; a folder that `zhclip convert SOURCE OUT` made, or user/repo on the hub, was "
             "wanted."
