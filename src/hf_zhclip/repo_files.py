@@ -53,6 +53,15 @@ def check_files(folder: Path) -> None:
         _check_pictures(folder / name, found.get(name))
 
 
+def check_tokenizer(file: Path) -> None:
+    """Checks a tokenizer.json that lies in no repo, as an ONNX export's.
+
+    Raises:
+        InputError: see `check_files`.
+    """
+    _check_tokenizer(file, read_any_json(file))
+
+
 def _is_read(name: str) -> bool:
     """Whether transformers reads a JSON file of this name; others are read where they are needed."""
     return name.startswith(("config", "token", "process", "preprocess", "added", "special", "vocab", "model.safe"))

@@ -126,7 +126,8 @@ def _check_templates(templates: Iterable[Mapping[str, Any]], file: Path) -> None
     around = 0
     for template in templates:
         known = template.get("special_tokens")
-        ids = {name: each.get("ids") for name, each in known.items()} if _is_all_objects(known) else {}
+        stated = known.items() if isinstance(known, dict) else ()
+        ids = {name: each.get("ids") for name, each in stated if isinstance(each, dict)}
         for side, texts in (("single", 1), ("pair", 2)):
             found = template.get(side, [])
             pieces = [_piece(each, file) for each in (found if isinstance(found, list) else [found])]
@@ -144,10 +145,6 @@ def _check_templates(templates: Iterable[Mapping[str, Any]], file: Path) -> None
             f"found a post_processor in {file} that puts {around:,} tokens around texts; at most {MOST_AROUND} were "
             "wanted."
         )
-
-
-def _is_all_objects(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
 
 
 def _piece(piece: Any, file: Path) -> tuple[str, str]:

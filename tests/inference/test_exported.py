@@ -41,17 +41,11 @@ def test_pictures_of_every_form_get_the_vectors_of_the_export_and_broken_ones_ar
     assert list(broken) == [1]
 
 
-def without_a_token(content):
-    """A template that names a token which it does not hold: the library panics, past Exception."""
-    content["post_processor"]["special_tokens"] = {}
-
-
 @pytest.mark.parametrize(
     "change",
     [
         lambda content: content.update(post_processor={"type": 3}),
         lambda content: content["model"].update(unk_token="no token"),
-        without_a_token,
     ],
 )
 def test_an_export_with_another_tokenizer_ends_in_words_where_the_tokenizer_is_read(change, tmp_path):
@@ -62,6 +56,28 @@ def test_an_export_with_another_tokenizer_ends_in_words_where_the_tokenizer_is_r
     embedder = Embedder.from_pretrained(folder, "onnx")
     with pytest.raises(InputError, match="tokenizer.json, which cannot be read"):
         embedder.encode_texts("猫")
+
+
+DOUBLED = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["post_processor"].update(special_tokens={}), "special_tokens lack"),
+        (
+            lambda content: content.update(normalizer={"type": "Sequence", "normalizers": [DOUBLED] * 30}),
+            "times as long; 512 times at most",
+        ),
+    ],
+)
+def test_an_export_whose_tokenizer_panics_or_costs_much_is_refused_when_it_is_loaded(change, message, tmp_path):
+    folder = export(tmp_path / "export", small_repo())
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    change(content)
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        Embedder.from_pretrained(folder, "onnx")
 
 
 def test_a_graph_that_fails_is_told_in_words(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..pictures_zhclip import from_array
+from ..repo_files import check_tokenizer
 from . import load_onnx
 from .loading import EXPORT
 
@@ -89,6 +90,8 @@ def load_export(folder: str | os.PathLike[str]) -> tuple[ExportedModel, Exported
         export = load_onnx(folder)
     except ValueError as error:
         raise error if isinstance(error, InputError) else InputError(str(error)) from error
+    if export.facts.text is not None:
+        check_tokenizer(Path(folder) / export.facts.text.tokenizer)
     return ExportedModel(export), ExportedProcessor(export)
 
 
