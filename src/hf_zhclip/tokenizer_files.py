@@ -125,26 +125,31 @@ def _check_templates(templates: Iterable[Mapping[str, Any]], file: Path) -> None
     """Refuses templates that repeat a text, put many tokens around it, or name one that they do not define."""
     around = 0
     for template in templates:
-        known = template.get("special_tokens")
-        stated = known.items() if isinstance(known, dict) else ()
-        ids = {name: each.get("ids") for name, each in stated if isinstance(each, dict)}
+        counts = _id_counts(template.get("special_tokens"))
         for side, texts in (("single", 1), ("pair", 2)):
             found = template.get(side, [])
             pieces = [_piece(each, file) for each in (found if isinstance(found, list) else [found])]
             tokens = [name for kind, name in pieces if kind == "SpecialToken"]
             if len(pieces) - len(tokens) > texts:
                 raise InputError(f"found a post_processor in {file} that repeats a text; once was wanted.")
-            if lacking := [name for name in tokens if not isinstance(ids.get(name), list)]:
+            if lacking := [name for name in tokens if name not in counts]:
                 raise InputError(
                     f"found a post_processor in {file} whose special_tokens lack {brief(lacking[0])}, which it puts "
                     "around a text. Copy the file again from where it comes."
                 )
-            around += sum(len(ids[name]) for name in tokens)
+            around += sum(counts[name] for name in tokens)
     if around > MOST_AROUND:
         raise InputError(
             f"found a post_processor in {file} that puts {around:,} tokens around texts; at most {MOST_AROUND} were "
             "wanted."
         )
+
+
+def _id_counts(tokens: Any) -> dict[str, int]:
+    """How many ids each of a template's special tokens stands for."""
+    found = tokens if isinstance(tokens, dict) else {}
+    stated = {name: each.get("ids") for name, each in found.items() if isinstance(each, dict)}
+    return {name: len(ids) for name, ids in stated.items() if isinstance(ids, list)}
 
 
 def _piece(piece: Any, file: Path) -> tuple[str, str]:
