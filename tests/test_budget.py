@@ -1341,8 +1341,13 @@ def test_a_manifest_of_endless_items_is_refused(tmp_path):
     sides = {"image": {"items": 10**30, "shards": [], "failed": []}}
     told = {"path": "x", "format": "x", "split": None, "pictures": None, "root": None, "fingerprint": "x"}
     manifest = {
-        **{"format_version": 1, "model": {"repo": "x", "revision": None, "files": {}}, "engine": "x", "dtype": "x"},
-        **{"dim": 1, "batch_size": 1, "shard_size": 1, "input": told, "sides": sides, "complete": True},
+        **{
+            "format_version": 1,
+            "model": {"repo": "x", "revision": None, "files": {}},
+            "engine": "torch",
+            "dtype": "x",
+        },
+        **{"dtype": "x", "dim": 1, "batch_size": 1, "shard_size": 1, "input": told, "sides": sides, "complete": True},
     }
     (tmp_path / "zhclip_corpus.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="states 10+ items"):

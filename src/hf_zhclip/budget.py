@@ -95,6 +95,9 @@ MOST_AROUND = 64
 MADE_PER_BYTE, SPARE_BYTES = 4, 64 * MIB
 """What a file's content may take in memory or on disk: a few times its size, as tied weights do, and a little more."""
 
+MOST_COLUMNS = 256
+"""The columns of a table and the fields within them: for each, the package datasets looks at all others."""
+
 ROWS_PER_BYTE = 16
 """The bytes that a parquet's rows may take for each byte of the file: five captions repeat a picture four times."""
 

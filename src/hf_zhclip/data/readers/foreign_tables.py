@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from ...budget import MOST_RECIPE_BYTES, ROWS_PER_BYTE, SPARE_BYTES, check_regular
+from ...budget import MOST_COLUMNS, MOST_RECIPE_BYTES, ROWS_PER_BYTE, SPARE_BYTES, check_regular
 from ...errors import InputError
 from ...json_files import Field, brief, check_each, check_fields, read_json
 from ...yaml_files import parse_yaml
@@ -34,6 +34,11 @@ def check_rows(files: Sequence[Path]) -> None:
     for file, found in zip(most, _answers(most), strict=True):
         if "error" in found:
             raise InputError(f"{file} cannot be read: {found['error']}")
+        if "columns" in found:
+            raise InputError(
+                f"{file} has {found['columns']:,} columns and fields; at most {MOST_COLUMNS} were wanted: pictures, "
+                "texts and their ids."
+            )
         if "memory" in found or found["bytes"] > most[file]:
             raise InputError(
                 f"{file} holds rows of more than {found.get('memory', most[file]):,} bytes in {sizes[file]:,} bytes: "
@@ -53,7 +58,7 @@ def _answers(most: Mapping[str, int]) -> list[dict[str, Any]]:
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(json.dumps({"files": most}) + "\n")
+            process.stdin.write(json.dumps({"files": most, "columns": MOST_COLUMNS}) + "\n")
             process.stdin.flush()
             found = [json.loads(line) for line in process.stdout]
         finally:
