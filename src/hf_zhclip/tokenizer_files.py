@@ -293,11 +293,13 @@ MOST_REPEATS = 2
 
 
 LITERAL = re.compile(r"[^\\\[\](){}.*+?|^$]+")
+"""An expression that fits itself alone."""
 
 STRANGE = re.compile(r"\(\?[^:=!<>]|\\(?![pP]\{)[a-zA-Z0-9]")
 """Options, and escapes, of which some take no character or belong to what follows."""
 
 MANDATORY = re.compile(r"\+.?|\{[1-9][0-9,]*\}\+?")
+"""A repetition that wants what it repeats at least once."""
 
 
 def _takes_a_character(pattern: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hf_zhclip.errors import InputError
+from hf_zhclip.inference import corpus, embedder
 from hf_zhclip.inference.corpus import MANIFEST, Corpus, Failure, is_weights, read_manifest
 
 from tests.inference.corpora import write_corpus
@@ -217,3 +218,7 @@ def test_the_weights_are_the_files_that_hold_numbers(tmp_path):
     write_corpus(tmp_path, vectors(2), PATHS[:2], files=files)
     found = read_manifest(tmp_path).model["files"]
     assert found == files and set(filter(is_weights, found)) == {"model.safetensors", "text_model.onnx"}
+
+
+def test_the_engines_of_a_manifest_are_those_of_the_embedder():
+    assert set(corpus.ENGINES) == set(embedder.ENGINES)

@@ -155,7 +155,7 @@ def shard_name(side: str, number: int) -> str:
 # Reading the manifest
 
 ENGINES = ("torch", "compile", "onnx")
-"""The engines of an Embedder."""
+"""The engines of an Embedder, here without its imports."""
 
 TOP = {
     "format_version": Field((int,)),
