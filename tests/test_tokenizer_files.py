@@ -140,7 +140,18 @@ GROWING = {
     "a step without a type": ({"normalizer": {"pattern": {"String": "a"}, "content": "aa"}}, "among the steps"),
     "a step of another type": ({"normalizer": {**DOUBLED, "type": "Twice"}}, "found 'Twice' among the steps"),
     "a step as a list": ({"normalizer": steps([DOUBLED])}, "found .* among the steps"),
-    "a word of any length": ({"model": {"max_input_chars_per_word": 10**12}}, "max_input_chars_per_word 1e.12 in"),
+    "a word of any length": ({"model": {"max_input_chars_per_word": 10**12}}, "max_input_chars_per_word .* in"),
+    "a step of words that is a beginning": ({"normalizer": {"type": "Split", "prepend": "x" * 5000}}, "found 'Split'"),
+    "what may fit none by a turned range": ({"normalizer": replacing("a{1,0}", "x" * 500, "Regex")}, "times as long"),
+    "what may fit none by a class of classes": ({"normalizer": replacing("[a&&[b]]*", "x" * 500, "Regex")}, "as long"),
+    "ends around ends": (
+        {"post_processor": {"type": "Sequence", "processors": [{"type": "BertProcessing", "sep": ["x", 0]}] * 50}},
+        "puts 100 tokens around",
+    ),
+    "a token of no id and many texts": (
+        {"post_processor": template(TEXT, TOKEN, special_tokens={"[CLS]": {"ids": [], "tokens": ["x"] * 100}})},
+        "puts 100 tokens around",
+    ),
     "a text twice": ({"post_processor": template(TEXT, TEXT)}, "repeats a text"),
     "a text twice under another type": ({"post_processor": template(TEXT, TEXT, type="ByteLevel")}, "repeats a text"),
     "a text twice in a part": (

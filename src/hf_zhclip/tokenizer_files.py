@@ -7,7 +7,7 @@ leads out of its bytes, or where a token is so long that its tree is too deep.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,15 @@ def check_steps(content: Mapping[str, Any], file: Path) -> None:
     Raises:
         InputError: see above.
     """
-    added = content.get("added_tokens")
-    if isinstance(added, list) and len(added) > MOST_ADDED_TOKENS:
+    stated = content.get("added_tokens")
+    added = stated if isinstance(stated, list) else []
+    if len(added) > MOST_ADDED_TOKENS:
         raise InputError(f"found {len(added):,} added tokens in {file}; at most {MOST_ADDED_TOKENS:,} were wanted.")
-    check_lengths((each.get("content") for each in added or () if isinstance(each, dict)), file)
-    steps = [*_steps(content.get("normalizer"), file), *_steps(content.get("pre_tokenizer"), file)]
+    check_lengths((each.get("content") for each in added if isinstance(each, dict)), file)
+    steps = [
+        *_steps(content.get("normalizer"), RULES.keys() - OF_WORDS, file),
+        *_steps(content.get("pre_tokenizer"), {*OF_WORDS, "ByteLevel"}, file),
+    ]
     _check_growth(steps, file)
     for step in steps:
         pattern = step["pattern"].get("Regex") if isinstance(step.get("pattern"), dict) else None
@@ -60,7 +64,7 @@ def check_steps(content: Mapping[str, Any], file: Path) -> None:
     longest = model.get("max_input_chars_per_word") if isinstance(model, dict) else None
     if isinstance(longest, int) and longest > MOST_TOKEN_LENGTH:  # the search for its pieces takes its square
         raise InputError(
-            f"found max_input_chars_per_word {longest:,.4g} in {file}; at most {MOST_TOKEN_LENGTH:,} were wanted."
+            f"found max_input_chars_per_word {brief(longest)} in {file}; at most {MOST_TOKEN_LENGTH:,} were wanted."
         )
     _check_templates(list(_templates(content.get("post_processor"), file)), file)
 
@@ -78,7 +82,7 @@ def check_lengths(tokens: Iterable[Any], file: Path | str) -> None:
         )
 
 
-def _steps(step: Any, file: Path) -> Iterator[Mapping[str, Any]]:
+def _steps(step: Any, known: Set[str], file: Path) -> Iterator[Mapping[str, Any]]:
     """The steps of a normaliser or of a pre-tokenizer, those of its sequences in its place.
 
     JSON is not nested deep enough to exhaust the stack.
@@ -92,13 +96,13 @@ def _steps(step: Any, file: Path) -> Iterator[Mapping[str, Any]]:
     if kind == "Sequence":
         for name in ("normalizers", "pretokenizers"):
             for each in step[name] if isinstance(step.get(name), list) else ():
-                yield from _steps(each, file)
-    elif isinstance(kind, str) and kind in RULES:
+                yield from _steps(each, known, file)
+    elif isinstance(kind, str) and kind in known:
         yield step
     else:
         raise InputError(
             f"found {brief(step if kind is None else kind)} among the steps of {file}; wanted types that are known "
-            f"here: {', '.join(sorted(RULES))}."
+            f"here: {', '.join(sorted(known))}."
         )
 
 
@@ -117,7 +121,7 @@ def _templates(processor: Any, file: Path) -> Iterator[Mapping[str, Any]]:
         raise InputError(f"found {brief(processor)} as a post_processor in {file}; an object was wanted.")
     for each in processor["processors"] if isinstance(processor.get("processors"), list) else ():
         yield from _templates(each, file)
-    if {"single", "pair", "special_tokens"} & processor.keys():
+    if {"single", "pair", "special_tokens", "sep", "cls"} & processor.keys():
         yield processor
 
 
@@ -125,7 +129,8 @@ def _check_templates(templates: Iterable[Mapping[str, Any]], file: Path) -> None
     """Refuses templates that repeat a text, put many tokens around it, or name one that they do not define."""
     around = 0
     for template in templates:
-        counts = _id_counts(template.get("special_tokens"))
+        around += 2 * bool({"sep", "cls"} & template.keys())  # of BERT's and RoBERTa's own processors
+        counts = _counts(template.get("special_tokens"))
         for side, texts in (("single", 1), ("pair", 2)):
             found = template.get(side, [])
             pieces = [_piece(each, file) for each in (found if isinstance(found, list) else [found])]
@@ -145,11 +150,12 @@ def _check_templates(templates: Iterable[Mapping[str, Any]], file: Path) -> None
         )
 
 
-def _id_counts(tokens: Any) -> dict[str, int]:
-    """How many ids each of a template's special tokens stands for."""
+def _counts(tokens: Any) -> dict[str, int]:
+    """How many ids or tokens each of a template's special tokens stands for."""
     found = tokens if isinstance(tokens, dict) else {}
-    stated = {name: each.get("ids") for name, each in found.items() if isinstance(each, dict)}
-    return {name: len(ids) for name, ids in stated.items() if isinstance(ids, list)}
+    stated = {name: (each.get("ids"), each.get("tokens")) for name, each in found.items() if isinstance(each, dict)}
+    lists = {name: [each for each in both if isinstance(each, list)] for name, both in stated.items()}
+    return {name: max(map(len, both)) for name, both in lists.items() if len(both) == 2}
 
 
 def _piece(piece: Any, file: Path) -> tuple[str, str]:
@@ -258,6 +264,11 @@ def _of_map(step: Mapping[str, Any], growth: Growth) -> Growth:
     return {None: max(1.0, _growth_of_map(content)) * max(growth.values())} if content else growth
 
 
+DIVIDING = (
+    *("BertPreTokenizer", "CharDelimiterSplit", "Digits", "FixedLength", "Punctuation", "Split", "UnicodeScripts"),
+    *("Whitespace", "WhitespaceSplit"),
+)
+
 RULES: Mapping[str, Rule] = {
     "NFC": _times(3),  # these four: Unicode Standard Annex 15, in UTF-8
     "NFD": _times(3),
@@ -272,10 +283,12 @@ RULES: Mapping[str, Rule] = {
     "ByteLevel": _of_byte_level,
     "Metaspace": _of_metaspace,
     **dict.fromkeys(("Strip", "StripAccents"), _same),
-    **dict.fromkeys(("BertPreTokenizer", "CharDelimiterSplit", "Digits", "FixedLength", "Punctuation"), _same),
-    **dict.fromkeys(("Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit"), _same),
+    **dict.fromkeys(DIVIDING, _same),
 }
 """The types of steps that the tokenizers library has."""
+
+OF_WORDS = {"Metaspace", *DIVIDING}
+"""Those of a pre-tokenizer alone: in a normalizer, the library would look for one with the same fields."""
 
 
 # Patterns
@@ -298,13 +311,13 @@ LITERAL = re.compile(r"[^\\\[\](){}.*+?|^$]+")
 STRANGE = re.compile(r"\(\?[^:=!<>]|\\(?![pP]\{)[a-zA-Z0-9]")
 """Options, and escapes, of which some take no character or belong to what follows."""
 
-MANDATORY = re.compile(r"\+.?|\{[1-9][0-9,]*\}\+?")
+MANDATORY = re.compile(r"\+.?|\{[1-9][0-9]*,?\}\+?")
 """A repetition that wants what it repeats at least once."""
 
 
 def _takes_a_character(pattern: str) -> bool:
     """Whether each alternative surely takes a character: what may take none could be found before each character."""
-    if STRANGE.search(pattern):
+    if STRANGE.search(pattern) or pattern.count("[") > 1:  # a class may hold classes
         return False
     depth, taken, pending = 0, False, False  # pending: a part that takes one, unless it is optional
     for found in TOKEN.finditer(pattern):
